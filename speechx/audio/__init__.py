@@ -1,0 +1,1 @@
+"""Sound: any file to mono float32 at 16 kHz."""

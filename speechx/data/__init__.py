@@ -1,0 +1,1 @@
+"""What comes in: manifests, one reader per corpus, the language mix, batches."""

@@ -1,0 +1,1 @@
+"""What is read out: greedy search, inventory mapping, scoring."""

@@ -1,0 +1,1 @@
+"""What is learned: masking, the contrastive loss, CTC. All give sums over targets."""

@@ -1,0 +1,1 @@
+"""Writing: normalisation, vocabularies, IPA, articulatory features, inventories, G2P."""

@@ -1,0 +1,1 @@
+"""How steps are run. The only place that knows torch.distributed, precision and checkpoints."""
