@@ -1,0 +1,97 @@
+"""Rooms, microphones and noise for synthetic speech.
+
+Clean synthetic speech is too easy to learn from: every copy of a phone is nearly the same. These functions
+change what a channel changes (spectrum, room, noise) and leave what a listener hears as phones. All randomness
+comes from the generator that is passed in.
+
+Legend: S samples, F frequency bins of the real Fourier transform.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Ranges that `random_channel` draws from; each pair is (lowest, highest)."""
+
+    snr_db: tuple[float, float] = (15.0, 35.0)
+    tilt_db_per_octave: tuple[float, float] = (-2.0, 2.0)
+    telephone_share: float = 0.2  # of utterances, band-passed to about 300-3400 Hz
+    room_share: float = 0.5  # of utterances, with reverberation
+    room_rt60: tuple[float, float] = (0.05, 0.25)  # seconds until the echo has fallen by 60 dB
+    room_level: tuple[float, float] = (0.05, 0.3)  # energy of the echo relative to the direct sound
+
+
+def random_channel(
+    wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel | None = None
+) -> np.ndarray:
+    """`wave_S` (float32) through one random room, microphone and noise; peak between 0.1 and 0.9."""
+    c = channel or Channel()
+    if rng.random() < c.room_share:
+        wave_S = reverberate(wave_S, rate, rng.uniform(*c.room_rt60), rng.uniform(*c.room_level), rng)
+    frequency_F = np.fft.rfftfreq(len(wave_S), 1 / rate)
+    gain_F = tilt(frequency_F, rng.uniform(*c.tilt_db_per_octave))
+    if rng.random() < c.telephone_share:
+        gain_F = gain_F * band(frequency_F, rng.uniform(200, 350), rng.uniform(3000, 3600))
+    wave_S = np.fft.irfft(np.fft.rfft(wave_S) * gain_F, len(wave_S))
+    kind = ("white", "pink", "babble")[rng.integers(3)]
+    wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*c.snr_db))
+    peak = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
+    return (wave_S * (peak / np.abs(wave_S).max())).astype(np.float32)
+
+
+def tilt(frequency_F: np.ndarray, db_per_octave: float) -> np.ndarray:
+    """Gain of a sloping spectrum, 1 at 1 kHz, level below 100 Hz."""
+    octaves_F = np.log2(np.maximum(frequency_F, 100.0) / 1000.0)
+    return 10.0 ** (db_per_octave * octaves_F / 20.0)
+
+
+def band(frequency_F: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Gain of a fourth-order Butterworth band-pass, without its phase."""
+    frequency_F = np.maximum(frequency_F, 1.0)
+    return 1.0 / np.sqrt((1.0 + (low / frequency_F) ** 8) * (1.0 + (frequency_F / high) ** 8))
+
+
+def reverberate(
+    wave_S: np.ndarray, rate: int, rt60: float, level: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The direct sound and a room: noise that falls by 60 dB in `rt60` seconds, `level` in energy."""
+    length = max(int(rt60 * rate), 1)
+    echo = rng.standard_normal(length) * 10.0 ** (-3.0 * np.arange(length) / length)
+    echo[: int(0.002 * rate)] = 0.0  # no wall is nearer than a third of a metre
+    echo *= np.sqrt(level / max(float((echo**2).sum()), 1e-12))
+    echo[0] = 1.0
+    size = len(wave_S) + length
+    spectrum_F = np.fft.rfft(wave_S, size) * np.fft.rfft(echo, size)
+    return np.fft.irfft(spectrum_F, size)[: len(wave_S)]
+
+
+def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
+    """White, pink (1/f power) or babble-like noise: shaped like speech and beating at syllable rate."""
+    white_S = rng.standard_normal(samples)
+    if kind == "white":
+        return white_S
+    frequency_F = np.fft.rfftfreq(samples, 1 / rate)
+    if kind == "pink":
+        gain_F = 1.0 / np.sqrt(np.maximum(frequency_F, 20.0))
+        return np.fft.irfft(np.fft.rfft(white_S) * gain_F, samples)
+    if kind != "babble":
+        raise ValueError(f"noise kind must be white, pink or babble, but is {kind!r}")
+    gain_F = 1.0 / (1.0 + (frequency_F / 500.0) ** 2) * (frequency_F > 80.0)
+    speech_S = np.fft.irfft(np.fft.rfft(white_S) * gain_F, samples)
+    time_S = np.arange(samples) / rate
+    beat_S = np.ones(samples)
+    for _ in range(3):
+        beat_S += 0.3 * np.sin(2 * np.pi * (rng.uniform(2, 6) * time_S + rng.random()))
+    return speech_S * beat_S
+
+
+def add_noise(wave_S: np.ndarray, noise_S: np.ndarray, snr_db: float) -> np.ndarray:
+    """`wave_S` plus `noise_S` scaled so that the ratio of mean powers is `snr_db`."""
+    power = float(np.mean(np.square(wave_S)))
+    noise_power = max(float(np.mean(np.square(noise_S))), 1e-20)
+    return wave_S + noise_S * np.sqrt(power / noise_power / 10.0 ** (snr_db / 10.0))

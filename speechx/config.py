@@ -1,0 +1,162 @@
+"""Configuration: frozen dataclasses beside the code they configure, one YAML file per run.
+
+    speechx pretrain recipe.yaml optim.rate=3e-4 data.alpha=0.5
+
+`@config` makes the dataclass; `load` reads the YAML, applies the `a.b=c` overrides and checks
+everything at once, so that a user sees all mistakes in one go; `dump` writes YAML that loads to an
+equal object, which is what an exact resume and an old checkpoint folder need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+import yaml
+from typing_extensions import dataclass_transform
+
+from speechx.errors import UserError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def config(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only dataclass in which unknown keys are errors."""
+    made = dataclasses.dataclass(frozen=True, kw_only=True, slots=True)(cls)
+    made.__pydantic_config__ = {"extra": "forbid"}  # type: ignore[attr-defined]
+    return made
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """The mapping in a YAML file; an empty file is an empty mapping."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"configuration file {path} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"configuration file {path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f":{where.line + 1}" if where else ""
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: expected `key: value` lines, found a {type(raw).__name__}")
+    return raw
+
+
+def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """`raw` with `a.b=c` settings applied; values are YAML, so lists and numbers work."""
+    result = merge({}, raw)
+    for setting in overrides:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"override {setting!r} is not of the form key=value, as in optim.rate=1e-4")
+        inner = result
+        *folders, last = key.split(".")
+        for folder in folders:
+            if not isinstance(inner.get(folder), dict):
+                inner[folder] = {}
+            inner = inner[folder]
+        try:
+            inner[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            inner[last] = value
+    return result
+
+
+def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, mappings merged; a mapping of another `kind` replaces."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            same_kind = "kind" not in value or value["kind"] == old.get("kind")
+            result[key] = merge(old if same_kind else {}, value)
+        else:
+            result[key] = merge({}, value) if isinstance(value, dict) else value
+    return result
+
+
+def parse(cls: type[T], raw: dict[str, Any], source: str) -> T:
+    """`raw` as a `cls`, or a UserError that lists every mistake with its place."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(cls).validate_python(raw)
+    except ValidationError as error:
+        lines = [_explain(cls, item) for item in _of_chosen_kind(error.errors())]
+    raise UserError(f"{source}: " + "; ".join(dict.fromkeys(lines)))
+
+
+def load(cls: type[T], path: Path | str, overrides: Sequence[str] = ()) -> T:
+    """Reads a YAML file, applies the overrides and checks the result."""
+    return parse(cls, override(read_yaml(path), overrides), str(path))
+
+
+def to_dict(value: Any) -> Any:
+    """Plain data (mappings, lists, strings, numbers) of a config object."""
+    if dataclasses.is_dataclass(value):
+        return {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [to_dict(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_dict(item) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def dump(value: Any) -> str:
+    """YAML that `load` turns into an equal object."""
+    return yaml.safe_dump(to_dict(value), sort_keys=False, allow_unicode=True)
+
+
+def _of_chosen_kind(errors: Sequence[Any]) -> list[Any]:
+    """Without the complaints of union members whose `kind` is not the one the user wrote."""
+    wrong = {e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and "literal" in e["type"]}
+    chosen = [e for e in errors if not any(e["loc"][: len(place)] == place for place in wrong)]
+    return chosen or list(errors)
+
+
+def _explain(cls: type, item: Any) -> str:
+    # The location may hold names of union members, which are no keys of the user's file.
+    place = [part for part in item["loc"] if isinstance(part, int) or not _is_type_name(part)]
+    name = ".".join(str(part) for part in place) or "configuration"
+    if item["type"] == "unexpected_keyword_argument":
+        known = _known_keys(cls, place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else f" (known keys: {', '.join(known)})"
+        return f"unknown key {name!r}{hint}"
+    if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return f"{name!r} is required"
+    message = item["msg"].removeprefix("Value error, ")
+    given = item.get("input")
+    shown = "" if isinstance(given, dict) else f", but is {given!r}"
+    return f"{name}: {message[0].lower() + message[1:]}{shown}"
+
+
+def _is_type_name(part: Any) -> bool:
+    return isinstance(part, str) and (part[:1].isupper() or part.startswith(("tagged", "function")))
+
+
+def _known_keys(cls: Any, place: Sequence[Any]) -> list[str]:
+    """Field names of the config class at `place` inside `cls`."""
+    classes = [cls]
+    for part in place:
+        inner: list[Any] = []
+        for found in classes:
+            hints = get_type_hints(found) if dataclasses.is_dataclass(found) else {}
+            target = found if isinstance(part, int) else hints.get(part)
+            inner += _dataclasses_in(target)
+        classes = inner
+    return [f.name for found in classes if dataclasses.is_dataclass(found) for f in dataclasses.fields(found)]
+
+
+def _dataclasses_in(annotation: Any) -> list[Any]:
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _dataclasses_in(inner)]

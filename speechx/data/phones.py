@@ -1,0 +1,58 @@
+"""Phone labels for utterances that have a text."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+from speechx.text.g2p import g2p
+
+
+def add_phones(
+    utterances: Sequence[Utterance],
+    drop_empty: bool = False,
+    log: Callable[[str], object] = print,
+) -> list[Utterance]:
+    """The same utterances with `phones` from their text, and `g2p` (its version) among the extra keys.
+
+    Each distinct text is read once. Stripped language flags and tones are reported per language. A text that is
+    missing or has no phones is an error that lists the first few ids; with `drop_empty` such utterances
+    are left out, and the number is reported.
+    """
+    spoken: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {}
+    for language in dict.fromkeys(u.language for u in utterances):
+        texts = list(dict.fromkeys(u.text for u in utterances if u.language == language and u.text))
+        result = g2p(texts, language)
+        spoken[language] = dict(zip(texts, result.phones, strict=True)), result.version
+        if result.flags or result.tones:
+            log(
+                f"{language}: {result.flags} language-switch flags and {result.tones} tone marks "
+                f"taken off the phones of {len(texts)} texts"
+            )
+    labelled: list[Utterance] = []
+    empty: list[str] = []
+    for utterance in utterances:
+        phones, version = spoken[utterance.language]
+        found = phones.get(utterance.text or "", ())
+        if not found:
+            empty.append(utterance.id)
+            continue
+        extra = {**utterance.extra, "g2p": version}
+        labelled.append(dataclasses.replace(utterance, phones=found, extra=extra))
+    if empty:
+        which = f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}"
+        if not drop_empty:
+            raise UserError(
+                f"{len(empty)} of {len(utterances)} utterances have no text with phones ({which}): "
+                "give them a text, or leave them out (drop_empty)."
+            )
+        log(f"{len(empty)} of {len(utterances)} utterances without phones left out ({which})")
+    return labelled
+
+
+def phone_counts(utterances: Sequence[Utterance]) -> Counter[str]:
+    """How often each phone occurs in the labels."""
+    return Counter(phone for u in utterances for phone in u.phones or ())

@@ -1,0 +1,190 @@
+"""A multilingual corpus made on the spot, so that the whole path runs without a download.
+
+espeak-ng (from the wheel `espeakng-loader`) reads the sentences shipped in `speechx/text/sentences`. Test and dev
+have sentences *and* voices of their own: nothing heard in training is scored. Pitch, liveliness, speed, room,
+microphone and noise vary with every utterance (`speechx.audio.augment`).
+
+A share of the training utterances is word salad: words of the training sentences, drawn at random. Eighty sentences
+spoken three times would let a model learn the sentences; salad breaks up word order while every word stays the
+language's own. Dev and test are real sentences only.
+
+The same seed gives the same bytes, however many processes work: each language is made in a fresh process, because
+espeak-ng carries state from one sentence to the next.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from speechx.audio.augment import Channel, random_channel
+from speechx.audio.espeak import Speaker
+from speechx.audio.files import SAMPLE_RATE, write_flac
+from speechx.data.manifest import Utterance, write_manifest
+from speechx.errors import UserError
+from speechx.text.g2p import espeak_voice, g2p
+from speechx.text.normalize import normalize
+
+VOICES = {
+    "train": ("m1", "f1", "m3", "f2", "m4", "f5", "m6", "Alicia", "m8", "Michael", "Gene", "benjamin"),
+    "dev": ("m7", "f4"),
+    "test": ("m2", "f3", "linda", "david"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """How the utterances differ; each pair is the (lowest, highest) value of a uniform draw."""
+
+    rate: tuple[int, int] = (130, 220)  # words per minute
+    pitch: tuple[int, int] = (30, 70)  # espeak-ng's scale, 0 to 100
+    pitch_range: tuple[int, int] = (20, 80)
+    pause: tuple[float, float] = (0.05, 0.3)  # seconds of room tone before and after the speech
+    salad_share: float = 0.3  # of the training utterances
+    salad_words: tuple[int, int] = (5, 12)
+    channel: Channel = field(default_factory=Channel)
+
+
+def make_corpus(
+    out: Path,
+    languages: Sequence[str] | Mapping[str, float],
+    minutes: float = 12.0,
+    seed: int = 1,
+    log: Callable[[str], object] = print,
+    processes: int | None = None,
+    variation: Variation | None = None,
+) -> dict[str, dict[str, float]]:
+    """Writes `out/<language>/{train,dev,test}.jsonl` and the FLAC files; returns minutes by language and split.
+
+    `minutes` of training speech for each language, or for those of a mapping each its own. Dev and test are each
+    sentence of theirs once by every voice of theirs. Raises UserError for a language without sentences.
+    """
+    wanted = dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
+    if not wanted:
+        raise UserError(f"no language was given: expected some of {', '.join(sentence_languages())}.")
+    for language, length in wanted.items():
+        shipped_sentences(language)
+        espeak_voice(language)
+        if length <= 0:
+            raise UserError(f"minutes of {language} must be positive, but is {length}.")
+    work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
+    made: dict[str, dict[str, float]] = {}
+    context = multiprocessing.get_context("spawn")
+    workers = min(processes or os.cpu_count() or 1, len(wanted))
+    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
+        results = pool.map(work, wanted.keys(), wanted.values())
+        for language, (lengths, notes) in zip(wanted, results, strict=True):
+            made[language] = lengths
+            for note in notes:
+                log(note)
+            log(f"{language}: " + ", ".join(f"{k} {v:.1f} min" for k, v in lengths.items()))
+    return made
+
+
+def sentence_languages() -> list[str]:
+    """Languages that have sentences in the package."""
+    folder = resources.files("speechx.text") / "sentences"
+    return sorted(f.name[:-4] for f in folder.iterdir() if f.name.endswith(".txt"))
+
+
+def shipped_sentences(language: str) -> list[str]:
+    """The sentences of a language, without repetitions, in the order of the file."""
+    file = resources.files("speechx.text") / "sentences" / f"{language}.txt"
+    if not file.is_file():
+        raise UserError(
+            f"no sentences are shipped for the language {language!r}: expected one of "
+            f"{', '.join(sentence_languages())}."
+        )
+    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
+    unique = {normalize(line, language): line for line in reversed(list(lines))}
+    return list(reversed([line for text, line in unique.items() if text]))
+
+
+def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
+    """Of every ten sentences the ninth goes to dev and the tenth to test."""
+    splits: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
+    for number, sentence in enumerate(sentences):
+        splits[{8: "dev", 9: "test"}.get(number % 10, "train")].append(sentence)
+    if not all(splits.values()):
+        raise UserError(f"at least 10 sentences are needed for train, dev and test, but there are {len(sentences)}.")
+    return splits
+
+
+def _make_language(
+    out: Path, language: str, minutes: float, seed: int, variation: Variation
+) -> tuple[dict[str, float], list[str]]:
+    """All of one language; its minutes by split, and what the labels have to report."""
+    rng = np.random.default_rng([seed, zlib.crc32(language.encode())])
+    speaker = Speaker(seed)
+    lengths: dict[str, float] = {}
+    notes: list[str] = []
+    folder = out.resolve() / language
+    (folder / "audio").mkdir(parents=True, exist_ok=True)
+    for split, sentences in split_sentences(shipped_sentences(language)).items():
+        spoken: list[Utterance] = []
+        seconds = 0.0
+        for number, (text, voice) in enumerate(_readings(split, sentences, language, variation, rng)):
+            if split == "train" and seconds >= 60.0 * minutes:
+                break
+            wave_S = _speak(speaker, text, f"{espeak_voice(language)}+{voice}", variation, rng)
+            name = f"{language}-{split}-{number:04d}"
+            audio = folder / "audio" / f"{name}.flac"
+            write_flac(audio, wave_S)
+            duration = len(wave_S) / SAMPLE_RATE
+            seconds += duration
+            spoken.append(
+                Utterance(
+                    id=name,
+                    audio=audio,
+                    duration=duration,
+                    language=language,
+                    text=text,
+                    speaker=f"{language}-{voice}",
+                )
+            )
+        write_manifest(folder / f"{split}.jsonl", add_phones(spoken, log=notes.append))
+        lengths[split] = seconds / 60.0
+    return lengths, notes
+
+
+def _readings(
+    split: str, sentences: Sequence[str], language: str, variation: Variation, rng: np.random.Generator
+) -> Iterator[tuple[str, str]]:
+    """(text, voice) without end for training; every sentence by every voice for dev and test."""
+    voices = VOICES[split]
+    if split != "train":
+        yield from ((sentence, voice) for voice in voices for sentence in sentences)
+        return
+    words = [word for sentence in sentences for word in normalize(sentence, language).split()]
+    while True:
+        for index in rng.permutation(len(sentences)):
+            if rng.random() < variation.salad_share / (1.0 - variation.salad_share):
+                length = rng.integers(*variation.salad_words, endpoint=True)
+                salad = " ".join(words[i] for i in rng.integers(len(words), size=length))
+                yield salad, voices[rng.integers(len(voices))]
+            yield sentences[index], voices[rng.integers(len(voices))]
+
+
+def _speak(
+    speaker: Speaker, text: str, voice: str, variation: Variation, rng: np.random.Generator
+) -> np.ndarray:
+    """One reading, (S,) float32 at 16 kHz."""
+    import soxr
+
+    rate, pitch, pitch_range = (
+        int(rng.integers(*span, endpoint=True))
+        for span in (variation.rate, variation.pitch, variation.pitch_range)
+    )
+    speech_S = speaker.say(text, voice, rate, pitch, pitch_range).astype(np.float32) / 32768.0
+    speech_S = soxr.resample(speech_S, speaker.rate, SAMPLE_RATE)
+    before, after = (int(s * SAMPLE_RATE) for s in rng.uniform(*variation.pause, size=2))
+    return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng, variation.channel)

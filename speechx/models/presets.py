@@ -1,0 +1,63 @@
+"""Model sizes. Each is a diff of the one before, so that a reader sees what changes between papers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from speechx.models.filterbank import FilterbankConfig
+from speechx.models.quantizer import QuantizerConfig
+from speechx.models.transformer import TransformerConfig
+from speechx.models.waveform import ConvolutionalConfig
+from speechx.models.wav2vec2 import Wav2Vec2Config
+
+
+def base() -> Wav2Vec2Config:
+    """wav2vec 2.0 Base (12 blocks, 768 wide): group norm, post-norm, raw waveform as it is."""
+    return Wav2Vec2Config()
+
+
+def large() -> Wav2Vec2Config:
+    """wav2vec 2.0 Large, LV-60 (24 blocks, 1024 wide): layer norm, pre-norm, normalised waveform."""
+    return Wav2Vec2Config(
+        encoder=ConvolutionalConfig(norm="layer", bias=True, gradient_scale=1.0),
+        transformer=TransformerConfig(
+            blocks=24, width=1024, inner=4096, heads=16, norm="pre", layer_drop=0.0,
+            dropout=0.0, attention_dropout=0.0,
+        ),
+        quantizer=QuantizerConfig(width=768),
+        normalize=True,
+        input_dropout=0.0,
+        target_dropout=0.0,
+    )  # fmt: skip
+
+
+def xlsr_300m() -> Wav2Vec2Config:
+    """XLSR-53 and XLS-R 0.3B: `large` with dropout."""
+    config = large()
+    return replace(
+        config,
+        transformer=replace(config.transformer, dropout=0.1, attention_dropout=0.1),
+        input_dropout=0.1,
+        target_dropout=0.1,
+    )
+
+
+def tiny() -> Wav2Vec2Config:
+    """Trains on two CPU cores: filterbank front end, 4 blocks, 192 wide, 2 million parameters."""
+    return Wav2Vec2Config(
+        encoder=FilterbankConfig(),
+        transformer=TransformerConfig(
+            blocks=4, width=192, inner=768, heads=4, norm="pre", layer_drop=0.0,
+            position_kernel=31, position_groups=16, dropout=0.05, attention_dropout=0.05,
+        ),
+        quantizer=QuantizerConfig(entries=64, width=64),
+        normalize=True,
+        input_dropout=0.0,
+        target_dropout=0.0,
+    )  # fmt: skip
+
+
+PRESETS: Mapping[str, Callable[[], Wav2Vec2Config]] = {
+    "tiny": tiny, "base": base, "large": large, "xlsr_300m": xlsr_300m,
+}  # fmt: skip

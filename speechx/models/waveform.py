@@ -1,0 +1,149 @@
+"""From a waveform to latent frames: the convolutional encoder of wav2vec 2.0 (section 2, 'Feature encoder').
+
+Seven convolutions without padding turn 16 kHz samples into one 512-wide vector every 320 samples
+(20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors: L/320 is wrong.
+
+    B utterances · S samples · T frames · C channels
+
+Two normalisations exist. "group" (base models): one group norm after the first convolution, whose
+statistics run over all frames of an utterance; they are computed over its true frames only, so
+padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after every convolution.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from speechx.config import config
+
+SAMPLE_RATE = 16_000
+
+
+@config
+class Convolution:
+    channels: int
+    kernel: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.kernel, self.stride) < 1:
+            raise ValueError("channels, kernel and stride must be at least 1")
+
+
+def seven_convolutions(channels: int = 512) -> tuple[Convolution, ...]:
+    """The stack of wav2vec 2.0: strides 5 2 2 2 2 2 2, kernels 10 3 3 3 3 2 2."""
+    shapes = [(10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2)]
+    return tuple(Convolution(channels=channels, kernel=k, stride=s) for k, s in shapes)
+
+
+@config
+class ConvolutionalConfig:
+    kind: Literal["convolutional"] = "convolutional"
+    layers: tuple[Convolution, ...] = seven_convolutions()
+    norm: Literal["group", "layer"] = "group"
+    bias: bool = False
+    gradient_scale: float = 0.1
+    """What the gradient is multiplied with on its way into this encoder (`feature_grad_mult`)."""
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError("layers must hold at least one convolution")
+
+
+class ConvolutionalEncoder(nn.Module):
+    """`forward(wave (B, S), lengths (B,) or None) -> (features (B, T, C), frames (B,) or None)`."""
+
+    def __init__(self, config: ConvolutionalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.width = config.layers[-1].channels
+        self.stride, self.field = 1, 1
+        blocks, previous = [], 1
+        for index, layer in enumerate(config.layers):
+            norm = config.norm if config.norm == "layer" or index == 0 else None
+            blocks.append(ConvolutionBlock(previous, layer, config.bias, norm))
+            previous = layer.channels
+            self.field += (layer.kernel - 1) * self.stride
+            self.stride *= layer.stride
+        self.blocks = nn.ModuleList(blocks)
+
+    def frames(self, samples: int) -> int:
+        """Exact number of frames of `samples` samples; 0 below the receptive field."""
+        for layer in self.config.layers:
+            samples = (samples - layer.kernel) // layer.stride + 1
+        return max(samples, 0)
+
+    def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        x_BCT = wave_BS[:, None]
+        for block in self.blocks:
+            x_BCT, lengths_B = block(x_BCT, lengths_B)
+        return scale_gradient(x_BCT.transpose(1, 2), self.config.gradient_scale), lengths_B
+
+
+class ConvolutionBlock(nn.Module):
+    """Convolution, normalisation over frames or over channels (in float32), GELU."""
+
+    def __init__(self, inputs: int, layer: Convolution, bias: bool, norm: str | None) -> None:
+        super().__init__()
+        self.kernel, self.stride = layer.kernel, layer.stride
+        self.conv = nn.Conv1d(inputs, layer.channels, layer.kernel, layer.stride, bias=bias)
+        nn.init.kaiming_normal_(self.conv.weight)
+        match norm:
+            case "group":
+                self.norm: nn.Module | None = nn.GroupNorm(layer.channels, layer.channels)
+            case "layer":
+                self.norm = nn.LayerNorm(layer.channels)
+            case _:
+                self.norm = None
+
+    def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        x_BCT = self.conv(x_BCT)
+        if lengths_B is not None:
+            lengths_B = ((lengths_B - self.kernel).div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
+        match self.norm:
+            case nn.LayerNorm():
+                x_BTC = self.norm(x_BCT.transpose(1, 2).float())
+                x_BCT = x_BTC.transpose(1, 2)
+            case nn.GroupNorm():
+                x_BCT = masked_channel_norm(x_BCT.float(), lengths_B, self.norm)
+        return F.gelu(x_BCT), lengths_B
+
+
+def masked_channel_norm(x_BCT: Tensor, lengths_B: Tensor | None, norm: nn.GroupNorm) -> Tensor:
+    """Group norm with one group per channel whose statistics see true frames only."""
+    if lengths_B is None:
+        return norm(x_BCT)
+    true_B1T = frame_mask(lengths_B, x_BCT.shape[2])[:, None]
+    count_B11 = lengths_B.clamp(min=1)[:, None, None]
+    mean_BC1 = (x_BCT * true_B1T).sum(2, keepdim=True) / count_B11
+    centred_BCT = (x_BCT - mean_BC1) * true_B1T
+    variance_BC1 = centred_BCT.square().sum(2, keepdim=True) / count_B11
+    x_BCT = centred_BCT * torch.rsqrt(variance_BC1 + norm.eps)
+    return x_BCT * norm.weight[:, None] + norm.bias[:, None]
+
+
+def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
+    """(B, frames) booleans, true on each row's first `lengths_B` frames."""
+    return torch.arange(frames, device=lengths_B.device) < lengths_B[:, None]
+
+
+class _ScaleGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, scale: float) -> Tensor:  # type: ignore[override]
+        ctx.scale = scale
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):  # type: ignore[override]
+        return gradient * ctx.scale, None
+
+
+def scale_gradient(x: Tensor, scale: float) -> Tensor:
+    """The identity whose gradient is multiplied by `scale`; 0 cuts the graph."""
+    if scale == 0:
+        return x.detach()
+    return x if scale == 1 else _ScaleGradient.apply(x, scale)  # type: ignore[no-any-return]

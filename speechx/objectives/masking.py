@@ -1,0 +1,64 @@
+"""Which frames (and, in fine-tuning, which channels) to hide.
+
+wav2vec 2.0, section 3.1: floor(p * T / span + u) spans of `span` frames, u uniform in [0, 1), are placed
+without replacement of their starts. They overlap, so that p = 0.65 with span 10 hides 49 % of the
+frames, not 65 %. Masks are drawn here, outside the model, so that a step is
+a pure function of its inputs and the number of targets is known before the backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speechx.config import config
+
+
+@config
+class Masking:
+    """`probability` of a frame to be covered if spans did not overlap, and the length of a span."""
+
+    probability: float = 0.65
+    span: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1 or self.span < 1:
+            raise ValueError("needs 0 <= probability <= 1 and span >= 1")
+
+
+def span_mask(
+    lengths: Sequence[int],
+    width: int,
+    masking: Masking,
+    random: np.random.Generator,
+    min_spans: int = 0,
+    same_count: bool = False,
+) -> np.ndarray:
+    """Booleans (B, width), true where hidden; row b hides only among its first `lengths[b]` positions.
+
+    `same_count` thins every row to the smallest count of the batch (pretraining: the targets form a
+    rectangle). At least one position of every non-empty row stays visible.
+    """
+    mask_BT = np.zeros((len(lengths), width), dtype=bool)
+    for row_T, length in zip(mask_BT, lengths, strict=True):
+        row_T[_spans(length, masking, random, min_spans)] = True
+    if same_count:
+        fewest = min(int(row_T.sum()) for row_T in mask_BT)
+        for row_T in mask_BT:
+            hidden = np.flatnonzero(row_T)
+            row_T[random.choice(hidden, len(hidden) - fewest, replace=False)] = False
+    return mask_BT
+
+
+def _spans(length: int, masking: Masking, random: np.random.Generator, min_spans: int) -> np.ndarray:
+    """Positions hidden in one row."""
+    count = max(min_spans, int(masking.probability * length / masking.span + random.random()))
+    count = min(count, length - 1)
+    if count <= 0:
+        return np.empty(0, dtype=int)
+    span = masking.span
+    if length - span <= count:
+        span = max(length - count - 1, 1)
+    starts = random.choice(length - span, count, replace=False)
+    return np.unique((starts[:, None] + np.arange(span)).ravel())

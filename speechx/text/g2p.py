@@ -1,0 +1,138 @@
+"""Phones from text: phonemizer driving the espeak-ng that the wheel `espeakng-loader` ships.
+
+Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and inventories, and nothing
+that transcribes needs them. Punctuation is passed on to espeak-ng, because it reads differently over a pause.
+Stress, tone and the flags with which espeak-ng marks a word in another language, "(en) ... (ru)", are taken
+off and counted.
+
+>>> g2p(["Buenos días"], "es").phones
+[('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.metadata
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from speechx.errors import UserError
+from speechx.text.ipa import normalize_ipa
+
+# Codes of corpora whose voice has another name in espeak-ng; "en" is the CommonVoice locale, and so on.
+VOICES = {
+    "en": "en-us",
+    "fr": "fr-fr",
+    "no": "nb",
+    "nb-NO": "nb",
+    "nn-NO": "nb",
+    "zh": "cmn",
+    "zh-CN": "cmn",
+    "zh-TW": "cmn",
+    "zh-HK": "yue",
+    "ga-IE": "ga",
+    "hy-AM": "hy",
+    "ne-NP": "ne",
+    "pa-IN": "pa",
+    "sv-SE": "sv",
+    "pt-PT": "pt",
+    "pt-BR": "pt-br",
+}
+_FLAG = re.compile(r"\([a-z][\w-]*\)")
+_TONE = re.compile(r"[0-9˥˦˧˨˩]")
+
+
+@dataclass(frozen=True, slots=True)
+class G2PResult:
+    """phones: one tuple per text. flags, tones: how many language-switch flags and tone marks were taken off."""
+
+    phones: list[tuple[str, ...]]
+    version: str
+    flags: int
+    tones: int = 0
+
+
+def g2p(texts: Sequence[str], language: str) -> G2PResult:
+    """The phones of each text, in espeak-ng's own units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
+    from phonemizer.separator import Separator
+
+    backend = _backend(espeak_voice(language))
+    lines = [" ".join(text.split()) for text in texts]
+    separator = Separator(phone=" ", word="|", syllable="")
+    spoken = backend.phonemize(lines, separator=separator, strip=True) if lines else []
+    flags = tones = 0
+    phones: list[tuple[str, ...]] = []
+    for line in spoken:
+        line, flagged = _FLAG.subn(" ", line)
+        line, toned = _TONE.subn("", line)
+        flags, tones = flags + flagged, tones + toned
+        units = (normalize_ipa(unit) for unit in line.replace("|", " ").split())
+        phones.append(tuple(unit for unit in units if unit))
+    if len(phones) != len(lines):
+        raise RuntimeError(f"phonemizer returned {len(phones)} lines for {len(lines)} texts")
+    return G2PResult(phones, version(), flags, tones)
+
+
+def espeak_voice(language: str) -> str:
+    """The espeak-ng voice for a language code; UserError with near matches for an unknown one."""
+    voice = VOICES.get(language, language)
+    known = _voices()
+    if voice in known:
+        return voice
+    if voice.lower() in known:
+        return voice.lower()
+    near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
+    raise UserError(f"espeak-ng has no voice for the language {language!r}: {hint}")
+
+
+@functools.cache
+def version() -> str:
+    """What made the phones, for the manifest: 'espeak-ng 1.52.0, phonemizer 3.4.0'."""
+    _require()
+    engine = ".".join(str(part) for part in _wrapper()().version)
+    return f"espeak-ng {engine}, phonemizer {importlib.metadata.version('phonemizer')}"
+
+
+def _require() -> None:
+    try:
+        import espeakng_loader  # noqa: F401
+        import phonemizer  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"phones from text need the package {error.name}, which is not installed: "
+            'pip install "speechx[g2p]"'
+        ) from None
+
+
+def _wrapper() -> Any:
+    """phonemizer's handle on espeak-ng, pointed at the wheel's library."""
+    _require()
+    import espeakng_loader
+    from phonemizer.backend.espeak.wrapper import EspeakWrapper
+
+    EspeakWrapper.set_library(str(espeakng_loader.get_library_path()))
+    EspeakWrapper.set_data_path(str(espeakng_loader.get_data_path()))
+    return EspeakWrapper
+
+
+@functools.cache
+def _voices() -> tuple[str, ...]:
+    return tuple(sorted({voice.language for voice in _wrapper()().available_voices()}))
+
+
+@functools.cache
+def _backend(voice: str) -> Any:
+    _wrapper()
+    from phonemizer.backend import EspeakBackend
+
+    logger = logging.getLogger("speechx.g2p")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False  # phonemizer warns once per text about what is counted here
+    return EspeakBackend(
+        voice, punctuation_marks=re.compile(r"(?!)"), with_stress=False, logger=logger
+    )
