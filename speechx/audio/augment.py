@@ -32,7 +32,9 @@ def random_channel(
     """`wave_S` (float32) through one random room, microphone and noise; peak between 0.1 and 0.9."""
     c = channel or Channel()
     if rng.random() < c.room_share:
-        wave_S = reverberate(wave_S, rate, rng.uniform(*c.room_rt60), rng.uniform(*c.room_level), rng)
+        wave_S = reverberate(
+            wave_S, rate, rng.uniform(*c.room_rt60), rng.uniform(*c.room_level), rng
+        )
     frequency_F = np.fft.rfftfreq(len(wave_S), 1 / rate)
     gain_F = tilt(frequency_F, rng.uniform(*c.tilt_db_per_octave))
     if rng.random() < c.telephone_share:

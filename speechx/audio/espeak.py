@@ -63,7 +63,9 @@ class Speaker:
         self._engine.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         self.rate: int = self._engine.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
         if self.rate <= 0:
-            raise UserError(f"espeak-ng could not start with its data folder {data}: reinstall espeakng-loader.")
+            raise UserError(
+                f"espeak-ng could not start with its data folder {data}: reinstall espeakng-loader."
+            )
         self._engine.espeak_ng_SetRandSeed(seed)
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)  # kept: the library holds only the pointer
@@ -74,7 +76,9 @@ class Speaker:
             self._chunks.append(np.ctypeslib.as_array(wave, (samples,)).copy())
         return 0
 
-    def say(self, text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50) -> np.ndarray:
+    def say(
+        self, text: str, voice: str, rate: int = 175, pitch: int = 50, pitch_range: int = 50
+    ) -> np.ndarray:
         """`text` as (S,) int16 at `self.rate`.
 
         voice: a language with or without a variant, "es" or "es+f2". rate: words per minute, 80 to 450;

@@ -30,12 +30,26 @@ from speechx.audio.augment import Channel, random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.phones import add_phones
 from speechx.errors import UserError
-from speechx.text.g2p import espeak_voice, g2p
+from speechx.text.g2p import espeak_voice
 from speechx.text.normalize import normalize
 
 VOICES = {
-    "train": ("m1", "f1", "m3", "f2", "m4", "f5", "m6", "Alicia", "m8", "Michael", "Gene", "benjamin"),
+    "train": (
+        "m1",
+        "f1",
+        "m3",
+        "f2",
+        "m4",
+        "f5",
+        "m6",
+        "Alicia",
+        "m8",
+        "Michael",
+        "Gene",
+        "benjamin",
+    ),
     "dev": ("m7", "f4"),
     "test": ("m2", "f3", "linda", "david"),
 }
@@ -68,9 +82,13 @@ def make_corpus(
     `minutes` of training speech for each language, or for those of a mapping each its own. Dev and test are each
     sentence of theirs once by every voice of theirs. Raises UserError for a language without sentences.
     """
-    wanted = dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
+    wanted = (
+        dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
+    )
     if not wanted:
-        raise UserError(f"no language was given: expected some of {', '.join(sentence_languages())}.")
+        raise UserError(
+            f"no language was given: expected some of {', '.join(sentence_languages())}."
+        )
     for language, length in wanted.items():
         shipped_sentences(language)
         espeak_voice(language)
@@ -115,7 +133,9 @@ def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
     for number, sentence in enumerate(sentences):
         splits[{8: "dev", 9: "test"}.get(number % 10, "train")].append(sentence)
     if not all(splits.values()):
-        raise UserError(f"at least 10 sentences are needed for train, dev and test, but there are {len(sentences)}.")
+        raise UserError(
+            f"at least 10 sentences are needed for train, dev and test, but there are {len(sentences)}."
+        )
     return splits
 
 
@@ -132,7 +152,9 @@ def _make_language(
     for split, sentences in split_sentences(shipped_sentences(language)).items():
         spoken: list[Utterance] = []
         seconds = 0.0
-        for number, (text, voice) in enumerate(_readings(split, sentences, language, variation, rng)):
+        for number, (text, voice) in enumerate(
+            _readings(split, sentences, language, variation, rng)
+        ):
             if split == "train" and seconds >= 60.0 * minutes:
                 break
             wave_S = _speak(speaker, text, f"{espeak_voice(language)}+{voice}", variation, rng)
@@ -157,7 +179,11 @@ def _make_language(
 
 
 def _readings(
-    split: str, sentences: Sequence[str], language: str, variation: Variation, rng: np.random.Generator
+    split: str,
+    sentences: Sequence[str],
+    language: str,
+    variation: Variation,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[str, str]]:
     """(text, voice) without end for training; every sentence by every voice for dev and test."""
     voices = VOICES[split]

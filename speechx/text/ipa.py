@@ -91,5 +91,7 @@ def problem_with(symbol: str) -> str | None:
         return f"phone {symbol!r} is not IPA because of {names}: write it in IPA or remove it."
     first = normal[0]
     if first not in LETTERS and (first not in BEFORE or not any(c in LETTERS for c in normal)):
-        return f"phone {symbol!r} has no letter for its first mark: expected a letter, then its marks."
+        return (
+            f"phone {symbol!r} has no letter for its first mark: expected a letter, then its marks."
+        )
     return None
