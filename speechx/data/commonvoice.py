@@ -1,0 +1,292 @@
+"""CommonVoice, as Mozilla releases it, to manifests.
+
+    cv-corpus-17.0-2024-03-15/es/{train,dev,test,other}.tsv, clip_durations.tsv, clips/*.mp3
+
+Columns came, went and moved over the releases, so they are found by their names. The tables have no
+quoting: a sentence may hold a lone `"`, and a reader that honours it swallows the rows up to the
+next one. Old releases leave `.mp3` off the path and have no `clip_durations.tsv`; mp3 at 8 to 48 kHz
+occurs, and some clips are empty or broken.
+
+    prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"))
+
+writes `data/cv/es/train.jsonl` and so on. What is not validated (`other.tsv`) or has no sentence
+becomes `unlabelled.jsonl`, for pretraining. Clips left out are counted, and listed in `missing.txt`
+and `corrupt.txt` beside the manifests.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from speechx.audio.files import audio_info, read_audio, write_flac
+from speechx.data.manifest import Utterance, write_manifest
+from speechx.errors import UserError
+
+SPLITS = ("train", "dev", "test")
+UNLABELLED = "unlabelled"
+TABLES = (*SPLITS, "other", "validated", "invalidated")
+AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".ogg", ".opus", ".webm", ".m4a"))
+KEPT_COLUMNS = ("sentence_id", "age", "gender", "variant")
+PROCESSES = min(8, os.cpu_count() or 1)
+SECONDS_BETWEEN_PROGRESS = 10.0
+
+
+def prepare(
+    root: Path,
+    languages: Sequence[str] | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    unlabelled: bool = True,
+    log: Callable[[str], None] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` is a release or one language folder of it; `languages` None means all that are there.
+    `convert` also writes 16 kHz mono FLAC copies into `out/<language>/audio` and lists those, so that
+    training never decodes mp3; copies already there are kept, so a second run is cheap. A clip that
+    is absent, empty or broken is a `UserError` that names it, or with `allow_missing` is left out,
+    counted and listed.
+    """
+    counts: dict[str, dict[str, int]] = {}
+    for language, folder in _language_folders(Path(root), languages).items():
+        release = _read_language(language, folder, unlabelled)
+        if not allow_missing:
+            _refuse(release)
+        _measure(release, Path(out) / language / "audio" if convert else None, log)
+        if not allow_missing:
+            _refuse(release)
+        counts[language] = _write(release, Path(out) / language)
+        log(_report(release))
+    if not any(counts.values()):
+        raise UserError(f"{root}: no usable clip is listed for {', '.join(counts)}.")
+    return counts
+
+
+@dataclass(slots=True)
+class _Release:
+    """One language as it is listed. A duration of zero is one not known yet."""
+
+    language: str
+    splits: dict[str, dict[str, Utterance]] = field(default_factory=dict)
+    missing: list[tuple[Path, str]] = field(default_factory=list)
+    corrupt: list[tuple[Path, str]] = field(default_factory=list)
+    repeated: int = 0
+    unused: int = 0
+
+
+def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
+    """Which folder holds which language; all of them, or those asked for."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; a CommonVoice release was expected.")
+    if _is_language_folder(root):
+        there = {root.resolve().name: root}
+    else:
+        there = {f.name: f for f in sorted(root.iterdir()) if _is_language_folder(f)}
+    if not there:
+        holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"{root}: neither a CommonVoice release nor one language of it (a folder with train.tsv "
+            f"or other.tsv); it holds {holds}."
+        )
+    if languages is None:
+        return there
+    unknown = [language for language in languages if language not in there]
+    if unknown:
+        raise UserError(
+            f"{root}: no language folder {', '.join(unknown)}; there are {', '.join(there)}."
+        )
+    return {language: there[language] for language in languages}
+
+
+def _is_language_folder(folder: Path) -> bool:
+    return any((folder / f"{table}.tsv").is_file() for table in TABLES)
+
+
+def _read_language(language: str, folder: Path, unlabelled: bool) -> _Release:
+    """All rows of the split tables as utterances, with missing and empty clips set aside."""
+    release = _Release(language)
+    tables = [t for t in (*SPLITS, "other") if (folder / f"{t}.tsv").is_file()]
+    if not tables:
+        raise UserError(f"{folder}: none of train.tsv, dev.tsv, test.tsv and other.tsv is there.")
+    durations = _read_durations(folder / "clip_durations.tsv")
+    for table in tables:
+        tsv = folder / f"{table}.tsv"
+        for line, row in _read_rows(tsv, ("client_id", "path", "sentence"), release.corrupt):
+            sentence = row["sentence"].strip()
+            split = table if sentence and table != "other" else UNLABELLED
+            if split == UNLABELLED and not unlabelled:
+                release.unused += 1
+                continue
+            clip = folder / "clips" / _clip_name(row["path"])
+            listed = release.splits.setdefault(split, {})
+            if clip.stem in listed:
+                release.repeated += 1
+                continue
+            try:
+                size = clip.stat().st_size
+            except OSError:
+                release.missing.append((clip, f"listed in {tsv}:{line}"))
+                continue
+            if size == 0:
+                release.corrupt.append((clip, "the file is empty (0 bytes)"))
+                continue
+            extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
+            extra["accents"] = row.get("accents") or row.get("accent", "")
+            listed[clip.stem] = Utterance(
+                id=clip.stem,
+                audio=clip,
+                duration=durations.get(clip.name, 0.0),
+                language=language,
+                text=None if split == UNLABELLED else sentence,
+                speaker=row["client_id"] or None,
+                extra={column: value for column, value in extra.items() if value},
+            )
+    return release
+
+
+def _clip_name(path: str) -> str:
+    return path if Path(path).suffix.lower() in AUDIO_SUFFIXES else path + ".mp3"
+
+
+def _read_durations(path: Path) -> dict[str, float]:
+    """Clip name to seconds. Clips with no positive number are left out, to be measured."""
+    if not path.is_file():
+        return {}
+    durations = {}
+    for _, row in _read_rows(path, ("clip", "duration[ms]"), []):
+        milliseconds = row["duration[ms]"].strip()
+        if milliseconds.replace(".", "", 1).isdecimal() and float(milliseconds) > 0:
+            durations[_clip_name(row["clip"])] = float(milliseconds) / 1000
+    return durations
+
+
+def _read_rows(
+    path: Path, needed: Sequence[str], broken: list[tuple[Path, str]]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and row by column name; rows of another width than the header go to `broken`."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            columns = file.readline().rstrip("\r\n").split("\t")
+            absent = [column for column in needed if column not in columns]
+            if absent:
+                raise UserError(
+                    f"{path}: needs the column {' and '.join(absent)}; "
+                    f"its columns are {', '.join(columns) if any(columns) else 'none'}."
+                )
+            for line, text in enumerate(file, start=2):
+                values = text.rstrip("\r\n").split("\t")
+                if values == [""]:
+                    continue
+                if len(values) != len(columns):
+                    why = f"line {line} has {len(values)} fields, the header {len(columns)}"
+                    broken.append((path, why))
+                    continue
+                yield line, dict(zip(columns, values, strict=True))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text.") from error
+
+
+def _measure(release: _Release, audio: Path | None, log: Callable[[str], None]) -> None:
+    """Finds the durations not known yet; with a folder `audio`, writes the copies and uses theirs."""
+    jobs: dict[Path, Path | None] = {}
+    for listed in release.splits.values():
+        for u in listed.values():
+            if audio is not None:
+                jobs[u.audio] = audio / f"{u.id}.flac"
+            elif not u.duration:
+                jobs[u.audio] = None
+    if not jobs:
+        return
+    what = "measured" if audio is None else "converted"
+    measured: dict[Path, float] = {}
+    said = time.monotonic()
+    with ProcessPoolExecutor(PROCESSES) as pool:
+        results = pool.map(_measure_one, jobs, jobs.values(), chunksize=16)
+        for done, (clip, result) in enumerate(zip(jobs, results, strict=True), start=1):
+            if isinstance(result, str):
+                release.corrupt.append((clip, result))
+            else:
+                measured[clip] = result
+            if time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
+                said = time.monotonic()
+                hours = sum(measured.values()) / 3600
+                log(f"{release.language}: {what} {done} of {len(jobs)} clips, {hours:.2f} h")
+    for listed in release.splits.values():
+        for u in list(listed.values()):
+            if u.audio not in jobs:
+                continue
+            if u.audio not in measured:
+                del listed[u.id]
+                continue
+            listed[u.id] = replace(u, audio=jobs[u.audio] or u.audio, duration=measured[u.audio])
+
+
+def _measure_one(clip: Path, flac: Path | None) -> float | str:
+    """Seconds of a clip, copied to `flac` if one is named; or what is wrong with it."""
+    try:
+        if flac is None:
+            return audio_info(clip).duration
+        if not (flac.is_file() and flac.stat().st_mtime >= clip.stat().st_mtime):
+            write_flac(flac, read_audio(clip))
+        return audio_info(flac).duration
+    except UserError as error:
+        return str(error).removeprefix(f"{clip}: ").rstrip(".")
+
+
+def _refuse(release: _Release) -> None:
+    """The first clip that cannot be used, by name."""
+    bad = release.missing + release.corrupt
+    if not bad:
+        return
+    path, why = bad[0]
+    more = f" ({len(bad) - 1} more like it in {release.language})" if len(bad) > 1 else ""
+    what = f"no such clip, but it is {why}" if release.missing else why
+    raise UserError(
+        f"{path}: {what}{more}; --allow-missing counts, lists and leaves out such clips."
+    )
+
+
+def _write(release: _Release, out: Path) -> dict[str, int]:
+    """Manifests and lists; those of an earlier run that would now be empty are removed."""
+    counts = {}
+    for split in (*SPLITS, UNLABELLED):
+        utterances = list(release.splits.get(split, {}).values())
+        if utterances:
+            write_manifest(out / f"{split}.jsonl", utterances)
+            counts[split] = len(utterances)
+        else:
+            (out / f"{split}.jsonl").unlink(missing_ok=True)
+    for name, bad in (("missing.txt", release.missing), ("corrupt.txt", release.corrupt)):
+        if bad:
+            out.mkdir(parents=True, exist_ok=True)
+            lines = "".join(f"{path}\t{why}\n" for path, why in bad)
+            (out / name).write_text(lines, encoding="utf-8")
+        else:
+            (out / name).unlink(missing_ok=True)
+    return counts
+
+
+def _report(release: _Release) -> str:
+    """One line: what was written, and everything that was not."""
+    parts = []
+    for split in (*SPLITS, UNLABELLED):
+        listed = release.splits.get(split)
+        if listed:
+            hours = sum(u.duration for u in listed.values()) / 3600
+            parts.append(f"{split} {len(listed)} ({hours:.2f} h)")
+    line = f"{release.language}: {', '.join(parts) or 'no clips'}"
+    left_out = [
+        f"{number} {why}"
+        for number, why in (
+            (len(release.missing), "missing (missing.txt)"),
+            (len(release.corrupt), "corrupt (corrupt.txt)"),
+            (release.repeated, "listed twice"),
+            (release.unused, "without a validated sentence"),
+        )
+        if number
+    ]
+    return f"{line}; left out: {', '.join(left_out)}" if left_out else line
