@@ -1,0 +1,286 @@
+"""Error rates that say what they are.
+
+The same outputs have several error rates: edits summed over the corpus, the mean over utterances,
+the mean over languages. All three are given here, each under its own name; the headline is
+
+    rate = sum of edits / sum of reference tokens          (corpus-level)
+
+with its substitutions, insertions and deletions, a bootstrap interval and a policy in words.
+Two scores may be compared when their policies are equal.
+
+    references = [words("a b c"), words("d e")]
+    hypotheses = [words("a x c"), words("d e f")]
+    score(references, hypotheses, ["es", "it"], ["1", "2"], [None, None], "wer").overall.rate  # 2/5
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from speechx.errors import UserError
+
+WORST = 10  # utterances listed in a score
+
+_TOKENS = {
+    "wer": "words, split at white space, text as given (case and punctuation count)",
+    "cer": "characters (Unicode code points) of the stripped text, inner spaces count, as in jiwer",
+    "per": "phone tokens as given, no word boundaries",
+}
+_AVERAGES = (
+    "corpus-level (all edits / all reference tokens); "
+    "an empty reference adds its insertions and no tokens"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """An error rate and what it was made of. `rate`, `low` and `high` are fractions.
+
+    `low` and `high` bound the 95 % percentile bootstrap over `resampled` ("12 speakers").
+    """
+
+    edits: int
+    tokens: int
+    substitutions: int
+    insertions: int
+    deletions: int
+    rate: float
+    low: float
+    high: float
+    utterances: int
+    resampled: str
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """One scored utterance, tokens joined for reading."""
+
+    id: str
+    language: str
+    edits: int
+    tokens: int
+    reference: str
+    hypothesis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """`macro` is the mean of the languages' rates. `utterance_mean` is the mean of the utterances'
+    own rates, where an utterance with an empty reference counts one token."""
+
+    metric: str
+    policy: str
+    overall: Rate
+    macro: float
+    utterance_mean: float
+    languages: dict[str, Rate]
+    worst: list[Worst]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same, as JSON types."""
+        return asdict(self)
+
+    def table(self) -> str:
+        """Aligned plain text: a row per language, then the averages and the policy."""
+        head = [self.metric.upper(), "rate", "95 % interval", "edits", "tokens", "sub", "ins"]
+        rows = [[*head, "del", "utterances", "resampled"]]
+        rows += [_row(language, rate) for language, rate in self.languages.items()]
+        rows.append(_row("overall", self.overall))
+        rows.append(["language mean", _percent(self.macro), *[""] * 8])
+        rows.append(["utterance mean", _percent(self.utterance_mean), *[""] * 8])
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for name, *cells in rows:
+            right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
+        return "\n".join([*lines, self.policy])
+
+
+def words(text: str) -> list[str]:
+    """The tokens of WER."""
+    return text.split()
+
+
+def characters(text: str) -> list[str]:
+    """The tokens of CER: jiwer's, so inner spaces are tokens and outer ones are not."""
+    return list(text.strip())
+
+
+def score(
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
+    languages: Sequence[str],
+    ids: Sequence[str],
+    speakers: Sequence[str | None],
+    metric: str,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Score:
+    """Score tokens against tokens; `metric` ("wer", "cer" or "per") says what the tokens are.
+
+    The bootstrap draws speakers where all utterances of a group name theirs and there are at least
+    two, else utterances. Raises UserError where a rate would be undefined.
+    """
+    _check(references, hypotheses, languages, ids, speakers, metric)
+    check_references(references, languages)
+    counts_N4 = _count_edits(references, hypotheses)  # substitutions insertions deletions tokens
+
+    def rate(chosen: Sequence[int]) -> Rate:
+        return _rate(counts_N4[chosen], [speakers[n] for n in chosen], resamples, seed)
+
+    by_language = {
+        language: rate([n for n, other in enumerate(languages) if other == language])
+        for language in sorted(set(languages))
+    }
+    edits_N, tokens_N = counts_N4[:, :3].sum(1), counts_N4[:, 3]
+    rate_N = edits_N / np.maximum(tokens_N, 1)
+    joint = "" if metric == "cer" else " "
+    worst = sorted(range(len(ids)), key=lambda n: (-rate_N[n], -edits_N[n], ids[n]))[:WORST]
+    return Score(
+        metric=metric,
+        policy=(
+            f"{metric.upper()}: {_TOKENS[metric]}; {_AVERAGES}; interval: 95 % percentile "
+            f"bootstrap, {resamples} draws of speakers if known, else of utterances, seed {seed}"
+        ),
+        overall=rate(range(len(ids))),
+        macro=float(np.mean([each.rate for each in by_language.values()])),
+        utterance_mean=float(rate_N.mean()),
+        languages=by_language,
+        worst=[
+            Worst(
+                id=ids[n],
+                language=languages[n],
+                edits=int(edits_N[n]),
+                tokens=int(tokens_N[n]),
+                reference=joint.join(references[n]),
+                hypothesis=joint.join(hypotheses[n]),
+            )
+            for n in worst
+            if edits_N[n]
+        ],
+    )
+
+
+def check_references(references: Sequence[Sequence[str]], languages: Sequence[str]) -> None:
+    """Refuse, before anything is decoded, what cannot be scored: a language without any token."""
+    if not references:
+        raise UserError("There is nothing to score: no utterance was given.")
+    tokens = dict.fromkeys(languages, 0)
+    for language, reference in zip(languages, references, strict=True):
+        tokens[language] += len(reference)
+    silent = sorted(language for language, number in tokens.items() if number == 0)
+    if silent:
+        raise UserError(
+            f"All references of {', '.join(silent)} are empty, so no error rate is defined there; "
+            "give transcripts, or leave those utterances out of the manifest."
+        )
+
+
+def _check(
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
+    languages: Sequence[str],
+    ids: Sequence[str],
+    speakers: Sequence[str | None],
+    metric: str,
+) -> None:
+    if metric not in _TOKENS:
+        raise ValueError(f"metric must be one of {', '.join(_TOKENS)}, but is {metric!r}")
+    lengths = [len(each) for each in (references, hypotheses, languages, ids, speakers)]
+    if len(set(lengths)) > 1:
+        raise ValueError(
+            "references, hypotheses, languages, ids and speakers must be equally long, "
+            f"but have {', '.join(map(str, lengths))} items"
+        )
+    for name, sentences in (("references", references), ("hypotheses", hypotheses)):
+        if any(isinstance(sentence, str) for sentence in sentences):
+            raise ValueError(f"{name} must be lists of tokens: use words(text) or characters(text)")
+
+
+def _count_edits(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """(N, 4): substitutions, insertions, deletions and reference tokens of every utterance."""
+    import jiwer
+
+    def as_given(sentences: Any) -> list[list[str]]:  # tokens already; jiwer would split strings
+        return [list(sentence) for sentence in sentences]
+
+    transform: Any = as_given
+    reference: Any = references
+    hypothesis: Any = hypotheses
+    output = jiwer.process_words(
+        reference, hypothesis, reference_transform=transform, hypothesis_transform=transform
+    )
+    counts_N4 = np.zeros((len(references), 4), dtype=np.int64)
+    for n, chunks in enumerate(output.alignments):
+        for chunk in chunks:
+            if chunk.type == "substitute":
+                counts_N4[n, 0] += chunk.ref_end_idx - chunk.ref_start_idx
+            elif chunk.type == "insert":
+                counts_N4[n, 1] += chunk.hyp_end_idx - chunk.hyp_start_idx
+            elif chunk.type == "delete":
+                counts_N4[n, 2] += chunk.ref_end_idx - chunk.ref_start_idx
+        counts_N4[n, 3] = len(references[n])
+    return counts_N4
+
+
+def _rate(counts_N4: np.ndarray, speakers: Sequence[str | None], resamples: int, seed: int) -> Rate:
+    """The rate of one group of utterances, with its interval."""
+    substitutions, insertions, deletions, tokens = (int(total) for total in counts_N4.sum(0))
+    edits = substitutions + insertions + deletions
+    known = set(speakers)
+    if None not in known and len(known) > 1:
+        names = {name: u for u, name in enumerate(dict.fromkeys(speakers))}
+        units_N, resampled = np.array([names[name] for name in speakers]), f"{len(names)} speakers"
+    else:
+        units_N, resampled = np.arange(len(speakers)), f"{len(speakers)} utterances"
+    edits_U = np.bincount(units_N, weights=counts_N4[:, :3].sum(1))
+    tokens_U = np.bincount(units_N, weights=counts_N4[:, 3])
+    low, high = _interval(edits_U, tokens_U, resamples, seed)
+    return Rate(
+        edits=edits,
+        tokens=tokens,
+        substitutions=substitutions,
+        insertions=insertions,
+        deletions=deletions,
+        rate=edits / tokens,
+        low=low,
+        high=high,
+        utterances=len(speakers),
+        resampled=resampled,
+    )
+
+
+def _interval(
+    edits_U: np.ndarray, tokens_U: np.ndarray, resamples: int, seed: int
+) -> tuple[float, float]:
+    """95 % percentile bootstrap of sum(edits)/sum(tokens) over units drawn with replacement.
+
+    A draw of empty references alone has no rate and is drawn again.
+    """
+    generator = np.random.default_rng(seed)
+    rates: list[float] = []
+    while len(rates) < resamples:
+        drawn = generator.integers(len(edits_U), size=len(edits_U))
+        tokens = tokens_U[drawn].sum()
+        if tokens > 0:
+            rates.append(float(edits_U[drawn].sum() / tokens))
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _row(name: str, rate: Rate) -> list[str]:
+    interval = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
+    counts = (rate.edits, rate.tokens, rate.substitutions, rate.insertions, rate.deletions)
+    numbers = [str(count) for count in (*counts, rate.utterances)]
+    return [name, _percent(rate.rate), interval, *numbers, rate.resampled]
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"
