@@ -1,8 +1,8 @@
 """Rooms, microphones and noise for synthetic speech.
 
-Clean synthetic speech is too easy to learn from: every copy of a phone is nearly the same. These functions
-change what a channel changes (spectrum, room, noise) and leave what a listener hears as phones. All randomness
-comes from the generator that is passed in.
+Clean synthetic speech is too easy to learn from: every copy of a phone is nearly the same. These
+functions change what a channel changes (spectrum, room, noise) and leave what a listener hears as
+phones. All randomness comes from the generator that is passed in.
 
 Legend: S samples, F frequency bins of the real Fourier transform.
 """
@@ -29,21 +29,36 @@ class Channel:
 def random_channel(
     wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel | None = None
 ) -> np.ndarray:
-    """`wave_S` (float32) through one random room, microphone and noise; peak between 0.1 and 0.9."""
+    """`wave_S` through a random room, microphone and noise; float32 with a peak of 0.1 to 0.9."""
     c = channel or Channel()
     if rng.random() < c.room_share:
-        wave_S = reverberate(
-            wave_S, rate, rng.uniform(*c.room_rt60), rng.uniform(*c.room_level), rng
-        )
-    frequency_F = np.fft.rfftfreq(len(wave_S), 1 / rate)
+        rt60, level = rng.uniform(*c.room_rt60), rng.uniform(*c.room_level)
+        wave_S = reverberate(wave_S, rate, rt60, level, rng)
+    frequency_F = frequencies(len(wave_S), rate)
     gain_F = tilt(frequency_F, rng.uniform(*c.tilt_db_per_octave))
     if rng.random() < c.telephone_share:
         gain_F = gain_F * band(frequency_F, rng.uniform(200, 350), rng.uniform(3000, 3600))
-    wave_S = np.fft.irfft(np.fft.rfft(wave_S) * gain_F, len(wave_S))
+    wave_S = shape(wave_S, gain_F)
     kind = ("white", "pink", "babble")[rng.integers(3)]
     wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*c.snr_db))
     peak = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
     return (wave_S * (peak / np.abs(wave_S).max())).astype(np.float32)
+
+
+def frequencies(samples: int, rate: int) -> np.ndarray:
+    """The bins, in Hz, that a gain for `shape` is given at."""
+    return np.fft.rfftfreq(_fast_size(samples), 1 / rate)
+
+
+def shape(wave_S: np.ndarray, gain_F: np.ndarray) -> np.ndarray:
+    """`wave_S` with its spectrum multiplied by `gain_F`, one value for each of `frequencies`."""
+    size = _fast_size(len(wave_S))
+    return np.fft.irfft(np.fft.rfft(wave_S, size) * gain_F, size)[: len(wave_S)]
+
+
+def _fast_size(samples: int) -> int:
+    """A length with small prime factors: the transform of a prime length is ten times slower."""
+    return -(-samples // 4000) * 4000
 
 
 def tilt(frequency_F: np.ndarray, db_per_octave: float) -> np.ndarray:
@@ -61,30 +76,29 @@ def band(frequency_F: np.ndarray, low: float, high: float) -> np.ndarray:
 def reverberate(
     wave_S: np.ndarray, rate: int, rt60: float, level: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The direct sound and a room: noise that falls by 60 dB in `rt60` seconds, `level` in energy."""
+    """The sound and its echo: noise of energy `level` that falls by 60 dB in `rt60` seconds."""
     length = max(int(rt60 * rate), 1)
     echo = rng.standard_normal(length) * 10.0 ** (-3.0 * np.arange(length) / length)
     echo[: int(0.002 * rate)] = 0.0  # no wall is nearer than a third of a metre
     echo *= np.sqrt(level / max(float((echo**2).sum()), 1e-12))
     echo[0] = 1.0
-    size = len(wave_S) + length
+    size = _fast_size(len(wave_S) + length)
     spectrum_F = np.fft.rfft(wave_S, size) * np.fft.rfft(echo, size)
     return np.fft.irfft(spectrum_F, size)[: len(wave_S)]
 
 
 def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """White, pink (1/f power) or babble-like noise: shaped like speech and beating at syllable rate."""
+    """White, pink (1/f power) or babble noise (the spectrum of speech, beating like syllables)."""
     white_S = rng.standard_normal(samples)
     if kind == "white":
         return white_S
-    frequency_F = np.fft.rfftfreq(samples, 1 / rate)
+    frequency_F = frequencies(samples, rate)
     if kind == "pink":
-        gain_F = 1.0 / np.sqrt(np.maximum(frequency_F, 20.0))
-        return np.fft.irfft(np.fft.rfft(white_S) * gain_F, samples)
+        return shape(white_S, 1.0 / np.sqrt(np.maximum(frequency_F, 20.0)))
     if kind != "babble":
         raise ValueError(f"noise kind must be white, pink or babble, but is {kind!r}")
     gain_F = 1.0 / (1.0 + (frequency_F / 500.0) ** 2) * (frequency_F > 80.0)
-    speech_S = np.fft.irfft(np.fft.rfft(white_S) * gain_F, samples)
+    speech_S = shape(white_S, gain_F)
     time_S = np.arange(samples) / rate
     beat_S = np.ones(samples)
     for _ in range(3):

@@ -1,9 +1,11 @@
 """Speech from espeak-ng, spoken into memory: the voices of the tiny recipe and of the tests.
 
-The library is the one that the wheel `espeakng-loader` ships, so no system package is needed. It speaks about
-1000 times faster than real time on one core, at 22.05 kHz. espeak-ng keeps state between sentences (noise,
-vocal flutter), so what a sentence sounds like depends on what was said before: `Speaker` seeds it once, and
-the same sequence of calls in a fresh process gives the same bytes.
+The library is the one that the wheel `espeakng-loader` ships, so no system package is needed. It
+speaks about 1000 times faster than real time on one core, at 22.05 kHz.
+
+espeak-ng keeps state from one sentence to the next (noise, vocal flutter), and starting it anew
+does not clear that. Each `Speaker` therefore loads a copy of the library of its own: the same
+calls on a new Speaker give the same bytes, whatever else the process has said before.
 
 Legend: S samples at 22.05 kHz, int16.
 """
@@ -11,6 +13,9 @@ Legend: S samples at 22.05 kHz, int16.
 from __future__ import annotations
 
 import ctypes
+import functools
+import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -39,17 +44,20 @@ def espeak_files() -> tuple[str, str]:
     return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
 
 
-def voice_variants() -> list[str]:
+@functools.cache
+def voice_variants() -> tuple[str, ...]:
     """The voices ("m1", "f2", "Alicia", ...) that any language can be spoken with."""
-    return sorted(file.name for file in Path(espeak_files()[1], "voices", "!v").iterdir())
+    folder = Path(espeak_files()[1], "voices", "!v")
+    return tuple(sorted(file.name for file in folder.iterdir()))
 
 
 class Speaker:
-    """One espeak-ng engine. The library is a process-wide singleton: keep one Speaker per process."""
+    """One espeak-ng engine, in its initial state."""
 
     def __init__(self, seed: int = 0) -> None:
         library, data = espeak_files()
-        self._engine = ctypes.CDLL(library)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            self._engine = ctypes.CDLL(shutil.copy(library, folder))
         self._engine.espeak_Synth.argtypes = [
             ctypes.c_char_p,
             ctypes.c_size_t,
@@ -64,14 +72,16 @@ class Speaker:
         self.rate: int = self._engine.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
         if self.rate <= 0:
             raise UserError(
-                f"espeak-ng could not start with its data folder {data}: reinstall espeakng-loader."
+                f"espeak-ng could not start with its data folder {data}: "
+                "reinstall the package espeakng-loader."
             )
         self._engine.espeak_ng_SetRandSeed(seed)
+        _seed_c_library(seed)
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)  # kept: the library holds only the pointer
         self._engine.espeak_SetSynthCallback(self._callback)
 
-    def _receive(self, wave, samples: int, events) -> int:
+    def _receive(self, wave: ctypes._Pointer[ctypes.c_int16], samples: int, events: int) -> int:
         if wave and samples > 0:
             self._chunks.append(np.ctypeslib.as_array(wave, (samples,)).copy())
         return 0
@@ -81,19 +91,34 @@ class Speaker:
     ) -> np.ndarray:
         """`text` as (S,) int16 at `self.rate`.
 
-        voice: a language with or without a variant, "es" or "es+f2". rate: words per minute, 80 to 450;
-        pitch and pitch_range: 0 to 100. Raises UserError for an unknown voice or a text without sound.
+        voice: a language with or without a variant, "es" or "es+f2". rate: words per minute, 80 to
+        450; pitch and pitch_range: 0 to 100. Raises UserError for an unknown voice or a text
+        without sound.
         """
+        variant = voice.partition("+")[2]
+        if variant and variant not in voice_variants():  # espeak-ng would take its default voice
+            raise UserError(
+                f"espeak-ng has no voice variant {variant!r}: "
+                f"expected one of {', '.join(voice_variants())}."
+            )
         if self._engine.espeak_SetVoiceByName(voice.encode()) != 0:
             raise UserError(
-                f"espeak-ng has no voice {voice!r}: expected a language code, optionally with one of "
-                f"{', '.join(voice_variants()[:6])}, ... after a plus sign."
+                f"espeak-ng has no voice {voice!r}: expected a language code like 'es'."
             )
         for parameter, value in ((RATE, rate), (PITCH, pitch), (RANGE, pitch_range)):
             self._engine.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
         data = text.encode() + b"\0"
         self._engine.espeak_Synth(data, len(data), 0, 1, 0, UTF8, None, None)
-        if not self._chunks:
-            raise UserError(f"espeak-ng made no sound for the text {text!r}.")
-        return np.concatenate(self._chunks)
+        wave_S = np.concatenate([np.zeros(0, np.int16), *self._chunks])
+        if not wave_S.any():
+            raise UserError(f"espeak-ng made no sound for the text {text!r}: expected words.")
+        return wave_S
+
+
+def _seed_c_library(seed: int) -> None:
+    """Some voices draw their breath from C's own rand(), which is shared by the whole process."""
+    try:
+        ctypes.CDLL(None).srand(ctypes.c_uint(seed))
+    except (OSError, TypeError, AttributeError):
+        ctypes.cdll.msvcrt.srand(ctypes.c_uint(seed))  # Windows

@@ -16,11 +16,11 @@ def add_phones(
     drop_empty: bool = False,
     log: Callable[[str], object] = print,
 ) -> list[Utterance]:
-    """The same utterances with `phones` from their text, and `g2p` (its version) among the extra keys.
+    """The same utterances with `phones` from their text, and the version of `g2p` as an extra key.
 
-    Each distinct text is read once. Stripped language flags and tones are reported per language. A text that is
-    missing or has no phones is an error that lists the first few ids; with `drop_empty` such utterances
-    are left out, and the number is reported.
+    Each distinct text is read once. Language flags and tones taken off are reported per language.
+    A text that is missing or has no phones is an error that lists the first few ids; with
+    `drop_empty` such utterances are left out, and their number is reported.
     """
     spoken: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {}
     for language in dict.fromkeys(u.language for u in utterances):

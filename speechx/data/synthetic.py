@@ -1,15 +1,15 @@
 """A multilingual corpus made on the spot, so that the whole path runs without a download.
 
-espeak-ng (from the wheel `espeakng-loader`) reads the sentences shipped in `speechx/text/sentences`. Test and dev
-have sentences *and* voices of their own: nothing heard in training is scored. Pitch, liveliness, speed, room,
-microphone and noise vary with every utterance (`speechx.audio.augment`).
+espeak-ng (from the wheel `espeakng-loader`) reads the sentences of `speechx/text/sentences`. Dev
+and test have sentences *and* voices of their own: nothing heard in training is scored. Pitch,
+liveliness, speed, room, microphone and noise change with every utterance
+(`speechx.audio.augment`).
 
-A share of the training utterances is word salad: words of the training sentences, drawn at random. Eighty sentences
-spoken three times would let a model learn the sentences; salad breaks up word order while every word stays the
-language's own. Dev and test are real sentences only.
+A share of the training utterances is word salad: words of the training sentences, drawn at
+random. Eighty sentences spoken three times would let a model learn the sentences; salad breaks up
+the order, while every word stays the language's own. Dev and test hold real sentences only.
 
-The same seed gives the same bytes, however many processes work: each language is made in a fresh process, because
-espeak-ng carries state from one sentence to the next.
+The same seed gives the same bytes, in any order of languages and with any number of processes.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,11 +79,15 @@ def make_corpus(
     processes: int | None = None,
     variation: Variation | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Writes `out/<language>/{train,dev,test}.jsonl` and the FLAC files; returns minutes by language and split.
+    """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; minutes by language and split.
 
-    `minutes` of training speech for each language, or for those of a mapping each its own. Dev and test are each
-    sentence of theirs once by every voice of theirs. Raises UserError for a language without sentences.
+    `minutes` of training speech for each language; a mapping gives each its own. Dev and test hold
+    every sentence of theirs once by every voice of theirs. Several processes are spawned, so a
+    script that calls this needs `if __name__ == "__main__"`, or processes=1. Raises UserError for a
+    language without sentences.
     """
+    if isinstance(languages, str):
+        raise ValueError(f"languages must be a sequence of codes, but is the string {languages!r}")
     wanted = (
         dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
     )
@@ -92,20 +98,31 @@ def make_corpus(
     for language, length in wanted.items():
         shipped_sentences(language)
         espeak_voice(language)
-        if length <= 0:
+        if not 0 < length < float("inf"):
             raise UserError(f"minutes of {language} must be positive, but is {length}.")
     work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
-    made: dict[str, dict[str, float]] = {}
-    context = multiprocessing.get_context("spawn")
     workers = min(processes or os.cpu_count() or 1, len(wanted))
-    with ProcessPoolExecutor(workers, mp_context=context, max_tasks_per_child=1) as pool:
-        results = pool.map(work, wanted.keys(), wanted.values())
+    made: dict[str, dict[str, float]] = {}
+    with _pool(workers) as run_all:
+        results = run_all(work, wanted.keys(), wanted.values())
         for language, (lengths, notes) in zip(wanted, results, strict=True):
             made[language] = lengths
             for note in notes:
                 log(note)
-            log(f"{language}: " + ", ".join(f"{k} {v:.1f} min" for k, v in lengths.items()))
+            spoken = ", ".join(f"{split} {length:.1f}" for split, length in lengths.items())
+            log(f"{language}: minutes of {spoken}")
     return made
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, spread over processes where there is more than one; results come in order."""
+    if workers == 1:
+        yield map
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield pool.map
 
 
 def sentence_languages() -> list[str]:
@@ -134,7 +151,8 @@ def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
         splits[{8: "dev", 9: "test"}.get(number % 10, "train")].append(sentence)
     if not all(splits.values()):
         raise UserError(
-            f"at least 10 sentences are needed for train, dev and test, but there are {len(sentences)}."
+            f"at least 10 sentences are needed to have train, dev and test, "
+            f"but there are {len(sentences)}."
         )
     return splits
 

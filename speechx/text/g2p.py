@@ -1,9 +1,9 @@
 """Phones from text: phonemizer driving the espeak-ng that the wheel `espeakng-loader` ships.
 
-Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and inventories, and nothing
-that transcribes needs them. Punctuation is passed on to espeak-ng, because it reads differently over a pause.
-Stress, tone and the flags with which espeak-ng marks a word in another language, "(en) ... (ru)", are taken
-off and counted.
+Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and
+inventories, and nothing that transcribes needs them. Punctuation is passed on to espeak-ng,
+because it reads differently over a pause. Stress, tone and the flags with which espeak-ng marks a
+word in another language, "(en) ... (ru)", are taken off; flags and tones are counted.
 
 >>> g2p(["Buenos días"], "es").phones
 [('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
@@ -23,7 +23,7 @@ from typing import Any
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
 
-# Codes of corpora whose voice has another name in espeak-ng; "en" is the CommonVoice locale, and so on.
+# Codes of corpora (CommonVoice locales) whose voice has another name in espeak-ng.
 VOICES = {
     "en": "en-us",
     "fr": "fr-fr",
@@ -48,7 +48,7 @@ _TONE = re.compile(r"[0-9˥˦˧˨˩]")
 
 @dataclass(frozen=True, slots=True)
 class G2PResult:
-    """phones: one tuple per text. flags, tones: how many language-switch flags and tone marks were taken off."""
+    """phones: one tuple per text. flags, tones: how many switch flags and tone marks came off."""
 
     phones: list[tuple[str, ...]]
     version: str
@@ -57,7 +57,7 @@ class G2PResult:
 
 
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
-    """The phones of each text, in espeak-ng's own units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
+    """The phones of each text: espeak-ng's units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
     from phonemizer.separator import Separator
 
     backend = _backend(espeak_voice(language))

@@ -1,9 +1,10 @@
 """One spelling per phone, and a segmenter that loses nothing.
 
-The same phone is written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar, ã as one code
-point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in canonical order, which is also what
-PanPhon looks up), script ɡ, ː for length, no tie bar, no stress. `segments` splits a phone into letters with
-their marks and raises for anything that is not IPA, so that no symbol disappears between text and model.
+The same phone is written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar,
+ã as one code point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in
+canonical order, which is what PanPhon looks up too), script ɡ, ː for length, no tie bar, no
+stress. `segments` splits a phone into letters with their marks and raises for anything that is
+not IPA, so that no symbol disappears between text and model.
 
 >>> normalize_ipa("t͡ʃ:")
 'tʃː'
@@ -62,7 +63,7 @@ def normalize_ipa(symbol: str) -> str:
 def segments(symbol: str) -> tuple[str, ...]:
     """Letters with their marks; joined, they equal `normalize_ipa(symbol)`.
 
-    Raises UserError, naming the code points, for an empty symbol or one that holds something else than IPA.
+    Raises UserError, naming the code points, for a symbol that is empty or not IPA.
     """
     problem = problem_with(symbol)
     if problem:

@@ -11,9 +11,9 @@ _KEPT = "\0"
 
 
 def normalize(text: str, language: str) -> str:
-    """NFC, lower case (dotless ı in tr and az), punctuation and symbols to spaces, apostrophes in words kept.
+    """NFC, lower case (dotless ı in tr and az), punctuation and symbols to spaces.
 
-    Digits and combining marks stay. The result may be empty; callers count that.
+    Apostrophes inside words, digits and combining marks stay. The result may be empty; callers count that.
     """
     text = unicodedata.normalize("NFC", text)
     if language.split("-")[0] in ("tr", "az"):
@@ -25,7 +25,7 @@ def normalize(text: str, language: str) -> str:
 
 
 def _instead(character: str) -> str:
-    # Invisible format characters (soft hyphen, joiners) sit inside words; only the joiners carry spelling.
+    # Format characters (soft hyphen, joiners) sit inside words; only the joiners carry spelling.
     if unicodedata.category(character) != "Cf":
         return " "
     return character if character in "\u200c\u200d" else ""
