@@ -141,7 +141,7 @@ def licence_summary(copyright_text: str) -> str:
         files = re.search(r"^Files:\s*(.+)$", paragraph, re.MULTILINE)
         licence = re.search(r"^License:\s*(.+)$", paragraph, re.MULTILINE)
         if files and licence and not files[1].startswith("debian/"):
-            covered.setdefault(licence[1].strip(), []).append(files[1].strip())
+            covered.setdefault(licence[1].strip(), []).append(f"`{files[1].strip()}`")
     if covered:
         return "; ".join(f"{name} ({', '.join(files)})" for name, files in covered.items())
     common = re.findall(r"/usr/share/common-licenses/([\w.+-]*\w)", copyright_text)

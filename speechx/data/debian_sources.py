@@ -194,8 +194,8 @@ def read_ktuberling(share: Path) -> Iterator[Recording]:
 def read_tuxpaint(share: Path) -> Iterator[Recording]:
     """Read `X_desc_xx.ogg` (English: `X_desc.ogg`), the `xx.utf8=` lines of `X.txt`.
 
-    Volunteers recorded over many years: their names, and how many there are, are not written.
-    A few texts were changed after they had been read.
+    Volunteers over many years, unnamed. Some texts were made longer after they had been read, and
+    those of the alphabets ("the letter q") never were read in full: they are left out.
     """
     stamps = share / "tuxpaint/stamps"
     for path in sorted(stamps.rglob("*_desc*.ogg")):
@@ -211,7 +211,7 @@ def read_tuxpaint(share: Path) -> Iterator[Recording]:
             language=language_of(code),
             speaker=f"tuxpaint-stamps-default/{code}",
             path=path,
-            text=texts.get(code),
+            text=None if "alphabets" in path.parts else texts.get(code),
         )
 
 

@@ -1,4 +1,4 @@
-"""Real recorded speech for anyone with a Debian or Ubuntu machine: about eleven hours, 33 languages.
+"""Real recorded speech for anyone with a Debian or Ubuntu machine: eleven hours, 32 languages.
 
 Debian ships a few programs together with openly licensed voices. `prepare` fetches their packages,
 turns every recording into 16 kHz mono FLAC (decoding mp3, ogg or 8 kHz again in every epoch is
@@ -10,16 +10,19 @@ slow) and writes manifests:
     OUT/LICENCES.md, OUT/licences/          whose work this is
     OUT/packages/                           the packages; may be deleted afterwards
 
-`text` is what the package lists, unchanged. Speakers are not split: most languages have one to three.
+`text` is what the package lists, unchanged; where it cannot be trusted, it is kept as the extra key
+`listed`. Most languages have one to three speakers, so speakers are in all splits.
 """
 
 import hashlib
 import os
 import re
+import statistics
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -32,28 +35,26 @@ from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
-MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
-HOP = SAMPLE_RATE // 100  # 10 ms
-
 LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.languages}))
+MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
 
 def prepare(
     out: Path, languages: Sequence[str] | None = None, log: Callable[[str], None] = print
 ) -> dict[str, dict[str, int]]:
-    """Fetch the packages of these languages (None: all, 700 MB) and write manifests under `out`.
+    """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
     Returns language -> split -> number of utterances. Languages are named as CommonVoice names
     them. A package that cannot be fetched is logged and done without. Raises UserError for an
     unknown language, a machine without apt, and when no recording is left.
     """
-    wanted = set(LANGUAGES if not languages else languages)
+    wanted = set(languages if languages else LANGUAGES)
     for language in sorted(wanted - set(LANGUAGES)):
         near = get_close_matches(language, LANGUAGES, 1, 0.4)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UserError(
-            f"no Debian package here has recordings in {language!r}{hint}; "
-            f"languages: {' '.join(LANGUAGES)}"
+            f"no Debian package known here has recordings in {language!r}{hint}; "
+            f"there are: {' '.join(LANGUAGES)}"
         )
     sources = [source for source in SOURCES if wanted & set(source.languages)]
     folder = out / "packages"
@@ -63,20 +64,17 @@ def prepare(
     for source in sources:
         if all(name in have for name in source.packages):
             for recording in source.read(*(have[name].share for name in source.packages)):
-                if recording.language in wanted:
-                    recordings[recording.language].append(recording)
+                recordings[recording.language].append(recording)
+    found = sorted(wanted & set(recordings))
     problems = "; ".join(f"{name}: {problem}" for name, problem in failed.items())
-    if not recordings:
-        raise UserError(f"nothing to prepare: {problems or 'the packages hold no recordings'}")
+    if not found:
+        raise UserError(f"nothing to prepare: {problems or 'no recording in the packages'}")
     write_licences(unpacked(folder).values(), out)
-    counts = {
-        language: write_language(out / language, language, recordings[language], log)
-        for language in sorted(recordings)
-    }
-    for language in sorted(wanted - set(recordings)):
-        log(f"{language}: nothing, because its packages are missing")
+    counts = {x: write_language(out / x, x, recordings[x], log) for x in found}
     if failed:
         log(f"{len(failed)} packages not fetched: {problems}")
+    if missing := sorted(wanted - set(found)):
+        log(f"no recordings in {' '.join(missing)}")
     return counts
 
 
@@ -84,45 +82,29 @@ def write_language(
     folder: Path, language: str, recordings: Iterable[Recording], log: Callable[[str], None]
 ) -> dict[str, int]:
     """Convert the recordings of one language and write its manifests; returns counts per split."""
-    dropped: list[tuple[str, str]] = []
-    first: dict[str, str] = {}
-    todo = []
-    for recording in sorted(recordings, key=lambda r: r.id):
-        reason = recording.drop
-        if reason is None and not recording.path.is_file():
-            reason = "not in the package"
-        if reason is None:
-            content = hashlib.sha256(recording.path.read_bytes()).hexdigest()
-            if first.setdefault(content, recording.id) != recording.id:
-                reason = f"the same recording as {first[content]}"
-        if reason:
-            dropped.append((recording.id, reason))
-        else:
-            todo.append((recording, folder / "audio" / f"{recording.id}.flac"))
-
+    todo, dropped = sort_out(recordings)
     log(f"{language}: converting {len(todo)} recordings")
-    splits: dict[str, list[Utterance]] = {name: [] for name in (*SPLITS, "unlabelled")}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        converted = list(pool.map(lambda job: convert(*job), todo))
-    good = []
-    for (recording, target), (duration, reason) in zip(todo, converted, strict=True):
-        if reason:
-            dropped.append((recording.id, reason))
-        else:
-            good.append((recording, target, duration))
-    enough = sum(plain(recording) for recording, _, _ in good) >= MIN_LABELLED
-    for recording, target, duration in good:
-        labelled = enough and plain(recording)
-        splits[split_of(recording.text or "") if labelled else "unlabelled"].append(
+        clips = list(pool.map(lambda r: convert(r, folder / "audio" / f"{r.id}.flac"), todo))
+    dropped |= {clip.recording.id: clip.problem for clip in clips if clip.problem}
+    dropped |= misfits(clips)
+    clips = [clip for clip in clips if clip.recording.id not in dropped]
+
+    splits: dict[str, list[Utterance]] = {name: [] for name in (*SPLITS, "unlabelled")}
+    enough = sum(is_plain(clip.recording) for clip in clips) >= MIN_LABELLED
+    for clip in clips:
+        recording = clip.recording
+        text = recording.text if enough and is_plain(recording) else None
+        splits["unlabelled" if text is None else split_of(text)].append(
             Utterance(
                 id=recording.id,
-                audio=target,
-                duration=duration,
+                audio=clip.path,
+                duration=clip.duration,
                 language=language,
-                text=recording.text if labelled else None,
-                phones=recording.phones if labelled else None,
+                text=text,
+                phones=None if text is None else recording.phones,
                 speaker=recording.speaker,
-                extra={"listed": recording.text} if recording.text and not labelled else {},
+                extra={"listed": recording.text} if recording.text and text is None else {},
             )
         )
     for split, utterances in splits.items():
@@ -131,65 +113,116 @@ def write_language(
             write_manifest(manifest, utterances)
         else:
             manifest.unlink(missing_ok=True)
-    lines = [f"{id}\t{reason}\n" for id, reason in sorted(dropped)]
-    (folder / "dropped.tsv").write_text("id\treason\n" + "".join(lines), encoding="utf-8")
+    rows = "".join(f"{id}\t{reason}\n" for id, reason in sorted(dropped.items()))
+    (folder / "dropped.tsv").write_text(f"id\treason\n{rows}", encoding="utf-8")
     counts = {split: len(utterances) for split, utterances in splits.items()}
-    log(
-        f"{language}: "
-        + ", ".join(f"{n} {split}" for split, n in counts.items())
-        + f"; {len(dropped)} dropped (see {folder / 'dropped.tsv'})"
-    )
+    said = ", ".join(f"{count} {split}" for split, count in counts.items())
+    log(f"{language}: {said}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}")
     return counts
 
 
-# Signs that are read aloud in more than one way or not at all, a '?' or U+FFFD in the place of a
-# lost letter, and the name of another prompt.
+def sort_out(recordings: Iterable[Recording]) -> tuple[list[Recording], dict[str, str]]:
+    """Recordings of speech, each sound once; and why the others are dropped, by id."""
+    kept, dropped = [], {}
+    first: dict[bytes, str] = {}
+    for recording in sorted(recordings, key=lambda r: r.id):
+        reason = recording.drop
+        if not recording.path.is_file():
+            reason = "not in the package"
+        elif reason is None:
+            sound = hashlib.sha256(recording.path.read_bytes()).digest()
+            if first.setdefault(sound, recording.id) != recording.id:
+                reason = f"the same recording as {first[sound]}"
+        if reason:
+            dropped[recording.id] = reason
+        else:
+            kept.append(recording)
+    return kept, dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A converted recording, in seconds: all of it, and from the first sound to the last."""
+
+    recording: Recording
+    path: Path
+    duration: float = 0.0
+    spoken: float = 0.0
+    problem: str | None = None
+
+
+def convert(recording: Recording, path: Path) -> Clip:
+    """Write one recording as FLAC, unless it cannot be read or holds no sound."""
+    try:
+        wave_S = read_audio(recording.path)
+    except UserError as error:
+        return Clip(recording, path, problem=str(error))
+    spoken = spoken_seconds(wave_S)
+    if spoken < 0.05:
+        return Clip(recording, path, problem="no sound")
+    write_flac(path, wave_S)
+    return Clip(recording, path, len(wave_S) / SAMPLE_RATE, spoken)
+
+
+def spoken_seconds(wave_S: np.ndarray) -> float:
+    """Time from the first to the last 10 ms that are within 30 dB of the loudest and above -50 dB
+    of full scale; 0 for silence."""
+    hop = SAMPLE_RATE // 100
+    frames = len(wave_S) // hop
+    power_T = np.square(wave_S[: frames * hop]).reshape(frames, hop).mean(axis=1)
+    active = np.flatnonzero(power_T > max(1e-5, 1e-3 * power_T.max(initial=0)))
+    return (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
+
+
+def misfits(clips: Iterable[Clip]) -> dict[str, str]:
+    """Recordings that cannot say their text, by id.
+
+    Too fast is 1.8 times the usual rate of the speaker, and never less than 18 letters a second:
+    a text that was made longer after it had been read. Too slow is below 2 for more than 3 s (a
+    short word may be drawn out).
+    """
+    rates: dict[str, list[tuple[float, Clip]]] = defaultdict(list)
+    for clip in clips:
+        if clip.problem is None and is_plain(clip.recording):
+            letters = sum(c.isalpha() for c in clip.recording.text or "")
+            rates[clip.recording.speaker].append((letters / clip.spoken, clip))
+    bad = {}
+    for of_speaker in rates.values():
+        fastest = max(18.0, 1.8 * statistics.median(rate for rate, _ in of_speaker))
+        for rate, clip in of_speaker:
+            if rate > fastest or (rate < 2 and clip.spoken > 3):
+                bad[clip.recording.id] = f"{rate:.1f} letters a second do not fit its text"
+    return bad
+
+
+# Signs that are read aloud in more than one way or not at all; a '?' or U+FFFD where a letter was
+# lost; the name of another prompt.
 NOT_PLAIN = re.compile(r"[\d\[\](){}<>/\\|@=+_%$€¥&#*~^\ufffd]|\?\s+[^\W\d_A-ZÀ-ÞА-ЯЁ]|\bvm-")
 
 
-def plain(recording: Recording) -> bool:
-    """Whether the text can only be read in one way; a single letter may stand for its name."""
+SCRIPTS = {"ar": "ARABIC", "el": "GREEK", "he": "HEBREW", "ml": "MALAYALAM"}
+SCRIPTS |= dict.fromkeys(("be", "bg", "ru", "uk"), "CYRILLIC")
+
+
+def is_plain(recording: Recording) -> bool:
+    """Whether there is a text that can be read in one way only.
+
+    Words of another script cannot (nor look-alikes typed by mistake), and a single letter may mean
+    its name, except where it is a syllable.
+    """
     text = recording.text or ""
-    letters = sum(c.isalpha() for c in text)
-    return letters > (0 if recording.language == "ml" else 1) and not NOT_PLAIN.search(text)
+    letters = [c for c in text if c.isalpha()]
+    script = SCRIPTS.get(recording.language, "LATIN")
+    return (
+        len(letters) > (0 if recording.language == "ml" else 1)
+        and all(unicodedata.name(c, "").startswith(script) for c in letters)
+        and not NOT_PLAIN.search(text)
+    )
 
 
 def split_of(text: str) -> str:
-    """80/10/10 by a hash of the letters alone, so case and punctuation do not part a sentence."""
+    """80/10/10 by a hash of the letters alone: case and punctuation do not part a sentence."""
     folded = unicodedata.normalize("NFC", text).casefold()
     key = "".join(c for c in folded if unicodedata.category(c)[0] in "LMN")
     bucket = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) % 10
     return SPLITS[max(0, bucket - 7)]
-
-
-def convert(recording: Recording, target: Path) -> tuple[float, str | None]:
-    """Write one recording as FLAC: its duration in seconds, or why it was not written."""
-    try:
-        wave_S = read_audio(recording.path)
-    except UserError as error:
-        return 0.0, str(error)
-    reason = unusable(wave_S, recording.text if plain(recording) else None)
-    if reason is None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_flac(target, wave_S)
-    return len(wave_S) / SAMPLE_RATE, reason
-
-
-def unusable(wave_S: np.ndarray, text: str | None) -> str | None:
-    """Why a recording cannot be used: no sound, or a text that does not fit its length.
-
-    Reading is 8 to 20 letters a second. Only what nobody can say is refused: above 32, and below 2
-    where the voice goes on for more than 3 s (a short word may be drawn out).
-    """
-    frames = len(wave_S) // HOP
-    if frames < 10:
-        return "shorter than 0.1 s"
-    power_T = np.square(wave_S[: frames * HOP].reshape(frames, HOP)).mean(axis=1)
-    if power_T.max() < 1e-5:  # -50 dB of full scale
-        return "no sound"
-    active = np.flatnonzero(power_T > power_T.max() * 1e-3)
-    seconds = (active[-1] - active[0] + 1) / 100
-    rate = sum(c.isalpha() for c in text or "") / seconds
-    if text and (rate > 32 or (rate < 2 and seconds > 3)):
-        return f"{rate:.1f} letters a second: the text is not what is said"
-    return None
