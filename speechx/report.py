@@ -1,0 +1,177 @@
+"""`speechx report`: many evaluations, one table, one JSON file.
+
+    speechx report seen_per=seen.json scratch_per=a.json,b.json,c.json unseen.pt=pt.json \\
+        seconds=123 seed=1 -o results.json
+
+KEY=VALUE, where a dotted key nests. A value is
+
+- a number, kept as it is;
+- a file that `speechx evaluate` wrote: its overall rate, a fraction; of a zero-shot evaluation, the
+  rate of each method;
+- several files, joined by commas: their mean, and the single values beside it as KEY_runs.
+
+The commit of the working directory is added, so that a table can be traced.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import statistics
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from speechx.errors import UserError
+
+Rates: TypeAlias = float | dict[str, float]  # of one evaluation: overall, or by method
+
+
+def report(pairs: Sequence[str], out: Path) -> dict[str, Any]:
+    """Collect KEY=VALUE pairs, write them to `out` as JSON, print them as a table."""
+    results: dict[str, Any] = {}
+    rates: dict[str, list[Rates]] = {}
+    facts: dict[str, str] = {}
+    for pair in pairs:
+        key, value = _split(pair)
+        number = _number(value)
+        if number is not None:
+            _put(results, key, number)
+            facts[key] = value
+            continue
+        runs = rates[key] = [_read(Path(name)) for name in value.split(",")]
+        _put(results, key, _mean(key, runs))
+        if len(runs) > 1:
+            _put(results, f"{key}_runs", runs)
+    _put(results, "commit", _commit())
+    facts["commit"] = results["commit"] or "unknown (not a git repository)"
+    _write(results, out)
+    print(_table(rates, facts))
+    return results
+
+
+def _split(pair: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not (equals and value and all(key.split("."))):
+        raise UserError(
+            f"{pair!r} is not KEY=VALUE, such as seen_per=runs/tiny/seen.json or seed=1."
+        )
+    return key, value
+
+
+def _number(text: str) -> int | float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if not math.isfinite(number):
+        return None
+    return int(text) if text.lstrip("+-").isdecimal() else number
+
+
+def _read(path: Path) -> Rates:
+    """The rate, or the rate by method, in a file that `speechx evaluate` wrote."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "methods" in content:
+            return {
+                name: float(each["overall"]["rate"]) for name, each in content["methods"].items()
+            }
+        return float(content["overall"]["rate"])
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}. A value is a number or files of `speechx evaluate`."
+        ) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a result of `speechx evaluate`: no overall.rate and no methods in it."
+        ) from error
+
+
+def _mean(key: str, runs: list[Rates]) -> Rates:
+    if all(isinstance(run, float) for run in runs):
+        return statistics.fmean(run for run in runs if isinstance(run, float))
+    methods = [run for run in runs if isinstance(run, dict)]
+    if len(methods) < len(runs) or any(run.keys() != methods[0].keys() for run in methods):
+        raise UserError(
+            f"{key}: its files were not evaluated by the same methods; give them apart."
+        )
+    return {name: statistics.fmean(run[name] for run in methods) for name in methods[0]}
+
+
+def _put(results: dict[str, Any], key: str, value: Any) -> None:
+    """Set results["a"]["b"] for the key a.b; a key is given once."""
+    *parents, last = key.split(".")
+    place = results
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise UserError(f"{key}: {parent} already has a value of its own.")
+    if last in place:
+        raise UserError(f"{key} is given twice (commit and KEY_runs are filled in by the report).")
+    place[last] = value
+
+
+def _commit() -> str | None:
+    """The commit of the working directory, "-dirty" if tracked files were changed since."""
+    try:
+        head = _git("rev-parse", "HEAD")
+        return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()
+
+
+def _write(results: dict[str, Any], out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
+    unfinished.write_text(
+        json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    unfinished.replace(out)
+
+
+def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
+    """A row per key: plain rates, then a column per method with a mean row, then the numbers."""
+    rows: list[list[str]] = []
+    zero_shot: dict[tuple[str, tuple[str, ...]], dict[str, list[dict[str, float]]]] = {}
+    for key, runs in rates.items():
+        methods = [run for run in runs if isinstance(run, dict)]
+        if methods:
+            family = (key.rpartition(".")[0], tuple(methods[0]))
+            zero_shot.setdefault(family, {})[key] = methods
+        else:
+            rows.append([key, _percent([run for run in runs if isinstance(run, float)])])
+    for (parent, names), group in zero_shot.items():
+        rows.append(["", *names])
+        for key, methods in group.items():
+            rows.append([key, *(_percent([run[name] for run in methods]) for name in names)])
+        if len(group) > 1:
+            means = [
+                statistics.fmean(
+                    statistics.fmean(run[name] for run in runs) for runs in group.values()
+                )
+                for name in names
+            ]
+            rows.append([f"mean of {parent}".strip(), *(_percent([mean]) for mean in means)])
+    rows += [[key, value] for key, value in facts.items()]
+    columns = max((len(row) for row in rows), default=0)
+    widths = [max(len(row[c]) if c < len(row) else 0 for row in rows) for c in range(columns)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    )
+
+
+def _percent(values: list[float]) -> str:
+    text = f"{100 * statistics.fmean(values):.1f}"
+    if len(values) == 1:
+        return f"{text} %"
+    return f"{text} ± {100 * statistics.stdev(values):.1f} % (n={len(values)})"

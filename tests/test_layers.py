@@ -1,0 +1,135 @@
+"""The house has floors: a module imports only from lower layers or from its own folder.
+
+The floors are kept true by reading the imports, wherever in a module they stand.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "speechx"
+
+LAYERS = (
+    {"config", "errors"},
+    {"audio", "text"},
+    {"data", "models"},
+    {"objectives", "decoding"},
+    {"training"},
+    {"pretrain", "finetune", "transcribe", "phonemize", "evaluate", "report"},
+    {"cli"},
+)
+LAYER = {part: layer for layer, parts in enumerate(LAYERS) for part in parts}
+FOLDERS = {part for part in LAYER if (PACKAGE / part).is_dir()}
+ENTRANCES = {"__init__", "__main__"}  # the package's doors, above every layer
+
+
+def module_name(path):
+    """speechx/audio/files.py is speechx.audio.files; a folder's __init__ is the folder."""
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path):
+    """All names that a module imports, in full; `from a import b` gives both a.b and a."""
+    module = module_name(path).split(".")
+    package = module if path.name == "__init__.py" and len(module) > 1 else module[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def own_imports(path):
+    """The modules of speechx that a module imports."""
+    return {name for name in imports(path) if name in MODULES} - {module_name(path)}
+
+
+def part_of(module):
+    return module.split(".")[1]
+
+
+def allowed(importer, imported):
+    above, below = part_of(importer), part_of(imported)
+    if above in ENTRANCES:
+        return True
+    if below in ENTRANCES:
+        return False
+    if above == below:
+        return True
+    same_floor = LAYER[above] == LAYER[below]
+    return LAYER[below] < LAYER[above] or (same_floor and not {above, below} & FOLDERS)
+
+
+def test_every_module_has_a_floor():
+    parts = {part_of(module) for module in MODULES} - ENTRANCES
+    assert parts <= set(LAYER), "new modules need a place in LAYERS"
+
+
+def test_imports_point_downwards():
+    upwards = [
+        f"{importer} imports {imported}"
+        for importer, path in MODULES.items()
+        for imported in sorted(own_imports(path))
+        if not allowed(importer, imported)
+    ]
+    assert upwards == []
+
+
+def test_the_rule_itself():
+    assert allowed("speechx.data.manifest", "speechx.audio.files")
+    assert allowed("speechx.data.batches", "speechx.data.sampling")
+    assert allowed("speechx.evaluate", "speechx.transcribe")
+    assert not allowed("speechx.audio.files", "speechx.data.manifest")
+    assert not allowed("speechx.audio.files", "speechx.text.ipa")
+    assert not allowed("speechx.models.ctc", "speechx.data.batches")
+    assert not allowed("speechx.decoding.scoring", "speechx.cli")
+
+
+def test_no_import_cycles():
+    edges = {module: own_imports(path) for module, path in MODULES.items()}
+    graphlib.TopologicalSorter(edges).prepare()  # raises CycleError, which names the cycle
+
+
+def test_only_training_knows_torch_distributed():
+    def mentions(path):
+        names = set(imports(path))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                names.add(f"{node.value.id}.{node.attr}")
+        return any(f"{name}.".startswith("torch.distributed.") for name in names)
+
+    knowing = {part_of(module) for module, path in MODULES.items() if mentions(path)}
+    assert knowing <= {"training"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-c", "import speechx"),
+        ("-c", "import sys; sys.argv = ['speechx', '--help']; import speechx.cli as c; c.main()"),
+    ],
+    ids=["import speechx", "speechx --help"],
+)
+def test_the_door_opens_without_torch(arguments):
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    imported = {line.rsplit("|", 1)[-1].strip() for line in result.stderr.splitlines()}
+    assert "speechx" in imported
+    assert "torch" not in imported

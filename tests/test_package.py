@@ -1,0 +1,74 @@
+"""The wheel holds what an installed speechx needs, and nothing else."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(*arguments, **options):
+    result = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        **options,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    run("-m", "build", "--wheel", "--no-isolation", "--outdir", out, ROOT)
+    (built,) = out.glob("speechx-*-py3-none-any.whl")
+    return built
+
+
+def test_wheel_holds_the_package_and_its_data(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    sources = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "speechx").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    inside = {name for name in names if name.startswith("speechx/")}
+    assert inside == sources
+    assert "speechx/text/inventories.json" in inside
+    assert any(name.startswith("speechx/text/sentences/") for name in inside)
+    others = {name.split("/")[0] for name in names - inside}
+    assert len(others) == 1
+    assert others.pop().endswith(".dist-info")
+
+
+def test_wheel_names_its_command_its_licence_and_its_needs(wheel):
+    archive = zipfile.ZipFile(wheel)
+    texts = {name.split("/", 1)[1]: name for name in archive.namelist() if ".dist-info/" in name}
+
+    def read(name):
+        return archive.read(texts[name]).decode("utf-8")
+
+    assert "speechx = speechx.cli:main" in read("entry_points.txt")
+    assert "Apache License" in read("licenses/LICENSE")
+    metadata = read("METADATA")
+    assert "Requires-Python: <3.13,>=3.10" in metadata
+    assert "Requires-Dist: torch>=2.9" in metadata
+    for extra in ("g2p", "lm", "audio", "fairseq2", "hf", "all", "dev"):
+        assert f"Provides-Extra: {extra}" in metadata
+
+
+def test_wheel_works_where_it_is_installed(wheel, tmp_path):
+    target = tmp_path / "site"
+    run("-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target, wheel)
+    environment = {"PYTHONPATH": str(target), "PATH": "/usr/bin:/bin"}
+    where = run("-c", "import speechx; print(speechx.__file__)", cwd=tmp_path, env=environment)
+    assert Path(where.strip()) == target / "speechx" / "__init__.py"
+    usage = run("-m", "speechx", "--help", cwd=tmp_path, env=environment)
+    for verb in ("data", "pretrain", "finetune", "transcribe", "phonemize", "evaluate", "report"):
+        assert verb in usage
