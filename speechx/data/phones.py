@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from speechx.text.g2p import g2p
+from speechx.text.ipa import problem_with
 
 
 def add_phones(
@@ -32,6 +33,10 @@ def add_phones(
                 f"{language}: {result.flags} language-switch flags and {result.tones} tone marks "
                 f"taken off the phones of {len(texts)} texts"
             )
+        strange = Counter(p for phones in result.phones for p in phones if problem_with(p))
+        if strange:
+            counts = ", ".join(f"{phone!r} {n} times" for phone, n in strange.most_common())
+            log(f"{language}: phones that are not IPA: {counts}")
     labelled: list[Utterance] = []
     empty: list[str] = []
     for utterance in utterances:
@@ -51,8 +56,3 @@ def add_phones(
             )
         log(f"{len(empty)} of {len(utterances)} utterances without phones left out ({which})")
     return labelled
-
-
-def phone_counts(utterances: Sequence[Utterance]) -> Counter[str]:
-    """How often each phone occurs in the labels."""
-    return Counter(phone for u in utterances for phone in u.phones or ())

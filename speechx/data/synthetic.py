@@ -22,7 +22,6 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from speechx.data.phones import add_phones
 from speechx.errors import UserError
 from speechx.text.g2p import espeak_voice
 from speechx.text.normalize import normalize
+from speechx.text.shipped import sentence_languages, shipped_sentences
 
 VOICES = {
     "train": (
@@ -125,25 +125,6 @@ def _pool(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
         yield pool.map
 
 
-def sentence_languages() -> list[str]:
-    """Languages that have sentences in the package."""
-    folder = resources.files("speechx.text") / "sentences"
-    return sorted(f.name[:-4] for f in folder.iterdir() if f.name.endswith(".txt"))
-
-
-def shipped_sentences(language: str) -> list[str]:
-    """The sentences of a language, without repetitions, in the order of the file."""
-    file = resources.files("speechx.text") / "sentences" / f"{language}.txt"
-    if not file.is_file():
-        raise UserError(
-            f"no sentences are shipped for the language {language!r}: expected one of "
-            f"{', '.join(sentence_languages())}."
-        )
-    lines = (line.strip() for line in file.read_text(encoding="utf-8").splitlines())
-    unique = {normalize(line, language): line for line in reversed(list(lines))}
-    return list(reversed([line for text, line in unique.items() if text]))
-
-
 def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
     """Of every ten sentences the ninth goes to dev and the tenth to test."""
     splits: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
@@ -215,7 +196,7 @@ def _readings(
                 length = rng.integers(*variation.salad_words, endpoint=True)
                 salad = " ".join(words[i] for i in rng.integers(len(words), size=length))
                 yield salad, voices[rng.integers(len(voices))]
-            yield sentences[index], voices[rng.integers(len(voices))]
+            yield sentences[int(index)], voices[rng.integers(len(voices))]
 
 
 def _speak(

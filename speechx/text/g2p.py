@@ -3,7 +3,8 @@
 Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and
 inventories, and nothing that transcribes needs them. Punctuation is passed on to espeak-ng,
 because it reads differently over a pause. Stress, tone and the flags with which espeak-ng marks a
-word in another language, "(en) ... (ru)", are taken off; flags and tones are counted.
+word in another language, "(en) ... (ru)", are taken off; flags and tones are counted. For tonal
+languages this is a rough draft: espeak-ng spells some tones with letters (cmn "əɜ"), which stay.
 
 >>> g2p(["Buenos días"], "es").phones
 [('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
@@ -42,6 +43,14 @@ VOICES = {
     "pt-PT": "pt",
     "pt-BR": "pt-br",
 }
+# Symbols that espeak-ng writes for lack of IPA: its own mnemonics and X-SAMPA, by voice.
+LEFTOVERS = {
+    "ru": {'u"': "ʉ", "ɪ^": "ɪ̝"},
+    "ky": {
+        **{"d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ"},
+        **{"oe": "œ", "oe:": "œː"},
+    },
+}
 _FLAG = re.compile(r"\([a-z][\w-]*\)")
 _TONE = re.compile(r"[0-9˥˦˧˨˩]")
 
@@ -60,7 +69,8 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
     """The phones of each text: espeak-ng's units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
     from phonemizer.separator import Separator
 
-    backend = _backend(espeak_voice(language))
+    voice = espeak_voice(language)
+    backend, leftovers = _backend(voice), LEFTOVERS.get(voice, {})
     lines = [" ".join(text.split()) for text in texts]
     separator = Separator(phone=" ", word="|", syllable="")
     spoken = backend.phonemize(lines, separator=separator, strip=True) if lines else []
@@ -70,7 +80,8 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
         line, flagged = _FLAG.subn(" ", line)
         line, toned = _TONE.subn("", line)
         flags, tones = flags + flagged, tones + toned
-        units = (normalize_ipa(unit) for unit in line.replace("|", " ").split())
+        units = line.replace("|", " ").split()
+        units = [normalize_ipa(leftovers.get(unit, unit)) for unit in units]
         phones.append(tuple(unit for unit in units if unit))
     if len(phones) != len(lines):
         raise RuntimeError(f"phonemizer returned {len(phones)} lines for {len(lines)} texts")

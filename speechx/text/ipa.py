@@ -26,11 +26,9 @@ LOOKALIKES = {
     "ǝ": "ə",
     "ε": "ɛ",
     "γ": "ɣ",
-    "β": "β",
+    "ꞵ": "β",
     "ϕ": "ɸ",
     "φ": "ɸ",
-    "θ": "θ",
-    "ı": "ɯ",
     "ᵻ": "ɨ",
     "ʣ": "dz",
     "ʤ": "dʒ",
@@ -40,18 +38,17 @@ LOOKALIKES = {
     "ʨ": "tɕ",
     "ɚ": "ə˞",
     "ɝ": "ɜ˞",
-    "ɫ": "lˠ",
+    "\u030d": "\u0329",  # the stroke of a syllabic consonant, above or below
 }
-DROPPED = dict.fromkeys("͜͡ˈˌ‿.", "")  # tie bars, stress, linking, syllable break
+DROPPED = dict.fromkeys("\u0361\u035cˈˌ‿.", "")  # tie bars, stress, linking, syllable break
 _TABLE = str.maketrans({**LOOKALIKES, **DROPPED})
 
-LETTERS = frozenset(
-    "abcdefhijklmnopqrstuvwxyz"
-    "ɐɑɒɓɔɕɖɗɘəɛɜɞɟɠɡɢɣɤɥɦɧɨɪɬɭɮɯɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢ"
-    "æðøħŋœβθχǀǁǂǃ"
-)  # ç is c and a combining cedilla once decomposed
-AFTER = frozenset("ːˑʰʱʲʷˠˤⁿˡʼ˞ᵝᵊ˔˕")  # marks that follow their letter without combining with it
-BEFORE = frozenset("ⁿᵐᵑʰʱ")  # marks that may open a segment (prenasalised, preaspirated)
+LETTERS = frozenset(  # ç is c and a combining cedilla once decomposed
+    "abcdefhijklmnopqrstuvwxyzɡæðøħŋœβθχǀǁǂǃ"
+    "ɐɑɒɓɔɕɖɗɘəɛɜɞɟɠɢɣɤɥɦɧɨɪɫɬɭɮɯɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢ"
+)
+AFTER = frozenset("ːˑʰʱʲʷˠˤⁿˡʼˀ˞ᵝᵊᶣ")  # marks that follow their letter without combining with it
+BEFORE = frozenset("ⁿᵐᵑʰʱˀ")  # marks that may open a segment (prenasalised, preaspirated)
 
 
 def normalize_ipa(symbol: str) -> str:
@@ -63,21 +60,18 @@ def normalize_ipa(symbol: str) -> str:
 def segments(symbol: str) -> tuple[str, ...]:
     """Letters with their marks; joined, they equal `normalize_ipa(symbol)`.
 
+    A mark belongs to the letter before it; only at the start of a symbol to the one after.
+
     Raises UserError, naming the code points, for a symbol that is empty or not IPA.
     """
     problem = problem_with(symbol)
     if problem:
         raise UserError(problem)
-    parts: list[str] = []
-    opening = ""
+    parts: list[str] = [""]
     for character in normalize_ipa(symbol):
-        if character in LETTERS:
-            parts.append(opening + character)
-            opening = ""
-        elif parts:
-            parts[-1] += character
-        else:
-            opening += character
+        if character in LETTERS and any(c in LETTERS for c in parts[-1]):
+            parts.append("")
+        parts[-1] += character
     return tuple(parts)
 
 
@@ -85,11 +79,12 @@ def problem_with(symbol: str) -> str | None:
     """Why `symbol` is not a phone in IPA, in one sentence; None if it is."""
     normal = normalize_ipa(symbol)
     if not normal:
-        return f"phone {symbol!r} is empty: expected an IPA symbol."
-    strange = [c for c in normal if not (c in LETTERS or c in AFTER or unicodedata.combining(c))]
+        return f"phone {symbol!r} is empty."
+    known = LETTERS | AFTER | BEFORE
+    strange = [c for c in normal if not (c in known or unicodedata.combining(c))]
     if strange:
         names = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(strange))
-        return f"phone {symbol!r} is not IPA because of {names}: write it in IPA or remove it."
+        return f"phone {symbol!r} is not IPA: it holds {names}."
     first = normal[0]
     if first not in LETTERS and (first not in BEFORE or not any(c in LETTERS for c in normal)):
         return (

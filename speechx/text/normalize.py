@@ -13,7 +13,8 @@ _KEPT = "\0"
 def normalize(text: str, language: str) -> str:
     """NFC, lower case (dotless ı in tr and az), punctuation and symbols to spaces.
 
-    Apostrophes inside words, digits and combining marks stay. The result may be empty; callers count that.
+    Apostrophes inside words, digits and combining marks stay. The result may be empty: callers
+    count that.
     """
     text = unicodedata.normalize("NFC", text)
     if language.split("-")[0] in ("tr", "az"):

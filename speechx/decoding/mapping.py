@@ -1,0 +1,176 @@
+"""From the phones a model knows to the phones of a language it has never heard.
+
+Xu, Baevski and Auli (2021), "tr2tgt": every trained phone s goes to the target phone t that is
+nearest in articulatory features (`speechx.text.articulation.distance`), itself if the language
+has it. A target phone that nothing reaches then takes its nearest trained phone in a second pass.
+The result is a relation, not a function: one trained phone may stand for several target phones.
+
+Ties are common (about every fourth inexact pair) and broken by rule: smaller weighted feature
+distance, then code points. Each row names the phones it was tied with.
+
+Legend: T frames, V = 1 + trained phones, U = 1 + target phones; column 0 is the CTC blank in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from speechx.errors import UserError
+from speechx.text.articulation import distance, require_features, weighted_distance
+from speechx.text.ipa import normalize_ipa
+
+EXACT, NEAREST, SECOND, RANDOM = "exact", "nearest", "second-pass", "random"
+SECOND_PASS_WEIGHT = 0.999  # of a shared phone's probability: a second-pass target loses the tie
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One pair of the relation. tied: other phones that were equally near."""
+
+    source: str
+    target: str
+    distance: float
+    kind: str
+    tied: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """source: the model's phones in the order of its outputs. target: those of the language."""
+
+    source: tuple[str, ...]
+    target: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def matrix(self) -> np.ndarray:
+        """(V, U) float32: what share of each output's probability each target receives."""
+        weight_VU = np.zeros((1 + len(self.source), 1 + len(self.target)), np.float32)
+        weight_VU[0, 0] = 1.0
+        target_column = {phone: u for u, phone in enumerate(self.target, start=1)}
+        source_column = {phone: v for v, phone in enumerate(self.source, start=1)}
+        for row in self.rows:
+            weight = SECOND_PASS_WEIGHT if row.kind == SECOND else 1.0
+            weight_VU[source_column[row.source], target_column[row.target]] = weight
+        return weight_VU
+
+    def relabel(self, phones: Sequence[str]) -> list[str]:
+        """Decoded phones rewritten by the first pass; a phone that a mask left out disappears."""
+        first = {row.source: row.target for row in self.rows if row.kind != SECOND}
+        return [first[phone] for phone in phones if phone in first]
+
+    def to_tsv(self) -> str:
+        """One row a line under a header, ties separated by spaces."""
+        lines = ["source\ttarget\tdistance\tkind\ttied"]
+        lines += [
+            f"{r.source}\t{r.target}\t{r.distance:.4f}\t{r.kind}\t{' '.join(r.tied)}"
+            for r in self.rows
+        ]
+        return "\n".join(lines) + "\n"
+
+    def table(self) -> str:
+        """For people: the inexact rows, nearest first, under a line of counts."""
+        kinds = [row.kind for row in self.rows]
+        ties = sum(bool(row.tied) for row in self.rows)
+        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        head = f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties"
+        inexact = sorted((r for r in self.rows if r.kind != EXACT), key=lambda r: r.distance)
+        lines = [
+            f"  {r.source} -> {r.target}  {r.distance:.3f}  {r.kind}"
+            + (f"  (tied: {' '.join(r.tied)})" if r.tied else "")
+            for r in inexact
+        ]
+        return "\n".join([head, *lines]) + "\n"
+
+
+def map_inventory(source: Sequence[str], target: Sequence[str]) -> Mapping:
+    """The two passes. Raises UserError with every symbol of either side that has no features."""
+    source, target = _checked(source, target)
+    rows = [
+        Row(phone, normalize_ipa(phone), 0.0, EXACT)
+        if normalize_ipa(phone) in target
+        else _nearest(phone, target, NEAREST)
+        for phone in source
+    ]
+    return Mapping(source, target, (*rows, *_second_pass(source, target, rows)))
+
+
+def masked_map(source: Sequence[str], target: Sequence[str]) -> Mapping:
+    """The baseline that mapping has to beat: only the phones that both sides share."""
+    whole = map_inventory(source, target)
+    return Mapping(
+        whole.source, whole.target, tuple(row for row in whole.rows if row.kind == EXACT)
+    )
+
+
+def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mapping:
+    """The control: shared phones stay, every other trained phone goes to a random target phone.
+
+    Beside `map_inventory` it shows what the features contribute, beyond keeping shared phones and
+    emitting nothing outside the inventory.
+    """
+    whole = map_inventory(source, target)
+    rng = np.random.default_rng(seed)
+    rows: list[Row] = []
+    for row in whole.rows:
+        if row.kind == NEAREST:
+            chosen = whole.target[rng.integers(len(whole.target))]
+            row = Row(row.source, chosen, distance(row.source, chosen), RANDOM)
+        if row.kind != SECOND:
+            rows.append(row)
+    return Mapping(whole.source, whole.target, tuple(rows))
+
+
+def fold(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
+    """(T, U) probabilities over the blank and the target phones, each frame summing to 1.
+
+    A target receives the sum over the phones that go to it in the first pass. A second-pass target
+    receives the probability of its phone times `SECOND_PASS_WEIGHT`, beside the phone's own target:
+    greedy decoding never prefers it, a beam search with a language model of the target can. Frames
+    are divided by their sum; one in which the mapping keeps nothing at all becomes blank.
+    """
+    probabilities_TV = np.asarray(probabilities_TV)
+    if probabilities_TV.ndim != 2 or probabilities_TV.shape[1] != 1 + len(mapping.source):
+        raise ValueError(
+            f"probabilities must be (T, {1 + len(mapping.source)}), blank first, "
+            f"but are {probabilities_TV.shape}"
+        )
+    folded_TU = probabilities_TV.astype(np.float64) @ mapping.matrix()
+    folded_TU[folded_TU.sum(axis=1) <= 0.0, 0] = 1.0
+    return (folded_TU / folded_TU.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _checked(
+    source: Sequence[str], target: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if isinstance(source, str) or isinstance(target, str):
+        raise ValueError("inventories are sequences of phones, not one string")
+    if not source or not target:
+        raise UserError(
+            "an inventory is empty: expected the phones of the model and of the language."
+        )
+    if len(set(source)) != len(source):
+        raise ValueError("source phones must be distinct: they are the model's outputs")
+    require_features([*source, *target], "mapping phones")
+    return tuple(source), tuple(dict.fromkeys(normalize_ipa(phone) for phone in target))
+
+
+def _nearest(phone: str, candidates: Sequence[str], kind: str) -> Row:
+    far = {candidate: round(distance(phone, candidate), 9) for candidate in candidates}
+    least = min(far.values())
+    best = [candidate for candidate in candidates if far[candidate] == least]
+    best.sort(key=lambda c: (round(weighted_distance(phone, c), 9), c))
+    return Row(phone, best[0], least, kind, tuple(best[1:]))
+
+
+def _second_pass(source: Sequence[str], target: Sequence[str], first: Sequence[Row]) -> list[Row]:
+    """Rows for targets that no phone reached, each from its nearest phone."""
+    reached = {row.target for row in first}
+    rows: list[Row] = []
+    for phone in target:
+        if phone not in reached:
+            found = _nearest(phone, source, SECOND)
+            rows.append(Row(found.target, phone, found.distance, SECOND, found.tied))
+    return rows
