@@ -42,7 +42,9 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+        raise UserError(
+            f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}"
+        ) from None
     if raw is None:
         return {}
     if not isinstance(raw, dict):
@@ -56,7 +58,9 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for setting in overrides:
         key, equals, value = setting.partition("=")
         if not equals or not key:
-            raise UserError(f"override {setting!r} is not of the form key=value, as in optim.rate=1e-4")
+            raise UserError(
+                f"override {setting!r} is not of the form key=value, as in optim.rate=1e-4"
+            )
         inner = result
         *folders, last = key.split(".")
         for folder in folders:
@@ -153,7 +157,12 @@ def _known_keys(cls: Any, place: Sequence[Any]) -> list[str]:
             target = found if isinstance(part, int) else hints.get(part)
             inner += _dataclasses_in(target)
         classes = inner
-    return [f.name for found in classes if dataclasses.is_dataclass(found) for f in dataclasses.fields(found)]
+    return [
+        f.name
+        for found in classes
+        if dataclasses.is_dataclass(found)
+        for f in dataclasses.fields(found)
+    ]
 
 
 def _dataclasses_in(annotation: Any) -> list[Any]:

@@ -4,8 +4,8 @@
 
 Columns came, went and moved over the releases, so they are found by their names. The tables have no
 quoting: a sentence may hold a lone `"`, and a reader that honours it swallows the rows up to the
-next one. Old releases leave `.mp3` off the path and have no `clip_durations.tsv`; mp3 at 8 to 48 kHz
-occurs, and some clips are empty or broken.
+next one. Old releases leave `.mp3` off the path and have no `clip_durations.tsv`; mp3 at 8 to 48
+kHz occurs, and some clips are empty or broken.
 
     prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"))
 
@@ -46,10 +46,10 @@ def prepare(
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` is a release or one language folder of it; `languages` None means all that are there.
-    `convert` also writes 16 kHz mono FLAC copies into `out/<language>/audio` and lists those, so that
-    training never decodes mp3; copies already there are kept, so a second run is cheap. A clip that
-    is absent, empty or broken is a `UserError` that names it, or with `allow_missing` is left out,
-    counted and listed.
+    `convert` also writes 16 kHz mono FLAC copies into `out/<language>/audio` and lists those, so
+    that training never decodes mp3; copies already there are kept, so a second run is cheap. A clip
+    that is absent, empty or broken is a `UserError` that names it, or with `allow_missing` is left
+    out, counted and listed.
     """
     counts: dict[str, dict[str, int]] = {}
     for language, folder in _language_folders(Path(root), languages).items():
@@ -89,8 +89,8 @@ def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, 
     if not there:
         holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
         raise UserError(
-            f"{root}: neither a CommonVoice release nor one language of it (a folder with train.tsv "
-            f"or other.tsv); it holds {holds}."
+            f"{root}: neither a CommonVoice release nor one language of it (a folder with "
+            f"train.tsv or other.tsv); it holds {holds}."
         )
     if languages is None:
         return there
@@ -191,7 +191,7 @@ def _read_rows(
 
 
 def _measure(release: _Release, audio: Path | None, log: Callable[[str], None]) -> None:
-    """Finds the durations not known yet; with a folder `audio`, writes the copies and uses theirs."""
+    """Finds the durations not known yet; with a folder `audio`, makes and uses copies."""
     jobs: dict[Path, Path | None] = {}
     for listed in release.splits.values():
         for u in listed.values():
@@ -246,7 +246,7 @@ def _refuse(release: _Release) -> None:
     more = f" ({len(bad) - 1} more like it in {release.language})" if len(bad) > 1 else ""
     what = f"no such clip, but it is {why}" if release.missing else why
     raise UserError(
-        f"{path}: {what}{more}; --allow-missing counts, lists and leaves out such clips."
+        f"{path}: {what}{more}; --allow-missing leaves such clips out, counted and listed."
     )
 
 

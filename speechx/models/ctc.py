@@ -1,6 +1,6 @@
 """The trunk with a CTC head: one linear layer to blank and units.
 
-    B utterances · S samples · T frames · D width · V = 1 + units, the blank first
+B utterances · S samples · T frames · D width · V = 1 + units, the blank first
 """
 
 from __future__ import annotations
@@ -41,11 +41,9 @@ class CTC(nn.Module):
         mask_BT: Tensor | None = None,
         channel_mask_BD: Tensor | None = None,
         keep_L: Sequence[bool] | None = None,
-        train_trunk: bool = True,
     ) -> Emissions:
-        """`train_trunk` False computes the trunk without gradient (the first steps of fine-tuning)."""
-        with torch.set_grad_enabled(train_trunk and torch.is_grad_enabled()):
-            trunk = self.trunk(wave_BS, lengths_B, mask_BT, channel_mask_BD, keep_L)
+        """`lengths_B` true samples per row; masks as in the trunk."""
+        trunk = self.trunk(wave_BS, lengths_B, mask_BT, channel_mask_BD, keep_L)
         logits_BTV = self.head(self.dropout(trunk.context_BTD)).float()
         frames_B = trunk.frames_B
         assert frames_B is not None

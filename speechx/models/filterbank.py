@@ -9,14 +9,16 @@ encoder, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config
-from speechx.models.waveform import SAMPLE_RATE, Convolution, frame_mask, scale_gradient
+from speechx.models.waveform import Convolution, frame_mask, scale_gradient
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and the transform they are padded to
 FLOOR = 1e-6  # energy below which a mel bin counts as silent: about -60 dB of a full-scale sine
@@ -36,6 +38,27 @@ class FilterbankConfig:
         if not self.layers:
             raise ValueError("layers must hold at least one convolution")
 
+    def frames(self, samples: int) -> int:
+        """Exact number of frames of `samples` samples; 0 below the receptive field."""
+        frames = (samples - WINDOW) // HOP + 1
+        for layer in self.layers:
+            frames = (frames - layer.kernel) // layer.stride + 1
+        return max(frames, 0)
+
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next."""
+        return HOP * math.prod(layer.stride for layer in self.layers)
+
+    @property
+    def field(self) -> int:
+        """Samples that one frame sees."""
+        field, stride = WINDOW, HOP
+        for layer in self.layers:
+            field += (layer.kernel - 1) * stride
+            stride *= layer.stride
+        return field
+
 
 class FilterbankEncoder(nn.Module):
     """`forward(wave (B, S), lengths (B,) or None) -> (features (B, T, C), frames (B,) or None)`."""
@@ -49,7 +72,6 @@ class FilterbankEncoder(nn.Module):
 
         self.config = config
         self.width = config.layers[-1].channels
-        self.stride, self.field = HOP, WINDOW
         convs, norms, previous = [], [], config.bins
         for layer in config.layers:
             conv = nn.Conv1d(previous, layer.channels, layer.kernel, layer.stride)
@@ -57,21 +79,14 @@ class FilterbankEncoder(nn.Module):
             convs.append(conv)
             norms.append(nn.LayerNorm(layer.channels))
             previous = layer.channels
-            self.field += (layer.kernel - 1) * self.stride
-            self.stride *= layer.stride
         self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         mel_KF = melscale_fbanks(FFT // 2 + 1, 20.0, SAMPLE_RATE / 2, config.bins, SAMPLE_RATE)
         self.register_buffer("mel_FK", mel_KF.T.contiguous(), persistent=False)
         self.register_buffer("window_W", torch.hann_window(WINDOW), persistent=False)
 
-    def frames(self, samples: int) -> int:
-        """Exact number of frames of `samples` samples; 0 below the receptive field."""
-        frames = (samples - WINDOW) // HOP + 1
-        for layer in self.config.layers:
-            frames = (frames - layer.kernel) // layer.stride + 1
-        return max(frames, 0)
-
-    def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, wave_BS: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad(), torch.autocast(wave_BS.device.type, enabled=False):
             x_BCT, lengths_B = self.log_mel(wave_BS.float(), lengths_B)
         for conv, norm, layer in zip(self.convs, self.norms, self.config.layers, strict=True):

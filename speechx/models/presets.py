@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
+from speechx.config import merge, to_dict
+from speechx.errors import UserError
 from speechx.models.filterbank import FilterbankConfig
 from speechx.models.quantizer import QuantizerConfig
 from speechx.models.transformer import TransformerConfig
-from speechx.models.waveform import ConvolutionalConfig
 from speechx.models.wav2vec2 import Wav2Vec2Config
+from speechx.models.waveform import ConvolutionalConfig
 
 
 def base() -> Wav2Vec2Config:
@@ -49,7 +52,7 @@ def tiny() -> Wav2Vec2Config:
         encoder=FilterbankConfig(),
         transformer=TransformerConfig(
             blocks=4, width=192, inner=768, heads=4, norm="pre", layer_drop=0.0,
-            position_kernel=31, position_groups=16, dropout=0.05, attention_dropout=0.05,
+            position_kernel=31, position_groups=16, dropout=0.05, attention_dropout=0.0,
         ),
         quantizer=QuantizerConfig(entries=64, width=64),
         normalize=True,
@@ -61,3 +64,17 @@ def tiny() -> Wav2Vec2Config:
 PRESETS: Mapping[str, Callable[[], Wav2Vec2Config]] = {
     "tiny": tiny, "base": base, "large": large, "xlsr_300m": xlsr_300m,
 }  # fmt: skip
+
+
+def expand(model: Any) -> Any:
+    """The `model:` of a YAML file with its preset written out: `model: tiny`, or a mapping with
+    `preset: tiny` and what differs from it. Without a preset it starts from `base`."""
+    if isinstance(model, str):
+        model = {"preset": model}
+    if not isinstance(model, dict):
+        return model
+    name = model.get("preset", "base")
+    if name not in PRESETS:
+        raise UserError(f"model.preset is {name!r}; expected one of {', '.join(PRESETS)}")
+    changes = {key: value for key, value in model.items() if key != "preset"}
+    return merge(to_dict(PRESETS[name]()), changes)

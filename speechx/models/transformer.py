@@ -39,10 +39,14 @@ class TransformerConfig:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.width % self.position_groups:
-            raise ValueError(f"width {self.width} must be a multiple of position_groups {self.position_groups}")
+            raise ValueError(
+                f"width {self.width} must be a multiple of position_groups {self.position_groups}"
+            )
         for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, but is {getattr(self, name)}")
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, but is {getattr(self, name)}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,9 @@ class PositionalConvolution(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         weight = self.gain * self.direction / self.direction.norm(dim=(0, 1), keepdim=True)
-        y_BDT = F.conv1d(x_BTD.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups)
+        y_BDT = F.conv1d(
+            x_BTD.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups
+        )
         # An even kernel with symmetric padding gives one frame too many.
         return F.gelu(y_BDT[:, :, :-1] if self.even else y_BDT).transpose(1, 2)
 

@@ -1,11 +1,11 @@
 """wav2vec 2.0 (Baevski et al. 2020), the trunk of XLSR and XLS-R, and its pretraining heads.
 
-    waveform --encoder--> latents --norm--> features ----------- quantizer --> targets
-                                               |                                  | project_targets
-                                            project, mask --> transformer --> context
-                                                                              project_context --> predictions
+waveform --encoder--> latents --norm--> features ----------- quantizer --> targets
+                                           |                                  | project_targets
+                                        project, mask --> transformer --> context
+                                                                          project_context --> predictions
 
-    B utterances · S samples · T frames · C latent channels · D width · M masked frames · K negatives · Q quantized width
+B utterances · S samples · T frames · C latent channels · D width · M masked frames · K negatives · Q quantized width
 """
 
 from __future__ import annotations
@@ -71,8 +71,10 @@ class Wav2Vec2(nn.Module):
     ) -> Trunk:
         """`lengths_B` true samples per row (None: no padding). Masked frames are replaced by one learned
         vector, masked channels by 0, both before the positional convolution."""
-        short = self.encoder.field - wave_BS.shape[1]
-        if short > 0:  # too short for one frame: its frame count is 0, but the convolutions need input
+        short = self.config.encoder.field - wave_BS.shape[1]
+        if (
+            short > 0
+        ):  # too short for one frame: its frame count is 0, but the convolutions need input
             if lengths_B is None:
                 lengths_B = torch.full((len(wave_BS),), wave_BS.shape[1], device=wave_BS.device)
             wave_BS = nn.functional.pad(wave_BS, (0, short))
@@ -133,7 +135,9 @@ class Wav2Vec2Pretraining(nn.Module):
         )
 
 
-def build_encoder(config: ConvolutionalConfig | FilterbankConfig) -> ConvolutionalEncoder | FilterbankEncoder:
+def build_encoder(
+    config: ConvolutionalConfig | FilterbankConfig,
+) -> ConvolutionalEncoder | FilterbankEncoder:
     match config:
         case FilterbankConfig():
             return FilterbankEncoder(config)

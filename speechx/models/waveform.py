@@ -12,6 +12,7 @@ padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -19,8 +20,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config
-
-SAMPLE_RATE = 16_000
 
 
 @config
@@ -53,6 +52,26 @@ class ConvolutionalConfig:
         if not self.layers:
             raise ValueError("layers must hold at least one convolution")
 
+    def frames(self, samples: int) -> int:
+        """Exact number of frames of `samples` samples; 0 below the receptive field."""
+        for layer in self.layers:
+            samples = (samples - layer.kernel) // layer.stride + 1
+        return max(samples, 0)
+
+    @property
+    def stride(self) -> int:
+        """Samples from one frame to the next."""
+        return math.prod(layer.stride for layer in self.layers)
+
+    @property
+    def field(self) -> int:
+        """Samples that one frame sees."""
+        field, stride = 1, 1
+        for layer in self.layers:
+            field += (layer.kernel - 1) * stride
+            stride *= layer.stride
+        return field
+
 
 class ConvolutionalEncoder(nn.Module):
     """`forward(wave (B, S), lengths (B,) or None) -> (features (B, T, C), frames (B,) or None)`."""
@@ -61,23 +80,16 @@ class ConvolutionalEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.width = config.layers[-1].channels
-        self.stride, self.field = 1, 1
         blocks, previous = [], 1
         for index, layer in enumerate(config.layers):
             norm = config.norm if config.norm == "layer" or index == 0 else None
             blocks.append(ConvolutionBlock(previous, layer, config.bias, norm))
             previous = layer.channels
-            self.field += (layer.kernel - 1) * self.stride
-            self.stride *= layer.stride
         self.blocks = nn.ModuleList(blocks)
 
-    def frames(self, samples: int) -> int:
-        """Exact number of frames of `samples` samples; 0 below the receptive field."""
-        for layer in self.config.layers:
-            samples = (samples - layer.kernel) // layer.stride + 1
-        return max(samples, 0)
-
-    def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, wave_BS: Tensor, lengths_B: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         x_BCT = wave_BS[:, None]
         for block in self.blocks:
             x_BCT, lengths_B = block(x_BCT, lengths_B)
@@ -103,7 +115,9 @@ class ConvolutionBlock(nn.Module):
     def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x_BCT = self.conv(x_BCT)
         if lengths_B is not None:
-            lengths_B = ((lengths_B - self.kernel).div(self.stride, rounding_mode="floor") + 1).clamp(min=0)
+            lengths_B = (
+                (lengths_B - self.kernel).div(self.stride, rounding_mode="floor") + 1
+            ).clamp(min=0)
         match self.norm:
             case nn.LayerNorm():
                 x_BTC = self.norm(x_BCT.transpose(1, 2).float())

@@ -53,7 +53,9 @@ class Contrastive:
 def sample_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:
     """Indices (rows, masked, count) into the masked frames of the same row, never a frame's own."""
     if masked < 2:
-        raise ValueError(f"negatives need at least 2 masked frames per utterance, but there are {masked}")
+        raise ValueError(
+            f"negatives need at least 2 masked frames per utterance, but there are {masked}"
+        )
     drawn = random.integers(0, masked - 1, (rows, masked, count))
     own = np.arange(masked)[None, :, None]
     return drawn + (drawn >= own)

@@ -1,6 +1,6 @@
 """The CTC loss (Graves et al. 2006), summed over the sentences of a batch, in float32.
 
-    B utterances · T frames · V outputs · U units
+B utterances · T frames · V outputs · U units
 """
 
 from __future__ import annotations

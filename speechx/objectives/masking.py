@@ -51,7 +51,9 @@ def span_mask(
     return mask_BT
 
 
-def _spans(length: int, masking: Masking, random: np.random.Generator, min_spans: int) -> np.ndarray:
+def _spans(
+    length: int, masking: Masking, random: np.random.Generator, min_spans: int
+) -> np.ndarray:
     """Positions hidden in one row."""
     count = max(min_spans, int(masking.probability * length / masking.span + random.random()))
     count = min(count, length - 1)

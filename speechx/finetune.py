@@ -1,0 +1,394 @@
+"""CTC fine-tuning: characters or phonemes, one language or several with one shared vocabulary.
+
+    speechx finetune recipe.yaml init=runs/pretrain/final a.b=c --resume
+
+wav2vec 2.0, section 4.3: a linear head on the last block, the waveform encoder frozen, the whole trunk
+frozen for the first steps, masking of time and channels kept on, tri-stage learning rate.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechx.audio.files import SAMPLE_RATE
+from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
+from speechx.data.batches import Batch, Batches, load
+from speechx.data.manifest import Utterance, read_manifest
+from speechx.data.sampling import Row, mixed_epoch, padded_batches, share, stream
+from speechx.decoding.greedy import greedy
+from speechx.decoding.scoring import score
+from speechx.errors import UserError
+from speechx.models.ctc import CTC
+from speechx.models.presets import expand
+from speechx.models.wav2vec2 import Wav2Vec2Config
+from speechx.objectives.ctc import ctc_loss, frames_needed
+from speechx.objectives.masking import Masking, span_mask
+from speechx.text.normalize import normalize
+from speechx.text.vocabulary import Kind, Vocabulary
+from speechx.training.checkpoint import SavedModel, load_weights, open_model, save_model
+from speechx.training.distributed import Machine, machine
+from speechx.training.loop import Run, Sums, train
+from speechx.training.optim import Optim
+from speechx.training.progress import amounts, say
+
+MOST_INFEASIBLE = 0.01  # share of utterances whose labels are longer than their frames
+
+
+@config
+class LabelledData:
+    train: tuple[Path, ...]
+    dev: tuple[Path, ...]
+    alpha: float = 0.5
+    """Languages are mixed with p proportional to hours^alpha."""
+    limit_minutes: float | None = None
+    """Use only so many minutes of each language, the same ones for the same run.seed."""
+
+    def __post_init__(self) -> None:
+        if not self.train or not self.dev:
+            raise ValueError("train and dev need at least one manifest each")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
+        if self.limit_minutes is not None and self.limit_minutes <= 0:
+            raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
+
+
+@config
+class Finetune:
+    out: Path
+    init: Path | None = None
+    """A pretrained or fine-tuned model folder; without one the model starts from random weights."""
+    units: Kind
+    model: Wav2Vec2Config = Wav2Vec2Config()
+    """With `init`: what differs from the model there, as in model.transformer.dropout=0.1."""
+    data: LabelledData
+    time_masking: Masking = Masking(probability=0.65, span=10)
+    channel_masking: Masking = Masking(probability=0.25, span=64)
+    head_dropout: float = 0.0
+    freeze_steps: int = 0
+    """Steps in which only the head trains; with `init` only."""
+    freeze_encoder: bool = True
+    """Keep the waveform encoder as it is; with `init` only."""
+    optim: Optim = Optim(rate=1e-4, schedule="tri_stage", warmup=0.1, epsilon=1e-8)
+    run: Run
+
+    def __post_init__(self) -> None:
+        if self.freeze_steps < 0:
+            raise ValueError(f"freeze_steps must not be negative, but is {self.freeze_steps}")
+        if not 0 <= self.head_dropout < 1:
+            raise ValueError(
+                f"head_dropout must be at least 0 and below 1, but is {self.head_dropout}"
+            )
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Finetune:
+    """The YAML file with its overrides; the model is the preset's, or that of `init` with changes."""
+    return complete(override(read_yaml(path), overrides), str(path))
+
+
+def complete(raw: dict[str, Any], source: str) -> Finetune:
+    """A `Finetune` from plain data, the model written out."""
+    model = raw.get("model", "base")
+    if raw.get("init") is not None:
+        changes = (
+            {k: v for k, v in model.items() if k != "preset"} if isinstance(model, dict) else {}
+        )
+        raw = {**raw, "model": merge(to_dict(open_model(raw["init"]).config), changes)}
+    else:
+        raw = {**raw, "model": expand(model)}
+    raw["optim"] = merge(
+        {"schedule": "tri_stage", "warmup": 0.1, "epsilon": 1e-8, "rate": 1e-4},
+        raw.get("optim", {}),
+    )
+    return parse(Finetune, raw, source)
+
+
+def finetune(config: Finetune, resume: bool = False) -> Path:
+    """Trains and returns the model folder `out/best`, the one with the lowest error rate on dev."""
+    with machine(config.run.device) as here:
+        return _finetune(config, here, resume)
+
+
+def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
+    torch.manual_seed(config.run.seed)
+    config.out.mkdir(parents=True, exist_ok=True)
+    speak = say if here.first else lambda _: None
+    training = labelled(
+        [u for path in config.data.train for u in read_manifest(path)], config.units, speak
+    )
+    if config.data.limit_minutes is not None:
+        training = limit(training, config.data.limit_minutes * 60, config.run.seed)
+    dev = labelled(
+        [u for path in config.data.dev for u in read_manifest(path)], config.units, speak
+    )
+    training = feasible(training, config, speak)
+    vocabulary = Vocabulary.collect(config.units, (units(u, config.units) for u in training))
+    speak(f"finetune: {amounts(training)}; {len(vocabulary.units)} {config.units} and the blank")
+    if unseen := sorted({x for u in dev for x in vocabulary.unknown(units(u, config.units))}):
+        speak(
+            f"finetune: {len(unseen)} units of dev are never trained and count as errors: {' '.join(unseen)}"
+        )
+
+    model = CTC(config.model, len(vocabulary), config.head_dropout)
+    if config.init is not None and not resume:
+        speak(
+            f"finetune: from {config.init}: {start_from(model, open_model(config.init), vocabulary)}"
+        )
+    model.to(here.device)
+    if here.first:
+        (config.out / "config.yaml").write_text(dump(config), encoding="utf-8")
+    task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
+    targets = {u.id: vocabulary.encode(units(u, config.units)) for u in training}
+    reader = Batches(config.model.normalize, None, targets, config.run.seed)
+
+    def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
+        rows = [Row((u,), u.duration) for u in mixed_epoch(training, config.data.alpha, random)]
+        return padded_batches(rows, config.run.micro_seconds(here.world), random)
+
+    def batches(taken: int) -> Iterator[Batch]:
+        return load(
+            reader,
+            share(stream(epoch, config.run.seed, taken), here.rank, here.world),
+            config.run.workers,
+        )
+
+    train("finetune", model, task, batches, config.run, config.optim, config.out, here, resume)
+    return config.out / "best"
+
+
+def units(utterance: Utterance, kind: Kind) -> Sequence[str]:
+    """What the model shall write for it."""
+    match kind:
+        case "phonemes":
+            return utterance.phones or ()
+        case "characters":
+            return list(normalize(utterance.text or "", utterance.language))
+
+
+def labelled(utterances: Sequence[Utterance], kind: Kind, speak) -> list[Utterance]:
+    """Those with labels of this kind; how many have none is said."""
+    some = [u for u in utterances if units(u, kind)]
+    if not some:
+        have = "text, so use units=characters" if any(u.text for u in utterances) else "no labels"
+        have = "phones, so use units=phonemes" if any(u.phones for u in utterances) else have
+        wanted = {"phonemes": "phones", "characters": "text"}[kind]
+        raise UserError(
+            f"units={kind} needs `{wanted}` in the manifest, but the {len(utterances)} utterances have {have}"
+        )
+    if len(some) < len(utterances):
+        speak(
+            f"finetune: {len(utterances) - len(some)} of {len(utterances)} utterances have no {kind} and are left out"
+        )
+    return some
+
+
+def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Utterance]:
+    """Random utterances of each language, as many as fit in `seconds`."""
+    by_language: dict[str, list[Utterance]] = defaultdict(list)
+    for index in np.random.default_rng([seed, 5]).permutation(len(utterances)):
+        utterance = utterances[index]
+        if sum(u.duration for u in by_language[utterance.language]) + utterance.duration <= seconds:
+            by_language[utterance.language].append(utterance)
+    return [u for some in by_language.values() for u in some]
+
+
+def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[Utterance]:
+    """Without those whose labels need more frames than they have; these are listed in too_long.tsv."""
+    short = []
+    for utterance in utterances:
+        frames = config.model.encoder.frames(int(utterance.duration * SAMPLE_RATE))
+        needed = frames_needed(units(utterance, config.units))  # type: ignore[arg-type]
+        if frames < needed:
+            short.append((utterance, frames, needed))
+    if not short:
+        return list(utterances)
+    path = config.out / "too_long.tsv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t")
+        writer.writerow(["id", "frames", "frames needed (units + repeats)"])
+        writer.writerows([u.id, frames, needed] for u, frames, needed in short)
+    message = f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, listed in {path}"
+    if len(short) > MOST_INFEASIBLE * len(utterances):
+        raise UserError(
+            f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
+        )
+    speak(f"finetune: {message}, and are left out")
+    dropped = {u.id for u, _, _ in short}
+    return [u for u in utterances if u.id not in dropped]
+
+
+def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:
+    """Weights of a pretrained or fine-tuned model; head rows are copied for units that both know."""
+    trunk = {name: tensor for name, tensor in saved.weights.items() if name.startswith("trunk.")}
+    report = load_weights(model, trunk, str(saved.folder), fresh=("head.",))
+    if saved.vocabulary is None:
+        return report
+    old = {unit: i for i, unit in enumerate(["", *saved.vocabulary.units])}
+    rows = [(new, old[unit]) for new, unit in enumerate(["", *vocabulary.units]) if unit in old]
+    with torch.no_grad():
+        for new, before in rows:
+            model.head.weight[new] = saved.weights["head.weight"][before]
+            model.head.bias[new] = saved.weights["head.bias"][before]
+    return f"{report}; head rows of {len(rows) - 1} of {len(vocabulary.units)} units and the blank"
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A labelled batch with its masks."""
+
+    batch: Batch
+    time_BT: Tensor | None
+    channels_BD: Tensor | None
+    keep_L: list[bool] | None
+
+    @property
+    def targets(self) -> int:
+        """CTC is normalised by sentences."""
+        return len(self.batch.ids)
+
+
+class Finetuning:
+    """The task of the training loop: spell the sentence."""
+
+    def __init__(
+        self, config: Finetune, vocabulary: Vocabulary, dev: Sequence[Utterance],
+        languages: Sequence[str], here: Machine, resume: bool,
+    ) -> None:  # fmt: skip
+        self.config, self.vocabulary, self.dev, self.languages, self.here = (
+            config,
+            vocabulary,
+            dev,
+            languages,
+            here,
+        )
+        self.metric = "per" if config.units == "phonemes" else "cer"
+        self.best_file = config.out / "best_error.txt"
+        self.best = (
+            float(self.best_file.read_text())
+            if resume and self.best_file.is_file()
+            else float("inf")
+        )
+
+    def frozen(self, step: int) -> tuple[str, ...]:
+        if self.config.init is None:
+            return ()
+        if step < self.config.freeze_steps:
+            return ("trunk.",)
+        unmasked = () if self.config.time_masking.probability else ("trunk.mask_vector",)
+        return ("trunk.encoder.", *unmasked) if self.config.freeze_encoder else unmasked
+
+    def prepare(self, batch: Batch, step: int) -> Hidden:
+        config = self.config
+        random = np.random.default_rng([config.run.seed, 2, batch.number])
+        lengths = [config.model.encoder.frames(int(n)) for n in batch.lengths_B]
+        width = config.model.transformer.width
+        time_BT = span_mask(lengths, max(lengths), config.time_masking, random)
+        channels_BD = span_mask([width] * len(lengths), width, config.channel_masking, random)
+        layer_drop = config.model.transformer.layer_drop
+        draws_L = np.random.default_rng([config.run.seed, 3, step]).random(
+            config.model.transformer.blocks
+        )
+        device = batch.wave_BS.device
+        return Hidden(
+            batch,
+            torch.from_numpy(time_BT).to(device) if config.time_masking.probability else None,
+            torch.from_numpy(channels_BD).to(device)
+            if config.channel_masking.probability
+            else None,
+            (draws_L >= layer_drop).tolist() if layer_drop else None,
+        )
+
+    def sums(self, model: nn.Module, prepared: Hidden, step: int) -> Sums:
+        batch = prepared.batch
+        assert batch.targets_BU is not None and batch.units_B is not None
+        emissions = model(
+            batch.wave_BS, batch.lengths_B, prepared.time_BT, prepared.channels_BD, prepared.keep_L
+        )
+        term = ctc_loss(emissions, batch.targets_BU, batch.units_B)
+        best_BT = emissions.logits_BTV.argmax(2)
+        frames = emissions.frames_B.sum()
+        padding = best_BT.numel() - frames
+        metrics = {
+            "loss": term.loss.detach(),
+            "units": batch.units_B.sum(),
+            "infeasible": term.infeasible,
+            "blank": (best_BT == 0).sum() - padding,
+            "frames": frames,
+        }
+        return Sums(term.loss, metrics)
+
+    def summary(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Nats per unit, and the share of frames read as blank."""
+        values = {
+            "loss": sums["loss"] / sums["units"],
+            "blank_share": sums["blank"] / sums["frames"],
+        }
+        return {**values, "infeasible": sums["infeasible"]} if sums["infeasible"] else values
+
+    def validate(self, model: nn.Module, step: int) -> dict[str, float | str]:
+        """Error rate on dev, greedy, over all and per language, with one sentence to look at."""
+        if not self.here.first:
+            return {}
+        hypotheses = transcripts(model, self.dev, self.config, self.vocabulary, self.here)
+        references = [list(units(u, self.config.units)) for u in self.dev]
+        result = score(
+            references, hypotheses, [u.language for u in self.dev], [u.id for u in self.dev],
+            [None] * len(self.dev), self.metric, resamples=1,
+        )  # fmt: skip
+        name = f"dev_{self.metric}"
+        values: dict[str, float | str] = {name: result.overall.rate}
+        values |= {f"{name}/{language}": rate.rate for language, rate in result.languages.items()}
+        return {
+            **values,
+            "said": self.vocabulary.join(references[0]),
+            "heard": self.vocabulary.join(hypotheses[0]),
+        }
+
+    def keep(self, model: nn.Module, step: int, values: Mapping[str, float | str]) -> None:
+        """`best` has the lowest error rate on dev so far, `final` is the newest."""
+        error = float(values[f"dev_{self.metric}"])
+        folders = ["final"]
+        if error < self.best:
+            self.best = error
+            self.best_file.write_text(repr(error))
+            folders.append("best")
+        for name in folders:
+            save_model(
+                self.config.out / name,
+                "ctc",
+                model,
+                self.config.model,
+                self.languages,
+                self.vocabulary,
+            )
+
+
+def transcripts(
+    model: nn.Module,
+    utterances: Sequence[Utterance],
+    config: Finetune,
+    vocabulary: Vocabulary,
+    here: Machine,
+) -> list[list[str]]:
+    """Units that the model hears in each utterance, greedily."""
+    reader = Batches(config.model.normalize, None, None, config.run.seed)
+    rows = [Row((u,), u.duration) for u in utterances]
+    heard: dict[str, list[str]] = {}
+    plans = stream(lambda random: padded_batches(rows, config.run.device_seconds, random), 0)
+    while len(heard) < len(utterances):
+        batch = reader[next(plans)].to(here.device)
+        emissions = model(batch.wave_BS, batch.lengths_B)
+        probabilities_BTV = emissions.logits_BTV.log_softmax(2).cpu().numpy()
+        for name, frames, probabilities_TV in zip(
+            batch.ids, emissions.frames_B, probabilities_BTV, strict=True
+        ):
+            heard[name] = vocabulary.decode(e.id for e in greedy(probabilities_TV[: int(frames)]))
+    return [heard[u.id] for u in utterances]

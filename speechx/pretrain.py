@@ -1,0 +1,285 @@
+"""Self-supervised pretraining: one encoder and one quantizer for all languages (XLSR, Conneau et al. 2020).
+
+    speechx pretrain recipe.yaml a.b=c --resume
+
+From here a reader is two steps from the loss: `run` builds, `Pretraining.sums` computes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from speechx.config import config, dump, override, parse, read_yaml
+from speechx.data.batches import Batch, Batches, load
+from speechx.data.manifest import Utterance, read_manifest
+from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
+from speechx.errors import UserError
+from speechx.models.presets import expand
+from speechx.models.quantizer import Temperature
+from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
+from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
+from speechx.objectives.masking import Masking, span_mask
+from speechx.training.checkpoint import load_weights, open_model, save_model
+from speechx.training.distributed import Machine, machine
+from speechx.training.loop import Run, Sums, train
+from speechx.training.optim import Optim
+from speechx.training.progress import amounts, say
+
+MIN_SPANS = 2  # per utterance, so that there are negatives
+
+
+@config
+class PretrainingData:
+    train: tuple[Path, ...]
+    """Manifests; text and phones in them are not used."""
+    valid: tuple[Path, ...] = ()
+    alpha: float = 0.5
+    """Languages are mixed with p proportional to hours^alpha."""
+    crop_seconds: float = 20.0
+    min_seconds: float = 2.0
+    """Shorter rows are left out, and counted."""
+    join_seconds: float = 0.0
+    """Short utterances of one speaker are joined to rows of at least this length."""
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError("train needs at least one manifest")
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
+        if not 0 < self.min_seconds <= self.crop_seconds:
+            raise ValueError("needs 0 < min_seconds <= crop_seconds")
+
+
+@config
+class Pretrain:
+    out: Path
+    init: Path | None = None
+    """A pretrained model folder to continue from: weights of encoder, quantizer and projections."""
+    model: Wav2Vec2Config = Wav2Vec2Config()
+    data: PretrainingData
+    masking: Masking = Masking()
+    contrastive: ContrastiveConfig = ContrastiveConfig()
+    temperature: Temperature = Temperature()
+    optim: Optim = Optim()
+    run: Run
+
+
+def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
+    """The YAML file with its overrides, the model preset written out."""
+    raw = override(read_yaml(path), overrides)
+    raw["model"] = expand(raw.get("model", "base"))
+    return parse(Pretrain, raw, str(path))
+
+
+def pretrain(config: Pretrain, resume: bool = False) -> Path:
+    """Trains and returns the model folder `out/final`."""
+    with machine(config.run.device) as here:
+        return _pretrain(config, here, resume)
+
+
+def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
+    torch.manual_seed(config.run.seed)
+    model = Wav2Vec2Pretraining(config.model)
+    utterances = [u for path in config.data.train for u in read_manifest(path)]
+    task = Pretraining(config, sorted({u.language for u in utterances}), here)
+    config.out.mkdir(parents=True, exist_ok=True)
+    if here.first:
+        (config.out / "config.yaml").write_text(dump(config), encoding="utf-8")
+        say(f"pretrain: {amounts(utterances)}")
+        parameters = sum(p.numel() for p in model.parameters())
+        negatives = config.contrastive.negatives
+        say(f"pretrain: {parameters:,} parameters; chance is {math.log2(negatives + 1):.3f} bits")
+    if config.init is not None and not resume:
+        saved = open_model(config.init, "pretraining")
+        report = load_weights(model, saved.weights, str(config.init))
+        if here.first:
+            say(f"pretrain: from {config.init}: {report}")
+    model.to(here.device)
+    train(
+        "pretrain",
+        model,
+        task,
+        batches(config, utterances, here),
+        config.run,
+        config.optim,
+        config.out,
+        here,
+        resume,
+    )
+    return config.out / "final"
+
+
+def batches(config: Pretrain, utterances: Sequence[Utterance], here: Machine):
+    """This rank's batches from any point of the run on."""
+    data, run = config.data, config.run
+    reader = Batches(config.model.normalize, data.crop_seconds, None, run.seed)
+
+    def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
+        rows = join_short(mixed_epoch(utterances, data.alpha, random), data.join_seconds, random)
+        long_enough = [row for row in rows if row.seconds >= data.min_seconds]
+        return cropped_batches(
+            long_enough, run.micro_seconds(here.world), data.crop_seconds, random
+        )
+
+    random = np.random.default_rng([run.seed, 0])
+    rows = join_short(utterances, data.join_seconds, random)
+    short = [row for row in rows if row.seconds < data.min_seconds]
+    if len(short) == len(rows):
+        raise UserError(
+            f"every row of the training data is shorter than data.min_seconds = {data.min_seconds:g}"
+        )
+    if short and here.first:
+        lost = sum(row.seconds for row in short) / 60
+        say(
+            f"pretrain: {len(short)} of {len(rows)} rows are shorter than {data.min_seconds:g} s and left out ({lost:.1f} min)"
+        )
+
+    def from_(taken: int) -> Iterator[Batch]:
+        return load(
+            reader, share(stream(epoch, run.seed, taken), here.rank, here.world), run.workers
+        )
+
+    return from_
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """A batch with its hidden frames and their negatives."""
+
+    batch: Batch
+    mask_BT: torch.Tensor
+    negatives_BMK: torch.Tensor
+    keep_L: list[bool] | None
+
+    @property
+    def targets(self) -> int:
+        return self.negatives_BMK.shape[0] * self.negatives_BMK.shape[1]
+
+
+class Pretraining:
+    """The task of the training loop: which of K+1 quantized latents was hidden?"""
+
+    def __init__(self, config: Pretrain, languages: Sequence[str], here: Machine) -> None:
+        self.config, self.languages, self.here = config, languages, here
+        self.possible = config.model.quantizer.groups * config.model.quantizer.entries
+        self.valid = [u for path in config.data.valid for u in read_manifest(path)]
+
+    def frozen(self, step: int) -> tuple[str, ...]:
+        return ()
+
+    def prepare(self, batch: Batch, step: int) -> Masked:
+        config = self.config
+        random = np.random.default_rng([config.run.seed, 2, batch.number])
+        frames = config.model.encoder.frames(batch.wave_BS.shape[1])
+        rows = len(batch.wave_BS)
+        mask_BT = span_mask(
+            [frames] * rows, frames, config.masking, random, MIN_SPANS, same_count=True
+        )
+        negatives = sample_negatives(
+            rows, int(mask_BT[0].sum()), config.contrastive.negatives, random
+        )
+        layer_drop = config.model.transformer.layer_drop
+        # Drawn from the step and not from the batch: every rank drops the same blocks.
+        draws_L = np.random.default_rng([config.run.seed, 3, step]).random(
+            config.model.transformer.blocks
+        )
+        device = batch.wave_BS.device
+        return Masked(
+            batch,
+            torch.from_numpy(mask_BT).to(device),
+            torch.from_numpy(negatives).to(device),
+            (draws_L >= layer_drop).tolist() if layer_drop else None,
+        )
+
+    def sums(self, model: nn.Module, prepared: Masked, step: int) -> Sums:
+        temperature = self.config.temperature(step)
+        return self._sums(model, prepared, temperature, prepared.keep_L)
+
+    def _sums(
+        self,
+        model: nn.Module,
+        prepared: Masked,
+        temperature: float | None,
+        keep_L: list[bool] | None,
+    ) -> Sums:
+        predictions = model(prepared.batch.wave_BS, prepared.mask_BT, temperature, keep_L)
+        term = pretraining_loss(
+            predictions, prepared.negatives_BMK, self.possible, self.config.contrastive
+        )
+        frames = prepared.targets
+        metrics = {
+            "loss": term.loss.detach(),
+            "contrastive": term.contrastive,
+            "correct": term.correct,
+            "negatives_equal_positive": term.negatives_equal_positive,
+            "soft_perplexity": predictions.quantized.soft_perplexity.detach() * frames,
+            "code_perplexity": predictions.quantized.code_perplexity.detach() * frames,
+            "energy": predictions.energy.detach() * frames,
+            "masked": torch.tensor(float(frames)),
+            "frames": torch.tensor(float(prepared.mask_BT.numel())),
+        }
+        return Sums(term.loss, metrics)
+
+    def summary(self, sums: Mapping[str, float]) -> dict[str, float]:
+        """Per masked frame: bits, accuracy; perplexities of `possible`; shares."""
+        masked = sums["masked"]
+        return {
+            "bits": sums["contrastive"] / masked / math.log(2),
+            "accuracy": sums["correct"] / masked,
+            "code_perplexity": sums["code_perplexity"] / masked,
+            "soft_perplexity": sums["soft_perplexity"] / masked,
+            "negatives_equal_positive": sums["negatives_equal_positive"] / masked,
+            "loss": sums["loss"] / masked,
+            "masked_share": masked / sums["frames"],
+        }
+
+    def validate(self, model: nn.Module, step: int) -> dict[str, float | str]:
+        """Bits and accuracy on the validation manifests, over all and per language (CLSRIL-23)."""
+        if not self.valid or not self.here.first:
+            return {}
+        values: dict[str, float | str] = {}
+        everything: dict[str, float] = {}
+        for language in sorted({u.language for u in self.valid}):
+            sums = self.evaluate(model, [u for u in self.valid if u.language == language])
+            if not sums:  # nothing long enough
+                continue
+            for key, value in sums.items():
+                everything[key] = everything.get(key, 0.0) + value
+            values[f"valid_bits/{language}"] = self.summary(sums)["bits"]
+        overall = self.summary(everything)
+        return {"valid_bits": overall["bits"], "valid_accuracy": overall["accuracy"], **values}
+
+    def evaluate(self, model: nn.Module, utterances: Sequence[Utterance]) -> dict[str, float]:
+        """Sums over the utterances without noise: best code instead of a sample, fixed masks."""
+        data, run = self.config.data, self.config.run
+        random = np.random.default_rng([run.seed, 4])
+        rows = [
+            r
+            for r in join_short(utterances, data.join_seconds, random)
+            if r.seconds >= data.min_seconds
+        ]
+        plans = stream(
+            lambda _: cropped_batches(rows, run.device_seconds, data.crop_seconds, random), run.seed
+        )
+        reader = Batches(self.config.model.normalize, data.crop_seconds, None, run.seed)
+        sums: dict[str, float] = {}
+        heard = 0
+        while heard < len(rows):
+            plan = next(plans)
+            heard += len(plan.rows)
+            part = self.prepare(reader[plan].to(self.here.device), 0)
+            for key, value in self._sums(model, part, None, None).metrics.items():
+                sums[key] = sums.get(key, 0.0) + float(value)
+        return sums
+
+    def keep(self, model: nn.Module, step: int, values: Mapping[str, float | str]) -> None:
+        save_model(
+            self.config.out / "final", "pretraining", model, self.config.model, self.languages
+        )

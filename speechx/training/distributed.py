@@ -1,0 +1,102 @@
+"""The machine, applied from outside the model: devices, ranks, precision.
+
+Started by `torchrun --nproc-per-node N -m speechx ...` there are N ranks; started plainly there is one.
+Nothing else in speechx imports torch.distributed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from speechx.errors import UserError
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    rank: int
+    world: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes files and talks to the user."""
+        return self.rank == 0
+
+    def total(self, values: Sequence[float]) -> list[float]:
+        """Sums over all ranks, in float64."""
+        if self.world == 1:
+            return list(values)
+        sums = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(sums)
+        return sums.tolist()
+
+    def wait(self) -> None:
+        """Until every rank is here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+@contextmanager
+def machine(device: str = "auto") -> Iterator[Machine]:
+    """This process's place in the job; joins the process group that torchrun announces."""
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    chosen = pick_device(device)
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(chosen)
+    if world == 1:
+        yield Machine(0, 1, chosen)
+        return
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Machine(rank, world, chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the first GPU if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r} is unknown: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"device {name!r} was asked for, but torch sees no GPU here; use device=cpu"
+        )
+    return device
+
+
+def parallelize(model: nn.Module, machine: Machine, frozen: Sequence[str] = ()) -> nn.Module:
+    """The model as the loop calls it. Parameters whose names start with one of `frozen` do not train."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(tuple(frozen)))
+    if machine.world == 1:
+        return model
+    ids = [machine.device.index] if machine.device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=ids)
+
+
+def accumulating(model: nn.Module, last: bool) -> Any:
+    """Around forward and backward of a micro-batch: gradients are exchanged after the last one only."""
+    if isinstance(model, DistributedDataParallel) and not last:
+        return model.no_sync()
+    return nullcontext()
+
+
+def autocast(device: torch.device, precision: Precision) -> Any:
+    """bfloat16 matrix products where the precision asks for them; float32 islands stay in the models."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

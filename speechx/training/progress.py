@@ -1,0 +1,99 @@
+"""What a run says while it runs: a bar on a terminal, plain lines elsewhere, JSON lines on disk always."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from speechx.data.manifest import Utterance, summarize
+
+
+def say(text: str) -> None:
+    """A line for people, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def amounts(utterances: Sequence[Utterance]) -> str:
+    """One line: how much of which language."""
+    hours = {language: summary.hours for language, summary in summarize(utterances).items()}
+    each = ", ".join(f"{language} {h:.2f}" for language, h in hours.items())
+    return f"{len(utterances)} utterances, {sum(hours.values()):.2f} hours: {each}"
+
+
+class Progress:
+    """Counts steps and seconds of audio; everything goes to stderr and to `RUN/log.jsonl`."""
+
+    def __init__(self, name: str, log: Path, steps: int, start: int) -> None:
+        from tqdm import tqdm
+
+        self.name, self.log, self.steps, self.start = name, log, steps, start
+        self.begun, self.audio, self.step = time.monotonic(), 0.0, start
+        self.bar = None
+        if sys.stderr.isatty():
+            shape = "{desc} {percentage:3.0f}% | {n}/{total} | {elapsed}<{remaining} | {postfix}"
+            self.bar = tqdm(total=steps, initial=start, desc=name, bar_format=shape)
+
+    def advance(self, step: int, audio_seconds: float) -> None:
+        """`step` steps are done; the last one heard `audio_seconds`."""
+        self.audio += audio_seconds
+        if self.bar is not None:
+            self.bar.update(step - self.step)
+        self.step = step
+
+    def report(self, values: Mapping[str, float | str]) -> None:
+        """One line of the log, and one for people."""
+        spent = time.monotonic() - self.begun
+        line = {"step": self.step, **values, "audio_seconds": self.audio, "seconds": spent}
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        shown = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
+        speed = f"{self.audio / max(spent, 1e-9):.0f}x real time"
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{self.audio:.0f} s audio, {speed}  {shown}")
+            return
+        done = self.step - self.start
+        left = spent / done * (self.steps - self.step) if done else 0.0
+        self.say(
+            f"{self.step}/{self.steps}  {_clock(spent)}<{_clock(left)}  {self.audio:.0f} s audio, {speed}  {shown}"
+        )
+
+    def say(self, text: str) -> None:
+        """A remark for people."""
+        if self.bar is not None:
+            self.bar.write(f"{self.name}: {text}", file=sys.stderr)
+        else:
+            say(f"{self.name}: {text}")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Silent(Progress):
+    """The ranks that do not talk."""
+
+    def __init__(self) -> None:
+        pass
+
+    def advance(self, step: int, audio_seconds: float) -> None:
+        pass
+
+    def report(self, values: Mapping[str, float | str]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _short(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
