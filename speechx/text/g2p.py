@@ -67,6 +67,7 @@ class G2PResult:
 
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
     """The phones of each text: espeak-ng's units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
+    _require()
     from phonemizer.separator import Separator
 
     voice = espeak_voice(language)
