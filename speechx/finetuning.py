@@ -111,8 +111,17 @@ def complete(raw: dict[str, Any], source: str) -> Finetune:
     return parse(Finetune, raw, source)
 
 
-def finetune(config: Finetune, resume: bool = False) -> Path:
-    """Trains and returns the model folder `out/best`, the one with the lowest error rate on dev."""
+def finetune(config: Finetune | None = None, resume: bool = False, **settings: Any) -> Path:
+    """Trains and returns the model folder `out/best`, the one with the lowest error rate on dev.
+
+    Takes a config, or its fields as keywords with plain values, as in a YAML file:
+
+        speechx.finetune(
+            out="runs/mine", init="runs/pretrain/final", units="characters",
+            data={"train": ["train.jsonl"], "dev": ["dev.jsonl"]}, run={"steps": 2000},
+        )
+    """
+    config = config or complete(settings, "finetune(...)")
     with machine(config.run.device) as here:
         return _finetune(config, here, resume)
 

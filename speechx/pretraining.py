@@ -11,12 +11,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from speechx.config import config, dump, override, parse, read_yaml
+from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
@@ -73,13 +74,24 @@ class Pretrain:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
     """The YAML file with its overrides, the model preset written out."""
-    raw = override(read_yaml(path), overrides)
-    raw["model"] = expand(raw.get("model", "base"))
-    return parse(Pretrain, raw, str(path))
+    return complete(override(read_yaml(path), overrides), str(path))
 
 
-def pretrain(config: Pretrain, resume: bool = False) -> Path:
-    """Trains and returns the model folder `out/final`."""
+def complete(raw: dict[str, Any], source: str) -> Pretrain:
+    """A `Pretrain` from plain data. With `init` the model is the one there, unless changed here."""
+    model = raw.get("model", "base")
+    if raw.get("init") is not None:
+        saved = open_model(raw["init"], "pretraining")
+        changes = model if isinstance(model, dict) else {}
+        model = merge(to_dict(saved.config), {k: v for k, v in changes.items() if k != "preset"})
+    else:
+        model = expand(model)
+    return parse(Pretrain, {**raw, "model": model}, source)
+
+
+def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: Any) -> Path:
+    """Trains and returns the model folder `out/final`; takes a config, or its fields as keywords."""
+    config = config or complete(settings, "pretrain(...)")
     with machine(config.run.device) as here:
         return _pretrain(config, here, resume)
 

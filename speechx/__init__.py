@@ -1,0 +1,38 @@
+"""speechx: multilingual speech self-supervised learning.
+
+    import speechx
+
+    model = speechx.load("runs/tiny/finetune/best")
+    print(model.transcribe("talk.wav").text)
+    speechx.finetune(out="runs/mine", init="runs/pretrain/final", units="characters", ...)
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from speechx.errors import UserError
+
+if TYPE_CHECKING:
+    from speechx.finetuning import finetune
+    from speechx.pretraining import pretrain
+    from speechx.recognition import Recognizer, load
+
+__version__ = "0.1.0"
+__all__ = ["Recognizer", "UserError", "finetune", "load", "pretrain"]
+
+_HOME = {
+    "finetune": "finetuning",
+    "load": "recognition",
+    "pretrain": "pretraining",
+    "Recognizer": "recognition",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'speechx' has no attribute {name!r}")
+    return getattr(import_module(f"speechx.{_HOME[name]}"), name)
