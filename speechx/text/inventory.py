@@ -97,16 +97,23 @@ def _shipped() -> dict[str, dict[str, str]]:
 
 def _manifest_phones(path: Path, text: str) -> list[str]:
     """Read by hand: `data.manifest` is a layer above, and audio paths do not matter here."""
-    phones: dict[str, None] = {}
+    found: dict[str, None] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            found = json.loads(line).get("phones") or []
-        except (json.JSONDecodeError, AttributeError):
-            raise UserError(f"{path}:{number}: expected one JSON object a line.") from None
-        phones.update(dict.fromkeys(found.split() if isinstance(found, str) else found))
-    return list(phones)
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            entry = None
+        phones = (entry.get("phones") or []) if isinstance(entry, dict) else None
+        if isinstance(phones, str):
+            phones = phones.split()
+        if not isinstance(phones, list) or not all(isinstance(phone, str) for phone in phones):
+            raise UserError(
+                f'{path}:{number}: expected a JSON object whose "phones" is a list of strings.'
+            )
+        found.update(dict.fromkeys(phones))
+    return list(found)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,21 @@
-"""Text as a model should write it: lower case, no punctuation, one spelling per letter."""
+"""Text as a model should write it: lower case, no punctuation, one spelling per letter.
+
+>>> normalize("«L’Amico», disse…", "it")
+"l'amico disse"
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-# Apostrophes between two letters belong to the word (l'amico, don't); all their shapes become one.
-_APOSTROPHE = re.compile(r"(?<=[^\W\d_])[’‘ʼ＇`´'](?=[^\W\d_])")
-_KEPT = "\0"
+# Apostrophes between two letters belong to the word (l'amico, don't), and so does the dot of the
+# Catalan col·lecció. All their shapes become one; private characters hold their place meanwhile.
+_INNER = {
+    "\ue000": ("'", re.compile(r"(?<=[^\W\d_])[’‘ʼ＇`´'](?=[^\W\d_])")),
+    "\ue001": ("·", re.compile(r"(?<=l)[·‧•](?=l)")),
+}
+_DOTLESS_I = ("tr", "az")
 
 
 def normalize(text: str, language: str) -> str:
@@ -17,16 +25,24 @@ def normalize(text: str, language: str) -> str:
     count that.
     """
     text = unicodedata.normalize("NFC", text)
-    if language.split("-")[0] in ("tr", "az"):
+    if language.split("-")[0] in _DOTLESS_I:
         text = text.replace("I", "ı").replace("İ", "i")
     text = unicodedata.normalize("NFC", text.lower())
-    text = _APOSTROPHE.sub(_KEPT, text)
-    kept = (c if c == _KEPT or unicodedata.category(c)[0] in "LMN" else _instead(c) for c in text)
-    return " ".join("".join(kept).split()).replace(_KEPT, "'")
+    for place in _INNER:
+        text = text.replace(place, " ")
+    for place, (_, inside) in _INNER.items():
+        text = inside.sub(place, text)
+    text = " ".join("".join(map(_kept, text)).split())
+    for place, (spelling, _) in _INNER.items():
+        text = text.replace(place, spelling)
+    return text
 
 
-def _instead(character: str) -> str:
+def _kept(character: str) -> str:
+    category = unicodedata.category(character)
+    if category[0] in "LMN" or character in _INNER:
+        return character
     # Format characters (soft hyphen, joiners) sit inside words; only the joiners carry spelling.
-    if unicodedata.category(character) != "Cf":
-        return " "
-    return character if character in "\u200c\u200d" else ""
+    if category == "Cf":
+        return character if character in "\u200c\u200d" else ""
+    return " "

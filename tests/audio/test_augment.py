@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from speechx.audio.augment import (
+    Channel,
+    add_noise,
+    band,
+    frequencies,
+    noise,
+    random_channel,
+    reverberate,
+    shape,
+    tilt,
+)
+
+RATE = 16_000
+
+
+def tone(frequency: float, seconds: float = 1.0) -> np.ndarray:
+    return np.sin(2 * np.pi * frequency * np.arange(int(seconds * RATE)) / RATE)
+
+
+def power(wave_S: np.ndarray) -> float:
+    return float(np.mean(np.square(wave_S)))
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 15.0, 30.0])
+@pytest.mark.parametrize("kind", ["white", "pink", "babble"])
+def test_noise_arrives_at_the_ratio_asked_for(kind, snr_db):
+    wave_S = tone(440)
+    noise_S = noise(kind, len(wave_S), RATE, np.random.default_rng(0))
+    added_S = add_noise(wave_S, noise_S, snr_db) - wave_S
+    assert 10 * np.log10(power(wave_S) / power(added_S)) == pytest.approx(snr_db, abs=1e-6)
+
+
+def test_kinds_of_noise_differ_in_their_spectrum():
+    def share_above_1_khz(kind: str) -> float:
+        spectrum_F = np.abs(np.fft.rfft(noise(kind, RATE, RATE, np.random.default_rng(0)))) ** 2
+        return float(spectrum_F[1000:].sum() / spectrum_F.sum())
+
+    shares = [share_above_1_khz(kind) for kind in ("white", "pink", "babble")]
+    assert shares[0] > 0.8
+    assert shares == sorted(shares, reverse=True)
+    with pytest.raises(ValueError, match="brown"):
+        noise("brown", 10, RATE, np.random.default_rng(0))
+
+
+def test_tilt_and_band_change_levels_as_they_say():
+    for frequency, gain in ((500, 10 ** (3 / 20)), (1000, 1.0), (2000, 10 ** (-3 / 20))):
+        wave_S = tone(frequency)
+        tilted_S = shape(wave_S, tilt(frequencies(len(wave_S), RATE), -3.0))
+        assert np.sqrt(power(tilted_S) / power(wave_S)) == pytest.approx(gain, rel=1e-3)
+    telephone_F = band(frequencies(RATE, RATE), 300, 3400)
+    assert power(shape(tone(1000), telephone_F)) > 0.95 * power(tone(1000))
+    for stopped in (60, 7000):
+        assert power(shape(tone(stopped), telephone_F)) < 0.01 * power(tone(stopped))
+
+
+def test_an_echo_keeps_the_direct_sound_and_dies_away():
+    click_S = np.zeros(RATE)
+    click_S[100] = 1.0
+    room_S = reverberate(click_S, RATE, 0.2, 0.25, np.random.default_rng(0))
+    assert len(room_S) == len(click_S)
+    assert room_S[100] == pytest.approx(1.0)
+    assert np.abs(room_S[:100]).max() < 1e-9
+    assert (room_S[101:] ** 2).sum() == pytest.approx(0.25, rel=1e-3)
+    early, late = room_S[130:1700], room_S[1700:3300]
+    assert (early**2).sum() > 100 * (late**2).sum()
+
+
+@pytest.mark.parametrize("samples", [400, 16_001, 48_017])  # 16001 and 48017 are primes
+def test_a_random_channel_keeps_the_length_and_a_sane_level(samples):
+    wave_S = tone(300, samples / RATE)[:samples].astype(np.float32)
+    channel = Channel(room_share=1.0, telephone_share=1.0)
+    for seed in range(5):
+        out_S = random_channel(wave_S, RATE, np.random.default_rng(seed), channel)
+        assert out_S.shape == wave_S.shape
+        assert out_S.dtype == np.float32
+        assert 0.09 < np.abs(out_S).max() < 0.91
+    again_S = random_channel(wave_S, RATE, np.random.default_rng(4), channel)
+    assert np.array_equal(out_S, again_S)

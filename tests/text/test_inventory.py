@@ -1,0 +1,78 @@
+import json
+import subprocess
+import sys
+from importlib import resources
+
+import pytest
+
+from speechx.errors import UserError
+from speechx.text.inventory import Inventory, shipped_inventories
+
+
+def test_the_shipped_inventories_are_what_g2p_says_today():
+    file = resources.files("speechx.text") / "inventories.json"
+    ours = json.loads(file.read_text(encoding="utf-8"))
+    made = json.loads(shipped_inventories())
+    assert {k: v["phones"] for k, v in ours.items()} == {k: v["phones"] for k, v in made.items()}
+
+
+def test_for_language():
+    portuguese = Inventory.for_language("pt")
+    assert {"ʎ", "ɲ", "ɐ̃ʊ̃"} <= set(portuguese.phones)
+    assert portuguese.phones == tuple(sorted(portuguese.phones))
+    assert "espeak-ng" in portuguese.source
+
+
+def test_an_unknown_language_says_what_to_do():
+    with pytest.raises(UserError, match=r"'xx': known are ca, .*\.jsonl"):
+        Inventory.for_language("xx")
+
+
+def test_from_file_with_comments_and_other_spellings(tmp_path):
+    path = tmp_path / "phones.txt"
+    path.write_text("\ufeffg t͡ʃ # a comment: not IPA\n\na:\ng\n", encoding="utf-8")
+    inventory = Inventory.from_file(path, "xx")
+    assert inventory.phones == ("aː", "tʃ", "ɡ")
+    assert inventory.source == str(path)
+
+
+def test_from_a_manifest(tmp_path):
+    path = tmp_path / "train.jsonl"
+    lines = [{"id": "1", "phones": ["a", "tʃ"]}, {"id": "2", "phones": "b a"}, {"id": "3"}]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    assert Inventory.from_file(path).phones == ("a", "b", "tʃ")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"a b S dZ", r"2 symbols.*'S'.*'dZ'"),
+        ("a.txt", b"# nothing\n", "no phones found"),
+        ("a.jsonl", b'{"id": "1"}\n', "no phones found"),
+        ("a.jsonl", b'{"id": "1"}\nnot json\n', r"a\.jsonl:2"),
+        ("a.jsonl", b"[1]\n", r"a\.jsonl:1"),
+        ("a.jsonl", b'{"phones": ["a", ""]}', "is empty"),
+        ("a.jsonl", b'{"phones": 3}', r"a\.jsonl:1"),
+        ("a.jsonl", b'{"phones": [3]}', r"a\.jsonl:1"),
+        ("a.txt", b"\xff\xfe\x00", "UTF-8"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Inventory.from_file(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path):
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(UserError, match="cannot read"):
+            Inventory.from_file(path)
+
+
+def test_checking_an_inventory_does_not_load_torch():
+    code = (
+        "import sys; from speechx.text.inventory import Inventory; "
+        "Inventory.for_language('pt'); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,54 @@
+import unicodedata
+
+import pytest
+
+from speechx.errors import UserError
+from speechx.text.ipa import normalize_ipa, problem_with, segments
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("g", "ɡ"),
+        ("t͡ʃ", "tʃ"),
+        ("d͜z", "dz"),
+        ("a:", "aː"),
+        ("ˈa", "a"),
+        ("ʧ", "tʃ"),
+        ("ɚ", "ə˞"),
+        ("\u00e3", "a\u0303"),
+        ("\u00e7", "c\u0327"),
+        ("ŋ\u030d", "ŋ\u0329"),
+        (" ɔ̃ ", "ɔ̃"),
+    ],
+)
+def test_one_spelling_per_phone(given, expected):
+    assert normalize_ipa(given) == unicodedata.normalize("NFD", expected)
+    assert normalize_ipa(normalize_ipa(given)) == normalize_ipa(given)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "expected"),
+    [
+        ("tʃː", ("t", "ʃː")),
+        ("ɐ̃ʊ̃", ("ɐ̃", "ʊ̃")),
+        ("tsʰ", ("t", "sʰ")),
+        ("ⁿd", ("ⁿd",)),
+        ("ç", ("c\u0327",)),
+    ],
+)
+def test_segments_lose_nothing(symbol, expected):
+    assert segments(symbol) == expected
+    assert "".join(segments(symbol)) == normalize_ipa(symbol)
+
+
+@pytest.mark.parametrize("symbol", ["", " ", "ma55", "|a", "dZ", "t[", 'u"', "ɪ^", "ʲ", "˞a", "a˥"])
+def test_what_is_not_ipa_is_refused(symbol):
+    assert problem_with(symbol)
+    with pytest.raises(UserError):
+        segments(symbol)
+
+
+def test_the_message_names_the_code_points():
+    assert "'5' (U+0035)" in (problem_with("ma55") or "")
+    assert problem_with("ma55").count("U+0035") == 1
