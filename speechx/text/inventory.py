@@ -1,8 +1,8 @@
 """The phones of one language, and where they come from.
 
 For an unseen language the inventory is all the model is told: a list of phones taken from the G2P
-of ordinary text, no audio. Inventories made from the shipped sentences are in `inventories.json`
-(`make_shipped_inventories` writes it); any other comes from a file.
+of ordinary text, no audio. `inventories.json` holds those of the shipped sentences; any other comes
+from a file.
 
 Every symbol is checked here, against the articulatory features, so that a bad one is reported
 before a model is loaded.
