@@ -175,7 +175,7 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
             f"--resume: {run} holds no saved state to continue from; start it without --resume"
         )
     weights, moments = get_state_dict(model, optimizer)
-    state = {"model": weights, "optimizer": moments}
+    state: dict[str, Any] = {"model": weights, "optimizer": moments}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.load(state, checkpoint_id=states[-1])

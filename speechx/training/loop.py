@@ -180,20 +180,18 @@ def train(
                     f"The last good state is in {out / 'state'}; lower optim.rate or use precision=float32."
                 )
         optimizer.zero_grad(set_to_none=True)
-        for key, value in {
-            **metrics,
-            "gradient_norm": norm,
-            "steps": 1.0,
-            "targets": targets / machine.world,
-        }.items():
-            totals[key] = totals.get(key, 0.0) + value
+        for key, number in {**metrics, "gradient_norm": norm, "steps": 1.0}.items():
+            totals[key] = totals.get(key, 0.0) + number
         done = step + 1
         progress.advance(done, audio)
         if done % run.log_steps == 0 or done == run.steps:
             summed = _over_ranks(totals, machine)
-            values = task.summary(summed)
             progress.report(
-                {**values, "gradient_norm": summed["gradient_norm"] / summed["steps"], "rate": rate}
+                {
+                    **task.summary(summed),
+                    "gradient_norm": summed["gradient_norm"] / summed["steps"],
+                    "rate": rate,
+                }
             )
             totals = {}
         if done % run.eval_steps == 0 or done == run.steps:

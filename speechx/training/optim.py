@@ -76,7 +76,9 @@ def tri_stage(
 
 def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     """Three groups: trunk matrices, trunk vectors (not decayed), head."""
-    matrices, vectors, head = [], [], []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
+    head: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         group = head if name.startswith("head.") else matrices if parameter.ndim > 1 else vectors
         group.append(parameter)
@@ -91,7 +93,7 @@ def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
         betas=optim.betas,
         eps=optim.epsilon,
     )
-    # Moments exist from the start, those of frozen parameters too: a saved state always has every key.
+    # Moments exist from the start, of frozen parameters too: a saved state always has every key.
     for parameter in model.parameters():
         optimizer.state[parameter] = {
             "step": torch.tensor(0.0),

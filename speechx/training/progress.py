@@ -1,4 +1,4 @@
-"""What a run says while it runs: a bar on a terminal, plain lines elsewhere, JSON lines on disk always."""
+"""What a run says while it runs: a bar on a terminal, plain lines elsewhere, JSON lines on disk."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def amounts(utterances: Sequence[Utterance]) -> str:
 
 
 class Progress:
-    """Counts steps and seconds of audio; everything goes to stderr and to `RUN/log.jsonl`."""
+    """Counts steps and seconds of audio; goes to stderr and, if given, to a log (JSON lines)."""
 
-    def __init__(self, name: str, log: Path, steps: int, start: int) -> None:
+    def __init__(self, name: str, log: Path | None, steps: int, start: int) -> None:
         from tqdm import tqdm
 
         self.name, self.log, self.steps, self.start = name, log, steps, start
@@ -47,8 +47,9 @@ class Progress:
         """One line of the log, and one for people."""
         spent = time.monotonic() - self.begun
         line = {"step": self.step, **values, "audio_seconds": self.audio, "seconds": spent}
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if self.log is not None:
+            with self.log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
         shown = "  ".join(f"{key} {_short(value)}" for key, value in values.items())
         speed = f"{self.audio / max(spent, 1e-9):.0f}x real time"
         if self.bar is not None:
@@ -89,6 +90,31 @@ class Silent(Progress):
 
     def close(self) -> None:
         pass
+
+
+class Bar:
+    """Seconds of one recording: done of all, elapsed, left, speed. Only on a terminal."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        from tqdm import tqdm
+
+        shape = "{desc}: {percentage:3.0f}% | {n:.0f}/{total:.0f} s | {elapsed}<{remaining} | {rate_fmt}"
+        self.bar = tqdm(
+            total=seconds,
+            desc=name,
+            bar_format=shape,
+            unit="x",
+            leave=False,
+            disable=None,
+            file=sys.stderr,
+        )
+
+    def reach(self, seconds: float) -> None:
+        """So many seconds are done."""
+        self.bar.update(seconds - self.bar.n)
+
+    def close(self) -> None:
+        self.bar.close()
 
 
 def _short(value: float | str) -> str:

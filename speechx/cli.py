@@ -1,0 +1,309 @@
+"""The command line. No logic: every command parses its words and calls one function.
+
+Text and data go to stdout, everything else to stderr. Exit codes: 0 ok, 1 user error (one line),
+2 some inputs failed (listed), 3 training stopped for its health.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechx.errors import UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(options) or 0
+    except UserError as error:
+        print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("speechx: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "HealthStop":
+            print(f"speechx: {error}", file=sys.stderr)
+            return 3
+        raise
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands. Answers --help without importing torch."""
+    top = argparse.ArgumentParser(
+        prog="speechx", description="Multilingual speech self-supervised learning."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    _data(commands.add_parser("data", help="corpora to manifests, and what is in them"))
+
+    for name, help, command in (
+        ("pretrain", "self-supervised pretraining on unlabelled speech", _pretrain),
+        ("finetune", "CTC fine-tuning on characters or phonemes", _finetune),
+    ):
+        train = commands.add_parser(name, help=help)
+        train.add_argument("config", metavar="CONFIG.yaml")
+        train.add_argument(
+            "overrides", nargs="*", metavar="a.b=c", help="settings that replace those of the file"
+        )
+        train.add_argument(
+            "--resume", action="store_true", help="continue this run where it was interrupted"
+        )
+        train.add_argument(
+            "--show", action="store_true", help="print the whole configuration and stop"
+        )
+        train.set_defaults(command=command)
+
+    listeners: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
+        ("transcribe", "speech to text, any length", _transcribe),
+        ("phonemize", "speech to phones of a language the model was not trained on", _phonemize),
+    )
+    for name, help, listener in listeners:
+        listen = commands.add_parser(name, help=help)
+        listen.add_argument("audio", nargs="+" if name == "transcribe" else "*", type=Path)
+        listen.add_argument(
+            "--model", required=True, type=Path, help="folder that `speechx finetune` wrote"
+        )
+        listen.add_argument(
+            "-f", "--output_format", "--output-format", choices=("txt", "json"), default="txt"
+        )
+        listen.add_argument(
+            "-o",
+            "--output_dir",
+            "--output-dir",
+            type=Path,
+            help="one file per recording; finished ones are skipped",
+        )
+        listen.add_argument("--device", default="auto")
+        listen.set_defaults(command=listener)
+        if name == "phonemize":
+            _inventory(listen, required=True)
+            listen.add_argument(
+                "--show-mapping",
+                action="store_true",
+                help="print the phone mapping as a table; audio is optional then",
+            )
+
+    test = commands.add_parser("evaluate", help="WER, CER or PER per language, with intervals")
+    test.add_argument("--model", required=True, type=Path)
+    test.add_argument("--manifest", required=True, type=Path)
+    test.add_argument("-o", "--output", type=Path, help="write the scores as JSON")
+    test.add_argument("--device", default="auto")
+    _inventory(test, required=False)
+    test.set_defaults(command=_evaluate)
+
+    collect = commands.add_parser("report", help="many evaluations to one table")
+    collect.add_argument("pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER")
+    collect.add_argument("-o", "--output", required=True, type=Path)
+    collect.set_defaults(command=_report)
+    return top
+
+
+def _inventory(command: argparse.ArgumentParser, required: bool) -> None:
+    group = command.add_mutually_exclusive_group(required=required)
+    group.add_argument(
+        "--language", help="score or write as an unseen language: its shipped inventory"
+    )
+    group.add_argument("--inventory", type=Path, help="file of phones, or a manifest with phones")
+
+
+def _data(data: argparse.ArgumentParser) -> None:
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    prepare = actions.add_parser("prepare", help="corpus on disk to DIR/<language>/<split>.jsonl")
+    corpora = prepare.add_subparsers(required=True, metavar="CORPUS")
+
+    voice = corpora.add_parser("commonvoice", help="a CommonVoice release, old or new")
+    voice.add_argument("root", type=Path, metavar="ROOT")
+    voice.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="count and list missing or broken clips instead of stopping",
+    )
+    voice.add_argument(
+        "--convert",
+        action="store_true",
+        help="store 16 kHz FLAC copies, which training reads many times faster",
+    )
+    voice.set_defaults(command=_prepare_commonvoice)
+
+    debian = corpora.add_parser(
+        "debian-speech", help="real, openly licensed speech from Debian packages"
+    )
+    debian.set_defaults(command=_prepare_debian)
+
+    synthetic = corpora.add_parser(
+        "synthetic", help="synthetic speech by espeak-ng, with its phones"
+    )
+    synthetic.add_argument(
+        "--minutes", type=float, default=12.0, help="of training speech per language"
+    )
+    synthetic.add_argument("--seed", type=int, default=1)
+    synthetic.set_defaults(command=_prepare_synthetic)
+    table = corpora.add_parser("table", help="a TSV or CSV file with a row per utterance")
+    table.add_argument("table", type=Path, metavar="FILE")
+    table.add_argument("--language", metavar="xx", help="where the table has no such column")
+    table.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
+    table.set_defaults(command=_prepare_table)
+
+    for corpus in (voice, debian, synthetic):
+        corpus.add_argument(
+            "--language",
+            action="append",
+            metavar="xx",
+            help="may be given several times; default: all",
+        )
+        corpus.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
+
+    summary = actions.add_parser("summary", help="utterances, hours and speakers per language")
+    summary.add_argument("manifests", nargs="+", type=Path)
+    summary.set_defaults(command=_summary)
+
+    validate = actions.add_parser("validate", help="what is wrong with a manifest")
+    validate.add_argument("manifests", nargs="+", type=Path)
+    validate.add_argument("--decode", action="store_true", help="read all samples too")
+    validate.set_defaults(command=_validate)
+
+    phones = actions.add_parser(
+        "phones", help="add phones to a manifest from its text, with espeak-ng"
+    )
+    phones.add_argument("manifest", type=Path)
+    phones.add_argument("-o", "--output", required=True, type=Path)
+    phones.set_defaults(command=_phones)
+
+
+def _pretrain(options: Any) -> None:
+    from speechx.config import dump
+    from speechx.pretraining import load_config, pretrain
+
+    config = load_config(options.config, options.overrides)
+    print(dump(config) if options.show else pretrain(config, options.resume))
+
+
+def _finetune(options: Any) -> None:
+    from speechx.config import dump
+    from speechx.finetuning import finetune, load_config
+
+    config = load_config(options.config, options.overrides)
+    print(dump(config) if options.show else finetune(config, options.resume))
+
+
+def _transcribe(options: Any) -> int:
+    from speechx.recognition import load, transcribe_files
+
+    model = load(options.model, options.device)
+    return transcribe_files(
+        model.transcribe, options.audio, options.output_format, options.output_dir
+    )
+
+
+def _phonemize(options: Any) -> int:
+    from functools import partial
+
+    if not options.audio and not options.show_mapping:
+        raise UserError("phonemize needs audio files, or --show-mapping alone")
+    inventory = _chosen_inventory(options)  # before the model is loaded, for it may be wrong
+    assert inventory is not None
+    from speechx.recognition import load, transcribe_files
+
+    model = load(options.model, options.device)
+    if options.show_mapping:
+        print(model.map_inventory(inventory).to_tsv(), end="")
+    listen = partial(model.phonemize, inventory=inventory)
+    return transcribe_files(listen, options.audio, options.output_format, options.output_dir)
+
+
+def _evaluate(options: Any) -> None:
+    inventory = _chosen_inventory(options)
+    from speechx.evaluation import evaluate, evaluate_unseen
+    from speechx.recognition import load
+
+    model = load(options.model, options.device)
+    if inventory is None:
+        scores = evaluate(model, options.manifest, options.output)
+        print("\n\n".join(result.table() for result in scores.values()))
+    else:
+        methods, mapping = evaluate_unseen(model, options.manifest, inventory, options.output)
+        print(mapping.table())
+        for name, result in methods.items():
+            rate = result.overall
+            print(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
+
+
+def _chosen_inventory(options: Any) -> Any:
+    from speechx.text.inventory import Inventory
+
+    if options.inventory is not None:
+        return Inventory.from_file(options.inventory)
+    return Inventory.for_language(options.language) if options.language else None
+
+
+def _report(options: Any) -> None:
+    from speechx.report import report
+
+    report(options.pairs, options.output)
+
+
+def _prepare_commonvoice(options: Any) -> None:
+    from speechx.data.commonvoice import prepare
+
+    made = prepare(
+        options.root, options.language, options.output,
+        allow_missing=options.allow_missing, convert=options.convert, log=_note,
+    )  # fmt: skip
+    print(json.dumps(made))
+
+
+def _prepare_debian(options: Any) -> None:
+    from speechx.data.debian_speech import prepare
+
+    print(json.dumps(prepare(options.output, options.language, log=_note)))
+
+
+def _prepare_synthetic(options: Any) -> None:
+    from speechx.data.synthetic import make_corpus
+    from speechx.text.shipped import sentence_languages
+
+    languages = options.language or sentence_languages()
+    print(
+        json.dumps(make_corpus(options.output, languages, options.minutes, options.seed, log=_note))
+    )
+
+
+def _prepare_table(options: Any) -> None:
+    from speechx.data.table import prepare
+
+    print(json.dumps(prepare(options.table, options.language, options.output, log=_note)))
+
+
+def _summary(options: Any) -> None:
+    from speechx.data.manifest import read_manifest, summarize, summary_table
+
+    print(summary_table(summarize([u for path in options.manifests for u in read_manifest(path)])))
+
+
+def _validate(options: Any) -> int:
+    from speechx.data.manifest import read_manifest, validate
+
+    problems = [
+        p for path in options.manifests for p in validate(read_manifest(path), options.decode)
+    ]
+    print("\n".join(problems) if problems else "no problems found")
+    return 2 if problems else 0
+
+
+def _phones(options: Any) -> None:
+    from speechx.data.manifest import read_manifest, write_manifest
+    from speechx.data.phones import add_phones
+
+    write_manifest(options.output, add_phones(read_manifest(options.manifest), log=_note))
+
+
+def _note(text: object) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,150 @@
+"""From a model and a manifest to error rates.
+
+    speechx evaluate --model runs/mine/best --manifest test.jsonl -o scores.json
+
+With an inventory the language counts as unseen, and five readings of the same outputs are scored, so
+that mapping is not credited with what masking does:
+
+    unmapped    the model's own phones
+    masked      only phones that the language shares with the model
+    mapped      every phone goes to its articulatory neighbour in the language
+    random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
+    shuffled    `mapped`, scored against another utterance: chance
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechx.data.batches import read_utterance
+from speechx.data.manifest import Utterance, read_manifest
+from speechx.decoding.greedy import greedy
+from speechx.decoding.mapping import Mapping, fold, masked_map, random_map
+from speechx.decoding.scoring import Score, check_references, score, words
+from speechx.errors import UserError
+from speechx.finetuning import labelled, units
+from speechx.recognition import Recognizer
+from speechx.text.inventory import Inventory
+from speechx.text.ipa import normalize_ipa
+from speechx.training.progress import Progress, say
+
+RANDOM_MAPS = 5
+
+
+def evaluate(recognizer: Recognizer, manifest: Path, out: Path | None = None) -> dict[str, Score]:
+    """PER of a phoneme model, CER and WER of a character model; writes JSON to `out`."""
+    kind = recognizer.vocabulary.kind
+    utterances = labelled(read_manifest(manifest), kind, say)
+    references = _references(utterances, recognizer)
+    heard = [
+        recognizer.vocabulary.decode(e.id for e in greedy(p))
+        for p in _outputs(recognizer, utterances)
+    ]
+    if kind == "phonemes":
+        scores = {"per": _score(references, _phones(heard), utterances, "per")}
+    else:
+        texts = [recognizer.vocabulary.join(h) for h in heard]
+        scores = {
+            "cer": _score(references, [list(text) for text in texts], utterances, "cer"),
+            "wer": _score(
+                [words("".join(r)) for r in references],
+                [words(t) for t in texts],
+                utterances,
+                "wer",
+            ),
+        }
+    if out is not None:
+        headline = next(iter(scores.values()))
+        about = {"model": str(recognizer.folder), "manifest": str(manifest), **headline.to_dict()}
+        _write(out, {**about, "scores": {name: s.to_dict() for name, s in scores.items()}})
+    return scores
+
+
+def evaluate_unseen(
+    recognizer: Recognizer, manifest: Path, inventory: Inventory, out: Path | None = None
+) -> tuple[dict[str, Score], Mapping]:
+    """The five readings, and the mapping that was used."""
+    mapping = recognizer.map_inventory(inventory)
+    utterances = labelled(read_manifest(manifest), "phonemes", say)
+    if len(utterances) < 2:
+        raise UserError(f"{manifest} holds one utterance; the shuffled control needs at least two")
+    references = _references(utterances, recognizer)
+    outputs = [np.exp(p) for p in _outputs(recognizer, utterances)]
+    source = recognizer.vocabulary.units
+
+    def read(through: Mapping) -> list[list[str]]:
+        return [[through.target[e.id - 1] for e in greedy(_log(fold(p, through)))] for p in outputs]
+
+    mapped = read(mapping)
+    draws = [read(random_map(source, inventory.phones, seed)) for seed in range(RANDOM_MAPS)]
+    readings = {
+        "unmapped": _phones(
+            [recognizer.vocabulary.decode(e.id for e in greedy(_log(p))) for p in outputs]
+        ),
+        "masked": read(masked_map(source, inventory.phones)),
+        "mapped": mapped,
+        "shuffled": mapped[1:] + mapped[:1],
+    }
+    methods = {
+        name: _score(references, heard, utterances, "per") for name, heard in readings.items()
+    }
+    everything = [heard for draw in draws for heard in draw]
+    methods["random_map"] = _score(
+        references * RANDOM_MAPS, everything, list(utterances) * RANDOM_MAPS, "per"
+    )
+    if out is not None:
+        about = {
+            "model": str(recognizer.folder),
+            "manifest": str(manifest),
+            "inventory": inventory.source,
+        }
+        _write(out, {**about, "methods": {name: s.to_dict() for name, s in methods.items()}})
+    return methods, mapping
+
+
+def _references(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[list[str]]:
+    references = [list(units(u, recognizer.vocabulary.kind)) for u in utterances]
+    if recognizer.vocabulary.kind == "phonemes":
+        references = _phones(references)
+    check_references(references, [u.language for u in utterances])
+    return references
+
+
+def _phones(sequences: Sequence[Sequence[str]]) -> list[list[str]]:
+    """In one spelling of IPA, so that g and ɡ are not an error."""
+    return [[normalize_ipa(phone) for phone in sequence] for sequence in sequences]
+
+
+def _score(references, hypotheses, utterances: Sequence[Utterance], metric: str) -> Score:
+    languages, ids = [u.language for u in utterances], [u.id for u in utterances]
+    return score(references, hypotheses, languages, ids, [u.speaker for u in utterances], metric)
+
+
+def _outputs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[np.ndarray]:
+    """Log-probabilities (T, V) of each utterance."""
+    total = sum(u.duration for u in utterances)
+    outputs = []
+    progress = Progress("evaluate", None, len(utterances), 0)
+    for index, utterance in enumerate(utterances):
+        outputs.append(recognizer.log_probabilities(read_utterance(utterance, False)))
+        progress.advance(index + 1, utterance.duration)
+    progress.report({"hours": total / 3600})
+    progress.close()
+    return outputs
+
+
+def _log(probabilities_TV: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probabilities_TV, 1e-30))
+
+
+def _write(path: Path, data: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    os.replace(new, path)
