@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
 
     test = commands.add_parser("evaluate", help="WER, CER or PER per language, with intervals")
     test.add_argument("--model", required=True, type=Path)
-    test.add_argument("--manifest", required=True, type=Path)
+    test.add_argument("--manifest", required=True, nargs="+", type=Path)
     test.add_argument("-o", "--output", type=Path, help="write the scores as JSON")
     test.add_argument("--device", default="auto")
     _inventory(test, required=False)

@@ -37,10 +37,12 @@ from speechx.training.progress import Progress, say
 RANDOM_MAPS = 5
 
 
-def evaluate(recognizer: Recognizer, manifest: Path, out: Path | None = None) -> dict[str, Score]:
+def evaluate(
+    recognizer: Recognizer, manifests: Sequence[Path], out: Path | None = None
+) -> dict[str, Score]:
     """PER of a phoneme model, CER and WER of a character model; writes JSON to `out`."""
     kind = recognizer.vocabulary.kind
-    utterances = labelled(read_manifest(manifest), kind, say)
+    utterances = labelled(_read(manifests), kind, say)
     references = _references(utterances, recognizer)
     heard = [
         recognizer.vocabulary.decode(e.id for e in greedy(p))
@@ -61,19 +63,22 @@ def evaluate(recognizer: Recognizer, manifest: Path, out: Path | None = None) ->
         }
     if out is not None:
         headline = next(iter(scores.values()))
-        about = {"model": str(recognizer.folder), "manifest": str(manifest), **headline.to_dict()}
+        about = {"model": str(recognizer.folder), "manifests": [str(m) for m in manifests], **headline.to_dict()}
         _write(out, {**about, "scores": {name: s.to_dict() for name, s in scores.items()}})
     return scores
 
 
 def evaluate_unseen(
-    recognizer: Recognizer, manifest: Path, inventory: Inventory, out: Path | None = None
+    recognizer: Recognizer,
+    manifests: Sequence[Path],
+    inventory: Inventory,
+    out: Path | None = None,
 ) -> tuple[dict[str, Score], Mapping]:
     """The five readings, and the mapping that was used."""
     mapping = recognizer.map_inventory(inventory)
-    utterances = labelled(read_manifest(manifest), "phonemes", say)
+    utterances = labelled(_read(manifests), "phonemes", say)
     if len(utterances) < 2:
-        raise UserError(f"{manifest} holds one utterance; the shuffled control needs at least two")
+        raise UserError(f"{manifests[0]} has one utterance; the shuffled control needs two")
     references = _references(utterances, recognizer)
     outputs = [np.exp(p) for p in _outputs(recognizer, utterances)]
     source = recognizer.vocabulary.units
@@ -101,11 +106,15 @@ def evaluate_unseen(
     if out is not None:
         about = {
             "model": str(recognizer.folder),
-            "manifest": str(manifest),
+            "manifests": [str(m) for m in manifests],
             "inventory": inventory.source,
         }
         _write(out, {**about, "methods": {name: s.to_dict() for name, s in methods.items()}})
     return methods, mapping
+
+
+def _read(manifests: Sequence[Path]) -> list[Utterance]:
+    return [utterance for manifest in manifests for utterance in read_manifest(manifest)]
 
 
 def _references(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[list[str]]:
