@@ -1,0 +1,246 @@
+"""Every promise of speechx.audio.files: any readable file is 16 kHz mono, any other is one line."""
+
+import os
+import stat
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechx.audio.files import SAMPLE_RATE, audio_info, read_audio, resample, write_flac
+from speechx.errors import UserError
+
+FORMATS = [
+    ("wav", "WAV", "PCM_16", 16_000),
+    ("wav", "WAV", "FLOAT", 44_100),
+    ("flac", "FLAC", "PCM_16", 48_000),
+    ("mp3", "MP3", "MPEG_LAYER_III", 48_000),
+    ("mp3", "MP3", "MPEG_LAYER_III", 16_000),
+    ("ogg", "OGG", "VORBIS", 22_050),
+    ("opus", "OGG", "OPUS", 48_000),
+    ("sph", "NIST", "PCM_16", 16_000),
+    ("sph", "NIST", "ULAW", 8_000),
+    ("sph", "NIST", "ALAW", 8_000),
+]
+
+
+def tone(seconds: float = 1.0, rate: int = SAMPLE_RATE, hertz: float = 440.0) -> np.ndarray:
+    return 0.4 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+
+
+def loudest_hertz(wave_S: np.ndarray) -> float:
+    spectrum_F = np.abs(np.fft.rfft(wave_S * np.hanning(len(wave_S))))
+    return float(spectrum_F.argmax() * SAMPLE_RATE / len(wave_S))
+
+
+@pytest.mark.parametrize(("suffix", "container", "coding", "rate"), FORMATS)
+def test_every_format_becomes_the_same_tone_at_16_khz(
+    tmp_path: Path, suffix: str, container: str, coding: str, rate: int
+) -> None:
+    path = tmp_path / f"tone.{suffix}"
+    soundfile.write(path, tone(1.5, rate), rate, format=container, subtype=coding)
+    info = audio_info(path)
+    wave_S = read_audio(path)
+    assert (info.rate, info.channels) == (rate, 1)
+    assert info.duration == pytest.approx(1.5, abs=1e-3)
+    assert wave_S.dtype == np.float32
+    assert wave_S.shape == (24_000,)
+    assert loudest_hertz(wave_S) == pytest.approx(440, abs=1)
+    assert np.sqrt(np.mean(wave_S**2)) == pytest.approx(0.4 / np.sqrt(2), rel=0.03)
+
+
+def test_16_khz_pcm_is_not_touched(tmp_path: Path) -> None:
+    samples_S = np.array([0, 1, -1, 32767, -32768, 1234] * 100, np.int16)
+    soundfile.write(tmp_path / "a.wav", samples_S, SAMPLE_RATE)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav"), samples_S / np.float32(32768))
+
+
+def test_stereo_is_averaged_over_channels_not_over_time(tmp_path: Path) -> None:
+    left_S, right_S = tone(hertz=300), tone(hertz=700)
+    soundfile.write(
+        tmp_path / "s.wav", np.stack([left_S, right_S], axis=1), SAMPLE_RATE, subtype="FLOAT"
+    )
+    assert audio_info(tmp_path / "s.wav").channels == 2
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "s.wav"), (left_S + right_S) / 2, atol=1e-6, rtol=0
+    )
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "s.wav", channel=1), right_S, atol=1e-6, rtol=0
+    )
+    with pytest.raises(UserError, match=r"s\.wav: channel 2 .* has 2"):
+        read_audio(tmp_path / "s.wav", channel=2)
+
+
+def test_a_tone_above_8_khz_does_not_fold_back(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "high.wav", tone(1, 48_000, hertz=12_000), 48_000)
+    assert np.abs(read_audio(tmp_path / "high.wav")[500:-500]).max() < 1e-3
+
+
+@pytest.mark.parametrize(("suffix", "rate"), [("wav", 8_000), ("mp3", 16_000), ("ogg", 48_000)])
+def test_a_segment_is_that_part_of_the_whole(tmp_path: Path, suffix: str, rate: int) -> None:
+    noise_S = np.random.default_rng(0).standard_normal(8 * rate) * 0.1
+    path = tmp_path / f"noise.{suffix}"
+    soundfile.write(path, noise_S, rate)
+    whole_S = read_audio(path)
+    for start, duration in ((0.0, 1.0), (3.25, 2.0), (7.5, 0.5)):
+        part_S = read_audio(path, start, duration)
+        expected_S = whole_S[round(start * 16_000) : round((start + duration) * 16_000)]
+        assert part_S.shape == expected_S.shape
+        edge = slice(200, -200)  # the resampler sees silence, not speech, beyond the cut
+        np.testing.assert_allclose(part_S[edge], expected_S[edge], atol=2e-3, rtol=0)
+    assert len(read_audio(path, start=6.0)) == 32_000
+
+
+def test_a_segment_past_the_end_is_refused_beyond_rounding(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(2.0), SAMPLE_RATE)
+    assert len(read_audio(tmp_path / "a.wav", 1.0, 1.2)) == 16_000
+    with pytest.raises(UserError, match=r"segment of 3 s from 1 s .* ends at 2\.000 s"):
+        read_audio(tmp_path / "a.wav", 1.0, 3.0)
+    for start in (2.0, 9.0):
+        with pytest.raises(UserError, match="after the end of the file"):
+            read_audio(tmp_path / "a.wav", start, 0.5)
+    with pytest.raises(ValueError, match="start -1"):
+        read_audio(tmp_path / "a.wav", -1)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+def test_three_samples_are_audio(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "short.wav", np.full(3, 0.1), rate)
+    assert audio_info(tmp_path / "short.wav").duration == pytest.approx(3 / rate)
+    assert len(read_audio(tmp_path / "short.wav")) == 3 * 16_000 // rate
+
+
+def test_an_mp3_is_as_long_as_it_decodes_not_as_it_claims(tmp_path: Path) -> None:
+    noise_S = np.random.default_rng(0).standard_normal(48_000) * 0.1
+    soundfile.write(tmp_path / "whole.mp3", noise_S, SAMPLE_RATE)
+    data = (tmp_path / "whole.mp3").read_bytes()
+    (tmp_path / "cut.mp3").write_bytes(data[: len(data) // 2])
+    assert soundfile.info(tmp_path / "cut.mp3").duration == 3.0
+    assert audio_info(tmp_path / "cut.mp3").duration == pytest.approx(1.5, abs=0.2)
+    assert (
+        len(read_audio(tmp_path / "cut.mp3")) / 16_000 == audio_info(tmp_path / "cut.mp3").duration
+    )
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    """File name to what must be said of it."""
+    (folder / "empty.wav").touch()
+    (folder / "text.wav").write_text("this is not a recording\n" * 50)
+    (folder / "text.mp3").write_text("neither is this\n" * 50)
+    (folder / "text.raw").write_text("nor this\n")
+    (folder / "folder.wav").mkdir()
+    soundfile.write(folder / "full.wav", tone(), SAMPLE_RATE)
+    (folder / "header.wav").write_bytes((folder / "full.wav").read_bytes()[:44])
+    soundfile.write(folder / "full.flac", np.random.default_rng(0).uniform(-1, 1, 64_000), 16_000)
+    data = (folder / "full.flac").read_bytes()
+    (folder / "cut.flac").write_bytes(data[: len(data) // 2])
+    stream = bytearray(data)
+    stream[21] &= 0xF0  # the last 36 bits before the checksum in STREAMINFO count the samples
+    stream[22:26] = bytes(4)
+    (folder / "stream.flac").write_bytes(stream)
+    soundfile.write(folder / "full.sph", tone(), SAMPLE_RATE, format="NIST", subtype="PCM_16")
+    data = (folder / "full.sph").read_bytes()
+    assert b"-s3 pcm" in data
+    packed = data.replace(b"-s3 pcm", b"-s26 pcm,embedded-shorten-v2.00", 1)
+    (folder / "packed.sph").write_bytes(packed)
+    soundfile.write(
+        folder / "nan.wav", np.array([0.0, np.nan, np.inf, 0.5]), SAMPLE_RATE, subtype="FLOAT"
+    )
+    return {
+        "absent.wav": "No such file",
+        "empty.wav": "empty (0 bytes)",
+        "text.wav": "not audio that can be read",
+        "text.mp3": "not audio that can be read",
+        "text.raw": "not audio that can be read",
+        "folder.wav": "directory",
+        "header.wav": "no audio samples",
+        "cut.flac": "damaged",
+        "stream.flac": "does not say how long it is",
+        "packed.sph": "pcm,embedded-shorten-v2.00",
+        "nan.wav": "2 of 4 samples are not finite",
+    }
+
+
+def test_what_cannot_be_read_is_one_line_that_names_the_file(tmp_path: Path) -> None:
+    for name, said in bad_files(tmp_path).items():
+        with pytest.raises(UserError) as raised:
+            read_audio(tmp_path / name)
+        message = str(raised.value)
+        assert message.startswith(f"{tmp_path / name}: "), name
+        assert said in message, message
+        assert "\n" not in message
+
+
+def test_audio_info_refuses_what_has_no_header(tmp_path: Path) -> None:
+    for name in bad_files(tmp_path):
+        if name not in ("cut.flac", "nan.wav"):  # their headers are whole
+            with pytest.raises(UserError, match=name):
+                audio_info(tmp_path / name)
+
+
+def test_flac_comes_back_and_loud_samples_are_clipped(tmp_path: Path) -> None:
+    wave_S = np.array([0.0, 0.5, -0.5, 1.7, -1.7] * 10, np.float32)
+    write_flac(tmp_path / "new" / "a.flac", wave_S)
+    np.testing.assert_allclose(
+        read_audio(tmp_path / "new" / "a.flac"), np.clip(wave_S, -1, 1), atol=1e-4, rtol=0
+    )
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.flac"]
+    with pytest.raises(ValueError, match="non-empty"):
+        write_flac(tmp_path / "b.flac", wave_S[:0])
+
+
+def test_a_failed_write_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(soundfile, "write", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        write_flac(tmp_path / "a.flac", np.zeros(10, np.float32))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resampling_to_the_same_rate_changes_nothing() -> None:
+    wave_S = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    np.testing.assert_array_equal(resample(wave_S, 8_000, 8_000), wave_S)
+
+
+@pytest.fixture
+def m4a(tmp_path: Path) -> Path:
+    path = tmp_path / "talk.m4a"
+    path.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200))
+    return path
+
+
+def test_m4a_without_ffmpeg_says_how_to_convert(m4a: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"needs the ffmpeg program.* ffmpeg -i IN\.m4a OUT\.wav"):
+        read_audio(m4a)
+
+
+def stand_in_ffmpeg(folder: Path, body: str) -> None:
+    """A program called ffmpeg that runs `body`; sys.argv[-1] is the wav it should write."""
+    folder.mkdir()
+    program = folder / "ffmpeg"
+    program.write_text(f"#!{sys.executable}\nimport sys\n{body}")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs an executable script")
+def test_m4a_goes_through_ffmpeg(
+    m4a: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "decoded.wav", tone(1, 44_100), 44_100)
+    copy = f"import shutil\nshutil.copy({str(tmp_path / 'decoded.wav')!r}, sys.argv[-1])\n"
+    stand_in_ffmpeg(tmp_path / "good", copy)
+    monkeypatch.setenv("PATH", str(tmp_path / "good"))
+    assert loudest_hertz(read_audio(m4a)) == pytest.approx(440, abs=1)
+    assert audio_info(m4a).duration == 1.0
+
+    stand_in_ffmpeg(tmp_path / "bad", "sys.exit('moov atom not found')\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "bad"))
+    with pytest.raises(UserError, match=r"talk\.m4a: ffmpeg cannot decode it: moov atom not found"):
+        read_audio(m4a)
