@@ -243,7 +243,7 @@ def _refuse(release: _Release) -> None:
     if not bad:
         return
     path, why = bad[0]
-    more = f" ({len(bad) - 1} more like it in {release.language})" if len(bad) > 1 else ""
+    more = f" (and {len(bad) - 1} more in {release.language})" if len(bad) > 1 else ""
     what = f"no such clip, but it is {why}" if release.missing else why
     raise UserError(
         f"{path}: {what}{more}; --allow-missing leaves such clips out, counted and listed."

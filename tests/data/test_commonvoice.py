@@ -1,0 +1,288 @@
+"""CommonVoice releases of every age give the same records, and nothing is lost without a word."""
+
+import random
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechx.data import commonvoice
+from speechx.data.commonvoice import prepare
+from speechx.data.manifest import Utterance, read_manifest
+from speechx.errors import UserError
+
+V5 = "client_id path sentence up_votes down_votes age gender accent locale segment"
+V13 = "client_id path sentence up_votes down_votes age gender accents variant locale segment"
+V17 = (
+    "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents "
+    "variant locale segment"
+)
+V25 = " ".join(random.Random(25).sample(V17.split(), k=len(V17.split())))  # any order will do
+HEADERS = {"v5": V5, "v13": V13, "v17": V17, "v25": V25}
+
+
+def row(clip: str, sentence: str = "buenos días", speaker: str = "s1", **more: str) -> dict:
+    return {
+        "client_id": speaker,
+        "path": f"{clip}.mp3",
+        "sentence": sentence,
+        "sentence_id": f"id-{clip}",
+        "up_votes": "2",
+        "down_votes": "0",
+        "locale": "es",
+        **more,
+    }
+
+
+def write_tsv(path: Path, header: str, rows: Iterable[dict[str, str]]) -> None:
+    columns = header.split()
+    lines = ["\t".join(columns)]
+    lines += ["\t".join(r.get(column, "") for column in columns) for r in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_clip(path: Path, seconds: float = 0.5, rate: int = 48_000) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise_S = np.random.default_rng(len(path.stem)).uniform(-0.3, 0.3, round(seconds * rate))
+    soundfile.write(path, noise_S, rate)
+
+
+def release(
+    root: Path,
+    splits: dict[str, list[dict[str, str]]],
+    language: str = "es",
+    header: str = V17,
+    durations: bool = False,
+) -> Path:
+    """A small release under `root`, clips included; returns the language folder."""
+    folder = root / language
+    clips = {r["path"].removesuffix(".mp3") for rows in splits.values() for r in rows}
+    for clip in clips:
+        write_clip(folder / "clips" / f"{clip}.mp3")
+    for split, rows in splits.items():
+        write_tsv(folder / f"{split}.tsv", header, rows)
+    if durations:
+        listed = [{"clip": f"{c}.mp3", "duration[ms]": "500"} for c in sorted(clips)]
+        write_tsv(folder / "clip_durations.tsv", "clip duration[ms]", listed)
+    return folder
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def texts(path: Path) -> dict[str, str | None]:
+    return {u.id: u.text for u in read_manifest(path)}
+
+
+def test_header_permutations_give_the_same_records(tmp_path: Path) -> None:
+    accent = {"accent": "Andes", "accents": "Andes"}
+    rows = [row("c1", "¿qué tal?", gender="female", age="twenties", **accent), row("c2")]
+    records: dict[str, list[tuple[Any, ...]]] = {}
+    for version, header in HEADERS.items():
+        release(tmp_path / version, {"train": rows}, header=header)
+        assert prepare(tmp_path / version, ["es"], tmp_path / f"{version}-out", log=quiet) == {
+            "es": {"train": 2}
+        }
+        read = read_manifest(tmp_path / f"{version}-out" / "es" / "train.jsonl")
+        assert all(u.extra.pop("sentence_id", None) == f"id-{u.id}" for u in read) == (
+            "sentence_id" in header.split()
+        )
+        records[version] = [
+            (u.id, u.audio.name, u.duration, u.language, u.text, u.speaker, u.extra) for u in read
+        ]
+    assert records["v5"] == records["v13"] == records["v17"] == records["v25"]
+    assert records["v5"][0] == (
+        *("c1", "c1.mp3", 0.5, "es", "¿qué tal?", "s1"),
+        {"age": "twenties", "gender": "female", "accents": "Andes"},
+    )
+    assert records["v5"][1][-1] == {}
+
+
+def test_a_quote_in_a_sentence_does_not_eat_rows(tmp_path: Path) -> None:
+    sentences = ['"Hola, dijo', "segundo", 'tercero "', '"""cuatro"" cinco"', "\u2028seis\x85siete"]
+    release(tmp_path, {"train": [row(f"c{i}", s) for i, s in enumerate(sentences)]})
+    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    read = texts(tmp_path / "out" / "es" / "train.jsonl")
+    assert read == {f"c{i}": s.strip() for i, s in enumerate(sentences)}
+
+
+def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None:
+    folder = release(tmp_path, {"train": [row(f"c{i}") for i in range(5)]})
+    write_clip(folder / "clips" / "c1.mp3", 1.25)
+    listed = {"c0.mp3": "4321", "c2.mp3": "0", "c3.mp3": "unknown", "c4": "1500.5"}
+    write_tsv(
+        folder / "clip_durations.tsv",
+        "clip duration[ms]",
+        [{"clip": clip, "duration[ms]": ms} for clip, ms in listed.items()],
+    )
+    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
+    assert read == {"c0": 4.321, "c1": 1.25, "c2": 0.5, "c3": 0.5, "c4": 1.5005}
+
+
+def test_old_paths_without_a_suffix(tmp_path: Path) -> None:
+    release(tmp_path, {"train": [row("c1") | {"path": "c1"}, row("c.2") | {"path": "c.2"}]})
+    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    read = read_manifest(tmp_path / "out" / "es" / "train.jsonl")
+    assert [(u.id, u.audio.name) for u in read] == [("c1", "c1.mp3"), ("c.2", "c.2.mp3")]
+
+
+def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> None:
+    release(
+        tmp_path,
+        {"train": [row("c1"), row("c2", " ")], "other": [row("c3"), row("c3"), row("c4", "")]},
+    )
+    said: list[str] = []
+    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
+    assert counts == {"es": {"train": 1, "unlabelled": 3}}
+    assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == dict.fromkeys(("c2", "c3", "c4"))
+    assert said == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
+    said.clear()
+    counts = prepare(tmp_path, None, tmp_path / "out", unlabelled=False, log=said.append)
+    assert counts == {"es": {"train": 1}}
+    assert "4 without a validated sentence" in said[0]
+    assert not (tmp_path / "out" / "es" / "unlabelled.jsonl").exists()
+
+
+def test_splits_stay_as_released(tmp_path: Path) -> None:
+    release(
+        tmp_path,
+        {
+            "train": [row("c1"), row("both")],
+            "dev": [row("c2")],
+            "test": [row("both")],
+            "invalidated": [row("c9")],
+        },
+    )
+    counts = prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    assert counts == {"es": {"train": 2, "dev": 1, "test": 1}}
+
+
+def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -> None:
+    folder = release(tmp_path, {"train": [row("c1"), row("c2"), row("c3")]}, durations=True)
+    (folder / "clips" / "c2.mp3").unlink()
+    with pytest.raises(UserError) as raised:
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    assert str(raised.value).startswith(f"{folder / 'clips' / 'c2.mp3'}: no such clip")
+    assert f"{folder / 'train.tsv'}:3" in str(raised.value)
+    assert "--allow-missing" in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+    said: list[str] = []
+    counts = prepare(tmp_path, None, tmp_path / "out", allow_missing=True, log=said.append)
+    assert counts == {"es": {"train": 2}}
+    assert "1 missing (missing.txt)" in said[0]
+    listed = (tmp_path / "out" / "es" / "missing.txt").read_text().splitlines()
+    assert len(listed) == 1
+    assert listed[0].startswith(f"{folder / 'clips' / 'c2.mp3'}\t")
+
+    write_clip(folder / "clips" / "c2.mp3")
+    assert prepare(tmp_path, None, tmp_path / "out", log=quiet) == {"es": {"train": 3}}
+    assert not (tmp_path / "out" / "es" / "missing.txt").exists()
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_broken_clips_and_rows_are_errors_or_are_listed(tmp_path: Path, convert: bool) -> None:
+    clips = ["good", "empty", "text", "silent"]
+    folder = release(tmp_path, {"train": [row(c) for c in clips]})
+    (folder / "clips" / "empty.mp3").write_bytes(b"")
+    (folder / "clips" / "text.mp3").write_text("not audio\n" * 99)
+    soundfile.write(folder / "header.wav", np.zeros(9), 16_000)
+    header = (folder / "header.wav").read_bytes()[:44]
+    (folder / "clips" / "silent.mp3").write_bytes(header)  # sound by its header, without samples
+    with (folder / "train.tsv").open("a") as file:
+        file.write("s1\tgood.mp3\tone tab too few\n")
+    with pytest.raises(UserError, match=r"empty\.mp3: .*0 bytes.*and 1 more in es"):
+        prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+
+    said: list[str] = []
+    counts = prepare(
+        tmp_path, None, tmp_path / "out", allow_missing=True, convert=convert, log=said.append
+    )
+    assert counts == {"es": {"train": 1}}
+    assert "4 corrupt (corrupt.txt)" in said[0]
+    listed = (tmp_path / "out" / "es" / "corrupt.txt").read_text().splitlines()
+    assert [Path(line.split("\t")[0]).name for line in listed] == [
+        *("empty.mp3", "train.tsv", "text.mp3", "silent.mp3")
+    ]
+    assert "line 6 has 3 fields, the header 13" in listed[1]
+
+
+def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) -> None:
+    folder = release(tmp_path, {"train": [row("c1"), row("c2")], "other": [row("c3")]})
+    write_tsv(
+        folder / "clip_durations.tsv",
+        "clip duration[ms]",
+        [{"clip": "c1.mp3", "duration[ms]": "9999"}],
+    )
+    soundfile.write(
+        folder / "clips" / "c2.mp3", np.random.default_rng(0).uniform(-1, 1, (4000, 2)), 8_000
+    )
+    prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
+    read: list[Utterance] = read_manifest(tmp_path / "out" / "es" / "train.jsonl")
+    for u in read:
+        info = soundfile.info(u.audio)
+        assert u.audio == tmp_path / "out" / "es" / "audio" / f"{u.id}.flac"
+        assert (info.format, info.samplerate, info.channels) == ("FLAC", 16_000, 1)
+        assert u.duration == info.frames / 16_000 == 0.5
+    before = {f: f.stat().st_mtime_ns for f in (tmp_path / "out" / "es" / "audio").iterdir()}
+    assert len(before) == 3
+    (folder / "clips" / "c1.mp3").touch()  # newer than its copy
+    prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
+    changed = {f.stem for f, then in before.items() if f.stat().st_mtime_ns != then}
+    assert changed == {"c1"}
+
+
+def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commonvoice, "SECONDS_BETWEEN_PROGRESS", 0.0)
+    release(tmp_path, {"train": [row("c1"), row("c2")]})
+    said: list[str] = []
+    prepare(tmp_path, None, tmp_path / "out", convert=True, log=said.append)
+    assert said[:2] == [f"es: converted {n} of 2 clips, 0.00 h" for n in (1, 2)]
+
+
+def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
+    for language in ("es", "zh-TW"):
+        release(tmp_path / "cv", {"train": [row("c1")]}, language, durations=True)
+    (tmp_path / "cv" / "notes").mkdir()
+    out = tmp_path / "out"
+    assert prepare(tmp_path / "cv", None, out, log=quiet) == {
+        "es": {"train": 1},
+        "zh-TW": {"train": 1},
+    }
+    assert read_manifest(out / "zh-TW" / "train.jsonl")[0].language == "zh-TW"
+    assert list(prepare(tmp_path / "cv", ["zh-TW", "zh-TW"], out, log=quiet)) == ["zh-TW"]
+    assert list(prepare(tmp_path / "cv" / "es", None, out, log=quiet)) == ["es"]
+    with pytest.raises(UserError, match=r"no language folder it; there are es, zh-TW"):
+        prepare(tmp_path / "cv", ["es", "it"], out, log=quiet)
+    with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds cv, out"):
+        prepare(tmp_path, None, out, log=quiet)
+    with pytest.raises(UserError, match="no such folder"):
+        prepare(tmp_path / "absent", None, out, log=quiet)
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    folder = tmp_path / "es"
+    write_tsv(folder / "validated.tsv", V17, [row("c1")])
+    with pytest.raises(UserError, match=r"none of train\.tsv, dev\.tsv, test\.tsv"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    write_tsv(folder / "train.tsv", V17, [])
+    with pytest.raises(UserError, match="no usable clip is listed for es"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    write_tsv(folder / "train.tsv", "client_id path text", [])
+    with pytest.raises(UserError) as raised:
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    assert str(raised.value) == (
+        f"{folder / 'train.tsv'}: needs the column sentence; its columns are client_id, path, text."
+    )
+    (folder / "train.tsv").write_bytes(b"")
+    with pytest.raises(UserError, match=r"client_id and path and sentence; its columns are none"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    (folder / "train.tsv").write_bytes("client_id\tpath\tsentence\nñ\tc\tx\n".encode("latin-1"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
