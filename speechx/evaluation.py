@@ -2,8 +2,8 @@
 
     speechx evaluate --model runs/mine/best --manifest test.jsonl -o scores.json
 
-With an inventory the language counts as unseen, and five readings of the same outputs are scored, so
-that mapping is not credited with what masking does:
+With an inventory the language counts as unseen, and five readings of the same outputs are scored,
+so that mapping is not credited with what masking does:
 
     unmapped    the model's own phones
     masked      only phones that the language shares with the model
@@ -63,7 +63,11 @@ def evaluate(
         }
     if out is not None:
         headline = next(iter(scores.values()))
-        about = {"model": str(recognizer.folder), "manifests": [str(m) for m in manifests], **headline.to_dict()}
+        about = {
+            "model": str(recognizer.folder),
+            "manifests": [str(m) for m in manifests],
+            **headline.to_dict(),
+        }
         _write(out, {**about, "scores": {name: s.to_dict() for name, s in scores.items()}})
     return scores
 

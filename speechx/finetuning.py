@@ -2,8 +2,8 @@
 
     speechx finetune recipe.yaml init=runs/pretrain/final a.b=c --resume
 
-wav2vec 2.0, section 4.3: a linear head on the last block, the waveform encoder frozen, the whole trunk
-frozen for the first steps, masking of time and channels kept on, tri-stage learning rate.
+wav2vec 2.0, section 4.3: a linear head on the last block, the waveform encoder frozen, the whole
+trunk frozen for the first steps, masking of time and channels kept on, tri-stage learning rate.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Finetune:
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Finetune:
-    """The YAML file with its overrides; the model is the preset's, or that of `init` with changes."""
+    """The YAML file with its overrides; the model is the preset's, or that of `init` changed."""
     return complete(override(read_yaml(path), overrides), str(path))
 
 
@@ -143,13 +143,15 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     speak(f"finetune: {amounts(training)}; {len(vocabulary.units)} {config.units} and the blank")
     if unseen := sorted({x for u in dev for x in vocabulary.unknown(units(u, config.units))}):
         speak(
-            f"finetune: {len(unseen)} units of dev are never trained and count as errors: {' '.join(unseen)}"
+            f"finetune: {len(unseen)} units of dev are never trained and count as errors: "
+            + " ".join(unseen)
         )
 
     model = CTC(config.model, len(vocabulary), config.head_dropout)
     if config.init is not None and not resume:
         speak(
-            f"finetune: from {config.init}: {start_from(model, open_model(config.init), vocabulary)}"
+            f"finetune: from {config.init}: "
+            + start_from(model, open_model(config.init), vocabulary)
         )
     model.to(here.device)
     if here.first:
@@ -190,11 +192,13 @@ def labelled(utterances: Sequence[Utterance], kind: Kind, speak) -> list[Utteran
         have = "phones, so use units=phonemes" if any(u.phones for u in utterances) else have
         wanted = {"phonemes": "phones", "characters": "text"}[kind]
         raise UserError(
-            f"units={kind} needs `{wanted}` in the manifest, but the {len(utterances)} utterances have {have}"
+            f"units={kind} needs `{wanted}` in the manifest, "
+            f"but the {len(utterances)} utterances have {have}"
         )
     if len(some) < len(utterances):
         speak(
-            f"finetune: {len(utterances) - len(some)} of {len(utterances)} utterances have no {kind} and are left out"
+            f"finetune: {len(utterances) - len(some)} of {len(utterances)} utterances "
+            f"have no {kind} and are left out"
         )
     return some
 
@@ -210,7 +214,7 @@ def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Ut
 
 
 def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[Utterance]:
-    """Without those whose labels need more frames than they have; these are listed in too_long.tsv."""
+    """Without those whose labels need more frames than they have, listed in too_long.tsv."""
     short = []
     for utterance in utterances:
         frames = config.model.encoder.frames(int(utterance.duration * SAMPLE_RATE))
@@ -224,7 +228,10 @@ def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[U
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(["id", "frames", "frames needed (units + repeats)"])
         writer.writerows([u.id, frames, needed] for u, frames, needed in short)
-    message = f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, listed in {path}"
+    message = (
+        f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, "
+        f"listed in {path}"
+    )
     if len(short) > MOST_INFEASIBLE * len(utterances):
         raise UserError(
             f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
@@ -235,7 +242,7 @@ def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[U
 
 
 def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:
-    """Weights of a pretrained or fine-tuned model; head rows are copied for units that both know."""
+    """Weights of a pretrained or fine-tuned model; head rows are copied for units both know."""
     trunk = {name: tensor for name, tensor in saved.weights.items() if name.startswith("trunk.")}
     report = load_weights(model, trunk, str(saved.folder), fresh=("head.",))
     if saved.vocabulary is None:
@@ -317,7 +324,8 @@ class Finetuning:
 
     def sums(self, model: nn.Module, prepared: Hidden, step: int) -> Sums:
         batch = prepared.batch
-        assert batch.targets_BU is not None and batch.units_B is not None
+        assert batch.targets_BU is not None
+        assert batch.units_B is not None
         emissions = model(
             batch.wave_BS, batch.lengths_B, prepared.time_BT, prepared.channels_BD, prepared.keep_L
         )

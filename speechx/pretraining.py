@@ -1,4 +1,5 @@
-"""Self-supervised pretraining: one encoder and one quantizer for all languages (XLSR, Conneau et al. 2020).
+"""Self-supervised pretraining: one encoder and one quantizer for all languages (XLSR, Conneau et
+al. 2020).
 
     speechx pretrain recipe.yaml a.b=c --resume
 
@@ -90,7 +91,7 @@ def complete(raw: dict[str, Any], source: str) -> Pretrain:
 
 
 def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: Any) -> Path:
-    """Trains and returns the model folder `out/final`; takes a config, or its fields as keywords."""
+    """Trains and returns the model folder `out/final`; takes a config, or its fields."""
     config = config or complete(settings, "pretrain(...)")
     with machine(config.run.device) as here:
         return _pretrain(config, here, resume)
@@ -145,12 +146,14 @@ def batches(config: Pretrain, utterances: Sequence[Utterance], here: Machine):
     short = [row for row in rows if row.seconds < data.min_seconds]
     if len(short) == len(rows):
         raise UserError(
-            f"every row of the training data is shorter than data.min_seconds = {data.min_seconds:g}"
+            "every row of the training data is shorter than "
+            f"data.min_seconds = {data.min_seconds:g}"
         )
     if short and here.first:
         lost = sum(row.seconds for row in short) / 60
         say(
-            f"pretrain: {len(short)} of {len(rows)} rows are shorter than {data.min_seconds:g} s and left out ({lost:.1f} min)"
+            f"pretrain: {len(short)} of {len(rows)} rows are shorter than {data.min_seconds:g} s "
+            f"and left out ({lost:.1f} min)"
         )
 
     def from_(taken: int) -> Iterator[Batch]:

@@ -3,9 +3,10 @@
     model = speechx.load("runs/mine/best")
     print(model.transcribe("talk.mp3").text)
 
-A long recording is cut into windows that overlap; outputs are stitched in frame space, on one frame
-grid, so nothing is cut off and nothing is read twice. Times come from the exact frame arithmetic of
-the encoder. CTC puts a unit where it is surest of it: starts are good to about 0.1 s, ends are early.
+A long recording is cut into windows that overlap; outputs are stitched in frame space, on one
+frame grid, so nothing is cut off and nothing is read twice. Times come from the exact frame
+arithmetic of the encoder. CTC puts a unit where it is surest of it: starts are good to about 0.1
+s, ends are early.
 
     S samples · T frames · V outputs, the blank first
 """
@@ -41,7 +42,7 @@ PAUSE_SECONDS = 1.0  # between two words of one segment
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, or a phone of a phoneme model: seconds from the start, mean probability of its units."""
+    """A word, or a phone of a phoneme model: seconds, and the mean probability of its units."""
 
     text: str
     start: float
@@ -58,7 +59,7 @@ class Transcript:
     duration: float
     """Seconds of audio that were given."""
     covered_duration: float
-    """Seconds that the model heard; less than `duration` only for a tail too short for one frame."""
+    """Seconds that the model heard; less than `duration` if too short for one frame."""
     model: str
     language: str | None = None
     inventory: str | None = None
@@ -131,7 +132,7 @@ class Recognizer:
         inventory: Inventory,
         progress: Callable[[float], object] | None = None,
     ) -> Transcript:
-        """Phones of a language the model was not trained on, by articulatory mapping (Xu et al. 2021)."""
+        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021)."""
         mapping = self.map_inventory(inventory)
         wave_S = self._read(audio)
         probabilities_TU = fold(np.exp(self.log_probabilities(wave_S, progress)), mapping)
@@ -147,7 +148,8 @@ class Recognizer:
     def require(self, kind: str, purpose: str) -> None:
         if self.vocabulary.kind != kind:
             raise UserError(
-                f"{self.folder} writes {self.vocabulary.kind}; to {purpose}, a model fine-tuned with units={kind} is needed"
+                f"{self.folder} writes {self.vocabulary.kind}; to {purpose}, "
+                f"a model fine-tuned with units={kind} is needed"
             )
 
     def log_probabilities(

@@ -49,7 +49,7 @@ class Batch:
 
 
 def normalize(wave_S: np.ndarray) -> np.ndarray:
-    """Mean 0 and variance 1 over the whole recording (`normalize` of large, XLSR and XLS-R models)."""
+    """Mean 0 and variance 1 over the whole recording (`normalize` of large, XLSR, XLS-R)."""
     return (wave_S - wave_S.mean()) / np.sqrt(wave_S.var() + 1e-5)
 
 
@@ -113,7 +113,7 @@ def crop(waves: Sequence[np.ndarray], most: int, random: np.random.Generator) ->
 
 
 def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterator[Batch]:
-    """Batches in the order of the plans, read ahead by `workers` processes (0: read when needed)."""
+    """Batches in the order of the plans, read ahead by `workers` processes (0: when needed)."""
     loader = DataLoader(
         batches,
         sampler=plans,  # type: ignore[arg-type]

@@ -1,9 +1,9 @@
 """The epoch plan: which utterances make up which batch.
 
-Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as it is,
-0 gives every language the same share, 0.5 is the usual middle. A plan is a pure function of
-(utterances, seed, epoch), and the stream of batches runs through the epochs without end; a run is
-resumed by the number of batches taken.
+Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as
+it is, 0 gives every language the same share, 0.5 is the usual middle. A plan is a pure function
+of (utterances, seed, epoch), and the stream of batches runs through the epochs without end; a run
+is resumed by the number of batches taken.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of one batch and the number of the batch in the whole run, which seeds its randomness."""
+    """Rows of one batch and its number in the whole run, which seeds its randomness."""
 
     number: int
     rows: tuple[Row, ...]
@@ -66,7 +66,7 @@ def mixed_epoch(
 def join_short(
     utterances: Sequence[Utterance], seconds: float, random: np.random.Generator
 ) -> list[Row]:
-    """Rows of at least `seconds`: utterances of one speaker and language, in random order, end to end."""
+    """Rows of at least `seconds`: utterances of one speaker and language, shuffled, end to end."""
     voices: dict[tuple[str, str | None], list[Utterance]] = defaultdict(list)
     for index in random.permutation(len(utterances)):
         utterance = utterances[index]
@@ -87,7 +87,7 @@ def join_short(
 def cropped_batches(
     rows: Sequence[Row], seconds: float, crop: float, random: np.random.Generator
 ) -> list[tuple[Row, ...]]:
-    """Batches of at most `seconds` after every row is cropped to the shortest of its batch and to `crop`."""
+    """Batches of at most `seconds`, rows cropped to the shortest of their batch and to `crop`."""
     return _chunks(rows, random, lambda shortest, _: int(seconds / min(shortest, crop)))
 
 

@@ -2,9 +2,10 @@
 
     speechx data prepare table utterances.tsv --language ru -o DIR
 
-Tab-separated without quoting (.tsv), or comma-separated with it (.csv). Columns: `path` (or `audio`),
-relative to the table; `id` (or `utt_id`), `split`, `duration`, `start`, `text`, `phones` (separated by
-spaces), `speaker` and `language` where they are there. Other columns are left out, and named.
+Tab-separated without quoting (.tsv), or comma-separated with it (.csv). Columns: `path` (or
+`audio`), relative to the table; `id` (or `utt_id`), `split`, `duration`, `start`, `text`,
+`phones` (separated by spaces), `speaker` and `language` where they are there. Other columns are
+left out, and named.
 """
 
 from __future__ import annotations

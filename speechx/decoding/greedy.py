@@ -1,6 +1,6 @@
 """Greedy CTC decoding: the best output of every frame, repeats collapsed, blanks dropped.
 
-    T frames · V outputs, the blank first
+T frames · V outputs, the blank first
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ BLANK = 0
 @dataclass(frozen=True, slots=True)
 class Emissions:
     logits_BTV: Tensor
-    """Float32; padded frames are -inf except for the blank, so that they can only be read as blank."""
+    """Float32; padded frames are -inf except for the blank: they can only be read as blank."""
     frames_B: Tensor
 
 
@@ -56,8 +56,8 @@ class CTC(nn.Module):
 def start_near_constant(head: nn.Linear) -> None:
     """Small weights and a blank as likely as three times all units together.
 
-    A head that starts with an even distribution falls into a state without blanks and stays there for
-    hundreds of updates; near the constant predictor it learns at once.
+    A head that starts with an even distribution falls into a state without blanks and stays there
+    for hundreds of updates; near the constant predictor it learns at once.
     """
     with torch.no_grad():
         head.weight.mul_(0.1)

@@ -2,7 +2,8 @@
 
 25 ms windows every 10 ms, log-mel energies normalised per bin over the utterance, then strided
 convolutions down to 50 frames a second. It stands behind the same interface as the convolutional
-encoder, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v-BERT and Whistle use.
+encoder, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v-BERT and Whistle
+use.
 
     B utterances · S samples · T frames · F mel bins · C channels
 """

@@ -1,4 +1,4 @@
-"""Model sizes. Each is a diff of the one before, so that a reader sees what changes between papers."""
+"""Model sizes. Each is a diff of the one before: a reader sees what changes between papers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def base() -> Wav2Vec2Config:
 
 
 def large() -> Wav2Vec2Config:
-    """wav2vec 2.0 Large, LV-60 (24 blocks, 1024 wide): layer norm, pre-norm, normalised waveform."""
+    """wav2vec 2.0 Large, LV-60 (24 blocks, 1024 wide): layer norm, pre-norm, normalised input."""
     return Wav2Vec2Config(
         encoder=ConvolutionalConfig(norm="layer", bias=True, gradient_scale=1.0),
         transformer=TransformerConfig(

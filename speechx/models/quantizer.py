@@ -49,7 +49,7 @@ class Quantized:
     vectors_BMQ: Tensor
     codes_BMG: Tensor
     soft_perplexity: Tensor
-    """Sum over groups of exp(entropy) of the mean softmax; from G (collapsed) to G*V. Carries the gradient."""
+    """Sum over groups of exp(entropy) of the mean softmax, from G (collapsed) to G*V; with gradient."""
     code_perplexity: Tensor
     """The same for the codes really picked."""
 

@@ -2,8 +2,8 @@
 
     B utterances · T frames · D width · H heads · L blocks
 
-"post" norm (base): a layer norm after every sum, one before the first block. "pre" norm (large, XLSR):
-a layer norm at the entrance of every branch, one after the last block.
+"post" norm (base): a layer norm after every sum, one before the first block. "pre" norm (large,
+XLSR): a layer norm at the entrance of every branch, one after the last block.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Transformer(nn.Module):
     def forward(
         self, x_BTD: Tensor, lengths_B: Tensor | None = None, keep_L: Sequence[bool] | None = None
     ) -> Context:
-        """`lengths_B` true frames per row, None when all are; `keep_L` says which blocks LayerDrop keeps."""
+        """`lengths_B` true frames per row, None when all are; `keep_L` the blocks LayerDrop keeps."""
         attend = None
         if lengths_B is not None:
             true_BT = frame_mask(lengths_B, x_BTD.shape[1])

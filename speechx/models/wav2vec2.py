@@ -3,9 +3,10 @@
 waveform --encoder--> latents --norm--> features ----------- quantizer --> targets
                                            |                                  | project_targets
                                         project, mask --> transformer --> context
-                                                                          project_context --> predictions
+                                                                  project_context --> predictions
 
-B utterances · S samples · T frames · C latent channels · D width · M masked frames · K negatives · Q quantized width
+B utterances · S samples · T frames · C latent channels · D width · M masked frames · K negatives
+· Q quantized width
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Wav2Vec2(nn.Module):
         channel_mask_BD: Tensor | None = None,
         keep_L: Sequence[bool] | None = None,
     ) -> Trunk:
-        """`lengths_B` true samples per row (None: no padding). Masked frames are replaced by one learned
-        vector, masked channels by 0, both before the positional convolution."""
+        """`lengths_B` true samples per row (None: no padding). Masked frames are replaced by one
+        learned vector, masked channels by 0, both before the positional convolution."""
         short = self.config.encoder.field - wave_BS.shape[1]
         if (
             short > 0
@@ -120,7 +121,7 @@ class Wav2Vec2Pretraining(nn.Module):
         keep_L: Sequence[bool] | None = None,
         lengths_B: Tensor | None = None,
     ) -> Predictions:
-        """`mask_BT` hides the same number of frames in every row; `temperature` None is evaluation."""
+        """`mask_BT` hides equally many frames in every row; `temperature` None is evaluation."""
         trunk = self.trunk(wave_BS, lengths_B, mask_BT, keep_L=keep_L)
         rows = len(wave_BS)
         # (B, T, ...) -> (B, M, ...): equal counts per row make this a plain reshape.

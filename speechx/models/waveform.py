@@ -1,13 +1,16 @@
-"""From a waveform to latent frames: the convolutional encoder of wav2vec 2.0 (section 2, 'Feature encoder').
+"""From a waveform to latent frames: the convolutional encoder of wav2vec 2.0 (section 2, 'Feature
+encoder').
 
 Seven convolutions without padding turn 16 kHz samples into one 512-wide vector every 320 samples
-(20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors: L/320 is wrong.
+(20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors: L/320 is
+wrong.
 
     B utterances · S samples · T frames · C channels
 
 Two normalisations exist. "group" (base models): one group norm after the first convolution, whose
 statistics run over all frames of an utterance; they are computed over its true frames only, so
-padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after every convolution.
+padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after every
+convolution.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""The contrastive loss of wav2vec 2.0 (section 3.2): which of K+1 quantized latents was hidden here?
+"""The contrastive loss of wav2vec 2.0 (section 3.2): which of K+1 quantized latents was hidden
+here?
 
-    L = sum over masked frames of  -log( exp(cos(c, q) / kappa) / sum over q~ of exp(cos(c, q~) / kappa) )
+    L = sum over masked frames of  -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
         + diversity * N * (G*V - perplexity) / (G*V)  +  penalty * N * mean square of the latents
 
-q~ runs over the true target and K negatives from other masked frames of the same utterance. All terms
-are sums over the N masked frames, so that shards and micro-batches add up; the loop divides once by the
-global N. Chance is ln(K+1): 4.615 nats, 6.658 bits, for K = 100.
+q~ runs over the true target and K negatives from other masked frames of the same utterance. All
+terms are sums over the N masked frames, so that shards and micro-batches add up; the loop divides
+once by the global N. Chance is ln(K+1): 4.615 nats, 6.658 bits, for K = 100.
 
     B utterances · M masked frames · K negatives · Q quantized width · G groups
 """
@@ -47,7 +48,7 @@ class Contrastive:
     correct: Tensor
     """Frames whose true target scores highest; frames where all candidates tie are not counted."""
     negatives_equal_positive: Tensor
-    """Share of negatives with the code of the positive, summed over frames: rises before a collapse."""
+    """Share of negatives with the code of the positive, summed over frames; a collapse raises it."""
 
 
 def sample_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:

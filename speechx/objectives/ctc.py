@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,8 +25,8 @@ class CTCLoss:
 
 
 def frames_needed(units: Sequence[int]) -> int:
-    """Least number of frames that can spell `units`: one each and a blank between equal neighbours."""
-    return len(units) + sum(a == b for a, b in zip(units, units[1:], strict=False))
+    """Least number of frames that can spell `units`: one each, a blank between equal neighbours."""
+    return len(units) + sum(a == b for a, b in pairwise(units))
 
 
 def ctc_loss(emissions: Emissions, targets_BU: Tensor, units_B: Tensor) -> CTCLoss:

@@ -1,9 +1,9 @@
 """Which frames (and, in fine-tuning, which channels) to hide.
 
-wav2vec 2.0, section 3.1: floor(p * T / span + u) spans of `span` frames, u uniform in [0, 1), are placed
-without replacement of their starts. They overlap, so that p = 0.65 with span 10 hides 49 % of the
-frames, not 65 %. Masks are drawn here, outside the model, so that a step is
-a pure function of its inputs and the number of targets is known before the backward pass.
+wav2vec 2.0, section 3.1: floor(p * T / span + u) spans of `span` frames, u uniform in [0, 1), are
+placed without replacement of their starts. They overlap, so that p = 0.65 with span 10 hides 49 %
+of the frames, not 65 %. Masks are drawn here, outside the model, so that a step is a pure
+function of its inputs and the number of targets is known before the backward pass.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def span_mask(
     min_spans: int = 0,
     same_count: bool = False,
 ) -> np.ndarray:
-    """Booleans (B, width), true where hidden; row b hides only among its first `lengths[b]` positions.
+    """Booleans (B, width), true where hidden; row b hides among its first `lengths[b]` only.
 
     `same_count` thins every row to the smallest count of the batch (pretraining: the targets form a
     rectangle). At least one position of every non-empty row stays visible.

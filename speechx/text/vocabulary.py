@@ -1,7 +1,8 @@
 """The units a model writes: characters or phonemes, in a list, never characters of a string.
 
-Id 0 is the blank of CTC and belongs to no unit; unit i has id i + 1. In a character vocabulary the
-space is an ordinary unit, so that any text round-trips; in a phoneme vocabulary there are no spaces.
+Id 0 is the blank of CTC and belongs to no unit; unit i has id i + 1. In a character vocabulary
+the space is an ordinary unit, so that any text round-trips; in a phoneme vocabulary there are no
+spaces.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a run leaves on disk.
 
-A model folder is what users touch: `model.safetensors`, `config.yaml`, `vocabulary.json` if the model
-writes units. No pickle, no path to a parent; it opens by itself, years later. A state folder is what
-`--resume` needs beside it: torch.distributed.checkpoint, the same for one process and for many.
+A model folder is what users touch: `model.safetensors`, `config.yaml`, `vocabulary.json` if the
+model writes units. No pickle, no path to a parent; it opens by itself, years later. A state
+folder is what `--resume` needs beside it: torch.distributed.checkpoint, the same for one process
+and for many.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ def open_model(folder: Path | str, kind: ModelKind | None = None) -> SavedModel:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(
-            f"model {folder} does not exist: expected a folder with model.safetensors and config.yaml"
+            f"model {folder} does not exist: "
+            "expected a folder with model.safetensors and config.yaml"
         )
     for name in ("config.yaml", "model.safetensors"):
         if not (folder / name).is_file():
@@ -92,7 +94,7 @@ def open_model(folder: Path | str, kind: ModelKind | None = None) -> SavedModel:
         raise UserError(f"{folder / 'config.yaml'} does not describe a model of format {FORMAT}")
     if kind is not None and found != kind:
         advice = {
-            "ctc": "a fine-tuned model is needed: run `speechx finetune` with init set to this folder",
+            "ctc": "a fine-tuned model is needed: run `speechx finetune` with init= this folder",
             "pretraining": "a pretrained model with its quantizer is needed",
         }
         raise UserError(f"{folder} holds a {found} model, but {advice[kind]}")
@@ -142,7 +144,7 @@ def load_weights(
 def save_state(
     run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, Any]
 ) -> None:
-    """Everything `--resume` needs, as `RUN/state/step_N`; called by all ranks. The newest one is kept."""
+    """What `--resume` needs, as `RUN/state/step_N`; called by all ranks. The newest is kept."""
     import torch.distributed as dist
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import get_state_dict

@@ -1,7 +1,7 @@
 """The machine, applied from outside the model: devices, ranks, precision.
 
-Started by `torchrun --nproc-per-node N -m speechx ...` there are N ranks; started plainly there is one.
-Nothing else in speechx imports torch.distributed.
+Started by `torchrun --nproc-per-node N -m speechx ...` there are N ranks; started plainly there
+is one. Nothing else in speechx imports torch.distributed.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def parallelize(model: nn.Module, machine: Machine, frozen: Sequence[str] = ()) -> nn.Module:
-    """The model as the loop calls it. Parameters whose names start with one of `frozen` do not train."""
+    """The model as the loop calls it; parameters whose names start with `frozen` do not train."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
     if machine.world == 1:
@@ -91,12 +91,12 @@ def parallelize(model: nn.Module, machine: Machine, frozen: Sequence[str] = ()) 
 
 
 def accumulating(model: nn.Module, last: bool) -> Any:
-    """Around forward and backward of a micro-batch: gradients are exchanged after the last one only."""
+    """Around forward and backward of a micro-batch: gradients are exchanged after the last."""
     if isinstance(model, DistributedDataParallel) and not last:
         return model.no_sync()
     return nullcontext()
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:
-    """bfloat16 matrix products where the precision asks for them; float32 islands stay in the models."""
+    """bfloat16 matrix products if the precision says so; float32 islands stay in the models."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,11 +1,12 @@
 """The training loop that every objective runs in.
 
-A task draws what is random (masks, negatives) before the forward pass, so that the number of targets
-of all micro-batches on all ranks is known, and gives sums over targets. The loop divides once per
-optimiser step by the global number of targets: K micro-batches, or K ranks, equal one big batch.
+A task draws what is random (masks, negatives) before the forward pass, so that the number of
+targets of all micro-batches on all ranks is known, and gives sums over targets. The loop divides
+once per optimiser step by the global number of targets: K micro-batches, or K ranks, equal one
+big batch.
 
-The whole run is (config, number of batches taken). Every micro-batch seeds torch's generator with the
-run's seed and its own number, so a resumed run repeats dropout and Gumbel noise to the bit.
+The whole run is (config, number of batches taken). Every micro-batch seeds torch's generator with
+the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise to the bit.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def train(
     machine: Machine,
     resume: bool = False,
 ) -> None:
-    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from the one numbered `taken` on."""
+    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from number `taken` on."""
     optimizer = build_optimizer(model, optim)
     start, taken = 0, 0
     totals: dict[str, float] = {}  # of this rank, since the last report
@@ -165,11 +166,12 @@ def train(
             optimizer.step()
             refused = 0
         else:
-            # Before the update, so the weights are still good. DDP has summed the gradients: all ranks agree.
+            # Before the update: the weights are still good. DDP has summed the gradients, so all
+            # ranks agree.
             refused += 1
             ids = [i for part in group for i in part.batch.ids]
             progress.say(
-                f"step {step}: gradient is not finite; update refused, batch written to refused.jsonl"
+                f"step {step}: gradient is not finite; update refused, batch in refused.jsonl"
             )
             if machine.first:
                 with (out / "refused.jsonl").open("a") as file:
@@ -177,7 +179,8 @@ def train(
             if refused == REFUSALS_IN_A_ROW:
                 raise HealthStop(
                     f"{refused} steps in a row had a non-finite gradient, the last one {step}. "
-                    f"The last good state is in {out / 'state'}; lower optim.rate or use precision=float32."
+                    f"The last good state is in {out / 'state'}; lower optim.rate or use "
+                    "run.precision=float32."
                 )
         optimizer.zero_grad(set_to_none=True)
         for key, number in {**metrics, "gradient_norm": norm, "steps": 1.0}.items():

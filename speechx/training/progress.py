@@ -58,7 +58,8 @@ class Progress:
         done = self.step - self.start
         left = spent / done * (self.steps - self.step) if done else 0.0
         self.say(
-            f"{self.step}/{self.steps}  {_clock(spent)}<{_clock(left)}  {self.audio:.0f} s audio, {speed}  {shown}"
+            f"{self.step}/{self.steps}  {_clock(spent)}<{_clock(left)}  "
+            f"{self.audio:.0f} s audio, {speed}  {shown}"
         )
 
     def say(self, text: str) -> None:
@@ -98,7 +99,8 @@ class Bar:
     def __init__(self, name: str, seconds: float) -> None:
         from tqdm import tqdm
 
-        shape = "{desc}: {percentage:3.0f}% | {n:.0f}/{total:.0f} s | {elapsed}<{remaining} | {rate_fmt}"
+        times = "{n:.0f}/{total:.0f} s | {elapsed}<{remaining} | {rate_fmt}"
+        shape = "{desc}: {percentage:3.0f}% | " + times
         self.bar = tqdm(
             total=seconds,
             desc=name,
