@@ -1,0 +1,206 @@
+"""What many tests share: tiny corpora of tones, tiny models, runs that end in seconds.
+
+Nothing here imports torch before a test asks for it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import wave
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# One thread per process, in the processes that tests start too: all tensors here are tiny.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+
+from speechx.data.manifest import Utterance, write_manifest
+
+# For `from tests.models.hugging_face import ...`, here and in the processes that tests start.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+RATE = 16_000
+TONES = {"a": 300.0, "b": 700.0, "c": 1500.0, "d": 3000.0}  # Hz: one letter, one phone, one tone
+
+
+def tone_wave(letters: str, random: np.random.Generator) -> np.ndarray:
+    """A 0.15 s tone for each letter with a short pause after it, and noise under everything."""
+    pieces = []
+    for letter in letters:
+        time = np.arange(int(0.15 * RATE)) / RATE
+        pieces += [np.sin(2 * np.pi * TONES[letter] * time), np.zeros(int(0.03 * RATE))]
+    whole = np.concatenate(pieces)
+    return (0.3 * whole + 0.01 * random.standard_normal(len(whole))).astype(np.float32)
+
+
+def write_wav(path: Path, wave_S: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes((wave_S * 32767).astype("<i2").tobytes())
+
+
+def tone_corpus(folder: Path, counts: dict[str, int], seed: int = 0) -> list[Utterance]:
+    """`counts` utterances per language, 0.9 to 1.6 seconds each, two speakers a language."""
+    random = np.random.default_rng(seed)
+    utterances = []
+    for language, count in counts.items():
+        for index in range(count):
+            letters = "".join(random.choice(list(TONES), random.integers(5, 10)))
+            path = folder / language / f"{index}.wav"
+            wave_S = tone_wave(letters, random)
+            write_wav(path, wave_S)
+            utterances.append(
+                Utterance(
+                    id=f"{language}_{index}",
+                    audio=path,
+                    duration=len(wave_S) / RATE,
+                    language=language,
+                    text=letters,
+                    phones=tuple(letters),
+                    speaker=f"{language}_{index % 2}",
+                )
+            )
+    return utterances
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> list[Utterance]:
+    """Twenty labelled utterances in two languages, not to be written to."""
+    return tone_corpus(tmp_path_factory.mktemp("tones"), {"xx": 12, "yy": 8})
+
+
+@pytest.fixture(scope="session")
+def manifests(tones: list[Utterance]) -> tuple[Path, Path]:
+    """Manifests of `tones`: 16 utterances to train on, 4 to test on."""
+    folder = tones[0].audio.parent.parent
+    held_out = [tones[0], tones[1], tones[12], tones[13]]
+    write_manifest(folder / "train.jsonl", [u for u in tones if u not in held_out])
+    write_manifest(folder / "dev.jsonl", held_out)
+    return folder / "train.jsonl", folder / "dev.jsonl"
+
+
+def small_filterbank() -> Any:
+    """The least `Wav2Vec2Config` with every kind of dropout on: 4 thousand parameters."""
+    from speechx.models.filterbank import FilterbankConfig
+    from speechx.models.quantizer import QuantizerConfig
+    from speechx.models.transformer import TransformerConfig
+    from speechx.models.wav2vec2 import Wav2Vec2Config
+    from speechx.models.waveform import Convolution
+
+    convolutions = (
+        Convolution(channels=16, kernel=3, stride=2),
+        Convolution(channels=12, kernel=3, stride=1),
+    )
+    return Wav2Vec2Config(
+        encoder=FilterbankConfig(bins=20, layers=convolutions, gradient_scale=0.5),
+        transformer=TransformerConfig(
+            blocks=2, width=16, inner=24, heads=2, norm="pre", position_kernel=7,
+            position_groups=4, dropout=0.1, attention_dropout=0.1, activation_dropout=0.1,
+            layer_drop=0.0,
+        ),
+        quantizer=QuantizerConfig(groups=2, entries=10, width=8),
+        normalize=True,
+        input_dropout=0.1,
+        target_dropout=0.1,
+    )  # fmt: skip
+
+
+def small_convolutional(norm: str = "group", blocks: int = 2) -> Any:
+    """Seven convolutions of 12 channels, base-like (norm "group") or XLSR-like ("layer")."""
+    from speechx.models.transformer import TransformerConfig
+    from speechx.models.waveform import ConvolutionalConfig, seven_convolutions
+
+    large = norm == "layer"
+    config = small_filterbank()
+    return replace(
+        config,
+        encoder=ConvolutionalConfig(
+            layers=seven_convolutions(12), norm=norm, bias=large, gradient_scale=1.0
+        ),
+        transformer=TransformerConfig(
+            blocks=blocks, width=16, inner=24, heads=2, norm="pre" if large else "post",
+            position_kernel=16, position_groups=4, dropout=0.0, attention_dropout=0.0,
+            layer_drop=0.0,
+        ),
+        normalize=large,
+        input_dropout=0.0,
+        target_dropout=0.0,
+    )  # fmt: skip
+
+
+def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
+    """A pretraining run of 6 steps of 2 x 3 seconds; `run` and other sections can be changed."""
+    from speechx.config import merge, to_dict
+    from speechx.pretraining import complete
+
+    settings: dict[str, Any] = {
+        "out": str(out),
+        "model": to_dict(small_filterbank()),
+        "data": {"train": [str(manifests[0])], "valid": [str(manifests[1])], "min_seconds": 0.5},
+        "contrastive": {"negatives": 10},
+        "optim": {"rate": 0.005, "warmup": 0.0},
+        "run": {
+            "steps": 6, "batch_seconds": 6, "device_seconds": 3, "device": "cpu", "log_steps": 1,
+            "eval_steps": 100, "save_steps": 2,
+        },
+    }  # fmt: skip
+    return complete(merge(settings, changes), "test")
+
+
+def finetune_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
+    """A fine-tuning run of 6 steps of 2 x 5 seconds on characters."""
+    from speechx.config import merge, to_dict
+    from speechx.finetuning import complete
+
+    settings: dict[str, Any] = {
+        "out": str(out),
+        "units": "characters",
+        "data": {"train": [str(manifests[0])], "dev": [str(manifests[1])]},
+        "channel_masking": {"probability": 0.25, "span": 3},
+        "head_dropout": 0.1,
+        "optim": {"rate": 0.005},
+        "run": {
+            "steps": 6, "batch_seconds": 10, "device_seconds": 5, "device": "cpu", "log_steps": 1,
+            "eval_steps": 100, "save_steps": 2,
+        },
+    }  # fmt: skip
+    if "init" not in changes:
+        settings["model"] = to_dict(small_filterbank())
+    return complete(merge(settings, changes), "test")
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log without the clock, which no two runs share."""
+    import json
+
+    clock = ("seconds", "audio_seconds")
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+def start(work: Callable[..., None], *arguments: Any) -> Any:
+    """`work(*arguments)` in a process of its own, forked from a server that has torch loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "speechx.pretraining", "speechx.finetuning"])
+    process = context.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def finish(process: Any, seconds: float = 120) -> int:
+    """The exit code; a process that hangs is killed and fails the test."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        pytest.fail(f"the process still ran after {seconds} seconds")
+    return int(process.exitcode)
