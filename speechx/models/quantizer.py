@@ -49,7 +49,7 @@ class Quantized:
     vectors_BMQ: Tensor
     codes_BMG: Tensor
     soft_perplexity: Tensor
-    """Sum over groups of exp(entropy) of the mean softmax, from G (collapsed) to G*V; with gradient."""
+    """Sum over groups of exp(entropy) of the mean softmax, from G (collapsed) to G*V."""
     code_perplexity: Tensor
     """The same for the codes really picked."""
 

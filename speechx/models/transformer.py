@@ -68,7 +68,7 @@ class Transformer(nn.Module):
     def forward(
         self, x_BTD: Tensor, lengths_B: Tensor | None = None, keep_L: Sequence[bool] | None = None
     ) -> Context:
-        """`lengths_B` true frames per row, None when all are; `keep_L` the blocks LayerDrop keeps."""
+        """`lengths_B` true frames per row, None when all are; `keep_L` blocks LayerDrop keeps."""
         attend = None
         if lengths_B is not None:
             true_BT = frame_mask(lengths_B, x_BTD.shape[1])

@@ -48,7 +48,7 @@ class Contrastive:
     correct: Tensor
     """Frames whose true target scores highest; frames where all candidates tie are not counted."""
     negatives_equal_positive: Tensor
-    """Share of negatives with the code of the positive, summed over frames; a collapse raises it."""
+    """Share of negatives with the code of the positive, summed over frames: rises in a collapse."""
 
 
 def sample_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:

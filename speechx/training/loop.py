@@ -118,7 +118,7 @@ def train(
     machine: Machine,
     resume: bool = False,
 ) -> None:
-    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from number `taken` on."""
+    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from `taken` on."""
     optimizer = build_optimizer(model, optim)
     start, taken = 0, 0
     totals: dict[str, float] = {}  # of this rank, since the last report
