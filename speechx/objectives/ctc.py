@@ -6,6 +6,7 @@ B utterances · T frames · V outputs · U units
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -33,7 +34,8 @@ def ctc_loss(emissions: Emissions, targets_BU: Tensor, units_B: Tensor) -> CTCLo
     with torch.autocast(targets_BU.device.type, enabled=False):
         log_probabilities_TBV = emissions.logits_BTV.float().log_softmax(2).transpose(0, 1)
         # cuDNN's CTC gives other results for some lengths; the native one is exact everywhere.
-        with torch.backends.cudnn.flags(enabled=False):
+        native = torch.backends.cudnn.flags(enabled=False) if targets_BU.is_cuda else nullcontext()
+        with native:
             losses_B = F.ctc_loss(
                 log_probabilities_TBV,
                 targets_BU,

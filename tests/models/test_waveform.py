@@ -1,4 +1,4 @@
-"""The convolutional encoder: exact lengths, normalisation that ignores padding, the gradient scale."""
+"""The convolutional encoder: exact lengths, norms that ignore padding, the gradient scale."""
 
 from __future__ import annotations
 
