@@ -127,10 +127,14 @@ def _of_chosen_kind(errors: Sequence[Any]) -> list[Any]:
 
 
 def _explain(cls: type, item: Any) -> str:
-    # The location may hold names of union members, which are no keys of the user's file.
-    place = [part for part in item["loc"] if isinstance(part, int) or not _is_type_name(part)]
+    # The location may hold names of union members, which are no keys of the user's file; an unknown
+    # key at its end is the user's own word, whatever it looks like.
+    unknown = item["type"] == "unexpected_keyword_argument"
+    known_part, own_word = (item["loc"][:-1], item["loc"][-1:]) if unknown else (item["loc"], ())
+    place = [part for part in known_part if isinstance(part, int) or not _is_type_name(part)]
+    place += own_word
     name = ".".join(str(part) for part in place) or "configuration"
-    if item["type"] == "unexpected_keyword_argument":
+    if unknown:
         known = _known_keys(cls, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else f" (known keys: {', '.join(known)})"

@@ -9,7 +9,6 @@ trunk frozen for the first steps, masking of time and channels kept on, tri-stag
 from __future__ import annotations
 
 import csv
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +100,12 @@ def complete(raw: dict[str, Any], source: str) -> Finetune:
         changes = (
             {k: v for k, v in model.items() if k != "preset"} if isinstance(model, dict) else {}
         )
-        raw = {**raw, "model": merge(to_dict(open_model(raw["init"]).config), changes)}
+        raw = {**raw, "model": merge(to_dict(open_model(str(raw["init"])).config), changes)}
     else:
         raw = {**raw, "model": expand(model)}
-    raw["optim"] = merge(
-        {"schedule": "tri_stage", "warmup": 0.1, "epsilon": 1e-8, "rate": 1e-4},
-        raw.get("optim", {}),
-    )
+    if isinstance(raw.setdefault("optim", {}), dict):
+        usual = {"schedule": "tri_stage", "warmup": 0.1, "epsilon": 1e-8, "rate": 1e-4}
+        raw["optim"] = merge(usual, raw["optim"])
     return parse(Finetune, raw, source)
 
 
@@ -157,7 +155,7 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     if here.first:
         (config.out / "config.yaml").write_text(dump(config), encoding="utf-8")
     task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
-    targets = {u.id: vocabulary.encode(units(u, config.units)) for u in training}
+    targets = {u: vocabulary.encode(units(u, config.units)) for u in training}
     reader = Batches(config.model.normalize, None, targets, config.run.seed)
 
     def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
@@ -205,11 +203,16 @@ def labelled(utterances: Sequence[Utterance], kind: Kind, speak) -> list[Utteran
 
 def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Utterance]:
     """Random utterances of each language, as many as fit in `seconds`."""
-    by_language: dict[str, list[Utterance]] = defaultdict(list)
+    by_language: dict[str, list[Utterance]] = {u.language: [] for u in utterances}
     for index in np.random.default_rng([seed, 5]).permutation(len(utterances)):
         utterance = utterances[index]
         if sum(u.duration for u in by_language[utterance.language]) + utterance.duration <= seconds:
             by_language[utterance.language].append(utterance)
+    if without := [language for language, some in by_language.items() if not some]:
+        raise UserError(
+            f"no utterance of {', '.join(sorted(without))} fits in data.limit_minutes = "
+            f"{seconds / 60:g}; give more minutes"
+        )
     return [u for some in by_language.values() for u in some]
 
 
@@ -237,8 +240,8 @@ def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[U
             f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
         )
     speak(f"finetune: {message}, and are left out")
-    dropped = {u.id for u, _, _ in short}
-    return [u for u in utterances if u.id not in dropped]
+    dropped = {u for u, _, _ in short}
+    return [u for u in utterances if u not in dropped]
 
 
 def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:
@@ -294,11 +297,12 @@ class Finetuning:
         )
 
     def frozen(self, step: int) -> tuple[str, ...]:
+        # Without masks the mask vector has no gradient, for which several processes would wait.
+        unmasked = () if self.config.time_masking.probability else ("trunk.mask_vector",)
         if self.config.init is None:
-            return ()
+            return unmasked
         if step < self.config.freeze_steps:
             return ("trunk.",)
-        unmasked = () if self.config.time_masking.probability else ("trunk.mask_vector",)
         return ("trunk.encoder.", *unmasked) if self.config.freeze_encoder else unmasked
 
     def prepare(self, batch: Batch, step: int) -> Hidden:
@@ -306,7 +310,7 @@ class Finetuning:
         random = np.random.default_rng([config.run.seed, 2, batch.number])
         lengths = [config.model.encoder.frames(int(n)) for n in batch.lengths_B]
         width = config.model.transformer.width
-        time_BT = span_mask(lengths, max(lengths), config.time_masking, random)
+        time_BT = span_mask(lengths, max(*lengths, 1), config.time_masking, random)
         channels_BD = span_mask([width] * len(lengths), width, config.channel_masking, random)
         layer_drop = config.model.transformer.layer_drop
         draws_L = np.random.default_rng([config.run.seed, 3, step]).random(
@@ -374,8 +378,6 @@ class Finetuning:
         error = float(values[f"dev_{self.metric}"])
         folders = ["final"]
         if error < self.best:
-            self.best = error
-            self.best_file.write_text(repr(error))
             folders.append("best")
         for name in folders:
             save_model(
@@ -386,6 +388,9 @@ class Finetuning:
                 self.languages,
                 self.vocabulary,
             )
+        if error < self.best:  # written last: a run killed before it saves this model again
+            self.best = error
+            self.best_file.write_text(repr(error))
 
 
 def transcripts(
@@ -398,14 +403,16 @@ def transcripts(
     """Units that the model hears in each utterance, greedily."""
     reader = Batches(config.model.normalize, None, None, config.run.seed)
     rows = [Row((u,), u.duration) for u in utterances]
-    heard: dict[str, list[str]] = {}
+    heard: dict[Utterance, list[str]] = {}
     plans = stream(lambda random: padded_batches(rows, config.run.device_seconds, random), 0)
-    while len(heard) < len(utterances):
-        batch = reader[next(plans)].to(here.device)
+    while len(heard) < len(set(utterances)):
+        plan = next(plans)
+        batch = reader[plan].to(here.device)
         emissions = model(batch.wave_BS, batch.lengths_B)
         probabilities_BTV = emissions.logits_BTV.log_softmax(2).cpu().numpy()
-        for name, frames, probabilities_TV in zip(
-            batch.ids, emissions.frames_B, probabilities_BTV, strict=True
+        for row, frames, probabilities_TV in zip(
+            plan.rows, emissions.frames_B, probabilities_BTV, strict=True
         ):
-            heard[name] = vocabulary.decode(e.id for e in greedy(probabilities_TV[: int(frames)]))
-    return [heard[u.id] for u in utterances]
+            units_heard = greedy(probabilities_TV[: int(frames)])
+            heard[row.utterances[0]] = vocabulary.decode(e.id for e in units_heard)
+    return [heard[u] for u in utterances]

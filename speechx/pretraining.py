@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
@@ -72,6 +73,14 @@ class Pretrain:
     optim: Optim = Optim()
     run: Run
 
+    def __post_init__(self) -> None:
+        frames = self.model.encoder.frames(int(self.data.min_seconds * SAMPLE_RATE))
+        if frames <= MIN_SPANS:
+            raise ValueError(
+                f"data.min_seconds = {self.data.min_seconds:g} is {frames} frames of this encoder, "
+                f"but a row needs at least {MIN_SPANS + 1} so that {MIN_SPANS} can be hidden"
+            )
+
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
     """The YAML file with its overrides, the model preset written out."""
@@ -82,7 +91,7 @@ def complete(raw: dict[str, Any], source: str) -> Pretrain:
     """A `Pretrain` from plain data. With `init` the model is the one there, unless changed here."""
     model = raw.get("model", "base")
     if raw.get("init") is not None:
-        saved = open_model(raw["init"], "pretraining")
+        saved = open_model(str(raw["init"]), "pretraining")
         changes = model if isinstance(model, dict) else {}
         model = merge(to_dict(saved.config), {k: v for k, v in changes.items() if k != "preset"})
     else:
@@ -185,6 +194,11 @@ class Pretraining:
         self.config, self.languages, self.here = config, languages, here
         self.possible = config.model.quantizer.groups * config.model.quantizer.entries
         self.valid = [u for path in config.data.valid for u in read_manifest(path)]
+        if self.valid and not self._valid_rows(self.valid):
+            raise UserError(
+                "every row of the validation data is shorter than data.min_seconds = "
+                f"{config.data.min_seconds:g}"
+            )
 
     def frozen(self, step: int) -> tuple[str, ...]:
         return ()
@@ -268,20 +282,18 @@ class Pretraining:
             for key, value in sums.items():
                 everything[key] = everything.get(key, 0.0) + value
             values[f"valid_bits/{language}"] = self.summary(sums)["bits"]
+        if not everything:
+            return {}
         overall = self.summary(everything)
         return {"valid_bits": overall["bits"], "valid_accuracy": overall["accuracy"], **values}
 
     def evaluate(self, model: nn.Module, utterances: Sequence[Utterance]) -> dict[str, float]:
         """Sums over the utterances without noise: best code instead of a sample, fixed masks."""
         data, run = self.config.data, self.config.run
-        random = np.random.default_rng([run.seed, 4])
-        rows = [
-            r
-            for r in join_short(utterances, data.join_seconds, random)
-            if r.seconds >= data.min_seconds
-        ]
+        rows = self._valid_rows(utterances)
         plans = stream(
-            lambda _: cropped_batches(rows, run.device_seconds, data.crop_seconds, random), run.seed
+            lambda random: cropped_batches(rows, run.device_seconds, data.crop_seconds, random),
+            run.seed,
         )
         reader = Batches(self.config.model.normalize, data.crop_seconds, None, run.seed)
         sums: dict[str, float] = {}
@@ -293,6 +305,11 @@ class Pretraining:
             for key, value in self._sums(model, part, None, None).metrics.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
         return sums
+
+    def _valid_rows(self, utterances: Sequence[Utterance]) -> list[Row]:
+        data, random = self.config.data, np.random.default_rng([self.config.run.seed, 4])
+        rows = join_short(utterances, data.join_seconds, random)
+        return [row for row in rows if row.seconds >= data.min_seconds]
 
     def keep(self, model: nn.Module, step: int, values: Mapping[str, float | str]) -> None:
         save_model(

@@ -18,12 +18,12 @@ import numpy as np
 class Channel:
     """Ranges that `random_channel` draws from; each pair is (lowest, highest)."""
 
-    snr_db: tuple[float, float] = (15.0, 35.0)
+    snr_db: tuple[float, float] = (20.0, 40.0)
     tilt_db_per_octave: tuple[float, float] = (-2.0, 2.0)
-    telephone_share: float = 0.2  # of utterances, band-passed to about 300-3400 Hz
-    room_share: float = 0.5  # of utterances, with reverberation
+    telephone_share: float = 0.1  # of utterances, band-passed to about 300-3400 Hz
+    room_share: float = 0.3  # of utterances, with reverberation
     room_rt60: tuple[float, float] = (0.05, 0.25)  # seconds until the echo has fallen by 60 dB
-    room_level: tuple[float, float] = (0.05, 0.3)  # energy of the echo relative to the direct sound
+    room_level: tuple[float, float] = (0.05, 0.2)  # energy of the echo relative to the direct sound
 
 
 def random_channel(

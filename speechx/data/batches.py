@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row
+from speechx.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,10 @@ class Batches(Dataset[Batch]):
         self,
         normalized: bool,
         crop_seconds: float | None,
-        targets: Mapping[str, Sequence[int]] | None,
+        targets: Mapping[Utterance, Sequence[int]] | None,
         seed: int,
     ) -> None:
-        """`crop_seconds` None pads; `targets` are unit ids by utterance id."""
+        """`crop_seconds` None pads; `targets` are unit ids (an utterance's id may not be unique)."""
         self.normalized, self.crop_seconds, self.targets, self.seed = (
             normalized,
             crop_seconds,
@@ -85,7 +86,7 @@ class Batches(Dataset[Batch]):
         first = [row.utterances[0] for row in plan.rows]
         targets_BU = units_B = None
         if self.targets is not None:
-            ids = [torch.tensor(self.targets[u.id], dtype=torch.long) for u in first]
+            ids = [torch.tensor(self.targets[u], dtype=torch.long) for u in first]
             targets_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
             units_B = torch.tensor([len(i) for i in ids])
         return Batch(
@@ -123,4 +124,8 @@ def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterator[Batc
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
     )
-    yield from loader
+    try:
+        yield from loader
+    except UserError as error:  # from a worker it comes with a traceback, our line at the end
+        line = str(error).rstrip().splitlines()[-1]
+        raise UserError(line.removeprefix(f"{UserError.__module__}.UserError: ")) from None

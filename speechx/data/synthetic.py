@@ -52,8 +52,8 @@ VOICES = {
 class Variation:
     """How the utterances differ; each pair is the (lowest, highest) value of a uniform draw."""
 
-    rate: tuple[int, int] = (120, 200)  # words per minute
-    pitch: tuple[int, int] = (30, 70)  # espeak-ng's scale, 0 to 100
+    rate: tuple[int, int] = (140, 190)  # words per minute
+    pitch: tuple[int, int] = (35, 65)  # espeak-ng's scale, 0 to 100
     pitch_range: tuple[int, int] = (20, 80)
     pause: tuple[float, float] = (0.05, 0.3)  # seconds of room tone before and after the speech
     salad_share: float = 0.3  # of the training utterances

@@ -26,7 +26,7 @@ def greedy(log_probabilities_TV: np.ndarray) -> list[Emission]:
     """The units in time order. A unit said twice needs a blank between, as CTC defines it."""
     best_T = log_probabilities_TV.argmax(1)
     edges = np.flatnonzero(np.diff(best_T, prepend=-1))
-    ends = np.append(edges[1:], len(best_T)) - 1
+    ends = np.append(edges, len(best_T))[1:] - 1
     return [
         Emission(
             id=int(best_T[first]),

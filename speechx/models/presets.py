@@ -74,7 +74,7 @@ def expand(model: Any) -> Any:
     if not isinstance(model, dict):
         return model
     name = model.get("preset", "base")
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise UserError(f"model.preset is {name!r}; expected one of {', '.join(PRESETS)}")
     changes = {key: value for key, value in model.items() if key != "preset"}
     return merge(to_dict(PRESETS[name]()), changes)

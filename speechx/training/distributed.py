@@ -41,6 +41,14 @@ class Machine:
         dist.all_reduce(sums)
         return sums.tolist()
 
+    def gather(self, names: Sequence[str]) -> list[str]:
+        """The names that all ranks give, in the order of the ranks."""
+        if self.world == 1:
+            return list(names)
+        of_ranks: list[Any] = [None] * self.world
+        dist.all_gather_object(of_ranks, list(names))
+        return [name for of_rank in of_ranks for name in of_rank]
+
     def wait(self) -> None:
         """Until every rank is here."""
         if self.world > 1:

@@ -169,7 +169,7 @@ def train(
             # Before the update: the weights are still good. DDP has summed the gradients, so all
             # ranks agree.
             refused += 1
-            ids = [i for part in group for i in part.batch.ids]
+            ids = machine.gather([i for part in group for i in part.batch.ids])
             progress.say(
                 f"step {step}: gradient is not finite; update refused, batch in refused.jsonl"
             )
@@ -229,5 +229,6 @@ def _cut_log(log: Path, step: int) -> None:
     kept = []
     if step and log.is_file():
         lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        # The last line may be cut off where the process was killed.
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
     log.write_text("".join(kept), encoding="utf-8")

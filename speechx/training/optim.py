@@ -32,7 +32,7 @@ class Optim:
 
     def __post_init__(self) -> None:
         for name in ("rate", "head_scale", "epsilon", "clip", "first", "last"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # so that NaN is refused too
                 raise ValueError(f"{name} must be above 0, but is {getattr(self, name)}")
         if not (self.warmup >= 0 and self.hold >= 0 and self.warmup + self.hold <= 1):
             raise ValueError(

@@ -111,7 +111,7 @@ def test_a_negative_with_the_positives_codes_is_left_out():
 
 
 def test_signature_of_a_collapse():
-    """One code for everything: the loss is 0, accuracy means nothing, all negatives are positives."""
+    """One code for everything: loss 0, accuracy means nothing, every negative is the positive."""
     torch.manual_seed(0)
     predicted = torch.randn(2, 10, 8, requires_grad=True)
     targets = torch.ones(2, 10, 8)
@@ -169,7 +169,7 @@ def mean_entropy(quantizer, features):
 
 
 def penalties(quantizer, features, config, energy=0.0):
-    """The loss with a contrastive term of 0 (one code pair for all): diversity and penalty alone."""
+    """Diversity and penalty alone: with one code pair for all the contrastive term is 0."""
     quantized = quantizer(features, None)
     rows, masked = features.shape[:2]
     collapsed = Quantized(
@@ -223,7 +223,7 @@ def test_diversity_and_penalty_are_multiplied_by_the_number_of_frames():
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 def test_micro_batches_add_up_to_the_big_batch(norm):
-    """The contrastive part and its gradients; diversity averages codes per micro-batch and does not."""
+    """The contrastive part and its gradients; diversity averages per micro-batch and does not."""
     torch.manual_seed(0)
     random = np.random.default_rng(0)
     model = Wav2Vec2Pretraining(small_convolutional(norm)).train()

@@ -16,7 +16,10 @@ def runs(mask_T):
 
 @pytest.mark.parametrize(
     ("probability", "share", "run"),
-    [(0.65, 0.49, 14.8), (0.75, 0.54, 15.8), (0.5, 0.40, 13.4), (0.3, 0.26, None), (0.075, 0.07, None)],
+    [
+        (0.65, 0.49, 14.8), (0.75, 0.54, 15.8), (0.5, 0.40, 13.4), (0.3, 0.26, None),
+        (0.075, 0.07, None),
+    ],
 )  # fmt: skip
 def test_hidden_share_and_mean_run_of_15_6_seconds(probability, share, run):
     """T = 781, span 10: `probability` is not the share that is hidden."""
