@@ -70,7 +70,7 @@ class Batches(Dataset[Batch]):
         targets: Mapping[Utterance, Sequence[int]] | None,
         seed: int,
     ) -> None:
-        """`crop_seconds` None pads; `targets` are unit ids (an utterance's id may not be unique)."""
+        """`crop_seconds` None pads; `targets` are unit ids (utterance ids may repeat)."""
         self.normalized, self.crop_seconds, self.targets, self.seed = (
             normalized,
             crop_seconds,

@@ -1,0 +1,76 @@
+"""The units a model writes: a list in which the blank is 0."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from speechx.errors import UserError
+from speechx.text.vocabulary import Vocabulary
+
+
+def test_units_are_collected_in_code_point_order_whatever_the_order_of_the_data():
+    one = Vocabulary.collect("characters", ["ba", "a b"])
+    other = Vocabulary.collect("characters", ["b", " ", "a"])
+    assert one == other == Vocabulary("characters", (" ", "a", "b"))
+    assert len(one) == 4  # and the blank
+
+
+def test_text_makes_the_round_trip_with_its_spaces():
+    text = "así será, ёж"
+    vocabulary = Vocabulary.collect("characters", [text])
+    ids = vocabulary.encode(text)
+    assert 0 not in ids
+    assert vocabulary.join(vocabulary.decode(ids)) == text
+    assert vocabulary.decode([0, *ids, 0, 0]) == list(text)
+
+
+def test_a_phoneme_of_several_letters_is_one_unit():
+    phones = ("tʃ", "aː", "t", "ʃ")
+    vocabulary = Vocabulary.collect("phonemes", [phones])
+    assert len(vocabulary.encode(phones)) == 4
+    assert vocabulary.decode(vocabulary.encode(phones)) == list(phones)
+    assert vocabulary.join(phones) == "tʃ aː t ʃ"
+
+
+def test_joined_characters_have_single_spaces_and_none_at_the_ends():
+    vocabulary = Vocabulary("characters", (" ", "a"))
+    assert vocabulary.join([" ", "a", " ", " ", "a", " "]) == "a a"
+
+
+def test_unknown_units_are_named_once():
+    vocabulary = Vocabulary("characters", ("a", "b"))
+    assert vocabulary.unknown("abxxy") == ["x", "y"]
+    with pytest.raises(KeyError, match="x"):
+        vocabulary.encode("ax")
+
+
+@pytest.mark.parametrize("units", [("a", "a"), ("a", "")])
+def test_units_are_distinct_and_not_empty(units):
+    with pytest.raises(ValueError, match="distinct"):
+        Vocabulary("characters", units)
+
+
+def test_it_is_saved_as_readable_json(tmp_path):
+    vocabulary = Vocabulary("phonemes", ("a", "tʃ", '"'))
+    vocabulary.save(tmp_path / "vocabulary.json")
+    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
+    text = (tmp_path / "vocabulary.json").read_text(encoding="utf-8")
+    assert "tʃ" in text
+    assert json.loads(text) == {"kind": "phonemes", "blank": 0, "units": ["a", "tʃ", '"']}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "{", "[]", '{"kind": "phonemes"}', '{"kind": "words", "units": ["a"]}',
+        '{"kind": "phonemes", "units": [1]}', '{"kind": "phonemes", "units": ["a", "a"]}',
+    ],
+)  # fmt: skip
+def test_a_file_that_is_no_vocabulary_is_one_line(tmp_path, text):
+    path = tmp_path / "vocabulary.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"vocabulary .*vocabulary\.json cannot be read"):
+        Vocabulary.load(path)
