@@ -41,7 +41,7 @@ from speechx.text.shipped import sentence_languages, shipped_sentences
 VOICES = {
     "train": (
         *("m1", "m3", "m4", "m6", "m8", "Michael", "Gene"),
-        *("f1", "f2", "f5", "Alicia", "steph"),
+        *("f1", "f2", "f5", "Alicia", "Andrea", "Annie", "aunty", "steph", "steph2"),
     ),
     "dev": ("m7", "f4"),
     "test": ("m2", "f3", "rob", "linda"),
@@ -55,8 +55,9 @@ class Variation:
     rate: tuple[int, int] = (140, 190)  # words per minute
     pitch: tuple[int, int] = (35, 65)  # espeak-ng's scale, 0 to 100
     pitch_range: tuple[int, int] = (20, 80)
+    tract: tuple[float, float] = (0.9, 1.1)  # formants, pitch and rate together, by resampling
     pause: tuple[float, float] = (0.05, 0.3)  # seconds of room tone before and after the speech
-    salad_share: float = 0.3  # of the training utterances
+    salad_share: float = 0.5  # of the training utterances
     salad_words: tuple[int, int] = (5, 12)
     channel: Channel = field(default_factory=Channel)
 
@@ -201,6 +202,6 @@ def _speak(
         for span in (variation.rate, variation.pitch, variation.pitch_range)
     )
     speech_S = speaker.say(text, voice, rate, pitch, pitch_range).astype(np.float32) / 32768.0
-    speech_S = soxr.resample(speech_S, speaker.rate, SAMPLE_RATE)
+    speech_S = soxr.resample(speech_S, speaker.rate * rng.uniform(*variation.tract), SAMPLE_RATE)
     before, after = (int(s * SAMPLE_RATE) for s in rng.uniform(*variation.pause, size=2))
     return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng, variation.channel)
