@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import wave
 from collections.abc import Callable
@@ -185,6 +186,35 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     clock = ("seconds", "audio_seconds")
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+class Interrupted(Exception):
+    """Raised by `run_job` where a run is to break off."""
+
+
+def run_job(
+    kind: str, config: Any, resume: bool = False, stop_at: int | None = None, kill: bool = False
+) -> None:
+    """A pretraining or fine-tuning run that breaks off, or is killed, at step `stop_at`."""
+    from speechx.finetuning import Finetuning, finetune
+    from speechx.pretraining import Pretraining, pretrain
+
+    with pytest.MonkeyPatch.context() as patch:
+        task: Any = {"pretrain": Pretraining, "finetune": Finetuning}[kind]
+        prepare = task.prepare
+
+        def prepare_or_stop(self: Any, batch: Any, step: int) -> Any:
+            if step == stop_at:
+                if kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                raise Interrupted
+            return prepare(self, batch, step)
+
+        patch.setattr(task, "prepare", prepare_or_stop)
+        try:
+            (pretrain if kind == "pretrain" else finetune)(config, resume=resume)
+        except Interrupted:
+            assert stop_at is not None
 
 
 def start(work: Callable[..., None], *arguments: Any) -> Any:

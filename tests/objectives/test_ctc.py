@@ -44,7 +44,7 @@ def test_equals_brute_force_on_three_frames(target):
     ours = ctc_loss(
         emissions(logits_TV[None], [3]), torch.tensor([target]), torch.tensor([len(target)])
     )
-    assert float(ours.loss) == pytest.approx(brute_force(logits_TV, target), rel=1e-5)
+    assert ours.loss.item() == pytest.approx(brute_force(logits_TV, target), rel=1e-5)
     assert int(ours.infeasible) == 0
 
 
@@ -61,7 +61,7 @@ def test_a_batch_is_the_sum_of_its_sentences_and_padding_is_free():
     logits_BTV.requires_grad_()
     ours = ctc_loss(emissions(logits_BTV, [3, 1, 4]), padded_BU, torch.tensor([2, 1, 2]))
     expected = sum(brute_force(x, y) for x, y in zip(rows, targets, strict=True))
-    assert float(ours.loss) == pytest.approx(expected, rel=1e-5)
+    assert ours.loss.item() == pytest.approx(expected, rel=1e-5)
     ours.loss.backward()
     assert (logits_BTV.grad[1, :1] != 0).any()
     assert not logits_BTV.grad[1, 1:].nan_to_num(0).any()
@@ -79,7 +79,7 @@ def test_what_no_path_can_spell_counts_0_and_is_counted(target, frames):
     ours = ctc_loss(emissions(logits_BTV, [frames, 5]), targets_BU, torch.tensor([len(target), 1]))
     assert int(ours.infeasible) == 1
     expected = brute_force(logits_BTV[1].detach(), (2,))
-    assert float(ours.loss) == pytest.approx(expected, rel=1e-5)
+    assert ours.loss.item() == pytest.approx(expected, rel=1e-5)
     ours.loss.backward()
     assert (logits_BTV.grad[0] == 0).all()
     assert logits_BTV.grad.isfinite().all()
