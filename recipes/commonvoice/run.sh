@@ -5,7 +5,7 @@
 #
 # ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances with a
 # `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is skipped when its
-# output is there, so a rerun resumes by itself. Settings: OUT, LANGUAGES, MODEL, SEED, GPUS, SETTINGS.
+# output is there, so a rerun resumes by itself. Settings: OUT, LANGUAGES, SEED, SEEDS, GPUS, SETTINGS.
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}
@@ -13,6 +13,7 @@ here=$(dirname "$0")
 out=${OUT:-runs/commonvoice}
 languages=${LANGUAGES:-"ru cs nl es"}      # with text: fine-tuned together, one shared alphabet
 seed=${SEED:-1}
+seeds=${SEEDS:-"1 2 3"}                    # of the comparison with few labels
 gpus=${GPUS:-1}
 read -ra more <<< "${SETTINGS:-}"          # further settings for every training, as in run.device=cuda
 
@@ -51,11 +52,23 @@ if [ -n "$phones" ]; then
     }
     phonemes phonemes init="$out/pretrain/final"
     phonemes phonemes_scratch
+    # And where labels are few: ten minutes of them, three draws.
+    for s in $seeds; do
+        few=(run.seed="$s" data.limit_minutes=10 run.batch_seconds=24 run.steps="${FEW_STEPS:-400}")
+        phonemes "phonemes_10min-$s" init="$out/pretrain/final" "${few[@]}"
+        phonemes "phonemes_10min_scratch-$s" "${few[@]}"
+    done
 fi
 
 # 5. Held-out clips, transcribed by the command line, and the table.
 # shellcheck disable=SC2046
 command speechx transcribe --model "$out/characters/best" \
     $(for manifest in $(manifests test); do head -n 2 "$manifest" | sed "s|.*\"audio\": \"\([^\"]*\)\".*|$(dirname "$manifest")/\1|"; done)
-command speechx report seed="$seed" -o "$out/results.json" \
-    $(for name in characters characters_scratch phonemes phonemes_scratch; do [ -e "$out/$name.json" ] && echo "$name=$out/$name.json"; done)
+scores=()
+for name in characters characters_scratch phonemes phonemes_scratch; do
+    [ -e "$out/$name.json" ] && scores+=("$name=$out/$name.json")
+done
+for name in phonemes_10min phonemes_10min_scratch; do
+    [ -z "$phones" ] || scores+=("$name=$(for s in $seeds; do echo "$out/$name-$s.json"; done | paste -sd,)")
+done
+command speechx report seed="$seed" "${scores[@]}" -o "$out/results.json"
