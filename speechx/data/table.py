@@ -11,6 +11,8 @@ left out, and named.
 from __future__ import annotations
 
 import csv
+import io
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,54 +29,83 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl` (`train` without a split column); counts by both."""
     made: dict[str, dict[str, list[Utterance]]] = {}
+    line_of: dict[tuple[str, str, str], int] = {}
     for number, row in _read(table, log):
         where = f"{table}:{number}"
         spoken = row.get("language") or language
         if not spoken:
             raise UserError(f"{where}: no language column, so give one with --language")
-        try:
-            start, length = float(row.get("start") or 0), float(row.get("duration") or 0)
-        except ValueError as error:
-            raise UserError(f"{where}: start and duration are seconds: {error}") from None
         audio = table.parent.absolute() / row["path"]
+        if not audio.is_file():
+            raise UserError(f"{where}: audio file {audio} does not exist")
+        start = _seconds(row, "start", where) or 0.0
+        duration = _seconds(row, "duration", where) or audio_info(audio).duration - start
+        if duration <= 0:
+            raise UserError(f"{where}: the segment starts at {start:g} s, after the end of {audio}")
         utterance = Utterance(
-            id=row.get("id") or f"{Path(row['path']).stem}",
+            id=row.get("id") or Path(row["path"]).stem,
             audio=audio,
             start=start,
-            duration=length or audio_info(audio).duration - start,
+            duration=duration,
             language=spoken,
             text=row.get("text") or None,
             phones=tuple(row.get("phones", "").split()) or None,
             speaker=row.get("speaker") or None,
         )
-        if not audio.is_file():
-            raise UserError(f"{where}: audio file {audio} does not exist")
-        made.setdefault(spoken, {}).setdefault(row.get("split") or "train", []).append(utterance)
+        split = row.get("split") or "train"
+        earlier = line_of.setdefault((spoken, split, utterance.id), number)
+        if earlier != number:
+            raise UserError(
+                f"{where}: id {utterance.id!r} is already on line {earlier}; "
+                "without an `id` column the name of the file is the id, and must be unique"
+            )
+        made.setdefault(spoken, {}).setdefault(split, []).append(utterance)
     for spoken, splits in made.items():
         for split, utterances in splits.items():
             write_manifest(out / spoken / f"{split}.jsonl", utterances)
     return {spoken: {s: len(u) for s, u in splits.items()} for spoken, splits in made.items()}
 
 
+def _seconds(row: dict[str, str], column: str, where: str) -> float | None:
+    """A time of the row, None if the cell is empty or not there."""
+    cell = row.get(column, "").strip()
+    if not cell:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UserError(f"{where}: {column} must be seconds, not {cell!r}")
+    return value
+
+
 def _read(table: Path, log: Callable[[str], object]) -> list[tuple[int, dict[str, str]]]:
     """Line numbers and rows, columns under their standard names."""
     try:
-        lines = table.read_text(encoding="utf-8-sig").splitlines()
+        text = table.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"table {table} cannot be read: {error}") from None
-    if table.suffix == ".csv":
-        cells = list(csv.reader(lines))
-    else:
-        cells = [line.split("\t") for line in lines]
+    if table.suffix == ".csv":  # a quoted cell may hold line breaks, so its lines are counted
+        reader = csv.reader(io.StringIO(text, newline=""))
+        try:
+            cells = [(reader.line_num, row) for row in reader if row]
+        except csv.Error as error:
+            raise UserError(f"{table}:{reader.line_num}: not CSV: {error}") from None
+    else:  # not splitlines(), which would also split at rare separators inside a text
+        lines = enumerate(text.split("\n"), start=1)
+        cells = [(number, line.split("\t")) for number, line in lines if line]
     if len(cells) < 2:
         raise UserError(f"table {table} needs a line of column names and at least one row")
-    header = [NAMES.get(name.strip(), name.strip()) for name in cells[0]]
+    header = [NAMES.get(name.strip(), name.strip()) for name in cells[0][1]]
+    if len(set(header)) < len(header):
+        raise UserError(f"table {table} names a column twice: {', '.join(header)}")
     if "path" not in header:
         raise UserError(f"table {table} has no column `path`; it has {', '.join(header)}")
     if unused := [name for name in header if name not in KNOWN]:
         log(f"{table}: columns not used: {', '.join(unused)}")
     rows = []
-    for number, row in enumerate(cells[1:], start=2):
+    for number, row in cells[1:]:
         if len(row) != len(header):
             raise UserError(f"{table}:{number}: {len(row)} cells, but {len(header)} column names")
         rows.append((number, dict(zip(header, row, strict=True))))

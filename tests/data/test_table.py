@@ -1,0 +1,121 @@
+"""Any table of utterances becomes manifests; what is wrong with it is said with its line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechx.data.manifest import read_manifest
+from speechx.data.table import prepare
+from speechx.errors import UserError
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """A folder with three recordings of 1, 2 and 3 seconds."""
+    for seconds in (1, 2, 3):
+        path = tmp_path / "corpus/wav" / f"{seconds}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.full(8000 * seconds, 0.1), 8000)
+    return tmp_path / "corpus"
+
+
+def table(corpus: Path, *lines: str, name: str = "all.tsv") -> Path:
+    (corpus / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return corpus / name
+
+
+def refused(path: Path, language: str | None = "it") -> str:
+    with pytest.raises(UserError) as caught:
+        prepare(path, language, path.parent / "out", log=lambda _: None)
+    assert "\n" not in str(caught.value)
+    assert not (path.parent / "out").exists()
+    return str(caught.value)
+
+
+def test_every_column(corpus):
+    path = table(
+        corpus,
+        "split\tid\tpath\tstart\tduration\tlanguage\ttext\tphones\tspeaker",
+        'train\ta\twav/1.wav\t\t\tit\tdue "parole\tp a r\tann',
+        "train\tb\twav/2.wav\t0.5\t1\tit\t\t\t",
+        "test\tc\twav/3.wav\t1\t\tes\tcosa\t\tbob",
+    )
+    counts = prepare(path, None, corpus / "out", log=pytest.fail)
+    assert counts == {"it": {"train": 2}, "es": {"test": 1}}
+    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    assert (first.id, first.audio, first.duration) == ("a", corpus / "wav/1.wav", 1.0)
+    assert (first.text, first.phones, first.speaker) == ('due "parole', ("p", "a", "r"), "ann")
+    assert (second.start, second.duration) == (0.5, 1.0)
+    assert (second.text, second.phones, second.speaker) == (None, None, None)
+    (third,) = read_manifest(corpus / "out/es/test.jsonl")
+    assert (third.start, third.duration, third.language) == (1.0, 2.0, "es")
+
+
+def test_audio_alone_is_enough_and_other_names_are_known(corpus):
+    path = table(corpus, "audio\tutt_id", "wav/1.wav\tx", "", "wav/2.wav\ty")
+    assert prepare(path, "it", corpus / "out", log=pytest.fail) == {"it": {"train": 2}}
+    utterances = read_manifest(corpus / "out/it/train.jsonl")
+    assert [(u.id, u.duration) for u in utterances] == [("x", 1.0), ("y", 2.0)]
+
+
+def test_csv_has_quotes_and_tsv_has_none(corpus):
+    csv = table(corpus, "path,text", 'wav/1.wav,"uno, due\ne tre"', name="all.csv")
+    prepare(csv, "it", corpus / "csv", log=pytest.fail)
+    assert read_manifest(corpus / "csv/it/train.jsonl")[0].text == "uno, due\ne tre"
+    tsv = table(corpus, "path\ttext", 'wav/1.wav\t"uno', 'wav/2.wav\tdue" \u2028 tre')
+    prepare(tsv, "it", corpus / "tsv", log=pytest.fail)
+    texts = [u.text for u in read_manifest(corpus / "tsv/it/train.jsonl")]
+    assert texts == ['"uno', 'due" \u2028 tre']
+
+
+def test_columns_that_are_not_used_are_named(corpus):
+    said: list[str] = []
+    path = table(corpus, "path\tmood\tage", "wav/1.wav\tgay\t30")
+    prepare(path, "it", corpus / "out", log=said.append)
+    assert said == [f"{path}: columns not used: mood, age"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["text", "uno"], "has no column `path`; it has text"),
+        (["path"], "needs a line of column names and at least one row"),
+        (["path\taudio", "wav/1.wav\twav/1.wav"], "names a column twice: path, path"),
+        (["path\ttext", "wav/1.wav\tuno", "wav/2.wav"], ":3: 1 cells, but 2 column names"),
+        (["path", "wav/1.wav", "wav/9.wav"], "wav/9.wav does not exist"),
+        (["path\tduration", "wav/9.wav\t3"], "wav/9.wav does not exist"),
+        (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
+        (["path\tduration", "wav/1.wav\t-1"], ":2: duration must be seconds, not '-1'"),
+        (["path\tstart", "wav/1.wav\tnan"], ":2: start must be seconds, not 'nan'"),
+        (["path\tstart", "wav/1.wav\t1"], ":2: the segment starts at 1 s, after the end of"),
+        (
+            ["path\tstart\tduration", "wav/3.wav\t0\t1", "wav/3.wav\t1\t1"],
+            ":3: id '3' is already on line 2; without an `id` column",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(corpus, lines, said):
+    assert said in refused(table(corpus, *lines))
+
+
+def test_a_language_is_needed_from_somewhere(corpus):
+    path = table(corpus, "path", "wav/1.wav")
+    assert ":2: no language column, so give one with --language" in refused(path, None)
+
+
+def test_what_cannot_be_read_is_one_line(corpus):
+    assert "nowhere.tsv cannot be read" in refused(corpus / "nowhere.tsv")
+    (corpus / "latin.tsv").write_bytes("path\ttext\nwav/1.wav\tperchè\n".encode("latin-1"))
+    assert "latin.tsv cannot be read" in refused(corpus / "latin.tsv")
+    path = table(corpus, "path,text", f"wav/1.wav,{'x' * 200_000}", name="all.csv")
+    assert "all.csv:2: not CSV: field larger than field limit" in refused(path)
+
+
+def test_equal_ids_in_two_splits_are_two_files(corpus):
+    path = table(corpus, "path\tsplit", "wav/1.wav\ttrain", "wav/1.wav\ttest")
+    counts = prepare(path, "it", corpus / "out", log=pytest.fail)
+    assert counts == {"it": {"train": 1, "test": 1}}
