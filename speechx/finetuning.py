@@ -27,7 +27,7 @@ from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
 from speechx.errors import UserError
 from speechx.models.ctc import CTC
-from speechx.models.presets import expand
+from speechx.models.presets import expand, name_preset
 from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.objectives.ctc import ctc_loss, frames_needed
 from speechx.objectives.masking import Masking, span_mask
@@ -90,7 +90,7 @@ class Finetune:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Finetune:
     """The YAML file with its overrides; the model is the preset's, or that of `init` changed."""
-    return complete(override(read_yaml(path), overrides), str(path))
+    return complete(override(name_preset(read_yaml(path)), overrides), str(path))
 
 
 def complete(raw: dict[str, Any], source: str) -> Finetune:
@@ -350,7 +350,7 @@ class Finetuning:
         """Nats per unit, and the share of frames read as blank."""
         values = {
             "loss": sums["loss"] / sums["units"],
-            "blank_share": sums["blank"] / sums["frames"],
+            "blank_share": sums["blank"] / max(sums["frames"], 1),
         }
         return {**values, "infeasible": sums["infeasible"]} if sums["infeasible"] else values
 

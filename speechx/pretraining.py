@@ -24,7 +24,7 @@ from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
 from speechx.errors import UserError
-from speechx.models.presets import expand
+from speechx.models.presets import expand, name_preset
 from speechx.models.quantizer import Temperature
 from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
@@ -84,7 +84,7 @@ class Pretrain:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
     """The YAML file with its overrides, the model preset written out."""
-    return complete(override(read_yaml(path), overrides), str(path))
+    return complete(override(name_preset(read_yaml(path)), overrides), str(path))
 
 
 def complete(raw: dict[str, Any], source: str) -> Pretrain:

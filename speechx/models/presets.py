@@ -66,6 +66,11 @@ PRESETS: Mapping[str, Callable[[], Wav2Vec2Config]] = {
 }  # fmt: skip
 
 
+def name_preset(raw: dict[str, Any]) -> dict[str, Any]:
+    """`model: tiny` as `model: {preset: tiny}`, so that model.a.b=c changes it, not replaces it."""
+    return {**raw, "model": {"preset": raw["model"]}} if isinstance(raw.get("model"), str) else raw
+
+
 def expand(model: Any) -> Any:
     """The `model:` of a YAML file with its preset written out: `model: tiny`, or a mapping with
     `preset: tiny` and what differs from it. Without a preset it starts from `base`."""
