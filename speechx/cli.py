@@ -11,24 +11,27 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from speechx.errors import UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
-    options = parser().parse_args(arguments)
     try:
+        options = _parse(arguments)
         return options.command(options) or 0
     except UserError as error:
         print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        return 0
+    except OSError as error:  # a full disk, a folder that cannot be written
+        print(f"speechx: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     except Exception as error:
         if type(error).__name__ == "HealthStop":
             print(f"speechx: {error}", file=sys.stderr)
@@ -36,11 +39,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
+class _Parser(argparse.ArgumentParser):
+    """A mistyped command is a user error like any other: one line, exit code 1."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Settings a.b=c may also stand after options, where argparse does not look for them."""
+    top = parser()
+    options, rest = top.parse_known_args(arguments)
+    if rest and (not hasattr(options, "overrides") or any(w.startswith("-") for w in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides += rest
+    return options
+
+
 def parser() -> argparse.ArgumentParser:
     """All commands. Answers --help without importing torch."""
-    top = argparse.ArgumentParser(
-        prog="speechx", description="Multilingual speech self-supervised learning."
-    )
+    top = _Parser(prog="speechx", description="Multilingual speech self-supervised learning.")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     _data(commands.add_parser("data", help="corpora to manifests, and what is in them"))
 

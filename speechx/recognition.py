@@ -184,6 +184,8 @@ class Recognizer:
             raise ValueError(
                 f"audio must be one channel of samples (S,) at 16 kHz, but has shape {audio.shape}"
             )
+        if not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
+            raise ValueError("samples must be finite floats between -1 and 1")
         return audio.astype(np.float32)
 
     def _transcript(
@@ -244,6 +246,8 @@ def transcribe_files(
     and does not stop the others.
     """
     failed, named = [], len(files) > 1 and folder is None and form == "txt"
+    if folder is not None:
+        _refuse_equal_names(files, folder)
     for file in files:
         target = folder / f"{file.stem}.{form}" if folder is not None else None
         if target is not None and target.exists():
@@ -274,3 +278,15 @@ def transcribe_files(
     for message in failed:
         say(f"speechx: {message}")
     return 2 if failed else 0
+
+
+def _refuse_equal_names(files: Sequence[Path], folder: Path) -> None:
+    """a/1.wav and b/1.wav would be one file of the folder, and the second would be lost."""
+    of: dict[str, Path] = {}
+    for file in files:
+        if file.stem in of:
+            raise UserError(
+                f"{of[file.stem]} and {file} have the same name, so one would replace the other "
+                f"in {folder}; give them in two calls with two output folders"
+            )
+        of[file.stem] = file
