@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,11 +217,18 @@ def run_job(
             assert stop_at is not None
 
 
+def _work(work: Callable[..., None], *arguments: Any) -> None:
+    # Loader workers are forked as in any run; the server's own would outlive a killed run.
+    multiprocessing.set_start_method("fork", force=True)
+    work(*arguments)
+
+
 def start(work: Callable[..., None], *arguments: Any) -> Any:
     """`work(*arguments)` in a process of its own, forked from a server that has torch loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "speechx.pretraining", "speechx.finetuning"])
-    process = context.Process(target=work, args=arguments)
+    # An optimizer imports torch._dynamo at its first step, which takes a second.
+    context.set_forkserver_preload(["torch._dynamo", "speechx.pretraining", "speechx.finetuning"])
+    process = context.Process(target=_work, args=(work, *arguments))
     process.start()
     return process
 
@@ -234,3 +241,15 @@ def finish(process: Any, seconds: float = 120) -> int:
         process.join()
         pytest.fail(f"the process still ran after {seconds} seconds")
     return int(process.exitcode)
+
+
+@pytest.fixture(scope="session")
+def recipe_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Both recipes, short, side by side; `recipe_runs["tiny"].finish()` waits for one."""
+    from tests.recipe_run import start_commonvoice, start_tiny
+
+    folder = tmp_path_factory.mktemp("recipes")
+    runs = {"tiny": start_tiny(folder), "commonvoice": start_commonvoice(folder)}
+    yield runs
+    for run in runs.values():
+        run.stop()
