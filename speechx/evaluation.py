@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from speechx.data.batches import read_utterance
+from speechx.data.labels import labelled, units
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.greedy import greedy
 from speechx.decoding.mapping import Mapping, fold, masked_map, random_map
 from speechx.decoding.scoring import Score, check_references, score, words
 from speechx.errors import UserError
-from speechx.finetuning import labelled, units
 from speechx.recognition import Recognizer
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa

@@ -8,7 +8,6 @@ trunk frozen for the first steps, masking of time and channels kept on, tri-stag
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,28 +17,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
 from speechx.data.batches import Batch, Batches, load
+from speechx.data.labels import feasible, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, mixed_epoch, padded_batches, share, stream
 from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
-from speechx.errors import UserError
 from speechx.models.ctc import CTC
 from speechx.models.presets import expand, name_preset
 from speechx.models.wav2vec2 import Wav2Vec2Config
-from speechx.objectives.ctc import ctc_loss, frames_needed
+from speechx.objectives.ctc import ctc_loss
 from speechx.objectives.masking import Masking, span_mask
-from speechx.text.normalize import normalize
 from speechx.text.vocabulary import Kind, Vocabulary
 from speechx.training.checkpoint import SavedModel, load_weights, open_model, save_model
 from speechx.training.distributed import Machine, machine
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
-
-MOST_INFEASIBLE = 0.01  # share of utterances whose labels are longer than their frames
 
 
 @config
@@ -136,7 +131,9 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     dev = labelled(
         [u for path in config.data.dev for u in read_manifest(path)], config.units, speak
     )
-    training = feasible(training, config, speak)
+    training = feasible(
+        training, config.units, config.model.encoder.frames, config.out / "too_long.tsv", speak
+    )
     vocabulary = Vocabulary.collect(config.units, (units(u, config.units) for u in training))
     speak(f"finetune: {amounts(training)}; {len(vocabulary.units)} {config.units} and the blank")
     if unseen := sorted({x for u in dev for x in vocabulary.unknown(units(u, config.units))}):
@@ -171,77 +168,6 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
 
     train("finetune", model, task, batches, config.run, config.optim, config.out, here, resume)
     return config.out / "best"
-
-
-def units(utterance: Utterance, kind: Kind) -> Sequence[str]:
-    """What the model shall write for it."""
-    match kind:
-        case "phonemes":
-            return utterance.phones or ()
-        case "characters":
-            return list(normalize(utterance.text or "", utterance.language))
-
-
-def labelled(utterances: Sequence[Utterance], kind: Kind, speak) -> list[Utterance]:
-    """Those with labels of this kind; how many have none is said."""
-    some = [u for u in utterances if units(u, kind)]
-    if not some:
-        have = "text, so use units=characters" if any(u.text for u in utterances) else "no labels"
-        have = "phones, so use units=phonemes" if any(u.phones for u in utterances) else have
-        wanted = {"phonemes": "phones", "characters": "text"}[kind]
-        raise UserError(
-            f"units={kind} needs `{wanted}` in the manifest, "
-            f"but the {len(utterances)} utterances have {have}"
-        )
-    if len(some) < len(utterances):
-        speak(
-            f"finetune: {len(utterances) - len(some)} of {len(utterances)} utterances "
-            f"have no {kind} and are left out"
-        )
-    return some
-
-
-def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Utterance]:
-    """Random utterances of each language, as many as fit in `seconds`."""
-    by_language: dict[str, list[Utterance]] = {u.language: [] for u in utterances}
-    for index in np.random.default_rng([seed, 5]).permutation(len(utterances)):
-        utterance = utterances[index]
-        if sum(u.duration for u in by_language[utterance.language]) + utterance.duration <= seconds:
-            by_language[utterance.language].append(utterance)
-    if without := [language for language, some in by_language.items() if not some]:
-        raise UserError(
-            f"no utterance of {', '.join(sorted(without))} fits in data.limit_minutes = "
-            f"{seconds / 60:g}; give more minutes"
-        )
-    return [u for some in by_language.values() for u in some]
-
-
-def feasible(utterances: Sequence[Utterance], config: Finetune, speak) -> list[Utterance]:
-    """Without those whose labels need more frames than they have, listed in too_long.tsv."""
-    short = []
-    for utterance in utterances:
-        frames = config.model.encoder.frames(int(utterance.duration * SAMPLE_RATE))
-        needed = frames_needed(units(utterance, config.units))  # type: ignore[arg-type]
-        if frames < needed:
-            short.append((utterance, frames, needed))
-    if not short:
-        return list(utterances)
-    path = config.out / "too_long.tsv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t")
-        writer.writerow(["id", "frames", "frames needed (units + repeats)"])
-        writer.writerows([u.id, frames, needed] for u, frames, needed in short)
-    message = (
-        f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, "
-        f"listed in {path}"
-    )
-    if len(short) > MOST_INFEASIBLE * len(utterances):
-        raise UserError(
-            f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
-        )
-    speak(f"finetune: {message}, and are left out")
-    dropped = {u for u, _, _ in short}
-    return [u for u in utterances if u not in dropped]
 
 
 def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:

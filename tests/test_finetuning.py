@@ -11,14 +11,12 @@ import torch
 
 from speechx.config import to_dict
 from speechx.data.batches import Batch
+from speechx.data.labels import feasible, labelled, limit
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.finetuning import (
     Finetuning,
-    feasible,
     finetune,
-    labelled,
-    limit,
     load_config,
     start_from,
     transcripts,
@@ -265,6 +263,11 @@ def test_a_run_killed_as_it_writes_its_best_writes_it_again(tmp_path, manifests,
     assert open_model(tmp_path / "best").kind == "ctc"
 
 
+def feasible_under(config, utterances, speak=print):
+    listing = config.out / "too_long.tsv"
+    return feasible(utterances, config.units, config.model.encoder.frames, listing, speak)
+
+
 def labelled_batch(lengths, targets):
     width = max(*lengths, 1)
     return Batch(
@@ -331,7 +334,7 @@ def test_labels_longer_than_frames_are_counted_and_listed(tones, manifests, tmp_
     many = [replace(tones[n % len(tones)], id=f"{n}") for n in range(150)]
     config = finetune_config(tmp_path, manifests)
     said = []
-    left = feasible([*many, too_long(tones[0])], config, said.append)
+    left = feasible_under(config, [*many, too_long(tones[0])], said.append)
     assert left == many
     assert "1 of 151 utterances have labels longer than their frames" in said[0]
     lines = (tmp_path / "too_long.tsv").read_text().splitlines()
@@ -341,14 +344,14 @@ def test_labels_longer_than_frames_are_counted_and_listed(tones, manifests, tmp_
     assert len(lines) == 2
     # Equal neighbours need a blank between them: 90 phones of one kind are 179 frames.
     phonemes = replace(config, units="phonemes")
-    feasible([*many, too_long(tones[0])], phonemes, said.append)
+    feasible_under(phonemes, [*many, too_long(tones[0])], said.append)
     assert (tmp_path / "too_long.tsv").read_text().splitlines()[1].split("\t")[2] == "179"
 
 
 def test_more_than_one_in_a_hundred_is_an_error(tones, manifests, tmp_path):
     config = finetune_config(tmp_path, manifests)
     with pytest.raises(UserError, match=r"1 of 21 utterances .*too_long\.tsv; more than 1%"):
-        feasible([*tones, too_long(tones[0])], config, print)
+        feasible_under(config, [*tones, too_long(tones[0])])
     assert "long" in (tmp_path / "too_long.tsv").read_text()
 
 
@@ -356,9 +359,9 @@ def test_exactly_enough_frames_is_enough(tones, manifests, tmp_path):
     config = finetune_config(tmp_path, manifests)
     frames = config.model.encoder.frames(int(tones[0].duration * 16_000))
     exact = replace(tones[0], text=("ab" * frames)[:frames])
-    assert feasible([exact], config, print) == [exact]
+    assert feasible_under(config, [exact]) == [exact]
     with pytest.raises(UserError, match="1 of 1 "):
-        feasible([replace(exact, text=exact.text + "c")], config, print)
+        feasible_under(config, [replace(exact, text=exact.text + "c")])
 
 
 def test_utterances_without_labels_are_counted(tones):

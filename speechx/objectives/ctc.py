@@ -5,10 +5,8 @@ B utterances · T frames · V outputs · U units
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,11 +21,6 @@ class CTCLoss:
     """Sum over sentences, in nats; sentences that no path can spell count 0."""
     infeasible: Tensor
     """How many those are."""
-
-
-def frames_needed(units: Sequence[int]) -> int:
-    """Least number of frames that can spell `units`: one each, a blank between equal neighbours."""
-    return len(units) + sum(a == b for a, b in pairwise(units))
 
 
 def ctc_loss(emissions: Emissions, targets_BU: Tensor, units_B: Tensor) -> CTCLoss:

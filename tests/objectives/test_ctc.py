@@ -9,8 +9,9 @@ import warnings
 import pytest
 import torch
 
+from speechx.data.labels import frames_needed
 from speechx.models.ctc import Emissions
-from speechx.objectives.ctc import ctc_loss, frames_needed
+from speechx.objectives.ctc import ctc_loss
 
 
 def collapse(path):
