@@ -1,0 +1,150 @@
+"""The recipes run: every script end to end, every YAML into its class, nothing twice."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import speechx
+from speechx import finetuning, pretraining
+from tests.recipe_run import ROOT, RecipeRun
+
+SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
+YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
+CONTROLS = {"unmapped", "masked", "mapped", "random_map", "shuffled"}
+
+
+def short(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture(scope="module")
+def tiny(recipe_runs: dict[str, RecipeRun]) -> RecipeRun:
+    return recipe_runs["tiny"].finish()
+
+
+@pytest.fixture(scope="module")
+def commonvoice(recipe_runs: dict[str, RecipeRun]) -> RecipeRun:
+    return recipe_runs["commonvoice"].finish()
+
+
+def fractions(values: list[float]) -> bool:
+    return all(isinstance(value, float) and 0 <= value <= 2 for value in values)
+
+
+def test_there_are_recipes():
+    assert {short(path) for path in SCRIPTS} >= {
+        "recipes/tiny/run.sh",
+        "recipes/commonvoice/run.sh",
+    }
+    assert YAMLS
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=short)
+def test_a_script_parses_and_stops_at_the_first_failure(script):
+    subprocess.run(["bash", "-n", script], check=True)
+    assert "\nset -euo pipefail\n" in script.read_text()
+
+
+@pytest.mark.parametrize("path", YAMLS, ids=short)
+def test_a_yaml_loads_and_is_shown_whole(path):
+    module = finetuning if "units" in yaml.safe_load(path.read_text()) else pretraining
+    manifests = ["data.train=[a.jsonl]", "data.dev=[b.jsonl]"][: 1 + (module is finetuning)]
+    config = module.load_config(path, [*manifests, "run.seed=7"])
+    assert config.run.seed == 7
+    assert config.model.transformer.width == 192  # the preset that the file names
+
+
+def test_tiny_writes_the_promised_results(tiny):
+    results = json.loads((tiny.out / "results.json").read_text())
+    rates = ["seen_per", "scratch_per", "pretrained_per", "few_shot_per"]
+    promised = {*rates, "unseen", "seconds", "seed", "commit"}
+    assert {key for key in results if not key.endswith("_runs")} == promised
+    assert fractions([results[key] for key in rates])
+    assert set(results["unseen"]) == {"pt", "ca", "el", "hu"}
+    for methods in results["unseen"].values():
+        assert set(methods) == CONTROLS
+        assert fractions(list(methods.values()))
+    assert 0 < results["seconds"] < 500
+    assert results["seed"] == 1
+    assert results["commit"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", results["commit"])
+
+
+def test_tiny_prints_one_transcript_and_one_table(tiny):
+    lines = tiny.stdout.read_text().splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("A test recording: "))
+    recording = Path(lines[first].removeprefix("A test recording: "))
+    assert lines[first + 1] == speechx.load(tiny.out / "seen/best").transcribe(recording).text
+    table = lines[first + 2 :]
+    wanted = ["seen_per", "scratch_per", "pretrained_per", "few_shot_per", "unseen.pt"]
+    wanted += ["mean of unseen", "seconds", "seed", "commit"]
+    for key in wanted:
+        assert [line for line in table if line.startswith(f"{key} ")], key
+    assert set(next(line for line in table if "masked" in line).split()) >= CONTROLS
+
+
+def test_tiny_never_tests_what_it_trained_on(tiny):
+    for language in ("it", "pt"):
+        said, voices = {}, {}
+        for split in ("train", "dev", "test"):
+            lines = (tiny.out / f"data/{language}/{split}.jsonl").read_text().splitlines()
+            said[split] = {json.loads(line)["text"] for line in lines}
+            voices[split] = {json.loads(line)["speaker"] for line in lines}
+        assert not said["test"] & (said["train"] | said["dev"])
+        assert not voices["test"] & (voices["train"] | voices["dev"])
+
+
+def test_tiny_gives_the_compared_models_equal_updates(tiny):
+    def settings(name: str) -> dict:
+        return yaml.safe_load((tiny.out / name / "config.yaml").read_text())
+
+    scratch, pretrained = settings("scratch-1"), settings("pretrained-1")
+    assert scratch["init"] is None
+    assert pretrained["init"] == str(tiny.out / "pretrain/final")
+    for key in ("data", "model", "run", "time_masking", "channel_masking", "units"):
+        assert scratch[key] == pretrained[key], key
+
+
+def test_a_second_run_does_nothing_again(tiny, tmp_path):
+    folder = tmp_path / "tiny"
+    shutil.copytree(tiny.out, folder)
+    made = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    began = time.monotonic()
+    RecipeRun(tiny.script, (), folder, tiny.settings).start().finish()
+    assert time.monotonic() - began < 60
+    changed = {p.relative_to(folder) for p, when in made.items() if p.stat().st_mtime_ns != when}
+    assert changed <= {Path("results.json")}
+    assert {path for path in folder.rglob("*") if path.is_file()} == set(made)
+
+
+def test_commonvoice_scores_everything_it_trains(commonvoice):
+    results = json.loads((commonvoice.out / "results.json").read_text())
+    names = ["characters", "phonemes", "phonemes_10min"]
+    rates = [name for each in names for name in (each, f"{each}_scratch")]
+    assert set(results) == {*rates, "seed", "commit"}
+    assert fractions([results[name] for name in rates])
+    scores = json.loads((commonvoice.out / "characters.json").read_text())
+    assert set(scores["languages"]) == {"es", "it"}
+    assert set(scores["scores"]) == {"cer", "wer"}
+
+
+def test_commonvoice_hears_everything_and_transcribes_what_is_held_out(commonvoice):
+    log = commonvoice.stderr.read_text()
+    assert "pretrain: 20 utterances" in log  # 8 of train and 2 of other, twice
+    transcripts = [line for line in commonvoice.stdout.read_text().splitlines() if ".flac:" in line]
+    heard = [Path(line.split(":")[0]).stem for line in transcripts]
+    assert sorted(heard) == [f"common_voice_{xx}_test{i}" for xx in ("es", "it") for i in (0, 1)]
+
+
+def test_commonvoice_says_how_to_call_it(tmp_path):
+    script = ROOT / "recipes/commonvoice/run.sh"
+    done = subprocess.run(["bash", script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]" in done.stderr
