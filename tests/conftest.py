@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -233,23 +234,15 @@ def start(work: Callable[..., None], *arguments: Any) -> Any:
     return process
 
 
-def finish(process: Any, seconds: float = 120) -> int:
-    """The exit code; a process that hangs is killed and fails the test."""
-    process.join(seconds)
-    if process.exitcode is None:
+def finish(*processes: Any, seconds: float = 90) -> list[int]:
+    """Their exit codes; processes that hang are killed and fail the test."""
+    end = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, end - time.monotonic()))
+    hanging = [process for process in processes if process.exitcode is None]
+    for process in hanging:
         process.kill()
         process.join()
-        pytest.fail(f"the process still ran after {seconds} seconds")
-    return int(process.exitcode)
-
-
-@pytest.fixture(scope="session")
-def recipe_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """Both recipes, short, side by side; `recipe_runs["tiny"].finish()` waits for one."""
-    from tests.recipe_run import start_commonvoice, start_tiny
-
-    folder = tmp_path_factory.mktemp("recipes")
-    runs = {"tiny": start_tiny(folder), "commonvoice": start_commonvoice(folder)}
-    yield runs
-    for run in runs.values():
-        run.stop()
+    if hanging:
+        pytest.fail(f"{len(hanging)} of {len(processes)} processes hung for {seconds:g} seconds")
+    return [process.exitcode for process in processes]

@@ -213,7 +213,7 @@ def test_a_killed_run_resumes_with_bit_equal_losses_across_the_freeze(
 
     killed = start(run_job, "finetune", config("killed"), False, stop, True)
     finetune(config("whole"))
-    assert finish(killed) == -9
+    assert finish(killed) == [-9]
     finetune(config("killed"), resume=True)
     whole, resumed = (read_log(tmp_path / name) for name in ("whole", "killed"))
     assert [line["step"] for line in whole if "loss" in line] == list(range(1, 9))

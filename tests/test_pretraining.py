@@ -127,7 +127,7 @@ def test_a_killed_run_resumes_with_bit_equal_losses(tmp_path, manifests, workers
 
     killed = start(run_job, "pretrain", config("killed"), False, 5, True)
     pretrain(config("whole"))
-    assert finish(killed) == -9
+    assert finish(killed) == [-9]
     assert not (tmp_path / "killed" / "state" / "step_8").exists()
     pretrain(config("killed"), resume=True)
     whole, resumed = (read_log(tmp_path / name) for name in ("whole", "killed"))

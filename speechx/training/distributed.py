@@ -6,7 +6,9 @@ is one. Nothing else in speechx imports torch.distributed.
 
 from __future__ import annotations
 
+import gc
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -69,7 +71,13 @@ def machine(device: str = "auto") -> Iterator[Machine]:
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Machine(rank, world, chosen)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the wrapped model
+        raise
     finally:
+        # DistributedDataParallel must be gone before its group: as the last to hold the group it
+        # would wait for gloo's threads, which may wait for Python's lock, which it has.
+        gc.collect()
         dist.destroy_process_group()
 
 
