@@ -3,72 +3,81 @@
 #
 #   recipes/commonvoice/run.sh ROOT [PHONES.tsv]
 #
-# ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances with a
-# `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is skipped when its
-# output is there, so a rerun resumes by itself. Settings: OUT, LANGUAGES, SEED, SEEDS, GPUS, SETTINGS.
+# ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances of the
+# first language with a `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is
+# skipped when it is done, and one that was interrupted is taken up where it stood. Settings: OUT, SEED,
+# LANGUAGES, SEEDS (of the comparison with few labels), GPUS, SETTINGS (for every training, as in
+# run.device=cuda).
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}
 here=$(dirname "$0")
 out=${OUT:-runs/commonvoice}
 languages=${LANGUAGES:-"ru cs nl es"}      # with text: fine-tuned together, one shared alphabet
+first=${languages%% *}
 seed=${SEED:-1}
-seeds=${SEEDS:-"1 2 3"}                    # of the comparison with few labels
+seeds=${SEEDS:-"1 2 3"}
 gpus=${GPUS:-1}
-read -ra more <<< "${SETTINGS:-}"          # further settings for every training, as in run.device=cuda
+read -ra more <<< "${SETTINGS:-}"
 
-speechx() { if [ "$gpus" -gt 1 ]; then torchrun --nproc-per-node "$gpus" -m speechx "$@"; else command speechx "$@"; fi; }
-list() { local all; all=$(paste -sd,); echo "[$all]"; }
+list() { local all; all=$(paste -sd, -); echo "[$all]"; }
 manifests() { local split=$1 xx; for xx in $languages; do echo "$out/data/$xx/$split.jsonl"; done; }
+train() {  # FOLDER COMMAND CONFIG settings...
+    local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
+    [ ! -e "$folder/done" ] || return 0
+    [ "$gpus" -eq 1 ] || run="torchrun --nproc-per-node $gpus -m speechx"
+    ! compgen -G "$folder/state/step_*" > /dev/null || resume=--resume
+    $run "$command" "$here/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
+    touch "$folder/done"
+}
+score() {  # NAME manifests...
+    local name=$1; shift
+    [ -e "$out/$name.json" ] || speechx evaluate --model "$out/$name/best" -o "$out/$name.json" --manifest "$@"
+}
 
+# shellcheck disable=SC2046
+{
 # 1. Manifests, and 16 kHz FLAC copies that training reads many times faster than MP3.
-[ -e "$out/data/done" ] || { command speechx data prepare commonvoice "$root" --convert -o "$out/data" > /dev/null; touch "$out/data/done"; }
+[ -e "$out/data/done" ] || { speechx data prepare commonvoice "$root" --convert -o "$out/data" > /dev/null; touch "$out/data/done"; }
 
 # 2. One self-supervised model of all languages, sampled with p proportional to hours^0.5.
-[ -e "$out/pretrain/done" ] || { speechx pretrain "$here/pretrain.yaml" out="$out/pretrain" run.seed="$seed" \
-    data.train="$(ls "$out"/data/*/train.jsonl "$out"/data/*/unlabelled.jsonl | list)" \
-    data.valid="$(manifests dev | list)" "${more[@]}"; touch "$out/pretrain/done"; }
+train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
+    data.train="$(ls "$out"/data/*/train.jsonl "$out"/data/*/unlabelled.jsonl | list)"
 
-# 3. Characters of several languages at once, with and without pretraining, on the same updates.
+# 3. Characters of several languages at once; the same without pretraining.
 characters() {
     local name=$1; shift
-    [ -e "$out/$name/done" ] || { speechx finetune "$here/finetune.yaml" out="$out/$name" run.seed="$seed" \
-        data.train="$(manifests train | list)" data.dev="$(manifests dev | list)" "$@" "${more[@]}"; touch "$out/$name/done"; }
-    # shellcheck disable=SC2046
-    [ -e "$out/$name.json" ] || command speechx evaluate --model "$out/$name/best" --manifest $(manifests test) -o "$out/$name.json"
+    train "$out/$name" finetune finetune run.seed="$seed" "$@" \
+        data.train="$(manifests train | list)" data.dev="$(manifests dev | list)"
+    score "$name" $(manifests test)
 }
 characters characters init="$out/pretrain/final"
 characters characters_scratch
 
-# 4. Phonemes, likewise: the model that zero-shot decoding uses.
+# 4. Phonemes, the model that zero-shot decoding uses: of all labels, and of ten minutes of them.
+names="characters characters_scratch"
 if [ -n "$phones" ]; then
-    first=${languages%% *}
-    [ -e "$out/phones/done" ] || { command speechx data prepare table "$phones" --language "$first" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
+    [ -e "$out/phones/done" ] || { speechx data prepare table "$phones" --language "$first" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
     phonemes() {
         local name=$1; shift
-        [ -e "$out/$name/done" ] || { speechx finetune "$here/phonemes.yaml" out="$out/$name" run.seed="$seed" \
-            data.train="[$out/phones/$first/train.jsonl]" data.dev="[$out/phones/$first/dev.jsonl]" "$@" "${more[@]}"; touch "$out/$name/done"; }
-        [ -e "$out/$name.json" ] || command speechx evaluate --model "$out/$name/best" --manifest "$out/phones/$first/test.jsonl" -o "$out/$name.json"
+        train "$out/$name" finetune phonemes "$@" \
+            data.train="[$out/phones/$first/train.jsonl]" data.dev="[$out/phones/$first/dev.jsonl]"
+        score "$name" "$out/phones/$first/test.jsonl"
     }
-    phonemes phonemes init="$out/pretrain/final"
-    phonemes phonemes_scratch
-    # And where labels are few: ten minutes of them, three draws.
+    phonemes phonemes run.seed="$seed" init="$out/pretrain/final"
+    phonemes phonemes_scratch run.seed="$seed"
     for s in $seeds; do
-        few=(run.seed="$s" data.limit_minutes=10 run.batch_seconds=24 run.steps="${FEW_STEPS:-400}")
-        phonemes "phonemes_10min-$s" init="$out/pretrain/final" "${few[@]}"
-        phonemes "phonemes_10min_scratch-$s" "${few[@]}"
+        few="run.seed=$s data.limit_minutes=10 run.steps=${FEW_STEPS:-400}"
+        phonemes "phonemes_10min-$s" init="$out/pretrain/final" $few
+        phonemes "phonemes_10min_scratch-$s" $few
     done
+    names="$names phonemes phonemes_scratch phonemes_10min phonemes_10min_scratch"
 fi
 
 # 5. Held-out clips, transcribed by the command line, and the table.
-# shellcheck disable=SC2046
-command speechx transcribe --model "$out/characters/best" \
-    $(for manifest in $(manifests test); do head -n 2 "$manifest" | sed "s|.*\"audio\": \"\([^\"]*\)\".*|$(dirname "$manifest")/\1|"; done)
-scores=()
-for name in characters characters_scratch phonemes phonemes_scratch; do
-    [ -e "$out/$name.json" ] && scores+=("$name=$out/$name.json")
-done
-for name in phonemes_10min phonemes_10min_scratch; do
-    [ -z "$phones" ] || scores+=("$name=$(for s in $seeds; do echo "$out/$name-$s.json"; done | paste -sd,)")
-done
-command speechx report seed="$seed" "${scores[@]}" -o "$out/results.json"
+speechx transcribe --model "$out/characters/best" $(for manifest in $(manifests test); do
+    head -n 2 "$manifest" | sed "s|.*\"audio\": \"\([^\"]*\)\".*|$(dirname "$manifest")/\1|"
+done)
+runs() { local all; all=$(ls "$out/$1.json" 2> /dev/null || ls "$out/$1"-[0-9]*.json); paste -sd, - <<< "$all"; }
+speechx report seed="$seed" $(for name in $names; do echo "$name=$(runs "$name")"; done) -o "$out/results.json"
+}
