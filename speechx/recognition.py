@@ -165,10 +165,12 @@ class Recognizer:
         for first in range(0, frames, window):
             last = min(first + window, frames)
             low, high = max(first - margin, 0), min(last + margin, frames)
-            piece_S = wave_S[low * stride : (high - 1) * stride + field]
+            # The last window has the samples after its last frame too, as in training.
+            end = (high - 1) * stride + field if high < frames else len(wave_S)
+            piece_S = wave_S[low * stride : end]
             parts.append(self._window(piece_S)[first - low : last - low])
             if progress is not None:
-                progress(min(last * stride, len(wave_S)) / SAMPLE_RATE)
+                progress((last * stride if last < frames else len(wave_S)) / SAMPLE_RATE)
         return np.concatenate(parts)
 
     def _window(self, wave_S: np.ndarray) -> np.ndarray:
