@@ -1,0 +1,183 @@
+"""Evaluation: the numbers are jiwer's, of the very transcripts that the commands write."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+
+from speechx.audio.files import read_audio
+from speechx.data.manifest import Utterance, read_manifest, write_manifest
+from speechx.decoding.greedy import greedy
+from speechx.decoding.mapping import fold, random_map
+from speechx.errors import UserError
+from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
+from speechx.recognition import Recognizer, load
+from speechx.text.inventory import Inventory
+from tests.conftest import tone_corpus
+from tests.talking import PHONES, talking_model
+
+METHODS = {"unmapped", "masked", "mapped", "random_map", "shuffled"}
+
+
+@pytest.fixture(scope="module")
+def speller(tmp_path_factory) -> Recognizer:
+    return load(talking_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def phonetician(tmp_path_factory) -> Recognizer:
+    folder = tmp_path_factory.mktemp("models") / "phonemes"
+    return load(talking_model(folder, PHONES, "phonemes"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory) -> list[Path]:
+    """Test manifests of two languages, one speaker or two each; texts of two words."""
+    folder = tmp_path_factory.mktemp("tests")
+    paths = []
+    for language, utterances in (("xx", 5), ("yy", 3)):
+        some = [
+            replace(u, text=f"{u.text[:3]} {u.text[3:]}".title(), phones=tuple(PHONES[:4]) * 2)
+            for u in tone_corpus(folder, {language: utterances}, seed=utterances)
+            if u.text
+        ]
+        paths.append(folder / f"{language}.jsonl")
+        write_manifest(paths[-1], some)
+    return paths
+
+
+@pytest.fixture(scope="module")
+def inventory() -> Inventory:
+    return Inventory.of(["a", "e", "u", "d", "k", "ɡ", "ʃ"], "xx", "a test")
+
+
+def utterances(manifests: list[Path]) -> list[Utterance]:
+    return [u for path in manifests for u in read_manifest(path)]
+
+
+def test_characters_are_scored_as_jiwer_scores_the_transcripts(speller, held_out, tmp_path):
+    scores = evaluate(speller, held_out, tmp_path / "deep/scores.json")
+    some = utterances(held_out)
+    said = [u.text.lower() for u in some if u.text]
+    heard = [speller.transcribe(u.audio).text for u in some]
+    assert set(scores) == {"cer", "wer"}
+    assert scores["cer"].overall.rate == pytest.approx(jiwer.cer(said, heard))
+    assert scores["wer"].overall.rate == pytest.approx(jiwer.wer(said, heard))
+    for language in ("xx", "yy"):
+        chosen = [n for n, u in enumerate(some) if u.language == language]
+        theirs = jiwer.cer([said[n] for n in chosen], [heard[n] for n in chosen])
+        assert scores["cer"].languages[language].rate == pytest.approx(theirs)
+        assert scores["cer"].languages[language].utterances == len(chosen)
+    written = json.loads((tmp_path / "deep/scores.json").read_text())
+    assert written["manifests"] == [str(path) for path in held_out]
+    assert written["model"] == str(speller.folder)
+    assert written["metric"] == "cer"
+    assert written["overall"]["rate"] == scores["cer"].overall.rate
+    assert written["scores"]["wer"]["languages"]["yy"]["rate"] == scores["wer"].languages["yy"].rate
+    assert {"policy", "macro", "worst", "low", "high"} <= {*written, *written["overall"]}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["scores.json"]
+
+
+def test_phones_are_scored_as_tokens(phonetician, held_out):
+    scores = evaluate(phonetician, held_out)
+    some = utterances(held_out)
+    said = [" ".join(u.phones or ()) for u in some]
+    heard = [phonetician.transcribe(u.audio).text for u in some]
+    assert set(scores) == {"per"}
+    assert scores["per"].overall.rate == pytest.approx(jiwer.wer(said, heard))
+    assert scores["per"].overall.tokens == 8 * len(some)
+
+
+def test_two_spellings_of_a_phone_are_no_error(phonetician, held_out, tmp_path):
+    some = utterances(held_out)[:2]
+    heard = [phonetician.transcribe(u.audio).text.split() for u in some]
+    assert "ɡ" in heard[0] + heard[1]
+    latin = [tuple("g" if phone == "ɡ" else phone for phone in phones) for phones in heard]
+    write_manifest(
+        tmp_path / "own.jsonl", [replace(u, phones=p) for u, p in zip(some, latin, strict=True)]
+    )
+    assert evaluate(phonetician, [tmp_path / "own.jsonl"])["per"].overall.edits == 0
+
+
+def test_segments_are_scored_as_segments(speller, held_out, tmp_path):
+    """Two stretches of one file, not the whole file twice."""
+    first = utterances(held_out)[0]
+    halves = [
+        replace(first, id="1", duration=0.5, text="ab"),
+        replace(first, id="2", start=0.4, duration=0.45, text="cd"),
+    ]
+    write_manifest(tmp_path / "halves.jsonl", halves)
+    worst = evaluate(speller, [tmp_path / "halves.jsonl"])["cer"].worst
+    for half in halves:
+        wave_S = read_audio(half.audio, half.start, half.duration)
+        (found,) = [w for w in worst if w.id == half.id]
+        assert found.hypothesis == speller.transcribe(wave_S).text
+
+
+def test_unlabelled_utterances_are_left_out_and_counted(speller, held_out, tmp_path, capsys):
+    some = utterances(held_out)[:3]
+    write_manifest(tmp_path / "some.jsonl", [*some[:2], replace(some[2], text=None)])
+    scores = evaluate(speller, [tmp_path / "some.jsonl"])
+    assert scores["cer"].overall.utterances == 2
+    assert "1 of 3 utterances have no characters and are left out" in capsys.readouterr().err
+
+
+def test_labels_of_the_wrong_kind_are_an_error(phonetician, held_out, tmp_path):
+    write_manifest(tmp_path / "text.jsonl", [replace(u, phones=None) for u in utterances(held_out)])
+    with pytest.raises(UserError, match="needs `phones` in the manifest"):
+        evaluate(phonetician, [tmp_path / "text.jsonl"])
+
+
+def test_the_five_readings_of_an_unseen_language(phonetician, held_out, inventory, tmp_path):
+    methods, mapping = evaluate_unseen(phonetician, held_out, inventory, tmp_path / "unseen.json")
+    some = utterances(held_out)
+    said = [" ".join(u.phones or ()) for u in some]
+    unmapped = [phonetician.transcribe(u.audio).text for u in some]
+    mapped = [phonetician.phonemize(u.audio, inventory).text for u in some]
+    assert set(methods) == METHODS
+    assert methods["unmapped"].overall.rate == pytest.approx(jiwer.wer(said, unmapped))
+    assert methods["mapped"].overall.rate == pytest.approx(jiwer.wer(said, mapped))
+    shuffled = mapped[1:] + mapped[:1]
+    assert methods["shuffled"].overall.rate == pytest.approx(jiwer.wer(said, shuffled))
+    assert mapping == phonetician.map_inventory(inventory)
+    shared = {"a", "e", "ɡ"}
+    heard = {phone for w in methods["masked"].worst for phone in w.hypothesis.split()}
+    assert heard <= shared
+    written = json.loads((tmp_path / "unseen.json").read_text())
+    assert set(written["methods"]) == METHODS
+    assert written["inventory"] == "a test"
+    for name, score in methods.items():
+        assert written["methods"][name]["overall"]["rate"] == score.overall.rate
+
+
+def test_the_random_map_is_a_mean_over_draws(phonetician, held_out, inventory):
+    methods, _ = evaluate_unseen(phonetician, held_out, inventory)
+    some = utterances(held_out)
+    assert methods["random_map"].overall.tokens == RANDOM_MAPS * methods["mapped"].overall.tokens
+    draws = [random_map(PHONES, inventory.phones, seed) for seed in range(RANDOM_MAPS)]
+    assert len({draw.rows for draw in draws}) == RANDOM_MAPS
+    rates = []
+    for draw in draws:
+        heard = []
+        for utterance in some:
+            log_TV = phonetician.log_probabilities(read_audio(utterance.audio))
+            folded_TU = fold(np.exp(log_TV), draw)
+            heard.append(" ".join(draw.target[e.id - 1] for e in greedy(np.log(folded_TU + 1e-30))))
+        rates.append(jiwer.wer([" ".join(u.phones or ()) for u in some], heard))
+    assert methods["random_map"].overall.rate == pytest.approx(np.mean(rates))
+
+
+def test_a_single_utterance_has_no_shuffled_control(phonetician, held_out, inventory, tmp_path):
+    write_manifest(tmp_path / "one.jsonl", utterances(held_out)[:1])
+    with pytest.raises(UserError, match="one utterance; the shuffled control needs two"):
+        evaluate_unseen(phonetician, [tmp_path / "one.jsonl"], inventory)
+
+
+def test_characters_have_no_phones_to_map(speller, held_out, inventory):
+    with pytest.raises(UserError, match="writes characters"):
+        evaluate_unseen(speller, held_out, inventory)
