@@ -11,7 +11,6 @@ import torch
 
 from speechx.config import to_dict
 from speechx.data.batches import Batch
-from speechx.data.labels import feasible, labelled, limit
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.finetuning import (
@@ -263,11 +262,6 @@ def test_a_run_killed_as_it_writes_its_best_writes_it_again(tmp_path, manifests,
     assert open_model(tmp_path / "best").kind == "ctc"
 
 
-def feasible_under(config, utterances, speak=print):
-    listing = config.out / "too_long.tsv"
-    return feasible(utterances, config.units, config.model.encoder.frames, listing, speak)
-
-
 def labelled_batch(lengths, targets):
     width = max(*lengths, 1)
     return Batch(
@@ -325,75 +319,18 @@ def test_masks_stay_within_the_true_frames_and_are_drawn_by_batch(tmp_path, mani
     assert (plain.time_BT, plain.channels_BD) == (None, None)
 
 
-def too_long(utterance):
-    """The same recording with more labels than frames."""
-    return replace(utterance, id="long", text="ab" * 200, phones=("a",) * 90)
-
-
-def test_labels_longer_than_frames_are_counted_and_listed(tones, manifests, tmp_path):
-    many = [replace(tones[n % len(tones)], id=f"{n}") for n in range(150)]
-    config = finetune_config(tmp_path, manifests)
-    said = []
-    left = feasible_under(config, [*many, too_long(tones[0])], said.append)
-    assert left == many
-    assert "1 of 151 utterances have labels longer than their frames" in said[0]
-    lines = (tmp_path / "too_long.tsv").read_text().splitlines()
-    assert lines[0].split("\t") == ["id", "frames", "frames needed (units + repeats)"]
-    frames = config.model.encoder.frames(int(tones[0].duration * 16_000))
-    assert lines[1].split("\t") == ["long", str(frames), "400"]
-    assert len(lines) == 2
-    # Equal neighbours need a blank between them: 90 phones of one kind are 179 frames.
-    phonemes = replace(config, units="phonemes")
-    feasible_under(phonemes, [*many, too_long(tones[0])], said.append)
-    assert (tmp_path / "too_long.tsv").read_text().splitlines()[1].split("\t")[2] == "179"
-
-
-def test_more_than_one_in_a_hundred_is_an_error(tones, manifests, tmp_path):
-    config = finetune_config(tmp_path, manifests)
-    with pytest.raises(UserError, match=r"1 of 21 utterances .*too_long\.tsv; more than 1%"):
-        feasible_under(config, [*tones, too_long(tones[0])])
-    assert "long" in (tmp_path / "too_long.tsv").read_text()
-
-
-def test_exactly_enough_frames_is_enough(tones, manifests, tmp_path):
-    config = finetune_config(tmp_path, manifests)
-    frames = config.model.encoder.frames(int(tones[0].duration * 16_000))
-    exact = replace(tones[0], text=("ab" * frames)[:frames])
-    assert feasible_under(config, [exact]) == [exact]
-    with pytest.raises(UserError, match="1 of 1 "):
-        feasible_under(config, [replace(exact, text=exact.text + "c")])
-
-
-def test_utterances_without_labels_are_counted(tones):
-    said = []
-    some = [tones[0], replace(tones[1], text=None), replace(tones[2], text=" ... ")]
-    assert labelled(some, "characters", said.append) == [tones[0]]
-    assert said == ["finetune: 2 of 3 utterances have no characters and are left out"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "changes", "advice"),
-    [
-        ("phonemes", {"phones": None}, "needs `phones` in the manifest.*use units=characters"),
-        ("characters", {"text": None}, "needs `text` in the manifest.*use units=phonemes"),
-        ("characters", {"text": None, "phones": None}, "have no labels"),
-    ],
-)
-def test_no_labels_of_the_kind_is_told_what_there_is(tones, kind, changes, advice):
-    with pytest.raises(UserError, match=advice):
-        labelled([replace(u, **changes) for u in tones], kind, print)
-
-
-def test_a_limit_in_minutes_is_per_language_and_the_same_for_a_seed(tones):
-    some = limit(tones, 4.0, seed=1)
-    for language in ("xx", "yy"):
-        seconds = sum(u.duration for u in some if u.language == language)
-        assert 2.4 < seconds <= 4.0
-    assert limit(tones, 4.0, seed=1) == some
-    assert limit(tones, 4.0, seed=2) != some
-    assert sorted(u.id for u in limit(tones, 999, seed=1)) == sorted(u.id for u in tones)
-    with pytest.raises(UserError, match=r"no utterance of xx, yy fits in data\.limit_minutes"):
-        limit(tones, 0.1, seed=1)
+def test_labels_longer_than_frames_are_left_out_of_the_run_and_listed(manifests, tmp_path, capsys):
+    train = read_manifest(manifests[0])
+    many = [replace(train[n % len(train)], id=f"{n}") for n in range(150)]
+    write_manifest(tmp_path / "train.jsonl", [*many, replace(train[0], id="long", text="ab" * 99)])
+    config = finetune_config(
+        tmp_path / "run", (tmp_path / "train.jsonl", manifests[1]), run={"steps": 1}
+    )
+    finetune(config)
+    assert "1 of 151 utterances have labels longer than their frames" in capsys.readouterr().err
+    listed = (tmp_path / "run" / "too_long.tsv").read_text().splitlines()
+    frames = config.model.encoder.frames(round(train[0].duration * 16_000))
+    assert listed[1:] == [f"long\t{frames}\t198"]
 
 
 def test_a_fine_tuned_model_passes_on_the_rows_of_units_that_both_know(tmp_path):

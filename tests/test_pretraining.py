@@ -166,16 +166,29 @@ def test_batches_are_cropped_to_their_seconds(tmp_path, manifests):
         assert len(set(batch.lengths_B.tolist())) == 1
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_the_raw_waveform_models_train_too(tmp_path, manifests, norm):
+def test_the_raw_waveform_models_train_too(tmp_path, manifests, norm, precision):
     model = to_dict(small_convolutional(norm))
-    config = pretrain_config(tmp_path, manifests, model=model, run={"steps": 2})
+    run = {"steps": 2, "precision": precision}
+    config = pretrain_config(tmp_path, manifests, model=model, run=run)
     final = open_model(pretrain(config))
     assert all(tensor.isfinite().all() for tensor in final.weights.values())
     torch.manual_seed(config.run.seed)
     fresh = Wav2Vec2Pretraining(config.model).state_dict()
     still = [n for n, t in final.weights.items() if torch.equal(t, fresh[n])]
     assert still == []
+
+
+def test_bfloat16_starts_with_the_losses_of_float32(tmp_path, manifests):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        run = {"steps": 3, "precision": precision}
+        config = pretrain_config(tmp_path / precision, manifests, run=run, optim={"rate": 1e-6})
+        pretrain(config)
+        losses[precision] = [line["loss"] for line in read_log(config.out)[:3]]
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+    assert losses["bfloat16"] != losses["float32"]
 
 
 def test_plain_keywords_are_enough(tmp_path, manifests):

@@ -176,6 +176,14 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         raise UserError(
             f"--resume: {run} holds no saved state to continue from; start it without --resume"
         )
+    saved = dcp.FileSystemReader(states[-1]).read_metadata().state_dict_metadata
+    then = {n: getattr(t, "size", None) for n, t in saved.items() if n.startswith("model.")}
+    now = {f"model.{name}": tensor.size() for name, tensor in model.state_dict().items()}
+    if different := sorted(n for n in {*now, *then} if now.get(n) != then.get(n)):
+        raise UserError(
+            f"--resume: {states[-1]} is of another model: {len(different)} tensors differ (first: "
+            f"{different[0].removeprefix('model.')}); resume with the settings the run began with"
+        )
     weights, moments = get_state_dict(model, optimizer)
     state: dict[str, Any] = {"model": weights, "optimizer": moments}
     with warnings.catch_warnings():

@@ -9,7 +9,6 @@ import warnings
 import pytest
 import torch
 
-from speechx.data.labels import frames_needed
 from speechx.models.ctc import Emissions
 from speechx.objectives.ctc import ctc_loss
 
@@ -91,20 +90,6 @@ def test_padding_of_the_targets_is_no_repeat():
     logits_BTV = torch.randn(1, 2, 3)
     ours = ctc_loss(emissions(logits_BTV, [2]), torch.tensor([[1, 2, 0, 0]]), torch.tensor([2]))
     assert int(ours.infeasible) == 0
-
-
-@pytest.mark.parametrize(
-    ("units", "frames"), [("", 0), ("a", 1), ("ab", 2), ("aa", 3), ("aaa", 5), ("abba", 5)]
-)
-def test_frames_needed(units, frames):
-    assert frames_needed(list(units)) == frames
-    ids = [ord(unit) - ord("a") + 1 for unit in units]
-    spelled = any(
-        collapse(path) == tuple(ids) for path in itertools.product(range(3), repeat=frames)
-    )
-    assert spelled
-    shorter = itertools.product(range(3), repeat=max(frames - 1, 0))
-    assert frames == 0 or not any(collapse(path) == tuple(ids) for path in shorter)
 
 
 def test_it_is_computed_in_float32_and_without_warnings():

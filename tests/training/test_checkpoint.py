@@ -210,6 +210,26 @@ def test_the_newest_state_is_kept_and_a_half_written_one_ignored(tmp_path):
     assert load_state(tmp_path, model, optimizer)["step"] == 100
 
 
+@pytest.mark.parametrize(
+    ("other", "first"),
+    [
+        (lambda: torch.nn.Linear(2, 3), "2 tensors differ (first: bias)"),
+        (lambda: torch.nn.Linear(2, 2, bias=False), "1 tensors differ (first: bias)"),
+        (lambda: torch.nn.Sequential(torch.nn.Linear(2, 2)), "4 tensors differ (first: 0.bias)"),
+    ],
+    ids=["wider", "fewer", "others"],
+)
+def test_resuming_another_model_is_one_line(tmp_path, other, first):
+    model = torch.nn.Linear(2, 2)
+    save_state(tmp_path, 3, model, build_optimizer(model, Optim()), {})
+    changed = other()
+    with pytest.raises(UserError) as caught:
+        load_state(tmp_path, changed, build_optimizer(changed, Optim()))
+    assert first in str(caught.value)
+    assert "step_3 is of another model" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_resuming_what_never_began_is_one_line(tmp_path):
     model = torch.nn.Linear(2, 2)
     with pytest.raises(UserError, match="holds no saved state to continue from"):
