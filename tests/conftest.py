@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import wave
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,3 +246,15 @@ def finish(*processes: Any, seconds: float = 90) -> list[int]:
     if hanging:
         pytest.fail(f"{len(hanging)} of {len(processes)} processes hung for {seconds:g} seconds")
     return [process.exitcode for process in processes]
+
+
+@pytest.fixture(scope="session")
+def recipe_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Both recipes, short, side by side; `recipe_runs["tiny"].finish()` waits for one."""
+    from tests.recipe_run import start_commonvoice, start_tiny
+
+    folder = tmp_path_factory.mktemp("recipes")
+    runs = {"tiny": start_tiny(folder), "commonvoice": start_commonvoice(folder)}
+    yield runs
+    for run in runs.values():
+        run.stop()
