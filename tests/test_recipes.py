@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -72,15 +71,15 @@ def test_tiny_writes_the_promised_results(tiny):
     for methods in results["unseen"].values():
         assert set(methods) == CONTROLS
         assert fractions(list(methods.values()))
-    assert 0 < results["seconds"] < 500
+    assert results["seconds"] > 0
     assert results["seed"] == 1
     assert results["commit"] is None or re.fullmatch(r"[0-9a-f]{40}(-dirty)?", results["commit"])
 
 
 def test_tiny_prints_one_transcript_and_one_table(tiny):
     lines = tiny.stdout.read_text().splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("A test recording: "))
-    recording = Path(lines[first].removeprefix("A test recording: "))
+    first = next(i for i, line in enumerate(lines) if line.endswith(".flac:"))
+    recording = Path(lines[first].rstrip(":"))
     assert lines[first + 1] == speechx.load(tiny.out / "seen/best").transcribe(recording).text
     table = lines[first + 2 :]
     wanted = ["seen_per", "scratch_per", "pretrained_per", "few_shot_per", "unseen.pt"]
@@ -102,26 +101,35 @@ def test_tiny_never_tests_what_it_trained_on(tiny):
 
 
 def test_tiny_gives_the_compared_models_equal_updates(tiny):
-    def settings(name: str) -> dict:
-        return yaml.safe_load((tiny.out / name / "config.yaml").read_text())
-
-    scratch, pretrained = settings("scratch-1"), settings("pretrained-1")
+    scratch, pretrained = (
+        yaml.safe_load((tiny.out / name / "config.yaml").read_text())
+        for name in ("scratch-1", "pretrained-1")
+    )
     assert scratch["init"] is None
     assert pretrained["init"] == str(tiny.out / "pretrain/final")
-    for key in ("data", "model", "run", "time_masking", "channel_masking", "units"):
-        assert scratch[key] == pretrained[key], key
+    for settings in (scratch, pretrained):  # each arm is tuned, and trained, by itself
+        for key in ("out", "init", "freeze_steps"):
+            del settings[key]
+        del settings["optim"]["head_scale"]
+    assert scratch == pretrained
 
 
-def test_a_second_run_does_nothing_again(tiny, tmp_path):
+def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):
+    """Here all but the end of one training, whose state is taken up."""
     folder = tmp_path / "tiny"
     shutil.copytree(tiny.out, folder)
+    (folder / "few_shot/done").unlink()
     made = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    began = time.monotonic()
-    RecipeRun(tiny.script, (), folder, tiny.settings).start().finish()
-    assert time.monotonic() - began < 60
+    again = RecipeRun(tiny.script, (), folder, tiny.settings).start().finish()
     changed = {p.relative_to(folder) for p, when in made.items() if p.stat().st_mtime_ns != when}
-    assert changed <= {Path("results.json")}
-    assert {path for path in folder.rglob("*") if path.is_file()} == set(made)
+    assert changed <= {
+        Path("results.json"),
+        Path("few_shot/config.yaml"),
+        Path("few_shot/log.jsonl"),
+    }
+    new = {path for path in folder.rglob("*") if path.is_file()} - set(made)
+    assert new == {folder / "few_shot/done"}
+    assert "continuing at step 6" in again.stderr.read_text()
 
 
 def test_commonvoice_scores_everything_it_trains(commonvoice):
