@@ -114,6 +114,15 @@ def to_dict(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys, as overrides write them."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        inner = isinstance(value, dict)
+        result |= flat(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return result
+
+
 def dump(value: Any) -> str:
     """YAML that `load` turns into an equal object."""
     return yaml.safe_dump(to_dict(value), sort_keys=False, allow_unicode=True)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
+from speechx.config import config, merge, override, parse, read_yaml, to_dict
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.labels import feasible, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
@@ -30,7 +30,13 @@ from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.objectives.ctc import ctc_loss
 from speechx.objectives.masking import Masking, span_mask
 from speechx.text.vocabulary import Kind, Vocabulary
-from speechx.training.checkpoint import SavedModel, load_weights, open_model, save_model
+from speechx.training.checkpoint import (
+    SavedModel,
+    load_weights,
+    open_model,
+    open_run,
+    save_model,
+)
 from speechx.training.distributed import Machine, machine
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
@@ -121,7 +127,7 @@ def finetune(config: Finetune | None = None, resume: bool = False, **settings: A
 
 def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     torch.manual_seed(config.run.seed)
-    config.out.mkdir(parents=True, exist_ok=True)
+    open_run(config.out, config, resume, say if here.first else None)
     speak = say if here.first else lambda _: None
     training = labelled(
         [u for path in config.data.train for u in read_manifest(path)], config.units, speak
@@ -149,8 +155,6 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
             + start_from(model, open_model(config.init), vocabulary)
         )
     model.to(here.device)
-    if here.first:
-        (config.out / "config.yaml").write_text(dump(config), encoding="utf-8")
     task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
     targets = {u: vocabulary.encode(units(u, config.units)) for u in training}
     reader = Batches(config.model.normalize, None, targets, config.run.seed)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.config import config, dump, merge, override, parse, read_yaml, to_dict
+from speechx.config import config, merge, override, parse, read_yaml, to_dict
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
@@ -29,7 +29,7 @@ from speechx.models.quantizer import Temperature
 from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
 from speechx.objectives.masking import Masking, span_mask
-from speechx.training.checkpoint import load_weights, open_model, save_model
+from speechx.training.checkpoint import load_weights, open_model, open_run, save_model
 from speechx.training.distributed import Machine, machine
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
@@ -107,13 +107,12 @@ def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: A
 
 
 def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
+    open_run(config.out, config, resume, say if here.first else None)
     torch.manual_seed(config.run.seed)
     model = Wav2Vec2Pretraining(config.model)
     utterances = [u for path in config.data.train for u in read_manifest(path)]
     task = Pretraining(config, sorted({u.language for u in utterances}), here)
-    config.out.mkdir(parents=True, exist_ok=True)
     if here.first:
-        (config.out / "config.yaml").write_text(dump(config), encoding="utf-8")
         say(f"pretrain: {amounts(utterances)}")
         parameters = sum(p.numel() for p in model.parameters())
         negatives = config.contrastive.negatives

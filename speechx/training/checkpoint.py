@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from speechx.config import parse, read_yaml, to_dict
+from speechx.config import dump, flat, parse, read_yaml, to_dict
 from speechx.errors import UserError
 from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
@@ -139,6 +139,29 @@ def load_weights(
         f"{part} {loaded}/{all_}" + ("" if loaded == all_ else " (rest starts fresh)")
         for part, (loaded, all_) in counts.items()
     )
+
+
+def open_run(out: Path, config: Any, resume: bool, speak: Callable[[str], object] | None) -> None:
+    """Makes the folder of a run and writes its configuration there; `speak` None leaves that to
+    another rank. A run that is there already is continued or left alone, never overwritten."""
+    states = _states(out)
+    if states and not resume:
+        raise UserError(
+            f"{out} holds an earlier run (state of {states[-1].name.replace('_', ' ')}): "
+            "continue it with --resume, or give another out"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={out} cannot be made: {error.strerror}") from None
+    if speak is None:
+        return
+    file, now = out / "config.yaml", flat(to_dict(config))
+    before = flat(read_yaml(file)) if resume and file.is_file() else now
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            speak(f"--resume with another {key}: {before.get(key)} before, {now.get(key)} now")
+    file.write_text(dump(config), encoding="utf-8")
 
 
 def save_state(
