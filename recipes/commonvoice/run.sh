@@ -42,7 +42,7 @@ score() {  # NAME manifests...
 
 # 2. One self-supervised model of all languages, sampled with p proportional to hours^0.5.
 train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
-    data.train="$(ls "$out"/data/*/train.jsonl "$out"/data/*/unlabelled.jsonl | list)"
+    data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 
 # 3. Characters of several languages at once; the same without pretraining.
 characters() {

@@ -13,7 +13,8 @@ seeds=${SEEDS:-"1 2 3"}
 heard="es it de tr fi ru"                  # languages with labels
 unseen="pt ca el hu"                       # languages without: pretraining hears them, fine-tuning does not
 read -ra more <<< "${SETTINGS:-}"
-begun=$SECONDS
+before=$(cat "$out/seconds" 2> /dev/null || echo 0)    # spent by runs that were interrupted
+mkdir -p "$out"; trap '[ -e "$out/scored" ] || echo $((before + SECONDS)) > "$out/seconds"' EXIT
 
 list() { local split=$1 all="" xx; shift; for xx in "$@"; do all+="${all:+,}$out/data/$xx/$split.jsonl"; done; echo "[$all]"; }
 tests() { local xx; for xx in "$@"; do echo "$out/data/$xx/test.jsonl"; done; }
@@ -77,5 +78,6 @@ speechx transcribe "$recording" --model "$out/seen/best"; echo
 runs() { local s all=""; for s in $seeds; do all+="${all:+,}$out/$1-$s.json"; done; echo "$all"; }
 speechx report seen_per="$out/seen.json" scratch_per="$(runs scratch)" pretrained_per="$(runs pretrained)" \
     few_shot_per="$out/few_shot.json" $(for xx in $unseen; do echo "unseen.$xx=$out/$xx.json"; done) \
-    seconds=$((SECONDS - begun)) seed="$seed" -o "$out/results.json"
+    seconds="$([ -e "$out/scored" ] && echo "$before" || echo $((before + SECONDS)))" seed="$seed" -o "$out/results.json"
+[ -e "$out/scored" ] || { echo $((before + SECONDS)) > "$out/seconds"; touch "$out/scored"; }
 }

@@ -42,7 +42,7 @@ def labelled(
         )
     if len(some) < len(utterances):
         speak(
-            f"finetune: {len(utterances) - len(some)} of {len(utterances)} utterances "
+            f"{len(utterances) - len(some)} of {len(utterances)} utterances "
             f"have no {kind} and are left out"
         )
     return some
@@ -94,7 +94,7 @@ def feasible(
         raise UserError(
             f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
         )
-    speak(f"finetune: {message}, and are left out")
+    speak(f"{message}, and are left out")
     dropped = {u for u, _, _ in short}
     return [u for u in utterances if u not in dropped]
 
