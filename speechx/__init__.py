@@ -2,7 +2,7 @@
 
     import speechx
 
-    model = speechx.load("runs/tiny/finetune/best")
+    model = speechx.load("runs/tiny/seen/best")
     print(model.transcribe("talk.wav").text)
     speechx.finetune(out="runs/mine", init="runs/pretrain/final", units="characters", ...)
 

@@ -2,15 +2,16 @@
 
     speechx pretrain recipe.yaml optim.rate=3e-4 data.alpha=0.5
 
-`@config` makes the dataclass; `load` reads the YAML, applies the `a.b=c` overrides and checks
-everything at once, so that a user sees all mistakes in one go; `dump` writes YAML that loads to an
-equal object, which is what an exact resume and an old checkpoint folder need.
+`@config` makes the dataclass; `read_yaml`, `override` and `parse` read the file, apply the `a.b=c`
+settings and check everything at once: a user sees all mistakes in one go. `dump` writes YAML that
+parses to an equal object, which is what an exact resume and an old checkpoint folder need.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -64,8 +65,13 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         inner = result
         *folders, last = key.split(".")
         for folder in folders:
-            if not isinstance(inner.get(folder), dict):
+            there = inner.get(folder)
+            if isinstance(there, str) and inner is result and folder == "model":
+                inner[folder] = {"preset": there}  # model=tiny model.transformer.blocks=2
+            elif there is None:
                 inner[folder] = {}
+            elif not isinstance(there, dict):
+                raise UserError(f"override {setting!r}: {folder} is {there!r} and has no keys")
             inner = inner[folder]
         try:
             inner[last] = yaml.safe_load(value)
@@ -87,6 +93,22 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def require_positive(config: Any, *names: str) -> None:
+    """For `__post_init__`: each field is above 0 and finite."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise ValueError(f"{name} must be above 0, but is {getattr(config, name)}")
+        if math.isinf(getattr(config, name)):
+            raise ValueError(f"{name} must be finite, but is {getattr(config, name)}")
+
+
+def require_not_negative(config: Any, *names: str) -> None:
+    """For `__post_init__`: each field is at least 0 and finite."""
+    for name in names:
+        if not 0 <= getattr(config, name) < math.inf:
+            raise ValueError(f"{name} must not be negative, but is {getattr(config, name)}")
+
+
 def parse(cls: type[T], raw: dict[str, Any], source: str) -> T:
     """`raw` as a `cls`, or a UserError that lists every mistake with its place."""
     from pydantic import TypeAdapter, ValidationError
@@ -96,11 +118,6 @@ def parse(cls: type[T], raw: dict[str, Any], source: str) -> T:
     except ValidationError as error:
         lines = [_explain(cls, item) for item in _of_chosen_kind(error.errors())]
     raise UserError(f"{source}: " + "; ".join(dict.fromkeys(lines)))
-
-
-def load(cls: type[T], path: Path | str, overrides: Sequence[str] = ()) -> T:
-    """Reads a YAML file, applies the overrides and checks the result."""
-    return parse(cls, override(read_yaml(path), overrides), str(path))
 
 
 def to_dict(value: Any) -> Any:

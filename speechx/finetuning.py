@@ -17,15 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config, merge, override, parse, read_yaml, to_dict
+from speechx.config import config, merge, override, parse, read_yaml
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.labels import feasible, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, mixed_epoch, padded_batches, share, stream
 from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
+from speechx.errors import UserError
 from speechx.models.ctc import CTC
-from speechx.models.presets import expand, name_preset
+from speechx.models.presets import continued, expand
 from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.objectives.ctc import ctc_loss
 from speechx.objectives.masking import Masking, span_mask
@@ -71,7 +72,7 @@ class Finetune:
     """With `init`: what differs from the model there, as in model.transformer.dropout=0.1."""
     data: LabelledData
     time_masking: Masking = Masking(probability=0.65, span=10)
-    channel_masking: Masking = Masking(probability=0.25, span=64)
+    channel_masking: Masking = Masking(probability=0.25, span=64, min_spans=0)
     head_dropout: float = 0.0
     freeze_steps: int = 0
     """Steps in which only the head trains; with `init` only."""
@@ -91,17 +92,17 @@ class Finetune:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Finetune:
     """The YAML file with its overrides; the model is the preset's, or that of `init` changed."""
-    return complete(override(name_preset(read_yaml(path)), overrides), str(path))
+    return complete(override(read_yaml(path), overrides), str(path))
 
 
 def complete(raw: dict[str, Any], source: str) -> Finetune:
     """A `Finetune` from plain data, the model written out."""
     model = raw.get("model", "base")
     if raw.get("init") is not None:
-        changes = (
-            {k: v for k, v in model.items() if k != "preset"} if isinstance(model, dict) else {}
-        )
-        raw = {**raw, "model": merge(to_dict(open_model(str(raw["init"])).config), changes)}
+        model, note = continued(model, open_model(str(raw["init"])).config)
+        raw = {**raw, "model": model}
+        if note:
+            say(f"finetune: {note}")
     else:
         raw = {**raw, "model": expand(model)}
     if isinstance(raw.setdefault("optim", {}), dict):
@@ -155,6 +156,7 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
             + start_from(model, open_model(config.init), vocabulary)
         )
     model.to(here.device)
+    _same_units(config.out / "units.json", vocabulary, resume, here.first)
     task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
     targets = {u: vocabulary.encode(units(u, config.units)) for u in training}
     reader = Batches(config.model.normalize, None, targets, config.run.seed)
@@ -172,6 +174,18 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
 
     train("finetune", model, task, batches, config.run, config.optim, config.out, here, resume)
     return config.out / "best"
+
+
+def _same_units(file: Path, vocabulary: Vocabulary, resume: bool, first: bool) -> None:
+    """A resumed run writes the units it began with, or rows of its head would change meaning."""
+    if resume and file.is_file() and (before := Vocabulary.load(file)) != vocabulary:
+        other = sorted(set(before.units) ^ set(vocabulary.units))
+        raise UserError(
+            "--resume: the training data now has other units than the run began with "
+            f"({len(other)} differ: {' '.join(other[:10])}); start another run with init instead"
+        )
+    if first:
+        vocabulary.save(file)
 
 
 def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:
@@ -229,8 +243,9 @@ class Finetuning:
     def frozen(self, step: int) -> tuple[str, ...]:
         # Without masks the mask vector has no gradient, for which several processes would wait.
         unmasked = () if self.config.time_masking.probability else ("trunk.mask_vector",)
+        still = ("trunk.encoder.",) if self.config.model.encoder.gradient_scale == 0 else ()
         if self.config.init is None:
-            return unmasked
+            return (*unmasked, *still)
         if step < self.config.freeze_steps:
             return ("trunk.",)
         return ("trunk.encoder.", *unmasked) if self.config.freeze_encoder else unmasked

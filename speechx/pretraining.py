@@ -19,12 +19,19 @@ import torch
 from torch import nn
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.config import config, merge, override, parse, read_yaml, to_dict
+from speechx.config import (
+    config,
+    override,
+    parse,
+    read_yaml,
+    require_not_negative,
+    require_positive,
+)
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
 from speechx.errors import UserError
-from speechx.models.presets import expand, name_preset
+from speechx.models.presets import continued, expand
 from speechx.models.quantizer import Temperature
 from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
@@ -34,8 +41,6 @@ from speechx.training.distributed import Machine, machine
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
-
-MIN_SPANS = 2  # per utterance, so that there are negatives
 
 
 @config
@@ -56,7 +61,9 @@ class PretrainingData:
             raise ValueError("train needs at least one manifest")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
-        if not 0 < self.min_seconds <= self.crop_seconds:
+        require_positive(self, "min_seconds", "crop_seconds")
+        require_not_negative(self, "join_seconds")
+        if self.min_seconds > self.crop_seconds:
             raise ValueError("needs 0 < min_seconds <= crop_seconds")
 
 
@@ -74,17 +81,22 @@ class Pretrain:
     run: Run
 
     def __post_init__(self) -> None:
-        frames = self.model.encoder.frames(int(self.data.min_seconds * SAMPLE_RATE))
-        if frames <= MIN_SPANS:
+        if self.masking.min_spans < 2:
+            raise ValueError("masking.min_spans must be at least 2, so that there are negatives")
+        frames, spans = (
+            self.model.encoder.frames(int(self.data.min_seconds * SAMPLE_RATE)),
+            self.masking.min_spans,
+        )
+        if frames <= spans:
             raise ValueError(
                 f"data.min_seconds = {self.data.min_seconds:g} is {frames} frames of this encoder, "
-                f"but a row needs at least {MIN_SPANS + 1} so that {MIN_SPANS} can be hidden"
+                f"but a row needs at least {spans + 1} so that {spans} can be hidden"
             )
 
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
     """The YAML file with its overrides, the model preset written out."""
-    return complete(override(name_preset(read_yaml(path)), overrides), str(path))
+    return complete(override(read_yaml(path), overrides), str(path))
 
 
 def complete(raw: dict[str, Any], source: str) -> Pretrain:
@@ -92,8 +104,9 @@ def complete(raw: dict[str, Any], source: str) -> Pretrain:
     model = raw.get("model", "base")
     if raw.get("init") is not None:
         saved = open_model(str(raw["init"]), "pretraining")
-        changes = model if isinstance(model, dict) else {}
-        model = merge(to_dict(saved.config), {k: v for k, v in changes.items() if k != "preset"})
+        model, note = continued(model, saved.config)
+        if note:
+            say(f"pretrain: {note}")
     else:
         model = expand(model)
     return parse(Pretrain, {**raw, "model": model}, source)
@@ -200,16 +213,14 @@ class Pretraining:
             )
 
     def frozen(self, step: int) -> tuple[str, ...]:
-        return ()
+        return ("trunk.encoder.",) if self.config.model.encoder.gradient_scale == 0 else ()
 
     def prepare(self, batch: Batch, step: int) -> Masked:
         config = self.config
         random = np.random.default_rng([config.run.seed, 2, batch.number])
         frames = config.model.encoder.frames(batch.wave_BS.shape[1])
         rows = len(batch.wave_BS)
-        mask_BT = span_mask(
-            [frames] * rows, frames, config.masking, random, MIN_SPANS, same_count=True
-        )
+        mask_BT = span_mask([frames] * rows, frames, config.masking, random, same_count=True)
         negatives = sample_negatives(
             rows, int(mask_BT[0].sum()), config.contrastive.negatives, random
         )

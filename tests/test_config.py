@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from speechx import finetuning, pretraining
-from speechx.config import dump, load, merge, override, parse, read_yaml, to_dict
+from speechx.config import dump, merge, override, parse, read_yaml, to_dict
 from speechx.errors import UserError
 from speechx.models.filterbank import FilterbankConfig
 from speechx.pretraining import Pretrain
@@ -55,7 +55,7 @@ def test_a_misspelt_key_is_told_the_nearest(changes, said):
 
 def test_a_key_like_no_other_is_told_all_known_ones():
     said = complaint(masking={"xyz": 1})
-    assert said == "unknown key 'masking.xyz' (known keys: probability, span)"
+    assert said == "unknown key 'masking.xyz' (known keys: probability, span, min_spans)"
 
 
 def test_several_mistakes_are_told_at_once():
@@ -73,7 +73,21 @@ def test_several_mistakes_are_told_at_once():
         ({"optim": {"rate": -0.1}}, "optim: rate must be above 0, but is -0.1"),
         ({"optim": {"rate": 0}}, "optim: rate must be above 0, but is 0.0"),
         ({"optim": {"rate": float("nan")}}, "optim: rate must be above 0, but is nan"),
-        ({"optim": {"warmup": 0.7, "hold": 0.4}}, "must not exceed 1 together"),
+        (
+            {"optim": {"schedule": "tri_stage", "warmup": 0.7, "hold": 0.4}},
+            "must not exceed 1 together",
+        ),
+        ({"optim": {"warmup": 1.1}}, "must not exceed 1 together"),
+        ({"optim": {"rate": float("inf")}}, "optim: rate must be finite"),
+        ({"optim": {"betas": [0.9, 1.5]}}, "optim: betas must be at least 0 and below 1"),
+        ({"optim": {"weight_decay": float("nan")}}, "weight_decay must not be negative"),
+        ({"run": {"seed": -1}}, "run: seed must not be negative"),
+        ({"run": {"batch_seconds": float("nan")}}, "run: batch_seconds must be above 0"),
+        ({"data": {"crop_seconds": float("inf")}}, "data: crop_seconds must be finite"),
+        ({"model": {"transformer": {"heads": 0}}}, "transformer: heads must be above 0"),
+        ({"model": {"quantizer": {"groups": 0}}}, "quantizer: groups must be above 0"),
+        ({"contrastive": {"diversity": -1}}, "contrastive: diversity must not be negative"),
+        ({"masking": {"min_spans": 1}}, "min_spans must be at least 2"),
         ({"optim": None}, "optim: input should be a dictionary"),
         ({"run": {"steps": 0}}, "run: steps must be above 0, but is 0"),
         ({"run": {"precision": "fp16"}}, "run.precision: input should be 'float32' or 'bfloat16'"),
@@ -119,7 +133,7 @@ def test_dumped_yaml_parses_to_an_equal_object(preset, tmp_path):
     }  # fmt: skip
     config = pretraining.complete(merge(LEAST, changes), "test")
     (tmp_path / "config.yaml").write_text(dump(config))
-    assert load(Pretrain, tmp_path / "config.yaml") == config
+    assert parse(Pretrain, read_yaml(tmp_path / "config.yaml"), "config.yaml") == config
     assert pretraining.load_config(tmp_path / "config.yaml") == config
     labelled = finetuning.complete(merge(LEAST_FINETUNE, {"model": preset}), "test")
     assert finetuning.complete(yaml.safe_load(dump(labelled)), "test") == labelled
@@ -187,3 +201,14 @@ def test_a_config_cannot_be_changed_by_accident():
     with pytest.raises(FrozenInstanceError):
         optim.rate = 1.0
     assert parse(Optim, to_dict(optim), "test") == optim
+
+
+def test_settings_after_a_preset_change_that_preset(tmp_path):
+    """`model=large model.a.b=c`, as a user types it, is not `base` with a.b=c."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump({**LEAST, "model": "tiny"}))
+    changed = ["model=xlsr_300m", "model.transformer.layer_drop=0.05"]
+    model = pretraining.load_config(path, changed).model
+    assert (model.transformer.width, model.transformer.layer_drop) == (1024, 0.05)
+    with pytest.raises(UserError, match="has no keys"):
+        pretraining.load_config(path, ["run.steps.more=1"])

@@ -197,6 +197,20 @@ def test_the_model_folder_opens_without_its_parent_and_hears(spelled, manifests)
     assert wrong <= 2
 
 
+def test_a_resumed_run_keeps_its_units(manifests, tmp_path):
+    """Another corpus under the same path: a row of the head must not come to mean another unit."""
+    utterances = read_manifest(manifests[0])
+    mine = tmp_path / "mine.jsonl"
+    write_manifest(mine, utterances)
+    run = {"steps": 2, "save_steps": 1}
+    config = finetune_config(tmp_path / "run", (mine, manifests[1]), run=run)
+    finetune(config)
+    other = [replace(u, text=(u.text or "").replace("b", "z")) for u in utterances]
+    write_manifest(mine, other)
+    with pytest.raises(UserError, match=r"other units than the run began with \(2 differ: b z\)"):
+        finetune(config, resume=True)
+
+
 @pytest.mark.parametrize("stop", [2, 5])
 def test_a_killed_run_resumes_with_bit_equal_losses_across_the_freeze(
     parent, manifests, tmp_path, stop

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.config import config
+from speechx.config import config, require_positive
 from speechx.models.waveform import Convolution, frame_mask, scale_gradient
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and the transform they are padded to
@@ -36,6 +36,7 @@ class FilterbankConfig:
     gradient_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        require_positive(self, "bins")
         if not self.layers:
             raise ValueError("layers must hold at least one convolution")
 

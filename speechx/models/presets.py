@@ -66,11 +66,6 @@ PRESETS: Mapping[str, Callable[[], Wav2Vec2Config]] = {
 }  # fmt: skip
 
 
-def name_preset(raw: dict[str, Any]) -> dict[str, Any]:
-    """`model: tiny` as `model: {preset: tiny}`, so that model.a.b=c changes it, not replaces it."""
-    return {**raw, "model": {"preset": raw["model"]}} if isinstance(raw.get("model"), str) else raw
-
-
 def expand(model: Any) -> Any:
     """The `model:` of a YAML file with its preset written out: `model: tiny`, or a mapping with
     `preset: tiny` and what differs from it. Without a preset it starts from `base`."""
@@ -83,3 +78,16 @@ def expand(model: Any) -> Any:
         raise UserError(f"model.preset is {name!r}; expected one of {', '.join(PRESETS)}")
     changes = {key: value for key, value in model.items() if key != "preset"}
     return merge(to_dict(PRESETS[name]()), changes)
+
+
+def continued(model: Any, saved: Wav2Vec2Config) -> tuple[dict[str, Any], str]:
+    """The model of `init` with the changes of `model:`; its preset does not count there, and the
+    second value says so where it names another model."""
+    named = (
+        {"preset": model} if isinstance(model, str) else model if isinstance(model, dict) else {}
+    )
+    changes = {key: value for key, value in named.items() if key != "preset"}
+    note = ""
+    if "preset" in named and expand(named["preset"]) != to_dict(saved):
+        note = f"the model is that of init, which is not exactly the preset {named['preset']!r}"
+    return merge(to_dict(saved), changes), note

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_positive
 
 
 @config
@@ -24,6 +24,7 @@ class QuantizerConfig:
     width: int = 256
 
     def __post_init__(self) -> None:
+        require_positive(self, "groups", "entries", "width")
         if self.width % self.groups:
             raise ValueError(f"width {self.width} must be a multiple of groups {self.groups}")
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_positive
 from speechx.models.waveform import frame_mask
 
 
@@ -36,6 +36,9 @@ class TransformerConfig:
     layer_drop: float = 0.05
 
     def __post_init__(self) -> None:
+        require_positive(
+            self, "blocks", "width", "inner", "heads", "position_kernel", "position_groups"
+        )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
         if self.width % self.position_groups:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_positive
 
 
 @config
@@ -32,8 +32,7 @@ class Convolution:
     stride: int
 
     def __post_init__(self) -> None:
-        if min(self.channels, self.kernel, self.stride) < 1:
-            raise ValueError("channels, kernel and stride must be at least 1")
+        require_positive(self, "channels", "kernel", "stride")
 
 
 def seven_convolutions(channels: int = 512) -> tuple[Convolution, ...]:

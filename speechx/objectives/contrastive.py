@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_not_negative, require_positive
 from speechx.models.wav2vec2 import Predictions
 
 
@@ -33,8 +33,8 @@ class ContrastiveConfig:
     """Weight of the feature penalty: 10 for base, 0 for large and XLSR."""
 
     def __post_init__(self) -> None:
-        if self.negatives < 1 or self.temperature <= 0:
-            raise ValueError("needs negatives >= 1 and temperature > 0")
+        require_positive(self, "negatives", "temperature")
+        require_not_negative(self, "diversity", "penalty")
 
 
 @dataclass(frozen=True, slots=True)

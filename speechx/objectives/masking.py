@@ -21,10 +21,12 @@ class Masking:
 
     probability: float = 0.65
     span: int = 10
+    min_spans: int = 2
+    """Spans that even the shortest row gets; pretraining needs two, so that there are negatives."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.probability <= 1 or self.span < 1:
-            raise ValueError("needs 0 <= probability <= 1 and span >= 1")
+        if not 0 <= self.probability <= 1 or self.span < 1 or self.min_spans < 0:
+            raise ValueError("needs 0 <= probability <= 1, span >= 1 and min_spans >= 0")
 
 
 def span_mask(
@@ -32,7 +34,6 @@ def span_mask(
     width: int,
     masking: Masking,
     random: np.random.Generator,
-    min_spans: int = 0,
     same_count: bool = False,
 ) -> np.ndarray:
     """Booleans (B, width), true where hidden; row b hides among its first `lengths[b]` only.
@@ -42,7 +43,7 @@ def span_mask(
     """
     mask_BT = np.zeros((len(lengths), width), dtype=bool)
     for row_T, length in zip(mask_BT, lengths, strict=True):
-        row_T[_spans(length, masking, random, min_spans)] = True
+        row_T[_spans(length, masking, random)] = True
     if same_count:
         fewest = min(int(row_T.sum()) for row_T in mask_BT)
         for row_T in mask_BT:
@@ -51,11 +52,11 @@ def span_mask(
     return mask_BT
 
 
-def _spans(
-    length: int, masking: Masking, random: np.random.Generator, min_spans: int
-) -> np.ndarray:
+def _spans(length: int, masking: Masking, random: np.random.Generator) -> np.ndarray:
     """Positions hidden in one row."""
-    count = max(min_spans, int(masking.probability * length / masking.span + random.random()))
+    count = max(
+        masking.min_spans, int(masking.probability * length / masking.span + random.random())
+    )
     count = min(count, length - 1)
     if count <= 0:
         return np.empty(0, dtype=int)

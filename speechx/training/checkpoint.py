@@ -212,9 +212,13 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dcp.load(state, checkpoint_id=states[-1])
+    # The moments are the run's; the settings of the groups are the configuration's.
+    settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     set_state_dict(
         model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"]
     )
+    for group, setting in zip(optimizer.param_groups, settings, strict=True):
+        group.update(setting)
     return json.loads((states[-1] / "run.json").read_text())
 
 

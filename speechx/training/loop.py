@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config
+from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.training.checkpoint import load_state, save_state
 from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
@@ -54,18 +54,16 @@ class Run:
     save_steps: int = 500
 
     def __post_init__(self) -> None:
-        for name in (
+        require_positive(
+            self,
             "steps",
             "batch_seconds",
             "device_seconds",
             "log_steps",
             "eval_steps",
             "save_steps",
-        ):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be above 0, but is {getattr(self, name)}")
-        if self.workers < 0:
-            raise ValueError(f"workers must not be negative, but is {self.workers}")
+        )
+        require_not_negative(self, "workers", "seed")
 
     def accumulate(self, world: int) -> int:
         """Micro-batches per rank and optimiser step."""
@@ -125,7 +123,7 @@ def train(
     if resume:
         state = load_state(out, model, optimizer)
         start, taken = state["step"], state["taken"]
-        totals = state["totals"] if machine.first else {}
+        totals = state["totals"] if machine.first else dict.fromkeys(state["totals"], 0.0)
     log = out / "log.jsonl"
     progress: Progress = Silent()
     if machine.first:
@@ -165,17 +163,13 @@ def train(
             set_rate(optimizer, rate)
             optimizer.step()
             refused = 0
+            for key, number in {**metrics, "gradient_norm": norm, "steps": 1.0}.items():
+                totals[key] = totals.get(key, 0.0) + number
         else:
             # Before the update: the weights are still good. DDP has summed the gradients, so all
             # ranks agree.
             refused += 1
-            ids = machine.gather([i for part in group for i in part.batch.ids])
-            progress.say(
-                f"step {step}: gradient is not finite; update refused, batch in refused.jsonl"
-            )
-            if machine.first:
-                with (out / "refused.jsonl").open("a") as file:
-                    file.write(json.dumps({"step": step, "norm": str(norm), "ids": ids}) + "\n")
+            _refuse(step, norm, group, out, machine, progress)
             if refused == REFUSALS_IN_A_ROW:
                 raise HealthStop(
                     f"{refused} steps in a row had a non-finite gradient, the last one {step}. "
@@ -183,19 +177,12 @@ def train(
                     "run.precision=float32."
                 )
         optimizer.zero_grad(set_to_none=True)
-        for key, number in {**metrics, "gradient_norm": norm, "steps": 1.0}.items():
-            totals[key] = totals.get(key, 0.0) + number
         done = step + 1
         progress.advance(done, audio)
-        if done % run.log_steps == 0 or done == run.steps:
+        if (done % run.log_steps == 0 or done == run.steps) and totals:
             summed = _over_ranks(totals, machine)
-            progress.report(
-                {
-                    **task.summary(summed),
-                    "gradient_norm": summed["gradient_norm"] / summed["steps"],
-                    "rate": rate,
-                }
-            )
+            norms = summed["gradient_norm"] / summed["steps"]
+            progress.report({**task.summary(summed), "gradient_norm": norms, "rate": rate})
             totals = {}
         if done % run.eval_steps == 0 or done == run.steps:
             model.eval()
@@ -218,6 +205,17 @@ def train(
     progress.close()
 
 
+def _refuse(
+    step: int, norm: float, group: list[Any], out: Path, machine: Machine, progress: Progress
+) -> None:
+    """Says which step is not taken, and writes down the utterances of all ranks."""
+    ids = machine.gather([i for part in group for i in part.batch.ids])
+    progress.say(f"step {step}: gradient is not finite; update refused, batch in refused.jsonl")
+    if machine.first:
+        with (out / "refused.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "norm": str(norm), "ids": ids}) + "\n")
+
+
 def _over_ranks(totals: Mapping[str, float], machine: Machine) -> dict[str, float]:
     keys = sorted(totals)
     return dict(zip(keys, machine.total([totals[key] for key in keys]), strict=True))
@@ -228,7 +226,7 @@ def _cut_log(log: Path, step: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = []
     if step and log.is_file():
-        lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-        # The last line may be cut off where the process was killed.
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        # What follows the last newline was cut off where the process was killed.
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+        kept = [line + "\n" for line in lines if json.loads(line)["step"] <= step]
     log.write_text("".join(kept), encoding="utf-8")

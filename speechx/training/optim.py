@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from speechx.config import config
+from speechx.config import config, require_not_negative, require_positive
 
 
 @config
@@ -31,15 +31,15 @@ class Optim:
     """Largest norm of the gradient (per target); longer ones are scaled down to it."""
 
     def __post_init__(self) -> None:
-        for name in ("rate", "head_scale", "epsilon", "clip", "first", "last"):
-            if not getattr(self, name) > 0:  # so that NaN is refused too
-                raise ValueError(f"{name} must be above 0, but is {getattr(self, name)}")
-        if not (self.warmup >= 0 and self.hold >= 0 and self.warmup + self.hold <= 1):
+        require_positive(self, "rate", "head_scale", "epsilon", "clip", "first", "last")
+        require_not_negative(self, "weight_decay", "warmup", "hold")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be at least 0 and below 1, but are {self.betas}")
+        used = self.warmup + (self.hold if self.schedule == "tri_stage" else 0)
+        if used > 1:
             raise ValueError(
                 "warmup and hold are fractions of the run and must not exceed 1 together"
             )
-        if self.weight_decay < 0:
-            raise ValueError(f"weight_decay must not be negative, but is {self.weight_decay}")
 
 
 def learning_rate(step: int, steps: int, optim: Optim) -> float:
@@ -80,7 +80,9 @@ def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     vectors: list[nn.Parameter] = []
     head: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        group = head if name.startswith("head.") else matrices if parameter.ndim > 1 else vectors
+        several = sum(size > 1 for size in parameter.shape) > 1  # a gain per tap is (1, 1, K)
+        group = matrices if several else vectors
+        group = head if name.startswith("head.") else group
         group.append(parameter)
     groups = [
         {"params": matrices, "scale": 1.0, "weight_decay": optim.weight_decay},

@@ -27,12 +27,12 @@ class Progress:
     """Counts steps and seconds of audio; goes to stderr and, if given, to a log (JSON lines)."""
 
     def __init__(self, name: str, log: Path | None, steps: int, start: int) -> None:
-        from tqdm import tqdm
-
         self.name, self.log, self.steps, self.start = name, log, steps, start
         self.begun, self.audio, self.step = time.monotonic(), 0.0, start
         self.bar = None
         if sys.stderr.isatty():
+            from tqdm import tqdm
+
             shape = "{desc} {percentage:3.0f}% | {n}/{total} | {elapsed}<{remaining} | {postfix}"
             self.bar = tqdm(total=steps, initial=start, desc=name, bar_format=shape)
 

@@ -50,7 +50,7 @@ class Pair:
         wave_BS = torch.randn(3, 16_000)
         frames = config.encoder.frames(16_000)
         mask_BT = torch.from_numpy(
-            span_mask([frames] * 3, frames, Masking(), random, min_spans=2, same_count=True)
+            span_mask([frames] * 3, frames, Masking(), random, same_count=True)
         )
         self.masked = int(mask_BT[0].sum())
         negatives = sample_negatives(3, self.masked, NEGATIVES, random)

@@ -127,7 +127,7 @@ def test_gradient_scale_0_cuts_the_graph_and_1_is_the_tensor_itself():
 
 
 def test_a_convolution_without_stride_is_refused():
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="stride must be above 0"):
         Convolution(channels=4, kernel=3, stride=0)
     with pytest.raises(ValueError, match="at least one convolution"):
         ConvolutionalConfig(layers=())

@@ -229,9 +229,7 @@ def test_micro_batches_add_up_to_the_big_batch(norm):
     model = Wav2Vec2Pretraining(small_convolutional(norm)).train()
     frames = model.config.encoder.frames(12_000)
     wave_BS = torch.randn(4, 12_000)
-    mask_BT = torch.from_numpy(
-        span_mask([frames] * 4, frames, Masking(), random, min_spans=2, same_count=True)
-    )
+    mask_BT = torch.from_numpy(span_mask([frames] * 4, frames, Masking(), random, same_count=True))
     masked = int(mask_BT[0].sum())
     drawn_BMK = negatives(4, masked, 8)
     config = ContrastiveConfig(diversity=0.0, penalty=0.0)
@@ -256,5 +254,5 @@ def test_micro_batches_add_up_to_the_big_batch(norm):
 
 @pytest.mark.parametrize("change", [{"negatives": 0}, {"temperature": 0.0}])
 def test_impossible_settings_are_refused(change):
-    with pytest.raises(ValueError, match="negatives >= 1"):
+    with pytest.raises(ValueError, match="must be above 0"):
         ContrastiveConfig(**change)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,11 +44,12 @@ def test_at_least_two_spans_on_short_rows(length):
     """0.1 * length / 10 rounds to none or one span; `min_spans` makes it two different starts."""
     random = np.random.default_rng(0)
     masking = Masking(probability=0.1, span=10)
-    masks_BT = span_mask([length] * 200, length, masking, random, min_spans=2)
+    masks_BT = span_mask([length] * 200, length, masking, random)
     hidden = masks_BT.sum(1)
     assert hidden.min() >= 11
     assert hidden.max() == 20
-    assert span_mask([length] * 200, length, masking, random).sum(1).min() == 0
+    none = replace(masking, min_spans=0)
+    assert span_mask([length] * 200, length, none, random).sum(1).min() == 0
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 0.65, 1.0])
@@ -54,9 +57,7 @@ def test_at_least_two_spans_on_short_rows(length):
 def test_something_always_stays_visible(probability, span):
     random = np.random.default_rng(0)
     lengths = [1, 2, 3, 4, 5, 9, 10, 11, 12, 13, 20, 21, 30, 64, 200] * 20
-    masks_BT = span_mask(
-        lengths, max(lengths), Masking(probability=probability, span=span), random, min_spans=2
-    )
+    masks_BT = span_mask(lengths, max(lengths), Masking(probability=probability, span=span), random)
     for mask_T, length in zip(masks_BT, lengths, strict=True):
         assert mask_T.sum() < length
         assert not mask_T[length:].any()
@@ -66,10 +67,10 @@ def test_something_always_stays_visible(probability, span):
 def test_equal_counts_in_a_batch():
     random = np.random.default_rng(0)
     for _ in range(20):
-        masks_BT = span_mask([150] * 6, 150, Masking(), random, min_spans=2, same_count=True)
+        masks_BT = span_mask([150] * 6, 150, Masking(), random, same_count=True)
         assert len(set(masks_BT.sum(1).tolist())) == 1
         assert masks_BT.sum(1)[0] > 0.25 * 150
-    uneven_BT = span_mask([30, 150], 150, Masking(), random, min_spans=2, same_count=True)
+    uneven_BT = span_mask([30, 150], 150, Masking(), random, same_count=True)
     assert uneven_BT.sum(1)[0] == uneven_BT.sum(1)[1]
     assert not uneven_BT[0, 30:].any()
 

@@ -14,6 +14,7 @@ from speechx.training.checkpoint import (
     load_state,
     load_weights,
     open_model,
+    open_run,
     save_model,
     save_state,
 )
@@ -234,3 +235,37 @@ def test_resuming_what_never_began_is_one_line(tmp_path):
     model = torch.nn.Linear(2, 2)
     with pytest.raises(UserError, match="holds no saved state to continue from"):
         load_state(tmp_path, model, build_optimizer(model, Optim()))
+
+
+def test_settings_of_the_optimizer_come_from_the_configuration(tmp_path):
+    """Moments are restored; rates, decay and betas are those of the command that resumes."""
+    model = CTC(small_filterbank(), 4)
+    optimizer = build_optimizer(model, Optim(head_scale=1, weight_decay=0.01))
+    model(torch.randn(1, 9000), torch.tensor([9000])).logits_BTV.square().sum().backward()
+    optimizer.step()
+    save_state(tmp_path, 1, model, optimizer, {})
+    changed = Optim(head_scale=7, weight_decay=0.5, betas=(0.5, 0.6))
+    resumed = build_optimizer(model, changed)
+    load_state(tmp_path, model, resumed)
+    fresh = build_optimizer(model, changed)
+    for group, wanted in zip(resumed.param_groups, fresh.param_groups, strict=True):
+        for key in ("scale", "weight_decay", "betas", "eps"):
+            assert group[key] == wanted[key]
+    moments = resumed.state[model.head.weight]["exp_avg"]
+    assert torch.equal(moments, optimizer.state[model.head.weight]["exp_avg"])
+
+
+def test_a_run_folder_is_continued_or_left_alone(tmp_path):
+    config, said = Optim(), []
+    out = tmp_path / "run"
+    open_run(out, config, False, said.append)
+    (out / "state" / "step_4").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"earlier run \(state of step 4\): continue it with"):
+        open_run(out, config, False, said.append)
+    open_run(out, config, True, said.append)
+    assert said == []
+    open_run(out, Optim(rate=1.0), True, said.append)
+    assert said == ["--resume with another rate: 0.0005 before, 1.0 now"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be made"):
+        open_run(tmp_path / "file", config, False, said.append)
