@@ -56,11 +56,6 @@ class Mapping:
             weight_VU[source_column[row.source], target_column[row.target]] = weight
         return weight_VU
 
-    def relabel(self, phones: Sequence[str]) -> list[str]:
-        """Decoded phones rewritten by the first pass; a phone that a mask left out disappears."""
-        first = {row.source: row.target for row in self.rows if row.kind != SECOND}
-        return [first[phone] for phone in phones if phone in first]
-
     def to_tsv(self) -> str:
         """One row a line under a header, ties separated by spaces."""
         lines = ["source\ttarget\tdistance\tkind\ttied"]

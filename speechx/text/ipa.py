@@ -1,22 +1,17 @@
-"""One spelling per phone, and a segmenter that loses nothing.
+"""One spelling per phone, and what is wrong with a symbol that is none.
 
 The same phone is written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar,
 ã as one code point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in
 canonical order, which is what PanPhon looks up too), script ɡ, ː for length, no tie bar, no
-stress. `segments` splits a phone into letters with their marks and raises for anything that is
-not IPA, so that no symbol disappears between text and model.
+stress. `problem_with` names what is not IPA, so that no symbol disappears between text and model.
 
 >>> normalize_ipa("t͡ʃ:")
 'tʃː'
->>> segments("tʃː")
-('t', 'ʃː')
 """
 
 from __future__ import annotations
 
 import unicodedata
-
-from speechx.errors import UserError
 
 LOOKALIKES = {
     "g": "ɡ",
@@ -55,24 +50,6 @@ def normalize_ipa(symbol: str) -> str:
     """The one spelling of `symbol`. Tie bars, stress and syllable dots go; nothing else does."""
     decomposed = unicodedata.normalize("NFD", symbol.strip())
     return unicodedata.normalize("NFD", decomposed.translate(_TABLE))
-
-
-def segments(symbol: str) -> tuple[str, ...]:
-    """Letters with their marks; joined, they equal `normalize_ipa(symbol)`.
-
-    A mark belongs to the letter before it; only at the start of a symbol to the one after.
-
-    Raises UserError, naming the code points, for a symbol that is empty or not IPA.
-    """
-    problem = problem_with(symbol)
-    if problem:
-        raise UserError(problem)
-    parts: list[str] = [""]
-    for character in normalize_ipa(symbol):
-        if character in LETTERS and any(c in LETTERS for c in parts[-1]):
-            parts.append("")
-        parts[-1] += character
-    return tuple(parts)
 
 
 def problem_with(symbol: str) -> str | None:

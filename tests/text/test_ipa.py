@@ -2,8 +2,7 @@ import unicodedata
 
 import pytest
 
-from speechx.errors import UserError
-from speechx.text.ipa import normalize_ipa, problem_with, segments
+from speechx.text.ipa import normalize_ipa, problem_with
 
 
 @pytest.mark.parametrize(
@@ -27,26 +26,14 @@ def test_one_spelling_per_phone(given, expected):
     assert normalize_ipa(normalize_ipa(given)) == normalize_ipa(given)
 
 
-@pytest.mark.parametrize(
-    ("symbol", "expected"),
-    [
-        ("tʃː", ("t", "ʃː")),
-        ("ɐ̃ʊ̃", ("ɐ̃", "ʊ̃")),
-        ("tsʰ", ("t", "sʰ")),
-        ("ⁿd", ("ⁿd",)),
-        ("ç", ("c\u0327",)),
-    ],
-)
-def test_segments_lose_nothing(symbol, expected):
-    assert segments(symbol) == expected
-    assert "".join(segments(symbol)) == normalize_ipa(symbol)
-
-
 @pytest.mark.parametrize("symbol", ["", " ", "ma55", "|a", "dZ", "t[", 'u"', "ɪ^", "ʲ", "˞a", "a˥"])
 def test_what_is_not_ipa_is_refused(symbol):
     assert problem_with(symbol)
-    with pytest.raises(UserError):
-        segments(symbol)
+
+
+@pytest.mark.parametrize("symbol", ["tʃː", "ɐ̃ʊ̃", "tsʰ", "ⁿd", "ç", "t͡ʃ:"])
+def test_what_is_ipa_is_not(symbol):
+    assert problem_with(symbol) is None
 
 
 def test_the_message_names_the_code_points():
