@@ -198,6 +198,9 @@ def _data(data: argparse.ArgumentParser) -> None:
     )
     phones.add_argument("manifest", type=Path)
     phones.add_argument("-o", "--output", required=True, type=Path)
+    phones.add_argument(
+        "--drop-empty", action="store_true", help="leave out, and count, texts without any phone"
+    )
     phones.set_defaults(command=_phones)
 
 
@@ -325,7 +328,9 @@ def _phones(options: Any) -> None:
     from speechx.data.manifest import read_manifest, write_manifest
     from speechx.data.phones import add_phones
 
-    write_manifest(options.output, add_phones(read_manifest(options.manifest), log=_note))
+    write_manifest(
+        options.output, add_phones(read_manifest(options.manifest), options.drop_empty, _note)
+    )
 
 
 def _note(text: object) -> None:

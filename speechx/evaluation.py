@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,11 @@ from speechx.text.ipa import normalize_ipa
 from speechx.training.progress import Progress, say
 
 RANDOM_MAPS = 5
+PREPARED = {  # what is done to references and hypotheses before they are compared
+    "cer": "speechx.text.normalize (NFC, lower case, no punctuation)",
+    "wer": "speechx.text.normalize (NFC, lower case, no punctuation)",
+    "per": "one spelling of IPA (speechx.text.ipa)",
+}
 
 
 def evaluate(
@@ -42,7 +47,8 @@ def evaluate(
 ) -> dict[str, Score]:
     """PER of a phoneme model, CER and WER of a character model; writes JSON to `out`."""
     kind = recognizer.vocabulary.kind
-    utterances = labelled(_read(manifests), kind, say)
+    listed = _read(manifests)
+    utterances = labelled(listed, kind, say)
     references = _references(utterances, recognizer)
     heard = [
         recognizer.vocabulary.decode(e.id for e in greedy(p))
@@ -66,6 +72,7 @@ def evaluate(
         about = {
             "model": str(recognizer.folder),
             "manifests": [str(m) for m in manifests],
+            "without_labels": len(listed) - len(utterances),
             **headline.to_dict(),
         }
         _write(out, {**about, "scores": {name: s.to_dict() for name, s in scores.items()}})
@@ -98,7 +105,7 @@ def evaluate_unseen(
         ),
         "masked": read(masked_map(source, inventory.phones)),
         "mapped": mapped,
-        "shuffled": mapped[1:] + mapped[:1],
+        "shuffled": [mapped[other] for other in _others(references)],
     }
     methods = {
         name: _score(references, heard, utterances, "per") for name, heard in readings.items()
@@ -115,6 +122,17 @@ def evaluate_unseen(
         }
         _write(out, {**about, "methods": {name: s.to_dict() for name, s in methods.items()}})
     return methods, mapping
+
+
+def _others(references: Sequence[Sequence[str]]) -> list[int]:
+    """For each utterance the next one, around the corner, that says something else."""
+    count = len(references)
+    others = []
+    for n, reference in enumerate(references):
+        following = [(n + step) % count for step in range(1, count)]
+        different = (m for m in following if list(references[m]) != list(reference))
+        others.append(next(different, following[0]))
+    return others
 
 
 def _read(manifests: Sequence[Path]) -> list[Utterance]:
@@ -136,20 +154,22 @@ def _phones(sequences: Sequence[Sequence[str]]) -> list[list[str]]:
 
 def _score(references, hypotheses, utterances: Sequence[Utterance], metric: str) -> Score:
     languages, ids = [u.language for u in utterances], [u.id for u in utterances]
-    return score(references, hypotheses, languages, ids, [u.speaker for u in utterances], metric)
+    # A speaker belongs to a language; without one, copies of an utterance are drawn together.
+    speakers = [f"{u.language}/{u.speaker}" if u.speaker else None for u in utterances]
+    if None in speakers and len(set(ids)) < len(ids):
+        speakers = list(ids)
+    prepared = PREPARED[metric]
+    return score(references, hypotheses, languages, ids, speakers, metric, prepared=prepared)
 
 
-def _outputs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> list[np.ndarray]:
-    """Log-probabilities (T, V) of each utterance."""
-    total = sum(u.duration for u in utterances)
-    outputs = []
+def _outputs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[np.ndarray]:
+    """Log-probabilities (T, V) of each utterance, one after the other."""
     progress = Progress("evaluate", None, len(utterances), 0)
     for index, utterance in enumerate(utterances):
-        outputs.append(recognizer.log_probabilities(read_utterance(utterance, False)))
+        yield recognizer.log_probabilities(read_utterance(utterance, False))
         progress.advance(index + 1, utterance.duration)
-    progress.report({"hours": total / 3600})
+    progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
-    return outputs
 
 
 def _log(probabilities_TV: np.ndarray) -> np.ndarray:

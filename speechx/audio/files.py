@@ -48,6 +48,12 @@ class AudioInfo:
     channels: int
 
 
+def check_audio(path: str | Path) -> None:
+    """Raises the UserError that reading it would raise at once: absent, empty, or not audio."""
+    with _open(Path(path)):
+        pass
+
+
 def audio_info(path: str | Path) -> AudioInfo:
     """Length and shape of a file, from its header where the header can be trusted.
 

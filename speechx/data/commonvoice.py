@@ -21,7 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speechx.audio.files import audio_info, read_audio, write_flac
+from speechx.audio.files import audio_info, check_audio, read_audio, write_flac
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 
@@ -40,7 +40,6 @@ def prepare(
     out: Path,
     allow_missing: bool = False,
     convert: bool = False,
-    unlabelled: bool = True,
     log: Callable[[str], None] = print,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
@@ -53,7 +52,7 @@ def prepare(
     """
     counts: dict[str, dict[str, int]] = {}
     for language, folder in _language_folders(Path(root), languages).items():
-        release = _read_language(language, folder, unlabelled)
+        release = _read_language(language, folder)
         if not allow_missing:
             _refuse(release)
         _measure(release, Path(out) / language / "audio" if convert else None, log)
@@ -75,7 +74,7 @@ class _Release:
     missing: list[tuple[Path, str]] = field(default_factory=list)
     corrupt: list[tuple[Path, str]] = field(default_factory=list)
     repeated: int = 0
-    unused: int = 0
+    invalidated: int = 0
 
 
 def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
@@ -106,23 +105,31 @@ def _is_language_folder(folder: Path) -> bool:
     return any((folder / f"{table}.tsv").is_file() for table in TABLES)
 
 
-def _read_language(language: str, folder: Path, unlabelled: bool) -> _Release:
-    """All rows of the split tables as utterances, with missing and empty clips set aside."""
+def _read_language(language: str, folder: Path) -> _Release:
+    """All rows as utterances, with missing and empty clips set aside.
+
+    What is validated but in no split (most of a large language) is unlabelled here: its sentences
+    and speakers may be those of the test set.
+    """
     release = _Release(language)
-    tables = [t for t in (*SPLITS, "other") if (folder / f"{t}.tsv").is_file()]
+    tables = [t for t in (*SPLITS, "other", "validated") if (folder / f"{t}.tsv").is_file()]
     if not tables:
         raise UserError(f"{folder}: none of train.tsv, dev.tsv, test.tsv and other.tsv is there.")
+    rejected = folder / "invalidated.tsv"
+    if rejected.is_file():
+        release.invalidated = sum(1 for _ in _read_rows(rejected, ("path",), []))
+    seen: set[str] = set()
     durations = _read_durations(folder / "clip_durations.tsv")
     for table in tables:
         tsv = folder / f"{table}.tsv"
         for line, row in _read_rows(tsv, ("client_id", "path", "sentence"), release.corrupt):
             sentence = row["sentence"].strip()
-            split = table if sentence and table != "other" else UNLABELLED
-            if split == UNLABELLED and not unlabelled:
-                release.unused += 1
-                continue
+            split = table if sentence and table in SPLITS else UNLABELLED
             clip = folder / "clips" / _clip_name(row["path"])
             listed = release.splits.setdefault(split, {})
+            if table == "validated" and clip.stem in seen:
+                continue
+            seen.add(clip.stem)
             if clip.stem in listed:
                 release.repeated += 1
                 continue
@@ -191,21 +198,21 @@ def _read_rows(
 
 
 def _measure(release: _Release, audio: Path | None, log: Callable[[str], None]) -> None:
-    """Finds the durations not known yet; with a folder `audio`, makes and uses copies."""
+    """Opens every clip, finds unknown durations; with a folder `audio`, makes and uses copies."""
     jobs: dict[Path, Path | None] = {}
+    known: list[float] = []
     for listed in release.splits.values():
         for u in listed.values():
-            if audio is not None:
-                jobs[u.audio] = audio / f"{u.id}.flac"
-            elif not u.duration:
-                jobs[u.audio] = None
+            if u.audio not in jobs:
+                jobs[u.audio] = None if audio is None else audio / f"{u.id}.flac"
+                known.append(u.duration)
     if not jobs:
         return
-    what = "measured" if audio is None else "converted"
+    what = "opened" if audio is None else "converted"
     measured: dict[Path, float] = {}
     said = time.monotonic()
     with ProcessPoolExecutor(PROCESSES) as pool:
-        results = pool.map(_measure_one, jobs, jobs.values(), chunksize=16)
+        results = pool.map(_measure_one, jobs, jobs.values(), known, chunksize=16)
         for done, (clip, result) in enumerate(zip(jobs, results, strict=True), start=1):
             if isinstance(result, str):
                 release.corrupt.append((clip, result))
@@ -217,17 +224,18 @@ def _measure(release: _Release, audio: Path | None, log: Callable[[str], None]) 
                 log(f"{release.language}: {what} {done} of {len(jobs)} clips, {hours:.2f} h")
     for listed in release.splits.values():
         for u in list(listed.values()):
-            if u.audio not in jobs:
-                continue
             if u.audio not in measured:
                 del listed[u.id]
                 continue
             listed[u.id] = replace(u, audio=jobs[u.audio] or u.audio, duration=measured[u.audio])
 
 
-def _measure_one(clip: Path, flac: Path | None) -> float | str:
+def _measure_one(clip: Path, flac: Path | None, known: float) -> float | str:
     """Seconds of a clip, copied to `flac` if one is named; or what is wrong with it."""
     try:
+        if flac is None and known:
+            check_audio(clip)
+            return known
         if flac is None:
             return audio_info(clip).duration
         if not (flac.is_file() and flac.stat().st_mtime >= clip.stat().st_mtime):
@@ -285,7 +293,7 @@ def _report(release: _Release) -> str:
             (len(release.missing), "missing (missing.txt)"),
             (len(release.corrupt), "corrupt (corrupt.txt)"),
             (release.repeated, "listed twice"),
-            (release.unused, "without a validated sentence"),
+            (release.invalidated, "invalidated"),
         )
         if number
     ]

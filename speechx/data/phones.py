@@ -52,7 +52,7 @@ def add_phones(
         if not drop_empty:
             raise UserError(
                 f"{len(empty)} of {len(utterances)} utterances have no text with phones ({which}): "
-                "give them a text, or leave them out (drop_empty)."
+                "give them a text, or leave them out (--drop-empty)."
             )
         log(f"{len(empty)} of {len(utterances)} utterances without phones left out ({which})")
     return labelled

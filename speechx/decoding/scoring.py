@@ -26,9 +26,9 @@ from speechx.errors import UserError
 WORST = 10  # utterances listed in a score
 
 _TOKENS = {
-    "wer": "words, split at white space, text as given (case and punctuation count)",
+    "wer": "words, split at white space",
     "cer": "characters (Unicode code points) of the stripped text, inner spaces count, as in jiwer",
-    "per": "phone tokens as given, no word boundaries",
+    "per": "phone tokens, no word boundaries",
 }
 _AVERAGES = (
     "corpus-level (all edits / all reference tokens); "
@@ -118,10 +118,14 @@ def score(
     speakers: Sequence[str | None],
     metric: str,
     *,
+    prepared: str = "as given",
     resamples: int = 1000,
     seed: int = 0,
 ) -> Score:
     """Score tokens against tokens; `metric` ("wer", "cer" or "per") says what the tokens are.
+
+    `prepared` says in words what was done to references and hypotheses before; it is part of the
+    policy.
 
     The bootstrap draws speakers where all utterances of a group name theirs and there are at least
     two, else utterances. Raises UserError where a rate would be undefined.
@@ -144,8 +148,8 @@ def score(
     return Score(
         metric=metric,
         policy=(
-            f"{metric.upper()}: {_TOKENS[metric]}; {_AVERAGES}; interval: 95 % percentile "
-            f"bootstrap, {resamples} draws of speakers if known, else of utterances, seed {seed}"
+            f"{metric.upper()}: {_TOKENS[metric]}; prepared: {prepared}; {_AVERAGES}; "
+            f"interval: 95 % percentile bootstrap, {resamples} draws of speakers if known, else of utterances, seed {seed}"
         ),
         overall=rate(range(len(ids))),
         macro=float(np.mean([each.rate for each in by_language.values()])),

@@ -98,7 +98,7 @@ def _shipped() -> dict[str, dict[str, str]]:
 def _manifest_phones(path: Path, text: str) -> list[str]:
     """Read by hand: `data.manifest` is a layer above, and audio paths do not matter here."""
     found: dict[str, None] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -142,11 +142,37 @@ def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> No
     assert counts == {"es": {"train": 1, "unlabelled": 3}}
     assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == dict.fromkeys(("c2", "c3", "c4"))
     assert said == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
-    said.clear()
-    counts = prepare(tmp_path, None, tmp_path / "out", unlabelled=False, log=said.append)
-    assert counts == {"es": {"train": 1}}
-    assert "4 without a validated sentence" in said[0]
-    assert not (tmp_path / "out" / "es" / "unlabelled.jsonl").exists()
+
+
+def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_counted(
+    tmp_path: Path,
+) -> None:
+    release(
+        tmp_path,
+        {
+            "train": [row("c1")],
+            "test": [row("c2")],
+            "validated": [row("c1"), row("c2"), row("c3"), row("c4")],
+            "invalidated": [row("c8"), row("c9")],
+        },
+    )
+    said: list[str] = []
+    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
+    assert counts == {"es": {"train": 1, "test": 1, "unlabelled": 2}}
+    assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == {"c3": None, "c4": None}
+    assert said[0].endswith("; left out: 2 invalidated")
+
+
+def test_a_broken_clip_is_found_though_its_duration_is_listed(tmp_path: Path) -> None:
+    folder = release(tmp_path, {"train": [row("c1"), row("c2")]})
+    (folder / "clips" / "c2.mp3").write_text("no sound at all " * 100)
+    write_tsv(
+        folder / "clip_durations.tsv",
+        "clip duration[ms]",
+        [{"clip": f"c{n}.mp3", "duration[ms]": "1000"} for n in (1, 2)],
+    )
+    with pytest.raises(UserError, match=r"c2\.mp3: not audio"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
 
 
 def test_splits_stay_as_released(tmp_path: Path) -> None:
@@ -268,7 +294,7 @@ def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
 
 def test_tables_that_are_none(tmp_path: Path) -> None:
     folder = tmp_path / "es"
-    write_tsv(folder / "validated.tsv", V17, [row("c1")])
+    write_tsv(folder / "invalidated.tsv", V17, [row("c1")])
     with pytest.raises(UserError, match=r"none of train\.tsv, dev\.tsv, test\.tsv"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet)
     write_tsv(folder / "train.tsv", V17, [])

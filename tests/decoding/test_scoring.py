@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jiwer
+import numpy as np
 import pytest
 
 from speechx.decoding.scoring import characters, check_references, score, words
@@ -101,7 +102,7 @@ def test_a_space_is_a_character():
 def test_phones_are_scored_as_given():
     phones = score([["tʃ", "a"]], [["tʃ", "aː"]], ["it"], ["u"], [None], "per")
     assert phones.overall.rate == 1 / 2
-    assert phones.policy.startswith("PER: phone tokens as given, no word boundaries")
+    assert phones.policy.startswith("PER: phone tokens, no word boundaries; prepared: as given")
 
 
 def noisy(generator, tokens, error_rate):
@@ -193,3 +194,26 @@ def test_a_rate_without_reference_tokens_is_refused():
 def test_scoring_imports_no_torch():
     code = "import sys, speechx.decoding.scoring; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def edit_distance(a, b):
+    """By the definition, with nothing of jiwer's."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, start=1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, start=1):
+            before, row[j] = row[j], min(before + (x != y), row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+def test_edits_equal_the_definition_on_random_sequences():
+    random = np.random.default_rng(0)
+    pairs = [
+        [[str(t) for t in random.integers(0, 4, random.integers(1, 12))] for _ in range(2)]
+        for _ in range(200)
+    ]
+    references, hypotheses = zip(*pairs, strict=True)
+    ids = [str(n) for n in range(len(pairs))]
+    result = score(references, hypotheses, ["xx"] * len(ids), ids, [None] * len(ids), "per")
+    assert result.overall.edits == sum(edit_distance(a, b) for a, b in pairs)
+    assert result.overall.tokens == sum(map(len, references))

@@ -57,6 +57,18 @@ def test_energy_stands_in_the_bin_of_the_tone():
         assert rise_F[int(energy_F.argmax())] > 1.5
 
 
+@pytest.mark.interop
+@pytest.mark.parametrize("bins", [20, 80])
+def test_mel_weights_equal_librosa(bins):
+    """The HTK scale and peaks of 1, from 20 Hz to half the sampling rate."""
+    librosa = pytest.importorskip("librosa")
+    mel_FK = FilterbankEncoder(FilterbankConfig(bins=bins)).mel_FK
+    theirs_FK = librosa.filters.mel(
+        sr=16_000, n_fft=512, n_mels=bins, fmin=20.0, fmax=8000.0, htk=True, norm=None
+    )
+    torch.testing.assert_close(mel_FK, torch.from_numpy(theirs_FK), atol=1e-4, rtol=0)
+
+
 def test_each_bin_has_mean_0_and_variance_near_1_over_true_frames():
     encoder = FilterbankEncoder(FilterbankConfig(bins=20))
     torch.manual_seed(0)
