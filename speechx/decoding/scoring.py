@@ -149,7 +149,8 @@ def score(
         metric=metric,
         policy=(
             f"{metric.upper()}: {_TOKENS[metric]}; prepared: {prepared}; {_AVERAGES}; "
-            f"interval: 95 % percentile bootstrap, {resamples} draws of speakers if known, else of utterances, seed {seed}"
+            f"interval: 95 % percentile bootstrap, {resamples} draws of speakers if known, "
+            f"else of utterances, seed {seed}"
         ),
         overall=rate(range(len(ids))),
         macro=float(np.mean([each.rate for each in by_language.values()])),
