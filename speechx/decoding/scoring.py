@@ -119,23 +119,29 @@ def score(
     metric: str,
     *,
     prepared: str = "as given",
+    readings: int = 1,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Score:
     """Score tokens against tokens; `metric` ("wer", "cer" or "per") says what the tokens are.
 
     `prepared` says in words what was done to references and hypotheses before; it is part of the
-    policy.
+    policy. With `readings` the lists hold that many readings of the same utterances, one after the
+    other: edits and tokens are summed over them, and the bootstrap keeps them together.
 
     The bootstrap draws speakers where all utterances of a group name theirs and there are at least
     two, else utterances. Raises UserError where a rate would be undefined.
     """
     _check(references, hypotheses, languages, ids, speakers, metric)
+    utterances, rest = divmod(len(ids), readings)
+    if rest:
+        raise ValueError(f"{len(ids)} items are not {readings} readings of the same utterances")
     check_references(references, languages)
     counts_N4 = _count_edits(references, hypotheses)  # substitutions insertions deletions tokens
 
     def rate(chosen: Sequence[int]) -> Rate:
-        return _rate(counts_N4[chosen], [speakers[n] for n in chosen], resamples, seed)
+        read = [n % utterances for n in chosen]
+        return _rate(counts_N4[chosen], [speakers[n] for n in chosen], read, resamples, seed)
 
     by_language = {
         language: rate([n for n, other in enumerate(languages) if other == language])
@@ -235,16 +241,20 @@ def _count_edits(
     return counts_N4
 
 
-def _rate(counts_N4: np.ndarray, speakers: Sequence[str | None], resamples: int, seed: int) -> Rate:
+def _rate(
+    counts_N4: np.ndarray,
+    speakers: Sequence[str | None],
+    utterances: Sequence[int],
+    resamples: int,
+    seed: int,
+) -> Rate:
     """The rate of one group of utterances, with its interval."""
     substitutions, insertions, deletions, tokens = (int(total) for total in counts_N4.sum(0))
     edits = substitutions + insertions + deletions
-    known = set(speakers)
-    if None not in known and len(known) > 1:
-        names = {name: u for u, name in enumerate(dict.fromkeys(speakers))}
-        units_N, resampled = np.array([names[name] for name in speakers]), f"{len(names)} speakers"
-    else:
-        units_N, resampled = np.arange(len(speakers)), f"{len(speakers)} utterances"
+    by_speaker = None not in speakers and len(set(speakers)) > 1
+    names = speakers if by_speaker else utterances
+    unit = {name: u for u, name in enumerate(dict.fromkeys(names))}
+    units_N = np.array([unit[name] for name in names])
     edits_U = np.bincount(units_N, weights=counts_N4[:, :3].sum(1))
     tokens_U = np.bincount(units_N, weights=counts_N4[:, 3])
     low, high = _interval(edits_U, tokens_U, resamples, seed)
@@ -257,8 +267,8 @@ def _rate(counts_N4: np.ndarray, speakers: Sequence[str | None], resamples: int,
         rate=edits / tokens,
         low=low,
         high=high,
-        utterances=len(speakers),
-        resampled=resampled,
+        utterances=len(set(utterances)),
+        resampled=f"{len(unit)} {'speakers' if by_speaker else 'utterances'}",
     )
 
 

@@ -140,6 +140,28 @@ def test_speakers_are_resampled_when_all_are_known():
     assert score_words(pairs, speakers=["one"] * 40).overall.resampled == "40 utterances"
 
 
+def test_readings_of_one_utterance_are_resampled_together():
+    """Saying the same five times adds no certainty."""
+    generator = random.Random(4)
+    pairs = [("a " * 9, noisy(generator, 9, 0.3)) for _ in range(20)]
+    once, often = score_words(pairs).overall, score_words(pairs * 5, readings=5).overall
+    assert (often.low, often.high) == (once.low, once.high)
+    assert (often.resampled, often.utterances) == ("20 utterances", 20)
+    assert (often.edits, often.tokens) == (5 * once.edits, 5 * once.tokens)
+    apart = score_words(pairs * 5).overall
+    assert apart.high - apart.low < 0.7 * (once.high - once.low)
+    by_language = score_words(pairs * 5, ["es", "it"] * 50, readings=5)
+    assert by_language.languages["it"].resampled == "10 utterances"
+    with pytest.raises(ValueError, match="20 items are not 3 readings"):
+        score_words(pairs, readings=3)
+
+
+def test_the_policy_says_how_texts_were_prepared():
+    pairs = [("a b", "a b")]
+    assert "; prepared: as given; " in score_words(pairs).policy
+    assert "; prepared: lower case; " in score_words(pairs, prepared="lower case").policy
+
+
 def test_worst_utterances_come_first_and_perfect_ones_are_not_listed():
     pairs = [("a b c d", "a b c x"), ("a b", "a b"), ("a b", "x y"), ("a b c", "x y z")]
     worst = score_words(pairs).worst
