@@ -9,7 +9,7 @@ so that mapping is not credited with what masking does:
     masked      only phones that the language shares with the model
     mapped      every phone goes to its articulatory neighbour in the language
     random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
-    shuffled    `mapped`, scored against another utterance: chance
+    shuffled    `mapped`, scored against another sentence: chance
 """
 
 from __future__ import annotations
@@ -32,13 +32,14 @@ from speechx.errors import UserError
 from speechx.recognition import Recognizer
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
+from speechx.text.vocabulary import Kind
 from speechx.training.progress import Progress, say
 
 RANDOM_MAPS = 5
-PREPARED = {  # what is done to references and hypotheses before they are compared
-    "cer": "speechx.text.normalize (NFC, lower case, no punctuation)",
-    "wer": "speechx.text.normalize (NFC, lower case, no punctuation)",
-    "per": "one spelling of IPA (speechx.text.ipa)",
+PREPARED: dict[Kind, str] = {  # what is done to the two sides before they are compared
+    "characters": "references by speechx.text.normalize (NFC, lower case, no punctuation), "
+    "hypotheses as the model writes",
+    "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
 }
 
 
@@ -55,18 +56,17 @@ def evaluate(
         for p in _outputs(recognizer, utterances)
     ]
     if kind == "phonemes":
-        scores = {"per": _score(references, _phones(heard), utterances, "per")}
+        tokens = {"per": (references, _phones(heard))}
     else:
         texts = [recognizer.vocabulary.join(h) for h in heard]
-        scores = {
-            "cer": _score(references, [list(text) for text in texts], utterances, "cer"),
-            "wer": _score(
-                [words("".join(r)) for r in references],
-                [words(t) for t in texts],
-                utterances,
-                "wer",
-            ),
+        tokens = {
+            "cer": (references, [list(text) for text in texts]),
+            "wer": ([words("".join(r)) for r in references], [words(text) for text in texts]),
         }
+    scores = {
+        metric: _score(*sides, utterances, metric, PREPARED[kind])
+        for metric, sides in tokens.items()
+    }
     if out is not None:
         headline = next(iter(scores.values()))
         about = {
@@ -87,10 +87,10 @@ def evaluate_unseen(
 ) -> tuple[dict[str, Score], Mapping]:
     """The five readings, and the mapping that was used."""
     mapping = recognizer.map_inventory(inventory)
-    utterances = labelled(_read(manifests), "phonemes", say)
-    if len(utterances) < 2:
-        raise UserError(f"{manifests[0]} has one utterance; the shuffled control needs two")
+    listed = _read(manifests)
+    utterances = labelled(listed, "phonemes", say)
     references = _references(utterances, recognizer)
+    others = _others(utterances, references)
     outputs = [np.exp(p) for p in _outputs(recognizer, utterances)]
     source = recognizer.vocabulary.units
 
@@ -105,33 +105,50 @@ def evaluate_unseen(
         ),
         "masked": read(masked_map(source, inventory.phones)),
         "mapped": mapped,
-        "shuffled": [mapped[other] for other in _others(references)],
+        "shuffled": [mapped[other] for other in others],
     }
+    prepared = PREPARED["phonemes"]
     methods = {
-        name: _score(references, heard, utterances, "per") for name, heard in readings.items()
+        name: _score(references, heard, utterances, "per", prepared)
+        for name, heard in readings.items()
     }
-    everything = [heard for draw in draws for heard in draw]
     methods["random_map"] = _score(
-        references * RANDOM_MAPS, everything, list(utterances) * RANDOM_MAPS, "per"
+        references * RANDOM_MAPS,
+        [heard for draw in draws for heard in draw],
+        utterances * RANDOM_MAPS,
+        "per",
+        f"{prepared}, summed over {RANDOM_MAPS} random maps",
+        RANDOM_MAPS,
     )
     if out is not None:
         about = {
             "model": str(recognizer.folder),
             "manifests": [str(m) for m in manifests],
+            "without_labels": len(listed) - len(utterances),
             "inventory": inventory.source,
         }
         _write(out, {**about, "methods": {name: s.to_dict() for name, s in methods.items()}})
     return methods, mapping
 
 
-def _others(references: Sequence[Sequence[str]]) -> list[int]:
-    """For each utterance the next one, around the corner, that says something else."""
-    count = len(references)
+def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:
+    """For each utterance the next one, around the corner, of another text and other phones."""
+
+    def differ(n: int, m: int) -> bool:
+        text = utterances[n].text
+        return references[n] != references[m] and (text is None or text != utterances[m].text)
+
+    count = len(utterances)
     others = []
-    for n, reference in enumerate(references):
-        following = [(n + step) % count for step in range(1, count)]
-        different = (m for m in following if list(references[m]) != list(reference))
-        others.append(next(different, following[0]))
+    for n, utterance in enumerate(utterances):
+        following = ((n + step) % count for step in range(1, count))
+        other = next((m for m in following if differ(n, m)), None)
+        if other is None:
+            raise UserError(
+                f"utterance {utterance.id}: no other one says anything else; "
+                "the shuffled control needs two different sentences"
+            )
+        others.append(other)
     return others
 
 
@@ -152,14 +169,25 @@ def _phones(sequences: Sequence[Sequence[str]]) -> list[list[str]]:
     return [[normalize_ipa(phone) for phone in sequence] for sequence in sequences]
 
 
-def _score(references, hypotheses, utterances: Sequence[Utterance], metric: str) -> Score:
-    languages, ids = [u.language for u in utterances], [u.id for u in utterances]
-    # A speaker belongs to a language; without one, copies of an utterance are drawn together.
-    speakers = [f"{u.language}/{u.speaker}" if u.speaker else None for u in utterances]
-    if None in speakers and len(set(ids)) < len(ids):
-        speakers = list(ids)
-    prepared = PREPARED[metric]
-    return score(references, hypotheses, languages, ids, speakers, metric, prepared=prepared)
+def _score(
+    references: Sequence[Sequence[str]],
+    hypotheses: Sequence[Sequence[str]],
+    utterances: Sequence[Utterance],
+    metric: str,
+    prepared: str,
+    readings: int = 1,
+) -> Score:
+    return score(
+        references,
+        hypotheses,
+        [u.language for u in utterances],
+        [u.id for u in utterances],
+        # A speaker belongs to a language: two corpora may both have a reader "1".
+        [f"{u.language}/{u.speaker}" if u.speaker else None for u in utterances],
+        metric,
+        prepared=prepared,
+        readings=readings,
+    )
 
 
 def _outputs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,8 +43,10 @@ def held_out(tmp_path_factory) -> list[Path]:
     paths = []
     for language, utterances in (("xx", 5), ("yy", 3)):
         some = [
-            replace(u, text=f"{u.text[:3]} {u.text[3:]}".title(), phones=tuple(PHONES[:4]) * 2)
-            for u in tone_corpus(folder, {language: utterances}, seed=utterances)
+            replace(
+                u, text=f"{u.text[:3]} {u.text[3:]}".title(), phones=tuple(PHONES[n : n + 4]) * 2
+            )
+            for n, u in enumerate(tone_corpus(folder, {language: utterances}, seed=utterances))
             if u.text
         ]
         paths.append(folder / f"{language}.jsonl")
@@ -127,6 +130,43 @@ def test_unlabelled_utterances_are_left_out_and_counted(speller, held_out, tmp_p
     assert "1 of 3 utterances have no characters and are left out" in capsys.readouterr().err
 
 
+def test_scores_say_what_they_leave_out_and_how_they_compare(
+    speller, phonetician, held_out, inventory, tmp_path
+):
+    some = utterances(held_out)
+    write_manifest(tmp_path / "some.jsonl", [*some[1:], replace(some[0], text=None, phones=None)])
+    manifests = [tmp_path / "some.jsonl"]
+    cases = [
+        (evaluate, (), "per", "prepared: references and hypotheses in one spelling of IPA"),
+        (evaluate_unseen, (inventory,), "per", "one spelling of IPA"),
+        (evaluate, (), "cer", "prepared: references by speechx.text.normalize (NFC, lower case"),
+    ]
+    for function, more, metric, prepared in cases:
+        model = speller if metric == "cer" else phonetician
+        function(model, manifests, *more, tmp_path / "scores.json")
+        written = json.loads((tmp_path / "scores.json").read_text())
+        assert written["without_labels"] == 1
+        for result in written.get("scores", written.get("methods")).values():
+            assert prepared in result["policy"]
+            assert result["overall"]["utterances"] == len(some) - 1
+
+
+def test_outputs_are_read_one_at_a_time(speller, held_out, monkeypatch):
+    """A test set of hours is tens of gigabytes of probabilities; only their readings are kept."""
+    made, alive = [], []
+    real = Recognizer.log_probabilities
+
+    def counted(self, wave_S):
+        output = real(self, wave_S)
+        made.append(weakref.ref(output))
+        alive.append(sum(reference() is not None for reference in made))
+        return output
+
+    monkeypatch.setattr(Recognizer, "log_probabilities", counted)
+    assert evaluate(speller, held_out)["cer"].overall.utterances == 8
+    assert max(alive) <= 2
+
+
 def test_labels_of_the_wrong_kind_are_an_error(phonetician, held_out, tmp_path):
     write_manifest(tmp_path / "text.jsonl", [replace(u, phones=None) for u in utterances(held_out)])
     with pytest.raises(UserError, match="needs `phones` in the manifest"):
@@ -172,10 +212,35 @@ def test_the_random_map_is_a_mean_over_draws(phonetician, held_out, inventory):
     assert methods["random_map"].overall.rate == pytest.approx(np.mean(rates))
 
 
-def test_a_single_utterance_has_no_shuffled_control(phonetician, held_out, inventory, tmp_path):
-    write_manifest(tmp_path / "one.jsonl", utterances(held_out)[:1])
-    with pytest.raises(UserError, match="one utterance; the shuffled control needs two"):
-        evaluate_unseen(phonetician, [tmp_path / "one.jsonl"], inventory)
+def test_draws_of_the_random_map_are_no_further_utterances(
+    phonetician, held_out, inventory, tmp_path
+):
+    some = utterances(held_out)
+    for speakers, resampled in ((True, "4 speakers"), (False, "8 utterances")):
+        write_manifest(
+            tmp_path / "m.jsonl",
+            [replace(u, speaker=u.speaker if speakers else None) for u in some],
+        )
+        methods, _ = evaluate_unseen(phonetician, [tmp_path / "m.jsonl"], inventory)
+        assert methods["random_map"].overall.resampled == resampled
+        assert methods["mapped"].overall.resampled == resampled
+        assert methods["random_map"].overall.utterances == len(some)
+        assert "summed over 5 random maps" in methods["random_map"].policy
+
+
+def test_the_shuffled_control_is_another_sentence(phonetician, held_out, inventory, tmp_path):
+    """Corpora hold a sentence many times; its other reading is no chance level."""
+    a, b, c, d = utterances(held_out)[:4]
+    some = [a, replace(b, phones=a.phones), replace(c, text=a.text), d]
+    write_manifest(tmp_path / "some.jsonl", some)
+    mapped = [phonetician.phonemize(u.audio, inventory).text for u in some]
+    methods, _ = evaluate_unseen(phonetician, [tmp_path / "some.jsonl"], inventory)
+    theirs = jiwer.wer([" ".join(u.phones) for u in some], [mapped[n] for n in (3, 2, 3, 0)])
+    assert methods["shuffled"].overall.rate == pytest.approx(theirs)
+    for same in (some[:1], some[:2], [a, some[2]]):
+        write_manifest(tmp_path / "same.jsonl", same)
+        with pytest.raises(UserError, match="xx_0: no other one says anything else"):
+            evaluate_unseen(phonetician, [tmp_path / "same.jsonl"], inventory)
 
 
 def test_characters_have_no_phones_to_map(speller, held_out, inventory):
