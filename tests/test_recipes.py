@@ -125,6 +125,7 @@ def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):
     assert changed <= {
         Path("results.json"),
         Path("few_shot/config.yaml"),
+        Path("few_shot/units.json"),
         Path("few_shot/log.jsonl"),
     }
     new = {path for path in folder.rglob("*") if path.is_file()} - set(made)
