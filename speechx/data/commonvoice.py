@@ -1,6 +1,6 @@
 """CommonVoice, as Mozilla releases it, to manifests.
 
-    cv-corpus-17.0-2024-03-15/es/{train,dev,test,other}.tsv, clip_durations.tsv, clips/*.mp3
+    cv-corpus-17.0-2024-03-15/es/{train,dev,test,validated,other}.tsv, clip_durations.tsv, clips/*
 
 Columns came, went and moved over the releases, so they are found by their names. The tables have no
 quoting: a sentence may hold a lone `"`, and a reader that honours it swallows the rows up to the
@@ -9,9 +9,11 @@ kHz occurs, and some clips are empty or broken.
 
     prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"))
 
-writes `data/cv/es/train.jsonl` and so on. What is not validated (`other.tsv`) or has no sentence
-becomes `unlabelled.jsonl`, for pretraining. Clips left out are counted, and listed in `missing.txt`
-and `corrupt.txt` beside the manifests.
+writes `data/cv/es/train.jsonl` and so on. What is validated but in no split, most of a large
+language, becomes `unlabelled.jsonl`, for pretraining: its sentences and speakers may be those of
+the test set. So does what nobody has judged (`other.tsv`) or has no sentence. Clips left out are
+counted; those missing or corrupt are listed in `missing.txt` and `corrupt.txt` beside the
+manifests, those judged bad are in the release's `invalidated.tsv`.
 """
 
 import os
@@ -27,7 +29,7 @@ from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
-TABLES = (*SPLITS, "other", "validated", "invalidated")
+TABLES = (*SPLITS, "validated", "other")
 AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".ogg", ".opus", ".webm", ".m4a"))
 KEPT_COLUMNS = ("sentence_id", "age", "gender", "variant")
 PROCESSES = min(8, os.cpu_count() or 1)
@@ -73,6 +75,7 @@ class _Release:
     splits: dict[str, dict[str, Utterance]] = field(default_factory=dict)
     missing: list[tuple[Path, str]] = field(default_factory=list)
     corrupt: list[tuple[Path, str]] = field(default_factory=list)
+    in_no_split: set[str] = field(default_factory=set)  # ids that are validated and unlabelled here
     repeated: int = 0
     invalidated: int = 0
 
@@ -89,7 +92,7 @@ def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, 
         holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
         raise UserError(
             f"{root}: neither a CommonVoice release nor one language of it (a folder with "
-            f"train.tsv or other.tsv); it holds {holds}."
+            f"train.tsv or validated.tsv); it holds {holds}."
         )
     if languages is None:
         return there
@@ -106,30 +109,24 @@ def _is_language_folder(folder: Path) -> bool:
 
 
 def _read_language(language: str, folder: Path) -> _Release:
-    """All rows as utterances, with missing and empty clips set aside.
-
-    What is validated but in no split (most of a large language) is unlabelled here: its sentences
-    and speakers may be those of the test set.
-    """
+    """All rows as utterances, with missing and empty clips set aside."""
     release = _Release(language)
-    tables = [t for t in (*SPLITS, "other", "validated") if (folder / f"{t}.tsv").is_file()]
-    if not tables:
-        raise UserError(f"{folder}: none of train.tsv, dev.tsv, test.tsv and other.tsv is there.")
-    rejected = folder / "invalidated.tsv"
-    if rejected.is_file():
-        release.invalidated = sum(1 for _ in _read_rows(rejected, ("path",), []))
-    seen: set[str] = set()
+    tables = [table for table in TABLES if (folder / f"{table}.tsv").is_file()]
     durations = _read_durations(folder / "clip_durations.tsv")
+    in_splits: set[str] = set()
     for table in tables:
         tsv = folder / f"{table}.tsv"
         for line, row in _read_rows(tsv, ("client_id", "path", "sentence"), release.corrupt):
             sentence = row["sentence"].strip()
-            split = table if sentence and table in SPLITS else UNLABELLED
             clip = folder / "clips" / _clip_name(row["path"])
-            listed = release.splits.setdefault(split, {})
-            if table == "validated" and clip.stem in seen:
+            if table in SPLITS:
+                in_splits.add(clip.stem)
+            elif table == "validated" and clip.stem in in_splits:
                 continue
-            seen.add(clip.stem)
+            elif table == "validated":
+                release.in_no_split.add(clip.stem)
+            split = table if sentence and table in SPLITS else UNLABELLED
+            listed = release.splits.setdefault(split, {})
             if clip.stem in listed:
                 release.repeated += 1
                 continue
@@ -152,6 +149,10 @@ def _read_language(language: str, folder: Path) -> _Release:
                 speaker=row["client_id"] or None,
                 extra={column: value for column, value in extra.items() if value},
             )
+    if (folder / "invalidated.tsv").is_file():
+        broken: list[tuple[Path, str]] = []
+        rows = sum(1 for _ in _read_rows(folder / "invalidated.tsv", (), broken))
+        release.invalidated = rows + len(broken)
     return release
 
 
@@ -279,13 +280,15 @@ def _write(release: _Release, out: Path) -> dict[str, int]:
 
 
 def _report(release: _Release) -> str:
-    """One line: what was written, and everything that was not."""
+    """One line: what was written, and how many clips of the tables were not."""
     parts = []
     for split in (*SPLITS, UNLABELLED):
         listed = release.splits.get(split)
         if listed:
             hours = sum(u.duration for u in listed.values()) / 3600
-            parts.append(f"{split} {len(listed)} ({hours:.2f} h)")
+            of_these = len(release.in_no_split & listed.keys()) if split == UNLABELLED else 0
+            more = f", {of_these} of them validated but in no split" if of_these else ""
+            parts.append(f"{split} {len(listed)} ({hours:.2f} h{more})")
     line = f"{release.language}: {', '.join(parts) or 'no clips'}"
     left_out = [
         f"{number} {why}"
@@ -293,7 +296,7 @@ def _report(release: _Release) -> str:
             (len(release.missing), "missing (missing.txt)"),
             (len(release.corrupt), "corrupt (corrupt.txt)"),
             (release.repeated, "listed twice"),
-            (release.invalidated, "invalidated"),
+            (release.invalidated, "invalidated (invalidated.tsv)"),
         )
         if number
     ]

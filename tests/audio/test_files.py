@@ -3,13 +3,21 @@
 import os
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from speechx.audio.files import SAMPLE_RATE, audio_info, read_audio, resample, write_flac
+from speechx.audio.files import (
+    SAMPLE_RATE,
+    audio_info,
+    check_audio,
+    read_audio,
+    resample,
+    write_flac,
+)
 from speechx.errors import UserError
 
 FORMATS = [
@@ -173,11 +181,14 @@ def test_what_cannot_be_read_is_one_line_that_names_the_file(tmp_path: Path) -> 
         assert "\n" not in message
 
 
-def test_audio_info_refuses_what_has_no_header(tmp_path: Path) -> None:
+@pytest.mark.parametrize("look", [audio_info, check_audio])
+def test_a_look_refuses_what_has_no_header(tmp_path: Path, look: Callable[[Path], object]) -> None:
     for name in bad_files(tmp_path):
         if name not in ("cut.flac", "nan.wav"):  # their headers are whole
             with pytest.raises(UserError, match=name):
-                audio_info(tmp_path / name)
+                look(tmp_path / name)
+    for name in ("nan.wav", "full.flac", "full.sph"):
+        look(tmp_path / name)
 
 
 def test_flac_comes_back_and_loud_samples_are_clipped(tmp_path: Path) -> None:

@@ -147,32 +147,28 @@ def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> No
 def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_counted(
     tmp_path: Path,
 ) -> None:
-    release(
+    folder = release(
         tmp_path,
         {
             "train": [row("c1")],
             "test": [row("c2")],
             "validated": [row("c1"), row("c2"), row("c3"), row("c4")],
+            "other": [row("c5")],
             "invalidated": [row("c8"), row("c9")],
         },
     )
+    with (folder / "invalidated.tsv").open("a") as file:
+        file.write("a row without tabs\n")
     said: list[str] = []
     counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
-    assert counts == {"es": {"train": 1, "test": 1, "unlabelled": 2}}
-    assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == {"c3": None, "c4": None}
-    assert said[0].endswith("; left out: 2 invalidated")
-
-
-def test_a_broken_clip_is_found_though_its_duration_is_listed(tmp_path: Path) -> None:
-    folder = release(tmp_path, {"train": [row("c1"), row("c2")]})
-    (folder / "clips" / "c2.mp3").write_text("no sound at all " * 100)
-    write_tsv(
-        folder / "clip_durations.tsv",
-        "clip duration[ms]",
-        [{"clip": f"c{n}.mp3", "duration[ms]": "1000"} for n in (1, 2)],
-    )
-    with pytest.raises(UserError, match=r"c2\.mp3: not audio"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    assert counts == {"es": {"train": 1, "test": 1, "unlabelled": 3}}
+    unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
+    assert unlabelled == dict.fromkeys(("c3", "c4", "c5"))
+    assert said == [
+        "es: train 1 (0.00 h), test 1 (0.00 h), "
+        "unlabelled 3 (0.00 h, 2 of them validated but in no split); "
+        "left out: 3 invalidated (invalidated.tsv)"
+    ]
 
 
 def test_splits_stay_as_released(tmp_path: Path) -> None:
@@ -213,9 +209,12 @@ def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("convert", [False, True])
-def test_broken_clips_and_rows_are_errors_or_are_listed(tmp_path: Path, convert: bool) -> None:
+@pytest.mark.parametrize("durations", [False, True])  # a listed duration is no sign of health
+def test_broken_clips_and_rows_are_errors_or_are_listed(
+    tmp_path: Path, durations: bool, convert: bool
+) -> None:
     clips = ["good", "empty", "text", "silent"]
-    folder = release(tmp_path, {"train": [row(c) for c in clips]})
+    folder = release(tmp_path, {"train": [row(c) for c in clips]}, durations=durations)
     (folder / "clips" / "empty.mp3").write_bytes(b"")
     (folder / "clips" / "text.mp3").write_text("not audio\n" * 99)
     soundfile.write(folder / "header.wav", np.zeros(9), 16_000)
@@ -295,7 +294,7 @@ def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
 def test_tables_that_are_none(tmp_path: Path) -> None:
     folder = tmp_path / "es"
     write_tsv(folder / "invalidated.tsv", V17, [row("c1")])
-    with pytest.raises(UserError, match=r"none of train\.tsv, dev\.tsv, test\.tsv"):
+    with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds es"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet)
     write_tsv(folder / "train.tsv", V17, [])
     with pytest.raises(UserError, match="no usable clip is listed for es"):
