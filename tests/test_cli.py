@@ -364,6 +364,21 @@ def test_bad_lines_of_a_manifest(refused, tmp_path):
     assert "bad.jsonl:1: needs language; it has id, audio, duration" in line
 
 
+def test_texts_without_phones_are_an_error_or_left_out(refused, manifests, tmp_path, capsys):
+    some = [replace(u, language="es", phones=None) for u in read_manifest(manifests[1])]
+    said, silent = replace(some[0], text="ocho"), replace(some[1], text="...")
+    words = ["data", "phones", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    write_manifest(tmp_path / "in.jsonl", [said, silent])
+    line = refused(*words)
+    assert f"1 of 2 utterances have no text with phones ({silent.id})" in line
+    assert "--drop-empty" in line
+    assert main([*words, "--drop-empty"]) == 0
+    assert f"1 of 2 utterances without phones left out ({silent.id})" in capsys.readouterr().err
+    assert [u.phones for u in read_manifest(tmp_path / "out.jsonl")] == [("o", "tʃ", "o")]
+    write_manifest(tmp_path / "in.jsonl", [silent])
+    assert "1 of 1 utterances have no text with phones" in refused(*words, "--drop-empty")
+
+
 def test_validate_lists_problems_and_exits_with_2(place, manifests, tmp_path, capsys):
     assert main(["data", "validate", str(manifests[0])]) == 0
     assert capsys.readouterr().out == "no problems found\n"

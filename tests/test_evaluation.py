@@ -127,7 +127,7 @@ def test_unlabelled_utterances_are_left_out_and_counted(speller, held_out, tmp_p
     write_manifest(tmp_path / "some.jsonl", [*some[:2], replace(some[2], text=None)])
     scores = evaluate(speller, [tmp_path / "some.jsonl"])
     assert scores["cer"].overall.utterances == 2
-    assert "1 of 3 utterances have no characters and are left out" in capsys.readouterr().err
+    assert "1 of 3 utterances have no characters and are left out (xx_2)" in capsys.readouterr().err
 
 
 def test_scores_say_what_they_leave_out_and_how_they_compare(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.data.manifest import Utterance
+from speechx.data.manifest import Utterance, first_few
 from speechx.errors import UserError
 from speechx.text.normalize import normalize
 from speechx.text.vocabulary import Kind
@@ -30,8 +30,14 @@ def units(utterance: Utterance, kind: Kind) -> Sequence[str]:
 def labelled(
     utterances: Sequence[Utterance], kind: Kind, speak: Callable[[str], object]
 ) -> list[Utterance]:
-    """Those with labels of this kind; how many have none is said."""
-    some = [u for u in utterances if units(u, kind)]
+    """Those with labels of this kind; how many have none, and the first of them, is said."""
+    some: list[Utterance] = []
+    without: list[str] = []
+    for u in utterances:
+        if units(u, kind):
+            some.append(u)
+        else:
+            without.append(u.id)
     if not some:
         have = "text, so use units=characters" if any(u.text for u in utterances) else "no labels"
         have = "phones, so use units=phonemes" if any(u.phones for u in utterances) else have
@@ -40,10 +46,10 @@ def labelled(
             f"units={kind} needs `{wanted}` in the manifest, "
             f"but the {len(utterances)} utterances have {have}"
         )
-    if len(some) < len(utterances):
+    if without:
         speak(
-            f"{len(utterances) - len(some)} of {len(utterances)} utterances "
-            f"have no {kind} and are left out"
+            f"{len(without)} of {len(utterances)} utterances "
+            f"have no {kind} and are left out ({first_few(without)})"
         )
     return some
 

@@ -22,6 +22,8 @@ from typing import Any
 from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info, read_audio
 from speechx.errors import UserError
 
+FEW = 5  # ids that a message names
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
@@ -76,6 +78,11 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     if not utterances:
         raise UserError(f"{path}: the manifest is empty; one JSON object a line was expected.")
     return utterances
+
+
+def first_few(ids: Sequence[str]) -> str:
+    """Ids for a message: which utterances it is about."""
+    return ", ".join(ids[:FEW]) + (", ..." if len(ids) > FEW else "")
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:

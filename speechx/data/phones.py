@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from speechx.data.manifest import Utterance
+from speechx.data.manifest import Utterance, first_few
 from speechx.errors import UserError
 from speechx.text.g2p import g2p
 from speechx.text.ipa import problem_with
@@ -21,7 +21,7 @@ def add_phones(
 
     Each distinct text is read once. Language flags and tones taken off are reported per language.
     A text that is missing or has no phones is an error that lists the first few ids; with
-    `drop_empty` such utterances are left out, and their number is reported.
+    `drop_empty` such utterances are left out and reported, as long as any is left.
     """
     spoken: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {}
     for language in dict.fromkeys(u.language for u in utterances):
@@ -48,11 +48,11 @@ def add_phones(
         extra = {**utterance.extra, "g2p": version}
         labelled.append(dataclasses.replace(utterance, phones=found, extra=extra))
     if empty:
-        which = f"{', '.join(empty[:5])}{', ...' if len(empty) > 5 else ''}"
-        if not drop_empty:
+        those = f"{len(empty)} of {len(utterances)} utterances"
+        if not drop_empty or not labelled:
             raise UserError(
-                f"{len(empty)} of {len(utterances)} utterances have no text with phones ({which}): "
+                f"{those} have no text with phones ({first_few(empty)}): "
                 "give them a text, or leave them out (--drop-empty)."
             )
-        log(f"{len(empty)} of {len(utterances)} utterances without phones left out ({which})")
+        log(f"{those} without phones left out ({first_few(empty)})")
     return labelled

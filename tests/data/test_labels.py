@@ -82,7 +82,7 @@ def test_utterances_without_labels_are_counted(tones):
     said = []
     some = [tones[0], replace(tones[1], text=None), replace(tones[2], text=" ... ")]
     assert labelled(some, "characters", said.append) == [tones[0]]
-    assert said == ["2 of 3 utterances have no characters and are left out"]
+    assert said == ["2 of 3 utterances have no characters and are left out (xx_1, xx_2)"]
 
 
 @pytest.mark.parametrize(
