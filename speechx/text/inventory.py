@@ -71,7 +71,7 @@ class Inventory:
             ) from None
         if path.suffix == ".jsonl":
             return cls.of(_manifest_phones(path, text), language, str(path))
-        lines = (line.split("#", 1)[0] for line in text.splitlines())
+        lines = (line.split("#", 1)[0] for line in text.split("\n"))
         return cls.of((phone for line in lines for phone in line.split()), language, str(path))
 
     @classmethod

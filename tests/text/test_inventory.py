@@ -43,6 +43,16 @@ def test_from_a_manifest(tmp_path):
     assert Inventory.from_file(path).phones == ("a", "b", "tʃ")
 
 
+def test_only_a_newline_ends_a_line(tmp_path):
+    """A sentence may hold U+2028 or U+0085, which other ways of splitting take for line ends."""
+    path = tmp_path / "train.jsonl"
+    entry = {"id": "1", "text": "one\u2028two\x85three", "phones": ["a"]}
+    path.write_text(json.dumps(entry, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert Inventory.from_file(path).phones == ("a",)
+    (tmp_path / "phones.txt").write_text("a # one\u2028two\n", encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "phones.txt").phones == ("a",)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
