@@ -1,8 +1,12 @@
 """The wheel holds what an installed speechx needs, and nothing else."""
 
+import ast
+import importlib.util
+import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -72,3 +76,36 @@ def test_wheel_works_where_it_is_installed(wheel, tmp_path):
     usage = run("-m", "speechx", "--help", cwd=tmp_path, env=environment)
     for verb in ("data", "pretrain", "finetune", "transcribe", "phonemize", "evaluate", "report"):
         assert verb in usage
+
+
+def third_party(nodes):
+    """Distributions that these statements import, by their names in lower case with hyphens."""
+    names = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add((node.module or "").split(".")[0])
+    names -= {"speechx", *sys.stdlib_module_names}
+    homes = packages_distributions()
+    return {re.sub(r"[-_.]+", "-", homes.get(name, [name])[0]).lower() for name in names}
+
+
+def test_what_is_imported_is_asked_for(wheel):
+    """What a module imports at its head is a dependency, anything else at least an extra."""
+    archive = zipfile.ZipFile(wheel)
+    (metadata,) = (name for name in archive.namelist() if name.endswith("METADATA"))
+    needs = re.findall(r"^Requires-Dist: ([\w-]+)(.*)$", archive.read(metadata).decode(), re.M)
+    always = {name.lower() for name, rest in needs if "extra ==" not in rest}
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "speechx").rglob("*.py")]
+    assert third_party(node for tree in trees for node in tree.body) <= always
+    anywhere = third_party(node for tree in trees for node in ast.walk(tree))
+    assert anywhere <= {name.lower() for name, _ in needs}
+
+
+@pytest.mark.interop
+def test_the_toolkits_live_in_one_environment():
+    """soundfile first: fairseq2 uses the libsndfile that it has loaded, or one of the system."""
+    if importlib.util.find_spec("fairseq2") is None:
+        pytest.skip("fairseq2 is not installed")
+    run("-c", "import torch, torchaudio, soundfile, librosa, fairseq2, numpy, pyctcdecode, jiwer")
