@@ -27,7 +27,7 @@ from speechx.data.labels import labelled, units
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.greedy import greedy
 from speechx.decoding.mapping import Mapping, fold, masked_map, random_map
-from speechx.decoding.scoring import Score, check_references, score, words
+from speechx.decoding.scoring import Score, characters, check_references, score, words
 from speechx.errors import UserError
 from speechx.recognition import Recognizer
 from speechx.text.inventory import Inventory
@@ -60,7 +60,7 @@ def evaluate(
     else:
         texts = [recognizer.vocabulary.join(h) for h in heard]
         tokens = {
-            "cer": (references, [list(text) for text in texts]),
+            "cer": (references, [characters(text) for text in texts]),
             "wer": ([words("".join(r)) for r in references], [words(text) for text in texts]),
         }
     scores = {
