@@ -20,7 +20,7 @@ from speechx.audio.files import audio_info
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 
-NAMES = {"audio": "path", "utt_id": "id"}
+NAMES = {"audio": "path", "utt_id": "id", "sentence": "text"}
 KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker", "language")
 
 
