@@ -260,6 +260,8 @@ def transcribe_files(
             bar = Bar(file.name, seconds)
             transcript = listen(file, progress=bar.reach)
             bar.close()
+            if transcript.covered_duration == 0:
+                say(f"{file}: {seconds:.4f} s is too short for one frame; its transcript is empty")
         except UserError as error:
             failed.append(str(error))
             continue
