@@ -315,11 +315,12 @@ def _summary(options: Any) -> None:
 
 
 def _validate(options: Any) -> int:
-    from speechx.data.manifest import read_manifest, validate
+    from speechx.data.manifest import read_manifest_in_part, validate
 
-    problems = [
-        p for path in options.manifests for p in validate(read_manifest(path), options.decode)
-    ]
+    problems = []
+    for path in options.manifests:
+        utterances, unreadable = read_manifest_in_part(path)
+        problems += unreadable + validate(utterances, options.decode)
     print("\n".join(problems) if problems else "no problems found")
     return 2 if problems else 0
 

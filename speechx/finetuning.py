@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, merge, override, parse, read_yaml
 from speechx.data.batches import Batch, Batches, load
-from speechx.data.labels import feasible, labelled, limit, units
+from speechx.data.labels import feasible, frames_needed, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
-from speechx.data.sampling import Row, mixed_epoch, padded_batches, share, stream
+from speechx.data.sampling import Row, at_some_speed, mixed_epoch, padded_batches, share, stream
 from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
 from speechx.errors import UserError
@@ -52,6 +53,8 @@ class LabelledData:
     """Languages are mixed with p proportional to hours^alpha."""
     limit_minutes: float | None = None
     """Use only so many minutes of each language, the same ones for the same run.seed."""
+    speed: tuple[float, float] = (1.0, 1.0)
+    """Each time an utterance is heard it is played at another speed between these two."""
 
     def __post_init__(self) -> None:
         if not self.train or not self.dev:
@@ -60,6 +63,10 @@ class LabelledData:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
         if self.limit_minutes is not None and self.limit_minutes <= 0:
             raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
+        if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
+            raise ValueError(
+                f"speed must be two numbers from 0.5 to 2, the slower first, but is {list(self.speed)}"
+            )
 
 
 @config
@@ -161,8 +168,15 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     targets = {u: vocabulary.encode(units(u, config.units)) for u in training}
     reader = Batches(config.model.normalize, None, targets, config.run.seed)
 
+    def fits(utterance: Utterance, seconds: float) -> bool:
+        frames = config.model.encoder.frames(int(seconds * SAMPLE_RATE))
+        return frames >= frames_needed(units(utterance, config.units))
+
     def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
-        rows = [Row((u,), u.duration) for u in mixed_epoch(training, config.data.alpha, random)]
+        rows = [
+            at_some_speed(u, config.data.speed, random, fits)
+            for u in mixed_epoch(training, config.data.alpha, random)
+        ]
         return padded_batches(rows, config.run.micro_seconds(here.world), random)
 
     def batches(taken: int) -> Iterator[Batch]:

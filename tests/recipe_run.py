@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 
 THEIR_SETTINGS = (
-    *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "GPUS", "SETTINGS"),
+    *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
     *("FEW_STEPS", "COMPARE_STEPS"),
 )
 ROOT = Path(__file__).resolve().parent.parent

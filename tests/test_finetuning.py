@@ -430,6 +430,31 @@ def test_batches_keep_to_their_seconds(manifests, tmp_path, monkeypatch):
     assert {language for batch in seen for language in batch.languages} == {"xx", "yy"}
 
 
+def test_speeds_change_from_epoch_to_epoch_and_batches_still_fit(manifests, tmp_path, monkeypatch):
+    seen = []
+
+    def stop_after_some(name, model, task, batches, *rest):
+        seen.extend(islice(batches(0), 40))
+
+    monkeypatch.setattr("speechx.finetuning.train", stop_after_some)
+    config = finetune_config(tmp_path, manifests)
+    finetune(replace(config, data=replace(config.data, speed=(0.85, 1.15))))
+    lengths = {}
+    for batch in seen:
+        assert batch.wave_BS.numel() / 16_000 <= 5.01
+        for id, language, length in zip(batch.ids, batch.languages, batch.lengths_B, strict=True):
+            lengths.setdefault((language, id), set()).add(int(length))
+    ratios = [max(some) / min(some) for some in lengths.values() if len(some) > 2]
+    assert ratios
+    assert 1.01 < max(ratios) <= 1.15 / 0.85 * 1.001
+
+
+@pytest.mark.parametrize("speed", [[1.1, 0.9], [0.2, 1.0], [1.0, 3.0]])
+def test_impossible_speeds_are_refused(speed, manifests, tmp_path):
+    with pytest.raises(UserError, match=r"speed must be two numbers from 0\.5 to 2"):
+        finetune_config(tmp_path, manifests, data={"speed": speed})
+
+
 def test_mistakes_are_one_line(parent, manifests, tmp_path):
     with pytest.raises(UserError, match=r"model .*nowhere does not exist"):
         finetune_config(tmp_path, manifests, init=str(tmp_path / "nowhere"))

@@ -6,8 +6,8 @@
 # ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances of the
 # first language with a `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is
 # skipped when it is done, and one that was interrupted is taken up where it stood. Settings: OUT, SEED,
-# LANGUAGES, SEEDS (of the comparison with few labels), GPUS, SETTINGS (for every training, as in
-# run.device=cuda).
+# LANGUAGES, SEEDS (of the comparison with few labels), PROCESSES (one per GPU), SETTINGS (for every
+# training, as in run.device=cuda).
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}
@@ -17,7 +17,7 @@ languages=${LANGUAGES:-"ru cs nl es"}      # with text: fine-tuned together, one
 first=${languages%% *}
 seed=${SEED:-1}
 seeds=${SEEDS:-"1 2 3"}
-gpus=${GPUS:-1}
+processes=${PROCESSES:-1}
 read -ra more <<< "${SETTINGS:-}"
 
 list() { local all; all=$(paste -sd, -); echo "[$all]"; }
@@ -25,7 +25,7 @@ manifests() { local split=$1 xx; for xx in $languages; do echo "$out/data/$xx/$s
 train() {  # FOLDER COMMAND CONFIG settings...
     local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
     [ ! -e "$folder/done" ] || return 0
-    [ "$gpus" -eq 1 ] || run="torchrun --nproc-per-node $gpus -m speechx"
+    [ "$processes" -eq 1 ] || run="torchrun --nproc-per-node $processes -m speechx"
     ! compgen -G "$folder/state/step_*" > /dev/null || resume=--resume
     $run "$command" "$here/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
     touch "$folder/done"

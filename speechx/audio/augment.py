@@ -1,4 +1,4 @@
-"""Rooms, microphones and noise for synthetic speech.
+"""Rooms, microphones, noise and speed: what may change while the words stay.
 
 Clean synthetic speech is too easy to learn from: every copy of a phone is nearly the same. These
 functions change what a channel changes (spectrum, room, noise) and leave what a listener hears as
@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
+from speechx.audio.files import SAMPLE_RATE, resample
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +113,8 @@ def add_noise(wave_S: np.ndarray, noise_S: np.ndarray, snr_db: float) -> np.ndar
     power = float(np.mean(np.square(wave_S)))
     noise_power = max(float(np.mean(np.square(noise_S))), 1e-20)
     return wave_S + noise_S * np.sqrt(power / noise_power / 10.0 ** (snr_db / 10.0))
+
+
+def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
+    """Played `factor` times as fast, tempo and pitch (Ko et al. 2015): (S,) to (S / factor,)."""
+    return resample(wave_S, round(SAMPLE_RATE * factor), SAMPLE_RATE)

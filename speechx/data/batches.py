@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from speechx.audio.augment import change_speed
 from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row
@@ -103,7 +104,8 @@ class Batches(Dataset[Batch]):
 
     def _read(self, row: Row) -> np.ndarray:
         waves = [read_utterance(u, self.normalized) for u in row.utterances]
-        return np.concatenate(waves) if len(waves) > 1 else waves[0]
+        wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
+        return wave_S if row.speed == 1 else change_speed(wave_S, row.speed)
 
 
 def crop(waves: Sequence[np.ndarray], most: int, random: np.random.Generator) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechx.audio.files import audio_info, check_audio, read_audio, write_flac
-from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -57,6 +57,7 @@ def prepare(
         release = _read_language(language, folder)
         if not allow_missing:
             _refuse(release)
+        claim(Path(out) / language, f"CommonVoice {folder.resolve().parent.name}")
         _measure(release, Path(out) / language / "audio" if convert else None, log)
         if not allow_missing:
             _refuse(release)

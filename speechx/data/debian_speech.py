@@ -31,7 +31,7 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
 from speechx.data.debian_packages import fetch, unpacked, write_licences
 from speechx.data.debian_sources import SOURCES, Recording
-from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -69,6 +69,8 @@ def prepare(
     problems = "; ".join(f"{name}: {problem}" for name, problem in failed.items())
     if not found:
         raise UserError(f"nothing to prepare: {problems or 'no recording in the packages'}")
+    for language in found:
+        claim(out / language, "debian-speech")
     write_licences(unpacked(folder).values(), out)
     counts = {x: write_language(out / x, x, recordings[x], log) for x in found}
     if failed:

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,31 @@ KNOWN = (*NEEDED, "start", "text", "phones", "speaker")
 
 def read_manifest(path: str | Path) -> list[Utterance]:
     """All utterances, with absolute audio paths. A `UserError` names the file and the line."""
-    path = Path(path)
+    utterances: list[Utterance] = []
+    for number, found in _lines(Path(path)):
+        if isinstance(found, str):
+            raise UserError(f"{path}:{number}: {found}")
+        utterances.append(found)
+    if not utterances:
+        raise UserError(f"{path}: the manifest is empty; one JSON object a line was expected.")
+    return utterances
+
+
+def read_manifest_in_part(path: str | Path) -> tuple[list[Utterance], list[str]]:
+    """The lines that can be read, and what is wrong with each of the others."""
+    utterances, problems = [], []
+    for number, found in _lines(Path(path)):
+        if isinstance(found, str):
+            problems.append(f"{path}:{number}: {found}")
+        else:
+            utterances.append(found)
+    if not utterances and not problems:
+        problems.append(f"{path}: the manifest is empty; one JSON object a line was expected.")
+    return utterances, problems
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Utterance | str]]:
+    """Each line's number, and its utterance or what is wrong with it."""
     folder = Path(os.path.abspath(path)).parent
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
@@ -59,7 +83,6 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         raise UserError(f"{path}: cannot read the manifest: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text; a manifest holds JSON lines.") from error
-    utterances: list[Utterance] = []
     line_of: dict[str, int] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -67,17 +90,31 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         try:
             utterance = _parse(line, folder)
         except ValueError as error:
-            raise UserError(f"{path}:{number}: {error}") from error
+            yield number, str(error)
+            continue
         if utterance.id in line_of:
-            raise UserError(
-                f"{path}:{number}: id {utterance.id!r} is already on line {line_of[utterance.id]}; "
-                "ids must be unique in a manifest."
+            yield (
+                number,
+                f"id {utterance.id!r} is already on line {line_of[utterance.id]}; "
+                "ids must be unique in a manifest.",
             )
+            continue
         line_of[utterance.id] = number
-        utterances.append(utterance)
-    if not utterances:
-        raise UserError(f"{path}: the manifest is empty; one JSON object a line was expected.")
-    return utterances
+        yield number, utterance
+
+
+def claim(folder: Path, source: str) -> None:
+    """Says that the manifests in `folder` are those of `source`, so that preparing another corpus
+    there is an error and does not mix the two. The same one may be prepared again."""
+    note = folder / "source.txt"
+    before = note.read_text(encoding="utf-8").strip() if note.is_file() else "an unknown source"
+    if before != source and (note.is_file() or any(folder.glob("*.jsonl"))):
+        raise UserError(
+            f"{folder} holds the manifests of {before}; give {source} another -o, "
+            f"or remove {folder}"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(source + "\n", encoding="utf-8")
 
 
 def first_few(ids: Sequence[str]) -> str:

@@ -23,6 +23,8 @@ class Row:
 
     utterances: tuple[Utterance, ...]
     seconds: float
+    speed: float = 1.0
+    """Played so many times as fast; `seconds` is what that leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,20 @@ def join_short(
         if chain:
             rows.append(_row(chain))
     return rows
+
+
+def at_some_speed(
+    utterance: Utterance,
+    speed: tuple[float, float],
+    random: np.random.Generator,
+    fits: Callable[[Utterance, float], bool],
+) -> Row:
+    """The utterance played at a random speed between the two, to the hundredth; at its own where
+    its labels would not fit in what is left."""
+    factor = round(random.uniform(*speed), 2)
+    if factor == 1 or not fits(utterance, utterance.duration / factor):
+        return Row((utterance,), utterance.duration)
+    return Row((utterance,), utterance.duration / factor, factor)
 
 
 def cropped_batches(

@@ -30,7 +30,7 @@ import numpy as np
 from speechx.audio.augment import Channel, random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
-from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.phones import add_phones
 from speechx.errors import UserError
 from speechx.text.g2p import espeak_voice
@@ -92,6 +92,8 @@ def make_corpus(
         espeak_voice(language)
         if not 0 < length < float("inf"):
             raise UserError(f"minutes of {language} must be positive, but is {length}.")
+    for language in wanted:
+        claim(Path(out) / language, "synthetic speech")
     work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
     workers = min(processes or os.cpu_count() or 1, len(wanted))
     made: dict[str, dict[str, float]] = {}

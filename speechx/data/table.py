@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechx.audio.files import audio_info
-from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 NAMES = {"audio": "path", "utt_id": "id", "sentence": "text"}
@@ -61,6 +61,7 @@ def prepare(
             )
         made.setdefault(spoken, {}).setdefault(split, []).append(utterance)
     for spoken, splits in made.items():
+        claim(out / spoken, f"the table {table.name}")
         for split, utterances in splits.items():
             write_manifest(out / spoken / f"{split}.jsonl", utterances)
     return {spoken: {s: len(u) for s, u in splits.items()} for spoken, splits in made.items()}

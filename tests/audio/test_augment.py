@@ -5,6 +5,7 @@ from speechx.audio.augment import (
     Channel,
     add_noise,
     band,
+    change_speed,
     frequencies,
     noise,
     random_channel,
@@ -79,3 +80,11 @@ def test_a_random_channel_keeps_the_length_and_a_sane_level(samples):
         assert 0.09 < np.abs(out_S).max() < 0.91
     again_S = random_channel(wave_S, RATE, np.random.default_rng(4), channel)
     assert np.array_equal(out_S, again_S)
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.1])
+def test_faster_is_shorter_and_higher(factor):
+    faster_S = change_speed(tone(1000.0).astype(np.float32), factor)
+    assert abs(len(faster_S) - RATE / factor) <= 1
+    spectrum_F = np.abs(np.fft.rfft(faster_S))
+    assert np.argmax(spectrum_F) * RATE / len(faster_S) == pytest.approx(1000 * factor, abs=2)

@@ -174,6 +174,7 @@ def test_too_few_texts_are_not_split(archive, tmp_path):
     italian(archive, SENTENCES)
     out = tmp_path / "out"
     put(out / "it/dev.jsonl", "left from another time")
+    put(out / "it/source.txt", "debian-speech")
     counts = prepare(out, ["it"], lambda _: None)
     assert counts == {"it": {"train": 0, "dev": 0, "test": 0, "unlabelled": 40}}
     assert [p.name for p in (out / "it").glob("*.jsonl")] == ["unlabelled.jsonl"]

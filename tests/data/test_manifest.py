@@ -13,7 +13,9 @@ from speechx.data.manifest import (
     NEEDED,
     LanguageSummary,
     Utterance,
+    claim,
     read_manifest,
+    read_manifest_in_part,
     summarize,
     summary_table,
     validate,
@@ -110,6 +112,28 @@ def test_a_bad_line_is_named(tmp_path: Path, line: object, said: str) -> None:
     assert str(raised.value).startswith(f"{path}:2: ")
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_every_bad_line_is_listed_and_the_good_ones_are_read(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "m.jsonl", GOOD, "{", {**GOOD, "id": "b"}, GOOD, {"id": "c"})
+    utterances, problems = read_manifest_in_part(path)
+    assert [u.id for u in utterances] == ["a", "b"]
+    assert [p.split(": ")[0] for p in problems] == [f"{path}:{n}" for n in (2, 4, 5)]
+    path.write_text("", encoding="utf-8")
+    assert read_manifest_in_part(path)[1] == [
+        f"{path}: the manifest is empty; one JSON object a line was expected."
+    ]
+
+
+def test_a_folder_of_manifests_belongs_to_one_corpus(tmp_path: Path) -> None:
+    claim(tmp_path / "nl", "CommonVoice cv-22")
+    claim(tmp_path / "nl", "CommonVoice cv-22")
+    with pytest.raises(UserError, match=r"nl holds the manifests of CommonVoice cv-22; give the "):
+        claim(tmp_path / "nl", "the table mine.tsv")
+    write_lines(tmp_path / "train.jsonl", GOOD)
+    with pytest.raises(UserError, match="an unknown source"):
+        claim(tmp_path, "CommonVoice cv-22")
+    assert not (tmp_path / "source.txt").exists()
 
 
 def test_a_manifest_that_is_none(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import (
     Row,
+    at_some_speed,
     cropped_batches,
     join_short,
     language_shares,
@@ -196,3 +197,22 @@ def test_ranks_share_the_stream_without_gap_or_overlap(world):
 def test_an_empty_epoch_is_not_an_endless_loop():
     with pytest.raises(ValueError, match="without batches"):
         next(stream(lambda random: [], 0))
+
+
+def test_speeds_fill_their_range_and_leave_room_for_the_labels():
+    random = np.random.default_rng(0)
+    (utterance,) = utterances({"es": 1})
+    rows = [at_some_speed(utterance, (0.8, 1.25), random, lambda u, s: True) for _ in range(500)]
+    speeds = np.array([row.speed for row in rows])
+    assert speeds.min() < 0.81
+    assert speeds.max() > 1.24
+    assert abs(speeds.mean() - 1.025) < 0.02
+    assert all(row.seconds == pytest.approx(utterance.duration / row.speed) for row in rows)
+    tight = [
+        at_some_speed(utterance, (0.8, 1.25), random, lambda u, s: s >= u.duration)
+        for _ in range(500)
+    ]
+    assert all(row.speed <= 1 for row in tight)
+    assert at_some_speed(utterance, (1.0, 1.0), random, lambda u, s: True) == Row(
+        (utterance,), utterance.duration
+    )
