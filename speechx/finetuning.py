@@ -65,7 +65,8 @@ class LabelledData:
             raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
             raise ValueError(
-                f"speed must be two numbers from 0.5 to 2, the slower first, but is {list(self.speed)}"
+                "speed must be two numbers from 0.5 to 2, the slower first, "
+                f"but is {list(self.speed)}"
             )
 
 
