@@ -1,0 +1,1 @@
+"""Models of other toolkits, read and written without them: names, settings, vocabularies, files."""
