@@ -256,7 +256,7 @@ def _evaluate(options: Any) -> None:
         print("\n\n".join(result.table() for result in scores.values()))
     else:
         methods, mapping = evaluate_unseen(model, options.manifest, inventory, options.output)
-        print(mapping.table())
+        print(f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)")
         for name, result in methods.items():
             rate = result.overall
             print(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
@@ -329,9 +329,9 @@ def _phones(options: Any) -> None:
     from speechx.data.manifest import read_manifest, write_manifest
     from speechx.data.phones import add_phones
 
-    write_manifest(
-        options.output, add_phones(read_manifest(options.manifest), options.drop_empty, _note)
-    )
+    labelled = add_phones(read_manifest(options.manifest), options.drop_empty, _note)
+    write_manifest(options.output, labelled)
+    _note(f"{len(labelled)} utterances with phones: {options.output}")
 
 
 def _note(text: object) -> None:

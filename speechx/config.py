@@ -80,6 +80,11 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     return result
 
 
+def source_of(path: Path | str, overrides: Sequence[str]) -> str:
+    """How messages call the configuration: the file, and the settings given beside it."""
+    return " ".join([str(path), *(["with", *overrides] if overrides else [])])
+
+
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`, mappings merged; a mapping of another `kind` replaces."""
     result = dict(below)
@@ -169,6 +174,8 @@ def _explain(cls: type, item: Any) -> str:
         return f"{name!r} is required"
     message = item["msg"].removeprefix("Value error, ")
     given = item.get("input")
+    if item["type"] == "tuple_type":
+        message = "a list is expected, as in [a, b]"
     shown = "" if isinstance(given, dict) else f", but is {given!r}"
     return f"{name}: {message[0].lower() + message[1:]}{shown}"
 

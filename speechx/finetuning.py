@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.config import config, merge, override, parse, read_yaml
+from speechx.config import config, merge, override, parse, read_yaml, source_of
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.labels import feasible, frames_needed, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
@@ -100,19 +100,20 @@ class Finetune:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Finetune:
     """The YAML file with its overrides; the model is the preset's, or that of `init` changed."""
-    return complete(override(read_yaml(path), overrides), str(path))
+    return complete(override(read_yaml(path), overrides), source_of(path, overrides))
 
 
 def complete(raw: dict[str, Any], source: str) -> Finetune:
     """A `Finetune` from plain data, the model written out."""
-    model = raw.get("model", "base")
+    if "contrastive" in raw and "units" not in raw:
+        raise UserError(f"{source} is a pretraining configuration: run `speechx pretrain` with it")
     if raw.get("init") is not None:
-        model, note = continued(model, open_model(str(raw["init"])).config)
+        model, note = continued(raw.get("model", {}), open_model(str(raw["init"])).config)
         raw = {**raw, "model": model}
         if note:
             say(f"finetune: {note}")
     else:
-        raw = {**raw, "model": expand(model)}
+        raw = {**raw, "model": expand(raw.get("model", "base"))}
     if isinstance(raw.setdefault("optim", {}), dict):
         usual = {"schedule": "tri_stage", "warmup": 0.1, "epsilon": 1e-8, "rate": 1e-4}
         raw["optim"] = merge(usual, raw["optim"])

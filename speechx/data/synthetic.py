@@ -70,8 +70,9 @@ def make_corpus(
     log: Callable[[str], object] = print,
     processes: int | None = None,
     variation: Variation | None = None,
-) -> dict[str, dict[str, float]]:
-    """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; minutes by language and split.
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; returns how many utterances of
+    each split there are.
 
     `minutes` of training speech for each language; a mapping gives each its own. Dev and test hold
     every sentence of theirs once by every voice of theirs. Several processes are spawned, so a
@@ -96,15 +97,13 @@ def make_corpus(
         claim(Path(out) / language, "synthetic speech")
     work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
     workers = min(processes or os.cpu_count() or 1, len(wanted))
-    made: dict[str, dict[str, float]] = {}
+    made: dict[str, dict[str, int]] = {}
     with _pool(workers) as run_all:
         results = run_all(work, wanted.keys(), wanted.values())
-        for language, (lengths, notes) in zip(wanted, results, strict=True):
-            made[language] = lengths
+        for language, (counts, notes) in zip(wanted, results, strict=True):
+            made[language] = counts
             for note in notes:
                 log(note)
-            spoken = ", ".join(f"{split} {length:.1f}" for split, length in lengths.items())
-            log(f"{language}: minutes of {spoken}")
     return made
 
 
@@ -134,11 +133,12 @@ def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
 
 def _make_language(
     out: Path, language: str, minutes: float, seed: int, variation: Variation
-) -> tuple[dict[str, float], list[str]]:
-    """All of one language; its minutes by split, and what the labels have to report."""
+) -> tuple[dict[str, int], list[str]]:
+    """All of one language; its utterances by split, and what there is to report."""
     rng = np.random.default_rng([seed, zlib.crc32(language.encode())])
     speaker = Speaker(seed)
-    lengths: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    lengths: list[str] = []
     notes: list[str] = []
     folder = out.resolve() / language
     (folder / "audio").mkdir(parents=True, exist_ok=True)
@@ -167,8 +167,9 @@ def _make_language(
                 )
             )
         write_manifest(folder / f"{split}.jsonl", add_phones(spoken, log=notes.append))
-        lengths[split] = seconds / 60.0
-    return lengths, notes
+        counts[split] = len(spoken)
+        lengths.append(f"{split} {seconds / 60.0:.1f}")
+    return counts, [*notes, f"{language}: minutes of {', '.join(lengths)}"]
 
 
 def _readings(

@@ -65,19 +65,12 @@ class Mapping:
         ]
         return "\n".join(lines) + "\n"
 
-    def table(self) -> str:
-        """For people: the inexact rows, nearest first, under a line of counts."""
+    def summary(self) -> str:
+        """For people: how many phones go where, in a line."""
         kinds = [row.kind for row in self.rows]
         ties = sum(bool(row.tied) for row in self.rows)
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
-        head = f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties"
-        inexact = sorted((r for r in self.rows if r.kind != EXACT), key=lambda r: r.distance)
-        lines = [
-            f"  {r.source} -> {r.target}  {r.distance:.3f}  {r.kind}"
-            + (f"  (tied: {' '.join(r.tied)})" if r.tied else "")
-            for r in inexact
-        ]
-        return "\n".join([head, *lines]) + "\n"
+        return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties"
 
 
 def map_inventory(source: Sequence[str], target: Sequence[str]) -> Mapping:

@@ -148,7 +148,7 @@ def open_run(out: Path, config: Any, resume: bool, speak: Callable[[str], object
     if states and not resume:
         raise UserError(
             f"{out} holds an earlier run (state of {states[-1].name.replace('_', ' ')}): "
-            "continue it with --resume, or give another out"
+            "continue it with --resume (in Python: resume=True), or give another out"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -165,9 +165,15 @@ def open_run(out: Path, config: Any, resume: bool, speak: Callable[[str], object
 
 
 def save_state(
-    run: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, extra: dict[str, Any]
+    run: Path,
+    step: int,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    extra: dict[str, Any],
+    keep: int | None = None,
 ) -> None:
-    """What `--resume` needs, as `RUN/state/step_N`; called by all ranks. The newest is kept."""
+    """What `--resume` needs, as `RUN/state/step_N`; called by all ranks. The newest is kept, and
+    that of step `keep`."""
     import torch.distributed as dist
     import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.state_dict import get_state_dict
@@ -185,7 +191,7 @@ def save_state(
         shutil.rmtree(final, ignore_errors=True)
         new.rename(final)
         for old in _states(run):
-            if old != final:
+            if old not in (final, run / "state" / f"step_{keep}"):
                 shutil.rmtree(old)
 
 
@@ -220,6 +226,21 @@ def load_state(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer) ->
     for group, setting in zip(optimizer.param_groups, settings, strict=True):
         group.update(setting)
     return json.loads((states[-1] / "run.json").read_text())
+
+
+def drop_states(run: Path, after: int) -> None:
+    """Removes the states of later steps: the newest is that of step `after` then."""
+    for state in _states(run):
+        if int(state.name.split("_")[1]) > after:
+            shutil.rmtree(state)
+
+
+def amend_state(run: Path, extra: dict[str, Any]) -> None:
+    """Replaces what was saved beside the weights of the newest state."""
+    file = _states(run)[-1] / "run.json"
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps({**json.loads(file.read_text()), **extra}))
+    os.replace(new, file)
 
 
 def _states(run: Path) -> list[Path]:

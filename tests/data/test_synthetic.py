@@ -20,8 +20,10 @@ from speechx.text.shipped import shipped_sentences
 def corpus(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("synthetic")
     made = make_corpus(out, {"es": 1.0, "hu": 0.5}, seed=3, log=lambda line: None, processes=1)
-    assert 1.0 <= made["es"]["train"] < 1.2
-    assert 0.5 <= made["hu"]["train"] < 0.7
+    for language, minutes in (("es", 1.0), ("hu", 0.5)):
+        train = read_manifest(out / language / "train.jsonl")
+        assert minutes <= sum(u.duration for u in train) / 60 < minutes + 0.2
+        assert made[language]["train"] == len(train)
     return out
 
 
