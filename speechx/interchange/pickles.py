@@ -1,0 +1,191 @@
+"""Reading `.pt` files without running what they contain.
+
+A pickle is a program. Old checkpoints need theirs run, because they hold argparse or omegaconf
+objects beside the tensors; here it runs with a list of names that are known to be harmless.
+Tensors are rebuilt by torch from bytes within their storage, settings become plain data, and a
+file that asks for anything else is refused with the name of what it asked for. No class of
+fairseq, omegaconf or numpy is imported: a stand-in takes what the file would have given it.
+
+torch.load drives the reading (both of its formats, the zip and the older one) and gets every
+global from `_Unpickler.find_class`, but for the storages, which it names itself.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import tarfile
+import warnings
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from speechx.errors import UserError
+
+STAND_INS = ("argparse.", "omegaconf.", "fairseq.", "fairseq2.", "numpy.", "pathlib.", "typing.")
+"""Of these packages every class is replaced by a `Record`."""
+
+_PLAIN = (str, bytes, int, float, complex, bool, torch.Tensor)
+
+
+class Record:
+    """What a file gives to an object of a class that is not loaded: arguments, state, items."""
+
+    arguments: tuple[Any, ...]
+    state: Any
+    items: list[Any]
+
+    def __new__(cls, *arguments: Any) -> Record:
+        record = super().__new__(cls)
+        record.arguments, record.state, record.items = arguments, None, []
+        return record
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.items.append((key, value))
+
+    def append(self, value: Any) -> None:
+        self.items.append(value)
+
+    def extend(self, values: Any) -> None:
+        self.items.extend(values)
+
+
+def read_pickle(path: Path) -> Any:
+    """The content of a torch.save file as dictionaries, lists, strings, numbers and tensors.
+
+    Large files are mapped into memory, so that only what is used is read.
+    """
+    try:
+        with open(path, "rb") as file:
+            zipped = file.read(4) == b"PK\x03\x04"
+        if zipped and "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records():
+            raise UserError(
+                f"{path} is a TorchScript program, not a state dict: save model.state_dict() with "
+                "torch.save instead"
+            )
+        if not zipped and tarfile.is_tarfile(path):  # unpacked by torch to files on the disk
+            raise UserError(
+                f"{path} is in the tar format that torch wrote before 2018: load it with that "
+                "torch and save it again"
+            )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # TypedStorage is deprecated, old files hold it
+            content = torch.load(
+                path, map_location="cpu", pickle_module=_PICKLE, weights_only=False, mmap=zipped
+            )
+        return plain(content)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder: expected a .pt file") from None
+    except (UserError, MemoryError):
+        raise
+    except _Refused as refused:
+        raise UserError(
+            f"{path} is not opened: it asks for {refused}, which a file of weights has no need of"
+        ) from None
+    except Exception as error:  # a damaged pickle can fail in any way
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path} cannot be read: it is truncated or no file of torch.save ({first})"
+        ) from None
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """`value` with every `Record` as what it stands for: settings as dictionaries, a choice as
+    its value, other objects as None."""
+    if depth > 50:
+        return None
+    if isinstance(value, Record):
+        return plain(_content(value), depth + 1)
+    if isinstance(value, dict):
+        return {_key(k): plain(v, depth + 1) for k, v in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item, depth + 1) for item in value]
+    return value if isinstance(value, _PLAIN) else None
+
+
+def _key(key: Any) -> Any:
+    key = plain(key)
+    return key if isinstance(key, (str, int, float, bool)) or key is None else str(key)
+
+
+def _content(record: Record) -> Any:
+    state = record.state
+    if isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], dict):
+        state = {**(state[0] or {}), **state[1]}  # __dict__, __slots__
+    if isinstance(state, dict):
+        for key in ("_content", "_val"):  # omegaconf: a container, a leaf
+            if key in state:
+                return state[key]
+        return state
+    if record.items:
+        return dict(record.items) if isinstance(record.items[0], tuple) else record.items
+    if len(record.arguments) == 1 and isinstance(record.arguments[0], (str, int, float)):
+        return record.arguments[0]  # a member of an Enum
+    return None
+
+
+class _Refused(Exception):
+    pass
+
+
+def _tensor(
+    storage: Any, offset: int, size: Any, stride: Any, requires_grad: bool, *rest: Any
+) -> torch.Tensor:
+    """A view of a storage, which must hold all of it."""
+    size, stride = tuple(map(int, size)), tuple(map(int, stride))
+    last = int(offset) + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    room = len(storage)
+    if offset < 0 or min((*size, *stride), default=0) < 0 or (0 not in size and last >= room):
+        raise ValueError("a tensor reaches beyond its storage")
+    return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, {})
+
+
+def _parameter(data: torch.Tensor, *rest: Any) -> torch.Tensor:
+    return data
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    return text.encode("latin1")
+
+
+_KNOWN: dict[str, Any] = {
+    "collections.OrderedDict": collections.OrderedDict,
+    "collections.defaultdict": lambda *_: {},
+    "_codecs.encode": _bytes,
+    "builtins.long": int,  # what Python 3 calls int in a pickle that Python 2 could read
+    "builtins.unicode": str,
+    "torch.Size": tuple,
+    "torch.device": lambda *_: None,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor": lambda *view: _tensor(*view, False),
+    "torch._utils._rebuild_parameter": _parameter,
+    **{f"builtins.{t.__name__}": t for t in
+       (set, frozenset, dict, list, tuple, int, float, complex, str, bool)},
+    **{str(t): t for t in vars(torch).values() if isinstance(t, torch.dtype)},
+}  # fmt: skip
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        whole = f"{module}.{name}".replace("__builtin__.", "builtins.", 1)  # Python 2
+        if whole in _KNOWN:
+            return _KNOWN[whole]
+        if whole.startswith(STAND_INS):
+            return type(name, (Record,), {})
+        raise _Refused(whole)
+
+
+def _load(file: Any, **options: Any) -> Any:
+    return _Unpickler(file, **options).load()
+
+
+_PICKLE = ModuleType("speechx.interchange.pickles.restricted")
+_PICKLE.Unpickler = _Unpickler  # type: ignore[attr-defined]
+_PICKLE.load = _load  # type: ignore[attr-defined]
