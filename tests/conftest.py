@@ -24,7 +24,7 @@ import pytest
 
 from speechx.data.manifest import Utterance, write_manifest
 
-# For `from tests.models.hugging_face import ...`, here and in the processes that tests start.
+# For `from tests.models.peers import ...`, here and in the processes that tests start.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 RATE = 16_000

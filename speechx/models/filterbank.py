@@ -114,4 +114,6 @@ class FilterbankEncoder(nn.Module):
         mean_BF1 = (x_BFT * true_B1T).sum(2, keepdim=True) / count_B11
         centred_BFT = (x_BFT - mean_BF1) * true_B1T
         deviation_BF1 = (centred_BFT.square().sum(2, keepdim=True) / count_B11).sqrt()
-        return centred_BFT / (deviation_BF1 + 0.1), lengths_B
+        # A bin that never moves is digital silence: what is left of it is the rounding of its mean.
+        moves_BF1 = deviation_BF1 > 1e-4
+        return moves_BF1 * centred_BFT / (deviation_BF1 + 0.1), lengths_B

@@ -46,6 +46,22 @@ def xlsr_300m() -> Wav2Vec2Config:
     )
 
 
+def xls_r_1b() -> Wav2Vec2Config:
+    """XLS-R 1B: twice the blocks of `xlsr_300m`, 1280 wide, a wider codebook."""
+    config = xlsr_300m()
+    return replace(
+        config,
+        transformer=replace(config.transformer, blocks=48, width=1280, inner=5120),
+        quantizer=replace(config.quantizer, width=1024),
+    )
+
+
+def xls_r_2b() -> Wav2Vec2Config:
+    """XLS-R 2B: `xls_r_1b`, 1920 wide."""
+    config = xls_r_1b()
+    return replace(config, transformer=replace(config.transformer, width=1920, inner=7680))
+
+
 def tiny() -> Wav2Vec2Config:
     """Trains on two CPU cores: filterbank front end, 4 blocks, 192 wide, 2 million parameters."""
     return Wav2Vec2Config(
@@ -63,6 +79,7 @@ def tiny() -> Wav2Vec2Config:
 
 PRESETS: Mapping[str, Callable[[], Wav2Vec2Config]] = {
     "tiny": tiny, "base": base, "large": large, "xlsr_300m": xlsr_300m,
+    "xls_r_1b": xls_r_1b, "xls_r_2b": xls_r_2b,
 }  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from speechx.config import config
 from speechx.models.filterbank import FilterbankConfig, FilterbankEncoder
 from speechx.models.quantizer import ProductQuantizer, Quantized, QuantizerConfig
 from speechx.models.transformer import Transformer, TransformerConfig
-from speechx.models.waveform import ConvolutionalConfig, ConvolutionalEncoder
+from speechx.models.waveform import ConvolutionalConfig, ConvolutionalEncoder, frame_mask
 
 
 @config
@@ -44,7 +44,7 @@ class Trunk:
     features_BTC: Tensor
     """Layer-normed latents before masking: what the quantizer sees."""
     energy: Tensor
-    """Mean square of the latents, the feature penalty of the base model."""
+    """Mean square of the latents of true frames, the feature penalty of the base model."""
     hidden: tuple[Tensor, ...]
 
 
@@ -79,8 +79,12 @@ class Wav2Vec2(nn.Module):
             if lengths_B is None:
                 lengths_B = torch.full((len(wave_BS),), wave_BS.shape[1], device=wave_BS.device)
             wave_BS = nn.functional.pad(wave_BS, (0, short))
+        if lengths_B is not None:
+            # Whatever stands behind the end of a recording, it is never read: times 0 it could
+            # still be NaN.
+            wave_BS = wave_BS.masked_fill(~frame_mask(lengths_B, wave_BS.shape[1]), 0)
         latents_BTC, frames_B = self.encoder(wave_BS, lengths_B)
-        energy = latents_BTC.float().square().mean()
+        energy = mean_square(latents_BTC, frames_B)
         features_BTC = self.feature_norm(latents_BTC)
         x_BTD = self.input_dropout(self.project(features_BTC))
         if mask_BT is not None:
@@ -91,6 +95,15 @@ class Wav2Vec2(nn.Module):
         return Trunk(context.output_BTD, frames_B, features_BTC, energy, context.hidden)
 
 
+def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:
+    """The mean of the squares over the true frames, in float32."""
+    square_BTC = x_BTC.float().square()
+    if frames_B is None:
+        return square_BTC.mean()
+    true_BT = frame_mask(frames_B, square_BTC.shape[1])
+    return (square_BTC.mean(2) * true_BT).sum() / frames_B.sum().clamp(min=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Predictions:
     """Inputs of the contrastive loss."""
@@ -99,6 +112,8 @@ class Predictions:
     targets_BMQ: Tensor
     quantized: Quantized
     energy: Tensor
+    variance: Tensor
+    """Of the features over the masked frames, mean over channels: 0 where they are constant."""
 
 
 class Wav2Vec2Pretraining(nn.Module):
@@ -133,6 +148,7 @@ class Wav2Vec2Pretraining(nn.Module):
             targets_BMQ=self.project_targets(quantized.vectors_BMQ),
             quantized=quantized,
             energy=trunk.energy,
+            variance=trunk.features_BTC.detach()[mask_BT].float().var(0, correction=0).mean(),
         )
 
 
