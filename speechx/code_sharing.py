@@ -223,8 +223,8 @@ def apart(
     for _ in range(SPLITS if len(units) > 1 else 0):
         side, filled = np.zeros(len(units), dtype=bool), [0, 0]
         for unit in random.permutation(len(units)):  # each to the side that has less so far
-            side[unit] = filled[1] < filled[0]
-            filled[side[unit]] += frames[unit]
+            side[unit] = second = int(filled[1] < filled[0])
+            filled[second] += frames[unit]
         if min(filled) < SMALL_SIDE * sum(filled):
             continue
         second_N = side[unit_N]

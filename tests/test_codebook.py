@@ -1,0 +1,280 @@
+"""Two languages of the same tones and one of others, heard by a quantizer that knows its tones."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from speechx.codebook import analyze_codebook, listen, sample, table
+from speechx.data.manifest import Utterance, read_manifest, write_manifest
+from speechx.errors import UserError
+from speechx.models.ctc import CTC
+from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.text.vocabulary import Vocabulary
+from speechx.training.checkpoint import save_model
+from tests.conftest import RATE, small_convolutional, small_filterbank, write_wav
+
+HERTZ = dict(zip("abcdefgh", (300, 500, 800, 1200, 1800, 2600, 3700, 5200), strict=True))
+SOUNDS = {"xx": "abcd", "yy": "abcd", "zz": "defgh"}
+
+
+def speak(letters, random):
+    """0.2 seconds of a tone for each letter, noise under everything."""
+    time = np.arange(int(0.2 * RATE)) / RATE
+    tones = [np.sin(2 * np.pi * HERTZ[letter] * time) for letter in letters]
+    wave_S = 0.3 * np.concatenate(tones)
+    return (wave_S + 0.01 * random.standard_normal(len(wave_S))).astype(np.float32)
+
+
+def corpus(folder, counts, letters=None, seed=0):
+    """Utterances of 1 to 2 seconds, four voices a language; a manifest for each language."""
+    random = np.random.default_rng(seed)
+    for language, count in counts.items():
+        spoken = []
+        for index in range(count):
+            said = letters or "".join(random.choice(list(SOUNDS[language]), random.integers(5, 11)))
+            path = folder / language / f"{index}.wav"
+            write_wav(path, speak(said, random))
+            spoken.append(
+                Utterance(
+                    id=f"{language}_{index}", audio=path, duration=len(said) * 0.2,
+                    language=language, speaker=f"{language}_{index % 4}", text=said,
+                )
+            )  # fmt: skip
+        write_manifest(folder / f"{language}.jsonl", spoken)
+    return [folder / f"{language}.jsonl" for language in counts]
+
+
+def knowing_tones(config, manifests):
+    """A model whose first group was taught the tones: entry 0 for a, 1 for b and so on.
+
+    The second group keeps its random weights."""
+    torch.manual_seed(0)
+    network = Wav2Vec2Pretraining(config).eval()
+    with torch.no_grad():
+        heard = [latents(network, u) for path in manifests for u in read_manifest(path)]
+    features_NC = torch.cat([features_TC for features_TC, _ in heard])
+    entry_N = torch.tensor([list(HERTZ).index(letter) for _, some in heard for letter in some])
+    taught = torch.nn.Linear(features_NC.shape[1], config.quantizer.entries)
+    optimizer = torch.optim.Adam(taught.parameters(), 0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(taught(features_NC), entry_N).backward()
+        optimizer.step()
+    logits = network.quantizer.logits
+    with torch.no_grad():
+        logits.weight[: config.quantizer.entries] = taught.weight
+        logits.bias[: config.quantizer.entries] = taught.bias
+    return network
+
+
+def latents(network, utterance):
+    """What the quantizer sees, and the letter in the middle of each frame."""
+    from speechx.data.batches import read_utterance
+
+    wave_S = read_utterance(utterance, network.config.normalize)
+    encoder = network.config.encoder
+    latents_BTC, _ = network.trunk.encoder(torch.from_numpy(wave_S)[None])
+    features_TC = network.trunk.feature_norm(latents_BTC)[0]
+    middles = [t * encoder.stride + encoder.field // 2 for t in range(len(features_TC))]
+    return features_TC, [utterance.text[int(m / RATE / 0.2)] for m in middles]
+
+
+@pytest.fixture(scope="module")
+def tones(tmp_path_factory):
+    """Three manifests, 36 seconds of each language."""
+    return corpus(tmp_path_factory.mktemp("codebook"), {"xx": 24, "yy": 24, "zz": 24})
+
+
+@pytest.fixture(scope="module")
+def network(tones):
+    config = small_filterbank()
+    layers = tuple(replace(layer, channels=32) for layer in config.encoder.layers)
+    return knowing_tones(replace(config, encoder=replace(config.encoder, layers=layers)), tones)
+
+
+@pytest.fixture(scope="module")
+def model(network, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "final"
+    save_model(folder, "pretraining", network, network.config, ["xx", "yy", "zz"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def result(model, tones, tmp_path_factory):
+    out = tmp_path_factory.mktemp("analysis") / "codes"
+    return analyze_codebook(model, tones, out, minutes=2), out
+
+
+def test_the_quantizer_knows_its_tones(network, tones):
+    """Also of zz, whose d it shares; a fifth of the frames lie on the border of two tones."""
+    utterances = read_manifest(tones[2])
+    (heard,) = listen(network, {"zz": utterances}).values()
+    with torch.no_grad():
+        letters = [letter for u in utterances for letter in latents(network, u)[1]]
+    entries = [list(HERTZ).index(letter) for letter in letters]
+    right = (heard.codes_NG[:, 0] == entries).mean()
+    print(f"{right:.1%} of {len(entries)} frames get the entry of their tone")
+    assert right > 0.8
+
+
+def test_languages_that_share_sounds_share_codes(result):
+    sharing, _ = result
+    assert list(sharing.uses) == ["xx", "yy", "zz"]
+    same, other = sharing.divergence_LL[0, 1], sharing.divergence_LL[0, 2]
+    print(f"same sounds {same:.4f}, others {other:.4f}, halves {sharing.halves:.4f} bit")
+    assert same < 3 * sharing.halves
+    assert other > 20 * sharing.halves
+    assert sharing.uses["xx"].nearest == "yy"
+    assert all(use.steady for use in sharing.uses.values())
+    assert sharing.correlation_LL[0, 1] > 0.95 > sharing.correlation_LL[0, 2] + 0.4
+    assert sharing.shared_LL[0, 1] > sharing.shared_LL[0, 2]
+    assert {c.entry for c in sharing.uses["zz"].specific if c.group == 0} >= {4, 5, 6}
+    merged = sharing.tree()[0]
+    assert {int(merged[0]), int(merged[1])} == {0, 1}
+
+
+def test_files_hold_the_numbers_and_the_figures(result, tones, model):
+    sharing, out = result
+    assert {p.name for p in out.iterdir()} == {"codebook.json", "heat_map.png", "dendrogram.png"}
+    for name in ("heat_map.png", "dendrogram.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    told = json.loads((out / "codebook.json").read_text())
+    assert (told["model"], told["minutes"], told["seed"]) == (str(model), 2, 1)
+    assert told["manifests"] == [str(path) for path in tones]
+    assert told["order"] == ["xx", "yy", "zz"]
+    assert np.array(told["divergence"]) == pytest.approx(sharing.divergence_LL, abs=1e-6)
+    assert np.array(told["divergence"]).T.tolist() == told["divergence"]
+    for language in told["order"]:
+        about = told["languages"][language]
+        counts_GV = np.array(about["counts_GV"])
+        assert counts_GV.shape == (told["groups"], told["entries"]) == (2, 10)
+        assert counts_GV.sum(1).tolist() == [about["frames"]] * 2
+    assert sum(told["codes_used_by"]) == 20
+    assert len(told["tree"]) == 2
+
+
+def test_all_frames_are_heard_whatever_the_batch(tones):
+    """Padded beside longer ones an utterance has the codes that it has alone, for both norms."""
+    utterances = [u for path in tones for u in read_manifest(path)][:7]
+    for config in (small_filterbank(), small_convolutional("group"), small_convolutional("layer")):
+        torch.manual_seed(0)
+        network = Wav2Vec2Pretraining(config).eval()
+        (together,) = listen(network, {"xx": utterances}).values()
+        alone = [h for u in utterances for h in listen(network, {"xx": [u]}).values()]
+        frames = [config.encoder.frames(round(u.duration * RATE)) for u in utterances]
+        assert [len(h.codes_NG) for h in alone] == frames
+        assert np.bincount(together.piece_N).tolist() == frames
+        assert (together.codes_NG == np.concatenate([h.codes_NG for h in alone])).mean() > 0.999
+
+
+def test_table_is_for_people(result):
+    sharing, _ = result
+    said = table(sharing)
+    head, *rows = said.splitlines()
+    assert head.split()[:4] == ["minutes", "voices", "codes", "perplexity"]
+    assert [row.split()[0] for row in rows[:3]] == ["xx", "yy", "zz"]
+    assert rows[0].split()[2] == "4"
+    assert rows[0].split()[-2:] == ["yy", f"{sharing.divergence_LL[0, 1]:.3f}"]
+    assert f"{sharing.used_by[3]} of 20 codes are used by all 3 languages" in said
+    assert f"{sharing.between:.3f} between languages, {sharing.halves:.3f} between halves" in said
+
+
+def test_the_sample_is_even_and_repeats(tones):
+    """Every voice in its turn, until the minutes are full; the seed decides which."""
+    utterances = [u for path in tones for u in read_manifest(path)]
+    first = sample(utterances, 0.25, 1)
+    assert first == sample(utterances, 0.25, 1) != sample(utterances, 0.25, 2)
+    for some in first.values():
+        assert 15 <= sum(u.duration for u in some) < 15 + 2
+        spoken = [u.speaker for u in some]
+        each = [spoken.count(speaker) for speaker in sorted(set(spoken))]
+        assert len(each) == 4
+        assert max(each) - min(each) <= 1
+
+
+def test_less_audio_than_wanted_is_said(tones, capsys):
+    sample([*read_manifest(tones[0]), *read_manifest(tones[1])[:3]], 0.5, 1)
+    said = capsys.readouterr().err
+    assert "less than 0.5 minutes of yy 0.1" in said
+    assert "xx" not in said
+
+
+def test_long_recordings_are_cut_into_pieces(network, tmp_path):
+    (path,) = corpus(tmp_path, {"xx": 1}, letters="abcd" * 88)  # 70.4 seconds
+    some = sample(read_manifest(path), 5, 1)["xx"]
+    assert sorted(u.start for u in some) == pytest.approx([0, 70.4 / 3, 2 * 70.4 / 3])
+    (heard,) = listen(network, {"xx": some}).values()
+    assert len(np.unique(heard.piece_N)) == 3
+    assert heard.seconds == pytest.approx(70.4)
+
+
+def test_an_utterance_of_two_manifests_counts_once(model, tones, capsys):
+    once = analyze_codebook(model, tones[:2])
+    twice = analyze_codebook(model, [*tones[:2], tones[0]])
+    assert "24 utterances are listed twice and count once" in capsys.readouterr().err
+    assert twice.uses["xx"].frames == once.uses["xx"].frames
+
+
+def test_one_language_is_said(model, tones, tmp_path, capsys):
+    out = tmp_path / "one"
+    sharing = analyze_codebook(model, tones[:1], out)
+    assert "one language" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["codebook.json"]
+    assert json.loads((out / "codebook.json").read_text())["median_divergence"]["languages"] is None
+    assert "one language, none to compare" in table(sharing)
+
+
+def test_what_is_too_short_for_a_frame_is_said(model, tones, tmp_path, capsys):
+    blip = tmp_path / "blip.wav"
+    write_wav(blip, np.zeros(300, dtype=np.float32))
+    spoken = read_manifest(tones[0])
+    short = replace(spoken[0], id="blip", audio=blip, duration=300 / RATE)
+    write_manifest(tmp_path / "some.jsonl", [*spoken, short, replace(short, id="b", language="qq")])
+    sharing = analyze_codebook(model, [tmp_path / "some.jsonl", tones[2]])
+    said = capsys.readouterr().err
+    assert "2 utterances are too short for a frame and left out: b, blip" in said
+    assert "qq has no utterance of one frame or more" in said
+    assert list(sharing.uses) == ["xx", "zz"]
+    write_manifest(tmp_path / "none.jsonl", [short])
+    with pytest.raises(UserError, match="long enough for one frame"):
+        analyze_codebook(model, [tmp_path / "none.jsonl"])
+
+
+def test_mistakes_are_user_errors(model, tones, tmp_path, monkeypatch):
+    config = small_filterbank()
+    vocabulary = Vocabulary("characters", ("a", "b"))
+    save_model(tmp_path / "ctc", "ctc", CTC(config, 3), config, ["xx"], vocabulary)
+    with pytest.raises(UserError, match="ctc model, but a pretrained model with its quantizer"):
+        analyze_codebook(tmp_path / "ctc", tones)
+    with pytest.raises(UserError, match="--minutes must be more than 0, not -1"):
+        analyze_codebook(model, tones, minutes=-1)
+    with pytest.raises(UserError, match="cannot read the manifest"):
+        analyze_codebook(model, [tmp_path / "absent.jsonl"])
+    monkeypatch.setattr("speechx.codebook.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'speechx\[figures\]'"):
+        analyze_codebook(model, tones, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_languages_fit_into_the_figures(tmp_path):
+    """60 languages, some starred, some without controls: drawn, and not too large to be opened."""
+    from PIL import Image
+
+    from speechx.code_sharing import Heard, measure
+    from speechx.codebook_figures import draw_dendrogram, draw_heat_map
+
+    random = np.random.default_rng(0)
+    heard = {}
+    for index in range(60):
+        frames = 200 if index % 3 else 5
+        codes_NG = random.choice(320, (frames, 2), p=random.dirichlet(np.full(320, 0.1)))
+        pieces = 10 if index % 5 else 1
+        voice_N = np.full(frames, -1) if index % 2 else np.arange(frames) % 3
+        heard[f"language {index}"] = Heard(codes_NG, np.arange(frames) % pieces, voice_N, 60.0)
+    sharing = measure(heard, 2, 320)
+    for draw, name in ((draw_heat_map, "heat.png"), (draw_dendrogram, "tree.png")):
+        draw(sharing, tmp_path / name)
+        assert 1000 < max(Image.open(tmp_path / name).size) < 8000
