@@ -50,12 +50,16 @@ def analyze_codebook(
     """Hears at most `minutes` of each language; writes codebook.json and two figures to `out`."""
     if not minutes > 0:
         raise UserError(f"--minutes must be more than 0, not {minutes:g}")
+    if seed < 0:
+        raise UserError(f"--seed must be 0 or more, not {seed}")
     if out is not None and not (find_spec("matplotlib") and find_spec("scipy")):
         raise UserError("figures need matplotlib and scipy: pip install 'speechx[figures]'")
     saved = open_model(model, "pretraining")
     sampled = sample(_read(manifests), minutes, seed)
     network = Wav2Vec2Pretraining(saved.config)
     load_weights(network, saved.weights, str(model))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)  # here: hearing takes minutes
     heard = listen(network.to(pick_device(device)).eval(), sampled)
     sharing = measure(heard, saved.config.quantizer.groups, saved.config.quantizer.entries, seed)
     if out is not None:
@@ -119,9 +123,12 @@ def _remarks(sharing: Sharing) -> list[str]:
         if names:
             lines.append(f"{meaning}: {', '.join(names)}")
 
-    warn("* too little audio: halves are far apart", [n for n, u in uses.items() if not u.steady])
+    scant = [n for n, u in uses.items() if not u.steady]
+    warn("* more minutes are needed: halves are more than half as far apart as languages", scant)
     warn("no further apart than halves of one", ["=".join(pair) for pair in sharing.alike()])
-    far = [n for n, u in uses.items() if (u.voices_apart or 0) > (u.from_others or 1)]
+    # Voices are compared by half of the audio, so they have more of the noise.
+    noise = {n: (u.halves or 0) / 2 for n, u in uses.items()}
+    far = [n for n, u in uses.items() if (u.voices_apart or 0) - noise[n] > (u.from_others or 1)]
     warn("voices further apart than languages, so perhaps not the language", far)
     single = [n for n, u in uses.items() if u.voices == 1]
     warn("one voice only, so perhaps not the language", single)
@@ -239,7 +246,6 @@ def _pieces(utterance: Utterance) -> list[Utterance]:
 
 
 def _write(out: Path, content: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
     new = out / f".codebook.json.{os.getpid()}"
     new.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
     new.replace(out / "codebook.json")

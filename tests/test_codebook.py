@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechx.code_sharing import Heard, measure
 from speechx.codebook import analyze_codebook, listen, sample, table
 from speechx.data.manifest import Utterance, read_manifest, write_manifest
 from speechx.errors import UserError
@@ -182,6 +183,18 @@ def test_table_is_for_people(result):
     assert f"{sharing.between:.3f} between languages, {sharing.halves:.3f} between halves" in said
 
 
+def test_the_table_says_how_far_to_trust_it(tones, network):
+    """A second of xx, one voice of yy; zz is enough."""
+    xx, yy, zz = ([u for u in read_manifest(path)] for path in tones)
+    some = [*xx[:2], *(u for u in yy if u.speaker == "yy_0"), *zz]
+    said = table(measure(listen(network, sample(some, 1, 1)), 2, 10)).splitlines()
+    assert [row.split()[0] for row in said[1:4]] == ["xx*", "yy", "zz"]
+    assert (
+        "* more minutes are needed: halves are more than half as far apart as languages: xx" in said
+    )
+    assert "one voice only, so perhaps not the language: yy" in said
+
+
 def test_the_sample_is_even_and_repeats(tones):
     """Every voice in its turn, until the minutes are full; the seed decides which."""
     utterances = [u for path in tones for u in read_manifest(path)]
@@ -251,6 +264,8 @@ def test_mistakes_are_user_errors(model, tones, tmp_path, monkeypatch):
         analyze_codebook(tmp_path / "ctc", tones)
     with pytest.raises(UserError, match="--minutes must be more than 0, not -1"):
         analyze_codebook(model, tones, minutes=-1)
+    with pytest.raises(UserError, match="--seed must be 0 or more, not -1"):
+        analyze_codebook(model, tones, seed=-1)
     with pytest.raises(UserError, match="cannot read the manifest"):
         analyze_codebook(model, [tmp_path / "absent.jsonl"])
     monkeypatch.setattr("speechx.codebook.find_spec", lambda name: None)
@@ -263,7 +278,6 @@ def test_many_languages_fit_into_the_figures(tmp_path):
     """60 languages, some starred, some without controls: drawn, and not too large to be opened."""
     from PIL import Image
 
-    from speechx.code_sharing import Heard, measure
     from speechx.codebook_figures import draw_dendrogram, draw_heat_map
 
     random = np.random.default_rng(0)
