@@ -23,16 +23,14 @@ from torch import Tensor, nn
 
 from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
-from speechx.training.checkpoint import load_state, save_state
+from speechx.training.checkpoint import save_state
 from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
+from speechx.training.health import Health, HealthStop, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_rate
 from speechx.training.progress import Progress, Silent
+from speechx.training.recovery import Place, cut_log, must_go_back, restore
 
-REFUSALS_IN_A_ROW = 8  # steps with a non-finite gradient before the run stops
-
-
-class HealthStop(Exception):
-    """Training stopped for its health; the command line exits with code 3."""
+__all__ = ["HealthStop", "Prepared", "Run", "Sums", "Task", "train"]
 
 
 @config
@@ -115,36 +113,39 @@ def train(
     out: Path,
     machine: Machine,
     resume: bool = False,
+    monitor: Monitor | None = None,
 ) -> None:
-    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from `taken` on."""
+    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from `taken` on.
+    Without a `monitor` only what needs no limits is watched."""
     optimizer = build_optimizer(model, optim)
-    start, taken = 0, 0
-    totals: dict[str, float] = {}  # of this rank, since the last report
+    monitor = monitor or Monitor(Health(), run.steps, optim.warmup)
+    place = Place()
     if resume:
-        state = load_state(out, model, optimizer)
-        start, taken = state["step"], state["taken"]
-        totals = state["totals"] if machine.first else dict.fromkeys(state["totals"], 0.0)
+        place = restore(out, model, optimizer, monitor, machine)
     log = out / "log.jsonl"
     progress: Progress = Silent()
     if machine.first:
-        _cut_log(log, start)
-        progress = Progress(name, log, run.steps, start)
+        if not resume:
+            cut_log(log, 0)
+            (out / "health.jsonl").unlink(missing_ok=True)
+        progress = Progress(name, log, run.steps, place.step)
     accumulate = run.accumulate(machine.world)
     progress.say(
         f"{run.batch_seconds:g} s of audio per step = {machine.world} process(es) x {accumulate} "
         f"micro-batch(es) x {run.micro_seconds(machine.world):g} s, on {machine.device}"
-        + (f"; continuing at step {start}" if resume else "")
+        + (f"; continuing at step {place.step}" if resume else "")
+        + (f", at {share:g} of the learning rate" if (share := monitor.memory.rate) < 1 else "")
     )
-    source = batches(taken)
+    source = batches(place.taken)
     wrapped, frozen = model, None
-    refused = 0
     model.train()
-    for step in range(start, run.steps):
+    while place.step < run.steps:
+        step = place.step
         if task.frozen(step) != frozen:
             frozen = task.frozen(step)
             wrapped = parallelize(model, machine, frozen)
         group = [task.prepare(next(source).to(machine.device), step) for _ in range(accumulate)]
-        taken += accumulate * machine.world
+        place.taken += accumulate * machine.world
         targets, audio = machine.total(
             [sum(part.targets for part in group), sum(part.batch.seconds for part in group)]
         )
@@ -157,52 +158,64 @@ def train(
                 (sums.loss * (machine.world / max(targets, 1))).backward()
             for key, value in sums.metrics.items():
                 metrics[key] = metrics.get(key, 0.0) + float(value)
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), optim.clip))
-        rate = learning_rate(step, run.steps, optim)
-        if math.isfinite(norm):
+        norms = _clip(model, optim.clip)
+        rate = learning_rate(step, run.steps, optim) * monitor.memory.rate
+        finding = None
+        if math.isfinite(norms["gradient_norm"]):
             set_rate(optimizer, rate)
             optimizer.step()
-            refused = 0
-            for key, number in {**metrics, "gradient_norm": norm, "steps": 1.0}.items():
-                totals[key] = totals.get(key, 0.0) + number
+            monitor.step_taken()
+            for key, number in {**metrics, **norms, "steps": 1.0}.items():
+                place.totals[key] = place.totals.get(key, 0.0) + number
         else:
             # Before the update: the weights are still good. DDP has summed the gradients, so all
             # ranks agree.
-            refused += 1
-            _refuse(step, norm, group, out, machine, progress)
-            if refused == REFUSALS_IN_A_ROW:
-                raise HealthStop(
-                    f"{refused} steps in a row had a non-finite gradient, the last one {step}. "
-                    f"The last good state is in {out / 'state'}; lower optim.rate or use "
-                    "run.precision=float32."
-                )
+            _refuse(step, norms["gradient_norm"], group, out, machine, progress)
+            finding = monitor.refuse(step)
         optimizer.zero_grad(set_to_none=True)
-        done = step + 1
+        place.step = done = step + 1
         progress.advance(done, audio)
-        if (done % run.log_steps == 0 or done == run.steps) and totals:
-            summed = _over_ranks(totals, machine)
-            norms = summed["gradient_norm"] / summed["steps"]
-            progress.report({**task.summary(summed), "gradient_norm": norms, "rate": rate})
-            totals = {}
+        if (done % run.log_steps == 0 or done == run.steps) and place.totals:
+            summed = _over_ranks(place.totals, machine)
+            means = {key: summed[key] / summed["steps"] for key in norms}
+            values = {**task.summary(summed), **means, "rate": rate}
+            progress.report(values)
+            place.totals = {}
+            finding = finding or monitor.see(done, values)
+        if finding is not None and must_go_back(finding, monitor, out, optim, machine, progress):
+            place = restore(out, model, optimizer, monitor, machine, back=True)
+            source = batches(place.taken)
+            continue
         if done % run.eval_steps == 0 or done == run.steps:
             model.eval()
             with torch.no_grad(), autocast(machine.device, run.precision):
-                values = task.validate(model, done)
+                validated = task.validate(model, done)
             model.train()
-            if values:
-                progress.report(values)
+            if validated:
+                progress.report(validated)
             if machine.first:
-                task.keep(model, done, values)
+                task.keep(model, done, validated)
         if done % run.save_steps == 0 or done == run.steps:
-            save_state(
-                out,
-                done,
-                model,
-                optimizer,
-                {"taken": taken, "totals": _over_ranks(totals, machine)},
-            )
+            monitor.saved(done)
+            extra = {
+                "taken": place.taken,
+                "totals": _over_ranks(place.totals, machine),
+                "health": monitor.to_dict(),
+            }
+            save_state(out, done, model, optimizer, extra, keep=monitor.memory.healthy)
     machine.wait()
     progress.close()
+
+
+def _clip(model: nn.Module, limit: float) -> dict[str, float]:
+    """Cuts the gradient to `limit`; its norm before, and that of the part that chooses codes."""
+    choosing = [
+        parameter.grad
+        for name, parameter in model.named_parameters()
+        if name.startswith("quantizer.logits.") and parameter.grad is not None
+    ]
+    part = {"quantizer_gradient": float(nn.utils.get_total_norm(choosing))} if choosing else {}
+    return {"gradient_norm": float(nn.utils.clip_grad_norm_(model.parameters(), limit)), **part}
 
 
 def _refuse(
@@ -219,14 +232,3 @@ def _refuse(
 def _over_ranks(totals: Mapping[str, float], machine: Machine) -> dict[str, float]:
     keys = sorted(totals)
     return dict(zip(keys, machine.total([totals[key] for key in keys]), strict=True))
-
-
-def _cut_log(log: Path, step: int) -> None:
-    """Drops the lines of steps that a resumed run does again; a fresh run starts an empty log."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    kept = []
-    if step and log.is_file():
-        # What follows the last newline was cut off where the process was killed.
-        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-        kept = [line + "\n" for line in lines if json.loads(line)["step"] <= step]
-    log.write_text("".join(kept), encoding="utf-8")

@@ -179,7 +179,9 @@ def penalties(quantizer, features, config, energy=0.0):
         quantized.code_perplexity,
     )
     vectors = torch.ones(rows, masked, 8)
-    predictions = Predictions(vectors, vectors, collapsed, torch.as_tensor(energy))
+    predictions = Predictions(
+        vectors, vectors, collapsed, torch.as_tensor(energy), torch.tensor(1.0)
+    )
     return pretraining_loss(predictions, negatives(rows, masked, 4), 12, config)
 
 

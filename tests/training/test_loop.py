@@ -182,8 +182,8 @@ def test_eight_refusals_in_a_row_stop_the_run(tmp_path, capsys):
     lines = (tmp_path / "refused.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(3, 11))
     assert "update refused" in capsys.readouterr().err
-    states = [p.name for p in (tmp_path / "state").iterdir()]
-    assert states == ["step_10"]
+    # What came after the last state that a good line has vouched for is gone.
+    assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_2"]
     # The state is good: resumed with a sane task, the run ends.
     model, _ = go(tmp_path, steps=12, resume=True)
     assert all(p.isfinite().all() for p in model.parameters())
@@ -212,6 +212,12 @@ def test_validation_and_saving_have_their_steps_and_the_end(tmp_path):
     _, task = go(tmp_path, steps=7, eval_steps=3, save_steps=100)
     assert task.kept == [(3, {"valid": 3.0}), (6, {"valid": 6.0}), (7, {"valid": 7.0})]
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_7"]
+
+
+def test_the_newest_state_is_kept_and_the_last_that_is_known_to_be_healthy(tmp_path):
+    go(tmp_path, steps=9, save_steps=2, log_steps=3)
+    # The line of step 9 has vouched for step 8, the newest state before it.
+    assert {p.name for p in (tmp_path / "state").iterdir()} == {"step_8", "step_9"}
 
 
 @pytest.mark.parametrize("log_steps", [1, 3, 100])
