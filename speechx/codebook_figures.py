@@ -8,6 +8,7 @@ What is not clearly more than the bar is chance, what is not more than the dot m
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,21 @@ def draw_heat_map(sharing: Sharing, path: Path) -> None:
     halves = [sharing.uses[list(sharing.uses)[i]].halves for i in order]
     bits_LL[np.diag_indices(many)] = [np.nan if h is None else h for h in halves]
 
-    side = max(INCH_PER_LANGUAGE * many, 2.5)
+    side = max(INCH_PER_LANGUAGE * many, 3.2)
     figure, (left, right) = _figure((2 * side + 3.2, side + 1.2), columns=2)
     # Colours by the square root, the distance: most languages are close to each other.
-    picture = left.imshow(bits_LL, cmap="viridis_r", norm=PowerNorm(0.5, vmin=0))
-    left.set_title("divergence in 1/100 bit; diagonal: between halves of one language", size=9)
+    most = max(float(np.nanmax(bits_LL)), 0.01)
+    picture = left.imshow(bits_LL, cmap="viridis_r", norm=PowerNorm(0.5, vmin=0, vmax=most))
+    left.set_title("divergence in 1/100 bit\non the diagonal: halves of one language", size=9)
     left.set_xticks(range(many), names, rotation=90, size=8)
     left.set_yticks(range(many), names, size=8)
-    for row, column in np.argwhere(~np.isnan(bits_LL)) if many <= NUMBERS_UP_TO else ():
+    if many > NUMBERS_UP_TO:
+        figure.colorbar(picture, ax=left, location="left", shrink=0.6).set_label("bits", size=8)
+    for row, column in np.ndindex(bits_LL.shape) if many <= NUMBERS_UP_TO else ():
         value = bits_LL[row, column]
         left.text(
-            column, row, f"{100 * value:.0f}", ha="center", va="center", size=6.5,
-            color="white" if picture.norm(value) > 0.6 else "black",
+            column, row, "" if np.isnan(value) else f"{100 * value:.0f}", ha="center", va="center",
+            size=6.5, color="white" if picture.norm(value) > 0.6 else "black",
             weight="bold" if row == column else "normal",
         )  # fmt: skip
 
@@ -56,7 +60,7 @@ def draw_heat_map(sharing: Sharing, path: Path) -> None:
     right.set_box_aspect(1)
     right.set_title(f"use of the {sharing.groups} x {sharing.entries} codes", size=9)
     right.set_yticks(range(many), names, size=8)
-    right.set_xlabel("codes, sorted by the languages that use them; never used: last", size=8)
+    right.set_xlabel("codes, by the languages that use them; unused ones last", size=8)
     right.tick_params(axis="x", labelsize=7)
     bar = figure.colorbar(shares, ax=[left, right], extend="max", shrink=0.6)
     bar.set_label("times an even share", size=8)
@@ -70,10 +74,12 @@ def draw_dendrogram(sharing: Sharing, path: Path) -> None:
 
     names = list(sharing.uses)
     figure, axes = _figure((7, max(0.22 * len(names), 1.5) + 1))
-    drawn = dendrogram(
-        sharing.tree(), labels=[_label(sharing, name) for name in names], orientation="left",
-        ax=axes, color_threshold=0, above_threshold_color="black", leaf_font_size=9,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a collapsed codebook: all distances are 0
+        drawn = dendrogram(
+            sharing.tree(), labels=[_label(sharing, name) for name in names], orientation="left",
+            ax=axes, color_threshold=0, above_threshold_color="black", leaf_font_size=9,
+        )  # fmt: skip
     for place, leaf in enumerate(drawn["leaves"]):
         use, y = sharing.uses[names[leaf]], 10 * place + 5  # where scipy puts its leaves
         if use.halves is not None:
@@ -83,7 +89,7 @@ def draw_dendrogram(sharing: Sharing, path: Path) -> None:
             axes.plot([0, end], [y, y], ":", color="tab:blue", linewidth=1.2)
             axes.plot(end, y, "o", color="tab:blue", markersize=5)
     controls = [max(u.halves or 0, u.voices_apart or 0) for u in sharing.uses.values()]
-    axes.set_xlim(max(axes.get_xlim()[0], 1.03 * np.sqrt(max(controls))), 0)
+    axes.set_xlim(max(axes.get_xlim()[0], 1.03 * np.sqrt(max(controls)), 0.01), 0)
     axes.set_xlabel("distance: square root of the Jensen-Shannon divergence (bits)", size=9)
     axes.set_title("bar: halves of one language, that is chance; dot: voices of one", size=9)
     for side in ("top", "left", "right"):
@@ -115,6 +121,6 @@ def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
     new = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(new, dpi=150)
+    figure.savefig(new, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
     new.replace(path)
