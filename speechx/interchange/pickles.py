@@ -24,6 +24,7 @@ import torch
 
 from speechx.errors import UserError
 
+SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 STAND_INS = ("argparse.", "omegaconf.", "fairseq.", "fairseq2.", "numpy.", "pathlib.", "typing.")
 """Of these packages every class is replaced by a `Record`."""
 
@@ -53,6 +54,17 @@ class Record:
 
     def extend(self, values: Any) -> None:
         self.items.extend(values)
+
+
+def checkpoint_file(path: Path) -> Path:
+    """The file itself, or the one checkpoint in a folder."""
+    if not path.is_dir():
+        return path
+    found = sorted(p for p in path.iterdir() if p.suffix in SUFFIXES and p.is_file())
+    if len(found) != 1:
+        inside = ", ".join(p.name for p in found) or "none"
+        raise UserError(f"{path} should hold one checkpoint (.pt), but holds {inside}")
+    return found[0]
 
 
 def read_pickle(path: Path) -> Any:

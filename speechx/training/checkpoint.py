@@ -42,6 +42,8 @@ class SavedModel:
     weights: dict[str, Tensor]
     vocabulary: Vocabulary | None
     languages: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What the reading of another toolkit's file assumed or left out."""
 
 
 def save_model(

@@ -1,0 +1,255 @@
+"""Folders of Hugging Face transformers: Wav2Vec2Model, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC.
+
+`config.json` has the sizes, `preprocessor_config.json` whether recordings are normalised,
+`vocab.json` the symbols of a CTC head, whose blank is the padding token. Weights are
+`model.safetensors` or `pytorch_model.bin`, whole or in numbered parts. Two of our settings that
+transformers lacks are written to `config.json` beside its own, where it ignores them:
+`feature_grad_mult` and `languages`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from speechx.errors import UserError
+from speechx.interchange import names, settings, units
+from speechx.interchange.pickles import read_pickle
+from speechx.training.checkpoint import SavedModel
+
+WORDS = settings.Words(
+    {
+        "conv_dim": "encoder.layers",
+        "conv_bias": "encoder.bias",
+        "feat_extract_norm": "encoder.norm",
+        "feature_grad_mult": "encoder.gradient_scale",
+        "num_hidden_layers": "transformer.blocks",
+        "hidden_size": "transformer.width",
+        "intermediate_size": "transformer.inner",
+        "num_attention_heads": "transformer.heads",
+        "do_stable_layer_norm": "transformer.norm",
+        "num_conv_pos_embeddings": "transformer.position_kernel",
+        "num_conv_pos_embedding_groups": "transformer.position_groups",
+        "hidden_dropout": "transformer.dropout",
+        "attention_dropout": "transformer.attention_dropout",
+        "activation_dropout": "transformer.activation_dropout",
+        "layerdrop": "transformer.layer_drop",
+        "feat_proj_dropout": "input_dropout",
+        "feat_quantizer_dropout": "target_dropout",
+        "num_codevector_groups": "quantizer.groups",
+        "num_codevectors_per_group": "quantizer.entries",
+        "codevector_dim": "quantizer.width",
+    },
+    {
+        "encoder.norm": {"group": "group", "layer": "layer"},
+        "transformer.norm": {False: "post", True: "pre"},
+    },
+)
+ONLY: settings.Settings = {
+    "hidden_act": "gelu",
+    "feat_extract_activation": "gelu",
+    "layer_norm_eps": 1e-5,
+    "add_adapter": False,
+}
+"""What speechx has in one way only."""
+TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+ORDER = ("<pad>", "<s>", "</s>", "<unk>")
+"""The first rows of the heads that are written; the first is the blank."""
+
+
+def read(path: Path) -> SavedModel:
+    folder = path if path.is_dir() else path.parent
+    about = _json(folder / "config.json")
+    source = str(folder / "config.json")
+    kind_there = about.get("model_type")
+    if kind_there != "wav2vec2":
+        raise UserError(f"{source} describes a {kind_there!r} model; speechx reads 'wav2vec2'")
+    given = _load(folder)
+    if about.get("adapter_attn_dim") is not None or any("adapter_layer" in n for n in given):
+        raise UserError(
+            f"{folder} is an MMS model with an adapter per language (adapter_layer), which speechx "
+            "does not have; convert the model without adapters, such as mms-300m or mms-1b"
+        )
+    settings.require(about, ONLY, source)
+    if not any(name.startswith("wav2vec2.") for name in given):  # Wav2Vec2Model
+        given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
+    weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
+    measured = settings.measure(weights, str(folder))
+    said = WORDS.ours(about, source)
+    if all(f"conv_{key}" in about for key in ("dim", "kernel", "stride")):
+        layers = zip(about["conv_dim"], about["conv_kernel"], about["conv_stride"], strict=False)
+        said["encoder.layers"] = settings.stack(layers, source)
+    else:
+        raise UserError(f"{source} lacks conv_dim, conv_kernel or conv_stride")
+    said.setdefault("encoder.gradient_scale", 1.0)
+    notes: tuple[str, ...] = ()
+    if (folder / "preprocessor_config.json").is_file():
+        audio = _json(folder / "preprocessor_config.json")
+        if audio.get("sampling_rate", 16_000) != 16_000:
+            raise UserError(
+                f"{folder / 'preprocessor_config.json'}: sampling_rate is "
+                f"{audio['sampling_rate']}; speechx hears 16000 samples a second"
+            )
+        said["normalize"] = bool(audio.get("do_normalize", True))
+    else:
+        said["normalize"], note = settings.assumed_normalize(measured | said)
+        notes = (note,)
+    config = settings.configure(said, measured, WORDS, source)
+    vocabulary = None
+    if "head.weight" in weights:
+        vocabulary, weights, more = units.from_rows(
+            weights, _rows(folder, about), str(folder / "vocab.json")
+        )
+        notes += more
+    return SavedModel(
+        folder,
+        "pretraining" if vocabulary is None else "ctc",
+        config,
+        weights,
+        vocabulary,
+        tuple(about.get("languages", ())),
+        notes,
+    )
+
+
+def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
+    """Fills the empty `folder`; returns what had no place in it."""
+    layers = settings.convolutions(saved.config, "Hugging Face")
+    weights = saved.weights
+    about: dict[str, Any] = {
+        "architectures": ["Wav2Vec2ForPreTraining" if saved.kind == "pretraining" else
+                          "Wav2Vec2ForCTC"],
+        "model_type": "wav2vec2",
+        **WORDS.theirs(saved.config),
+        **ONLY,
+        "conv_dim": [layer.channels for layer in layers],
+        "conv_kernel": [layer.kernel for layer in layers],
+        "conv_stride": [layer.stride for layer in layers],
+        "proj_codevector_dim": saved.config.quantizer.width,
+        "languages": list(saved.languages),
+        "torch_dtype": "float32",
+    }  # fmt: skip
+    if saved.vocabulary is not None:
+        symbols, weights = units.to_rows(weights, saved.vocabulary, ORDER, "Hugging Face")
+        about |= {
+            "vocab_size": len(symbols),
+            "ctc_loss_reduction": "sum",
+            "ctc_zero_infinity": True,
+            **{f"{name}_id": symbols.index(token) for name, token in TOKENS.items()},
+        }
+        characters = saved.vocabulary.kind == "characters"
+        tokenizer: dict[str, Any] = {
+            "tokenizer_class": f"Wav2Vec2{'' if characters else 'Phoneme'}CTCTokenizer",
+            "do_lower_case": False,
+            **TOKENS,
+        }
+        tokenizer |= (
+            {"word_delimiter_token": "|"}
+            if characters
+            else {"phone_delimiter_token": " ", "word_delimiter_token": None, "do_phonemize": False}
+        )
+        _write_json(folder / "vocab.json", {symbol: row for row, symbol in enumerate(symbols)})
+        _write_json(folder / "tokenizer_config.json", tokenizer)
+        _write_json(folder / "special_tokens_map.json", TOKENS)
+    _write_json(folder / "config.json", about)
+    audio = {
+        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+        "feature_size": 1,
+        "sampling_rate": 16_000,
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "do_normalize": saved.config.normalize,
+        # Its group norm over time sees padding whatever the mask, and was trained without one.
+        "return_attention_mask": WORDS.theirs(saved.config)["feat_extract_norm"] == "layer",
+    }
+    _write_json(folder / "preprocessor_config.json", audio)
+    theirs = names.to_theirs(weights, names.HUGGING_FACE)
+    theirs = {name: tensor.contiguous() for name, tensor in theirs.items()}
+    save_file(theirs, folder / "model.safetensors", metadata={"format": "pt"})
+    return ()
+
+
+def _load(folder: Path) -> dict[str, Tensor]:
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return _read_weights(folder / name)
+        if (folder / f"{name}.index.json").is_file():
+            parts = _json(folder / f"{name}.index.json").get("weight_map", {})
+            weights: dict[str, Tensor] = {}
+            for part in sorted(set(parts.values())):
+                weights |= _read_weights(folder / Path(part).name)
+            return weights
+    raise UserError(
+        f"{folder} has a config.json but no weights: expected model.safetensors or "
+        "pytorch_model.bin"
+    )
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if path.suffix != ".safetensors":
+        content = read_pickle(path)
+        if not isinstance(content, dict):
+            raise UserError(f"{path} holds no tensors by name")
+        return {name: t for name, t in content.items() if isinstance(t, Tensor)}
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _rows(folder: Path, about: dict[str, Any]) -> units.Rows:
+    path = folder / "vocab.json"
+    if not path.is_file():
+        raise UserError(f"{folder} has a CTC head but no vocab.json to say what its rows mean")
+    rows = _json(path)
+    if any(isinstance(row, dict) for row in rows.values()):
+        raise UserError(
+            f"{path} has a vocabulary for each language (MMS); keep the one of this head in it"
+        )
+    if (folder / "added_tokens.json").is_file():
+        rows = {**_json(folder / "added_tokens.json"), **rows}
+    by_row = {row: symbol for symbol, row in rows.items()}
+    if len(by_row) != len(rows) or set(by_row) != set(range(len(rows))):
+        raise UserError(f"{path}: rows are not numbered from 0 to {len(rows) - 1}, each once")
+    tokenizer: dict[str, Any] = dict(TOKENS)
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            tokenizer |= {k: v for k, v in _json(folder / name).items() if v is not None}
+    tokens = {key: _text(tokenizer[key]) for key in TOKENS}
+    blank, padding = about.get("pad_token_id", 0), rows.get(tokens["pad_token"])
+    if blank not in by_row or padding not in (blank, None):
+        raise UserError(
+            f"{folder}: the blank is row pad_token_id = {blank} of config.json, but "
+            f"{tokens['pad_token']} is row {padding} of vocab.json"
+        )
+    return units.Rows(
+        tuple(by_row[row] for row in range(len(rows))),
+        blank,
+        frozenset(tokens.values()),
+        _text(tokenizer.get("word_delimiter_token", "|")),
+        "phonemes" if "Phoneme" in str(tokenizer.get("tokenizer_class")) else None,
+    )
+
+
+def _text(token: Any) -> str:
+    """A token as it stands, or in the form that carries its flags."""
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected an object, found a {type(content).__name__}")
+    return content
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
