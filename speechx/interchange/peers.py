@@ -1,0 +1,311 @@
+"""The other packages at work on their own files, for a proof.
+
+What reads the file, builds the model and runs it is theirs; from ours they get the clips, masks
+and negatives, and which row of a head is which unit. Only these functions import the packages.
+
+B = 1 utterance · S samples · T frames · D width · V outputs of a head · M masked · K negatives
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speechx.config import read_yaml
+from speechx.errors import UserError
+from speechx.interchange import fairseq, fairseq2, settings, torchaudio
+from speechx.interchange.pickles import checkpoint_file, read_pickle
+from speechx.training.checkpoint import SavedModel
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    wave_1S: Tensor
+    mask_1T: Tensor
+    negatives_1MK: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What a package makes of the clips; empty lists where its model has no such part."""
+
+    by: str
+    outputs: list[Tensor] = field(default_factory=list)
+    """Of the trunk, (T, D)."""
+    logits: list[Tensor] = field(default_factory=list)
+    """Of the CTC head, (T, V), the rows in our order."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Contrastive, summed over the masked frames."""
+
+
+def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+    """transformers: `from_pretrained` on the folder."""
+    import transformers
+
+    folder = path if path.is_dir() else path.parent
+    name = {"head": "Wav2Vec2ForCTC", "quantizer": "Wav2Vec2ForPreTraining"}.get(
+        part_of(saved), "Wav2Vec2Model"
+    )
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        model, report = getattr(transformers, name).from_pretrained(
+            folder, output_loading_info=True, local_files_only=True
+        )
+        rows = []
+        if name == "Wav2Vec2ForCTC":
+            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            space = getattr(tokenizer, "word_delimiter_token", None) or "|"
+            rows = rows_of(saved, tokenizer.get_vocab(), model.config.pad_token_id, space)
+    finally:
+        transformers.logging.set_verbosity(before)
+    # It starts from chance what it does not find. The mask vector is there only if masks are.
+    odd = {what: [n for n in names if not str(n).endswith("masked_spec_embed")]
+           for what, names in report.items()}  # fmt: skip
+    if any(odd.values()):
+        raise UserError(f"{folder}: {name} of transformers finds other tensors: {odd}")
+    model.float().eval()
+    answers = Answers(f"transformers {transformers.__version__}")
+    trunk = model if name == "Wav2Vec2Model" else model.wav2vec2
+    for clip in clips:
+        answers.outputs.append(trunk(clip.wave_1S).last_hidden_state[0])
+        if name == "Wav2Vec2ForCTC":
+            answers.logits.append(model(clip.wave_1S).logits[0][:, rows])
+        if name == "Wav2Vec2ForPreTraining":
+            model.config.apply_spec_augment = True  # or it ignores the mask
+            # They number all frames and want negatives at unmasked ones too, which count nothing.
+            negatives_1TK = torch.zeros(*clip.mask_1T.shape, clip.negatives_1MK.shape[2]).long()
+            places_M = clip.mask_1T[0].nonzero().flatten()
+            negatives_1TK[clip.mask_1T] = places_M[clip.negatives_1MK[0]]
+            output = model(
+                clip.wave_1S,
+                mask_time_indices=clip.mask_1T,
+                sampled_negative_indices=negatives_1TK,
+            )
+            answers.losses.append(output.contrastive_loss)
+    return answers
+
+
+def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+    """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
+    where there is no card."""
+    with uncompiled():
+        from fairseq2.assets import AssetCard
+        from fairseq2.models.wav2vec2 import get_wav2vec2_model_hub
+        from fairseq2.models.wav2vec2.asr import get_wav2vec2_asr_model_hub
+
+        file = checkpoint_file(path)
+        card, where = fairseq2._card(file)
+        given = {**card, "checkpoint": str(file)}
+        if not card.get("model_config") and not card.get("model_arch"):
+            given |= fairseq2_card(saved, read_pickle(file))
+        hubs: dict[str, Any] = {
+            "wav2vec2": get_wav2vec2_model_hub,
+            "wav2vec2_asr": get_wav2vec2_asr_model_hub,
+        }
+        hub = hubs[given["model_family"]]()
+        model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
+        rows = []
+        if part_of(saved) == "head":
+            rows = rows_from(saved, fairseq2._rows(file, card, where)[0])
+        return fairseq2_answers(model, clips, rows, "fairseq2")
+
+
+def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+    """A fairseq checkpoint through the converters of fairseq2."""
+    with uncompiled():
+        from fairseq2.assets import AssetCard
+        from fairseq2.models.wav2vec2 import create_wav2vec2_model, get_wav2vec2_model_hub
+        from fairseq2.models.wav2vec2.asr import (
+            create_wav2vec2_asr_model,
+            get_wav2vec2_asr_model_hub,
+        )
+        from fairseq2.models.wav2vec2.asr.interop import convert_wav2vec2_asr_state_dict
+        from fairseq2.models.wav2vec2.interop import convert_wav2vec2_state_dict
+
+        file = checkpoint_file(path)
+        content = read_pickle(file)
+        state = dict(content["model"])
+        card = AssetCard("proof", fairseq2_card(saved, state))
+        rows = []
+        config: Any
+        model: Any
+        if part_of(saved) == "head":
+            config = get_wav2vec2_asr_model_hub().get_model_config(card)
+            model = create_wav2vec2_asr_model(config)
+            converted = convert_wav2vec2_asr_state_dict({"model": state}, config)
+            rows = rows_from(saved, fairseq._rows(file, content)[0])
+        else:
+            config = get_wav2vec2_model_hub().get_model_config(card)
+            model = create_wav2vec2_model(config)
+            # That of fairseq2 0.7 knows a fairseq file by a name that none has, and passes over
+            # the positional convolution, which its converter of CTC models does not.
+            state["mask_emb.weight"] = state["mask_emb"]
+            converted = {
+                name.replace("encoder.pos_conv.0.", "encoder_frontend.pos_encoder.conv."): tensor
+                for name, tensor in convert_wav2vec2_state_dict({"model": state}, config).items()
+                if name != "masker.temporal_mask_embed.weight"
+            }
+        model.load_state_dict(converted)
+        return fairseq2_answers(model, clips, rows, "fairseq converter of fairseq2")
+
+
+def fairseq2_answers(model: Any, clips: Sequence[Clip], rows: list[int], by: str) -> Answers:
+    from importlib.metadata import version
+
+    from fairseq2.nn import BatchLayout
+
+    model.float().eval()
+    answers = Answers(f"{by} {version('fairseq2')}")
+    for clip in clips:
+        layout = BatchLayout(tuple(clip.wave_1S.shape), None)
+        seqs, frames = model.encoder_frontend(clip.wave_1S, layout)
+        answers.outputs.append(model.encoder(seqs, frames)[0])
+        if rows:
+            logits_1TV, _ = model(clip.wave_1S, layout)
+            answers.logits.append(logits_1TV[0][:, rows])
+        else:
+            # Masks and negatives are drawn inside; these two draw ours.
+            model.masker.mask_factory = lambda clip=clip, **_: clip.mask_1T
+            model._sample_distractors = lambda targets_1MQ, clip=clip: targets_1MQ[
+                :, clip.negatives_1MK[0]
+            ]
+            loss, _ = model(clip.wave_1S, layout)
+            answers.losses.append(loss.contrastive)
+    return answers
+
+
+def fairseq2_card(saved: SavedModel, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Family and settings for a file without a card; `state` shows how many rows its head has."""
+    config = saved.config
+    layers = settings.rows(settings.convolutions(config, "fairseq2"))
+    about: dict[str, Any] = {
+        "encoder_config": {
+            **fairseq2.ENCODER.theirs(config),
+            "feature_extractor_layer_descs": layers,
+            "feature_dim": layers[-1][0],
+            "layer_norm_features": config.transformer.norm == "post",
+        }
+    }
+    if part_of(saved) == "head":
+        inner = state.get("model", state)
+        names = ("final_proj.bias", "w2v_encoder.proj.bias")
+        about["target_vocab_size"] = next(len(inner[name]) for name in names if name in inner)
+        return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": about}
+    about |= {**fairseq2.QUANTIZER.theirs(config), "final_dim": config.quantizer.width}
+    return {"model_family": "wav2vec2", "model_arch": "base", "model_config": about}
+
+
+def from_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+    """torchaudio: `wav2vec2_model` with the arguments beside the file, or ours without them."""
+    file = checkpoint_file(path)
+    beside = [f for f in (file.with_suffix(".yaml"), file.parent / "model.yaml") if f.is_file()]
+    about = read_yaml(beside[0]) if beside else {}
+    weights = read_pickle(file)
+    rows = []
+    if part_of(saved) == "head":
+        labels = {str(label): row for row, label in enumerate(about["labels"])}
+        rows = rows_of(saved, labels, 0)
+    arguments = about.get("model") or torchaudio_arguments(saved.config, weights)
+    return torchaudio_answers(arguments, weights, clips, rows, "torchaudio")
+
+
+def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+    """A fairseq checkpoint through the converter of torchaudio, which drops the quantizer."""
+    from torchaudio.models.wav2vec2.utils.import_fairseq import _convert_state_dict
+
+    file = checkpoint_file(path)
+    content = read_pickle(file)
+    weights = _convert_state_dict(
+        {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}
+    )
+    rows = []
+    if part_of(saved) == "head":
+        rows = rows_from(saved, fairseq._rows(file, content)[0])
+    arguments = torchaudio_arguments(saved.config, weights)
+    by = "fairseq converter of torchaudio"
+    return torchaudio_answers(arguments, weights, clips, rows, by)
+
+
+def torchaudio_arguments(config: Any, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {
+        **torchaudio.WORDS.theirs(config),
+        "extractor_conv_layer_config": settings.rows(settings.convolutions(config, "torchaudio")),
+        "aux_num_out": len(weights["aux.bias"]) if "aux.bias" in weights else None,
+    }
+
+
+def torchaudio_answers(
+    arguments: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    clips: Sequence[Clip],
+    rows: list[int],
+    by: str,
+) -> Answers:
+    import torchaudio as theirs
+
+    model = theirs.models.wav2vec2_model(**arguments)
+    model.load_state_dict(weights)
+    model.float().eval()
+    answers = Answers(f"{by} {theirs.__version__.split('+')[0]}")
+    head, model.aux = model.aux, None
+    for clip in clips:
+        output_TD = model(clip.wave_1S)[0][0]
+        answers.outputs.append(output_TD)
+        if rows:
+            answers.logits.append(head(output_TD)[:, rows])
+    return answers
+
+
+def part_of(saved: SavedModel) -> str:
+    """What the model has beyond its trunk: head, quantizer, or nothing (trunk)."""
+    parts = {name.split(".")[0] for name in saved.weights}
+    return next((part for part in ("head", "quantizer") if part in parts), "trunk")
+
+
+def rows_from(saved: SavedModel, rows: Any) -> list[int]:
+    numbers = {symbol: row for row, symbol in enumerate(rows.symbols)}
+    return rows_of(saved, numbers, rows.blank, rows.space)
+
+
+def rows_of(saved: SavedModel, rows: Mapping[str, int], blank: int, space: str = "|") -> list[int]:
+    """Which of their rows are ours, the blank first."""
+    assert saved.vocabulary is not None
+    units: Iterable[str] = saved.vocabulary.units
+    if saved.vocabulary.kind == "characters":
+        units = [space if unit == " " else unit for unit in units]
+    return [blank, *(rows[unit] for unit in units)]
+
+
+@contextmanager
+def uncompiled():
+    """For fairseq2: its quantizer compiles a sum, which takes a compiler and a minute; and it finds
+    libsndfile only where soundfile has loaded its own."""
+    import soundfile  # noqa: F401
+
+    with torch.compiler.set_stance("force_eager"):
+        yield
+
+
+PACKAGES: Mapping[str, tuple[str, ...]] = {
+    "hugging_face": ("transformers",),
+    "fairseq2": ("fairseq2",),
+    "torchaudio": ("torchaudio",),
+    "fairseq": ("fairseq2", "torchaudio"),
+}
+"""What can read a format. fairseq itself installs on no recent Python, so its files go through the
+converters that fairseq2 and torchaudio have for them."""
+
+PEERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Sequence[Clip]], Answers]] = {
+    ("hugging_face", "transformers"): from_hugging_face,
+    ("fairseq2", "fairseq2"): from_fairseq2,
+    ("torchaudio", "torchaudio"): from_torchaudio,
+    ("fairseq", "fairseq2"): from_fairseq_by_fairseq2,
+    ("fairseq", "torchaudio"): from_fairseq_by_torchaudio,
+}

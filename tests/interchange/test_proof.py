@@ -1,0 +1,186 @@
+"""The proof of a conversion holds for the file it was made from and fails for any other."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechx.config import read_yaml
+from speechx.errors import UserError
+from speechx.interchange import fairseq, fairseq2, hugging_face, torchaudio
+from speechx.interchange.proof import available, clips, prove
+from speechx.models.ctc import CTC
+from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.text.vocabulary import Vocabulary
+from speechx.training.checkpoint import SavedModel
+from tests.models.peers import KINDS, roughen, small
+
+pytestmark = pytest.mark.interop
+VOCABULARIES = {
+    "characters": Vocabulary("characters", (" ", "'", "a", "b", "ž")),
+    "phonemes": Vocabulary("phonemes", ("aː", "b", "t͡ʃ", "ʒ")),
+}
+FORMATS = {
+    "hugging_face": hugging_face,
+    "fairseq": fairseq,
+    "fairseq2": fairseq2,
+    "torchaudio": torchaudio,
+}
+SMALL = {
+    "conv_dim": [24] * 7, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_conv_pos_embedding_groups": 8,
+}  # fmt: skip
+
+
+def model(kind, vocabulary=None):
+    """A small random model as `open_model` gives it, with a quantizer or with a head."""
+    torch.manual_seed(0)
+    config = small(kind)
+    made = Wav2Vec2Pretraining(config) if vocabulary is None else CTC(config, len(vocabulary))
+    roughen(made)
+    return SavedModel(
+        folder=Path("model"),
+        kind="pretraining" if vocabulary is None else "ctc",
+        config=config,
+        weights={name: tensor.detach() for name, tensor in made.state_dict().items()},
+        vocabulary=vocabulary,
+        languages=("xx",),
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("head", [None, *VOCABULARIES])
+def test_a_written_file_is_proved(format, kind, head, tmp_path):
+    saved = model(kind, VOCABULARIES.get(head))
+    FORMATS[format].write(saved, tmp_path)
+    assert available(format)
+    proof = prove(saved, tmp_path, format)
+    print(f"{format} {kind} {head or 'pretraining'}\n{proof}")
+    whats = {row.what for row in proof.rows}
+    second = "CTC logits" if head else "contrastive loss"
+    assert whats == {"outputs", second} - (
+        {"contrastive loss"} if format == "torchaudio" else set()
+    )
+    assert proof.worst < 1e-5
+
+
+def test_a_bare_trunk_is_proved_by_its_outputs(tmp_path):
+    """`Wav2Vec2Model.save_pretrained`, as others publish it: neither quantizer nor head."""
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    theirs = roughen(Wav2Vec2Model(Wav2Vec2Config(**SMALL)))
+    theirs.save_pretrained(tmp_path)
+    saved = hugging_face.read(tmp_path)
+    proof = prove(saved, tmp_path, "hugging_face")
+    print(proof)
+    assert [row.what for row in proof.rows] == ["outputs"]
+    assert proof.worst < 1e-5
+
+
+def test_a_state_dict_without_an_asset_card_is_read_with_our_settings(tmp_path):
+    saved = model("large", VOCABULARIES["phonemes"])
+    fairseq2.write(saved, tmp_path)
+    card = tmp_path / "card.yaml"
+    symbols = read_yaml(card)["labels"]
+    card.unlink()
+    lines = "".join(f"{symbol} 1\n" for symbol in symbols[4:])
+    (tmp_path / "dict.txt").write_text(lines, encoding="utf-8")
+    assert prove(saved, tmp_path, "fairseq2").worst < 1e-5
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "name",
+    ["trunk.encoder.blocks.3.conv.weight", "trunk.transformer.blocks.1.attention.key.weight"],
+)
+def test_one_wrong_tensor_fails_the_proof(format, name, tmp_path):
+    """A weight that is another's: all shapes and names fit, only the numbers tell."""
+    saved = model("large")
+    FORMATS[format].write(saved, tmp_path)
+    other = name.replace("blocks.3", "blocks.2").replace("blocks.1", "blocks.0")
+    swapped = replace(saved, weights={**saved.weights, name: saved.weights[other]})
+    with pytest.raises(UserError, match=r"not the same model: outputs differ by .* expected less"):
+        prove(swapped, tmp_path, format)
+
+
+@pytest.mark.parametrize("format", ["hugging_face", "fairseq", "fairseq2"])
+@pytest.mark.parametrize("name", ["quantizer.codebook_GVQ", "project_targets.weight"])
+def test_the_contrastive_loss_tells_of_the_quantizer(format, name, tmp_path):
+    """Outputs alone would not: a codebook with its groups exchanged, a projection turned."""
+    saved = model("large")
+    FORMATS[format].write(saved, tmp_path)
+    turned = saved.weights[name].flip(0)
+    with pytest.raises(UserError, match="not the same model: contrastive loss differ by"):
+        prove(replace(saved, weights={**saved.weights, name: turned}), tmp_path, format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_logits_tell_of_exchanged_units(format, tmp_path):
+    saved = model("base", VOCABULARIES["characters"])
+    FORMATS[format].write(saved, tmp_path)
+    units = saved.vocabulary.units
+    exchanged = replace(saved, vocabulary=Vocabulary("characters", (units[0], *units[:0:-1])))
+    with pytest.raises(UserError, match="not the same model: CTC logits differ by"):
+        prove(exchanged, tmp_path, format)
+
+
+def test_the_other_flavour_of_norm_fails_the_proof(tmp_path):
+    """Settings count as much as weights: pre-norm and post-norm have the same tensors."""
+    saved = model("large")
+    torchaudio.write(saved, tmp_path)
+    post = replace(
+        saved,
+        config=replace(saved.config, transformer=replace(saved.config.transformer, norm="post")),
+    )
+    with pytest.raises(UserError, match="not the same model: outputs"):
+        prove(post, tmp_path, "torchaudio")
+
+
+def test_not_a_number_is_a_difference(tmp_path):
+    saved = model("base")
+    torchaudio.write(saved, tmp_path)
+    weights = {**saved.weights, "trunk.project.bias": torch.full((32,), torch.nan)}
+    with pytest.raises(UserError, match="not the same model"):
+        prove(replace(saved, weights=weights), tmp_path, "torchaudio")
+
+
+def test_what_the_other_package_cannot_read_is_no_proof(tmp_path):
+    """Transformers would start a missing tensor from chance; the others raise."""
+    from safetensors.torch import load_file, save_file
+
+    saved = model("base")
+    hugging_face.write(saved, tmp_path)
+    file = tmp_path / "model.safetensors"
+    tensors = load_file(file)
+    del tensors["project_hid.bias"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"finds other tensors.*project_hid\.bias"):
+        prove(saved, tmp_path, "hugging_face")
+    for format in ("fairseq2", "torchaudio"):
+        torch.save({"model": {"a": torch.ones(1)}}, tmp_path / "model.pt")
+        with pytest.raises(UserError, match=f"{format} cannot read .* nothing is proved"):
+            prove(saved, tmp_path / "model.pt", format)
+
+
+def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert not available("hugging_face")
+    with pytest.raises(UserError, match="needs transformers, which cannot be imported"):
+        prove(model("base"), tmp_path, "hugging_face")
+
+
+def test_clips_differ_in_length_and_are_always_the_same():
+    first, second = clips(small("large")), clips(small("large"))
+    assert len({clip.wave_1S.shape[1] for clip in first}) == 5
+    for one, other in zip(first, second, strict=True):
+        assert torch.equal(one.wave_1S, other.wave_1S)
+        assert torch.equal(one.mask_1T, other.mask_1T)
+        assert torch.equal(one.negatives_1MK, other.negatives_1MK)
+        assert one.wave_1S.std() == pytest.approx(1, abs=1e-3)
+    assert clips(small("base"))[0].wave_1S.std() < 0.3
