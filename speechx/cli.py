@@ -122,11 +122,58 @@ def parser() -> argparse.ArgumentParser:
     _inventory(test, required=False)
     test.set_defaults(command=_evaluate)
 
+    _checkpoints(commands)
+
     collect = commands.add_parser("report", help="many evaluations to one table")
     collect.add_argument("pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER")
     collect.add_argument("-o", "--output", required=True, type=Path)
     collect.set_defaults(command=_report)
     return top
+
+
+def _checkpoints(commands: Any) -> None:
+    """What is done with a run or a model, other than using it."""
+    convert = commands.add_parser(
+        "convert",
+        help="checkpoints of other toolkits to ours and back",
+    )
+    convert.add_argument("source", type=Path, metavar="SRC")
+    convert.add_argument("target", type=Path, metavar="DST")
+    convert.add_argument(
+        "--to",
+        choices=("speechx", "fairseq", "hugging_face", "fairseq2", "torchaudio"),
+        default="speechx",
+        help="format of DST; that of SRC is recognised",
+    )
+    convert.add_argument(
+        "--allow-missing",
+        action="append",
+        default=[],
+        metavar="PART",
+        help="a part that SRC may lack (quantizer, projections, head) and that starts fresh",
+    )
+    convert.add_argument(
+        "--prove", action="store_true", help="insist on the comparison with the other package"
+    )
+    convert.set_defaults(command=_convert)
+
+    health = commands.add_parser("health", help="is a training run learning? verdict and curves")
+    health.add_argument("run", type=Path, metavar="RUN")
+    health.add_argument("-o", "--output", type=Path, metavar="FILE.png", help="RUN/health.png")
+    health.set_defaults(command=_health)
+
+    analyze = commands.add_parser("analyze", help="what a model has learned")
+    subjects = analyze.add_subparsers(required=True, metavar="SUBJECT")
+    codes = subjects.add_parser("codebook", help="which codes languages use, and which they share")
+    codes.add_argument("--model", required=True, type=Path)
+    codes.add_argument("--manifest", required=True, nargs="+", type=Path)
+    codes.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="codebook.json and two figures"
+    )
+    codes.add_argument("--minutes", type=float, default=5.0, help="of each language, at most")
+    codes.add_argument("--seed", type=int, default=1)
+    codes.add_argument("--device", default="auto")
+    codes.set_defaults(command=_analyze_codebook)
 
 
 def _inventory(command: argparse.ArgumentParser, required: bool) -> None:
@@ -268,6 +315,28 @@ def _chosen_inventory(options: Any) -> Any:
     if options.inventory is not None:
         return Inventory.from_file(options.inventory)
     return Inventory.for_language(options.language) if options.language else None
+
+
+def _convert(options: Any) -> None:
+    from speechx.interchange.conversion import convert
+
+    print(convert(options.source, options.target, options.to, options.allow_missing, options.prove))
+
+
+def _health(options: Any) -> int:
+    from speechx.health import examine
+
+    return examine(options.run, options.output)
+
+
+def _analyze_codebook(options: Any) -> None:
+    from speechx.codebook import analyze_codebook, table
+
+    sharing = analyze_codebook(
+        options.model, options.manifest, options.output, options.minutes, options.seed,
+        options.device,
+    )  # fmt: skip
+    print(table(sharing))
 
 
 def _report(options: Any) -> None:

@@ -40,6 +40,7 @@ from speechx.training.checkpoint import (
     save_model,
 )
 from speechx.training.distributed import Machine, machine
+from speechx.training.health import Health, Monitor
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
@@ -87,6 +88,7 @@ class Finetune:
     freeze_encoder: bool = True
     """Keep the waveform encoder as it is; with `init` only."""
     optim: Optim = Optim(rate=1e-4, schedule="tri_stage", warmup=0.1, epsilon=1e-8)
+    health: Health = Health()
     run: Run
 
     def __post_init__(self) -> None:
@@ -188,7 +190,11 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
             config.run.workers,
         )
 
-    train("finetune", model, task, batches, config.run, config.optim, config.out, here, resume)
+    monitor = Monitor(config.health, config.run.steps, config.optim.warmup)
+    train(
+        "finetune", model, task, batches, config.run, config.optim, config.out, here, resume,
+        monitor,
+    )  # fmt: skip
     return config.out / "best"
 
 

@@ -21,11 +21,13 @@ from torch import nn
 from speechx.audio.files import SAMPLE_RATE
 from speechx.config import (
     config,
+    merge,
     override,
     parse,
     read_yaml,
     require_not_negative,
     require_positive,
+    source_of,
 )
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
@@ -37,10 +39,14 @@ from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
 from speechx.objectives.masking import Masking, span_mask
 from speechx.training.checkpoint import load_weights, open_model, open_run, save_model
-from speechx.training.distributed import Machine, machine
+from speechx.training.distributed import Machine, autocast, machine
+from speechx.training.health import Contrast, Health, Monitor
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
+
+BASELINE_SECONDS = 120.0  # of each language, on which a loaded model is tried before the first step
+AT_CHANCE = 0.95  # of log2(K+1) bits, above which a loaded model has learned nothing
 
 
 @config
@@ -71,13 +77,17 @@ class PretrainingData:
 class Pretrain:
     out: Path
     init: Path | None = None
-    """A pretrained model folder to continue from: weights of encoder, quantizer and projections."""
+    """A pretrained model to continue from: weights of encoder, quantizer and projections."""
+    restart_temperature: bool = False
+    """With `init`: anneal again from temperature.start. Otherwise it stays at its floor, as the
+    model that is continued was left."""
     model: Wav2Vec2Config = Wav2Vec2Config()
     data: PretrainingData
     masking: Masking = Masking()
     contrastive: ContrastiveConfig = ContrastiveConfig()
     temperature: Temperature = Temperature()
     optim: Optim = Optim()
+    health: Health = Health()
     run: Run
 
     def __post_init__(self) -> None:
@@ -96,20 +106,30 @@ class Pretrain:
 
 def load_config(path: Path | str, overrides: Sequence[str] = ()) -> Pretrain:
     """The YAML file with its overrides, the model preset written out."""
-    return complete(override(read_yaml(path), overrides), str(path))
+    return complete(override(read_yaml(path), overrides), source_of(path, overrides))
 
 
 def complete(raw: dict[str, Any], source: str) -> Pretrain:
     """A `Pretrain` from plain data. With `init` the model is the one there, unless changed here."""
-    model = raw.get("model", "base")
+    if "units" in raw:
+        raise UserError(f"{source} is a fine-tuning configuration: run `speechx finetune` with it")
     if raw.get("init") is not None:
         saved = open_model(str(raw["init"]), "pretraining")
-        model, note = continued(model, saved.config)
+        model, note = continued(raw.get("model", {}), saved.config)
         if note:
             say(f"pretrain: {note}")
     else:
-        model = expand(model)
-    return parse(Pretrain, {**raw, "model": model}, source)
+        model = expand(raw.get("model", "base"))
+    return parse(Pretrain, merge(_usual(model), {**raw, "model": model}), source)
+
+
+def _usual(model: Any) -> dict[str, Any]:
+    """What LV-60, XLSR and XLS-R, the models with layer norms in the encoder, set beside the
+    architecture; below what the user writes."""
+    encoder = model.get("encoder") if isinstance(model, dict) else None
+    if isinstance(encoder, dict) and encoder.get("norm") == "layer":
+        return {"contrastive": {"penalty": 0.0}, "temperature": {"floor": 0.1}}
+    return {}
 
 
 def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: Any) -> Path:
@@ -136,6 +156,8 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
         if here.first:
             say(f"pretrain: from {config.init}: {report}")
     model.to(here.device)
+    if config.init is not None and not resume:
+        check_restored(task, model, utterances)
     train(
         "pretrain",
         model,
@@ -146,8 +168,72 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
         config.out,
         here,
         resume,
+        monitor(config),
     )
     return config.out / "final"
+
+
+def check_restored(
+    task: Pretraining, model: Wav2Vec2Pretraining, utterances: Sequence[Utterance]
+) -> None:
+    """Says what the loaded model makes of this audio before the first step, per language.
+
+    A model whose quantizer or projections were not restored is at chance, log2(K+1) bits; that is
+    an error, for training would go on from there without a word. All ranks come to the same answer.
+    """
+    config, here = task.config, task.here
+    chance = math.log2(config.contrastive.negatives + 1)
+    whole: dict[str, float] = {}
+    rows = [f"{'before step 1':<14}{'bits':>7}{'accuracy':>10}{'codes':>8}   (chance {chance:.3f})"]
+    heard = task.valid or utterances
+    model.eval()
+    for language in sorted({u.language for u in heard}):
+        some = _first_seconds([u for u in heard if u.language == language], BASELINE_SECONDS)
+        with torch.no_grad(), autocast(here.device, config.run.precision):
+            sums = task.evaluate(model, some)
+        if not sums:  # nothing long enough
+            continue
+        whole = {key: whole.get(key, 0.0) + value for key, value in sums.items()}
+        rows.append(_baseline_row(language, task.summary(sums)))
+    if not whole:
+        return
+    overall = task.summary(whole)
+    if here.first:
+        say("\n".join([*rows, _baseline_row("all", overall)]))
+    if overall["bits"] > AT_CHANCE * chance:
+        problem = (
+            f"init={config.init} is at chance on this audio ({overall['bits']:.3f} of {chance:.3f} "
+            "bits): its quantizer or projections were not restored, or it was trained with another "
+            "`normalize`, or hardly trained, or these recordings hold no speech"
+        )
+        if config.health.action != "warn":
+            raise UserError(f"{problem}. To go on all the same: health.action=warn")
+        if here.first:
+            say(f"pretrain: {problem}")
+
+
+def _first_seconds(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
+    """Random utterances, the same ones every time, until they are at least so long together."""
+    some: list[Utterance] = []
+    for index in np.random.default_rng(0).permutation(len(utterances)):
+        if sum(u.duration for u in some) >= seconds:
+            break
+        some.append(utterances[index])
+    return some
+
+
+def _baseline_row(name: str, values: Mapping[str, float]) -> str:
+    return (
+        f"{name:<14}{values['bits']:>7.3f}{values['accuracy']:>10.3f}"
+        f"{values['code_perplexity']:>8.1f}"
+    )
+
+
+def monitor(config: Pretrain) -> Monitor:
+    """What watches the health of this run."""
+    codes = config.model.quantizer
+    contrast = Contrast(config.contrastive.negatives, codes.groups, codes.entries)
+    return Monitor(config.health, config.run.steps, config.optim.warmup, contrast)
 
 
 def batches(config: Pretrain, utterances: Sequence[Utterance], here: Machine):
@@ -238,7 +324,8 @@ class Pretraining:
         )
 
     def sums(self, model: nn.Module, prepared: Masked, step: int) -> Sums:
-        temperature = self.config.temperature(step)
+        held = self.config.init is not None and not self.config.restart_temperature
+        temperature = self.config.temperature.floor if held else self.config.temperature(step)
         return self._sums(model, prepared, temperature, prepared.keep_L)
 
     def _sums(
@@ -261,6 +348,7 @@ class Pretraining:
             "soft_perplexity": predictions.quantized.soft_perplexity.detach() * frames,
             "code_perplexity": predictions.quantized.code_perplexity.detach() * frames,
             "energy": predictions.energy.detach() * frames,
+            "feature_variance": predictions.variance * frames,
             "masked": torch.tensor(float(frames)),
             "frames": torch.tensor(float(prepared.mask_BT.numel())),
         }
@@ -275,6 +363,7 @@ class Pretraining:
             "code_perplexity": sums["code_perplexity"] / masked,
             "soft_perplexity": sums["soft_perplexity"] / masked,
             "negatives_equal_positive": sums["negatives_equal_positive"] / masked,
+            "feature_variance": sums["feature_variance"] / masked,
             "loss": sums["loss"] / masked,
             "masked_share": masked / sums["frames"],
         }

@@ -92,6 +92,16 @@ def start_commonvoice(folder: Path) -> RecipeRun:
     return RecipeRun(script, arguments, folder / "commonvoice", settings).start()
 
 
+def start_continued(folder: Path, release: Path, phones: Path) -> RecipeRun:
+    """recipes/continued on the same release; six updates leave its parent at chance."""
+    settings = {
+        "LANGUAGES": "es", "SEEDS": "1", "CHILD_STEPS": "6", "FEW_STEPS": "6",
+        "SETTINGS": f"{SETTINGS} health.action=warn",
+    }  # fmt: skip
+    script = ROOT / "recipes/continued/run.sh"
+    return RecipeRun(script, (str(release), str(phones)), folder / "continued", settings).start()
+
+
 def make_release(root: Path) -> None:
     """A CommonVoice release: mp3 clips of es and it, some of them without a validated sentence."""
     for language, sentences in SENTENCES.items():

@@ -481,5 +481,5 @@ def test_a_run_that_stops_for_its_health_exits_with_3(recipe, tmp_path, capsys):
     settings = [f"out={tmp_path / 'out'}", "optim.rate=1e30", "run.steps=20"]
     assert main(["finetune", str(recipe), *settings]) == 3
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("speechx: 8 steps in a row had a non-finite gradient")
+    assert last.startswith("speechx: E105 overflow at step 8: 8 steps in a row had a non-finite")
     assert len((tmp_path / "out/refused.jsonl").read_text().splitlines()) == 8

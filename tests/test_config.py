@@ -203,6 +203,19 @@ def test_a_config_cannot_be_changed_by_accident():
     assert parse(Optim, to_dict(optim), "test") == optim
 
 
+def test_large_models_bring_the_loss_weights_of_their_papers(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("{out: x, data: {train: [a.jsonl]}, run: {steps: 1}}")
+
+    def weights(*settings):
+        config = pretraining.load_config(path, settings)
+        return config.contrastive.penalty, config.temperature.floor
+
+    assert weights("model=base") == (10, 0.5)
+    assert weights("model=large") == weights("model=xls_r_1b") == (0, 0.1)
+    assert weights("model=xlsr_300m", "contrastive.penalty=3", "temperature.floor=0.2") == (3, 0.2)
+
+
 def test_settings_after_a_preset_change_that_preset(tmp_path):
     """`model=large model.a.b=c`, as a user types it, is not `base` with a.b=c."""
     path = tmp_path / "recipe.yaml"

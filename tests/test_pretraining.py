@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import islice
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -105,7 +106,49 @@ def test_continued_pretraining_starts_where_the_parent_ended(parent, manifests, 
     # And the command does the same: one step with a rate of nothing.
     pretrain(child)
     assert read_log(child.out)[-1]["valid_bits"] == pytest.approx(parents, abs=1e-5)
-    assert "quantizer 3/3" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "quantizer 3/3" in err
+    # Before that step it has said so, per language.
+    table = [line.split() for line in err.splitlines() if line.split()[:1] in (["xx"], ["all"])]
+    assert [name for name, *_ in table] == ["xx", "all"]
+    assert float(table[1][1]) == pytest.approx(parents, abs=1e-3)
+
+
+def test_a_model_whose_quantizer_was_not_restored_is_refused(parent, manifests, tmp_path, capsys):
+    """Users take a wrong import for a hard corpus: the loss at chance, thousands of steps long."""
+    _, final = parent
+    saved = open_model(final)
+    torch.manual_seed(0)
+    model = Wav2Vec2Pretraining(saved.config)
+    fresh = {n: t for n, t in model.state_dict().items() if not n.startswith("trunk.")}
+    model.load_state_dict({**saved.weights, **fresh})
+    save_model(tmp_path / "wrong", "pretraining", model, saved.config, ["xx"])
+    child = pretrain_config(tmp_path / "child", manifests, init=str(tmp_path / "wrong"))
+    with pytest.raises(UserError, match=r"is at chance on this audio \(.* of 3\.459 bits\)"):
+        pretrain(child)
+    assert "before step 1" in capsys.readouterr().err
+
+
+def test_a_continued_run_holds_the_temperature_at_its_floor(parent, manifests, tmp_path):
+    _, final = parent
+    seen = []
+
+    class Listening(Pretraining):
+        def _sums(self, model, prepared, temperature, keep_L):
+            seen.append(temperature)
+            raise StopIteration
+
+    settings = {"temperature": {"start": 2.0, "floor": 0.3, "decay": 0.9}, "init": str(final)}
+    for name, changes in (
+        ("held", {}),
+        ("again", {"restart_temperature": True}),
+        ("fresh", {"init": None}),
+    ):
+        config = pretrain_config(tmp_path / name, manifests, **{**settings, **changes})
+        task = Listening(config, ["xx", "yy"], HERE)
+        with pytest.raises(StopIteration):
+            task.sums(None, SimpleNamespace(keep_L=None), 1)
+    assert seen == pytest.approx([0.3, 1.8, 1.8])
 
 
 def test_changes_to_the_parents_model_are_laid_over_it(parent, manifests, tmp_path):

@@ -13,7 +13,7 @@ import yaml
 
 import speechx
 from speechx import finetuning, pretraining
-from tests.recipe_run import ROOT, RecipeRun
+from tests.recipe_run import ROOT, RecipeRun, start_continued
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
 YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -34,6 +34,12 @@ def commonvoice(recipe_runs: dict[str, RecipeRun]) -> RecipeRun:
     return recipe_runs["commonvoice"].finish()
 
 
+@pytest.fixture(scope="module")
+def continued(commonvoice: RecipeRun, tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
+    release, phones = (Path(argument) for argument in commonvoice.arguments)
+    return start_continued(tmp_path_factory.mktemp("continued"), release, phones).finish()
+
+
 def fractions(values: list[float]) -> bool:
     return all(isinstance(value, float) and 0 <= value <= 2 for value in values)
 
@@ -42,6 +48,7 @@ def test_there_are_recipes():
     assert {short(path) for path in SCRIPTS} >= {
         "recipes/tiny/run.sh",
         "recipes/commonvoice/run.sh",
+        "recipes/continued/run.sh",
     }
     assert YAMLS
 
@@ -150,6 +157,25 @@ def test_commonvoice_hears_everything_and_transcribes_what_is_held_out(commonvoi
     transcripts = [line for line in commonvoice.stdout.read_text().splitlines() if ".flac:" in line]
     heard = [Path(line.split(":")[0]).stem for line in transcripts]
     assert sorted(heard) == [f"common_voice_{xx}_test{i}" for xx in ("es", "it") for i in (0, 1)]
+
+
+def test_continued_keeps_the_language_from_the_parent_and_gives_it_to_the_child(continued):
+    parent, child = (
+        yaml.safe_load((continued.out / name / "config.yaml").read_text())
+        for name in ("parent", "child")
+    )
+    splits = ("train", "unlabelled")
+    speech = {f"data/{xx}/{split}.jsonl" for xx in ("es", "it") for split in splits}
+    heard = {Path(path).relative_to(continued.out).as_posix() for path in parent["data"]["train"]}
+    assert heard == {path for path in speech if "/it/" in path}
+    heard = {Path(path).relative_to(continued.out).as_posix() for path in child["data"]["train"]}
+    assert heard == {path for path in speech if "/es/" in path} | {"phones/es/train.jsonl"}
+    assert child["init"] == str(continued.out / "parent/final")
+    results = json.loads((continued.out / "results.json").read_text())
+    assert fractions([results["without"], results["continued"]])
+    log = continued.stderr.read_text()
+    assert "before step 1" in log
+    assert "is at chance on this audio" in log
 
 
 def test_commonvoice_says_how_to_call_it(tmp_path):

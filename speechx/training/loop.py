@@ -136,6 +136,14 @@ def train(
         + (f"; continuing at step {place.step}" if resume else "")
         + (f", at {share:g} of the learning rate" if (share := monitor.memory.rate) < 1 else "")
     )
+    micro_seconds = run.micro_seconds(machine.world)
+    if place.micro_seconds not in (None, micro_seconds):
+        progress.say(
+            f"micro-batches had {place.micro_seconds:g} s before: other settings or another number "
+            "of processes put the data in another order from here on"
+        )
+    if place.step >= run.steps:
+        progress.say("all steps are done; raise run.steps to go on")
     source = batches(place.taken)
     wrapped, frozen = model, None
     model.train()
@@ -201,6 +209,7 @@ def train(
                 "taken": place.taken,
                 "totals": _over_ranks(place.totals, machine),
                 "health": monitor.to_dict(),
+                "micro_seconds": micro_seconds,
             }
             save_state(out, done, model, optimizer, extra, keep=monitor.memory.healthy)
     machine.wait()

@@ -30,6 +30,8 @@ class Place:
     """Batches, over all ranks."""
     totals: dict[str, float] = field(default_factory=dict)
     """Of this rank, since the last line of the log."""
+    micro_seconds: float | None = None
+    """Length of the micro-batches up to here."""
 
 
 def restore(
@@ -50,7 +52,7 @@ def restore(
             amend_state(out, {"health": monitor.to_dict()})
         else:
             _note(out, {"step": state["step"], "action": "resume"})
-    return Place(state["step"], state["taken"], totals)
+    return Place(state["step"], state["taken"], totals, state.get("micro_seconds"))
 
 
 def must_go_back(

@@ -243,14 +243,23 @@ def test_dropout_depends_on_the_number_of_the_batch_and_not_on_what_ran_before(t
     assert a == b
 
 
-def test_resuming_a_finished_run_does_nothing(tmp_path):
+def test_resuming_a_finished_run_does_nothing_and_says_so(tmp_path, capsys):
     model, _ = go(tmp_path, steps=3)
     log = read_log(tmp_path)
     again, task = go(tmp_path, steps=3, resume=True)
     assert task.weights == []
+    assert "all steps are done; raise run.steps to go on" in capsys.readouterr().err
     assert read_log(tmp_path) == log
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_other_micro_batches_on_resume_are_said(tmp_path, capsys):
+    go(tmp_path, steps=3)
+    go(tmp_path, steps=4, resume=True)
+    assert "another order" not in capsys.readouterr().err
+    go(tmp_path, steps=5, resume=True, device_seconds=0.5)
+    assert "put the data in another order from here on" in capsys.readouterr().err
 
 
 def test_resuming_nothing_is_one_line(tmp_path):

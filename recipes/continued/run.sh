@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Continued pretraining: a model that never heard a language goes on with its unlabelled speech; is it worth it?
+#
+#   recipes/continued/run.sh ROOT PHONES.tsv
+#
+# ROOT and PHONES.tsv as for recipes/commonvoice, whose configurations are used. One model is pretrained
+# on every language of ROOT but the first of LANGUAGES, then continued on the unlabelled speech of that one
+# (in ROOT, and the training recordings of PHONES.tsv without their labels). Both are fine-tuned with the
+# same ten labelled minutes, for each of SEEDS. Settings as there, and PARENT, a model to use instead of
+# pretraining one (any format that `init` reads).
+set -euo pipefail
+root=${1:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
+phones=${2:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
+recipes=$(dirname "$0")/../commonvoice
+out=${OUT:-runs/continued}
+languages=${LANGUAGES:-ru}
+unseen=${languages%% *}
+seed=${SEED:-1}
+seeds=${SEEDS:-"1 2 3"}
+processes=${PROCESSES:-1}
+read -ra more <<< "${SETTINGS:-}"
+
+list() { local all; all=$(paste -sd, -); echo "[$all]"; }
+train() {  # FOLDER COMMAND CONFIG settings...
+    local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
+    [ ! -e "$folder/done" ] || return 0
+    [ "$processes" -eq 1 ] || run="torchrun --nproc-per-node $processes -m speechx"
+    ! compgen -G "$folder/state/step_*" > /dev/null || resume=--resume
+    $run "$command" "$recipes/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
+    touch "$folder/done"
+}
+
+# 1. Manifests.
+[ -e "$out/data/done" ] || { speechx data prepare commonvoice "$root" --convert -o "$out/data" > /dev/null; touch "$out/data/done"; }
+[ -e "$out/phones/done" ] || { speechx data prepare table "$phones" --language "$unseen" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
+speech() { find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort; }
+valid="data.valid=[$out/data/$unseen/dev.jsonl]"
+
+# 2. A parent that never heard the language, and its child that went on with it.
+parent=${PARENT:-$out/parent/final}
+[ -n "${PARENT:-}" ] || train "$out/parent" pretrain pretrain run.seed="$seed" "$valid" \
+    data.train="$(speech | grep -v "/$unseen/" | list)"
+train "$out/child" pretrain pretrain run.seed="$seed" "$valid" init="$parent" \
+    data.train="$({ speech | grep "/$unseen/"; echo "$out/phones/$unseen/train.jsonl"; } | list)" \
+    run.steps="${CHILD_STEPS:-800}" optim.rate=5e-4
+
+# 3. The same ten labelled minutes on both.
+phonemes() {  # NAME MODEL
+    local name=$1 model=$2 s
+    for s in $seeds; do
+        train "$out/$name-$s" finetune phonemes init="$model" run.seed="$s" data.limit_minutes=10 \
+            run.steps="${FEW_STEPS:-400}" data.train="[$out/phones/$unseen/train.jsonl]" \
+            data.dev="[$out/phones/$unseen/dev.jsonl]"
+        [ -e "$out/$name-$s.json" ] || speechx evaluate --model "$out/$name-$s/best" \
+            -o "$out/$name-$s.json" --manifest "$out/phones/$unseen/test.jsonl"
+    done
+}
+phonemes without "$parent"
+phonemes continued "$out/child/final"
+
+# 4. The table.
+runs() { ls "$out/$1"-[0-9]*.json | paste -sd, -; }
+speechx report seed="$seed" without="$(runs without)" continued="$(runs continued)" -o "$out/results.json"
