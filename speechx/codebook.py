@@ -30,8 +30,9 @@ from speechx.data.batches import Batches, load
 from speechx.data.manifest import Utterance, first_few, read_manifest
 from speechx.data.sampling import Plan, Row, padded_batches
 from speechx.errors import UserError
+from speechx.interchange.conversion import open_any
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from speechx.training.checkpoint import load_weights, open_model
+from speechx.training.checkpoint import load_weights
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Bar, say
 
@@ -47,14 +48,22 @@ def analyze_codebook(
     seed: int = 1,
     device: str = "auto",
 ) -> Sharing:
-    """Hears at most `minutes` of each language; writes codebook.json and two figures to `out`."""
+    """Hears at most `minutes` of each language; writes codebook.json and two figures to `out`.
+
+    `model` is a pretraining model with its quantizer, of any format that `speechx convert` reads.
+    """
     if not minutes > 0:
         raise UserError(f"--minutes must be more than 0, not {minutes:g}")
     if seed < 0:
         raise UserError(f"--seed must be 0 or more, not {seed}")
     if out is not None and not (find_spec("matplotlib") and find_spec("scipy")):
         raise UserError("figures need matplotlib and scipy: pip install 'speechx[figures]'")
-    saved = open_model(model, "pretraining")
+    saved = open_any(model)
+    if saved.kind != "pretraining":
+        raise UserError(
+            f"{model} holds a {saved.kind} model, which has no quantizer and so no codes; "
+            "give the pretraining model that it was fine-tuned from"
+        )
     sampled = sample(_read(manifests), minutes, seed)
     network = Wav2Vec2Pretraining(saved.config)
     load_weights(network, saved.weights, str(model))
@@ -72,6 +81,8 @@ def analyze_codebook(
             draw_dendrogram(sharing, out / "dendrogram.png")
         else:
             say("codebook: one language: nothing to compare, so no figures")
+            for name in ("heat_map.png", "dendrogram.png"):  # of an earlier analysis
+                (out / name).unlink(missing_ok=True)
     return sharing
 
 

@@ -232,8 +232,24 @@ def test_an_utterance_of_two_manifests_counts_once(model, tones, capsys):
     assert twice.uses["xx"].frames == once.uses["xx"].frames
 
 
+def test_models_of_other_toolkits_are_heard_too(tones, tmp_path, monkeypatch):
+    from speechx.interchange import proof
+    from speechx.interchange.conversion import convert
+
+    config = small_convolutional("layer")
+    torch.manual_seed(0)
+    save_model(tmp_path / "ours", "pretraining", Wav2Vec2Pretraining(config), config, ["xx"])
+    monkeypatch.setattr(proof, "available", lambda format: False)  # proved elsewhere
+    convert(tmp_path / "ours", tmp_path / "theirs", "hugging_face")
+    ours, theirs = (analyze_codebook(tmp_path / name, tones[:1]) for name in ("ours", "theirs"))
+    assert (ours.uses["xx"].counts_GV == theirs.uses["xx"].counts_GV).all()
+    assert ours.uses["xx"].used > 2
+
+
 def test_one_language_is_said(model, tones, tmp_path, capsys):
     out = tmp_path / "one"
+    out.mkdir()
+    (out / "heat_map.png").write_bytes(b"of an earlier analysis")
     sharing = analyze_codebook(model, tones[:1], out)
     assert "one language" in capsys.readouterr().err
     assert [p.name for p in out.iterdir()] == ["codebook.json"]
@@ -261,7 +277,7 @@ def test_mistakes_are_user_errors(model, tones, tmp_path, monkeypatch):
     config = small_filterbank()
     vocabulary = Vocabulary("characters", ("a", "b"))
     save_model(tmp_path / "ctc", "ctc", CTC(config, 3), config, ["xx"], vocabulary)
-    with pytest.raises(UserError, match="ctc model, but a pretrained model with its quantizer"):
+    with pytest.raises(UserError, match="a ctc model, which has no quantizer"):
         analyze_codebook(tmp_path / "ctc", tones)
     with pytest.raises(UserError, match="--minutes must be more than 0, not -1"):
         analyze_codebook(model, tones, minutes=-1)
