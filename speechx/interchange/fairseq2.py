@@ -96,9 +96,9 @@ def read(path: Path, content: Any = None) -> SavedModel:
         said["encoder.layers"] = settings.stack(said["encoder.layers"], where)
     notes: tuple[str, ...] = ()
     if not encoder:
-        said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)
         notes = ("no model_config: sizes are those of the tensors, dropouts those of base",)
-    said.setdefault("encoder.layers", settings.strides_of(measured["encoder.layers"], where))
+    if "encoder.layers" not in said:
+        said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)
     if "transformer.heads" not in said and "transformer.width" in measured:
         said["transformer.heads"] = settings.heads_of(measured["transformer.width"], where)
     said["normalize"] = card.get("normalize_audio")

@@ -80,7 +80,8 @@ def read(path: Path, content: Any = None) -> SavedModel:
             f"no model.yaml: assumed {said['transformer.heads']} heads, {said['transformer.norm']}"
             "-norm and the strides of the published models; dropouts are those of base",
         )
-    said.setdefault("encoder.layers", settings.strides_of(measured["encoder.layers"], where))
+    if "encoder.layers" not in said:
+        said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)
     said["normalize"] = about.get("normalize_waveform")
     if said["normalize"] is None:
         said["normalize"], note = settings.assumed_normalize(measured)

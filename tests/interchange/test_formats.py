@@ -1,0 +1,444 @@
+"""Files written by the other packages are read, files written here are read by them.
+
+The other side is always their own code: its models, its `save_pretrained`, tokenizers, asset cards,
+converters. `prove` runs both on the same clips.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+import yaml
+
+from speechx.data.batches import normalize
+from speechx.decoding.greedy import greedy
+from speechx.errors import UserError
+from speechx.interchange import names
+from speechx.interchange.conversion import convert, detect, open_any
+from speechx.interchange.proof import prove
+from speechx.models.ctc import CTC
+from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.models.waveform import seven_convolutions
+from speechx.text.vocabulary import Vocabulary
+from speechx.training.checkpoint import open_model, save_model
+from tests.conftest import small_convolutional
+
+pytestmark = pytest.mark.interop
+
+NORMS = ("group", "layer")
+SYMBOLS = ("<pad>", "<s>", "</s>", "<unk>", "|", "e", "t", "а")
+LETTERS = Vocabulary("characters", (" ", "e", "t", "а"))
+TOLERANCE = 1e-5
+
+
+def roughen(module):
+    """Moves every parameter, so that no bias is 0 and no gain is 1."""
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return module.eval()
+
+
+def ours(folder, norm, kind):
+    config = small_convolutional(norm)
+    model = Wav2Vec2Pretraining(config) if kind == "pretraining" else CTC(config, len(LETTERS))
+    words = LETTERS if kind == "ctc" else None
+    save_model(folder, kind, roughen(model), config, ("ru",), words)
+    return open_model(folder)
+
+
+def proved(saved, path, format, *expected):
+    proof = prove(saved, path, format)
+    print(proof)
+    assert proof.worst < TOLERANCE
+    assert {row.what for row in proof.rows} == {"outputs", *expected}
+
+
+def from_tokenizer(folder):
+    """What transformers' own tokenizer and feature extractor leave in a folder."""
+    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+    folder.mkdir()
+    vocab = folder / "given.json"
+    vocab.write_text(json.dumps({symbol: row for row, symbol in enumerate(SYMBOLS)}))
+    tokenizer = Wav2Vec2CTCTokenizer(str(vocab))
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(do_normalize=True), tokenizer).save_pretrained(
+        folder
+    )
+    vocab.unlink()
+
+
+def their_config(norm, **more):
+    """The transformers configuration of `small_convolutional(norm)`."""
+    from transformers import Wav2Vec2Config
+
+    large = norm == "layer"
+    return Wav2Vec2Config(
+        conv_dim=[12] * 7, conv_kernel=[10, 3, 3, 3, 3, 2, 2], conv_stride=[5, 2, 2, 2, 2, 2, 2],
+        conv_bias=large, feat_extract_norm=norm, do_stable_layer_norm=large, hidden_size=16,
+        intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, num_codevector_groups=2,
+        num_codevectors_per_group=10, codevector_dim=8, proj_codevector_dim=8, **more,
+    )  # fmt: skip
+
+
+class TestHuggingFace:
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
+    def test_a_pretraining_model_is_read(self, tmp_path, norm, safe):
+        from transformers import Wav2Vec2ForPreTraining
+
+        model = roughen(Wav2Vec2ForPreTraining(their_config(norm)))
+        model.save_pretrained(tmp_path / "hf", safe_serialization=safe)
+        saved = open_any(tmp_path / "hf", "pretraining")
+        assert saved.config.quantizer == small_convolutional(norm).quantizer
+        assert any(note.startswith("assumed normalize") for note in saved.notes)
+        proved(saved, tmp_path / "hf", "hugging_face", "contrastive loss")
+
+    def test_an_encoder_alone_is_read(self, tmp_path):
+        from transformers import Wav2Vec2Model
+
+        model = roughen(Wav2Vec2Model(their_config("layer")))
+        model.save_pretrained(tmp_path / "hf")
+        proved(open_any(tmp_path / "hf"), tmp_path / "hf", "hugging_face")
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_a_ctc_model_is_read_with_its_vocabulary(self, tmp_path, norm):
+        from transformers import Wav2Vec2ForCTC
+
+        from_tokenizer(tmp_path / "hf")
+        config = their_config(norm, vocab_size=len(SYMBOLS))
+        model = roughen(Wav2Vec2ForCTC(config))
+        model.save_pretrained(tmp_path / "hf")
+        saved = open_any(tmp_path / "hf", "ctc")
+        assert saved.vocabulary == LETTERS
+        assert saved.config.normalize is True
+        assert torch.equal(saved.weights["head.weight"], model.lm_head.weight[[0, 4, 5, 6, 7]])
+        assert (
+            "head rows of <s> </s> <unk> left out: here are a blank and units only" in saved.notes
+        )
+        proved(saved, tmp_path / "hf", "hugging_face", "CTC logits")
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_what_is_written_is_theirs(self, tmp_path, norm, capsys):
+        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind)
+            convert(tmp_path / kind, tmp_path / f"{kind}_hf", "hugging_face", prove=True)
+            proved(saved, tmp_path / f"{kind}_hf", "hugging_face", more)
+            assert "proof of" in capsys.readouterr().err
+
+    def test_their_processor_reads_the_same_text(self, tmp_path):
+        from transformers import AutoModelForCTC, AutoProcessor
+
+        config = small_convolutional("layer")
+        model = roughen(CTC(config, len(LETTERS)))
+        wave_S = (torch.randn(32_000) * torch.linspace(-9, 9, 32_000).sin()).numpy()
+        # A head that tells frames apart, so that there is text to compare.
+        with torch.no_grad():
+            context_BTD = model.trunk(torch.from_numpy(normalize(wave_S))[None]).context_BTD
+            model.head.weight.normal_()
+            model.head.bias.copy_(-(context_BTD.mean(1) @ model.head.weight.T)[0])
+        save_model(tmp_path / "ctc", "ctc", model, config, (), LETTERS)
+        convert(tmp_path / "ctc", tmp_path / "hf", "hugging-face")
+        processor = AutoProcessor.from_pretrained(tmp_path / "hf")
+        assert processor.feature_extractor.do_normalize is True
+        given = processor(wave_S, sampling_rate=16_000, return_tensors="pt")
+        with torch.no_grad():
+            logits = AutoModelForCTC.from_pretrained(tmp_path / "hf")(**given).logits
+        theirs = processor.batch_decode(logits.argmax(2))[0]
+        with torch.no_grad():
+            emissions = model(torch.from_numpy(normalize(wave_S))[None], torch.tensor([32_000]))
+        said = greedy(emissions.logits_BTV[0].log_softmax(1).numpy())
+        assert theirs == LETTERS.join(LETTERS.decode([emission.id for emission in said]))
+        assert len(set(theirs)) == 4
+
+    def test_phonemes_keep_their_units(self, tmp_path):
+        from transformers import AutoTokenizer
+
+        phones = Vocabulary("phonemes", ("aɪ", "tʃ"))
+        model = CTC(small_convolutional("group"), len(phones))
+        save_model(tmp_path / "ctc", "ctc", model, small_convolutional("group"), (), phones)
+        convert(tmp_path / "ctc", tmp_path / "hf", "hugging_face")
+        tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+        assert tokenizer.decode([4, 4, 0, 5, 0, 5]) == "aɪ tʃ tʃ"
+        assert open_any(tmp_path / "hf").vocabulary == phones
+
+
+class TestFairseq2:
+    def model(self, norm, kind):
+        import soundfile  # noqa: F401
+        from fairseq2.models.transformer import TransformerNormOrder
+        from fairseq2.models.wav2vec2 import (
+            Wav2Vec2Config,
+            Wav2Vec2EncoderConfig,
+            create_wav2vec2_model,
+        )
+        from fairseq2.models.wav2vec2.asr import Wav2Vec2AsrConfig, create_wav2vec2_asr_model
+
+        large = norm == "layer"
+        encoder = Wav2Vec2EncoderConfig(
+            model_dim=16,
+            feature_dim=12,
+            layer_norm_features=not large,
+            feature_extractor_layer_descs=[(12, 10, 5), (12, 3, 2), (12, 2, 2)],
+            feature_extractor_bias=large,
+            feature_extractor_layer_norm_convs=large,
+            pos_conv_kernel_size=16,
+            num_pos_conv_groups=4,
+            num_encoder_layers=2,
+            num_encoder_attn_heads=2,
+            ffn_inner_dim=24,
+            norm_order=TransformerNormOrder.PRE if large else TransformerNormOrder.POST,
+        )
+        if kind == "ctc":
+            config = Wav2Vec2AsrConfig(encoder_config=encoder, target_vocab_size=8)
+            return roughen(create_wav2vec2_asr_model(config))
+        sizes = {"final_dim": 8, "quantized_dim": 8, "num_codebook_entries": 10}
+        return roughen(create_wav2vec2_model(Wav2Vec2Config(encoder_config=encoder, **sizes)))
+
+    def card(self, norm):
+        large = norm == "layer"
+        return {
+            "model_config": {
+                "encoder_config": {
+                    "model_dim": 16,
+                    "feature_dim": 12,
+                    "layer_norm_features": not large,
+                    "feature_extractor_layer_descs": [[12, 10, 5], [12, 3, 2], [12, 2, 2]],
+                    "feature_extractor_bias": large,
+                    "feature_extractor_layer_norm_convs": large,
+                    "pos_conv_kernel_size": 16,
+                    "num_pos_conv_groups": 4,
+                    "num_encoder_layers": 2,
+                    "num_encoder_attn_heads": 2,
+                    "ffn_inner_dim": 24,
+                    "norm_order": "PRE" if large else "POST",
+                },
+            },
+            "checkpoint": "model.pt",
+        }
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_a_pretraining_model_is_read(self, tmp_path, norm):
+        torch.save({"model": self.model(norm, "pretraining").state_dict()}, tmp_path / "model.pt")
+        card = self.card(norm)
+        card["model_family"], card["model_arch"] = "wav2vec2", "base"
+        card["model_config"] |= {"final_dim": 8, "quantized_dim": 8, "num_codebook_entries": 10}
+        (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+        saved = open_any(tmp_path, "pretraining")
+        assert saved.config.transformer.norm == {"group": "post", "layer": "pre"}[norm]
+        proved(saved, tmp_path, "fairseq2", "contrastive loss")
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_a_ctc_model_is_read_with_the_units_beside_it(self, tmp_path, norm):
+        torch.save({"model": self.model(norm, "ctc").state_dict()}, tmp_path / "model.pt")
+        card = self.card(norm)
+        card["model_family"], card["model_arch"] = "wav2vec2_asr", "base_10h"
+        card["model_config"]["target_vocab_size"] = 8
+        (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
+        with pytest.raises(UserError, match="CTC model without its symbols"):
+            open_any(tmp_path)
+        (tmp_path / "dict.txt").write_text("| 9\ne 5\nt 3\nа 1\n")
+        saved = open_any(tmp_path, "ctc")
+        assert saved.vocabulary == LETTERS
+        proved(saved, tmp_path, "fairseq2", "CTC logits")
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_what_is_written_is_theirs(self, tmp_path, norm, capsys):
+        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind)
+            convert(tmp_path / kind, tmp_path / f"{kind}_fs2", "fairseq2", prove=True)
+            proved(saved, tmp_path / f"{kind}_fs2", "fairseq2", more)
+
+    def test_continuing_there_keeps_the_temperature_at_its_floor(self, tmp_path):
+        ours(tmp_path / "ours", "layer", "pretraining")
+        convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
+        updates = torch.load(tmp_path / "fs2/model.pt")["model"]["quantizer.num_updates"]
+        about = yaml.safe_load((tmp_path / "fs2/card.yaml").read_text())["model_config"]
+        start, floor, decay = about["codebook_sampling_temperature"]
+        assert start * decay ** int(updates) <= floor < start * decay ** (int(updates) - 2)
+
+
+class TestTorchaudio:
+    @pytest.mark.parametrize("norm", NORMS)
+    @pytest.mark.parametrize("kind", ["pretraining", "ctc"])
+    def test_a_model_is_read(self, tmp_path, norm, kind):
+        from torchaudio.models import wav2vec2_model
+
+        large = norm == "layer"
+        arguments = {
+            "extractor_mode": f"{norm}_norm",
+            "extractor_conv_layer_config": [[12, 10, 5], [12, 3, 2], [12, 2, 2]],
+            "extractor_conv_bias": large,
+            "encoder_embed_dim": 16,
+            "encoder_projection_dropout": 0.1,
+            "encoder_pos_conv_kernel": 16,
+            "encoder_pos_conv_groups": 4,
+            "encoder_num_layers": 2,
+            "encoder_num_heads": 2,
+            "encoder_attention_dropout": 0.1,
+            "encoder_ff_interm_features": 24,
+            "encoder_ff_interm_dropout": 0.1,
+            "encoder_dropout": 0.1,
+            "encoder_layer_norm_first": large,
+            "encoder_layer_drop": 0.1,
+            "aux_num_out": 5 if kind == "ctc" else None,
+        }
+        model = roughen(wav2vec2_model(**arguments))
+        torch.save(model.state_dict(), tmp_path / "mine.pt")
+        about = {"model": arguments, "normalize_waveform": large}
+        if kind == "ctc":
+            about["labels"] = ["-", "|", "e", "t", "а"]
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump(about))
+        saved = open_any(tmp_path / "mine.pt", None, ["mask_vector"])
+        assert saved.vocabulary == (LETTERS if kind == "ctc" else None)
+        more = ["CTC logits"] if kind == "ctc" else []
+        proved(saved, tmp_path / "mine.pt", "torchaudio", *more)
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_what_is_written_is_theirs(self, tmp_path, norm):
+        for kind, more in (("pretraining", []), ("ctc", ["CTC logits"])):
+            saved = ours(tmp_path / kind, norm, kind)
+            convert(tmp_path / kind, tmp_path / f"{kind}_ta", "torchaudio", prove=True)
+            proved(saved, tmp_path / f"{kind}_ta", "torchaudio", *more)
+
+
+class TestFairseq:
+    """fairseq installs on no recent Python; its files go through the converters of others."""
+
+    @pytest.mark.parametrize("norm", NORMS)
+    def test_what_is_written_is_what_their_converters_read(self, tmp_path, norm):
+        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind)
+            convert(tmp_path / kind, tmp_path / f"{kind}_fs", "fairseq", prove=True)
+            proved(saved, tmp_path / f"{kind}_fs", "fairseq", more)
+
+    def test_an_old_checkpoint_with_args(self, tmp_path):
+        """As XLSR-53 has it: argparse, the older file format, settings as a program."""
+        saved = ours(tmp_path / "ours", "layer", "pretraining")
+        args = argparse.Namespace(
+            arch="wav2vec2", extractor_mode="layer_norm", encoder_layers=2, encoder_embed_dim=16,
+            encoder_ffn_embed_dim=24, encoder_attention_heads=2, activation_fn="gelu", dropout=0.0,
+            attention_dropout=0.0, activation_dropout=0.0, final_dim=8, layer_norm_first=True,
+            conv_feature_layers="[(12, 10, 5)] + [(12, 3, 2)] * 4 + [(12,2,2)] + [(12,2,2)]",
+            conv_bias=True, quantize_targets=True, feature_grad_mult=1.0, latent_vars=10,
+            latent_groups=2, latent_dim=0, conv_pos=16, conv_pos_groups=4, normalize=True,
+            latent_temp="(2.0,0.1,0.999995)", encoder_layerdrop=0.0, dropout_input=0.0,
+            dropout_features=0.0, task="audio_pretraining",
+        )  # fmt: skip
+        weights = names.to_theirs(saved.weights, names.fairseq(saved.config, "pretraining"))
+        content = {
+            "args": args,
+            "model": weights,
+            "extra_state": {"epoch": 3},
+            "optimizer_history": [],
+        }
+        torch.save(content, tmp_path / "xlsr.pt", _use_new_zipfile_serialization=False)
+        assert detect(tmp_path / "xlsr.pt") == "fairseq"
+        read = open_any(tmp_path / "xlsr.pt", "pretraining")
+        assert read.config == saved.config
+        assert all(torch.equal(read.weights[n], t) for n, t in saved.weights.items())
+        proved(read, tmp_path / "xlsr.pt", "fairseq", "contrastive loss")
+
+    def ctc(self, folder, head_rows, **more):
+        """A fine-tuned checkpoint, its encoder's settings in w2v_args; rows 0.. of the head."""
+        saved = ours(folder / "ours", "layer", "ctc")
+        config = saved.config
+        weights = {n: t for n, t in saved.weights.items() if not n.startswith("head.")}
+        weights |= {"head.weight": torch.arange(head_rows * 16.0).view(head_rows, 16) / 100,
+                    "head.bias": torch.arange(float(head_rows))}  # fmt: skip
+        convert(folder / "ours", folder / "written", "fairseq")
+        cfg = torch.load(folder / "written/model.pt")["cfg"]
+        inner = argparse.Namespace(**cfg["model"]["w2v_args"]["model"], normalize=True)
+        args = argparse.Namespace(
+            arch="wav2vec_ctc", w2v_args=inner, dropout=0.05, layerdrop=0.1, normalize=True
+        )
+        state = {
+            "args": args,
+            "model": names.to_theirs(weights, names.fairseq(config, "ctc")),
+            **more,
+        }
+        (folder / "old").mkdir()
+        torch.save(state, folder / "old/model.pt")
+        return folder / "old"
+
+    def test_the_blank_is_the_first_symbol_of_the_dictionary(self, tmp_path):
+        folder = self.ctc(tmp_path, 7)
+        with pytest.raises(UserError, match=r"without its dictionary: put dict\.ltr\.txt"):
+            open_any(folder)
+        (folder / "dict.ltr.txt").write_text("| 10\nE 9\nT 8\n")
+        saved = open_any(folder, "ctc")
+        assert saved.vocabulary == Vocabulary("characters", (" ", "E", "T"))
+        assert saved.weights["head.bias"].tolist() == [0, 4, 5, 6]
+        assert saved.config.transformer.dropout == 0.05
+        assert saved.config.transformer.layer_drop == 0.1
+        proved(saved, folder, "fairseq", "CTC logits")
+        (folder / "dict.ltr.txt").write_text("| 10\nE 9\n")
+        with pytest.raises(UserError, match="has 6 symbols, but the head has 7 rows"):
+            open_any(folder)
+
+    def test_phone_dictionaries_and_a_blank_of_its_own(self, tmp_path):
+        folder = self.ctc(tmp_path, 7)
+        (folder / "dict.phn.txt").write_text("tʃ 10\naɪ 9\n<ctc_blank> 0\n")
+        saved = open_any(folder, "ctc")
+        assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "aɪ"))
+        assert saved.weights["head.bias"].tolist() == [6, 4, 5]
+
+    def test_unispeech_has_its_units_first_and_the_blank_after_them(self, tmp_path):
+        folder = self.ctc(tmp_path, 7)
+        (folder / "vocab.json").write_text(json.dumps({"a": 1, "tʃ": 0, "o": 2}))
+        saved = open_any(folder, "ctc")
+        assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "a", "o"))
+        assert saved.weights["head.bias"].tolist() == [3, 0, 1, 2]
+        assert "3 phonemes; the blank was row 3 (<s>)" in saved.notes
+
+    def test_a_dictionary_within_the_checkpoint(self, tmp_path):
+        symbols = ["<s>", "<pad>", "</s>", "<unk>", "|", "E", "madeupword0000"]
+        folder = self.ctc(tmp_path, 7, task_state={"target_dictionary": {"symbols": symbols}})
+        assert open_any(folder).vocabulary == Vocabulary("characters", (" ", "E"))
+
+    def test_no_settings_of_the_encoder(self, tmp_path):
+        folder = self.ctc(tmp_path, 7)
+        content = torch.load(folder / "model.pt", weights_only=False)
+        content["args"].w2v_args, content["args"].w2v_path = None, "/theirs/base.pt"
+        torch.save(content, folder / "model.pt")
+        with pytest.raises(UserError, match=r"has no w2v_args.*/theirs/base\.pt"):
+            open_any(folder)
+
+    @pytest.mark.parametrize(
+        "text", ["__import__('os').system('true')", "[(1, 2)]", "[(3,)*9]", ""]
+    )
+    def test_a_program_in_the_settings_is_not_run(self, tmp_path, text):
+        ours(tmp_path / "ours", "layer", "pretraining")
+        convert(tmp_path / "ours", tmp_path / "fs", "fairseq")
+        content = torch.load(tmp_path / "fs/model.pt")
+        content["cfg"]["model"]["conv_feature_layers"] = text
+        torch.save(content, tmp_path / "fs/model.pt")
+        with pytest.raises(UserError, match=r"conv_feature_layers is|the convolutions are"):
+            open_any(tmp_path / "fs")
+
+    @pytest.mark.parametrize("format", ["fairseq", "fairseq2"])
+    def test_widths_that_agree_need_no_projection(self, tmp_path, format, monkeypatch):
+        # fairseq and fairseq2 then have none, which torchaudio's converter does not know.
+        monkeypatch.setattr("speechx.interchange.proof.available", lambda format: False)
+        small = small_convolutional("group")
+        config = replace(small, encoder=replace(small.encoder, layers=seven_convolutions(16)))
+        model = roughen(Wav2Vec2Pretraining(config))
+        save_model(tmp_path / "learned", "pretraining", model, config, ())
+        with pytest.raises(UserError, match="has learned one"):
+            convert(tmp_path / "learned", tmp_path / "out", format)
+        with torch.no_grad():
+            model.trunk.project.weight.copy_(torch.eye(16))
+            model.trunk.project.bias.zero_()
+        save_model(tmp_path / "plain", "pretraining", model, config, ())
+        convert(tmp_path / "plain", tmp_path / "out", format)
+        assert not any(
+            ("proj." in n and "extract" in n) or "model_dim" in n
+            for n in torch.load(tmp_path / "out/model.pt")["model"]
+        )
+        before, after = open_model(tmp_path / "plain"), open_any(tmp_path / "out")
+        assert all(torch.equal(after.weights[n], t) for n, t in before.weights.items())
