@@ -53,6 +53,15 @@ WORDS = settings.Words(
         "transformer.norm": {False: "post", True: "pre"},
     },
 )
+DEFAULTS = {
+    "encoder.norm": "group",
+    "encoder.gradient_scale": 1.0,
+    "transformer.norm": "post",
+    "transformer.layer_drop": 0.0,
+    "input_dropout": 0.0,
+    "target_dropout": 0.0,
+}
+"""What fairseq assumes where a checkpoint is silent."""
 ONLY: settings.Settings = {
     "activation_fn": "gelu",
     "layer_type": "transformer",
@@ -84,9 +93,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     model, task = _sections(content, kind, source)
     settings.require(model, ONLY, source)
     layers: Any = settings.stack(_rows_of_text(model.get("conv_feature_layers"), source), source)
-    said = WORDS.ours({**model, "conv_feature_layers": layers}, source)
-    said.setdefault("encoder.norm", "group")
-    said.setdefault("transformer.norm", "post")
+    said = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
     said["quantizer.width"] = next((w for w in widths if w > 0), measured.get("quantizer.width"))
     notes: tuple[str, ...] = ()

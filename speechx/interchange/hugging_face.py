@@ -50,6 +50,14 @@ WORDS = settings.Words(
         "transformer.norm": {False: "post", True: "pre"},
     },
 )
+DEFAULTS = {
+    "encoder.gradient_scale": 1.0,
+    "transformer.activation_dropout": 0.1,
+    "transformer.layer_drop": 0.1,
+    "input_dropout": 0.0,
+    "target_dropout": 0.0,
+}
+"""What transformers assumes where `config.json` is silent and `base` differs."""
 ONLY: settings.Settings = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
@@ -80,13 +88,11 @@ def read(path: Path) -> SavedModel:
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
     measured = settings.measure(weights, str(folder))
-    said = WORDS.ours(about, source)
-    if all(f"conv_{key}" in about for key in ("dim", "kernel", "stride")):
-        layers = zip(about["conv_dim"], about["conv_kernel"], about["conv_stride"], strict=False)
-        said["encoder.layers"] = settings.stack(layers, source)
-    else:
-        raise UserError(f"{source} lacks conv_dim, conv_kernel or conv_stride")
-    said.setdefault("encoder.gradient_scale", 1.0)
+    said = {**DEFAULTS, **WORDS.ours(about, source)}
+    columns = [about.get(f"conv_{column}") for column in ("dim", "kernel", "stride")]
+    if not all(isinstance(column, list) for column in columns):
+        raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
+    said["encoder.layers"] = settings.stack(list(zip(*columns, strict=False)), source)
     notes: tuple[str, ...] = ()
     if (folder / "preprocessor_config.json").is_file():
         audio = _json(folder / "preprocessor_config.json")
@@ -103,7 +109,9 @@ def read(path: Path) -> SavedModel:
     vocabulary = None
     if "head.weight" in weights:
         vocabulary, weights, more = units.from_rows(
-            weights, _rows(folder, about), str(folder / "vocab.json")
+            weights,
+            _rows(folder, about, len(weights["head.weight"])),
+            str(folder / "vocab.json"),
         )
         notes += more
     return SavedModel(
@@ -202,7 +210,8 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _rows(folder: Path, about: dict[str, Any]) -> units.Rows:
+def _rows(folder: Path, about: dict[str, Any], count: int) -> units.Rows:
+    """What the files of the tokenizer say about the `count` rows."""
     path = folder / "vocab.json"
     if not path.is_file():
         raise UserError(f"{folder} has a CTC head but no vocab.json to say what its rows mean")
@@ -211,15 +220,19 @@ def _rows(folder: Path, about: dict[str, Any]) -> units.Rows:
         raise UserError(
             f"{path} has a vocabulary for each language (MMS); keep the one of this head in it"
         )
-    if (folder / "added_tokens.json").is_file():
-        rows = {**_json(folder / "added_tokens.json"), **rows}
-    by_row = {row: symbol for symbol, row in rows.items()}
-    if len(by_row) != len(rows) or set(by_row) != set(range(len(rows))):
-        raise UserError(f"{path}: rows are not numbered from 0 to {len(rows) - 1}, each once")
     tokenizer: dict[str, Any] = dict(TOKENS)
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
             tokenizer |= {k: v for k, v in _json(folder / name).items() if v is not None}
+    added = {_text(t): int(n) for n, t in tokenizer.get("added_tokens_decoder", {}).items()}
+    if (folder / "added_tokens.json").is_file():
+        added |= _json(folder / "added_tokens.json")
+    # Tokens added after training have no row in the head.
+    rows = {**{symbol: row for symbol, row in added.items() if row < count}, **rows}
+    numbers = list(rows.values())
+    if not all(isinstance(n, int) for n in numbers) or sorted(numbers) != list(range(len(rows))):
+        raise UserError(f"{path}: rows are not numbered from 0 to {len(rows) - 1}, each once")
+    by_row = {row: symbol for symbol, row in rows.items()}
     tokens = {key: _text(tokenizer[key]) for key in TOKENS}
     blank, padding = about.get("pad_token_id", 0), rows.get(tokens["pad_token"])
     if blank not in by_row or padding not in (blank, None):

@@ -1,0 +1,67 @@
+"""Rows of a head keep their meaning, wherever the blank stands."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from speechx.errors import UserError
+from speechx.interchange.units import SPECIALS, Rows, from_rows, to_rows
+from speechx.text.vocabulary import Vocabulary
+
+
+def head(rows):
+    return {"head.weight": torch.randn(rows, 3), "head.bias": torch.arange(float(rows))}
+
+
+@pytest.mark.parametrize(
+    ("rows", "units", "order"),
+    [
+        (Rows((*SPECIALS, "|", "a"), 0), Vocabulary("characters", (" ", "a")), [0, 4, 5]),
+        (Rows(("a", "b", *SPECIALS), 2), Vocabulary("characters", ("a", "b")), [2, 0, 1]),
+        (Rows(("-", "|", "A"), 0), Vocabulary("characters", (" ", "A")), [0, 1, 2]),
+        (Rows(("tʃ", "<pad>"), 1), Vocabulary("phonemes", ("tʃ",)), [1, 0]),
+        (Rows(("<pad>", "a", "b"), 0, kind="phonemes"), Vocabulary("phonemes", ("a", "b")),
+         [0, 1, 2]),
+        (Rows(("<pad>", "_", "a"), 0, space="_"), Vocabulary("characters", (" ", "a")), [0, 1, 2]),
+    ],
+    ids=["fairseq", "UniSpeech", "torchaudio", "blank last", "kind is said", "another space"],
+)  # fmt: skip
+def test_blank_first_then_the_units_in_their_order(rows, units, order):
+    weights = head(len(rows.symbols))
+    vocabulary, moved, notes = from_rows(weights, rows, "the file")
+    assert vocabulary == units
+    assert moved["head.bias"].tolist() == [float(row) for row in order]
+    assert torch.equal(moved["head.weight"], weights["head.weight"][order])
+    assert f"the blank was row {rows.blank} ({rows.symbols[rows.blank]})" in notes[0]
+
+
+def test_what_is_left_out_is_named():
+    rows = Rows((*SPECIALS, "a", "madeupword0001"), 0)
+    _, _, notes = from_rows(head(6), rows, "the file")
+    assert notes[1].startswith("head rows of <pad> </s> <unk> madeupword0001 left out")
+
+
+def test_symbols_that_are_made_up_are_never_heard():
+    """They change neither the best output nor any probability, in half precision either."""
+    vocabulary = Vocabulary("characters", (" ", "a", "b"))
+    weights = head(4)
+    symbols, wide = to_rows(weights, vocabulary, SPECIALS, "fairseq")
+    assert symbols == [*SPECIALS, "|", "a", "b"]
+    context_TD = torch.randn(50, 3) * 100
+    plain = (context_TD @ weights["head.weight"].T + weights["head.bias"]).log_softmax(1)
+    there = (context_TD @ wide["head.weight"].T + wide["head.bias"]).log_softmax(1)
+    assert torch.equal(there[:, [0, 4, 5, 6]], plain)
+    assert (there[:, 1:4] < -5000).all()
+    assert wide["head.bias"].half().isfinite().all()
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="has 5 symbols, but the head has 6 rows"):
+        from_rows(head(6), Rows((*SPECIALS, "a"), 0), "the file")
+    with pytest.raises(UserError, match="must be distinct"):
+        from_rows(head(4), Rows(("-", "|", " ", "a"), 0), "the file")
+    with pytest.raises(UserError, match="writes the space as"):
+        to_rows(head(3), Vocabulary("characters", (" ", "|")), SPECIALS, "fairseq")
+    with pytest.raises(UserError, match="reserves <unk>, which are units of this model"):
+        to_rows(head(2), Vocabulary("phonemes", ("<unk>",)), SPECIALS, "fairseq")
