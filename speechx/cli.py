@@ -150,7 +150,7 @@ def _checkpoints(commands: Any) -> None:
         action="append",
         default=[],
         metavar="PART",
-        help="a part that SRC may lack (quantizer, projections, head) and that starts fresh",
+        help="a part that SRC may lack (quantizer, mask_vector) and that starts fresh",
     )
     convert.add_argument(
         "--prove", action="store_true", help="insist on the comparison with the other package"
@@ -320,7 +320,8 @@ def _chosen_inventory(options: Any) -> Any:
 def _convert(options: Any) -> None:
     from speechx.interchange.conversion import convert
 
-    print(convert(options.source, options.target, options.to, options.allow_missing, options.prove))
+    convert(options.source, options.target, options.to, options.allow_missing, options.prove)
+    print(options.target)
 
 
 def _health(options: Any) -> int:

@@ -26,6 +26,7 @@ from speechx.data.sampling import Row, at_some_speed, mixed_epoch, padded_batche
 from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
 from speechx.errors import UserError
+from speechx.interchange.conversion import fresh, open_any
 from speechx.models.ctc import CTC
 from speechx.models.presets import continued, expand
 from speechx.models.wav2vec2 import Wav2Vec2Config
@@ -35,7 +36,6 @@ from speechx.text.vocabulary import Kind, Vocabulary
 from speechx.training.checkpoint import (
     SavedModel,
     load_weights,
-    open_model,
     open_run,
     save_model,
 )
@@ -75,7 +75,10 @@ class LabelledData:
 class Finetune:
     out: Path
     init: Path | None = None
-    """A pretrained or fine-tuned model folder; without one the model starts from random weights."""
+    """A pretrained or fine-tuned model, ours or another toolkit's; without one the model starts
+    from random weights."""
+    allow_missing: tuple[str, ...] = ()
+    """Parts that `init` may lack and that start fresh: mask_vector; no quantizer is needed."""
     units: Kind
     model: Wav2Vec2Config = Wav2Vec2Config()
     """With `init`: what differs from the model there, as in model.transformer.dropout=0.1."""
@@ -110,7 +113,8 @@ def complete(raw: dict[str, Any], source: str) -> Finetune:
     if "contrastive" in raw and "units" not in raw:
         raise UserError(f"{source} is a pretraining configuration: run `speechx pretrain` with it")
     if raw.get("init") is not None:
-        model, note = continued(raw.get("model", {}), open_model(str(raw["init"])).config)
+        saved = open_any(str(raw["init"]), None, raw.get("allow_missing") or ())
+        model, note = continued(raw.get("model", {}), saved.config)
         raw = {**raw, "model": model}
         if note:
             say(f"finetune: {note}")
@@ -162,10 +166,10 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
 
     model = CTC(config.model, len(vocabulary), config.head_dropout)
     if config.init is not None and not resume:
-        speak(
-            f"finetune: from {config.init}: "
-            + start_from(model, open_model(config.init), vocabulary)
-        )
+        saved = open_any(config.init, None, config.allow_missing)
+        report = start_from(model, saved, vocabulary, config.allow_missing)
+        for note in (report, *saved.notes):
+            speak(f"finetune: from {config.init}: {note}")
     model.to(here.device)
     _same_units(config.out / "units.json", vocabulary, resume, here.first)
     task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
@@ -210,10 +214,12 @@ def _same_units(file: Path, vocabulary: Vocabulary, resume: bool, first: bool) -
         vocabulary.save(file)
 
 
-def start_from(model: CTC, saved: SavedModel, vocabulary: Vocabulary) -> str:
+def start_from(
+    model: CTC, saved: SavedModel, vocabulary: Vocabulary, allow_missing: Sequence[str] = ()
+) -> str:
     """Weights of a pretrained or fine-tuned model; head rows are copied for units both know."""
     trunk = {name: tensor for name, tensor in saved.weights.items() if name.startswith("trunk.")}
-    report = load_weights(model, trunk, str(saved.folder), fresh=("head.",))
+    report = load_weights(model, trunk, str(saved.folder), ("head.", *fresh(allow_missing)))
     if saved.vocabulary is None:
         return report
     old = {unit: i for i, unit in enumerate(["", *saved.vocabulary.units])}

@@ -33,12 +33,13 @@ from speechx.data.batches import Batch, Batches, load
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
 from speechx.errors import UserError
+from speechx.interchange.conversion import fresh, open_any
 from speechx.models.presets import continued, expand
 from speechx.models.quantizer import Temperature
 from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
 from speechx.objectives.masking import Masking, span_mask
-from speechx.training.checkpoint import load_weights, open_model, open_run, save_model
+from speechx.training.checkpoint import load_weights, open_run, save_model
 from speechx.training.distributed import Machine, autocast, machine
 from speechx.training.health import Contrast, Health, Monitor
 from speechx.training.loop import Run, Sums, train
@@ -77,7 +78,10 @@ class PretrainingData:
 class Pretrain:
     out: Path
     init: Path | None = None
-    """A pretrained model to continue from: weights of encoder, quantizer and projections."""
+    """A pretrained model to continue from, ours or another toolkit's: weights of encoder,
+    quantizer and projections."""
+    allow_missing: tuple[str, ...] = ()
+    """Parts that `init` may lack and that start fresh: quantizer, mask_vector."""
     restart_temperature: bool = False
     """With `init`: anneal again from temperature.start. Otherwise it stays at its floor, as the
     model that is continued was left."""
@@ -114,7 +118,7 @@ def complete(raw: dict[str, Any], source: str) -> Pretrain:
     if "units" in raw:
         raise UserError(f"{source} is a fine-tuning configuration: run `speechx finetune` with it")
     if raw.get("init") is not None:
-        saved = open_model(str(raw["init"]), "pretraining")
+        saved = open_any(str(raw["init"]), "pretraining", raw.get("allow_missing") or ())
         model, note = continued(raw.get("model", {}), saved.config)
         if note:
             say(f"pretrain: {note}")
@@ -151,12 +155,14 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
         negatives = config.contrastive.negatives
         say(f"pretrain: {parameters:,} parameters; chance is {math.log2(negatives + 1):.3f} bits")
     if config.init is not None and not resume:
-        saved = open_model(config.init, "pretraining")
-        report = load_weights(model, saved.weights, str(config.init))
+        saved = open_any(config.init, "pretraining", config.allow_missing)
+        restored = "quantizer.logits.weight" in saved.weights
+        report = load_weights(model, saved.weights, str(config.init), fresh(config.allow_missing))
         if here.first:
-            say(f"pretrain: from {config.init}: {report}")
+            for note in (report, *saved.notes):
+                say(f"pretrain: from {config.init}: {note}")
     model.to(here.device)
-    if config.init is not None and not resume:
+    if config.init is not None and not resume and restored:
         check_restored(task, model, utterances)
     train(
         "pretrain",

@@ -28,10 +28,11 @@ from speechx.data.batches import normalize
 from speechx.decoding.greedy import Emission, greedy
 from speechx.decoding.mapping import Mapping, fold, map_inventory
 from speechx.errors import UserError
+from speechx.interchange.conversion import open_any
 from speechx.models.ctc import CTC
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.checkpoint import load_weights, open_model
+from speechx.training.checkpoint import load_weights
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Bar, say
 
@@ -231,8 +232,11 @@ class Recognizer:
 
 
 def load(folder: Path | str, device: str = "auto") -> Recognizer:
-    """Opens a folder that `speechx finetune` wrote; nothing but the folder is needed."""
-    saved = open_model(folder, "ctc")
+    """Opens a folder that `speechx finetune` wrote, or a CTC model of another toolkit; nothing but
+    the folder is needed."""
+    saved = open_any(folder, "ctc")
+    for note in saved.notes:
+        say(f"{folder}: {note}")
     assert saved.vocabulary is not None
     model = CTC(saved.config, len(saved.vocabulary))
     load_weights(model, saved.weights, str(folder))

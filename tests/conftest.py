@@ -146,7 +146,6 @@ def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
 
     settings: dict[str, Any] = {
         "out": str(out),
-        "model": to_dict(small_filterbank()),
         "data": {"train": [str(manifests[0])], "valid": [str(manifests[1])], "min_seconds": 0.5},
         "contrastive": {"negatives": 10},
         "optim": {"rate": 0.005, "warmup": 0.0},
@@ -155,6 +154,8 @@ def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
             "eval_steps": 100, "save_steps": 2,
         },
     }  # fmt: skip
+    if changes.get("init") is None:
+        settings["model"] = to_dict(small_filterbank())
     return complete(merge(settings, changes), "test")
 
 

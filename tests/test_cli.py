@@ -183,10 +183,10 @@ def test_a_folder_of_the_wrong_kind_is_no_model(place, pretrained, manifests, re
     line = refused(*words, "--model", pretrained)
     assert "holds a pretraining model, but a fine-tuned model is needed" in line
     line = refused(*words, "--model", place / "folder")
-    assert "folder is not a speechx model folder: it has no config.yaml" in line
+    assert "folder holds no model: expected config.yaml with model.safetensors" in line
     assert "nowhere does not exist" in refused(*words, "--model", place / "nowhere")
     line = refused(*words, "--model", pretrained.parent)
-    assert "it has no model.safetensors; did you mean" in line
+    assert "or a .pt file; did you mean" in line
 
 
 def test_characters_are_no_phones(place, refused):

@@ -458,7 +458,7 @@ def test_impossible_speeds_are_refused(speed, manifests, tmp_path):
 def test_mistakes_are_one_line(parent, manifests, tmp_path):
     with pytest.raises(UserError, match=r"model .*nowhere does not exist"):
         finetune_config(tmp_path, manifests, init=str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match="it has no config"):
+    with pytest.raises(UserError, match=r"holds no model: expected config\.yaml"):
         finetune_config(tmp_path, manifests, init=str(tmp_path))
     with pytest.raises(UserError, match=r"does not fit this model: .* of another shape"):
         finetune(

@@ -14,6 +14,7 @@ import torch
 from speechx.config import to_dict
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
+from speechx.interchange.conversion import convert
 from speechx.models.ctc import CTC
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
 from speechx.pretraining import Pretraining, batches, load_config, pretrain
@@ -127,6 +128,39 @@ def test_a_model_whose_quantizer_was_not_restored_is_refused(parent, manifests, 
     with pytest.raises(UserError, match=r"is at chance on this audio \(.* of 3\.459 bits\)"):
         pretrain(child)
     assert "before step 1" in capsys.readouterr().err
+
+
+@pytest.mark.interop
+@pytest.mark.parametrize("format", ["hugging_face", "fairseq", "fairseq2"])
+def test_models_of_other_toolkits_are_continued_from(format, manifests, tmp_path, capsys):
+    torch.manual_seed(0)
+    model = Wav2Vec2Pretraining(small_convolutional("layer"))
+    save_model(tmp_path / "ours", "pretraining", model, model.config, ["xx"])
+    convert(tmp_path / "ours", tmp_path / "theirs", format)
+    settings = {"optim": {"rate": 1e-12}, "run": {"steps": 1}, "health": {"action": "warn"}}
+    child = pretrain_config(
+        tmp_path / "child", manifests, init=str(tmp_path / "theirs"), **settings
+    )
+    assert child.contrastive.penalty == 0  # of the large models, as its layer norms are
+    final = open_model(pretrain(child))
+    for name, tensor in model.state_dict().items():
+        assert torch.allclose(final.weights[name], tensor, atol=1e-6), name
+    err = capsys.readouterr().err
+    assert "quantizer 3/3" in err
+    assert "before step 1" in err
+
+
+def test_a_parent_without_a_quantizer_must_be_allowed(manifests, tmp_path, capsys):
+    torch.manual_seed(0)
+    model = Wav2Vec2Pretraining(small_convolutional("layer"))
+    save_model(tmp_path / "ours", "pretraining", model, model.config, ["xx"])
+    convert(tmp_path / "ours", tmp_path / "trunk", "torchaudio")
+    settings = {"init": str(tmp_path / "trunk"), "run": {"steps": 1}}
+    with pytest.raises(UserError, match="--allow-missing mask_vector quantizer"):
+        pretrain_config(tmp_path / "child", manifests, **settings)
+    allowed = {"allow_missing": ["mask_vector", "quantizer"]}
+    pretrain(pretrain_config(tmp_path / "child", manifests, **settings, **allowed))
+    assert "quantizer 0/3 (rest starts fresh)" in capsys.readouterr().err
 
 
 def test_a_continued_run_holds_the_temperature_at_its_floor(parent, manifests, tmp_path):
