@@ -105,7 +105,13 @@ def convert(
     for note in saved.notes:
         say(f"convert: {note}")
     if found != "speechx" and proof.available(found):
-        _say_proof(source, proof.prove(saved, source, found))
+        try:
+            _say_proof(source, proof.prove(saved, source, found))
+        except proof.Unproved as reason:
+            # A file that others cannot read may be a good one; what was written below may not.
+            if prove:
+                raise
+            say(f"convert: {reason}")
     if format == "speechx":
         save_model(target, saved.kind, model, saved.config, saved.languages, saved.vocabulary)
     else:

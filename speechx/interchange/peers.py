@@ -60,7 +60,9 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> A
         )
         rows = []
         if name == "Wav2Vec2ForCTC":
-            tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             space = getattr(tokenizer, "word_delimiter_token", None) or "|"
             rows = rows_of(saved, tokenizer.get_vocab(), model.config.pad_token_id, space)
     finally:
@@ -102,7 +104,8 @@ def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answe
 
         file = checkpoint_file(path)
         card, where = fairseq2._card(file)
-        given = {**card, "checkpoint": str(file)}
+        # Tensors only, whatever the card allows.
+        given = {**card, "checkpoint": str(file), "restrict": True}
         if not card.get("model_config") and not card.get("model_arch"):
             given |= fairseq2_card(saved, read_pickle(file))
         hubs: dict[str, Any] = {

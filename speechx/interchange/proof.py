@@ -32,6 +32,10 @@ SECONDS = (0.5, 0.9, 1.4, 2.1, 3.0)
 LIMIT = 1e-4
 
 
+class Unproved(UserError):
+    """No package could run the file: nothing is shown, neither for the conversion nor against."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     by: str
@@ -44,6 +48,8 @@ class Row:
 @dataclass(frozen=True, slots=True)
 class Proof:
     rows: tuple[Row, ...]
+    unread: tuple[str, ...] = ()
+    """What packages said that could not take the file, where another could."""
 
     @property
     def worst(self) -> float:
@@ -51,9 +57,8 @@ class Proof:
 
     def __str__(self) -> str:
         wide = max(len(row.by) for row in self.rows)
-        return "\n".join(
-            f"{row.by:<{wide}}  {row.what:<16}  {row.difference:.1e}" for row in self.rows
-        )
+        lines = [f"{row.by:<{wide}}  {row.what:<16}  {row.difference:.1e}" for row in self.rows]
+        return "\n".join([*lines, *self.unread])
 
 
 def available(format: str) -> bool:
@@ -62,41 +67,41 @@ def available(format: str) -> bool:
 
 
 def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
-    """Compares `saved` with the file or folder `foreign` of that format; raises UserError if they
-    differ by more than 1e-4, or if no package is there that reads the format."""
+    """Compares `saved` with the file or folder `foreign` of that format.
+
+    Raises UserError if they differ by more than 1e-4, Unproved if no package is here that reads
+    the format, or none of them can read this file.
+    """
     packages = [package for package in PACKAGES[format] if _importable(package)]
     if not packages:
-        raise UserError(
+        raise Unproved(
             f"a proof of {foreign} needs {' or '.join(PACKAGES[format])}, which cannot be imported "
             "here: install it, or convert without --prove"
         )
     questions = clips(saved.config)
+    theirs: list[Answers] = []
+    unread: list[str] = []
     with torch.inference_mode():
-        theirs = [_ask(saved, Path(foreign), format, package, questions) for package in packages]
+        for package in packages:
+            try:
+                theirs.append(PEERS[format, package](saved, Path(foreign), questions))
+            except UserError:
+                raise
+            except Exception as error:  # whatever another package raises over a file
+                reason = " ".join((str(error) or type(error).__name__).split())
+                unread.append(f"{package} cannot read {foreign}: {reason[:300]}")
+        if not theirs:
+            raise Unproved(f"nothing is proved: {'; '.join(unread)}")
         ours = answer(saved, questions)
-    proof = Proof(tuple(row for their in theirs for row in compare(ours, their)))
-    if not proof.worst < LIMIT:  # written so that NaN is a difference too
-        row = next(row for row in proof.rows if not row.difference < LIMIT)
-        raise UserError(
-            f"{foreign} and its conversion are not the same model: {row.what} differ by "
-            f"{row.difference:.1e} of the largest value according to {row.by}; expected less than "
-            f"{LIMIT:g}. Do not use the result, and please report this"
-        )
-    return proof
-
-
-def _ask(
-    saved: SavedModel, foreign: Path, format: str, package: str, questions: Sequence[Clip]
-) -> Answers:
-    try:
-        return PEERS[format, package](saved, foreign, questions)
-    except UserError:
-        raise
-    except Exception as error:  # whatever another package raises over a file it cannot take
-        reason = str(error).splitlines() or [type(error).__name__]
-        raise UserError(
-            f"{package} cannot read {foreign}, so nothing is proved: {' '.join(reason[:2])[:300]}"
-        ) from error
+    rows = [row for their in theirs for row in compare(ours, their)]
+    for row in rows:
+        if not row.difference < LIMIT:  # written so that NaN is a difference too
+            raise UserError(
+                f"{foreign} and its conversion are not the same model: {row.what} differ by "
+                f"{row.difference:.1e} of the largest value according to {row.by}; expected less "
+                f"than {LIMIT:g}. Do not use the result, and please report this"
+            )
+    return Proof(tuple(rows), tuple(unread))
 
 
 def clips(config: Wav2Vec2Config) -> list[Clip]:

@@ -11,8 +11,8 @@ import torch
 
 from speechx.config import read_yaml
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, hugging_face, torchaudio
-from speechx.interchange.proof import available, clips, prove
+from speechx.interchange import fairseq, fairseq2, hugging_face, peers, torchaudio
+from speechx.interchange.proof import Unproved, available, clips, prove
 from speechx.models.ctc import CTC
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
 from speechx.text.vocabulary import Vocabulary
@@ -164,14 +164,55 @@ def test_what_the_other_package_cannot_read_is_no_proof(tmp_path):
         prove(saved, tmp_path, "hugging_face")
     for format in ("fairseq2", "torchaudio"):
         torch.save({"model": {"a": torch.ones(1)}}, tmp_path / "model.pt")
-        with pytest.raises(UserError, match=f"{format} cannot read .* nothing is proved"):
+        with pytest.raises(Unproved, match=f"nothing is proved: {format} cannot read "):
             prove(saved, tmp_path / "model.pt", format)
+
+
+def test_one_package_that_cannot_read_a_file_does_not_hide_what_another_finds(
+    tmp_path, monkeypatch
+):
+    """fairseq's files have two readers."""
+
+    def unable(*_):
+        raise RuntimeError("no such layer")
+
+    saved = model("base")
+    fairseq.write(saved, tmp_path)
+    monkeypatch.setitem(peers.PEERS, ("fairseq", "fairseq2"), unable)
+    proof = prove(saved, tmp_path, "fairseq")
+    assert [(row.by, row.what) for row in proof.rows] == [
+        ("fairseq converter of torchaudio 2.9.0", "outputs")
+    ]
+    assert str(proof).endswith(f"fairseq2 cannot read {tmp_path}: no such layer")
+    turned = {
+        **saved.weights,
+        "trunk.project.weight": saved.weights["trunk.project.weight"].flip(0),
+    }
+    with pytest.raises(UserError, match="not the same model"):
+        prove(replace(saved, weights=turned), tmp_path, "fairseq")
+
+
+def test_a_card_cannot_make_fairseq2_run_a_pickle(tmp_path, capfd):
+    """`restrict: false` in an asset card would let the file it names run its program."""
+
+    class Harm:
+        def __reduce__(self):
+            return print, ("harm is done",)
+
+    saved = model("base")
+    fairseq2.write(saved, tmp_path)
+    card = tmp_path / "card.yaml"
+    card.write_text(card.read_text(encoding="utf-8") + "restrict: false\n", encoding="utf-8")
+    torch.save({"model": Harm()}, tmp_path / "model.pt")
+    with pytest.raises(Unproved, match="fairseq2 cannot read"):
+        prove(saved, tmp_path, "fairseq2")
+    assert "harm" not in capfd.readouterr().out
 
 
 def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     assert not available("hugging_face")
-    with pytest.raises(UserError, match="needs transformers, which cannot be imported"):
+    with pytest.raises(Unproved, match="needs transformers, which cannot be imported"):
         prove(model("base"), tmp_path, "hugging_face")
 
 
