@@ -134,12 +134,21 @@ def _open(
 ) -> tuple[str, SavedModel]:
     may_miss = fresh(allow_missing)
     format, content = _identify(path)
-    if format == "speechx":
-        saved = open_model(path if path.is_dir() else path.parent)
-    elif format == "hugging_face":
-        saved = hugging_face.read(path)
-    else:
-        saved = _READ[format](path, content)
+    try:
+        if format == "speechx":
+            saved = open_model(path if path.is_dir() else path.parent)
+        elif format == "hugging_face":
+            saved = hugging_face.read(path)
+        else:
+            saved = _READ[format](path, content)
+    except UserError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        # Settings of other types than any version of the toolkit writes.
+        raise UserError(
+            f"{path} is damaged, or no {format} model as speechx knows them "
+            f"({type(error).__name__}: {error})"
+        ) from error
     if kind == "pretraining" and saved.kind == "ctc" and "quantizer" in allow_missing:
         trunk = {n: t for n, t in saved.weights.items() if n.startswith("trunk.")}
         notes = (*saved.notes, "the CTC head is left out")

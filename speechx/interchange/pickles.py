@@ -95,8 +95,13 @@ def read_pickle(path: Path) -> Any:
         raise UserError(f"{path} does not exist") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder: expected a .pt file") from None
-    except (UserError, MemoryError):
+    except UserError:
         raise
+    except MemoryError:
+        raise UserError(
+            f"{path} asks for more memory than there is: it is damaged, or too large for this "
+            "machine"
+        ) from None
     except _Refused as refused:
         raise UserError(
             f"{path} is not opened: it asks for {refused}, which a file of weights has no need of"

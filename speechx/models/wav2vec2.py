@@ -34,6 +34,13 @@ class Wav2Vec2Config:
     input_dropout: float = 0.1
     target_dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        for name in ("input_dropout", "target_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, but is {getattr(self, name)}"
+                )
+
 
 @dataclass(frozen=True, slots=True)
 class Trunk:
