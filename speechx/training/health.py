@@ -35,6 +35,8 @@ ADVICE = {
     "E103": "lower optim.rate; look at masking and at the audio (silence, copies of one recording)",
     "E104": "lower optim.rate; codes that nothing chooses do not recover",
     "E105": "lower optim.rate or use run.precision=float32",
+    "E201": "a higher rate for the head (optim.rate, optim.head_scale); if that is not it, look at "
+    "the labels and at model.normalize",
 }
 
 
@@ -51,7 +53,7 @@ class Health:
     rollbacks: int = 3
     """So often; then the run stops."""
     window: int | None = None
-    """Steps for which a signature must hold. By default a quarter of the run, from 100 to 500."""
+    """Steps for which a signature must hold. By default a third of the run, from 100 to 500."""
     chance: float = 0.005
     """E101: the contrastive term is within this share of chance, after the warm-up."""
     codes: float = 4.0
@@ -126,7 +128,7 @@ class Memory:
     most_codes: float = 0.0
     """Highest code perplexity of a line so far."""
     loss: float = 0.0
-    """Of the last line of a CTC run."""
+    """Of the last line; 0 before the first."""
     refused: int = 0
     pending: int | None = None
     """Step of the newest state, which no line has vouched for yet."""
@@ -144,7 +146,7 @@ class Monitor:
         self, health: Health, steps: int, warmup: float = 0.0, contrast: Contrast | None = None
     ) -> None:
         self.health, self.steps, self.contrast = health, steps, contrast
-        self.window = health.window or min(500, max(100, steps // 4))
+        self.window = health.window or min(500, max(100, steps // 3))
         self.warm = math.ceil(warmup * steps)
         self.settled = math.ceil(health.settled * steps)
         self.memory = Memory()
@@ -258,14 +260,15 @@ class Monitor:
         labels = "labels that do not belong to the audio"
         rate = "a learning rate too low for the head (optim.rate, optim.head_scale)"
         normal = "model.normalize not as in pretraining"
-        falls = self.memory.loss < 0.98 * before
-        ranked = [rate, normal, labels] if falls else [labels, normal, rate]
+        still = 0 < before < 1.02 * self.memory.loss
+        ranked = [labels, normal, rate] if still else [rate, normal, labels]
         if values.get("infeasible"):
             ranked = ["labels longer than their frames (too_long.tsv)", rate, normal]
         return Finding(
             "E201",
             step,
             f"{share:.2%} of the frames are read as blank at {step / self.steps:.0%} of the run "
-            f"and the loss {'still falls' if falls else 'stands still'} at {self.memory.loss:.3f} "
-            f"nats per unit. Likely causes, the likeliest first: {'; '.join(ranked)}",
+            f"and the loss {'stands still' if still else 'is'} at {self.memory.loss:.3f} nats per "
+            f"unit; in healthy runs of ours fewer are by a tenth of the run. Likely causes, the "
+            f"likeliest first: {'; '.join(ranked)}",
         )

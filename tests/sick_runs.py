@@ -1,0 +1,78 @@
+"""Pretraining runs that fail, each in the way that its code names.
+
+Nothing is faked: the settings do it, on tones, within some hundred steps.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechx.config import merge
+from speechx.data.manifest import Utterance, write_manifest
+from tests.conftest import RATE, pretrain_config, write_wav
+
+CODES_64 = {"quantizer": {"entries": 32}}
+STILL = {
+    "transformer": {
+        "width": 32, "inner": 64, "dropout": 0.0, "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+    },
+    "input_dropout": 0.0, "target_dropout": 0.0, "quantizer": {"groups": 1, "entries": 8},
+}  # fmt: skip
+
+SICK: dict[str, dict[str, Any]] = {
+    # The feature penalty of the base model is stronger than what such a small model can learn.
+    "E101": {"model": CODES_64, "optim": {"rate": 0.02}},
+    "E102": {
+        "model": CODES_64, "optim": {"rate": 0.2},
+        "contrastive": {"diversity": 0, "penalty": 0},
+    },
+    "E103": {"model": CODES_64, "optim": {"rate": 0.02}},  # on digital silence
+    # Hidden frames stand alone between their neighbours, and all recordings are one.
+    "E103 by a leak": {
+        "model": STILL, "optim": {"rate": 0.02},
+        "contrastive": {"diversity": 0.05, "penalty": 0, "negatives": 3},
+        "masking": {"probability": 0.3, "span": 1}, "run": {"steps": 160},
+    },
+    # Weights decay faster than they learn: the softmax over codes becomes flat, 64.0 of 64.
+    "E104": {
+        "model": CODES_64, "optim": {"rate": 0.03, "weight_decay": 10, "warmup": 0.5},
+        "run": {"steps": 160},
+    },
+    "E105": {"model": CODES_64, "optim": {"rate": 1e30, "warmup": 0.1}},
+}  # fmt: skip
+
+
+def sick_config(out: Path, manifests: tuple[Path, Path], name: str, **changes: Any) -> Any:
+    """The configuration of a run that fails as `name` says."""
+    if name.startswith("E103"):
+        silent = name == "E103"
+        manifests = copies(out.parent / name, np.zeros_like(CHIRP_S) if silent else CHIRP_S)
+    settings: dict[str, Any] = {
+        "data": {"valid": []},
+        "health": {"window": 20},
+        "run": {
+            "steps": 100, "batch_seconds": 6, "device_seconds": 6, "log_steps": 5, "save_steps": 5,
+        },
+    }  # fmt: skip
+    return pretrain_config(out, manifests, **merge(merge(settings, SICK[name]), changes))
+
+
+# A tone that rises from 200 Hz to 6.6 kHz in 1.2 seconds.
+CHIRP_S = 0.3 * np.sin(
+    2 * np.pi * np.cumsum(200 * 2 ** (4.2 * np.arange(int(1.2 * RATE)) / RATE)) / RATE
+)
+
+
+def copies(folder: Path, wave_S: np.ndarray) -> tuple[Path, Path]:
+    """Manifests of eight copies of one recording."""
+    utterances = []
+    for number in range(8):
+        path, seconds = folder / f"{number}.wav", len(wave_S) / RATE
+        write_wav(path, wave_S)
+        utterances.append(Utterance(id=str(number), audio=path, duration=seconds, language="xx"))
+    write_manifest(folder / "all.jsonl", utterances)
+    return folder / "all.jsonl", folder / "all.jsonl"
