@@ -104,7 +104,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     config = settings.configure({**said, "normalize": bool(normalize)}, measured, WORDS, source)
     vocabulary = None
     if kind == "ctc":
-        rows, where = _rows(path, content)
+        rows, where = find_rows(path, content)
         vocabulary, weights, more = units.from_rows(weights, rows, where)
         notes += more
     extra: Any = content.get("extra_state") or {}
@@ -215,7 +215,7 @@ def _rows_of_text(text: Any, source: str) -> Any:
         ) from None
 
 
-def _rows(path: Path, content: Any) -> tuple[units.Rows, str]:
+def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
     """The dictionary, and where it was found."""
     inside = (content.get("task_state") or {}).get("target_dictionary")
     if isinstance(inside, dict) and inside.get("symbols"):

@@ -84,7 +84,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
         **settings.measure(weights, source),
         "transformer.norm": "pre" if pre else "post",
     }
-    card, where = _card(path)
+    card, where = find_card(path)
     about = card.get("model_config") or {}
     encoder = about.get("encoder_config") or {}
     settings.require(encoder, ONLY, where)
@@ -110,7 +110,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     config = settings.configure(said, measured, ALL, where)
     vocabulary = None
     if kind == "ctc":
-        rows, beside = _rows(path, card, where)
+        rows, beside = find_rows(path, card, where)
         vocabulary, weights, more = units.from_rows(weights, rows, beside)
         notes += more
     return SavedModel(
@@ -187,7 +187,7 @@ def _tensors(content: Any) -> dict[str, Tensor]:
     }
 
 
-def _card(path: Path) -> tuple[dict[str, Any], str]:
+def find_card(path: Path) -> tuple[dict[str, Any], str]:
     """The asset card beside a checkpoint and its place; nothing and the checkpoint's without."""
     for file in sorted(path.parent.glob("*.yaml")):
         card = read_yaml(file)
@@ -196,7 +196,7 @@ def _card(path: Path) -> tuple[dict[str, Any], str]:
     return {}, str(path)
 
 
-def _rows(path: Path, card: dict[str, Any], where: str) -> tuple[units.Rows, str]:
+def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[units.Rows, str]:
     if card.get("labels"):
         symbols = tuple(str(symbol) for symbol in card["labels"])
         return units.Rows(symbols, 0, kind=card.get("units")), where

@@ -8,9 +8,9 @@ B = 1 utterance · S samples · T frames · D width · V outputs of a head · M 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,29 +19,10 @@ from torch import Tensor
 
 from speechx.config import read_yaml
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, settings, torchaudio
+from speechx.interchange import fairseq, fairseq2, settings, torchaudio, units
+from speechx.interchange.answers import Answers, Clip, part_of, rows_of
 from speechx.interchange.pickles import checkpoint_file, read_pickle
 from speechx.training.checkpoint import SavedModel
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    wave_1S: Tensor
-    mask_1T: Tensor
-    negatives_1MK: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What a package makes of the clips; empty lists where its model has no such part."""
-
-    by: str
-    outputs: list[Tensor] = field(default_factory=list)
-    """Of the trunk, (T, D)."""
-    logits: list[Tensor] = field(default_factory=list)
-    """Of the CTC head, (T, V), the rows in our order."""
-    losses: list[Tensor] = field(default_factory=list)
-    """Contrastive, summed over the masked frames."""
 
 
 def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
@@ -64,7 +45,9 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> A
                 folder, local_files_only=True, trust_remote_code=False
             )
             space = getattr(tokenizer, "word_delimiter_token", None) or "|"
-            rows = rows_of(saved, tokenizer.get_vocab(), model.config.pad_token_id, space)
+            by_row = {row: symbol for symbol, row in tokenizer.get_vocab().items()}
+            symbols = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
+            rows = rows_of(saved, units.Rows(symbols, model.config.pad_token_id, space=space))
     finally:
         transformers.logging.set_verbosity(before)
     # It starts from chance what it does not find. The mask vector is there only if masks are.
@@ -97,13 +80,13 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> A
 def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
-    with uncompiled():
+    with calm():
         from fairseq2.assets import AssetCard
         from fairseq2.models.wav2vec2 import get_wav2vec2_model_hub
         from fairseq2.models.wav2vec2.asr import get_wav2vec2_asr_model_hub
 
         file = checkpoint_file(path)
-        card, where = fairseq2._card(file)
+        card, where = fairseq2.find_card(file)
         # Tensors only, whatever the card allows.
         given = {**card, "checkpoint": str(file), "restrict": True}
         if not card.get("model_config") and not card.get("model_arch"):
@@ -116,13 +99,13 @@ def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answe
         model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
         rows = []
         if part_of(saved) == "head":
-            rows = rows_from(saved, fairseq2._rows(file, card, where)[0])
+            rows = rows_of(saved, fairseq2.find_rows(file, card, where)[0])
         return fairseq2_answers(model, clips, rows, "fairseq2")
 
 
 def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
     """A fairseq checkpoint through the converters of fairseq2."""
-    with uncompiled():
+    with calm():
         from fairseq2.assets import AssetCard
         from fairseq2.models.wav2vec2 import create_wav2vec2_model, get_wav2vec2_model_hub
         from fairseq2.models.wav2vec2.asr import (
@@ -143,7 +126,7 @@ def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip
             config = get_wav2vec2_asr_model_hub().get_model_config(card)
             model = create_wav2vec2_asr_model(config)
             converted = convert_wav2vec2_asr_state_dict({"model": state}, config)
-            rows = rows_from(saved, fairseq._rows(file, content)[0])
+            rows = rows_of(saved, fairseq.find_rows(file, content)[0])
         else:
             config = get_wav2vec2_model_hub().get_model_config(card)
             model = create_wav2vec2_model(config)
@@ -213,8 +196,7 @@ def from_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Ans
     weights = read_pickle(file)
     rows = []
     if part_of(saved) == "head":
-        labels = {str(label): row for row, label in enumerate(about["labels"])}
-        rows = rows_of(saved, labels, 0)
+        rows = rows_of(saved, units.Rows(tuple(map(str, about["labels"])), 0))
     arguments = about.get("model") or torchaudio_arguments(saved.config, weights)
     return torchaudio_answers(arguments, weights, clips, rows, "torchaudio")
 
@@ -230,7 +212,7 @@ def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Cl
     )
     rows = []
     if part_of(saved) == "head":
-        rows = rows_from(saved, fairseq._rows(file, content)[0])
+        rows = rows_of(saved, fairseq.find_rows(file, content)[0])
     arguments = torchaudio_arguments(saved.config, weights)
     by = "fairseq converter of torchaudio"
     return torchaudio_answers(arguments, weights, clips, rows, by)
@@ -266,32 +248,13 @@ def torchaudio_answers(
     return answers
 
 
-def part_of(saved: SavedModel) -> str:
-    """What the model has beyond its trunk: head, quantizer, or nothing (trunk)."""
-    parts = {name.split(".")[0] for name in saved.weights}
-    return next((part for part in ("head", "quantizer") if part in parts), "trunk")
-
-
-def rows_from(saved: SavedModel, rows: Any) -> list[int]:
-    numbers = {symbol: row for row, symbol in enumerate(rows.symbols)}
-    return rows_of(saved, numbers, rows.blank, rows.space)
-
-
-def rows_of(saved: SavedModel, rows: Mapping[str, int], blank: int, space: str = "|") -> list[int]:
-    """Which of their rows are ours, the blank first."""
-    assert saved.vocabulary is not None
-    units: Iterable[str] = saved.vocabulary.units
-    if saved.vocabulary.kind == "characters":
-        units = [space if unit == " " else unit for unit in units]
-    return [blank, *(rows[unit] for unit in units)]
-
-
 @contextmanager
-def uncompiled():
-    """For fairseq2: its quantizer compiles a sum, which takes a compiler and a minute; and it finds
-    libsndfile only where soundfile has loaded its own."""
+def calm() -> Iterator[None]:
+    """For fairseq2: its quantizer compiles a sum, which takes a compiler and a minute; it finds
+    libsndfile only where soundfile has loaded its own; and it draws a progress bar on stderr."""
     import soundfile  # noqa: F401
 
+    os.environ.setdefault("FAIRSEQ2_NO_PROGRESS", "1")
     with torch.compiler.set_stance("force_eager"):
         yield
 

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import normalize
 from speechx.errors import UserError
-from speechx.interchange.peers import PACKAGES, PEERS, Answers, Clip, part_of
+from speechx.interchange.answers import Answers, Clip, part_of
+from speechx.interchange.peers import PACKAGES, PEERS
 from speechx.models.ctc import CTC
 from speechx.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, contrastive, sample_negatives
