@@ -17,7 +17,7 @@ import soundfile
 
 THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
-    *("FEW_STEPS", "COMPARE_STEPS"),
+    *("ADAPT", "ADAPT_STEPS", "CHILD_STEPS", "FEW_STEPS", "COMPARE_STEPS", "PARENT"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -86,7 +86,7 @@ def start_commonvoice(folder: Path) -> RecipeRun:
     release = folder / "cv-corpus-22.0"
     make_release(release)
     phones = make_phones(folder / "phones.tsv", release / "es")
-    settings = {"LANGUAGES": "es it", "SEEDS": "1", "SETTINGS": SETTINGS}
+    settings = {"LANGUAGES": "es it", "ADAPT_STEPS": "6", "SETTINGS": SETTINGS}
     script = ROOT / "recipes/commonvoice/run.sh"
     arguments = (str(release), str(phones))
     return RecipeRun(script, arguments, folder / "commonvoice", settings).start()

@@ -6,8 +6,8 @@
 # ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances of the
 # first language with a `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is
 # skipped when it is done, and one that was interrupted is taken up where it stood. Settings: OUT, SEED,
-# LANGUAGES, SEEDS (of the comparison with few labels), PROCESSES (one per GPU), SETTINGS (for every
-# training, as in run.device=cuda).
+# LANGUAGES, ADAPT (those of them that get a model of their own), PROCESSES (one per GPU), SETTINGS (for
+# every training, as in run.device=cuda).
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}
@@ -16,12 +16,12 @@ out=${OUT:-runs/commonvoice}
 languages=${LANGUAGES:-"ru cs nl es"}      # with text: fine-tuned together, one shared alphabet
 first=${languages%% *}
 seed=${SEED:-1}
-seeds=${SEEDS:-"1 2 3"}
+adapt=${ADAPT-$languages}
 processes=${PROCESSES:-1}
 read -ra more <<< "${SETTINGS:-}"
 
 list() { local all; all=$(paste -sd, -); echo "[$all]"; }
-manifests() { local split=$1 xx; for xx in $languages; do echo "$out/data/$xx/$split.jsonl"; done; }
+manifests() { local split=$1 xx; shift; for xx in ${*:-$languages}; do echo "$out/data/$xx/$split.jsonl"; done; }
 train() {  # FOLDER COMMAND CONFIG settings...
     local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
     [ ! -e "$folder/done" ] || return 0
@@ -44,18 +44,22 @@ score() {  # NAME manifests...
 train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
     data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 
-# 3. Characters of several languages at once; the same without pretraining.
-characters() {
-    local name=$1; shift
+# 3. Characters of several languages at once; the same without pretraining; then some languages alone.
+characters() {  # NAME LANGUAGES settings...
+    local name=$1 spoken=$2; shift 2
     train "$out/$name" finetune finetune run.seed="$seed" "$@" \
-        data.train="$(manifests train | list)" data.dev="$(manifests dev | list)"
-    score "$name" $(manifests test)
+        data.train="$(manifests train $spoken | list)" data.dev="$(manifests dev $spoken | list)"
+    score "$name" $(manifests test $spoken)
 }
-characters characters init="$out/pretrain/final"
-characters characters_scratch
-
-# 4. Phonemes, the model that zero-shot decoding uses: of all labels, and of ten minutes of them.
+characters characters "$languages" init="$out/pretrain/final"
+characters characters_scratch "$languages"
 names="characters characters_scratch"
+for xx in $adapt; do
+    characters "characters_$xx" "$xx" init="$out/characters/best" run.steps="${ADAPT_STEPS:-2500}"
+    names="$names characters_$xx"
+done
+
+# 4. Phonemes, the model that zero-shot decoding uses.
 if [ -n "$phones" ]; then
     [ -e "$out/phones/done" ] || { speechx data prepare table "$phones" --language "$first" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
     phonemes() {
@@ -66,18 +70,12 @@ if [ -n "$phones" ]; then
     }
     phonemes phonemes run.seed="$seed" init="$out/pretrain/final"
     phonemes phonemes_scratch run.seed="$seed"
-    for s in $seeds; do
-        few="run.seed=$s data.limit_minutes=10 run.steps=${FEW_STEPS:-400}"
-        phonemes "phonemes_10min-$s" init="$out/pretrain/final" $few
-        phonemes "phonemes_10min_scratch-$s" $few
-    done
-    names="$names phonemes phonemes_scratch phonemes_10min phonemes_10min_scratch"
+    names="$names phonemes phonemes_scratch"
 fi
 
 # 5. Held-out clips, transcribed by the command line, and the table.
 speechx transcribe --model "$out/characters/best" $(for manifest in $(manifests test); do
     head -n 2 "$manifest" | sed "s|.*\"audio\": \"\([^\"]*\)\".*|$(dirname "$manifest")/\1|"
 done)
-runs() { local all; all=$(ls "$out/$1.json" 2> /dev/null || ls "$out/$1"-[0-9]*.json); paste -sd, - <<< "$all"; }
-speechx report seed="$seed" $(for name in $names; do echo "$name=$(runs "$name")"; done) -o "$out/results.json"
+speechx report seed="$seed" $(for name in $names; do echo "$name=$out/$name.json"; done) -o "$out/results.json"
 }
