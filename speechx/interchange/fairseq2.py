@@ -2,10 +2,12 @@
 
 A `.pt` with the tensors in `model`, beside it an asset card: YAML with the settings in
 `model_config` and the path of the `.pt`. A card that only names an architecture, or no card, leaves
-the sizes to the tensors and the number of heads to the published widths. Two things that fairseq2
-keeps with its recipes stand in the card, which ignores them: `normalize_audio` and, for a CTC
-model, `labels`, the symbol of each row. Without them a `dict.txt` beside the file has the units
-after the four symbols of fairseq.
+the sizes to the tensors and the number of heads to the published widths. `normalize_audio`, which
+fairseq2 keeps with its recipes, is written to the card, which may hold it.
+
+The symbols of a CTC head are those of the SentencePiece model beside the file. It is written where
+every unit is one character; the card has them in any case, as `labels`. Without both a `dict.txt`
+has the units after the four symbols of fairseq.
 
 The quantizer there counts its updates to find its temperature. The count written is that of the
 end of the decay, so that pretraining continued there keeps the temperature at its floor.
@@ -21,10 +23,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from speechx.config import read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings, units
 from speechx.interchange.pickles import checkpoint_file, read_pickle
+from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
 from speechx.models.presets import base, large
 from speechx.training.checkpoint import SavedModel
 
@@ -96,7 +98,8 @@ def read(path: Path, content: Any = None) -> SavedModel:
         said["encoder.layers"] = settings.stack(said["encoder.layers"], where)
     notes: tuple[str, ...] = ()
     if not encoder:
-        notes = ("no model_config: sizes are those of the tensors, dropouts those of base",)
+        said, note = settings.assumed_dropouts(measured)
+        notes = (f"no model_config: sizes are those of the tensors, {note}",)
     if "encoder.layers" not in said:
         said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)
     if "transformer.heads" not in said and "transformer.width" in measured:
@@ -164,16 +167,25 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         symbols, weights = units.to_rows(weights, saved.vocabulary, units.SPECIALS, "fairseq2")
         about["target_vocab_size"] = len(symbols)
         card |= {"labels": symbols, "units": saved.vocabulary.kind}
+        if all(len(unit) == 1 for unit in saved.vocabulary.units):
+            write_characters(folder / "tokenizer.model", symbols)
+            card["tokenizer_ref"] = TOKENIZER["name"]
     theirs = names.to_theirs(weights, names.fairseq2(config, saved.kind))
     if saved.vocabulary is None:
         updates = math.ceil(math.log(floor / 2.0) / math.log(DECAY))
         theirs["quantizer.num_updates"] = torch.tensor(updates)
     torch.save({"model": theirs}, folder / "model.pt")
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True)
+    cards = [card, TOKENIZER] if "tokenizer_ref" in card else [card]
+    text = yaml.safe_dump_all(cards, sort_keys=False, allow_unicode=True)
     (folder / "card.yaml").write_text(text, encoding="utf-8")
     return ()
 
 
+TOKENIZER = {
+    "name": "speechx_tokenizer",
+    "tokenizer_family": "char_tokenizer",
+    "tokenizer": "tokenizer.model",
+}
 DECAY = 0.999995
 """Of the Gumbel temperature, at every update; it starts at 2."""
 
@@ -188,23 +200,35 @@ def _tensors(content: Any) -> dict[str, Tensor]:
 
 
 def find_card(path: Path) -> tuple[dict[str, Any], str]:
-    """The asset card beside a checkpoint and its place; nothing and the checkpoint's without."""
+    """The asset card of a checkpoint, from the YAML files beside it, and its place; where there is
+    none, nothing and the checkpoint's own place."""
     for file in sorted(path.parent.glob("*.yaml")):
-        card = read_yaml(file)
-        if str(card.get("model_family")).startswith("wav2vec2"):
+        try:
+            cards = list(yaml.safe_load_all(file.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise UserError(f"{file} cannot be read as an asset card: {error}") from None
+        cards = [card for card in cards if isinstance(card, dict) and
+                 str(card.get("model_family")).startswith("wav2vec2")]  # fmt: skip
+        names_it = [c for c in cards if str(c.get("checkpoint")).rsplit("/", 1)[-1] == path.name]
+        for card in names_it or (cards if len(cards) == 1 else []):
             return card, str(file)
     return {}, str(path)
 
 
 def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[units.Rows, str]:
+    """The symbols of a head, and where they were found."""
     if card.get("labels"):
         symbols = tuple(str(symbol) for symbol in card["labels"])
         return units.Rows(symbols, 0, kind=card.get("units")), where
+    if len(models := sorted(path.parent.glob("*.model"))) == 1:
+        pieces, others = read_pieces(models[0])
+        return units.Rows(pieces, 0, others | {*units.SPECIALS}, SPACE), str(models[0])
     file = path.parent / "dict.txt"
     if not file.is_file():
         raise UserError(
-            f"{path} is a CTC model without its symbols: put `labels: [<s>, <pad>, ...]`, one for "
-            "each row, into the asset card beside it, or its units into dict.txt"
+            f"{path} is a CTC model without its symbols: put its tokenizer (.model) beside it, or "
+            "`labels: [<s>, <pad>, ...]`, one for each row, into its asset card, or its units into "
+            "dict.txt"
         )
     lines = [line.rsplit(" ", 1)[0] for line in file.read_text(encoding="utf-8").splitlines()]
     return units.Rows((*units.SPECIALS, *filter(None, lines)), 0), str(file)

@@ -17,13 +17,14 @@ from torch import Tensor
 from speechx.config import flat, merge, parse, to_dict
 from speechx.errors import UserError
 from speechx.interchange.names import POSITION
+from speechx.models.presets import base, large
 from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.models.waveform import Convolution, ConvolutionalConfig
 
 Settings = dict[str, Any]
 """Ours, with dotted names."""
 
-HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16}
+HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16, 2048: 16}
 """Attention heads of the published widths, which no tensor shows."""
 
 
@@ -153,6 +154,16 @@ def assumed_normalize(settings: Settings) -> tuple[bool, str]:
     published models do, with layer norm in the encoder yes, with group norm no."""
     answer = settings.get("encoder.norm") == "layer"
     return answer, f"assumed normalize: {str(answer).lower()}, as of this kind of encoder"
+
+
+def assumed_dropouts(measured: Settings) -> tuple[Settings, str]:
+    """The settings of the published model with this kind of encoder that no tensor shows, and a
+    note about them."""
+    name, preset = ("large", large()) if measured.get("encoder.norm") == "layer" else (
+        "base", base())  # fmt: skip
+    settings = flat(to_dict(preset))
+    kept = ("dropout", "layer_drop", "gradient_scale")
+    return {n: v for n, v in settings.items() if n.endswith(kept)}, f"dropouts those of {name}"
 
 
 def heads_of(width: int, source: str) -> int:

@@ -72,13 +72,15 @@ def read(path: Path, content: Any = None) -> SavedModel:
             said["encoder.layers"] = settings.stack(said["encoder.layers"], where)
     else:
         pre = measured.get("encoder.norm") == "layer"
+        dropouts, note = settings.assumed_dropouts(measured)
         said = {
+            **dropouts,
             "transformer.heads": settings.heads_of(measured.get("transformer.width", 0), source),
             "transformer.norm": "pre" if pre else "post",
         }
         notes = (
             f"no model.yaml: assumed {said['transformer.heads']} heads, {said['transformer.norm']}"
-            "-norm and the strides of the published models; dropouts are those of base",
+            f"-norm and the strides of the published models, {note}",
         )
     if "encoder.layers" not in said:
         said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)

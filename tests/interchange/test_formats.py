@@ -51,6 +51,13 @@ def ours(folder, norm, kind):
     return open_model(folder)
 
 
+def published():
+    """As wide as the base model, so that its 12 heads are known, and small in all other ways."""
+    small = small_convolutional("group", blocks=1)
+    wide = replace(small.transformer, width=768, heads=12, position_kernel=8, position_groups=16)
+    return roughen(Wav2Vec2Pretraining(replace(small, transformer=wide)))
+
+
 def proved(saved, path, format, *expected):
     proof = prove(saved, path, format)
     print(proof)
@@ -266,6 +273,32 @@ class TestFairseq2:
         start, floor, decay = about["codebook_sampling_temperature"]
         assert start * decay ** int(updates) <= floor < start * decay ** (int(updates) - 2)
 
+    def test_the_tokenizer_beside_it_names_the_rows(self, tmp_path):
+        """Once the labels are gone from the card, as in cards that others wrote."""
+        ours(tmp_path / "ours", "layer", "ctc")
+        convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
+        card, tokenizer = yaml.safe_load_all((tmp_path / "fs2/card.yaml").read_text())
+        assert card["tokenizer_ref"] == tokenizer["name"]
+        del card["labels"], card["units"]
+        cards = [{**card, "checkpoint": "https://models/other.pt"}, card, tokenizer]
+        (tmp_path / "fs2/card.yaml").write_text(yaml.safe_dump_all(cards))
+        saved = open_any(tmp_path / "fs2", "ctc")
+        assert saved.vocabulary == LETTERS
+        proved(saved, tmp_path / "fs2", "fairseq2", "CTC logits")
+
+    def test_a_file_alone_is_read_as_published(self, tmp_path):
+        """Omnilingual encoders come with a card that names an architecture."""
+        save_model(tmp_path / "ours", "pretraining", published(), published().config, ())
+        convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
+        (tmp_path / "fs2/card.yaml").unlink()
+        saved = open_any(tmp_path / "fs2", "pretraining")
+        assert saved.notes[0].endswith("sizes are those of the tensors, dropouts those of base")
+        assert saved.config.transformer.heads == 12
+        proved(saved, tmp_path / "fs2", "fairseq2", "contrastive loss")
+        about = {"model_family": "wav2vec2", "model_arch": "1b", "checkpoint": "model.pt"}
+        (tmp_path / "fs2/card.yaml").write_text(yaml.safe_dump(about))
+        assert open_any(tmp_path / "fs2").config == saved.config
+
 
 class TestTorchaudio:
     @pytest.mark.parametrize("norm", NORMS)
@@ -302,6 +335,14 @@ class TestTorchaudio:
         assert saved.vocabulary == (LETTERS if kind == "ctc" else None)
         more = ["CTC logits"] if kind == "ctc" else []
         proved(saved, tmp_path / "mine.pt", "torchaudio", *more)
+
+    def test_a_file_alone_is_read_as_published(self, tmp_path):
+        save_model(tmp_path / "ours", "pretraining", published(), published().config, ())
+        convert(tmp_path / "ours", tmp_path / "ta", "torchaudio")
+        (tmp_path / "ta/model.yaml").unlink()
+        saved = open_any(tmp_path / "ta", None, ["mask_vector"])
+        assert "assumed 12 heads, post-norm and the strides" in saved.notes[0]
+        proved(saved, tmp_path / "ta", "torchaudio")
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_what_is_written_is_theirs(self, tmp_path, norm):
