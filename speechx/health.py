@@ -43,7 +43,8 @@ def examine(folder: Path | str, picture: Path | str | None = None) -> int:
     try:
         from speechx.health_figure import draw
     except ModuleNotFoundError as error:
-        say(f"no {path}: {error.name} is not installed; pip install 'speechx[figures]'")
+        missing = str(error.name).split(".")[0]
+        say(f"no {path}: {missing} is not installed; pip install 'speechx[figures]'")
     else:
         draw(run, path)
         say(f"curves in {path}")

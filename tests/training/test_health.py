@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -17,7 +18,7 @@ from speechx.finetuning import finetune
 from speechx.pretraining import monitor as monitor_of
 from speechx.pretraining import pretrain
 from speechx.training.health import NAMES, Contrast, Health, HealthStop, Monitor
-from tests.conftest import finetune_config, finish, pretrain_config, read_log, run_job, start
+from tests.conftest import finetune_config, finish, read_log, run_job, start
 from tests.sick_runs import SICK, sick_config
 from tests.training.test_distributed import be_rank, free_ports
 
@@ -197,20 +198,16 @@ def test_the_command_ends_with_code_3_and_one_line(tmp_path, manifests, capsys):
 
 
 def test_a_healthy_run_is_left_alone(tmp_path, manifests):
-    """The window is short here, so that this run could be found ill."""
-    run = {"steps": 100, "log_steps": 5, "save_steps": 10}
-    config = pretrain_config(
-        tmp_path / "run", manifests, optim={"rate": 0.02, "warmup": 0.2}, run=run,
-        contrastive={"penalty": 0}, health={"window": 40}, data={"valid": []},
-    )  # fmt: skip
+    """Watched as closely as those that fail."""
+    config = sick_config(tmp_path / "run", manifests, "well")
     pretrain(config)
     assert not (config.out / "health.jsonl").exists()
-    assert states(config.out) == [90, 100]
-    monitor = monitor_of(config)
+    assert states(config.out) == [75, 80]
     lines = [values for values in read_log(config.out) if "bits" in values]
-    assert [monitor.see(values["step"], values) for values in lines] == [None] * 20
-    assert monitor.memory.sick == 0
     assert lines[-1]["bits"] < lines[0]["bits"] - 0.5
+    monitor = monitor_of(config)
+    assert [monitor.see(values["step"], values) for values in lines] == [None] * 16
+    assert monitor.memory.sick == 0
 
 
 # No diversity term, and a rate that rises until the codes collapse.
@@ -219,36 +216,32 @@ RISING = {"optim": {"rate": 0.2, "warmup": 0.8}, "run": {"steps": 120}}
 
 @pytest.fixture(scope="module")
 def returned(tmp_path_factory, manifests):
-    """A run that collapses and goes on from its last healthy state, until the rate suits it."""
+    """A run that collapses and goes on from its last healthy state, at a lower rate."""
     out = tmp_path_factory.mktemp("returned") / "run"
-    health = {"window": 15, "action": "rollback", "rollbacks": 9}
+    health = {"window": 15, "action": "rollback"}
     config = sick_config(out, manifests, "E102", **RISING, health=health)
-    pretrain(config)
+    with contextlib.suppress(HealthStop):  # if three returns are not enough for it
+        pretrain(config)
     return config
 
 
 def test_going_back_to_the_last_healthy_state_at_half_the_rate(returned):
-    back = events(returned.out)
-    assert len(back) >= 1
-    assert {event["action"] for event in back} == {"rollback"}
+    back = [event for event in events(returned.out) if event["action"] == "rollback"]
+    print([(event["step"], event["code"], event["healthy"]) for event in back])
+    assert 1 <= len(back) <= 3
+    for event in back:
+        assert event["healthy"] <= event["step"] - 15
     lines = read_log(returned.out)
-    assert [values["step"] for values in lines] == list(range(5, 121, 5))
-    peak = returned.optim.rate
-    first = back[0]["healthy"]
-    assert first < back[0]["step"] - 10
+    assert [values["step"] for values in lines] == list(range(5, lines[-1]["step"] + 1, 5))
     for values in lines:
         done = values["step"] - 1
-        whole = peak * min(done / 96, (120 - done) / 24)
+        whole = returned.optim.rate * min(done / 96, (120 - done) / 24)
         halved = sum(values["step"] > event["healthy"] for event in back)
         assert values["rate"] == pytest.approx(whole / 2**halved, rel=1e-6)
-    print([(event["step"], event["code"], event["healthy"]) for event in back])
-
-
-def test_a_run_that_went_back_resumes_with_its_lower_rate(returned, manifests):
-    state = json.loads((returned.out / "state" / "step_120" / "run.json").read_text())
-    count = len(events(returned.out))
-    assert state["health"]["rollbacks"] == count
-    assert state["health"]["rate"] == 0.5**count
+    # What is resumed from here keeps the lower rate.
+    newest = returned.out / "state" / f"step_{states(returned.out)[-1]}" / "run.json"
+    memory = json.loads(newest.read_text())["health"]
+    assert (memory["rollbacks"], memory["rate"]) == (len(back), 0.5 ** len(back))
 
 
 def test_it_gives_up_after_so_many_returns(tmp_path, manifests):
