@@ -176,7 +176,8 @@ def _check(saved: SavedModel, path: Path, may_miss: Sequence[str]) -> None:
         parts = sorted(optional)
         raise UserError(
             f"{path} has no {' and no '.join(parts)} ({len(missing)} tensors, first {missing[0]}): "
-            f"to let them start fresh say --allow-missing {' '.join(parts)}"
+            f"to let them start fresh say --allow-missing {' '.join(parts)}, or in a configuration "
+            f"allow_missing: [{', '.join(parts)}]"
         )
     if missing:
         raise UserError(f"{path} lacks {len(missing)} tensors of a {saved.kind} model of its "
@@ -201,8 +202,9 @@ def _complete(
         )  # fmt: skip
     else:
         may_miss = fresh(allow_missing)
-        torch.manual_seed(0)
-        model = _model(saved)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = _model(saved)
     return model, load_weights(model, saved.weights, str(source), may_miss)
 
 

@@ -29,11 +29,12 @@ def read_pieces(path: Path) -> tuple[tuple[str, ...], frozenset[str]]:
                 continue
             inner = dict(_fields(value))
             text, kind = inner[1], inner.get(3, NORMAL)
-            assert isinstance(text, bytes)
+            if not isinstance(text, bytes):
+                raise ValueError("a piece is not text")
             pieces.append(text.decode("utf-8"))
             if kind != NORMAL:
                 others.add(pieces[-1])
-    except (OSError, ValueError, LookupError, AssertionError, struct.error) as error:
+    except (OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} cannot be read as a SentencePiece model: {error!r}") from None
     return tuple(pieces), frozenset(others)
 
