@@ -27,7 +27,7 @@ from speechx.models.ctc import CTC
 from speechx.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, contrastive, sample_negatives
 from speechx.objectives.masking import Masking, span_mask
-from speechx.training.checkpoint import SavedModel, load_weights
+from speechx.training.checkpoint import SavedModel
 
 SECONDS = (0.5, 0.9, 1.4, 2.1, 3.0)
 LIMIT = 1e-4
@@ -139,15 +139,18 @@ def answer(saved: SavedModel, questions: Sequence[Clip]) -> Answers:
     """What our model makes of the clips."""
     part = part_of(saved)
     model: nn.Module
-    if part == "head":
-        model = CTC(saved.config, len(saved.weights["head.bias"]))
-    elif part == "quantizer":
-        model = Wav2Vec2Pretraining(saved.config)
-    else:  # the names say `trunk.`, as where there are heads
-        model = nn.ModuleDict({"trunk": Wav2Vec2(saved.config)})
-    # torchaudio has no mask vector, and nothing but the contrastive loss masks.
-    fresh = () if part == "quantizer" else ("trunk.mask_vector",)
-    load_weights(model, saved.weights, str(saved.folder), fresh)
+    with torch.device("meta"):  # the tensors are taken as they are: no chance, no second copy
+        if part == "head":
+            model = CTC(saved.config, len(saved.weights["head.bias"]))
+        elif part == "quantizer":
+            model = Wav2Vec2Pretraining(saved.config)
+        else:  # the names say `trunk.`, as where there are heads
+            model = nn.ModuleDict({"trunk": Wav2Vec2(saved.config)})
+    weights = dict(saved.weights)
+    if part != "quantizer":
+        # torchaudio has no mask vector, and nothing but the contrastive loss masks.
+        weights.setdefault("trunk.mask_vector", torch.zeros(saved.config.transformer.width))
+    model.load_state_dict(weights, assign=True)
     model.eval()
     trunk: nn.Module = model.get_submodule("trunk")
     outputs, logits, losses = [], [], []
