@@ -126,7 +126,7 @@ def test_finetuning_has_its_own_usual_optimizer():
     assert pretrain.optim == Optim()
 
 
-@pytest.mark.parametrize("preset", ["tiny", "base", "large", "xlsr_300m"])
+@pytest.mark.parametrize("preset", ["tiny", "base", "large", "xlsr_300m", "xls_r_1b", "xls_r_2b"])
 def test_dumped_yaml_parses_to_an_equal_object(preset, tmp_path):
     changes = {
         "model": preset, "optim": {"rate": 1e-5, "betas": [0.8, 0.95]}, "data": {"alpha": 0.3},

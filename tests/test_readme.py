@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from speechx.cli import main
+from tests.conftest import small_convolutional
 from tests.recipe_run import ROOT, SENTENCES, RecipeRun, environment, make_release, write_murmur
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -66,7 +67,23 @@ def workplace(
         (folder / "runs").mkdir()
         shutil.copytree(recipe_runs["tiny"].finish().out, folder / "runs/tiny")
         speak(folder / "runs/tiny/seen/best")
+        download(folder / "wav2vec2-xls-r")
         yield folder
+
+
+def download(model: Path) -> None:
+    """A folder as users have it from Hugging Face, of a small model."""
+    import torch
+
+    from speechx.interchange.conversion import convert
+    from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+    from speechx.training.checkpoint import save_model
+
+    torch.manual_seed(0)
+    small = Wav2Vec2Pretraining(small_convolutional("layer"))
+    ours = model.with_name("small")
+    save_model(ours, "pretraining", small, small.config, ["xx"])
+    convert(ours, model, "hugging_face")
 
 
 def speak(model: Path) -> None:
@@ -81,6 +98,8 @@ def speak(model: Path) -> None:
 
 def run(command: str) -> None:
     words = shlex.split(command, comments=True)
+    if words[:2] == ["speechx", "pretrain"]:  # six updates leave the parent at chance
+        words.append("health.action=warn")
     if words[0] == "speechx" and not SHELL_WORK.search(" ".join(words)):
         assert main(words[1:]) == 0, command
     else:
@@ -110,7 +129,8 @@ def commands(*beginning: str) -> list[list[str]]:
 
 
 def test_every_command_of_speechx_is_shown():
-    for verb in ("data", "pretrain", "finetune", "transcribe", "phonemize", "evaluate"):
+    verbs = ("data", "pretrain", "finetune", "transcribe", "phonemize", "evaluate")
+    for verb in (*verbs, "convert", "health", "analyze"):
         assert commands("speechx", verb)
 
 
