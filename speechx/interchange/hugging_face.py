@@ -108,9 +108,15 @@ def read(path: Path) -> SavedModel:
     config = settings.configure(said, measured, WORDS, source)
     vocabulary = None
     if "head.weight" in weights:
+        rows = len(weights["head.weight"])
+        if about.get("vocab_size", rows) != rows:
+            raise UserError(
+                f"{source}: vocab_size is {about['vocab_size']}, but the tensors have {rows}: "
+                "these settings are of another model"
+            )
         vocabulary, weights, more = units.from_rows(
             weights,
-            _rows(folder, about, len(weights["head.weight"])),
+            _rows(folder, about, rows),
             str(folder / "vocab.json"),
         )
         notes += more

@@ -9,8 +9,7 @@ one-to-one for a given model, so it is read in both directions:
 Two tensors differ in more than their name. The codebook is (1, G*V, Q/G) elsewhere and (G, V, Q/G)
 here. The weight-normed positional convolution has three spellings: `weight_g` with `weight_v`,
 torch's newer `parametrizations.weight.original0` with `original1`, and a folded `weight`, whose
-gain per tap is its norm. All are read; `weight_g` with `weight_v` is written, which all versions
-of all four packages load.
+gain per tap is its norm. All are read; `weight_g` with `weight_v` is written, which all four load.
 
 G groups · V entries · Q quantized width
 """

@@ -251,6 +251,10 @@ class TestRefused:
         (folder / "vocab.json").write_text(json.dumps({**rows, "x": len(rows)}))
         with pytest.raises(UserError, match="has 9 symbols, but the head has 8 rows"):
             open_any(folder)
+        about = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**about, "vocab_size": 32}))
+        with pytest.raises(UserError, match="vocab_size is 32, but the tensors have 8"):
+            open_any(folder)
 
     def test_folders_and_files_that_are_no_models(self, tmp_path, there):
         (tmp_path / "empty").mkdir()
