@@ -61,7 +61,8 @@ def verdict(run: Run) -> list[str]:
             f"{run.refused} updates refused for a gradient that is not finite, "
             f"{1000 * run.refused / max(run.step, 1):.1f} in 1000; a few in 1000 are normal"
         )
-    lines += [_told(event) for event in run.events if "code" in event]
+    # Once, though a run that was interrupted may have found it again.
+    lines += dict.fromkeys(_told(event) for event in run.events if "code" in event)
     told = {(event.get("code"), event["step"]) for event in run.events}
     lines += [str(f) for f in run.findings if (f.code, f.step) not in told]
     standing, sick = ills(run), run.monitor.memory.sick

@@ -310,9 +310,9 @@ def run_and_tell(config, said):
 
 def test_two_processes_decide_alike(tmp_path, manifests):
     """And as one does; they go back together, too."""
-    back = {"window": 15, "action": "rollback", "rollbacks": 2}
+    back = {"window": 15, "action": "rollback", "rollbacks": 1}
     changes = {"run": {"device_seconds": 3}}
-    rising = merge({**RISING, "health": back}, changes)
+    rising = merge({**RISING, "health": back}, {"run": {"device_seconds": 3, "steps": 60}})
     jobs = [
         (run_and_tell, sick_config(tmp_path / "two", manifests, "E102", **changes),
          tmp_path / "stop"),
@@ -321,7 +321,7 @@ def test_two_processes_decide_alike(tmp_path, manifests):
     ]  # fmt: skip
     ports = free_ports(len(jobs))
     ranks = [start(be_rank, rank, ports, jobs) for rank in range(2)]
-    assert finish(*ranks) == [0, 0]
+    assert finish(*ranks, seconds=240) == [0, 0]
     run_and_tell(sick_config(tmp_path / "one", manifests, "E102", **changes), tmp_path / "stop")
     ends = [(tmp_path / f"stop.{rank}").read_text() for rank in ("0", "1", "alone")]
     assert {end[:25] for end in ends} == {"E102 collapse at step 25:"}
