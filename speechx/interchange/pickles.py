@@ -176,6 +176,9 @@ _KNOWN: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
     "collections.defaultdict": lambda *_: {},
     "_codecs.encode": _bytes,
+    # omegaconf keeps the types of its fields, and List[int] is typing.List taken at int.
+    "_operator.getitem": lambda *_: None,
+    "operator.getitem": lambda *_: None,
     "builtins.long": int,  # what Python 3 calls int in a pickle that Python 2 could read
     "builtins.unicode": str,
     "torch.Size": tuple,

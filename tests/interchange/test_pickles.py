@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import builtins
 import enum
 import io
@@ -11,6 +12,7 @@ import pickle
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections import OrderedDict, defaultdict
 from pathlib import Path
 from types import ModuleType
@@ -35,6 +37,15 @@ class Call:
 
     def __reduce__(self):
         return self.function, self.arguments
+
+
+def archive(path, payload):
+    """A file of torch.save with this pickle in it."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", payload)
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/byteorder", "little")
+    return path
 
 
 @pytest.fixture(params=["zip", "legacy"])
@@ -143,6 +154,38 @@ def test_omegaconf_enums_and_dictionaries_of_fairseq_need_neither_package(save, 
     assert read["task_state"]["target_dictionary"]["symbols"] == ["<s>", "a"]
 
 
+OMEGACONF = (  # written by omegaconf 2.0.6; compressed, in base 85
+    "c-m!DSy$6Q6mHoY5S2wxQ9)c%#ad9@P!T~8fg*8>EXHX%?G2;}H%amEFz4ul9DVXX`K<rMbA0mMI}@TTeY%s({kD"
+    "74k9D?R<rQZ8UO88C>_`?)MVq2>GA=Qd{e)?Ob-I~JrBYUvN36smhV^?|i!9_CHAKwuc(Aa0MZ*T_Z4}s~n=RBE@"
+    "Uj(cZ*pw5Evr~_+{p1POOw1BwwSGS#V@XNJBn{*3aZQBj2z!%E^1%QdOC0LZEP)=jZ~IhRtd39;1RQ3;fKDv#RJP"
+    "`HgIgWZQpeXj@m=5#LKMaMlsn@X!(rC3_PwF2r*{tD41<@<}R;tZ&yWUp;k1TrSnY|&{OP+Wm#lAlIL!LCv+u8Dy"
+    "?D<$i#XDp46cpWCEuIp4Oq+E;A<xIp$<Gw#&jW7snlHi?UP0KFB~HXkVZedVp-5fp$<*&l-3RItn1gKo_KeNc&^b"
+    "B845|z@A~aPMFMbp2}p7=Sj(+zzd10ivll6RhGZW0~Yy#R^gEoanf<wChLwD_iL!{8&}!&89mJI;1vU}LT2AfS2Y"
+    "ZQ_LV#gNDtQ%4><#`L&yHxK5<|kIw7lk^+NX=4(ofocz%h8+O(uBP^sYvDZe4`Cb>AcfB)BRlrG&8c$@4&mNLz%O"
+    "y^Qk&z(fiT?6ka)<LsD&U1@aY;0!y*AMyoNpB?8eSr^TU=s16!0`i!X^HqKL7Xt~af}EA^m|qR^Znaut;lJC<fJ@"
+    "S<snY0^_UX)BpJlCz!{1AFZC(4qfhrmRr4HM1uzTw9elQfa|X^srVuARDRnF)Itm6ZLI=!JuK6TafzQn}iD0;NDB"
+    "f9G<O&bsfDKagLg359^(%p|rMf)1&d0mCB-!31Y^H&470VQi&82I_knGCu^ux#&E`!{<6@jaX*)@Uhlv&WF5zD~$"
+    "1UwW2FH2yS02d9k$wq#!4ch-2;WrV!%eHwCV(E~b32!^L!ildeu##8-fsWkx-I(c~hU+RrNnVoV8wt5<V0HIf8&i"
+    "KSEBfg0$WZ@qeyD#myM~?;lKTrgy0Iz"
+)
+
+
+def test_what_omegaconf_itself_writes_for_typed_lists_and_dictionaries(tmp_path):
+    """The type of a field `betas: List[float]` is a call of `_operator.getitem` there."""
+    payload = zlib.decompress(base64.b85decode("".join(OMEGACONF)))
+    assert b"c_operator\ngetitem" in payload
+    path = archive(tmp_path / "model.pt", payload)
+    optim = {"betas": [0.9, 0.98], "names": {"a": 1}, "w2v": None}
+    assert read_pickle(path) == {"optim": optim, "layers": "[(512, 10, 5)]"}
+
+
+@pytest.mark.parametrize("module", [b"_operator", b"operator"])
+def test_the_getitem_of_a_type_takes_no_item(tmp_path, module):
+    """On an empty dictionary the real one would fail."""
+    path = archive(tmp_path / "model.pt", b"c" + module + b"\ngetitem\n(}U\x01atR.")
+    assert read_pickle(path) is None
+
+
 @pytest.mark.parametrize(
     ("call", "named"),
     [
@@ -167,11 +210,7 @@ def test_a_file_that_would_run_something_is_refused_by_its_name(
 def test_a_dotted_name_does_not_reach_through_a_known_module(tmp_path):
     """Protocol 4 lets a global be `torch` + `serialization.os.system`."""
     payload = b"\x80\x04\x8c\x05torch\x8c\x17serialization.os.system\x93\x8c\x04true\x85R."
-    path = tmp_path / "model.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", payload)
-        archive.writestr("archive/version", "3\n")
-        archive.writestr("archive/byteorder", "little")
+    path = archive(tmp_path / "model.pt", payload)
     with pytest.raises(UserError, match=r"asks for torch\.serialization\.os\.system"):
         read_pickle(path)
 
