@@ -77,7 +77,9 @@ def read(path: Path, content: Any = None) -> SavedModel:
     source = str(path)
     content = read_pickle(path) if content is None else content
     given = _tensors(content)
-    kind = "pretraining" if "final_target_proj.weight" in given else "ctc"
+    # An encoder alone has neither projection.
+    head = "final_proj.weight" in given and "final_target_proj.weight" not in given
+    kind = "ctc" if head else "pretraining"
     # Both kinds of norm, so that one that contradicts the settings is said to.
     table = {**names.fairseq2(base(), kind), **names.fairseq2(large(), kind)}
     pre = "encoder.layer_norm.weight" in given
