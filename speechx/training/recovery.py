@@ -45,6 +45,7 @@ def restore(
     """The place of the newest state, with its weights and moments; `back`: after a finding."""
     state = load_state(out, model, optimizer)
     monitor.resume(state.get("health", {}), back)
+    _forget_missing(out, monitor)
     totals = state["totals"] if machine.first else dict.fromkeys(state["totals"], 0.0)
     if machine.first:
         cut_log(out / "log.jsonl", state["step"])
@@ -64,6 +65,7 @@ def must_go_back(
     progress: Progress,
 ) -> bool:
     """What a run does about a finding: False goes on, True is to `restore`, HealthStop ends it."""
+    _forget_missing(out, monitor)
     memory, action = monitor.memory, monitor.action(finding)
     healthy = memory.healthy
     if machine.first:
@@ -77,6 +79,7 @@ def must_go_back(
         machine.wait()
         if machine.first:
             drop_states(out, healthy)
+            _vouch(out, healthy)
         machine.wait()
     if action == "rollback":
         rate, tries = optim.rate * memory.rate / 2, monitor.health.rollbacks
@@ -96,6 +99,24 @@ def must_go_back(
         f"{finding}{tried if memory.rollbacks else ''}. {what_next}. "
         f"What helps: {ADVICE[finding.code]}"
     )
+
+
+def _forget_missing(out: Path, monitor: Monitor) -> None:
+    """A healthy state that is no longer on disk is none: what is there must not be dropped for it.
+    All ranks see the same."""
+    memory = monitor.memory
+    if memory.healthy is not None and not _state(out, memory.healthy).is_dir():
+        memory.healthy = None
+
+
+def _vouch(out: Path, healthy: int) -> None:
+    """Writes into the newest state that it is healthy; it was saved before anyone knew."""
+    saved = json.loads((_state(out, healthy) / "run.json").read_text())["health"]
+    amend_state(out, {"health": {**saved, "healthy": healthy, "pending": None}})
+
+
+def _state(out: Path, step: int) -> Path:
+    return out / "state" / f"step_{step}"
 
 
 def cut_log(log: Path, step: int) -> None:
