@@ -177,6 +177,8 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     reader = Batches(config.model.normalize, None, targets, config.run.seed)
 
     def fits(utterance: Utterance, seconds: float) -> bool:
+        if seconds > max(utterance.duration, config.run.micro_seconds(here.world)):
+            return False
         frames = config.model.encoder.frames(int(seconds * SAMPLE_RATE))
         return frames >= frames_needed(units(utterance, config.units))
 

@@ -47,7 +47,8 @@ from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
 
 BASELINE_SECONDS = 120.0  # of each language, on which a loaded model is tried before the first step
-AT_CHANCE = 0.95  # of log2(K+1) bits, above which a loaded model has learned nothing
+AT_CHANCE = 0.95  # of the bits of a guess, above which a loaded model has learned nothing
+COLLAPSED = 1.1  # codes per group, below which its quantizer has
 
 
 @config
@@ -84,7 +85,9 @@ class Pretrain:
     """Parts that `init` may lack and that start fresh: quantizer, mask_vector."""
     restart_temperature: bool = False
     """With `init`: anneal again from temperature.start. Otherwise it stays at its floor, as the
-    model that is continued was left."""
+    model that is continued was left; one whose quantizer may be missing is annealed."""
+    accept_chance: bool = False
+    """With `init`: go on even if the loaded model is at chance on this audio."""
     model: Wav2Vec2Config = Wav2Vec2Config()
     data: PretrainingData
     masking: Masking = Masking()
@@ -188,43 +191,47 @@ def check_restored(
     an error, for training would go on from there without a word. All ranks come to the same answer.
     """
     config, here = task.config, task.here
-    chance = math.log2(config.contrastive.negatives + 1)
+    groups = config.model.quantizer.groups
+    guess = math.log2(config.contrastive.negatives + 1)
     whole: dict[str, float] = {}
-    rows = [f"{'before step 1':<14}{'bits':>7}{'accuracy':>10}{'codes':>8}   (chance {chance:.3f})"]
+    table = [f"{'before step 1':<14}{'bits':>7}{'accuracy':>10}{'codes':>8}   (chance {guess:.3f})"]
     heard = task.valid or utterances
     model.eval()
     for language in sorted({u.language for u in heard}):
-        some = _first_seconds([u for u in heard if u.language == language], BASELINE_SECONDS)
-        with torch.no_grad(), autocast(here.device, config.run.precision):
-            sums = task.evaluate(model, some)
-        if not sums:  # nothing long enough
+        rows = task.valid_rows([u for u in heard if u.language == language])
+        if not rows:  # nothing long enough
             continue
+        with torch.no_grad(), autocast(here.device, config.run.precision):
+            sums = task.evaluate(model, _some_rows(rows, BASELINE_SECONDS))
         whole = {key: whole.get(key, 0.0) + value for key, value in sums.items()}
-        rows.append(_baseline_row(language, task.summary(sums)))
+        table.append(_baseline_row(language, task.summary(sums)))
     if not whole:
         return
     overall = task.summary(whole)
     if here.first:
-        say("\n".join([*rows, _baseline_row("all", overall)]))
+        say("\n".join([*table, _baseline_row("all", overall)]))
+    problem, chance = "", overall.get("chance_bits", guess)
     if overall["bits"] > AT_CHANCE * chance:
         problem = (
-            f"init={config.init} is at chance on this audio ({overall['bits']:.3f} of {chance:.3f} "
+            f"is at chance on this audio ({overall['bits']:.3f} of {chance:.3f} "
             "bits): its quantizer or projections were not restored, or it was trained with another "
             "`normalize`, or hardly trained, or these recordings hold no speech"
         )
-        if config.health.action != "warn":
-            raise UserError(f"{problem}. To go on all the same: health.action=warn")
-        if here.first:
-            say(f"pretrain: {problem}")
+    elif overall["code_perplexity"] < COLLAPSED * groups:
+        problem = "has a collapsed quantizer: one code for everything on this audio"
+    if problem and not config.accept_chance:
+        raise UserError(f"init={config.init} {problem}. To go on all the same: accept_chance=true")
+    if problem and here.first:
+        say(f"pretrain: init={config.init} {problem}")
 
 
-def _first_seconds(utterances: Sequence[Utterance], seconds: float) -> list[Utterance]:
-    """Random utterances, the same ones every time, until they are at least so long together."""
-    some: list[Utterance] = []
-    for index in np.random.default_rng(0).permutation(len(utterances)):
-        if sum(u.duration for u in some) >= seconds:
+def _some_rows(rows: Sequence[Row], seconds: float) -> list[Row]:
+    """Random rows, the same ones every time, until they are at least so long together."""
+    some: list[Row] = []
+    for index in np.random.default_rng(0).permutation(len(rows)):
+        if sum(row.seconds for row in some) >= seconds:
             break
-        some.append(utterances[index])
+        some.append(rows[index])
     return some
 
 
@@ -298,7 +305,7 @@ class Pretraining:
         self.config, self.languages, self.here = config, languages, here
         self.possible = config.model.quantizer.groups * config.model.quantizer.entries
         self.valid = [u for path in config.data.valid for u in read_manifest(path)]
-        if self.valid and not self._valid_rows(self.valid):
+        if self.valid and not self.valid_rows(self.valid):
             raise UserError(
                 "every row of the validation data is shorter than data.min_seconds = "
                 f"{config.data.min_seconds:g}"
@@ -330,8 +337,10 @@ class Pretraining:
         )
 
     def sums(self, model: nn.Module, prepared: Masked, step: int) -> Sums:
-        held = self.config.init is not None and not self.config.restart_temperature
-        temperature = self.config.temperature.floor if held else self.config.temperature(step)
+        config = self.config
+        anneals = config.restart_temperature or "quantizer" in config.allow_missing
+        held = config.init is not None and not anneals
+        temperature = config.temperature.floor if held else config.temperature(step)
         return self._sums(model, prepared, temperature, prepared.keep_L)
 
     def _sums(
@@ -351,6 +360,7 @@ class Pretraining:
             "contrastive": term.contrastive,
             "correct": term.correct,
             "negatives_equal_positive": term.negatives_equal_positive,
+            "chance_bits": term.chance_bits,
             "soft_perplexity": predictions.quantized.soft_perplexity.detach() * frames,
             "code_perplexity": predictions.quantized.code_perplexity.detach() * frames,
             "energy": predictions.energy.detach() * frames,
@@ -369,6 +379,7 @@ class Pretraining:
             "code_perplexity": sums["code_perplexity"] / masked,
             "soft_perplexity": sums["soft_perplexity"] / masked,
             "negatives_equal_positive": sums["negatives_equal_positive"] / masked,
+            "chance_bits": sums["chance_bits"] / masked,
             "feature_variance": sums["feature_variance"] / masked,
             "loss": sums["loss"] / masked,
             "masked_share": masked / sums["frames"],
@@ -381,9 +392,10 @@ class Pretraining:
         values: dict[str, float | str] = {}
         everything: dict[str, float] = {}
         for language in sorted({u.language for u in self.valid}):
-            sums = self.evaluate(model, [u for u in self.valid if u.language == language])
-            if not sums:  # nothing long enough
+            rows = self.valid_rows([u for u in self.valid if u.language == language])
+            if not rows:  # nothing long enough
                 continue
+            sums = self.evaluate(model, rows)
             for key, value in sums.items():
                 everything[key] = everything.get(key, 0.0) + value
             values[f"valid_bits/{language}"] = self.summary(sums)["bits"]
@@ -392,10 +404,9 @@ class Pretraining:
         overall = self.summary(everything)
         return {"valid_bits": overall["bits"], "valid_accuracy": overall["accuracy"], **values}
 
-    def evaluate(self, model: nn.Module, utterances: Sequence[Utterance]) -> dict[str, float]:
-        """Sums over the utterances without noise: best code instead of a sample, fixed masks."""
+    def evaluate(self, model: nn.Module, rows: Sequence[Row]) -> dict[str, float]:
+        """Sums over the rows without noise: best code instead of a sample, fixed masks."""
         data, run = self.config.data, self.config.run
-        rows = self._valid_rows(utterances)
         plans = stream(
             lambda random: cropped_batches(rows, run.device_seconds, data.crop_seconds, random),
             run.seed,
@@ -411,7 +422,7 @@ class Pretraining:
                 sums[key] = sums.get(key, 0.0) + float(value)
         return sums
 
-    def _valid_rows(self, utterances: Sequence[Utterance]) -> list[Row]:
+    def valid_rows(self, utterances: Sequence[Utterance]) -> list[Row]:
         data, random = self.config.data, np.random.default_rng([self.config.run.seed, 4])
         rows = join_short(utterances, data.join_seconds, random)
         return [row for row in rows if row.seconds >= data.min_seconds]

@@ -28,7 +28,7 @@ from speechx.data.batches import normalize
 from speechx.decoding.greedy import Emission, greedy
 from speechx.decoding.mapping import Mapping, fold, map_inventory
 from speechx.errors import UserError
-from speechx.interchange.conversion import open_any
+from speechx.interchange.conversion import fresh, open_any
 from speechx.models.ctc import CTC
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import Vocabulary
@@ -234,12 +234,14 @@ class Recognizer:
 def load(folder: Path | str, device: str = "auto") -> Recognizer:
     """Opens a folder that `speechx finetune` wrote, or a CTC model of another toolkit; nothing but
     the folder is needed."""
-    saved = open_any(folder, "ctc")
-    for note in saved.notes:
-        say(f"{folder}: {note}")
+    unused = ("mask_vector",)  # nothing is masked here
+    saved = open_any(folder, "ctc", unused)
     assert saved.vocabulary is not None
     model = CTC(saved.config, len(saved.vocabulary))
-    load_weights(model, saved.weights, str(folder))
+    report = load_weights(model, saved.weights, str(folder), fresh(unused))
+    if not (Path(folder) / "config.yaml").is_file():  # another toolkit's
+        for note in (report, *saved.notes):
+            say(f"{folder}: {note}")
     return Recognizer(model, saved.vocabulary, saved.folder, pick_device(device))
 
 

@@ -17,7 +17,7 @@ import soundfile
 
 THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
-    *("ADAPT", "ADAPT_STEPS", "CHILD_STEPS", "FEW_STEPS", "COMPARE_STEPS", "PARENT"),
+    *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -95,8 +95,8 @@ def start_commonvoice(folder: Path) -> RecipeRun:
 def start_continued(folder: Path, release: Path, phones: Path) -> RecipeRun:
     """recipes/continued on the same release; six updates leave its parent at chance."""
     settings = {
-        "LANGUAGES": "es", "SEEDS": "1", "CHILD_STEPS": "6", "FEW_STEPS": "6",
-        "SETTINGS": f"{SETTINGS} health.action=warn",
+        "LANGUAGES": "es", "SEEDS": "1", "CHILD": "accept_chance=true", "FEW_STEPS": "6",
+        "SETTINGS": SETTINGS,
     }  # fmt: skip
     script = ROOT / "recipes/continued/run.sh"
     return RecipeRun(script, (str(release), str(phones)), folder / "continued", settings).start()

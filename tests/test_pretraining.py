@@ -137,7 +137,7 @@ def test_models_of_other_toolkits_are_continued_from(format, manifests, tmp_path
     model = Wav2Vec2Pretraining(small_convolutional("layer"))
     save_model(tmp_path / "ours", "pretraining", model, model.config, ["xx"])
     convert(tmp_path / "ours", tmp_path / "theirs", format)
-    settings = {"optim": {"rate": 1e-12}, "run": {"steps": 1}, "health": {"action": "warn"}}
+    settings = {"optim": {"rate": 1e-12}, "run": {"steps": 1}, "accept_chance": True}
     child = pretrain_config(
         tmp_path / "child", manifests, init=str(tmp_path / "theirs"), **settings
     )
@@ -156,7 +156,7 @@ def test_a_parent_without_a_quantizer_must_be_allowed(manifests, tmp_path, capsy
     save_model(tmp_path / "ours", "pretraining", model, model.config, ["xx"])
     convert(tmp_path / "ours", tmp_path / "trunk", "torchaudio")
     settings = {"init": str(tmp_path / "trunk"), "run": {"steps": 1}}
-    with pytest.raises(UserError, match="--allow-missing mask_vector quantizer"):
+    with pytest.raises(UserError, match="--allow-missing mask_vector --allow-missing quantizer"):
         pretrain_config(tmp_path / "child", manifests, **settings)
     allowed = {"allow_missing": ["mask_vector", "quantizer"]}
     pretrain(pretrain_config(tmp_path / "child", manifests, **settings, **allowed))

@@ -6,8 +6,8 @@
 # ROOT and PHONES.tsv as for recipes/commonvoice, whose configurations are used. One model is pretrained
 # on every language of ROOT but the first of LANGUAGES, then continued on the unlabelled speech of that one
 # (in ROOT, and the training recordings of PHONES.tsv without their labels). Both are fine-tuned with the
-# same ten labelled minutes, for each of SEEDS. Settings as there, and PARENT, a model to use instead of
-# pretraining one (any format that `init` reads).
+# same ten labelled minutes, for each of SEEDS. Settings as there, CHILD (for the continued pretraining alone)
+# and PARENT, a model to use instead of pretraining one (any format that `init` reads).
 set -euo pipefail
 root=${1:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
 phones=${2:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
@@ -19,6 +19,7 @@ seed=${SEED:-1}
 seeds=${SEEDS:-"1 2 3"}
 processes=${PROCESSES:-1}
 read -ra more <<< "${SETTINGS:-}"
+read -ra child <<< "${CHILD:-run.steps=500}"
 
 list() { local all; all=$(paste -sd, -); echo "[$all]"; }
 train() {  # FOLDER COMMAND CONFIG settings...
@@ -42,7 +43,7 @@ parent=${PARENT:-$out/parent/final}
     data.train="$(speech | grep -v "/$unseen/" | list)"
 train "$out/child" pretrain pretrain run.seed="$seed" "$valid" init="$parent" \
     data.train="$({ speech | grep "/$unseen/"; echo "$out/phones/$unseen/train.jsonl"; } | list)" \
-    run.steps="${CHILD_STEPS:-800}" optim.rate=5e-4
+    optim.rate=5e-4 "${child[@]}"
 
 # 3. The same ten labelled minutes on both.
 phonemes() {  # NAME MODEL

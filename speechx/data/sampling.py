@@ -93,8 +93,9 @@ def at_some_speed(
     fits: Callable[[Utterance, float], bool],
 ) -> Row:
     """The utterance played at a random speed between the two, to the hundredth; at its own where
-    its labels would not fit in what is left."""
-    factor = round(random.uniform(*speed), 2)
+    that does not fit: its labels in what is left, or what is more in a batch."""
+    slow, fast = speed
+    factor = slow if slow == fast else min(max(round(random.uniform(slow, fast), 2), slow), fast)
     if factor == 1 or not fits(utterance, utterance.duration / factor):
         return Row((utterance,), utterance.duration)
     return Row((utterance,), utterance.duration / factor, factor)

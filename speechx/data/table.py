@@ -60,8 +60,9 @@ def prepare(
                 "without an `id` column the name of the file is the id, and must be unique"
             )
         made.setdefault(spoken, {}).setdefault(split, []).append(utterance)
+    for spoken in made:
+        claim(out / spoken, f"the table {table.absolute().parent.name}/{table.name}")
     for spoken, splits in made.items():
-        claim(out / spoken, f"the table {table.name}")
         for split, utterances in splits.items():
             write_manifest(out / spoken / f"{split}.jsonl", utterances)
     return {spoken: {s: len(u) for s, u in splits.items()} for spoken, splits in made.items()}
