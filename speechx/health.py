@@ -105,7 +105,8 @@ def _numbers(run: Run) -> list[str]:
             low, high = (np.interp(at, bands["at"], end) for end in _ends(bands[key]))
             row += f"   {low:.3f} to {high:.3f}"
         if key == "bits" and run.monitor.contrast is not None:
-            row += f"   (chance {run.monitor.contrast.chance():.3f})"
+            chance = newest.get("chance_bits", run.monitor.contrast.chance())
+            row += f"   (chance {chance:.3f})"
         rows.append(row)
     of_validation = [key for key in newest if key.startswith(("valid_", "dev_"))]
     rows += [f"{key:<38}{newest[key]:>8.3f}" for key in of_validation]

@@ -72,7 +72,7 @@ def _pretraining(run: Run) -> list[Panel]:
 
     languages = _keys(run, "valid_bits/")
     return [
-        ("loss, bits per masked frame", ["bits", "valid_bits"], chance),
+        ("loss, bits per masked frame", ["bits", "valid_bits", "chance_bits"], chance),
         ("accuracy", ["accuracy", "valid_accuracy"], _from_zero),
         (f"perplexity, share of {contrast.possible} codes", ["code_perplexity", "soft_perplexity"],
          collapse),

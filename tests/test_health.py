@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 
@@ -45,7 +46,8 @@ def test_a_run_that_ended_well(runs, tmp_path, capsys):
     last = {}
     for line in read_log(runs / "well"):
         last |= line
-    assert f"bits per masked frame{last['bits']:>25.3f}   (chance 3.459)" in out
+    assert f"bits per masked frame{last['bits']:>25.3f}   (chance {last['chance_bits']:.3f})" in out
+    assert 0 < last["chance_bits"] < math.log2(11)
     assert f"code perplexity, share of all codes{last['code_perplexity'] / 20:>11.3f}" in out
     assert f"valid_bits/xx{last['valid_bits/xx']:>33.3f}" in out
     assert "64 s of audio per step: 2000 steps on 10 hours of real speech" in out
@@ -84,7 +86,7 @@ def test_a_run_without_the_monitors_own_notes_is_judged_from_its_log(runs, tmp_p
     (old / "health.jsonl").unlink()
     lines = [json.loads(line) for line in (old / "log.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["feature_variance"], line["quantizer_gradient"]
+        del line["feature_variance"], line["quantizer_gradient"], line["chance_bits"]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (old / "log.jsonl").write_text(text + '{"step": 30, "bi')
     said = verdict(read_run(old))

@@ -49,6 +49,9 @@ class Contrastive:
     """Frames whose true target scores highest; frames where all candidates tie are not counted."""
     negatives_equal_positive: Tensor
     """Share of negatives with the code of the positive, summed over frames: rises in a collapse."""
+    chance_bits: Tensor
+    """Bits of a guess among the candidates that are left: log2(1 + K(1 - share)) of each frame.
+    Less than the same of the mean share, where it is silence that shares a code."""
 
 
 def sample_negatives(rows: int, masked: int, count: int, random: np.random.Generator) -> np.ndarray:
@@ -91,6 +94,7 @@ def contrastive(
         contrastive=loss.detach(),
         correct=((best_BM == 0) & (worst_BM != 0)).sum(),
         negatives_equal_positive=equal_BMK.float().mean(2).sum(),
+        chance_bits=(~equal_BMK).sum(2).add(1).float().log2().sum(),
     )
 
 

@@ -96,7 +96,8 @@ class Contrast:
         return self.groups * self.entries
 
     def chance(self, negatives_equal_positive: float = 0.0) -> float:
-        """Bits of a guess; negatives that equal the positive are no alternative."""
+        """Bits of a guess; negatives that equal the positive are no alternative. Of a mean share
+        it is the upper limit."""
         return math.log2(1 + self.negatives * (1 - negatives_equal_positive))
 
 
@@ -217,7 +218,8 @@ class Monitor:
         bits, accuracy = values["bits"], values["accuracy"]
         codes, soft = values["code_perplexity"], values["soft_perplexity"]
         equal = values["negatives_equal_positive"]
-        # Logs of older versions lack these two.
+        # Logs of older versions lack these three.
+        chance = values.get("chance_bits", contrast.chance(equal))
         variance = values.get("feature_variance", math.inf)
         gradient = values.get("quantizer_gradient", math.inf)
         shown = f"code perplexity {codes:.1f} and soft perplexity {soft:.1f} of {contrast.possible}"
@@ -243,10 +245,11 @@ class Monitor:
                 f"accuracy {accuracy:.3f} and {bits:.3f} bits are too good to be true ({shown}; "
                 f"code perplexity was {self.memory.most_codes:.1f})"
             )
-        if bits >= (1 - health.chance) * contrast.chance(equal):
+        if bits >= (1 - health.chance) * chance:
             return "E101", (
-                f"the contrastive loss is {bits:.3f} bits, chance is {contrast.chance():.3f} bits "
-                f"= log2(1+{contrast.negatives}) ({shown})"
+                f"the contrastive loss is {bits:.3f} bits, chance is {chance:.3f} bits: "
+                f"log2(1+{contrast.negatives}) = {contrast.chance():.3f}, less where negatives "
+                f"equal the positive ({shown})"
             )
         return None
 

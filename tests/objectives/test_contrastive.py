@@ -93,6 +93,29 @@ def test_random_vectors_start_at_chance():
     assert term.loss.item() / (rows * masked) == pytest.approx(math.log(101), abs=0.05)
     assert float(term.correct) / (rows * masked) == pytest.approx(1 / 101, abs=0.008)
     assert float(term.negatives_equal_positive) == 0
+    assert float(term.chance_bits) == pytest.approx(rows * masked * math.log2(101), rel=1e-6)
+
+
+def test_chance_is_that_of_each_frame_where_half_of_them_are_silent():
+    """A guess costs less than the mean share of equal negatives says (Jensen)."""
+    torch.manual_seed(0)
+    rows, masked, count = 8, 250, 100
+    predicted, targets = torch.randn(rows, masked, 4096), torch.randn(rows, masked, 4096)
+    codes, drawn = different_codes(rows, masked), negatives(rows, masked, count)
+    codes[:, ::2] = 0
+    term = contrastive(predicted, targets, codes, drawn, 1.0)
+    frames = rows * masked
+    measured = float(term.contrastive) / frames / math.log(2)
+    exact = float(term.chance_bits) / frames
+    of_mean = math.log2(1 + count * (1 - float(term.negatives_equal_positive) / frames))
+    print(f"{measured:.3f} bits by guessing; chance {exact:.3f}, of the mean share {of_mean:.3f}")
+    assert exact == pytest.approx(measured, abs=0.005)
+    assert of_mean > 1.01 * measured
+    left = [
+        sum(bool((codes[0, k] != codes[0, t]).any()) for k in drawn[0, t]) for t in range(masked)
+    ]
+    alone = contrastive(predicted[:1], targets[:1], codes[:1], drawn[:1], 0.1)
+    assert float(alone.chance_bits) == pytest.approx(sum(math.log2(1 + n) for n in left), rel=1e-5)
 
 
 def test_a_negative_with_the_positives_codes_is_left_out():
@@ -108,6 +131,7 @@ def test_a_negative_with_the_positives_codes_is_left_out():
     )
     torch.testing.assert_close(term.loss, expected)
     assert float(term.negatives_equal_positive) == pytest.approx(1 / 3 + 2 / 3)
+    assert float(term.chance_bits) == pytest.approx(math.log2(3) + math.log2(2) + 2 * math.log2(4))
 
 
 def test_signature_of_a_collapse():
@@ -120,6 +144,7 @@ def test_signature_of_a_collapse():
     )
     assert term.loss.item() == 0
     assert float(term.negatives_equal_positive) == 20
+    assert float(term.chance_bits) == 0
     term.loss.backward()
     assert (predicted.grad == 0).all()
 

@@ -61,6 +61,10 @@ COLLAPSED = {"code_perplexity": 2.0, "soft_perplexity": 2.0, "negatives_equal_po
         ({"bits": 6.62}, None),
         # Half of the negatives equal the positive: a guess among the others costs 5.67 bits.
         ({"bits": 5.66, "negatives_equal_positive": 0.5}, "E101"),
+        # Half of the frames are silence and share a code: the mean share says 6.219 bits.
+        ({"bits": 6.125, "negatives_equal_positive": 0.265}, None),
+        ({"bits": 6.125, "negatives_equal_positive": 0.265, "chance_bits": 6.128}, "E101"),
+        ({"bits": 6.08, "negatives_equal_positive": 0.265, "chance_bits": 6.128}, None),
         ({**CHANCE, **COLLAPSED, "bits": 0.0}, "E102"),
         ({"code_perplexity": 7.9}, "E102"),
         ({"code_perplexity": 8.1}, None),
