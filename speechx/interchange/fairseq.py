@@ -77,6 +77,8 @@ OF_THE_HEAD = {
     "feature_grad_mult": "feature_grad_mult",
 }
 """Settings of a CTC model that replace those of its encoder."""
+MOST_LAYERS = 300
+"""Convolutions that a file can ask for by multiplying."""
 
 
 def read(path: Path, content: Any = None) -> SavedModel:
@@ -191,24 +193,36 @@ def _section(given: dict[str, Any], name: str) -> dict[str, Any]:
     return {k: v for k, v in inner.items() if v is not None and not str(v).startswith("${")}
 
 
-def _rows_of_text(text: Any, source: str) -> Any:
+def _rows_of_text(text: Any, source: str) -> list[list[int]]:
     """`[(512, 10, 5)] + [(512, 3, 2)] * 4` is written as a program; only + and * are understood."""
 
-    def value(node: ast.AST) -> Any:
+    def rows(node: ast.AST) -> list[list[int]]:
         match node:
-            case ast.Constant(value=int(number)):
-                return number
-            case ast.Tuple(elts=items) | ast.List(elts=items):
-                return [value(item) for item in items]
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return [row(item) for item in items]
             case ast.BinOp(left=left, op=ast.Add(), right=right):
-                return value(left) + value(right)
+                return rows(left) + rows(right)
             case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))):
-                return value(left) * min(times, 100)
+                once = rows(left)
+                if len(once) * times > MOST_LAYERS:
+                    raise UserError(
+                        f"{source}: conv_feature_layers has {len(once) * times} convolutions; "
+                        f"expected {MOST_LAYERS} at most"
+                    )
+                return once * times
+        raise ValueError
+
+    def row(node: ast.AST) -> list[int]:
+        match node:
+            case ast.Tuple(elts=items) | ast.List(elts=items):
+                values = [item.value for item in items if isinstance(item, ast.Constant)]
+                if len(values) == len(items) and all(isinstance(value, int) for value in values):
+                    return values
         raise ValueError
 
     try:
-        return value(ast.parse(str(text), mode="eval").body)
-    except (ValueError, SyntaxError, TypeError, RecursionError):
+        return rows(ast.parse(str(text), mode="eval").body)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         raise UserError(
             f"{source}: conv_feature_layers is {str(text)[:200]!r}; expected a list such as "
             "[(512, 10, 5)] + [(512, 3, 2)] * 4"

@@ -16,6 +16,7 @@ import collections
 import pickle
 import tarfile
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,9 @@ from speechx.errors import UserError
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
 STAND_INS = ("argparse.", "omegaconf.", "fairseq.", "fairseq2.", "numpy.", "pathlib.", "typing.")
 """Of these packages every class is replaced by a `Record`."""
+
+LARGEST = 10_000_000
+"""Values in a file besides its tensors, one that is shared counted wherever it stands."""
 
 _PLAIN = (str, bytes, int, float, complex, bool, torch.Tensor)
 
@@ -113,18 +117,42 @@ def read_pickle(path: Path) -> Any:
         ) from None
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """`value` with every `Record` as what it stands for: settings as dictionaries, a choice as
     its value, other objects as None."""
+    return _plain(value, 0, {})[0]
+
+
+def _plain(value: Any, depth: int, seen: dict[int, tuple[Any, Any, int]]) -> tuple[Any, int]:
+    """The plain value, and how many values it would have if all that is shared were written out.
+
+    What a file shares is translated once; `seen` keeps the originals, so that no id is used again.
+    """
+    if not isinstance(value, (Record, dict, list, tuple, set, frozenset)):
+        return (value if isinstance(value, _PLAIN) else None), 1
     if depth > 50:
-        return None
+        return None, 1
+    if id(value) in seen:
+        return seen[id(value)][1:]
+    seen[id(value)] = value, None, 1  # as it looks from within itself
+    whole: Any
     if isinstance(value, Record):
-        return plain(_content(value), depth + 1)
-    if isinstance(value, dict):
-        return {_key(k): plain(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(item, depth + 1) for item in value]
-    return value if isinstance(value, _PLAIN) else None
+        whole, count = _plain(_content(value), depth + 1, seen)
+    elif isinstance(value, dict):
+        items = {_key(key): _plain(item, depth + 1, seen) for key, item in value.items()}
+        whole, count = {k: item for k, (item, _) in items.items()}, _count(items.values())
+    else:
+        rows = [_plain(item, depth + 1, seen) for item in value]
+        whole, count = [item for item, _ in rows], _count(rows)
+    seen[id(value)] = value, whole, count
+    return whole, count
+
+
+def _count(items: Iterable[tuple[Any, int]]) -> int:
+    count = 1 + sum(count for _, count in items)
+    if count > LARGEST:  # whoever prints or compares it would not come to an end
+        raise ValueError(f"its settings repeat themselves more than {LARGEST} times")
+    return count
 
 
 def _key(key: Any) -> Any:

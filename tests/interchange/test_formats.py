@@ -455,7 +455,15 @@ class TestFairseq:
             open_any(folder)
 
     @pytest.mark.parametrize(
-        "text", ["__import__('os').system('true')", "[(1, 2)]", "[(3,)*9]", ""]
+        "text",
+        [
+            "__import__('os').system('true')",
+            "[(1, 2)]",
+            "[(3,)*9]",
+            "[[(1, 1, 1)] * 99] * 99",
+            "(" * 5000,
+            "",
+        ],
     )
     def test_a_program_in_the_settings_is_not_run(self, tmp_path, text):
         ours(tmp_path / "ours", "layer", "pretraining")

@@ -11,6 +11,7 @@ import os
 import pickle
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections import OrderedDict, defaultdict
@@ -22,11 +23,7 @@ import pytest
 import torch
 
 from speechx.errors import UserError
-from speechx.interchange.pickles import read_pickle
-
-
-class Ran(Exception):
-    pass
+from speechx.interchange.pickles import Record, plain, read_pickle
 
 
 class Call:
@@ -223,6 +220,46 @@ def test_a_tensor_larger_than_its_storage_is_refused(save):
 
     with pytest.raises(UserError, match="beyond its storage"):
         read_pickle(save({"a": Beyond()}))
+
+
+def doubled(times, a):
+    for _ in range(times):
+        a = [a, a]
+    return a
+
+
+def test_what_is_shared_is_translated_once():
+    shared = doubled(19, {"layers": (1, 2)})
+    start = time.perf_counter()
+    read = plain({"a": shared, "b": shared})
+    seconds = time.perf_counter() - start
+    print(f"5 million values that share 20 lists: {seconds * 1e3:.2f} ms")
+    assert seconds < 0.5
+    assert read["a"] is read["b"]
+    for _ in range(19):
+        assert read["a"][0] is read["a"][1]
+        read["a"] = read["a"][0]
+    assert read["a"] == {"layers": [1, 2]}
+
+
+def test_objects_that_are_alike_are_not_taken_for_one_another():
+    """Their contents are made on the way and must not share an id."""
+    records = [Record() for _ in range(1000)]
+    for number, record in enumerate(records):
+        record.state = ({"a": number}, {"b": [number]})
+    assert plain(records) == [{"a": n, "b": [n]} for n in range(1000)]
+
+
+@pytest.mark.parametrize("times", [24, 45])
+def test_more_than_can_be_written_out_is_refused(save, times):
+    with pytest.raises(UserError, match="its settings repeat themselves more than"):
+        read_pickle(save({"args": doubled(times, [])}))
+
+
+def test_what_holds_itself_ends_there():
+    loop = [1]
+    loop += [loop, {"again": loop}]
+    assert plain(loop) == [1, None, {"again": None}]
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.98])

@@ -69,3 +69,20 @@ def test_heads_and_strides_of_the_published_models():
 def test_a_filterbank_is_refused():
     with pytest.raises(UserError, match="filterbank encoder, which fairseq does not have"):
         settings.convolutions(tiny(), "fairseq")
+
+
+def test_the_convolutions_of_fairseq_are_a_program_of_lists():
+    """Multiplied five times by 100 they would fill the memory."""
+
+    def rows(text):
+        return fairseq._rows_of_text(text, "the file")
+
+    assert rows("[(512, 10, 5)] + [(512, 3, 2)] * 2") == [[512, 10, 5], [512, 3, 2], [512, 3, 2]]
+    assert rows([[512, 10, 5]]) == [[512, 10, 5]]
+    assert len(rows("[(1, 1, 1)] * 300")) == 300
+    for text, count in (
+        ("[(1,1,1)]" + "*100" * 5, 10_000),
+        ("[(1,1,1)] * 99999999999", 99999999999),
+    ):
+        with pytest.raises(UserError, match=f"has {count} convolutions; expected 300 at most"):
+            rows(text)
