@@ -6,6 +6,9 @@
 Every target is a new folder. What was read is counted per part, what was assumed, left out or
 starts fresh is said, and where a package that reads the other format is installed, its own code
 runs on the file and must compute the same (`proof`). Only then does the target appear.
+
+A missing quantizer is left out of a speechx folder, so that none at chance passes for a trained
+one; formats that must have one are refused. A missing mask vector is drawn and written.
 """
 
 from __future__ import annotations
@@ -36,10 +39,15 @@ from speechx.training.progress import say
 
 FORMATS = ("speechx", "fairseq", "hugging_face", "fairseq2", "torchaudio")
 OPTIONAL = {
-    "quantizer": ("quantizer.", "project_targets.", "project_context."),
+    "quantizer": (
+        "quantizer.logits.weight", "quantizer.logits.bias", "quantizer.codebook_GVQ",
+        "project_targets.weight", "project_targets.bias",
+        "project_context.weight", "project_context.bias",
+    ),
     "mask_vector": ("trunk.mask_vector",),
-}
+}  # fmt: skip
 """What may be missing if allowed by name, and the tensors that then start fresh."""
+TRUNK_ALONE = ("speechx", "torchaudio")  # formats that need no quantizer
 
 
 def detect(path: Path | str) -> str:
@@ -61,13 +69,15 @@ def open_any(
 
 
 def fresh(allow_missing: Sequence[str]) -> tuple[str, ...]:
-    """The beginnings of the names of tensors that may be missing."""
-    for part in allow_missing:
-        if part not in OPTIONAL:
-            raise UserError(
-                f"{part!r} cannot be missing; what may start fresh: {', '.join(OPTIONAL)}"
-            )
-    return tuple(prefix for part in allow_missing for prefix in OPTIONAL[part])
+    """The beginnings of the names of tensors that may be missing; one part may stand by itself."""
+    parts = (allow_missing,) if isinstance(allow_missing, str) else allow_missing
+    if not isinstance(parts, (list, tuple)):
+        raise UserError(f"allow_missing is {parts!r}: expected a list of {', '.join(OPTIONAL)}")
+    for part in parts:
+        if str(part) not in OPTIONAL:
+            known = ", ".join(OPTIONAL)
+            raise UserError(f"{part!r} cannot be missing; what may start fresh: {known}")
+    return tuple(prefix for part in parts for prefix in OPTIONAL[part])
 
 
 def convert(
@@ -99,6 +109,15 @@ def convert(
                 f"--prove: no package that reads {name} is installed, so {side} cannot be proved"
             )
     say(f"convert: {source} ({found}, {saved.kind}) to {target} ({format})")
+    if saved.kind == "pretraining" and not saved.weights.keys() >= {*OPTIONAL["quantizer"]}:
+        if format not in TRUNK_ALONE:
+            raise UserError(
+                f"{source} has no quantizer to write to {target}, and one at chance would pass for "
+                f"a trained one there: expected --to {' or '.join(TRUNK_ALONE)}"
+            )
+        trunk = {n: t for n, t in saved.weights.items() if n.startswith("trunk.")}
+        note = "no quantizer, so none is written: whoever continues must allow it to be missing"
+        saved = replace(saved, weights=trunk, notes=(*saved.notes, note))
     model, report = _complete(saved, source, format, allow_missing)
     whole = replace(saved, weights=dict(model.state_dict()))
     say(f"convert: {report}")
@@ -160,23 +179,29 @@ def _open(
             " it starts fresh: quantizer)",
         }
         raise UserError(f"{path} holds a {saved.kind} model, but {advice[kind]}")
-    if format != "speechx":
-        _check(saved, path, (*may_miss, *OPTIONAL["quantizer"]) if trunk_alone else may_miss)
+    may_miss = (*may_miss, *OPTIONAL["quantizer"]) if trunk_alone else may_miss
+    _check(saved, path, may_miss, ours=format == "speechx")
     return format, saved
 
 
-def _check(saved: SavedModel, path: Path, may_miss: Sequence[str]) -> None:
-    """All tensors of the model that the settings describe are there, in their shapes."""
-    with torch.device("meta"):
-        expected = {name: t.shape for name, t in _model(saved).state_dict().items()}
+def _check(saved: SavedModel, path: Path, may_miss: Sequence[str], ours: bool) -> None:
+    """All tensors of the model that the settings describe are there, in their shapes. Of ours only
+    a quantizer can be missing; the rest is left to `load_weights`."""
     there = {name: t.shape for name, t in saved.weights.items()}
+    if ours:
+        needed = OPTIONAL["quantizer"] if saved.kind == "pretraining" else ()
+        expected = {**dict.fromkeys(needed, torch.Size()), **there}
+    else:
+        with torch.device("meta"):
+            expected = {name: t.shape for name, t in _model(saved).state_dict().items()}
     missing = [n for n in expected if n not in there and not n.startswith(tuple(may_miss))]
     optional = {part for part, names in OPTIONAL.items() for n in missing if n.startswith(names)}
     if missing and all(n.startswith(fresh(sorted(optional))) for n in missing):
         parts = sorted(optional)
+        options = " ".join(f"--allow-missing {part}" for part in parts)
         raise UserError(
             f"{path} has no {' and no '.join(parts)} ({len(missing)} tensors, first {missing[0]}): "
-            f"to let them start fresh say --allow-missing {' '.join(parts)}, or in a configuration "
+            f"to let them start fresh say {options}, or in a configuration "
             f"allow_missing: [{', '.join(parts)}]"
         )
     if missing:
@@ -193,18 +218,14 @@ def _check(saved: SavedModel, path: Path, may_miss: Sequence[str]) -> None:
 def _complete(
     saved: SavedModel, source: Path, format: str, allow_missing: Sequence[str]
 ) -> tuple[nn.Module, str]:
-    """The model, in which parts may start fresh, and the report. torchaudio takes a trunk alone."""
-    model: nn.Module
-    if format == "torchaudio" and "quantizer.logits.weight" not in saved.weights:
-        may_miss: Sequence[str] = OPTIONAL["mask_vector"]
-        model = _model(saved) if saved.kind == "ctc" else nn.ModuleDict(
-            {"trunk": Wav2Vec2(saved.config)}
-        )  # fmt: skip
-    else:
-        may_miss = fresh(allow_missing)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            model = _model(saved)
+    """The model, or its trunk if there is no quantizer, and the report; the mask vector may be
+    drawn, torchaudio has no place for one."""
+    trunk_alone = saved.kind == "pretraining" and "quantizer.logits.weight" not in saved.weights
+    config = saved.config
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"trunk": Wav2Vec2(config)}) if trunk_alone else _model(saved)
+    may_miss = fresh(["mask_vector"] if format == "torchaudio" else allow_missing)
     return model, load_weights(model, saved.weights, str(source), may_miss)
 
 

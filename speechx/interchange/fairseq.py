@@ -66,6 +66,7 @@ ONLY: settings.Settings = {
     "activation_fn": "gelu",
     "layer_type": "transformer",
     "target_glu": False,
+    "logit_temp": 0.1,
 }
 """What speechx has in one way only."""
 OF_THE_HEAD = {
@@ -235,14 +236,17 @@ def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
     if isinstance(inside, dict) and inside.get("symbols"):
         symbols = tuple(inside["symbols"])
         return units.Rows(symbols, _blank(symbols, str(path))), f"{path} (target_dictionary)"
-    beside = sorted([*path.parent.glob("dict*.txt"), *path.parent.glob("*dict*.json"),
-                     *path.parent.glob("vocab*.json")])  # fmt: skip
+    folder = path.parent
+    patterns = ("dict*.txt", "*dict*.json", "vocab*.json")
+    beside = sorted({file for pattern in patterns for file in folder.glob(pattern)})
+    beside = beside or sorted(folder.glob("*.json"))
     if len(beside) != 1:
         raise UserError(
             f"{path} is a CTC model without its dictionary: put dict.ltr.txt or dict.phn.txt of "
             f"its training data beside it (found {len(beside)} such files)"
         )
     file = beside[0]
+    specials = frozenset(units.SPECIALS)
     try:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
@@ -251,6 +255,7 @@ def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
             if [rows[symbol] for symbol in own] != list(range(len(own))):
                 raise ValueError("rows are not numbered from 0, each once")
             symbols = (*own, *units.SPECIALS) if "<s>" not in rows else tuple(own)
+            specials |= {""}  # UniSpeech has a phone without a name
         else:
             lines = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line.strip()]
             symbols = (*units.SPECIALS, *(line for line in lines if line not in units.SPECIALS))
@@ -258,7 +263,7 @@ def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
         raise UserError(f"{file} cannot be read as a dictionary: {error}") from None
     kinds: dict[str, Kind] = {"ltr": "characters", "phn": "phonemes"}
     kind = next((kinds[part] for part in file.name.split(".") if part in kinds), None)
-    return units.Rows(symbols, _blank(symbols, str(file)), kind=kind), str(file)
+    return units.Rows(symbols, _blank(symbols, str(file)), specials, kind=kind), str(file)
 
 
 def _blank(symbols: tuple[str, ...], source: str) -> int:

@@ -63,6 +63,7 @@ ONLY: settings.Settings = {
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,
     "add_adapter": False,
+    "contrastive_logits_temperature": 0.1,
 }
 """What speechx has in one way only."""
 TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}

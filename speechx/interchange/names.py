@@ -172,8 +172,10 @@ def to_ours(weights: Mapping[str, Tensor], table: Table, source: str) -> dict[st
         )
     folded = ours.pop(f"{POSITION}.weight", None)
     if folded is not None:
-        ours[f"{POSITION}.gain"] = folded.norm(dim=(0, 1), keepdim=True)
-        ours[f"{POSITION}.direction"] = folded
+        gain = folded.norm(dim=(0, 1), keepdim=True)
+        ours[f"{POSITION}.gain"] = gain
+        # A tap of zeros has no direction, and any will do with a gain of 0; 0/0 would be NaN.
+        ours[f"{POSITION}.direction"] = folded.where(gain > 0, 1.0)
     book, project = ours.get("quantizer.codebook_GVQ"), ours.get("project_targets.weight")
     if book is not None and project is not None and book.ndim == 3:
         groups = project.shape[1] // book.shape[2]

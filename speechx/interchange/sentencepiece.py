@@ -3,7 +3,7 @@
 The file is a protocol buffer; of its many fields only those of the list of pieces are read, and
 only those that make a model of single characters are written:
 
-    1 piece: 1 text, 2 score, 3 type (1 normal, 2 unknown, 3 control)
+    1 piece: 1 text, 2 score, 3 type (1 normal, 2 unknown, 3 control, 4 of the user, 5 unused)
     2 training: 3 type of model (4 characters), 4 size, 40 to 43 ids of <unk> <s> </s> <pad>
     3 normalising: 3 dummy prefix, 4 extra spaces removed, 5 spaces escaped as \u2581
 """
@@ -17,7 +17,8 @@ from pathlib import Path
 from speechx.errors import UserError
 
 SPACE = "\u2581"
-NORMAL, UNKNOWN, CONTROL = 1, 2, 3
+NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
+"""Types of pieces; 4, which the user has defined, is text as 1 is."""
 
 
 def read_pieces(path: Path) -> tuple[tuple[str, ...], frozenset[str]]:
@@ -32,7 +33,7 @@ def read_pieces(path: Path) -> tuple[tuple[str, ...], frozenset[str]]:
             if not isinstance(text, bytes):
                 raise ValueError("a piece is not text")
             pieces.append(text.decode("utf-8"))
-            if kind != NORMAL:
+            if kind in (UNKNOWN, CONTROL, UNUSED):
                 others.add(pieces[-1])
     except (OSError, ValueError, LookupError) as error:
         raise UserError(f"{path} cannot be read as a SentencePiece model: {error!r}") from None

@@ -23,6 +23,8 @@ from speechx.text.vocabulary import Kind, Vocabulary
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 """As fairseq orders them."""
+SPACES = ("|", "\u2581")
+"""Symbols that mean a space, and units by themselves only."""
 SILENT = -1e4
 
 
@@ -56,6 +58,11 @@ def from_rows(
         if row != blank and symbol not in rows.specials and not symbol.startswith("madeupword")
     ]
     own = [symbols[row] for row in kept]
+    if pieces := [u for u in own if len(u) > 1 and any(space in u for space in SPACES)]:
+        raise UserError(
+            f"{source}: {len(pieces)} units are pieces of words with their spaces "
+            f"({' '.join(pieces[:5])}), which speechx does not have; expected characters or phones"
+        )
     whole = rows.space in own or all(len(unit) == 1 for unit in own)
     kind = rows.kind or ("characters" if whole else "phonemes")
     if kind == "characters":
@@ -67,7 +74,8 @@ def from_rows(
     left_out = [s for row, s in enumerate(symbols) if row != blank and row not in set(kept)]
     notes = [f"{len(own)} {kind}; the blank was row {blank} ({symbols[blank]})"]
     if left_out:
-        notes.append(f"head rows of {' '.join(left_out)} left out: here are a blank and units only")
+        named = " ".join(symbol or "''" for symbol in left_out)
+        notes.append(f"head rows of {named} left out: here are a blank and units only")
     order = [blank, *kept]
     head = {f"head.{name}": weights[f"head.{name}"][order] for name in ("weight", "bias")}
     return vocabulary, {**weights, **head}, tuple(notes)

@@ -162,11 +162,77 @@ class TestMissingParts:
             convert(folder, tmp_path / "out")
         convert(folder, tmp_path / "out", allow_missing=["quantizer"])
         said = capsys.readouterr().err
-        assert "quantizer 0/3 (rest starts fresh)" in said
-        assert "project_targets 0/2 (rest starts fresh)" in said
-        assert (
-            open_model(tmp_path / "out", "pretraining").config.quantizer == small("layer").quantizer
-        )
+        assert "transformer 37/37" in said
+        assert "no quantizer, so none is written" in said
+
+    def test_a_quantizer_that_is_not_there_does_not_come_to_be(self, there, tmp_path):
+        """One at chance that was saved would count as trained from then on."""
+        folder, out = self.encoder_only(there("hugging_face")), tmp_path / "out"
+        convert(folder, out, allow_missing=["quantizer"])
+        assert all(name.startswith("trunk.") for name in open_model(out).weights)
+        with pytest.raises(UserError, match=r"out has no quantizer .*--allow-missing quantizer"):
+            open_any(out, "pretraining")
+        with pytest.raises(UserError, match="out has no quantizer"):
+            convert(out, tmp_path / "again", "fairseq")
+        saved = open_any(out, "pretraining", "quantizer")
+        assert saved.config.quantizer == small("layer").quantizer
+        assert open_any(out).weights.keys() == saved.weights.keys()
+        for format in ("fairseq", "hugging_face", "fairseq2"):
+            with pytest.raises(UserError, match="one at chance would pass for a trained one"):
+                convert(folder, tmp_path / "again", format, allow_missing=["quantizer"])
+        assert not (tmp_path / "again").exists()
+        convert(out, tmp_path / "again", "torchaudio")
+
+    def test_a_filterbank_model_is_ours_with_or_without_one(self, tmp_path, unproved):
+        config = small_filterbank()
+        save_model(tmp_path / "tiny", "pretraining", Wav2Vec2Pretraining(config), config, ())
+        convert(tmp_path / "tiny", tmp_path / "copy")
+        whole = load_file(tmp_path / "copy" / "model.safetensors")
+        trunk = {name: t for name, t in whole.items() if name.startswith("trunk.")}
+        assert len(whole) - len(trunk) == 7
+        save_file(trunk, tmp_path / "copy" / "model.safetensors")
+        with pytest.raises(UserError, match=r"has no quantizer \(7 tensors"):
+            open_any(tmp_path / "copy", "pretraining")
+        assert open_any(tmp_path / "copy").weights.keys() == trunk.keys()
+
+    def test_a_part_of_a_quantizer_is_none(self, there, tmp_path):
+        folder = there("hugging_face")
+        weights = load_file(folder / "model.safetensors")
+        del weights["project_hid.bias"]
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        convert(folder, tmp_path / "out", allow_missing=["quantizer"])
+        assert all(name.startswith("trunk.") for name in open_model(tmp_path / "out").weights)
+
+    def test_one_part_alone_is_a_list_of_one(self, there):
+        assert fresh("mask_vector") == fresh(["mask_vector"]) == ("trunk.mask_vector",)
+        folder = there("fairseq", "layer_ctc")
+        assert open_any(folder, "pretraining", "quantizer").kind == "pretraining"
+        for other in (True, 3, {"quantizer": True}):
+            with pytest.raises(UserError, match="expected a list of quantizer, mask_vector"):
+                open_any(folder, "pretraining", other)
+        with pytest.raises(UserError, match="1 cannot be missing"):
+            open_any(folder, "pretraining", [1])
+
+    def test_an_encoder_alone_of_fairseq2_has_no_head_to_ask_symbols_for(self, there, tmp_path):
+        folder = there("fairseq2")
+        content = torch.load(folder / "model.pt")
+        parts = ("quantizer.", "final_")
+        content["model"] = {n: t for n, t in content["model"].items() if not n.startswith(parts)}
+        torch.save(content, folder / "model.pt")
+        assert open_any(folder).kind == "pretraining"
+        with pytest.raises(UserError, match="has no quantizer"):
+            open_any(folder, "pretraining")
+        saved = open_any(folder, "pretraining", ["quantizer"])
+        assert all(name.startswith("trunk.") for name in saved.weights)
+
+    def test_the_advice_is_a_command_that_works(self, there, tmp_path):
+        """Each --allow-missing takes one part."""
+        folder = there("torchaudio")
+        with pytest.raises(UserError) as refused:
+            open_any(folder, "pretraining")
+        said = str(refused.value)
+        assert "--allow-missing mask_vector --allow-missing quantizer, or" in said
+        assert said.endswith("allow_missing: [mask_vector, quantizer]")
 
     def test_without_a_kind_an_encoder_will_do(self, there):
         folder = self.encoder_only(there("hugging_face"))
@@ -233,6 +299,11 @@ class TestRefused:
             ("conv_kernel", [10, 3, 3, 3, 3, 2, 3], "conv_dim is 12x10 12x3 12x3 12x3 12x3 12x2"),
             ("num_attention_heads", 3, "must be a multiple of heads 3"),
             ("hidden_act", "relu", "hidden_act is 'relu'; speechx has 'gelu' only"),
+            (
+                "contrastive_logits_temperature",
+                0.2,
+                r"contrastive_logits_temperature is 0\.2; speechx has 0\.1 only",
+            ),
             ("model_type", "hubert", "describes a 'hubert' model"),
             ("adapter_attn_dim", 16, "MMS model with an adapter per language"),
             ("feat_extract_norm", "batch", "feat_extract_norm is 'batch', which speechx does not"),
@@ -276,6 +347,13 @@ class TestRefused:
         shutil.copytree(there("hugging_face"), run / "final")
         with pytest.raises(UserError, match=r"did you mean .*final\?"):
             open_any(run)
+
+    def test_another_temperature_of_the_contrastive_loss(self, there, tmp_path):
+        content = torch.load(there("fairseq") / "model.pt")
+        content["cfg"]["model"]["logit_temp"] = 0.5
+        torch.save(content, tmp_path / "warm.pt")
+        with pytest.raises(UserError, match=r"logit_temp is 0\.5; speechx has 0\.1 only"):
+            open_any(tmp_path / "warm.pt")
 
     def test_a_model_with_more_than_ours_has(self, there, tmp_path):
         file = there("fairseq") / "model.pt"

@@ -441,6 +441,16 @@ class TestFairseq:
         assert saved.weights["head.bias"].tolist() == [3, 0, 1, 2]
         assert "3 phonemes; the blank was row 3 (<s>)" in saved.notes
 
+    @pytest.mark.parametrize("name", ["vocab_dict.json", "phones.json"])
+    def test_a_phone_of_unispeech_without_a_name_is_left_out(self, tmp_path, name):
+        folder = self.ctc(tmp_path, 7)
+        (folder / name).write_text(json.dumps({"a": 1, "": 0, "o\u0303": 2}))
+        saved = open_any(folder, "ctc")
+        assert saved.vocabulary == Vocabulary("phonemes", ("a", "o\u0303"))
+        assert saved.weights["head.bias"].tolist() == [3, 1, 2]
+        assert any(note.startswith("head rows of '' <pad> </s> <unk> left out") for note in
+                   saved.notes)  # fmt: skip
+
     def test_a_dictionary_within_the_checkpoint(self, tmp_path):
         symbols = ["<s>", "<pad>", "</s>", "<unk>", "|", "E", "madeupword0000"]
         folder = self.ctc(tmp_path, 7, task_state={"target_dictionary": {"symbols": symbols}})

@@ -77,6 +77,19 @@ def test_a_tensor_without_a_place_is_named():
         names.to_ours({**theirs, "projector.bias": torch.zeros(1)}, names.HUGGING_FACE, "file")
 
 
+def test_a_tap_of_zeros_in_a_folded_convolution_stays_zero():
+    place = "wav2vec2.encoder.pos_conv_embed.conv.weight"
+    folded = torch.randn(6, 3, 4)
+    folded[:, :, 2] = 0
+    ours = names.to_ours({place: folded}, names.HUGGING_FACE, "file")
+    gain, direction = (ours[f"{names.POSITION}.{leaf}"] for leaf in ("gain", "direction"))
+    whole = gain * direction / direction.norm(dim=(0, 1), keepdim=True)
+    worst = (whole - folded).abs().max()
+    print(f"largest difference {worst:.1e}")
+    assert worst < 1e-6
+    assert gain[0, 0, 2] == 0
+
+
 def test_the_codebook_is_split_into_its_groups():
     """Row g*V + v of theirs is entry v of group g."""
     own = model("layer", "pretraining").state_dict()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from speechx.errors import UserError
+from speechx.interchange import sentencepiece
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
 from speechx.interchange.units import SPECIALS
 
@@ -16,6 +17,17 @@ def test_pieces_come_back(tmp_path):
     pieces, others = read_pieces(tmp_path / "tokenizer.model")
     assert pieces == (*SPECIALS, SPACE, "e", "т", "'")
     assert others == set(SPECIALS)
+
+
+def test_what_the_user_has_defined_is_text_and_what_is_unused_is_none(tmp_path):
+    content = b""
+    for kind, text in enumerate(("a", "<unk>", "<s>", "'", "z"), start=1):
+        piece = sentencepiece._bytes(1, text.encode()) + sentencepiece._int(3, kind)
+        content += sentencepiece._bytes(1, piece)
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    pieces, others = read_pieces(tmp_path / "tokenizer.model")
+    assert pieces == ("a", "<unk>", "<s>", "'", "z")
+    assert others == {"<unk>", "<s>", "z"}
 
 
 @pytest.mark.interop

@@ -56,6 +56,17 @@ def test_symbols_that_are_made_up_are_never_heard():
     assert wide["head.bias"].half().isfinite().all()
 
 
+@pytest.mark.parametrize(
+    "pieces", [("\u2581the", "\u2581", "ing"), ("the|", "|", "a"), ("\u2581a",)]
+)
+def test_pieces_of_words_are_refused_by_name(pieces):
+    """As characters their text would have no spaces, or the wrong ones."""
+    with pytest.raises(
+        UserError, match=r"1 units are pieces of words .*\((\u2581the|the\||\u2581a)\)"
+    ):
+        from_rows(head(4 + len(pieces)), Rows((*SPECIALS, *pieces), 0), "the file")
+
+
 def test_mistakes():
     with pytest.raises(UserError, match="has 5 symbols, but the head has 6 rows"):
         from_rows(head(6), Rows((*SPECIALS, "a"), 0), "the file")
