@@ -124,6 +124,8 @@ class Memory:
     """Step of the last line."""
     sick: int = 0
     """For how many steps up to that line some signature has held."""
+    shown: bool = False
+    """Whether that line shows one, at any point of the run."""
     told: list[str] = field(default_factory=list)
     """Those that were findings in that time."""
     most_codes: float = 0.0
@@ -157,6 +159,7 @@ class Monitor:
         memory, begin = self.memory, self.memory.line
         memory.line = step
         found = self._signature(values)
+        memory.shown = found is not None
         memory.most_codes = max(memory.most_codes, values.get("code_perplexity", 0.0))
         if found is None and memory.pending is not None and step > memory.pending:
             memory.healthy, memory.pending = memory.pending, None
@@ -187,6 +190,12 @@ class Monitor:
         possible = self.memory.healthy is not None
         possible = possible and self.memory.rollbacks < self.health.rollbacks
         return "rollback" if self.health.action == "rollback" and possible else "stop"
+
+    @property
+    def may_keep(self) -> bool:
+        """Whether the model is worth to replace one that was kept: a stop leaves that of a good
+        line. Who asked for warnings only gets every model."""
+        return self.health.action == "warn" or not self.memory.shown
 
     def step_taken(self) -> None:
         self.memory.refused = 0

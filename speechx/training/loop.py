@@ -201,7 +201,7 @@ def train(
             model.train()
             if validated:
                 progress.report(validated)
-            if machine.first:
+            if machine.first and (monitor.may_keep or done == run.steps):
                 task.keep(model, done, validated)
         if done % run.save_steps == 0 or done == run.steps:
             monitor.saved(done)
