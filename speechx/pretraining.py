@@ -210,7 +210,7 @@ def check_restored(
     overall = task.summary(whole)
     if here.first:
         say("\n".join([*table, _baseline_row("all", overall)]))
-    problem, chance = "", overall.get("chance_bits", guess)
+    problem, chance = "", overall["chance_bits"]
     if overall["bits"] > AT_CHANCE * chance:
         problem = (
             f"is at chance on this audio ({overall['bits']:.3f} of {chance:.3f} "

@@ -125,7 +125,7 @@ def test_a_model_whose_quantizer_was_not_restored_is_refused(parent, manifests, 
     model.load_state_dict({**saved.weights, **fresh})
     save_model(tmp_path / "wrong", "pretraining", model, saved.config, ["xx"])
     child = pretrain_config(tmp_path / "child", manifests, init=str(tmp_path / "wrong"))
-    with pytest.raises(UserError, match=r"is at chance on this audio \(.* of 3\.459 bits\)"):
+    with pytest.raises(UserError, match=r"is at chance on this audio \(.* of 3\.\d+ bits\)"):
         pretrain(child)
     assert "before step 1" in capsys.readouterr().err
 
