@@ -216,8 +216,9 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
     def row(node: ast.AST) -> list[int]:
         match node:
             case ast.Tuple(elts=items) | ast.List(elts=items):
-                values = [item.value for item in items if isinstance(item, ast.Constant)]
-                if len(values) == len(items) and all(isinstance(value, int) for value in values):
+                values = [item.value for item in items
+                          if isinstance(item, ast.Constant) and isinstance(item.value, int)]  # fmt: skip
+                if len(values) == len(items):
                     return values
         raise ValueError
 
