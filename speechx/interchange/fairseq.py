@@ -216,8 +216,11 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
     def row(node: ast.AST) -> list[int]:
         match node:
             case ast.Tuple(elts=items) | ast.List(elts=items):
-                values = [item.value for item in items
-                          if isinstance(item, ast.Constant) and isinstance(item.value, int)]  # fmt: skip
+                values = [
+                    item.value
+                    for item in items
+                    if isinstance(item, ast.Constant) and isinstance(item.value, int)
+                ]
                 if len(values) == len(items):
                     return values
         raise ValueError
