@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         if type(error).__name__ == "HealthStop":
-            print(f"speechx: {error}", file=sys.stderr)
+            if os.environ.get("RANK", "0") == "0":  # all ranks end so, one says it
+                print(f"speechx: {error}", file=sys.stderr)
             return 3
         raise
 
@@ -399,6 +400,8 @@ def _phones(options: Any) -> None:
     from speechx.data.manifest import read_manifest, write_manifest
     from speechx.data.phones import add_phones
 
+    if options.output.resolve() == options.manifest.resolve():
+        raise UserError(f"-o {options.output} is the manifest itself: give another file")
     labelled = add_phones(read_manifest(options.manifest), options.drop_empty, _note)
     write_manifest(options.output, labelled)
     _note(f"{len(labelled)} utterances with phones: {options.output}")

@@ -82,7 +82,8 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
 
 def source_of(path: Path | str, overrides: Sequence[str]) -> str:
     """How messages call the configuration: the file, and the settings given beside it."""
-    return " ".join([str(path), *(["with", *overrides] if overrides else [])])
+    many = {0: "", 1: " with 1 setting"}.get(len(overrides), f" with {len(overrides)} settings")
+    return f"{path}{many}"
 
 
 def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

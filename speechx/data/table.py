@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from speechx.audio.files import audio_info
+from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
@@ -39,9 +39,15 @@ def prepare(
         if not audio.is_file():
             raise UserError(f"{where}: audio file {audio} does not exist")
         start = _seconds(row, "start", where) or 0.0
-        duration = _seconds(row, "duration", where) or audio_info(audio).duration - start
-        if duration <= 0:
-            raise UserError(f"{where}: the segment starts at {start:g} s, after the end of {audio}")
+        duration = _seconds(row, "duration", where)
+        if duration is None or start:  # without a start a duration is taken at its word: no header
+            length = audio_info(audio).duration
+            if start + (duration or 0) > length + END_TOLERANCE_SECONDS or start >= length:
+                raise UserError(
+                    f"{where}: the segment starts at {start:g} s and ends after the end of "
+                    f"{audio}, which is {length:.2f} s long"
+                )
+            duration = duration or length - start
         utterance = Utterance(
             id=row.get("id") or Path(row["path"]).stem,
             audio=audio,
@@ -86,8 +92,10 @@ def _read(table: Path, log: Callable[[str], object]) -> list[tuple[int, dict[str
     """Line numbers and rows, columns under their standard names."""
     try:
         text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"table {table} cannot be read: {error}") from None
+    except OSError as error:
+        raise UserError(f"table {table} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"table {table} is not UTF-8 text") from None
     if table.suffix == ".csv":  # a quoted cell may hold line breaks, so its lines are counted
         reader = csv.reader(io.StringIO(text, newline=""))
         try:

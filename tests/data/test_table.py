@@ -91,7 +91,11 @@ def test_columns_that_are_not_used_are_named(corpus):
         (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
         (["path\tduration", "wav/1.wav\t-1"], ":2: duration must be seconds, not '-1'"),
         (["path\tstart", "wav/1.wav\tnan"], ":2: start must be seconds, not 'nan'"),
-        (["path\tstart", "wav/1.wav\t1"], ":2: the segment starts at 1 s, after the end of"),
+        (["path\tstart", "wav/1.wav\t1"], ":2: the segment starts at 1 s and ends after the end"),
+        (
+            ["path\tstart\tduration", "wav/1.wav\t0.1\t3"],
+            ":2: the segment starts at 0.1 s and ends",
+        ),
         (
             ["path\tstart\tduration", "wav/3.wav\t0\t1", "wav/3.wav\t1\t1"],
             ":3: id '3' is already on line 2; without an `id` column",
@@ -110,7 +114,7 @@ def test_a_language_is_needed_from_somewhere(corpus):
 def test_what_cannot_be_read_is_one_line(corpus):
     assert "nowhere.tsv cannot be read" in refused(corpus / "nowhere.tsv")
     (corpus / "latin.tsv").write_bytes("path\ttext\nwav/1.wav\tperchè\n".encode("latin-1"))
-    assert "latin.tsv cannot be read" in refused(corpus / "latin.tsv")
+    assert "latin.tsv is not UTF-8 text" in refused(corpus / "latin.tsv")
     path = table(corpus, "path,text", f"wav/1.wav,{'x' * 200_000}", name="all.csv")
     assert "all.csv:2: not CSV: field larger than field limit" in refused(path)
 
