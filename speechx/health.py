@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from speechx.health_figure import draw
 from speechx.run_log import Run, read_run
 from speechx.training.health import ADVICE, NAMES, Finding
 from speechx.training.progress import say
@@ -41,12 +42,11 @@ def examine(folder: Path | str, picture: Path | str | None = None) -> int:
     print("\n".join(verdict(run)), flush=True)
     path = Path(picture) if picture is not None else run.folder / "health.png"
     try:
-        from speechx.health_figure import draw
+        draw(run, path)
     except ModuleNotFoundError as error:
         missing = str(error.name).split(".")[0]
         say(f"no {path}: {missing} is not installed; pip install 'speechx[figures]'")
     else:
-        draw(run, path)
         say(f"curves in {path}")
     return 3 if ills(run) else 0
 

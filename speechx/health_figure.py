@@ -11,14 +11,14 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 from speechx.run_log import Run
 
 
 def draw(run: Run, path: Path) -> None:
     """Two rows of panels, as PNG or whatever the name of `path` ends in."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     panels = _finetuning(run) if run.monitor.contrast is None else _pretraining(run)
     bands, columns = run.bands(), len(panels) // 2
     figure = Figure(figsize=(5 * columns, 8), layout="constrained")

@@ -130,7 +130,6 @@ def test_fine_tuning_on_a_blank_plateau(runs, capsys):
 
 
 def test_without_matplotlib_the_verdict_is_printed_all_the_same(runs, monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "speechx.health_figure", raising=False)
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
