@@ -136,7 +136,7 @@ def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):
         Path("few_shot/log.jsonl"),
     }
     new = {path for path in folder.rglob("*") if path.is_file()} - set(made)
-    assert new == {folder / "few_shot/done"}
+    assert new == {folder / "few_shot/done", folder / "few_shot/health.jsonl"}
     assert "continuing at step 6" in again.stderr.read_text()
 
 

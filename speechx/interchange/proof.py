@@ -85,7 +85,7 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
     with torch.inference_mode():
         for package in packages:
             try:
-                theirs.append(PEERS[format, package](saved, Path(foreign), questions))
+                theirs.append(PEERS[format, package](saved, Path(foreign).absolute(), questions))
             except UserError:
                 raise
             except Exception as error:  # whatever another package raises over a file

@@ -355,7 +355,7 @@ def test_two_processes_decide_alike(tmp_path, manifests):
     """And as one does; they go back together, too."""
     back = {"window": 15, "action": "rollback", "rollbacks": 1}
     changes = {"run": {"device_seconds": 3}}
-    rising = merge({**RISING, "health": back}, {"run": {"device_seconds": 3, "steps": 60}})
+    rising = merge({**RISING, "health": back}, {"run": {"device_seconds": 3, "steps": 400}})
     jobs = [
         (run_and_tell, sick_config(tmp_path / "two", manifests, "E102", **changes),
          tmp_path / "stop"),
