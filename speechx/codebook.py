@@ -30,7 +30,7 @@ from speechx.data.batches import Batches, load
 from speechx.data.manifest import Utterance, first_few, read_manifest
 from speechx.data.sampling import Plan, Row, padded_batches
 from speechx.errors import UserError
-from speechx.interchange.conversion import open_any
+from speechx.interchange.conversion import fresh, open_any
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
 from speechx.training.checkpoint import load_weights
 from speechx.training.distributed import pick_device
@@ -58,7 +58,8 @@ def analyze_codebook(
         raise UserError(f"--seed must be 0 or more, not {seed}")
     if out is not None and not (find_spec("matplotlib") and find_spec("scipy")):
         raise UserError("figures need matplotlib and scipy: pip install 'speechx[figures]'")
-    saved = open_any(model)
+    unused = ("mask_vector",)  # nothing is masked here
+    saved = open_any(model, None, unused)
     if saved.kind != "pretraining":
         raise UserError(
             f"{model} holds a {saved.kind} model, which has no quantizer and so no codes; "
@@ -66,7 +67,7 @@ def analyze_codebook(
         )
     sampled = sample(_read(manifests), minutes, seed)
     network = Wav2Vec2Pretraining(saved.config)
-    load_weights(network, saved.weights, str(model))
+    say(f"codebook: {model}: {load_weights(network, saved.weights, str(model), fresh(unused))}")
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # here: hearing takes minutes
     heard = listen(network.to(pick_device(device)).eval(), sampled)
