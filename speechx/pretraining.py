@@ -199,7 +199,8 @@ def check_restored(
     model.eval()
     for language in sorted({u.language for u in heard}):
         rows = task.valid_rows([u for u in heard if u.language == language])
-        if not rows:  # nothing long enough
+        if not rows:
+            table.append(f"{language:<14}not tried: no row of {config.data.min_seconds:g} s")
             continue
         if not task.valid:
             rows = _some_rows(rows, BASELINE_SECONDS)
@@ -207,11 +208,13 @@ def check_restored(
             sums = task.evaluate(model, rows)
         whole = {key: whole.get(key, 0.0) + value for key, value in sums.items()}
         table.append(_baseline_row(language, task.summary(sums)))
+    if whole:
+        table.append(_baseline_row("all", task.summary(whole)))
+    if here.first:
+        say("\n".join(table))
     if not whole:
         return
     overall = task.summary(whole)
-    if here.first:
-        say("\n".join([*table, _baseline_row("all", overall)]))
     problem, chance = "", overall["chance_bits"]
     if overall["bits"] > AT_CHANCE * chance:
         problem = (

@@ -163,6 +163,16 @@ def test_a_parent_without_a_quantizer_must_be_allowed(manifests, tmp_path, capsy
     assert "quantizer 0/3 (rest starts fresh)" in capsys.readouterr().err
 
 
+def test_a_language_too_short_to_try_the_parent_on_is_named(parent, manifests, tmp_path, capsys):
+    _, final = parent
+    valid = read_manifest(manifests[1])
+    short = [replace(u, duration=0.3) for u in valid if u.language == "yy"]
+    write_manifest(tmp_path / "dev.jsonl", [u for u in valid if u.language == "xx"] + short)
+    dev = manifests[0], tmp_path / "dev.jsonl"
+    pretrain(pretrain_config(tmp_path / "child", dev, init=str(final), run={"steps": 1}))
+    assert "yy            not tried: no row of 0.5 s" in capsys.readouterr().err
+
+
 def test_a_continued_run_holds_the_temperature_at_its_floor(parent, manifests, tmp_path):
     _, final = parent
     seen = []
