@@ -111,15 +111,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
         vocabulary, weights, more = units.from_rows(weights, rows, where)
         notes += more
     extra: Any = content.get("extra_state") or {}
-    return SavedModel(
-        path.parent,
-        "pretraining" if vocabulary is None else "ctc",
-        config,
-        weights,
-        vocabulary,
-        tuple(extra.get("languages") or ()),
-        notes,
-    )
+    return units.saved(path.parent, config, weights, vocabulary, extra.get("languages"), notes)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

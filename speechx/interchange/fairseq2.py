@@ -118,15 +118,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
         rows, beside = find_rows(path, card, where)
         vocabulary, weights, more = units.from_rows(weights, rows, beside)
         notes += more
-    return SavedModel(
-        path.parent,
-        "pretraining" if vocabulary is None else "ctc",
-        config,
-        weights,
-        vocabulary,
-        tuple(card.get("languages") or ()),
-        notes,
-    )
+    return units.saved(path.parent, config, weights, vocabulary, card.get("languages"), notes)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -121,15 +121,7 @@ def read(path: Path) -> SavedModel:
             str(folder / "vocab.json"),
         )
         notes += more
-    return SavedModel(
-        folder,
-        "pretraining" if vocabulary is None else "ctc",
-        config,
-        weights,
-        vocabulary,
-        tuple(about.get("languages", ())),
-        notes,
-    )
+    return units.saved(folder, config, weights, vocabulary, about.get("languages"), notes)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -100,15 +100,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
         rows = units.Rows(labels, 0, kind=about.get("units"))
         vocabulary, weights, more = units.from_rows(weights, rows, where)
         notes += more
-    return SavedModel(
-        path.parent,
-        "pretraining" if vocabulary is None else "ctc",
-        config,
-        weights,
-        vocabulary,
-        tuple(about.get("languages") or ()),
-        notes,
-    )
+    return units.saved(path.parent, config, weights, vocabulary, about.get("languages"), notes)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -14,12 +14,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from speechx.errors import UserError
+from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Kind, Vocabulary
+from speechx.training.checkpoint import ModelKind, SavedModel
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 """As fairseq orders them."""
@@ -102,3 +106,18 @@ def to_rows(
         "head.bias": torch.cat([bias[:1], bias.new_full((new,), SILENT), bias[1:]]),
     }
     return [*before, *units], {**weights, **head}
+
+
+def saved(
+    folder: Path,
+    config: Wav2Vec2Config,
+    weights: dict[str, Tensor],
+    vocabulary: Vocabulary | None,
+    languages: Any,
+    notes: Sequence[str],
+) -> SavedModel:
+    """What a reader found; a model that writes units is a CTC model."""
+    kind: ModelKind = "pretraining" if vocabulary is None else "ctc"
+    return SavedModel(
+        folder, kind, config, weights, vocabulary, tuple(languages or ()), tuple(notes)
+    )

@@ -25,12 +25,10 @@ from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.training.checkpoint import save_state
 from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
-from speechx.training.health import Health, HealthStop, Monitor
+from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_rate
 from speechx.training.progress import Progress, Silent
 from speechx.training.recovery import Place, cut_log, must_go_back, restore
-
-__all__ = ["HealthStop", "Prepared", "Run", "Sums", "Task", "train"]
 
 
 @config

@@ -13,7 +13,8 @@ from torch import nn
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.training.distributed import Machine
-from speechx.training.loop import HealthStop, Run, Sums, train
+from speechx.training.health import HealthStop
+from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from tests.conftest import read_log
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from speechx.training.loop import HealthStop
+from speechx.training.health import HealthStop
 from tests.training.test_loop import Squares, go
 
 EVERY = {"log_steps": 12, "save_steps": 12}
