@@ -348,7 +348,7 @@ def _report(options: Any) -> None:
 
 
 def _prepare_commonvoice(options: Any) -> None:
-    from speechx.data.commonvoice import prepare
+    from speechx.corpora.commonvoice import prepare
 
     made = prepare(
         options.root, options.language, options.output,
@@ -358,13 +358,13 @@ def _prepare_commonvoice(options: Any) -> None:
 
 
 def _prepare_debian(options: Any) -> None:
-    from speechx.data.debian_speech import prepare
+    from speechx.corpora.debian_speech import prepare
 
     print(json.dumps(prepare(options.output, options.language, log=_note)))
 
 
 def _prepare_synthetic(options: Any) -> None:
-    from speechx.data.synthetic import make_corpus
+    from speechx.corpora.synthetic import make_corpus
     from speechx.text.shipped import sentence_languages
 
     languages = options.language or sentence_languages()
@@ -374,7 +374,7 @@ def _prepare_synthetic(options: Any) -> None:
 
 
 def _prepare_table(options: Any) -> None:
-    from speechx.data.table import prepare
+    from speechx.corpora.table import prepare
 
     print(json.dumps(prepare(options.table, options.language, options.output, log=_note)))
 

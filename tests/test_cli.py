@@ -333,7 +333,7 @@ def test_a_clip_that_is_listed_but_absent(refused, tmp_path, capsys):
     clip.unlink()
     words = ["data", "prepare", "commonvoice", str(tmp_path / "cv"), "-o", str(tmp_path / "out")]
     line = refused(*words)
-    assert f"{clip}: no such clip, but it is listed in" in line
+    assert f"{clip}: no such file, but it is listed in" in line
     assert "train.tsv:5" in line
     assert main([*words, "--allow-missing"]) == 0
     said = capsys.readouterr()

@@ -17,6 +17,7 @@ FLOORS = (
     {"config", "errors"},
     {"audio", "text"},
     {"data", "models"},
+    {"corpora"},
     {"objectives", "decoding"},
     {"training"},
     {"interchange"},

@@ -1,1 +1,1 @@
-"""What comes in: manifests, one reader per corpus, the language mix, batches."""
+"""What comes in: manifests, the language mix, labels, batches."""

@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from speechx.audio.files import audio_info
-from speechx.data import debian_speech
-from speechx.data.debian_packages import Package, licence_summary, write_licences
-from speechx.data.debian_sources import (
+from speechx.corpora import debian_speech
+from speechx.corpora.debian_packages import Package, licence_summary, write_licences
+from speechx.corpora.debian_sources import (
     MSU_IPA,
     Recording,
     read_asterisk,
@@ -21,7 +21,7 @@ from speechx.data.debian_sources import (
     read_ktuberling,
     read_tuxpaint,
 )
-from speechx.data.debian_speech import Clip, is_plain, misfits, prepare, split_of
+from speechx.corpora.debian_speech import Clip, is_plain, misfits, prepare, split_of
 from speechx.data.manifest import read_manifest, validate
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa

@@ -7,8 +7,8 @@ import pytest
 
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import read_audio
+from speechx.corpora.synthetic import VOICES, Variation, make_corpus, split_sentences
 from speechx.data.manifest import read_manifest, validate
-from speechx.data.synthetic import VOICES, Variation, make_corpus, split_sentences
 from speechx.errors import UserError
 from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa

@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
-from speechx.data.debian_packages import fetch, unpacked, write_licences
-from speechx.data.debian_sources import SOURCES, Recording
+from speechx.corpora.debian_packages import fetch, unpacked, write_licences
+from speechx.corpora.debian_sources import SOURCES, Recording
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechx.data import commonvoice
-from speechx.data.commonvoice import prepare
+from speechx.corpora import preparation
+from speechx.corpora.commonvoice import prepare
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 
@@ -190,7 +190,7 @@ def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -
     (folder / "clips" / "c2.mp3").unlink()
     with pytest.raises(UserError) as raised:
         prepare(tmp_path, None, tmp_path / "out", log=quiet)
-    assert str(raised.value).startswith(f"{folder / 'clips' / 'c2.mp3'}: no such clip")
+    assert str(raised.value).startswith(f"{folder / 'clips' / 'c2.mp3'}: no such file")
     assert f"{folder / 'train.tsv'}:3" in str(raised.value)
     assert "--allow-missing" in str(raised.value)
     assert not (tmp_path / "out").exists()
@@ -264,11 +264,11 @@ def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) ->
 
 
 def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commonvoice, "SECONDS_BETWEEN_PROGRESS", 0.0)
+    monkeypatch.setattr(preparation, "SECONDS_BETWEEN_PROGRESS", 0.0)
     release(tmp_path, {"train": [row("c1"), row("c2")]})
     said: list[str] = []
     prepare(tmp_path, None, tmp_path / "out", convert=True, log=said.append)
-    assert said[:2] == [f"es: converted {n} of 2 clips, 0.00 h" for n in (1, 2)]
+    assert said[:2] == [f"es: converted {n} of 2 files" for n in (1, 2)]
 
 
 def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
@@ -297,7 +297,7 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds es"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet)
     write_tsv(folder / "train.tsv", V17, [])
-    with pytest.raises(UserError, match="no usable clip is listed for es"):
+    with pytest.raises(UserError, match="no usable utterance is listed for es"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet)
     write_tsv(folder / "train.tsv", "client_id path text", [])
     with pytest.raises(UserError) as raised:

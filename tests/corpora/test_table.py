@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechx.corpora.table import prepare
 from speechx.data.manifest import read_manifest
-from speechx.data.table import prepare
 from speechx.errors import UserError
 
 

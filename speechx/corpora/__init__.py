@@ -1,0 +1,1 @@
+"""From corpora as they are published, to manifests: one file per corpus."""
