@@ -1,0 +1,69 @@
+"""The table of languages: every corpus's code leads to one language, and back."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from speechx.errors import UserError
+from speechx.text.languages import english_name, find, languages
+
+
+def test_a_language_is_found_by_what_every_corpus_calls_it() -> None:
+    swahili = find("swa")
+    assert swahili.name == "Swahili"
+    assert all(find(word) is swahili for word in ("sw", "SW_ke", "sw-KE", "202", " Swahili "))
+    assert find("spanish").mls == "spanish"
+    assert find("es_419").commonvoice == ("es",)
+    assert find("zh-HK") is find("yue_hant_hk") is find("101")
+    assert find("zh-TW") is find("zh") is find("cmn")
+    assert english_name("kmr") == "Kurmanji"
+    assert english_name("xx-unknown") == "xx-unknown"
+
+
+def test_withdrawn_codes_lead_to_the_language_of_today() -> None:
+    assert (find("iw").iso639_1, find("iw").voxlingua107) == ("he", "iw")
+    assert (find("jw").iso639_1, find("jw").voxlingua107) == ("jv", "jw")
+    assert find("in").iso639_3 == "ind"
+
+
+def test_no_word_means_two_languages() -> None:
+    meaning: dict[str, str] = {}
+    for language in languages():
+        for word in language.words:
+            assert meaning.setdefault(word.casefold(), language.iso639_3) == language.iso639_3
+
+
+def test_every_row_is_well_formed() -> None:
+    codes = [x.iso639_3 for x in languages()]
+    assert codes == sorted(set(codes))
+    for language in languages():
+        assert re.fullmatch("[a-z]{3}", language.iso639_3)
+        assert re.fullmatch("([a-z]{2})?", language.iso639_1)
+        assert re.fullmatch(r"(\d{3})?", language.babel)
+        assert re.fullmatch(r"([a-z_0-9]+)?", language.fleurs)
+        assert all(re.fullmatch(r"[a-z]{2,3}(-[A-Za-z]+)?", c) for c in language.commonvoice)
+        assert all(word == word.strip() for word in language.words)
+
+
+def test_the_corpora_are_complete() -> None:
+    """Their own counts: 102, 107, 8, 23 and the 25 packs that Kaldi has lists for."""
+    for corpus, count in (
+        *(("fleurs", 102), ("voxlingua107", 107), ("mls", 8), ("voxpopuli", 23), ("babel", 25)),
+    ):
+        there = [getattr(x, corpus) for x in languages() if getattr(x, corpus)]
+        assert len(there) == len(set(there)) == count
+    assert sum(len(x.commonvoice) for x in languages()) > 200
+
+
+def test_a_mistyped_language_is_told_what_is_near() -> None:
+    with pytest.raises(UserError, match=r"no language 'Swahilli'.*near is Swahili \(swa\)"):
+        find("Swahilli")
+    with pytest.raises(UserError, match="no language 'qqq-q' is known"):
+        find("qqq-q")
+
+
+def test_the_table_in_data_manifests_is_this_one() -> None:
+    root = Path(__file__).resolve().parents[2]
+    here = root / "speechx" / "text" / "languages.tsv"
+    assert (root / "data_manifests" / "languages.tsv").read_bytes() == here.read_bytes()
