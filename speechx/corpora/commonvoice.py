@@ -1,31 +1,41 @@
 """CommonVoice, as Mozilla releases it, to manifests.
 
-    cv-corpus-17.0-2024-03-15/es/{train,dev,test,validated,other}.tsv, clip_durations.tsv, clips/*
+    cv-corpus-17.0-2024-03-15/es/{train,dev,test,validated,invalidated,other}.tsv, clips/*
+    cv-corpus-17.0-2024-03-15/es/clip_durations.tsv      from 16.1; times.txt from 14.0; none before
 
 Columns came, went and moved over the releases, so they are found by their names. The tables have no
 quoting: a sentence may hold a lone `"`, and a reader that honours it swallows the rows up to the
-next one. Old releases leave `.mp3` off the path and have no `clip_durations.tsv`; mp3 at 8 to 48
-kHz occurs, and some clips are empty or broken.
+next one. Old releases leave `.mp3` off the path; mp3 at 8 to 48 kHz occurs, and some clips are
+empty or broken.
 
-    prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"))
+    prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"), splits="speaker")
 
-writes `data/cv/es/train.jsonl` and so on. What is validated but in no split, most of a large
-language, becomes `unlabelled.jsonl`, for pretraining: its sentences and speakers may be those of
-the test set. So does what nobody has judged (`other.tsv`) or has no sentence. Clips left out are
-counted; those missing or corrupt are listed in `missing.txt` and `corrupt.txt` beside the
-manifests, those judged bad are in the release's `invalidated.tsv`.
+writes `data/cv/es/train.jsonl` and so on; `commonvoice_splits` says what the train split is then.
+What is validated but in no split becomes `unlabelled.jsonl`, for pretraining: its sentences and
+speakers may be those of the test set. So does what nobody has judged (`other.tsv`) or has no
+sentence, and, if asked for, what was judged bad (`invalidated.tsv`). Clips left out are counted;
+those missing or corrupt are listed in `missing.txt` and `corrupt.txt` beside the manifests.
+
+Splits are drawn anew for every release, not always alike, so the release is all that pins them: its
+name is in every line of the manifests.
 """
 
+import re
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
+from speechx.corpora.commonvoice_splits import Splits, Splitter
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish, inside
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 TABLES = (*SPLITS, "validated", "other")
+NEEDED = ("client_id", "path", "sentence")
 AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".ogg", ".opus", ".webm", ".m4a"))
 KEPT_COLUMNS = ("sentence_id", "age", "gender", "variant")
+RELEASE = re.compile(r"cv-corpus-\d+(\.\d+)?(-delta)?(-singleword)?(-\d{4}-\d{2}-\d{2})?")
 
 
 def prepare(
@@ -35,21 +45,43 @@ def prepare(
     allow_missing: bool = False,
     convert: bool = False,
     log: Callable[[str], object] = print,
+    splits: Splits = "official",
+    invalidated: bool = False,
+    release: str | None = None,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` is a release or one language folder of it; `languages` None means all that are there.
-    `allow_missing` and `convert` as in `preparation.finish`.
+    `invalidated` adds those clips to the unlabelled ones. `release` is the name of the folder that
+    holds the languages, unless given. `allow_missing` and `convert` as in `preparation.finish`.
     """
+    if splits not in get_args(Splits):
+        raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
     folders = _language_folders(Path(root), languages)
+    releases = {language: release or _release(folder, log) for language, folder in folders.items()}
+    how = "" if splits == "official" else f", train disjoint by {splits}"
     return finish(
-        (_read_language(language, folder) for language, folder in folders.items()),
+        (
+            _read_language(language, folder, releases[language], splits, invalidated)
+            for language, folder in folders.items()
+        ),
         out,
-        lambda language: f"CommonVoice {folders[language].resolve().parent.name}",
+        lambda language: f"CommonVoice {releases[language]}{how}",
         allow_missing,
         convert,
         log,
     )
+
+
+def _release(folder: Path, log: Callable[[str], object]) -> str:
+    """The name of the release that a language folder is in."""
+    name = folder.resolve().parent.name
+    if not RELEASE.fullmatch(name):
+        log(
+            f"{folder.name}: the release is taken to be {name!r}, as the folder is called; if it "
+            "is another, say so with --release cv-corpus-VERSION-DATE"
+        )
+    return name
 
 
 def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
@@ -80,38 +112,49 @@ def _is_language_folder(folder: Path) -> bool:
     return any((folder / f"{table}.tsv").is_file() for table in TABLES)
 
 
-def _read_language(language: str, folder: Path) -> Preparation:
+def _read_language(
+    language: str, folder: Path, release: str, splits: Splits, invalidated: bool
+) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
-    release = Preparation(language)
-    tables = [table for table in TABLES if (folder / f"{table}.tsv").is_file()]
-    durations = _read_durations(folder / "clip_durations.tsv")
-    in_splits: set[str] = set()
-    in_no_split: set[str] = set()  # validated, but unlabelled here
+    some = Preparation(language)
+    if splits != "official" and not (folder / "test.tsv").is_file():
+        raise UserError(
+            f"{folder}: no test.tsv, so there is nothing for train to be disjoint from; use the "
+            "official splits (delta releases and some small languages have none)."
+        )
+    splitter = Splitter(some, splits, _held_out(folder))
+    durations = _read_durations(folder)
+    tables = [*TABLES, *(["invalidated"] if invalidated else [])]
     for table in tables:
         tsv = folder / f"{table}.tsv"
-        for line, row in _read_rows(tsv, ("client_id", "path", "sentence"), release.corrupt):
-            sentence = row["sentence"].strip()
+        if not tsv.is_file():
+            continue
+        for line, row in read_rows(tsv, NEEDED, some.corrupt):
+            name = _clip_name(row["path"])
+            split = splitter.split_of(table, Path(name).stem, row)
+            if split is None:
+                continue
             try:
-                clip = inside(folder / "clips", _clip_name(row["path"]), f"{tsv}:{line}")
+                clip = inside(folder / "clips", name, f"{tsv}:{line}")
             except UserError as error:
-                release.corrupt.append((tsv, str(error)))
+                some.corrupt.append((tsv, str(error)))
                 continue
-            if table in SPLITS:
-                in_splits.add(clip.stem)
-            elif table == "validated" and clip.stem in in_splits:
-                continue
-            elif table == "validated":
-                in_no_split.add(clip.stem)
-            split = table if sentence and table in SPLITS else UNLABELLED
             try:
-                size = clip.stat().st_size
+                status = clip.stat()
             except OSError:
-                release.missing.append((clip, f"listed in {tsv}:{line}"))
+                some.missing.append((clip, f"listed in {tsv}:{line}"))
                 continue
-            if size == 0:
-                release.corrupt.append((clip, "the file is empty (0 bytes)"))
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                some.corrupt.append((clip, "not a file"))
                 continue
-            extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
+            if status.st_size == 0:
+                some.corrupt.append((clip, "the file is empty (0 bytes)"))
+                continue
+            sentence = row["sentence"].strip()
+            if not sentence:
+                split = UNLABELLED
+            extra = {"release": release}
+            extra |= {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["accents"] = row.get("accents") or row.get("accent", "")
             utterance = Utterance(
                 id=clip.stem,
@@ -122,33 +165,51 @@ def _read_language(language: str, folder: Path) -> Preparation:
                 speaker=row["client_id"] or None,
                 extra={column: value for column, value in extra.items() if value},
             )
-            release.add(split, utterance)
-    if of_these := len(in_no_split & release.splits.get(UNLABELLED, {}).keys()):
-        release.notes[UNLABELLED] = f"{of_these} of them validated but in no split"
-    if (folder / "invalidated.tsv").is_file():
+            some.add(split, utterance)
+    splitter.note()
+    if not invalidated and (folder / "invalidated.tsv").is_file():
         broken: list[tuple[Path, str]] = []
-        rows = sum(1 for _ in _read_rows(folder / "invalidated.tsv", (), broken))
-        release.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
-    return release
+        rows = sum(1 for _ in read_rows(folder / "invalidated.tsv", (), broken))
+        some.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
+    return some
+
+
+def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Clips and rows of dev and test."""
+    for table in ("dev", "test"):
+        if (folder / f"{table}.tsv").is_file():
+            for _, row in read_rows(folder / f"{table}.tsv", NEEDED, []):
+                yield Path(_clip_name(row["path"])).stem, row
 
 
 def _clip_name(path: str) -> str:
     return path if Path(path).suffix.lower() in AUDIO_SUFFIXES else path + ".mp3"
 
 
-def _read_durations(path: Path) -> dict[str, float]:
+def _read_durations(folder: Path) -> dict[str, float]:
     """Clip name to seconds. Clips with no positive number are left out, to be measured."""
-    if not path.is_file():
-        return {}
     durations = {}
-    for _, row in _read_rows(path, ("clip", "duration[ms]"), []):
-        milliseconds = row["duration[ms]"].strip()
+    for clip, number in _duration_rows(folder):
+        milliseconds = number.strip()
         if milliseconds.replace(".", "", 1).isdecimal() and float(milliseconds) > 0:
-            durations[_clip_name(row["clip"])] = float(milliseconds) / 1000
+            durations[_clip_name(clip)] = float(milliseconds) / 1000
     return durations
 
 
-def _read_rows(
+def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:
+    """Clips and their milliseconds, from the table or from the list that came before it."""
+    table, older = folder / "clip_durations.tsv", folder / "times.txt"
+    if table.is_file():
+        for _, row in read_rows(table, ("clip", "duration[ms]"), []):
+            yield row["clip"], row["duration[ms]"]
+    elif older.is_file():
+        for line in older.read_text(encoding="utf-8-sig", errors="replace").split("\n"):
+            words = line.split()
+            if len(words) == 2:
+                yield words[0], words[1]
+
+
+def read_rows(
     path: Path, needed: Sequence[str], broken: list[tuple[Path, str]]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and row by column name; rows of another width than the header go to `broken`."""

@@ -8,14 +8,16 @@ all corpora share: measures what has no duration yet, refuses or lists what cann
     some.add("train", Utterance(id="c1", audio=inside(root, "clips/c1.mp3"), duration=0.0, ...))
     finish([some], out, source="CommonVoice cv-corpus-17.0-2024-03-15", log=log)
 
-A duration of 0 is one that is not known yet.
+A duration of 0 is one that is not known yet. Preparing again what has not changed opens no file and
+touches no manifest.
 """
 
+import filecmp
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from speechx.audio.files import audio_info, check_audio, read_audio, write_flac
-from speechx.data.manifest import Utterance, claim, write_manifest
+from speechx.data.manifest import Utterance, claim, read_manifest_in_part, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -64,8 +66,8 @@ class Preparation:
     """Files, or lines of tables, that cannot be read, and why."""
     left_out: Counter[str] = field(default_factory=Counter)
     """What else was left out: why, and how many."""
-    notes: dict[str, str] = field(default_factory=dict)
-    """What the report adds about a split."""
+    notes: dict[str, str | Callable[[], str]] = field(default_factory=dict)
+    """What the report adds about a split; a function is called when all durations are known."""
 
     def add(self, split: str, utterance: Utterance) -> None:
         """Lists it; the first of an id stays, others are counted."""
@@ -97,7 +99,7 @@ def finish(
             _refuse(some)
         folder = Path(out) / some.language
         claim(folder, source if isinstance(source, str) else source(some.language))
-        _measure(some, folder / "audio" if convert else None, log)
+        _measure(some, folder, folder / "audio" if convert else None, log)
         if not allow_missing:
             _refuse(some)
         counts[some.language] = _write(some, folder)
@@ -119,28 +121,75 @@ def watched(
         yield result
 
 
-def _measure(some: Preparation, copies: Path | None, log: Callable[[str], object]) -> None:
+def _measure(
+    some: Preparation, folder: Path, copies: Path | None, log: Callable[[str], object]
+) -> None:
     """Opens every file and finds unknown durations; with a folder `copies`, makes and uses copies.
 
     A copy is of a segment if the utterance is one. Whole files take their length from the header.
+    What an earlier run listed in `folder` and has not changed since is not opened again.
     """
-    jobs = [(split, u) for split, listed in some.splits.items() for u in listed.values()]
-    targets = [None if copies is None else copies / f"{_file_name(u.id)}.flac" for _, u in jobs]
+    listed = _listed_before(folder)
+    jobs = []
+    for split, utterances in some.splits.items():
+        for u in list(utterances.values()):
+            target = None if copies is None else copies / f"{_file_name(u.id)}.flac"
+            known = _known(u, target, listed)
+            if known is None:
+                jobs.append((split, u, target))
+            else:
+                utterances[u.id] = known
     if not jobs:
         return
     what = f"{some.language}: {'opened' if copies is None else 'converted'}"
+    splits, utterances_to_open, targets = zip(*jobs, strict=True)
     with ProcessPoolExecutor(PROCESSES) as pool:
-        measured = pool.map(_measure_one, [u for _, u in jobs], targets, chunksize=16)
+        measured = pool.map(_measure_one, utterances_to_open, targets, chunksize=16)
         results = list(watched(measured, len(jobs), what, log))
-    for (split, u), target, result in zip(jobs, targets, results, strict=True):
+    for split, u, target, result in zip(splits, utterances_to_open, targets, results, strict=True):
         if isinstance(result, str):
             if (u.audio, result) not in some.corrupt:
                 some.corrupt.append((u.audio, result))
             del some.splits[split][u.id]
-        elif target is not None:
-            some.splits[split][u.id] = replace(u, audio=target, start=0.0, duration=result)
         else:
-            some.splits[split][u.id] = replace(u, duration=result)
+            some.splits[split][u.id] = _measured(u, target, result)
+
+
+def _measured(u: Utterance, copy: Path | None, seconds: float) -> Utterance:
+    if copy is None:
+        return replace(u, duration=seconds)
+    return replace(u, audio=copy, start=0.0, duration=seconds)
+
+
+def _listed_before(folder: Path) -> dict[tuple[str, float], tuple[float, float]]:
+    """Audio and start of what manifests in `folder` list: its duration, and when it was listed."""
+    listed = {}
+    for manifest in folder.glob("*.jsonl"):
+        when = manifest.stat().st_mtime
+        for u in read_manifest_in_part(manifest)[0]:
+            listed[str(u.audio), u.start] = (u.duration, when)
+    return listed
+
+
+def _known(
+    u: Utterance, copy: Path | None, listed: Mapping[tuple[str, float], tuple[float, float]]
+) -> Utterance | None:
+    """The utterance as an earlier run measured it, if its file is older than the manifest then.
+
+    The time of a file here is that of its last change of any kind (ctime), which unpacking an
+    archive does not set back.
+    """
+    key = (os.path.abspath(u.audio if copy is None else copy), u.start if copy is None else 0.0)
+    duration, when = listed.get(key, (0.0, 0.0))
+    try:
+        changed = os.stat(u.audio).st_ctime
+        if copy is not None:
+            changed = max(changed, os.stat(copy).st_ctime)
+    except OSError:
+        return None
+    if not duration or changed >= when:
+        return None
+    return _measured(u, copy, u.duration if copy is None and u.duration else duration)
 
 
 def _measure_one(u: Utterance, copy: Path | None) -> float | str:
@@ -183,7 +232,7 @@ def _write(some: Preparation, folder: Path) -> dict[str, int]:
     for split in _in_order({*SPLITS, UNLABELLED, *some.splits}):
         utterances = list(some.splits.get(split, {}).values())
         if utterances:
-            write_manifest(folder / f"{split}.jsonl", utterances)
+            _write_if_changed(folder / f"{split}.jsonl", utterances)
             counts[split] = len(utterances)
         else:
             (folder / f"{split}.jsonl").unlink(missing_ok=True)
@@ -194,6 +243,19 @@ def _write(some: Preparation, folder: Path) -> dict[str, int]:
         else:
             (folder / name).unlink(missing_ok=True)
     return counts
+
+
+def _write_if_changed(path: Path, utterances: Sequence[Utterance]) -> None:
+    """A manifest that says the same keeps its time, so that nothing is made from it anew."""
+    if not path.is_file():
+        write_manifest(path, utterances)
+        return
+    new = path.with_name(f".new.{path.name}")
+    write_manifest(new, utterances)
+    if filecmp.cmp(new, path, shallow=False):
+        new.unlink()
+    else:
+        os.replace(new, path)
 
 
 def _in_order(splits: Iterable[str]) -> Sequence[str]:
@@ -207,7 +269,9 @@ def _report(some: Preparation) -> str:
     for split in _in_order(some.splits):
         if listed := some.splits[split]:
             hours = sum(u.duration for u in listed.values()) / 3600
-            note = f", {some.notes[split]}" if split in some.notes else ""
+            said = some.notes.get(split, "")
+            note = said() if callable(said) else said
+            note = f", {note}" if note else ""
             parts.append(f"{split} {len(listed)} ({hours:.2f} h{note})")
     line = f"{some.language}: {', '.join(parts) or 'nothing'}"
     reasons = {

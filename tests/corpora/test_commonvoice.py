@@ -1,5 +1,6 @@
 """CommonVoice releases of every age give the same records, and nothing is lost without a word."""
 
+import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_header_permutations_give_the_same_records(tmp_path: Path) -> None:
             "es": {"train": 2}
         }
         read = read_manifest(tmp_path / f"{version}-out" / "es" / "train.jsonl")
+        assert all(u.extra.pop("release") == version for u in read)
         assert all(u.extra.pop("sentence_id", None) == f"id-{u.id}" for u in read) == (
             "sentence_id" in header.split()
         )
@@ -125,6 +127,14 @@ def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None
     assert read == {"c0": 4.321, "c1": 1.25, "c2": 0.5, "c3": 0.5, "c4": 1.5005}
 
 
+def test_durations_of_releases_before_the_table(tmp_path: Path) -> None:
+    folder = release(tmp_path, {"train": [row(f"c{i}") for i in range(3)]})
+    (folder / "times.txt").write_text("c0.mp3\t4321\nc1.mp3 1500\nclip\tduration\n")
+    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
+    assert read == {"c0": 4.321, "c1": 1.5, "c2": 0.5}
+
+
 def test_old_paths_without_a_suffix(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1") | {"path": "c1"}, row("c.2") | {"path": "c.2"}]})
     prepare(tmp_path, None, tmp_path / "out", log=quiet)
@@ -141,7 +151,7 @@ def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> No
     counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
     assert counts == {"es": {"train": 1, "unlabelled": 3}}
     assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == dict.fromkeys(("c2", "c3", "c4"))
-    assert said == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
+    assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
 
 
 def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_counted(
@@ -164,11 +174,146 @@ def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_co
     assert counts == {"es": {"train": 1, "test": 1, "unlabelled": 3}}
     unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
     assert unlabelled == dict.fromkeys(("c3", "c4", "c5"))
-    assert said == [
+    assert said[1:] == [
         "es: train 1 (0.00 h), test 1 (0.00 h), "
         "unlabelled 3 (0.00 h, 2 of them validated but in no split); "
         "left out: 3 invalidated (invalidated.tsv)"
     ]
+
+
+def test_invalidated_clips_on_request(tmp_path: Path) -> None:
+    tables = {"train": [row("c1")], "other": [row("c2")], "invalidated": [row("c8"), row("c9")]}
+    release(tmp_path, tables)
+    said: list[str] = []
+    prepare(tmp_path, None, tmp_path / "out", log=said.append, invalidated=True)
+    assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h, 2 of them invalidated)"]
+    unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
+    assert unlabelled == dict.fromkeys(("c2", "c8", "c9"))
+
+
+def crowded_release(root: Path) -> Path:
+    """Two clips in train.tsv; of five more validated ones three are by others than test's two."""
+    tables = {
+        "train": [row("c1", "uno"), row("c2", "dos", "s2")],
+        "dev": [row("d1", "tres", "s3")],
+        "test": [row("t1", "cuatro", "s4")],
+    }
+    more = [
+        row("v1", "cinco", "s2"),
+        row("v2", "¡Cuatro!", "s5"),
+        row("v3", "seis", "s4"),
+        row("v4", "siete", "s3"),
+        row("v5", "ocho", "s6"),
+    ]
+    everything = [r for rows in tables.values() for r in rows] + more
+    return release(root, tables | {"validated": everything, "other": [row("o1")]}, durations=True)
+
+
+def test_train_may_be_all_that_is_validated_but_for_held_out_speakers(tmp_path: Path) -> None:
+    crowded_release(tmp_path)
+    said: list[str] = []
+    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    assert counts == {"es": {"train": 5, "dev": 1, "test": 1, "unlabelled": 3}}
+    out = tmp_path / "out" / "es"
+    assert set(texts(out / "train.jsonl")) == {"c1", "c2", "v1", "v2", "v5"}
+    assert texts(out / "unlabelled.jsonl") == dict.fromkeys(("v3", "v4", "o1"))
+    speakers = {
+        split: {u.speaker for u in read_manifest(out / f"{split}.jsonl")} for split in counts["es"]
+    }
+    assert not speakers["train"] & (speakers["dev"] | speakers["test"])
+    assert said[1:] == [
+        "es: train 5 (0.00 h, instead of 0.00 h), dev 1 (0.00 h), test 1 (0.00 h), "
+        "unlabelled 3 (0.00 h, 2 of them validated but by speakers of dev or test)"
+    ]
+
+
+def test_train_without_the_held_out_sentences_either(tmp_path: Path) -> None:
+    folder = crowded_release(tmp_path)
+    seconds = [
+        {"clip": f"{c}.mp3", "duration[ms]": f"{3_600_000 * n}"}
+        for n, c in enumerate(["c1", "c2", "d1", "t1", "v1", "v2", "v3", "v4", "v5", "o1"], start=1)
+    ]
+    write_tsv(folder / "clip_durations.tsv", "clip duration[ms]", seconds)
+    said: list[str] = []
+    prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker+sentence")
+    train = texts(tmp_path / "out" / "es" / "train.jsonl")
+    assert train == {"c1": "uno", "c2": "dos", "v1": "cinco", "v5": "ocho"}
+    assert "train 4 (17.00 h, instead of 3.00 h)" in said[-1]
+    assert "1 of them validated but with sentences of dev or test" in said[-1]
+    assert "2 of them validated but by speakers of dev or test" in said[-1]
+    with pytest.raises(UserError, match=r"train disjoint by speaker\+sentence; give CommonVoice"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+
+
+def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> None:
+    """Real releases have none; corpora in their layout may."""
+    release(
+        tmp_path,
+        {
+            "train": [row("c1"), row("c2", speaker="s2"), row("both", speaker="s3")],
+            "test": [row("t1"), row("both", speaker="s3")],
+            "validated": [row("c1"), row("c2", speaker="s2"), row("t1"), row("c3", speaker="")],
+        },
+        durations=True,
+    )
+    said: list[str] = []
+    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    assert counts == {"es": {"train": 1, "test": 2, "unlabelled": 2}}
+    assert "2 of them validated but by speakers of dev or test" in said[-1]
+    assert "1 in train.tsv and in dev.tsv or test.tsv" in said[-1]
+
+
+def test_splits_that_cannot_be(tmp_path: Path) -> None:
+    release(tmp_path, {"train": [row("c1")]})
+    with pytest.raises(UserError, match=r"no test\.tsv, so there is nothing for train to be disj"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="speaker")
+    with pytest.raises(
+        UserError, match=r"splits are official, speaker, speaker\+sentence, but 'no'"
+    ):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="no")  # type: ignore[arg-type]
+
+
+def test_the_release_is_pinned_in_every_line(tmp_path: Path) -> None:
+    for name, told in (("cv-corpus-17.0-2024-03-15", 0), ("cv-corpus-5.1-2020-06-22", 0), ("x", 1)):
+        release(tmp_path / name, {"train": [row("c1")]})
+        said: list[str] = []
+        prepare(tmp_path / name / "es", None, tmp_path / f"{name}-out", log=said.append)
+        [u] = read_manifest(tmp_path / f"{name}-out" / "es" / "train.jsonl")
+        assert u.extra["release"] == name
+        assert sum("--release" in line for line in said) == told
+    prepare(tmp_path / "x", None, tmp_path / "y", log=said.append, release="cv-corpus-4")
+    assert read_manifest(tmp_path / "y" / "es" / "train.jsonl")[0].extra["release"] == "cv-corpus-4"
+    assert sum("--release" in line for line in said) == 1
+    with pytest.raises(UserError, match="holds the manifests of CommonVoice cv-corpus-4; give"):
+        prepare(tmp_path / "x", None, tmp_path / "y", log=quiet)
+
+
+def test_a_row_cannot_lead_out_of_the_release(tmp_path: Path) -> None:
+    folder = release(tmp_path / "cv", {"train": [row("c1")]})
+    write_clip(tmp_path / "secret.mp3")
+    (folder / "clips" / "link.mp3").symlink_to(tmp_path / "secret.mp3")
+    (folder / "clips" / "within.mp3").symlink_to("c1.mp3")
+    os.mkfifo(folder / "clips" / "pipe.mp3")
+    names = (
+        "../../../secret",
+        str(tmp_path / "secret"),
+        "link",
+        "a\0b",
+        "within",
+        "pipe",
+        "..",
+        "",
+    )
+    with (folder / "other.tsv").open("w") as file:
+        file.write("client_id\tpath\tsentence\n")
+        file.writelines(f"s\t{name}\tx\n" for name in names)
+    counts = prepare(tmp_path / "cv", None, tmp_path / "out", allow_missing=True, log=quiet)
+    assert counts == {"es": {"train": 1, "unlabelled": 1}}
+    assert list(texts(tmp_path / "out" / "es" / "unlabelled.jsonl")) == ["within"]
+    listed = (tmp_path / "out" / "es" / "corrupt.txt").read_text()
+    assert listed.count("leads out of") == 3
+    assert "cannot be a path" in listed
+    assert "pipe.mp3\tnot a file" in listed
 
 
 def test_splits_stay_as_released(tmp_path: Path) -> None:
@@ -198,7 +343,7 @@ def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -
     said: list[str] = []
     counts = prepare(tmp_path, None, tmp_path / "out", allow_missing=True, log=said.append)
     assert counts == {"es": {"train": 2}}
-    assert "1 missing (missing.txt)" in said[0]
+    assert "1 missing (missing.txt)" in said[-1]
     listed = (tmp_path / "out" / "es" / "missing.txt").read_text().splitlines()
     assert len(listed) == 1
     assert listed[0].startswith(f"{folder / 'clips' / 'c2.mp3'}\t")
@@ -230,7 +375,7 @@ def test_broken_clips_and_rows_are_errors_or_are_listed(
         tmp_path, None, tmp_path / "out", allow_missing=True, convert=convert, log=said.append
     )
     assert counts == {"es": {"train": 1}}
-    assert "4 corrupt (corrupt.txt)" in said[0]
+    assert "4 corrupt (corrupt.txt)" in said[-1]
     listed = (tmp_path / "out" / "es" / "corrupt.txt").read_text().splitlines()
     assert [Path(line.split("\t")[0]).name for line in listed] == [
         *("empty.mp3", "train.tsv", "text.mp3", "silent.mp3")
@@ -263,12 +408,37 @@ def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) ->
     assert changed == {"c1"}
 
 
+@pytest.mark.parametrize("convert", [False, True])
+def test_preparing_again_opens_nothing_and_touches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, convert: bool
+) -> None:
+    folder = release(tmp_path, {"train": [row("c1"), row("c2")], "other": [row("c3")]})
+    once = prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+    made = {
+        f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*.*") if f.name != "source.txt"
+    }
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("a pool to open files was started")
+
+    monkeypatch.setattr(preparation, "ProcessPoolExecutor", refuse)
+    assert prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet) == once
+    assert made == {f: f.stat().st_mtime_ns for f in made}
+    monkeypatch.undo()
+
+    write_clip(folder / "clips" / "c2.mp3", 1.25)  # changed: measured anew
+    os.utime(folder / "clips" / "c2.mp3", (0, 0) if not convert else None)  # as an archive would
+    prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+    read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
+    assert read == {"c1": 0.5, "c2": 1.25}
+
+
 def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "SECONDS_BETWEEN_PROGRESS", 0.0)
     release(tmp_path, {"train": [row("c1"), row("c2")]})
     said: list[str] = []
     prepare(tmp_path, None, tmp_path / "out", convert=True, log=said.append)
-    assert said[:2] == [f"es: converted {n} of 2 files" for n in (1, 2)]
+    assert said[1:3] == [f"es: converted {n} of 2 files" for n in (1, 2)]
 
 
 def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:

@@ -1,0 +1,98 @@
+"""Which clips of CommonVoice are for training, and which must not be.
+
+    official            train.tsv
+    speaker             everything validated, but for the speakers of dev and test
+    speaker+sentence    and but for their sentences, whoever says them
+
+dev and test are always the official ones. The official train split holds only a fraction of what is
+validated in most languages, since it takes no sentence twice (Basque: 10.9 of 89.6 hours).
+Sentences are the same if they are once case and punctuation are gone.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.text.normalize import normalize
+
+Splits = Literal["official", "speaker", "speaker+sentence"]
+
+
+class Splitter:
+    """Says of one row after the other where it belongs, and in the end what that came to.
+
+    The rows of train, dev and test are to come before those of validated.
+    """
+
+    def __init__(
+        self,
+        some: Preparation,
+        splits: Splits,
+        held_out: Iterable[tuple[str, Mapping[str, str]]] = (),
+    ) -> None:
+        """`held_out` are the clips and rows of dev and test; not used by the official splits."""
+        self.some, self.splits = some, splits
+        self.in_train: set[str] = set()  # of train.tsv
+        self.in_splits: set[str] = set()  # of train.tsv, dev.tsv or test.tsv
+        self.unlabelled_since: dict[str, str] = {}  # clip to reason
+        self.clips: set[str] = set()
+        self.speakers: set[str] = set()
+        self.sentences: set[str] = set()
+        if splits == "official":
+            return
+        for clip, row in held_out:
+            self.clips.add(clip)
+            self.speakers.add(row["client_id"])
+            if splits == "speaker+sentence":
+                self.sentences.add(self._plain(row))
+        some.splits["train"] = {}
+        some.notes["train"] = self._gained
+
+    def split_of(self, table: str, clip: str, row: Mapping[str, str]) -> str | None:
+        """Where a row belongs; None for one that another table is the place of."""
+        if table in ("train", "dev", "test"):
+            self.in_splits.add(clip)
+        if table == "train":
+            self.in_train.add(clip)
+        if table in ("dev", "test") or (table == "train" and self.splits == "official"):
+            return table
+        if table == "validated" and clip in self.in_splits:
+            return None
+        if table == "train" and clip in self.clips:
+            self.some.left_out["in train.tsv and in dev.tsv or test.tsv"] += 1
+            return None
+        if table in ("train", "validated"):
+            reason = self._reason(row)
+            if reason is None:
+                return "train"
+            self.unlabelled_since[clip] = reason
+        elif table == "invalidated":
+            self.unlabelled_since[clip] = "invalidated"
+        return UNLABELLED
+
+    def _reason(self, row: Mapping[str, str]) -> str | None:
+        """Why a validated row is not for training."""
+        if self.splits == "official":
+            return "validated but in no split"
+        if not row["client_id"] or row["client_id"] in self.speakers:
+            return "validated but by speakers of dev or test"
+        if self.sentences and self._plain(row) in self.sentences:
+            return "validated but with sentences of dev or test"
+        return None
+
+    def _plain(self, row: Mapping[str, str]) -> str:
+        return normalize(row["sentence"], self.some.language)
+
+    def _gained(self) -> str:
+        listed = {u.id: u for split in self.some.splits.values() for u in split.values()}
+        seconds = sum(listed[clip].duration for clip in self.in_train & listed.keys())
+        return f"instead of {seconds / 3600:.2f} h"
+
+    def note(self) -> None:
+        """Adds to the report why clips are unlabelled."""
+        listed = self.some.splits.get(UNLABELLED, {})
+        reasons = Counter(why for clip, why in self.unlabelled_since.items() if clip in listed)
+        if reasons:
+            said = ", ".join(f"{number} of them {why}" for why, number in reasons.items())
+            self.some.notes[UNLABELLED] = said
