@@ -11,19 +11,21 @@ Legend: S samples · C channels. Times are seconds. What is wrong with a file is
 names it.
 """
 
+import io
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soundfile
 
+from speechx.audio.sources import Part, is_url, read_bytes, source_name
 from speechx.errors import UserError
 
 SAMPLE_RATE = 16_000
@@ -32,11 +34,14 @@ READABLE = "wav, flac, mp3, ogg, opus or NIST SPHERE"
 FFMPEG_SUFFIXES = frozenset(
     (".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mkv", ".mka", ".mov", ".wma", ".amr", ".3gp")
 )
-BLOCK_FRAMES = 1 << 18
+HEAD_BYTES = 1024
+BLOCK_FRAMES = 1 << 21
 UNKNOWN_FRAMES = 1 << 62
 # How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
 # encoders pad, so clips end up to some tenths of a second from where their tables say.
 END_TOLERANCE_SECONDS = 0.25
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +53,32 @@ class AudioInfo:
     channels: int
 
 
-def check_audio(path: str | Path) -> None:
+def check_audio(path: str | Path, part: Part | None = None) -> None:
     """Opens a file and decodes one frame: a UserError if it is absent, empty or not audio.
 
     A fraction of a millisecond, whatever the length; damage further on passes.
     """
-    with _open(Path(path)) as sound:
-        if next(_blocks(sound, Path(path), 1), None) is None:
-            raise UserError(_no_samples(path))
+    name = source_name(path, part)
+    with _open(path, part) as sound:
+        if len(_read_frames(sound, name, 0, 1)) == 0:
+            raise UserError(_no_samples(name))
 
 
-def audio_info(path: str | Path, exact: bool = True) -> AudioInfo:
+def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -> AudioInfo:
     """Length and shape of a file, from its header where the header can be trusted.
 
     The length in an mp3 is a claim by its encoder (or a guess from the bit rate), so mp3 is decoded
     and counted, a second for an hour; unless `exact` is False, when the claim is taken.
     """
-    with _open(Path(path)) as sound:
-        if sound.format != "MP3" or not exact:
-            frames = sound.frames
-        else:
-            frames = sum(len(block_SC) for block_SC in _blocks(sound, Path(path)))
+    name = source_name(path, part)
+    with _open(path, part) as sound:
+        frames = sound.frames
+        if sound.format == "MP3" and exact:
+            frames = 0
+            while more := len(_guarded(sound.read, name, BLOCK_FRAMES, "float32", True)):
+                frames += more
         if frames == 0:
-            raise UserError(_no_samples(path))
+            raise UserError(_no_samples(name))
         return AudioInfo(frames / sound.samplerate, sound.samplerate, sound.channels)
 
 
@@ -79,43 +87,62 @@ def read_audio(
     start: float = 0.0,
     duration: float | None = None,
     channel: int | None = None,
+    part: Part | None = None,
+    tolerance: float = END_TOLERANCE_SECONDS,
 ) -> np.ndarray:
     """The samples of a file, or of `duration` seconds from `start`: (S,) float32, 16 kHz, mono.
 
-    `channel` picks one channel, counted from 0; None averages all of them. The segment is cut at
-    the file's own rate and then resampled. mp3 is decoded from its beginning whatever `start` is:
-    decoders disagree on where a seek lands.
+    `channel` picks one channel, counted from 0; None averages all of them. `part` is a stretch of
+    bytes of the file that is a whole sound (a member of a shard). The file may end `tolerance`
+    seconds before the end of the segment. The segment is cut at the file's own rate and then
+    resampled. mp3 is decoded from its beginning whatever `start` is: decoders disagree on where a
+    seek lands.
     """
-    path = Path(path)
+    wave_S, rate = read_native(path, start, duration, channel, part, tolerance)
+    wave_S = resample(wave_S, rate, SAMPLE_RATE)
+    if len(wave_S) == 0:
+        raise UserError(_no_samples(source_name(path, part)))
+    return wave_S
+
+
+def read_native(
+    path: str | Path,
+    start: float = 0.0,
+    duration: float | None = None,
+    channel: int | None = None,
+    part: Part | None = None,
+    tolerance: float = END_TOLERANCE_SECONDS,
+) -> tuple[np.ndarray, int]:
+    """`read_audio` before its last step: (S,) float32 and the file's own sample rate."""
+    name = source_name(path, part)
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start {start} must be >= 0 and duration {duration} > 0, in seconds")
-    with _open(path) as sound:
+    with _open(path, part) as sound:
         rate, channels = sound.samplerate, sound.channels
         if channel is not None and not 0 <= channel < channels:
             raise UserError(
-                f"{path}: channel {channel} was asked for, but the file has {channels} "
+                f"{name}: channel {channel} was asked for, but the file has {channels} "
                 f"(0 to {channels - 1})."
             )
         first = round(start * rate)
         wanted = None if duration is None else max(1, round(duration * rate))
-        wave_SC = _read_frames(sound, path, first, wanted)
+        wave_SC = _read_frames(sound, name, first, wanted)
     if len(wave_SC) == 0:
         if first == 0:
-            raise UserError(_no_samples(path))
-        raise UserError(f"{path}: the segment starts at {start:g} s, after the end of the file.")
-    if wanted is not None and len(wave_SC) < wanted - END_TOLERANCE_SECONDS * rate:
+            raise UserError(_no_samples(name))
+        raise UserError(f"{name}: the segment starts at {start:g} s, after the end of the file.")
+    if wanted is not None and len(wave_SC) < wanted - tolerance * rate:
         raise UserError(
-            f"{path}: a segment of {duration:g} s from {start:g} s was asked for, but the file "
+            f"{name}: a segment of {duration:g} s from {start:g} s was asked for, but the file "
             f"ends at {(first + len(wave_SC)) / rate:.3f} s."
         )
     wave_S = wave_SC[:, channel] if channel is not None else _mixdown(wave_SC)
-    if not np.isfinite(wave_S).all():
-        bad = int((~np.isfinite(wave_S)).sum())
-        raise UserError(f"{path}: {bad} of {len(wave_S)} samples are not finite numbers.")
-    wave_S = resample(wave_S, rate, SAMPLE_RATE)
-    if len(wave_S) == 0:
-        raise UserError(_no_samples(path))
-    return wave_S
+    # The sum is finite if all samples are, unless they are absurdly loud; it needs no copy.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(wave_S.sum())
+    if not finite and (bad := int((~np.isfinite(wave_S)).sum())):
+        raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
+    return wave_S, rate
 
 
 def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -147,34 +174,58 @@ def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) ->
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Any]:
-    """An open SoundFile, or a UserError that says what the file is instead of sound."""
+def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
+    """An open SoundFile, or a UserError that says what the file is instead of sound.
+
+    A file on disk is opened once, for a look at its first bytes and for libsndfile: with short
+    clips that is what the speed of the bare library needs.
+    """
+    name = source_name(path, part)
+    if part is not None or is_url(path):
+        data = read_bytes(path, part)
+        with io.BytesIO(data) as file:
+            yield from _sound(file, data[:HEAD_BYTES], None, name)
+        return
+    descriptor = -1
     try:
-        with path.open("rb") as file:
-            head = file.read(1024)
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        head = os.read(descriptor, HEAD_BYTES)
+        os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as audio: {error.strerror}.") from error
-    if not head:
-        raise UserError(f"{path}: the file is empty (0 bytes); audio was expected.")
-    _refuse_compressed_sphere(path, head)
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
     try:
-        sound = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:
-        if path.suffix.lower() in FFMPEG_SUFFIXES:
-            with _through_ffmpeg(path) as sound:
+        yield from _sound(descriptor, head, Path(path), name)
+    finally:
+        os.close(descriptor)
+
+
+def _sound(
+    file: int | io.BytesIO, head: bytes, local: Path | None, name: str
+) -> Iterator[soundfile.SoundFile]:
+    """What libsndfile makes of it; `local` is the file that ffmpeg may try instead."""
+    if not head:
+        raise UserError(f"{name}: the file is empty (0 bytes); audio was expected.")
+    _refuse_compressed_sphere(name, head)
+    try:
+        sound = soundfile.SoundFile(file, closefd=False)
+    except soundfile.LibsndfileError as error:
+        if local is not None and local.suffix.lower() in FFMPEG_SUFFIXES:
+            with _through_ffmpeg(local) as sound:
                 yield sound
             return
-        raise UserError(f"{path}: not audio that can be read (expected {READABLE}).") from error
+        raise UserError(f"{name}: not audio that can be read (expected {READABLE}).") from error
     with sound:
         if sound.frames >= UNKNOWN_FRAMES:
             raise UserError(
-                f"{path}: its header does not say how long it is (written as a stream); "
-                f"rewrite it with: ffmpeg -i IN{path.suffix} OUT.wav"
+                f"{name}: its header does not say how long it is (written as a stream); "
+                "rewrite it with: ffmpeg -i IN OUT.wav"
             )
         yield sound
 
 
-def _refuse_compressed_sphere(path: Path, head: bytes) -> None:
+def _refuse_compressed_sphere(name: str, head: bytes) -> None:
     """SPHERE names its coding in plain text; libsndfile reads no compressed one."""
     if not head.startswith(b"NIST_1A"):
         return
@@ -182,7 +233,7 @@ def _refuse_compressed_sphere(path: Path, head: bytes) -> None:
         words = line.split()
         if words and words[0] == "sample_coding" and "," in words[-1]:
             raise UserError(
-                f"{path}: SPHERE with compressed samples ({words[-1]}) cannot be read; "
+                f"{name}: SPHERE with compressed samples ({words[-1]}) cannot be read; "
                 "unpack it with: sph2pipe -f wav IN.sph OUT.wav"
             )
 
@@ -207,42 +258,47 @@ def _through_ffmpeg(path: Path) -> Iterator[Any]:
             yield sound
 
 
-def _read_frames(sound: Any, path: Path, first: int, wanted: int | None) -> np.ndarray:
-    """Frames first .. first+wanted as (S, C); fewer, or none, where the file ends before."""
-    if first and sound.format != "MP3":
-        if first >= sound.frames:
-            return np.zeros((0, sound.channels), np.float32)
-        sound.seek(first)
-        first = 0
-    kept, have = [], 0
-    for block_SC in _blocks(sound, path):
-        skipped = min(first, len(block_SC))
-        first -= skipped
-        block_SC = block_SC[skipped:]
-        if wanted is not None:
-            block_SC = block_SC[: wanted - have]
-        kept.append(block_SC)
-        have += len(block_SC)
-        if have == wanted:
+def _read_frames(sound: Any, name: str, first: int, wanted: int | None) -> np.ndarray:
+    """Frames first .. first+wanted as (S, C); fewer, or none, where the file ends before.
+
+    One read of exactly these frames. The header only bounds it, in pieces of `BLOCK_FRAMES`, so
+    that a header that claims hours costs nothing.
+    """
+    there = max(0, sound.frames - first)
+    left = there if wanted is None else min(wanted, there)
+    skipped = 0
+    if left and sound.format == "MP3":
+        skipped = first
+    elif left and first:
+        _guarded(sound.seek, name, first)
+    left += skipped
+    kept: list[np.ndarray] = []
+    while left > 0:
+        block_SC = _guarded(sound.read, name, min(left, BLOCK_FRAMES), "float32", True)
+        if len(block_SC) == 0:
             break
+        left -= len(block_SC)
+        kept.append(block_SC[skipped:])
+        skipped = max(0, skipped - len(block_SC))
+    if len(kept) == 1:
+        return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
 
 
-def _blocks(sound: Any, path: Path, frames: int = BLOCK_FRAMES) -> Iterator[np.ndarray]:
-    """The rest of the file in (S, C) pieces of `frames`: as much as can be decoded."""
-    buffer_SC = np.empty((frames, sound.channels), np.float32)
-    while True:
-        try:
-            block_SC = sound.read(out=buffer_SC)
-        except soundfile.LibsndfileError as error:
-            raise UserError(f"{path}: the audio is damaged and cannot be decoded.") from error
-        if len(block_SC) == 0:
-            return
-        yield block_SC.copy()
+def _guarded(call: Callable[..., T], name: str, *arguments: Any) -> T:
+    """The call, with damage in the coded sound as a UserError."""
+    try:
+        return call(*arguments)
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
 
 
 def _mixdown(wave_SC: np.ndarray) -> np.ndarray:
-    return wave_SC[:, 0] if wave_SC.shape[1] == 1 else wave_SC.mean(axis=1, dtype=np.float32)
+    return (
+        wave_SC[:, 0]
+        if wave_SC.shape[1] == 1
+        else wave_SC @ np.full(wave_SC.shape[1], 1 / wave_SC.shape[1], np.float32)
+    )
 
 
 def _no_samples(path: str | Path) -> str:

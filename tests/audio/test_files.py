@@ -191,6 +191,90 @@ def test_a_look_refuses_what_has_no_header(tmp_path: Path, look: Callable[[Path]
         look(tmp_path / name)
 
 
+@pytest.mark.parametrize(("suffix", "rate"), [("flac", 16_000), ("mp3", 48_000), ("sph", 8_000)])
+def test_a_part_of_a_file_and_a_url_are_read_like_the_file(
+    tmp_path: Path, suffix: str, rate: int
+) -> None:
+    import fsspec
+
+    path = tmp_path / f"tone.{suffix}"
+    kind = {"sph": "NIST"}.get(suffix)
+    soundfile.write(path, tone(1.5, rate), rate, format=kind)
+    data = path.read_bytes()
+    (tmp_path / "many.tar").write_bytes(b"before" + data + b"after")
+    fsspec.filesystem("memory").pipe("/files/many.tar", b"before" + data + b"after")
+    fsspec.filesystem("memory").pipe(f"/files/tone.{suffix}", data)
+    part = (6, len(data))
+    for start, duration in ((0.0, None), (0.5, 0.75)):
+        expected_S = read_audio(path, start, duration)
+        for source, where in (
+            (tmp_path / "many.tar", part),
+            ("memory://files/many.tar", part),
+            (f"file://{tmp_path}/many.tar", part),
+            (f"simplecache::file://{tmp_path}/many.tar", part),
+            (f"memory://files/tone.{suffix}", None),
+        ):
+            wave_S = read_audio(source, start, duration, part=where)
+            np.testing.assert_array_equal(wave_S, expected_S)
+    assert audio_info("memory://files/many.tar", part=part) == audio_info(path)
+    check_audio("memory://files/many.tar", part)
+
+
+def test_what_is_not_behind_a_url_or_within_a_part_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tar").write_bytes(bytes(100))
+    for part in ((0, 101), (100, 1), (90, 10**15), (10**15, 5)):
+        with pytest.raises(
+            UserError, match=r"a\.tar\[\d+\+\d+\]: the file ends within these bytes"
+        ):
+            read_audio(tmp_path / "a.tar", part=part)
+    with pytest.raises(UserError, match=r"a\.tar\[10\+50\]: not audio"):
+        read_audio(tmp_path / "a.tar", part=(10, 50))
+    for url in ("memory://absent/a.wav", f"file://{tmp_path}/absent.wav", "nonsense://a/b.wav"):
+        with pytest.raises(UserError) as raised:
+            read_audio(url)
+        assert str(raised.value).startswith(f"{url}: cannot be read: ")
+        assert "\n" not in str(raised.value)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(UserError, match=r"s3://b/a\.wav: .*pip install fsspec"):
+        read_audio("s3://b/a.wav")
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_a_file_shorter_than_asked_is_read_whole_where_that_is_tolerated(
+    tmp_path: Path, rate: int
+) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1.0, rate), rate)
+    with pytest.raises(UserError, match=r"ends at 1\.000 s"):
+        read_audio(tmp_path / "a.wav", 0.0, 9.0)
+    assert len(read_audio(tmp_path / "a.wav", 0.0, 9.0, tolerance=np.inf)) == 16_000
+    with pytest.raises(UserError, match="after the end"):
+        read_audio(tmp_path / "a.wav", 1.5, 9.0, tolerance=np.inf)
+
+
+def test_a_header_that_claims_hours_costs_no_memory(tmp_path: Path) -> None:
+    import tracemalloc
+
+    soundfile.write(tmp_path / "a.flac", tone(1.0), SAMPLE_RATE)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[22:26] = (2_000_000_000).to_bytes(4, "big")  # samples, in STREAMINFO
+    (tmp_path / "a.flac").write_bytes(data)
+    tracemalloc.start()
+    try:
+        for duration in (1.0, 90_000.0, None):
+            with pytest.raises(UserError, match=r"a\.flac: "):
+                read_audio(tmp_path / "a.flac", 0.0, duration)
+        assert tracemalloc.get_traced_memory()[1] < 60e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_loud_but_finite_samples_are_read(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(1000, 3e38), SAMPLE_RATE, subtype="FLOAT")
+    assert np.isfinite(read_audio(tmp_path / "a.wav")).all()
+
+
 def test_flac_comes_back_and_loud_samples_are_clipped(tmp_path: Path) -> None:
     wave_S = np.array([0.0, 0.5, -0.5, 1.7, -1.7] * 10, np.float32)
     write_flac(tmp_path / "new" / "a.flac", wave_S)
