@@ -268,7 +268,7 @@ def test_splits_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no test\.tsv, so there is nothing for train to be disj"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="speaker")
     with pytest.raises(
-        UserError, match=r"splits are official, speaker, speaker\+sentence, but 'no'"
+        UserError, match=r"official, speaker, speaker\+sentence, but 'no'"
     ):
         prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="no")  # type: ignore[arg-type]
 
