@@ -8,31 +8,45 @@ all corpora share: measures what has no duration yet, refuses or lists what cann
     some.add("train", Utterance(id="c1", audio=inside(root, "clips/c1.mp3"), duration=0.0, ...))
     finish([some], out, source="CommonVoice cv-corpus-17.0-2024-03-15", log=log)
 
-A duration of 0 is one that is not known yet. Preparing again what has not changed opens no file and
-touches no manifest.
+A duration of 0 is one that is not known yet. An utterance whose `extra` has a `channel` (from 0) is
+that channel of its file alone. Preparing again what has not changed opens no file and touches no
+manifest.
+
+Names in tables are not to be trusted. A file is read only if it lies in the corpus (`inside`), and
+only names that cannot lead anywhere become names of files.
 """
 
 import filecmp
+import math
 import os
+import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from tqdm import tqdm
 
-from speechx.audio.files import audio_info, check_audio, read_audio, write_flac
-from speechx.data.manifest import Utterance, claim, read_manifest_in_part, write_manifest
+from speechx.corpora.measuring import (
+    LONGEST_NAME,
+    Part,
+    Problem,
+    copy_name,
+    known,
+    listed_before,
+    measure,
+)
+from speechx.corpora.measuring import PROCESSES as PROCESSES
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
-PROCESSES = min(8, os.cpu_count() or 1)
 SECONDS_BETWEEN_PROGRESS = 10.0
+LONGEST_PATH = 4096  # bytes, on Linux
 
 T = TypeVar("T")
 
@@ -42,9 +56,12 @@ def inside(root: Path, name: str, where: str = "") -> Path:
     through a symbolic link. `where` names the table and its line. `root` itself may be a link."""
     path = root / name
     try:
+        if not 0 < len(name.encode()) < LONGEST_PATH or min(name) < " ":
+            raise ValueError("empty, too long, or with control characters")
         stays = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, a zero byte
-        raise UserError(f"{where or root}: {name!r} cannot be a path: {error}") from None
+    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, half a character
+        why = f"{name[:LONGEST_NAME]!r} cannot be a path: {error}"
+        raise UserError(f"{where or root}: {why}") from None
     if not stays:
         raise UserError(
             f"{where or root}: {name!r} leads out of {root}, so it is not read; audio belongs "
@@ -58,6 +75,11 @@ class Preparation:
     """One language of a corpus as it is listed, and what of it cannot be used."""
 
     language: str
+    corpus: str | None = None
+    """Of all its utterances that do not say so themselves."""
+    release: str = ""
+    named: str = ""
+    """What the corpus calls the language; kept where that is not `language`."""
     splits: dict[str, dict[str, Utterance]] = field(default_factory=dict)
     """Split to id to utterance."""
     missing: list[tuple[Path, str]] = field(default_factory=list)
@@ -69,13 +91,55 @@ class Preparation:
     notes: dict[str, str | Callable[[], str]] = field(default_factory=dict)
     """What the report adds about a split; a function is called when all durations are known."""
 
-    def add(self, split: str, utterance: Utterance) -> None:
-        """Lists it; the first of an id stays, others are counted."""
+    places: dict[tuple[str, str], str] = field(default_factory=dict)
+    """Where a segment is listed, by split and id, as in train.tsv:3."""
+
+    def add(self, split: str, utterance: Utterance, place: str = "") -> None:
+        """Lists it; the first of an id stays, others are counted.
+
+        `place` is what to name if the segment is found not to be in its file."""
         listed = self.splits.setdefault(split, {})
         if utterance.id in listed:
             self.left_out["listed twice"] += 1
+            return
+        extra = {"release": self.release} if self.release else {}
+        if self.named and self.named != self.language:
+            extra["locale"] = self.named
+        if extra:
+            utterance = replace(utterance, extra=extra | utterance.extra)
+        if self.corpus and hasattr(utterance, "corpus") and utterance.corpus is None:
+            utterance = replace(utterance, corpus=self.corpus)  # type: ignore[call-arg]
+        listed[utterance.id] = utterance
+        if place:
+            self.places[split, utterance.id] = place
+
+    def refuse(self, place: str, why: str) -> None:
+        """Lists a line of a table as one that cannot be used."""
+        self.corrupt.append((Path(place), why))
+
+    def file(self, root: Path, name: str, place: str) -> Path | None:
+        """The file `name` below `root`, or None once it is listed as missing or corrupt."""
+        try:
+            path = inside(root, name, place)
+        except UserError as error:
+            self.refuse(place, str(error).removeprefix(f"{place}: "))
+            return None
+        return path if self.there(path, place) else None
+
+    def there(self, path: Path, place: str) -> bool:
+        """Whether it is a file with something in it; if not, it is listed."""
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            self.missing.append((path, f"listed in {place}"))
+            return False
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait without end
+            self.corrupt.append((path, f"not a file, but it is listed in {place}"))
+        elif status.st_size == 0:
+            self.corrupt.append((path, "the file is empty (0 bytes)"))
         else:
-            listed[utterance.id] = utterance
+            return True
+        return False
 
 
 def finish(
@@ -85,23 +149,30 @@ def finish(
     allow_missing: bool = False,
     convert: bool = False,
     log: Callable[[str], object] = print,
+    longest: float = math.inf,
 ) -> dict[str, dict[str, int]]:
     """Writes the manifests of all languages; returns how many utterances each split has.
 
     `source` names the corpus and its release, of all languages or of each. `convert` also writes 16
     kHz mono FLAC copies into `out/<language>/audio` and lists those; copies already there are kept.
+    Without labels, what is longer than `longest` seconds becomes stretches of equal length.
     A file that is absent, empty or broken is a `UserError` that names it, or with `allow_missing`
     is left out, counted, and listed in `missing.txt` or `corrupt.txt` beside the manifests.
     """
     counts: dict[str, dict[str, int]] = {}
     for some in preparations:
+        for name in (some.language, *some.splits):
+            _check_name(name)
         if not allow_missing:
             _refuse(some)
         folder = Path(out) / some.language
-        claim(folder, source if isinstance(source, str) else source(some.language))
-        _measure(some, folder, folder / "audio" if convert else None, log)
+        owner = source if isinstance(source, str) else source(some.language)
+        if convert or folder.exists():  # else after all that could be refused
+            claim(folder, owner)
+        _measure(some, folder, folder / "audio" if convert else None, longest, log)
         if not allow_missing:
             _refuse(some)
+        claim(folder, owner)
         counts[some.language] = _write(some, folder)
         log(_report(some))
     if not any(counts.values()):
@@ -122,95 +193,65 @@ def watched(
 
 
 def _measure(
-    some: Preparation, folder: Path, copies: Path | None, log: Callable[[str], object]
+    some: Preparation,
+    folder: Path,
+    copies: Path | None,
+    longest: float,
+    log: Callable[[str], object],
 ) -> None:
-    """Opens every file and finds unknown durations; with a folder `copies`, makes and uses copies.
+    """Gives every utterance its length, and lists those that cannot be used; with a folder
+    `copies`, makes and uses copies.
 
-    A copy is of a segment if the utterance is one. Whole files take their length from the header.
     What an earlier run listed in `folder` and has not changed since is not opened again.
     """
-    listed = _listed_before(folder)
-    jobs = []
+    listed = listed_before(folder)
+    files: dict[Path, list[Part]] = {}
+    splits: dict[Path, list[str]] = {}
+    copied: dict[Path, tuple[Path, float]] = {}
     for split, utterances in some.splits.items():
         for u in list(utterances.values()):
-            target = None if copies is None else copies / f"{_file_name(u.id)}.flac"
-            known = _known(u, target, listed)
-            if known is None:
-                jobs.append((split, u, target))
+            copy = None if copies is None else copies / copy_name(u)
+            sound = (Path(u.audio), u.start)
+            if copy is not None and copied.setdefault(copy, sound) != sound:
+                copy = copy.parent / split / copy.name  # two splits have the same id
+            before = known(u, copy, listed)
+            if before is None:
+                files.setdefault(Path(u.audio), []).append((u, copy))
+                splits.setdefault(Path(u.audio), []).append(split)
             else:
-                utterances[u.id] = known
-    if not jobs:
-        return
+                utterances[u.id] = before
     what = f"{some.language}: {'opened' if copies is None else 'converted'}"
-    splits, utterances_to_open, targets = zip(*jobs, strict=True)
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        measured = pool.map(_measure_one, utterances_to_open, targets, chunksize=16)
-        results = list(watched(measured, len(jobs), what, log))
-    for split, u, target, result in zip(splits, utterances_to_open, targets, results, strict=True):
-        if isinstance(result, str):
-            if (u.audio, result) not in some.corrupt:
-                some.corrupt.append((u.audio, result))
-            del some.splits[split][u.id]
-        else:
-            some.splits[split][u.id] = _measured(u, target, result)
+    results = watched(measure(files, longest, copies is not None), len(files), what, log)
+    for path, found in zip(files, results, strict=True):
+        for (u, _), split, result in zip(files[path], splits[path], found, strict=True):
+            _take(some, split, u, result)
 
 
-def _measured(u: Utterance, copy: Path | None, seconds: float) -> Utterance:
-    if copy is None:
-        return replace(u, duration=seconds)
-    return replace(u, audio=copy, start=0.0, duration=seconds)
+def _take(some: Preparation, split: str, u: Utterance, found: list[Utterance] | Problem) -> None:
+    """Puts in the place of `u` what was found of it."""
+    utterances = some.splits[split]
+    if isinstance(found, Problem):
+        del utterances[u.id]
+        place = some.places.get((split, u.id), "") if found.of_segment else ""
+        entry = (Path(place or u.audio), found.why)
+        if not some.corrupt or some.corrupt[-1] != entry:
+            some.corrupt.append(entry)
+    elif len(found) == 1:
+        utterances[u.id] = found[0]
+    else:
+        del utterances[u.id]
+        utterances |= {stretch.id: stretch for stretch in found}
 
 
-def _listed_before(folder: Path) -> dict[tuple[str, float], tuple[float, float]]:
-    """Audio and start of what manifests in `folder` list: its duration, and when it was listed."""
-    listed = {}
-    for manifest in folder.glob("*.jsonl"):
-        when = manifest.stat().st_mtime
-        for u in read_manifest_in_part(manifest)[0]:
-            listed[str(u.audio), u.start] = (u.duration, when)
-    return listed
-
-
-def _known(
-    u: Utterance, copy: Path | None, listed: Mapping[tuple[str, float], tuple[float, float]]
-) -> Utterance | None:
-    """The utterance as an earlier run measured it, if its file is older than the manifest then.
-
-    The time of a file here is that of its last change of any kind (ctime), which unpacking an
-    archive does not set back.
-    """
-    key = (os.path.abspath(u.audio if copy is None else copy), u.start if copy is None else 0.0)
-    duration, when = listed.get(key, (0.0, 0.0))
-    try:
-        changed = os.stat(u.audio).st_ctime
-        if copy is not None:
-            changed = max(changed, os.stat(copy).st_ctime)
-    except OSError:
-        return None
-    if not duration or changed >= when:
-        return None
-    return _measured(u, copy, u.duration if copy is None and u.duration else duration)
-
-
-def _measure_one(u: Utterance, copy: Path | None) -> float | str:
-    """Seconds of the utterance, copied if a file is named for it; or what is wrong with it."""
-    try:
-        if copy is None and u.duration:
-            check_audio(u.audio)
-            return u.duration
-        if copy is None:
-            return audio_info(u.audio, exact=False).duration - u.start
-        if not (copy.is_file() and copy.stat().st_mtime >= u.audio.stat().st_mtime):
-            part = u.duration if u.start else None  # a table's length of a whole file may be short
-            write_flac(copy, read_audio(u.audio, u.start, part))
-        return audio_info(copy).duration
-    except UserError as error:
-        return str(error).removeprefix(f"{u.audio}: ").rstrip(".")
-
-
-def _file_name(id: str) -> str:
-    """An id as a file's name."""
-    return id.replace("/", "_").replace("\0", "_")
+def _check_name(name: str) -> None:
+    """Languages and splits name folders and files; they may come from a table."""
+    if not name.isprintable() or name != name.strip(" .") or set(name) & set('/\\:*?"<>|') or not (
+        0 < len(name.encode()) <= LONGEST_NAME
+    ):  # fmt: skip
+        raise UserError(
+            f"{name[:LONGEST_NAME]!r} is the name of a language or a split, and cannot be that of "
+            "a folder or a file"
+        )
 
 
 def _refuse(some: Preparation) -> None:
@@ -239,7 +280,7 @@ def _write(some: Preparation, folder: Path) -> dict[str, int]:
     for name, bad in (("missing.txt", some.missing), ("corrupt.txt", some.corrupt)):
         if bad:
             lines = "".join(f"{path}\t{why}\n" for path, why in bad)
-            (folder / name).write_text(lines, encoding="utf-8")
+            (folder / name).write_text(lines, encoding="utf-8", errors="backslashreplace")
         else:
             (folder / name).unlink(missing_ok=True)
     return counts

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechx.corpora import preparation
+from speechx.corpora import measuring, preparation
 from speechx.corpora.commonvoice import prepare
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
@@ -419,9 +419,9 @@ def test_preparing_again_opens_nothing_and_touches_nothing(
     }
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("a pool to open files was started")
+        raise AssertionError("a file is opened")
 
-    monkeypatch.setattr(preparation, "ProcessPoolExecutor", refuse)
+    monkeypatch.setattr(measuring, "_measure_file", refuse)
     assert prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet) == once
     assert made == {f: f.stat().st_mtime_ns for f in made}
     monkeypatch.undo()

@@ -1,0 +1,71 @@
+"""Which folders of a corpus hold which languages, by the names that the corpus gives them.
+
+Every corpus has names of its own: `sv_se`, `swedish`, `sv`. Manifests name a language as
+CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by ISO 639-3 otherwise, so that manifests
+of several corpora go together. Either name can be asked for.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from speechx.errors import UserError
+from speechx.text.languages import find
+
+
+def language_code(word: str) -> str:
+    """A language's name in manifests, from any of its names; an unknown name stays as it is."""
+    try:
+        found = find(word)
+    except UserError:
+        return word
+    return found.commonvoice[0] if found.commonvoice else found.iso639_3
+
+
+def language_folders(
+    roots: Sequence[Path],
+    languages: Sequence[str] | None,
+    holds: Callable[[Path], bool],
+    corpus: str,
+    spoken: Callable[[str], str] = str,
+) -> dict[str, Path]:
+    """Language codes and their folders: all that are in one of `roots`, or those asked for.
+
+    The first of `roots` may be a language folder itself. `holds` recognises one; `spoken` takes
+    from its name what is not the language's (`mls_`).
+    """
+    root = roots[0]
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {corpus} was expected.")
+    found = [root] if holds(root) else []
+    for parent in [] if found else roots:
+        if parent.is_dir():
+            found += [f for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
+    if not found:
+        there = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+        raise UserError(f"{root}: neither {corpus} nor one language of it; it holds {there}.")
+    folders: dict[str, Path] = {}
+    names: dict[str, str] = {}
+    for folder in found:
+        name = spoken(folder.resolve().name)
+        code = language_code(name)
+        if code in folders:
+            raise UserError(
+                f"{root}: {folders[code].name} and {folder.name} are both {code}; give one of "
+                "them as ROOT."
+            )
+        folders[code] = folder
+        names |= {folder.name: code, name: code, code: code}
+    return {names[word]: folders[names[word]] for word in asked_for(languages, names, root)}
+
+
+def asked_for(languages: Sequence[str] | None, there: dict[str, str], root: Path) -> list[str]:
+    """The words of `there` that were asked for, by any name; all of them by None."""
+    if languages is None:
+        return list(dict.fromkeys(there.values()))
+    words = [word if word in there else language_code(word) for word in languages]
+    if unknown := [word for word, code in zip(languages, words, strict=True) if code not in there]:
+        raise UserError(
+            f"{root}: no language folder {', '.join(unknown)}; there are "
+            f"{', '.join(dict.fromkeys(there.values()))}."
+        )
+    return words

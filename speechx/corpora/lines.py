@@ -1,0 +1,90 @@
+"""Tables of corpora as lines of text: UTF-8, perhaps gzipped, with or without column names.
+
+Tab-separated tables have no quoting: a text may hold a lone `"`. What is wrong with a whole file is
+a `UserError` that names it; what is wrong with a line is left to the caller, who lists it.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechx.errors import UserError
+
+LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbers and lines without their ends; empty ones are left out. A name with .gz is unpacked.
+
+    Not `str.splitlines`, which would also split at rare separators inside a text.
+    """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise UserError(f"{path} is not a file; a table was expected")
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig", newline="\n")
+        ) as file:
+            number = 0
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE:
+                    raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
+                if line := line.rstrip("\r\n"):
+                    yield number, line
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is no whole gzip file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def read_rows(
+    path: Path,
+    needed: Sequence[str],
+    broken: list[tuple[Path, str]],
+    columns: Sequence[str] | None = None,
+    delimiter: str = "\t",
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and row by column name; rows of another width than the header go to `broken`.
+
+    `columns` are those of a table that has no line of names.
+    """
+    lines = text_lines(path)
+    header = "its columns" if columns else "the header"
+    if columns is None:
+        columns = next(lines, (1, ""))[1].split(delimiter)
+        if absent := [column for column in needed if column not in columns]:
+            raise UserError(
+                f"{path}: needs the column {' and '.join(absent)}; "
+                f"its columns are {', '.join(columns) if any(columns) else 'none'}."
+            )
+    for number, line in lines:
+        values = line.split(delimiter)
+        if len(values) != len(columns):
+            why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
+            broken.append((path, why))
+            continue
+        yield number, dict(zip(columns, values, strict=True))
+
+
+def json_lines(path: Path, broken: list[tuple[Path, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of a JSONL file; lines that are none go to `broken`."""
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        except (ValueError, RecursionError):
+            broken.append((path, f"line {number} is not JSON"))
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            broken.append((path, f"line {number} is not a JSON object"))
