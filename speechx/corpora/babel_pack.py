@@ -1,0 +1,223 @@
+"""What is where in a BABEL language pack: its releases, recordings and transcripts.
+
+Wrapper folders differ from pack to pack, and one download may hold several, so the folders named
+`conversational` are searched below the root. In each of them, and in `scripted` beside it:
+
+    {training,dev,eval}/audio/BABEL_BP_101_37210_20111102_170037_inLine.sph    (or .wav)
+    {training,dev,eval}/{transcription,transcript_roman}/BABEL_..._inLine.txt
+    sub-train/{transcription,transcript_roman}/     the ten-hour condition; its audio is training's
+    untranscribed-training/audio/
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speechx.corpora.babel_lexicon import Spelling
+from speechx.corpora.preparation import Preparation, inside
+from speechx.errors import UserError
+from speechx.text.languages import find
+from speechx.text.languages import languages as known_languages
+
+TRAINING = ("training", "sub-train", "untranscribed-training")
+AUDIO_SUFFIXES = frozenset((".sph", ".wav", ".flac"))
+TRANSCRIPTS: dict[Spelling, str] = {"plain": "transcription", "roman": "transcript_roman"}
+
+_NAME = re.compile(
+    r"BABEL_(?P<phase>[^_]+)_(?P<code>[^_]+)_(?P<call>[^_]+)_(?P<when>\d{8}_\d{6}"
+    r"(?:_[^_]+(?=_scripted))?)_(?P<channel>inLine|outLine|scripted)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The release of one language."""
+
+    code: str
+    conversational: Path
+
+    @property
+    def language(self) -> str:
+        """As CommonVoice names it; the code where it is not one of BABEL's."""
+        for language in known_languages():
+            if language.babel == self.code:
+                return language.iso639_1 or language.iso639_3
+        return self.code
+
+    @property
+    def release(self) -> str:
+        return self.conversational.resolve().parent.name
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One side of a call, or one prompt that was read."""
+
+    audio: Path
+    part: str
+    """training, dev, eval, ... or scripted."""
+    code: str
+    """The language's, as in the file's name."""
+    call: str
+    """The number of the caller, which is in the names of both sides of his calls."""
+    side: str
+    when: str
+    """Date and time, and of a prompt its number."""
+    transcript: Path | None
+
+    @property
+    def speaker(self) -> str:
+        return f"{self.code}_{self.call}_{self.side}"
+
+    def id(self, start: float) -> str:
+        """As Kaldi makes it, down to the rounding of the hundredths, with the language before."""
+        return f"{self.speaker}_{self.when}_{int(100 * start):06d}"
+
+
+def find_packs(
+    root: Path, languages: Sequence[str] | None, log: Callable[[str], object]
+) -> list[Pack]:
+    """The releases below `root`, by code; all of them, or those asked for by code or name."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; a BABEL language pack was expected")
+    found: dict[str, Pack] = {}
+    for folder in _folders(root, "conversational", log):
+        code = _code(folder)
+        if code is None:
+            log(f"{folder}: no recording is named BABEL_..., so it is not read")
+        elif code in found:
+            raise UserError(
+                f"{root} holds two releases of {code}: {found[code].conversational.parent} and "
+                f"{folder.parent}; give the one that you want, or move the other away"
+            )
+        else:
+            found[code] = Pack(code, folder)
+    if not found:
+        holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"{root}: no folder `conversational` with recordings BABEL_*.sph or .wav is in it or "
+            f"below it; it holds {holds}"
+        )
+    packs = [found[code] for code in sorted(found)]
+    if languages is None:
+        return packs
+    there = {word: pack for pack in packs for word in (pack.code, pack.language)}
+    chosen = [there.get(word) or there.get(_babel_code(word)) for word in languages]
+    unknown = [word for word, pack in zip(languages, chosen, strict=True) if pack is None]
+    if unknown:
+        have = ", ".join(f"{p.language} ({p.code})" for p in packs)
+        raise UserError(f"{root}: no language {', '.join(unknown)}; there are {have}")
+    return list(dict.fromkeys(pack for pack in chosen if pack is not None))
+
+
+def recordings(
+    pack: Pack, transcript: Spelling, sub_train: bool, scripted: bool, some: Preparation
+) -> list[Recording]:
+    """All recordings of a release, in the order of their names; what is amiss goes to `some`.
+
+    With `sub_train`, only the transcripts of sub-train are those of training recordings.
+    """
+    here = pack.conversational
+    folders = {folder.name: folder for folder in sorted(here.iterdir()) if folder.is_dir()}
+    if sub_train and "sub-train" not in folders:
+        raise UserError(f"{here}: has no folder sub-train, so leave out --sub-train")
+    texts = TRANSCRIPTS[transcript]
+    if not any((folder / texts).is_dir() for folder in folders.values()):
+        raise UserError(f"{here}: no folder {texts} is in training, sub-train, dev or eval")
+    labels = folders["sub-train"] if sub_train else folders.get("training", here)
+    if not (labels / texts).is_dir() and "sub-train" in folders:
+        labels = folders["sub-train"]  # the packs of the ten-hour condition have only these
+    found: dict[str, Recording] = {}
+    for name in (*TRAINING, "dev", *sorted(set(folders) - {*TRAINING, "dev"})):
+        if name in folders:
+            part = "training" if name in TRAINING else name
+            given = labels if name in TRAINING else folders[name]
+            _list(folders[name] / "audio", given / texts, part, pack, some, found)
+    for stem, path in _files(labels / texts, {".txt"}, some):
+        if stem not in found:
+            some.missing.append((here / "training" / "audio" / f"{stem}.sph", f"of {path}"))
+    if scripted and (beside := here.parent / "scripted").is_dir():
+        _list(beside / "training/audio", beside / "training" / texts, "scripted", pack, some, found)
+    return [found[stem] for stem in sorted(found)]
+
+
+def _list(
+    audio: Path,
+    texts: Path,
+    part: str,
+    pack: Pack,
+    some: Preparation,
+    found: dict[str, Recording],
+) -> None:
+    """Adds the recordings of one folder, each with its transcript if it has one."""
+    transcripts = dict(_files(texts, {".txt"}, some))
+    for stem, path in _files(audio, AUDIO_SUFFIXES, some):
+        name = _NAME.fullmatch(stem)
+        if name is None:
+            some.corrupt.append((path, "not named BABEL_<phase>_<language>_<speaker>_<date>_..."))
+        elif name["code"] != pack.code:
+            some.corrupt.append((path, f"named as language {name['code']} among {pack.code}"))
+        elif stem in found:
+            some.left_out["recordings that are there twice"] += 1
+        else:
+            found[stem] = Recording(
+                audio=path,
+                part=part,
+                code=name["code"],
+                call=name["call"],
+                side="B" if name["channel"] == "outLine" else "A",
+                when=name["when"],
+                transcript=transcripts.pop(stem, None),
+            )
+    if part in ("training", "scripted"):  # more than one folder of audio shares these
+        return
+    for stem, path in transcripts.items():
+        if stem not in found:
+            some.missing.append((audio / f"{stem}.sph", f"of {path}"))
+
+
+def _files(
+    folder: Path, suffixes: frozenset[str] | set[str], some: Preparation
+) -> Iterator[tuple[str, Path]]:
+    """Stem and path of each file of these kinds, in order; links out of the folder are refused."""
+    if not folder.is_dir():
+        return
+    pack = folder.parent.parent.parent
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in suffixes and not path.name.startswith("."):
+            try:
+                yield path.stem, inside(pack, str(path.relative_to(pack)), str(path))
+            except UserError as error:
+                some.corrupt.append((path, str(error)))
+
+
+def _babel_code(word: str) -> str:
+    try:
+        return find(word).babel
+    except UserError:
+        return ""
+
+
+def _folders(root: Path, name: str, log: Callable[[str], object]) -> Iterator[Path]:
+    """Folders of that name, however deep; not below one another, and not through links."""
+    for here, folders, _ in os.walk(root):
+        folders.sort()
+        if Path(here).name == name:
+            folders.clear()
+            yield Path(here)
+            continue
+        for folder in folders:
+            link = Path(here, folder)
+            if link.is_symlink() and not link.resolve().is_relative_to(root.resolve()):
+                log(f"{link}: a link to a folder outside of {root} is not followed")
+
+
+def _code(conversational: Path) -> str | None:
+    for audio in sorted(conversational.glob("*/audio/BABEL_*")):
+        if name := _NAME.fullmatch(audio.stem):
+            return name["code"]
+    return None

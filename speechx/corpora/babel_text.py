@@ -1,0 +1,123 @@
+"""What becomes of everything in a BABEL transcript that is not a word.
+
+    <no-speech> uh <hes> i_b_m *teh* wor- (()) <foreign> then <laugh> ~
+
+Kaldi's recipe (egs/babel/s5d) is followed where a model without a lexicon can follow it. There
+tags become words of their own, `<hes>` as it stands, the unintelligible as `<unk>`, noises as
+`<v-noise>` and `<noise>`; a model that spells has no letters for any of them, so here they leave
+no text, and the choices that move error rates by points are options:
+
+    in the transcript                      here
+    <hes>                                  `hesitations`: drop, keep (the word hes), unknown
+    (())  <foreign> <prompt> <overlap>     `unknown`: drop, drop-utterance
+    wor-  -ord  wo~  ~rd                   `fragments`: strip, drop, unknown
+    *word*                                 `mispronunciations`: strip (keep the word), drop, unknown
+    i_b_m  ice_cream                       `underscores`: join (one word, as in Kaldi), split
+    <lipsmack> <limspack> <breath> <cough> <laugh>     noise of the speaker: no text
+    <click> <ring> <dtmf> <int>                        other noise: no text
+    <no-speech>                                        silence of more than a second: no text
+    <sta> <male-to-female> <female-to-male> ~          about the recording: no text
+    any other <tag>                                    no text, and listed
+
+`unknown` names what is done where something was said that the transcript does not spell: the word
+is left out, or the whole utterance (it then counts as untranscribed). Utterances without any word
+left are left out as in Kaldi. Scores against such references are not those of its scoring tool,
+which lets fragments and hesitations be deleted free of charge.
+
+    read_text("<no-speech> uh wor- <hes> (())", TextPolicy()).text       # "uh wor"
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Literal
+
+NO_SPEECH = "<no-speech>"
+HESITATION = "<hes>"
+UNKNOWN = frozenset(("<foreign>", "<prompt>", "<overlap>"))
+VOCAL_NOISE = frozenset(("<lipsmack>", "<limspack>", "<breath>", "<cough>", "<laugh>"))
+OTHER_NOISE = frozenset(("<click>", "<ring>", "<dtmf>", "<int>"))
+ABOUT_THE_RECORDING = frozenset(("<sta>", "<male-to-female>", "<female-to-male>"))
+
+# (()), a guess in double brackets, a tag, or a word; tags may touch words.
+_TOKEN = re.compile(r"\(\([^()]*\)\)|<[^<>\s]+>|(?:(?!\(\()[^\s<])+|<")
+_FRAGMENT_MARKS = "-~"
+
+
+@dataclass(frozen=True, slots=True)
+class TextPolicy:
+    """The choices. Two error rates may be compared when they were measured under equal ones."""
+
+    hesitations: Literal["drop", "keep", "unknown"] = "drop"
+    unknown: Literal["drop", "drop-utterance"] = "drop"
+    fragments: Literal["strip", "drop", "unknown"] = "strip"
+    mispronunciations: Literal["strip", "drop", "unknown"] = "strip"
+    underscores: Literal["join", "split"] = "join"
+
+    def __str__(self) -> str:
+        """What goes into every line of the manifests and from there into the scores."""
+        choices = " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
+        return f"babel: {choices}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a stretch of transcript says."""
+
+    text: str
+    """The words; empty if there are none, or if the utterance is to be left out."""
+    speech: bool
+    """Whether someone is heard, with or without words to show for it."""
+    strange: tuple[str, ...]
+    """Tags that this table does not have."""
+
+
+def read_text(transcript: str, policy: TextPolicy) -> Reading:
+    """The words of one segment under a policy."""
+    words: list[str] = []
+    strange: list[str] = []
+    speech = unknown = False
+    for token in _TOKEN.findall(transcript):
+        tag = token.lower()
+        if tag == NO_SPEECH or tag in OTHER_NOISE or tag in ABOUT_THE_RECORDING:
+            continue
+        if tag in VOCAL_NOISE:
+            speech = True
+            continue
+        if not token.strip("*_" + _FRAGMENT_MARKS):
+            continue
+        if token.startswith("<") and token.endswith(">") and len(token) > 2:
+            if tag != HESITATION and tag not in UNKNOWN:
+                strange.append(token)
+                continue
+            word = None if tag in UNKNOWN else _chosen(policy.hesitations, "hes")
+        elif token.startswith("(("):
+            word = None
+        else:
+            word = _word(token, policy)
+        speech = True
+        if word is None:
+            unknown = True
+        else:
+            words += word.split()
+    left_out = unknown and policy.unknown == "drop-utterance"
+    return Reading("" if left_out else " ".join(words), speech, tuple(strange))
+
+
+def _word(token: str, policy: TextPolicy) -> str | None:
+    """The text of one word, or None if it is unknown."""
+    joint = "" if policy.underscores == "join" else " "
+    bare = token.strip("*" + _FRAGMENT_MARKS)
+    if bare != token:
+        marks = token[: len(token) - len(token.lstrip("*" + _FRAGMENT_MARKS))]
+        marks += token[len(token.rstrip("*" + _FRAGMENT_MARKS)) :]
+        fragment = any(mark in marks for mark in _FRAGMENT_MARKS)
+        choice = policy.fragments if fragment else policy.mispronunciations
+        return _chosen(choice, bare.replace("_", joint))
+    return bare.replace("_", joint)
+
+
+def _chosen(choice: str, word: str) -> str | None:
+    """`word` where it is kept, nothing where it is dropped, None where it counts as unknown."""
+    return None if choice == "unknown" else "" if choice == "drop" else word
