@@ -22,7 +22,7 @@ FLOORS = (
     {"training"},
     {"interchange"},
     set(),  # every other file beside the folders: one per thing a user does
-    {"cli", "cli_data"},
+    {"cli", "cli_data", "cli_prepare"},
 )
 FLOOR = {part: floor for floor, parts in enumerate(FLOORS) for part in parts}
 FOLDERS = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] != "_"}

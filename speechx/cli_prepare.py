@@ -1,0 +1,180 @@
+"""`speechx data prepare CORPUS ...`: one command per reader of speechx/corpora.
+
+No logic: every command parses its words and calls one function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def add_corpora(prepare: argparse.ArgumentParser) -> None:
+    """The commands below `speechx data prepare`."""
+    corpora = prepare.add_subparsers(required=True, metavar="CORPUS")
+
+    voice = _corpus(corpora, "commonvoice", _commonvoice, "a CommonVoice release, old or new")
+    voice.add_argument(
+        "--splits",
+        choices=("official", "speaker", "speaker+sentence"),
+        default="official",
+        help="train of the release, or all that is validated but for the speakers (and sentences) "
+        "of its dev and test",
+    )
+    voice.add_argument(
+        "--invalidated", action="store_true", help="judged bad: to the unlabelled ones"
+    )
+    voice.add_argument("--release", metavar="NAME", help="where the folder's name does not say it")
+
+    babel = _corpus(corpora, "babel", _babel, "IARPA BABEL packs as LDC ships them")
+    babel.add_argument(
+        "--transcript", choices=("plain", "roman"), default="plain", help="script of the text"
+    )
+    babel.add_argument(
+        "--hesitations", choices=("drop", "keep", "unknown"), default="drop", help="<hes>"
+    )
+    babel.add_argument(
+        "--fragments", choices=("strip", "drop", "unknown"), default="strip", help="wor-"
+    )
+    babel.add_argument(
+        "--mispronunciations", choices=("strip", "drop", "unknown"), default="strip", help="*word*"
+    )
+    babel.add_argument(
+        "--underscores", choices=("join", "split"), default="join", help="ice_cream, i_b_m"
+    )
+    babel.add_argument(
+        "--unknown",
+        choices=("drop", "drop-utterance"),
+        default="drop",
+        help="what is said and not spelt: (()) <foreign> <prompt> <overlap>",
+    )
+    babel.add_argument(
+        "--scripted", choices=("unlabelled", "train", "leave"), default="unlabelled",
+        help="what the scripted recordings are used for",
+    )  # fmt: skip
+    babel.add_argument("--sub-train", action="store_true", help="labels of the ten-hour condition")
+    babel.add_argument("--phones", action="store_true", help="first pronunciations of the lexicon")
+
+    debian = corpora.add_parser(
+        "debian-speech", help="real, openly licensed speech from Debian packages"
+    )
+    debian.set_defaults(command=_debian)
+    synthetic = corpora.add_parser(
+        "synthetic", help="synthetic speech by espeak-ng, with its phones"
+    )
+    synthetic.add_argument(
+        "--minutes", type=float, default=12.0, help="of training speech per language"
+    )
+    synthetic.add_argument("--seed", type=int, default=1)
+    synthetic.set_defaults(command=_synthetic)
+    for made in (debian, synthetic):
+        _languages_and_output(made)
+
+    table = corpora.add_parser("table", help="a TSV or CSV file with a row per utterance")
+    table.add_argument("table", type=Path, metavar="FILE")
+    table.add_argument("--language", metavar="xx", help="where the table has no such column")
+    table.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
+    table.set_defaults(command=_table)
+
+
+def _corpus(
+    corpora: Any, name: str, command: Callable[[Any], None], help: str
+) -> argparse.ArgumentParser:
+    """A corpus on disk: what all of them have."""
+    parser = corpora.add_parser(name, help=help)
+    parser.add_argument("root", type=Path, metavar="ROOT")
+    _languages_and_output(parser)
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="count and list missing or broken files instead of stopping",
+    )
+    parser.add_argument(
+        "--convert",
+        action="store_true",
+        help="store 16 kHz FLAC copies, which training reads many times faster",
+    )
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _languages_and_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--language",
+        action="append",
+        metavar="xx",
+        help="may be given several times; default: all",
+    )
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
+
+
+def _prepare(prepare: Callable[..., Any], options: Any, **own: Any) -> None:
+    """A reader with what all have and what only it has."""
+    made = prepare(
+        root=options.root,
+        out=options.output,
+        languages=options.language,
+        allow_missing=options.allow_missing,
+        convert=options.convert,
+        log=_note,
+        **own,
+    )
+    print(json.dumps(made))
+
+
+def _commonvoice(options: Any) -> None:
+    from speechx.corpora.commonvoice import prepare
+
+    own = {name: getattr(options, name) for name in ("splits", "invalidated", "release")}
+    _prepare(prepare, options, **own)
+
+
+def _babel(options: Any) -> None:
+    from speechx.corpora.babel import Options, prepare
+    from speechx.corpora.babel_text import TextPolicy
+
+    policy = TextPolicy(
+        hesitations=options.hesitations,
+        unknown=options.unknown,
+        fragments=options.fragments,
+        mispronunciations=options.mispronunciations,
+        underscores=options.underscores,
+    )
+    how = Options(
+        transcript=options.transcript,
+        policy=policy,
+        sub_train=options.sub_train,
+        scripted=options.scripted,
+        phones=options.phones,
+    )
+    _prepare(prepare, options, options=how)
+
+
+def _debian(options: Any) -> None:
+    from speechx.corpora.debian_speech import prepare
+
+    print(json.dumps(prepare(options.output, options.language, log=_note)))
+
+
+def _synthetic(options: Any) -> None:
+    from speechx.corpora.synthetic import make_corpus
+    from speechx.text.shipped import sentence_languages
+
+    languages = options.language or sentence_languages()
+    print(
+        json.dumps(make_corpus(options.output, languages, options.minutes, options.seed, log=_note))
+    )
+
+
+def _table(options: Any) -> None:
+    from speechx.corpora.table import prepare
+
+    print(json.dumps(prepare(options.table, options.language, options.output, log=_note)))
+
+
+def _note(text: object) -> None:
+    print(text, file=sys.stderr, flush=True)
