@@ -11,34 +11,19 @@
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}
-here=$(dirname "$0")
 out=${OUT:-runs/commonvoice}
 languages=${LANGUAGES:-"ru cs nl es"}      # with text: fine-tuned together, one shared alphabet
 first=${languages%% *}
-seed=${SEED:-1}
 adapt=${ADAPT-$languages}
-processes=${PROCESSES:-1}
-read -ra more <<< "${SETTINGS:-}"
+configs=$(dirname "$0")
+. "$configs/../common.sh"
 
-list() { local all; all=$(paste -sd, -); echo "[$all]"; }
 manifests() { local split=$1 xx; shift; for xx in ${*:-$languages}; do echo "$out/data/$xx/$split.jsonl"; done; }
-train() {  # FOLDER COMMAND CONFIG settings...
-    local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
-    [ ! -e "$folder/done" ] || return 0
-    [ "$processes" -eq 1 ] || run="torchrun --nproc-per-node $processes -m speechx"
-    ! compgen -G "$folder/state/step_*" > /dev/null || resume=--resume
-    $run "$command" "$here/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
-    touch "$folder/done"
-}
-score() {  # NAME manifests...
-    local name=$1; shift
-    [ -e "$out/$name.json" ] || speechx evaluate --model "$out/$name/best" -o "$out/$name.json" --manifest "$@"
-}
 
 # shellcheck disable=SC2046
 {
 # 1. Manifests, and 16 kHz FLAC copies that training reads many times faster than MP3.
-[ -e "$out/data/done" ] || { speechx data prepare commonvoice "$root" --convert -o "$out/data" > /dev/null; touch "$out/data/done"; }
+prepare "$out/data" commonvoice "$root" --convert
 
 # 2. One self-supervised model of all languages, sampled with p proportional to hours^0.5.
 train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
@@ -61,7 +46,7 @@ done
 
 # 4. Phonemes, the model that zero-shot decoding uses.
 if [ -n "$phones" ]; then
-    [ -e "$out/phones/done" ] || { speechx data prepare table "$phones" --language "$first" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
+    prepare "$out/phones" table "$phones" --language "$first"
     phonemes() {
         local name=$1; shift
         train "$out/$name" finetune phonemes "$@" \
@@ -74,8 +59,6 @@ if [ -n "$phones" ]; then
 fi
 
 # 5. Held-out clips, transcribed by the command line, and the table.
-speechx transcribe --model "$out/characters/best" $(for manifest in $(manifests test); do
-    head -n 2 "$manifest" | sed "s|.*\"audio\": \"\([^\"]*\)\".*|$(dirname "$manifest")/\1|"
-done)
+speechx transcribe --model "$out/characters/best" $(sounds 2 $(manifests test))
 speechx report seed="$seed" $(for name in $names; do echo "$name=$out/$name.json"; done) -o "$out/results.json"
 }

@@ -11,29 +11,17 @@
 set -euo pipefail
 root=${1:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
 phones=${2:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
-recipes=$(dirname "$0")/../commonvoice
 out=${OUT:-runs/continued}
 languages=${LANGUAGES:-ru}
 unseen=${languages%% *}
-seed=${SEED:-1}
 seeds=${SEEDS:-"1 2 3"}
-processes=${PROCESSES:-1}
-read -ra more <<< "${SETTINGS:-}"
 read -ra child <<< "${CHILD:-run.steps=500}"
-
-list() { local all; all=$(paste -sd, -); echo "[$all]"; }
-train() {  # FOLDER COMMAND CONFIG settings...
-    local folder=$1 command=$2 config=$3 run="speechx" resume=""; shift 3
-    [ ! -e "$folder/done" ] || return 0
-    [ "$processes" -eq 1 ] || run="torchrun --nproc-per-node $processes -m speechx"
-    ! compgen -G "$folder/state/step_*" > /dev/null || resume=--resume
-    $run "$command" "$recipes/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
-    touch "$folder/done"
-}
+configs=$(dirname "$0")/../commonvoice
+. "$(dirname "$0")/../common.sh"
 
 # 1. Manifests.
-[ -e "$out/data/done" ] || { speechx data prepare commonvoice "$root" --convert -o "$out/data" > /dev/null; touch "$out/data/done"; }
-[ -e "$out/phones/done" ] || { speechx data prepare table "$phones" --language "$unseen" -o "$out/phones" > /dev/null; touch "$out/phones/done"; }
+prepare "$out/data" commonvoice "$root" --convert
+prepare "$out/phones" table "$phones" --language "$unseen"
 speech() { find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort; }
 valid="data.valid=[$out/data/$unseen/dev.jsonl]"
 
@@ -52,8 +40,7 @@ phonemes() {  # NAME MODEL
         train "$out/$name-$s" finetune phonemes init="$model" run.seed="$s" data.limit_minutes=10 \
             run.steps="${FEW_STEPS:-400}" data.train="[$out/phones/$unseen/train.jsonl]" \
             data.dev="[$out/phones/$unseen/dev.jsonl]"
-        [ -e "$out/$name-$s.json" ] || speechx evaluate --model "$out/$name-$s/best" \
-            -o "$out/$name-$s.json" --manifest "$out/phones/$unseen/test.jsonl"
+        score "$name-$s" "$out/phones/$unseen/test.jsonl"
     done
 }
 phonemes without "$parent"
