@@ -112,14 +112,14 @@ def _languages_and_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
 
 
-def _prepare(prepare: Callable[..., Any], options: Any, **own: Any) -> None:
+def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     """A reader with what all have and what only it has."""
     made = prepare(
-        root=options.root,
-        out=options.output,
-        languages=options.language,
-        allow_missing=options.allow_missing,
-        convert=options.convert,
+        root=words.root,
+        out=words.output,
+        languages=words.language,
+        allow_missing=words.allow_missing,
+        convert=words.convert,
         log=_note,
         **own,
     )
