@@ -1,0 +1,227 @@
+"""A few minutes or hours of a language, to see how far pretraining carries.
+
+Riviere et al. (2020) cut one hour of training, 20 minutes of validation and one hour of test out of
+CommonVoice for each of ten languages, uniformly over speakers; XLSR, wav2vec2phoneme and UniSpeech
+reported on those. Their lists fit one old release and follow no published rule (whoever has them:
+`split_lists`), so this is another draw of the same kind, from any manifest:
+
+    made = few_shot(read_manifest("cv/es/train.jsonl"), minutes=(10, 60, 600), seed=1)
+    made.splits["train_10min"]       # is the beginning of train_1h, and that of train_10h
+
+Splits are of different speakers where there are enough of them, and never share a sentence. Which
+utterances are taken depends on the seed and on the ids and speakers, not on the order of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from speechx.data.manifest import Utterance, claim, read_manifest, write_manifest
+from speechx.data.split_lists import write_list
+from speechx.errors import UserError
+from speechx.text.normalize import normalize
+
+MINUTES = (10.0, 60.0, 600.0)
+DEV_MINUTES, TEST_MINUTES = 20.0, 60.0
+ENOUGH = 0.5  # share of its time that each split must find for the speakers to be kept apart
+
+
+@dataclass(slots=True)
+class FewShot:
+    """The splits of one language, and what is to be said about them."""
+
+    language: str
+    splits: dict[str, list[Utterance]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def report(self) -> str:
+        """One line."""
+        amounts = ", ".join(
+            f"{name} {_minutes(some):.1f} min ({len(some)} utterances, {_speakers(some)} speakers)"
+            for name, some in self.splits.items()
+        )
+        return "; ".join((f"{self.language}: {amounts}", *self.notes, "not the Riviere split"))
+
+
+def split_few_shot(
+    manifests: Sequence[Path],
+    out: Path,
+    minutes: Sequence[float] = MINUTES,
+    dev_minutes: float = DEV_MINUTES,
+    test_minutes: float = TEST_MINUTES,
+    seed: int = 1,
+    log: Callable[[str], object] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl` and the list `<split>.txt` for each language of some
+    manifests; returns how many utterances each split has."""
+    languages: dict[str, list[Utterance]] = defaultdict(list)
+    for path in manifests:
+        for u in read_manifest(path):
+            languages[u.language].append(u)
+    counts = {}
+    for language, some in sorted(languages.items()):
+        made = few_shot(some, minutes, dev_minutes, test_minutes, seed)
+        folder = out / language
+        claim(folder, f"few-shot splits, seed {seed}, of {', '.join(map(str, manifests))}")
+        releases = ", ".join(
+            sorted({str(u.extra["release"]) for u in some if "release" in u.extra})
+        )
+        for split, chosen in made.splits.items():
+            write_manifest(folder / f"{split}.jsonl", chosen)
+            about = f"{language} {split} of {releases or 'an unnamed release'}, seed {seed}"
+            write_list(folder / f"{split}.txt", chosen, f"{about}; not the Riviere split")
+        counts[language] = {split: len(chosen) for split, chosen in made.splits.items()}
+        log(made.report())
+    return counts
+
+
+def few_shot(
+    utterances: Iterable[Utterance],
+    minutes: Sequence[float] = MINUTES,
+    dev_minutes: float = DEV_MINUTES,
+    test_minutes: float = TEST_MINUTES,
+    seed: int = 1,
+) -> FewShot:
+    """Splits `test`, `dev` and one `train_...` for each of `minutes`, all of one language.
+
+    Where there is less than was asked for, `notes` say so and the splits are what is possible; a
+    train split that would only repeat the one before it is not made.
+    """
+    minutes = sorted(set(minutes))
+    if not minutes or minutes[0] <= 0 or dev_minutes <= 0 or test_minutes <= 0:
+        raise UserError("few-shot splits need minutes above 0")
+    given = list(utterances)
+    pool = {u.id: u for u in given if u.labelled}
+    languages = sorted({u.language for u in given})
+    if len(languages) != 1:
+        raise UserError(f"few-shot splits are of one language, but here are {languages or 'none'}")
+    made = FewShot(languages[0])
+    if unlabelled := sum(not u.labelled for u in given):
+        made.notes.append(f"{unlabelled} without text or phones are not used")
+    if twice := len(given) - unlabelled - len(pool):
+        made.notes.append(f"{twice} listed twice")
+
+    def order(name: str) -> str:
+        return hashlib.blake2b(f"{seed}\t{name}".encode(), digest_size=8).hexdigest()
+
+    some = sorted(pool.values(), key=lambda u: (order(u.id), u.id))
+    targets = _targets(_minutes(some), minutes, dev_minutes, test_minutes)
+    groups = _apart(some, targets, order, made.notes)
+    said: set[str] = set()  # sentences that are taken
+    for split, wanted in (("test", test_minutes), ("dev", dev_minutes)):
+        fresh = [u for u in groups[split] if _sentence(u) not in said]
+        made.splits[split] = _uniform(fresh, wanted * 60, order)
+        said |= {_sentence(u) for u in made.splits[split]}
+        _note_short(made, split, wanted)
+    fresh = [u for u in groups["train"] if _sentence(u) not in said]
+    if repeated := len(groups["train"]) - len(fresh):
+        made.notes.append(f"{repeated} say a sentence of dev or test and are not in train")
+    for wanted in minutes:
+        split = f"train_{_amount(wanted)}"
+        if len(fresh) == len(made.splits.get("train", ())) > 0:
+            made.notes.append(f"no {split}: there is no more to train on")
+            continue
+        made.splits[split] = made.splits["train"] = _uniform(fresh, wanted * 60, order)
+        _note_short(made, split, wanted)
+    del made.splits["train"]
+    if empty := [split for split, chosen in made.splits.items() if not chosen]:
+        raise UserError(
+            f"{made.language}: nothing is left for {', '.join(empty)}: {_minutes(some):.1f} "
+            f"labelled minutes of {_speakers(some)} speakers are too few, or repeat sentences"
+        )
+    what = f"few-shot, seed {seed}, not the Riviere split"
+    made.splits = {
+        split: [replace(u, extra={**u.extra, "split": what}) for u in chosen]
+        for split, chosen in made.splits.items()
+    }
+    return made
+
+
+def _targets(there: float, minutes: Sequence[float], dev: float, test: float) -> dict[str, float]:
+    """Minutes that train, dev and test should find: train what the others leave of what was asked
+    for; all get less if even the smallest train split would not fit."""
+    train = min(max(there - dev - test, minutes[0]), minutes[-1])
+    return {"train": train, "dev": dev, "test": test}
+
+
+def _apart(
+    some: Sequence[Utterance],
+    targets: Mapping[str, float],
+    order: Callable[[str], str],
+    notes: list[str],
+) -> dict[str, list[Utterance]]:
+    """Utterances by split, with no speaker in two of them; with no sentence in two of them where
+    there are not enough speakers."""
+    named = all(u.speaker for u in some)
+    for key in (lambda u: u.speaker or "", _sentence) if named else (_sentence,):
+        voices: dict[str, list[Utterance]] = defaultdict(list)
+        for u in some:
+            voices[key(u)].append(u)
+        groups: dict[str, list[Utterance]] = {split: [] for split in targets}
+        have = dict.fromkeys(targets, 0.0)
+        for name in sorted(voices, key=lambda v: (-_minutes(voices[v]), order(v), v)):
+            length = _minutes(voices[name])
+            split = min(targets, key=lambda s: ((have[s] + length) / targets[s], s))
+            groups[split] += voices[name]
+            have[split] += length
+        scale = min(1.0, sum(have.values()) / sum(targets.values()))
+        if all(have[s] >= ENOUGH * scale * targets[s] for s in targets):
+            break
+    if key is _sentence:
+        why = f"only {_speakers(some)}" if named else "not all are named"
+        notes.append(f"speakers are in several splits ({why})")
+    return groups
+
+
+def _uniform(
+    some: Sequence[Utterance], seconds: float, order: Callable[[str], str]
+) -> list[Utterance]:
+    """Utterances of that many seconds at most, the next one always by whoever has said least."""
+    voices: dict[str, list[Utterance]] = defaultdict(list)
+    for u in some:
+        voices[u.speaker or ""].append(u)
+    turn = [(0.0, order(speaker), speaker) for speaker in voices]
+    heapq.heapify(turn)
+    taken: dict[str, int] = defaultdict(int)
+    chosen: list[Utterance] = []
+    total = 0.0
+    while turn:
+        spoken, rank, speaker = heapq.heappop(turn)
+        u = voices[speaker][taken[speaker]]
+        if total + u.duration > seconds:
+            break
+        chosen.append(u)
+        total += u.duration
+        taken[speaker] += 1
+        if taken[speaker] < len(voices[speaker]):
+            heapq.heappush(turn, (spoken + u.duration, rank, speaker))
+    return chosen
+
+
+def _note_short(made: FewShot, split: str, wanted: float) -> None:
+    """Says when a split is less than asked for, by more than the utterance that no longer fits."""
+    chosen = made.splits[split]
+    longest = max((u.duration for u in chosen), default=0.0) / 60
+    if _minutes(chosen) + 2 * longest < wanted:
+        made.notes.append(f"{split} is {_minutes(chosen):.1f} of {wanted:g} min: there is no more")
+
+
+def _sentence(u: Utterance) -> str:
+    return " ".join(u.phones or ()) if u.text is None else normalize(u.text, u.language)
+
+
+def _minutes(some: Iterable[Utterance]) -> float:
+    return sum(u.duration for u in some) / 60
+
+
+def _speakers(some: Iterable[Utterance]) -> int:
+    return len({u.speaker for u in some if u.speaker})
+
+
+def _amount(minutes: float) -> str:
+    return f"{minutes / 60:g}h" if minutes % 60 == 0 else f"{minutes:g}min"

@@ -1,0 +1,139 @@
+"""Split lists: which utterances a split consists of, kept apart from the corpus itself.
+
+A list is a text file with an id a line; a line that begins with `#` is a comment. It is small, and
+with the name of the release it was drawn from it makes a result repeatable, so it can lie in a
+repository (`data_manifests/splits/`) where manifests and audio cannot.
+
+Lists that others published are read too: clip names with or without folder and suffix (Riviere et
+al. 2020: `trainSeqs_1.0_uniform_new_version.txt`, `valSeqs_...`, `testSeqs_...`), and the tables of
+fairseq and UniSpeech (`train.tsv`: a line with a folder, then path and samples). If a file of the
+same name ending in `.phone` lies beside it, with as many lines, its phones become those of the
+utterances; the word boundary `|` is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from speechx.data.manifest import Utterance, claim, first_few, read_manifest, write_manifest
+from speechx.errors import UserError
+
+# 1.0 and 5.0 are hours.
+RIVIERE = {"trainSeqs": "train", "valSeqs": "dev", "testSeqs": "test"}
+
+
+def split_name(path: Path) -> str:
+    """What the split of a list is called: train_1h for trainSeqs_1.0_uniform_new_version.txt."""
+    head, _, rest = path.stem.partition("_")
+    if head not in RIVIERE:
+        return path.stem
+    hours = re.match(r"\d+(\.\d+)?(?=_|$)", rest)
+    return f"{RIVIERE[head]}_{float(hours[0]):g}h" if hours else RIVIERE[head]
+
+
+def write_list(path: Path, utterances: Iterable[Utterance], about: str) -> None:
+    """The ids, under a line that says what they are."""
+    lines = [f"# {about}", *(u.id for u in utterances)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
+    """Names in the order of the list, each with its phones if there are any."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        labels = path.with_suffix(".phone")
+        phones = labels.read_text(encoding="utf-8").splitlines() if labels.is_file() else None
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the list: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text; a list has an id a line.") from error
+    names = [line.split("\t")[0].strip() for line in lines]
+    if path.suffix == ".tsv":
+        names = names[1:]  # the first line is the folder of the audio
+    ids = [name for name in names if name and not name.startswith("#")]
+    if not ids:
+        raise UserError(f"{path}: the list is empty; an id a line was expected.")
+    if phones is None:
+        return dict.fromkeys(ids)
+    if len(phones) != len(ids):
+        raise UserError(f"{labels}: {len(phones)} lines, but {path} lists {len(ids)} utterances.")
+    return {
+        id: tuple(phone for phone in line.split() if phone != "|")
+        for id, line in zip(ids, phones, strict=True)
+    }
+
+
+def split_by_lists(
+    manifests: Sequence[Path],
+    lists: Sequence[Path],
+    out: Path,
+    log: Callable[[str], object] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl` for every list; returns how many utterances each has."""
+    splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists, log)
+    languages = sorted({u.language for some in splits.values() for u in some})
+    counts: dict[str, dict[str, int]] = {}
+    for language in languages:
+        claim(out / language, f"the lists {', '.join(path.name for path in lists)}")
+        of_language = {
+            name: [u for u in some if u.language == language] for name, some in splits.items()
+        }
+        counts[language] = {name: len(some) for name, some in of_language.items() if some}
+        for name in counts[language]:
+            write_manifest(out / language / f"{name}.jsonl", of_language[name])
+    return counts
+
+
+def apply_lists(
+    utterances: Iterable[Utterance], lists: Sequence[Path], log: Callable[[str], object] = print
+) -> dict[str, list[Utterance]]:
+    """The splits that the lists name, from the utterances of some manifests.
+
+    An utterance that is in no manifest is counted and named; a list of which nothing is found is a
+    UserError, as is one that shares utterances with another that is not a longer train list.
+    """
+    there: dict[str, Utterance] = {}
+    for u in utterances:
+        there.setdefault(u.id, u)
+    splits: dict[str, list[Utterance]] = {}
+    for path in lists:
+        listed = read_list(path)
+        name = split_name(path)
+        if name in splits:
+            raise UserError(f"{path}: another list is already the split {name}; rename one of them")
+        ids = {name: name if name in there else _id(name) for name in listed}
+        found = [name for name in listed if ids[name] in there]
+        if not found:
+            raise UserError(
+                f"{path}: none of its {len(listed)} utterances ({first_few(list(listed))}) is in "
+                "the manifests; lists fit one release of one language only"
+            )
+        splits[name] = [_listed(there[ids[x]], listed[x], path) for x in found]
+        absent = [x for x in listed if ids[x] not in there]
+        note = f"; {len(absent)} are in no manifest: {first_few(absent)}" if absent else ""
+        log(f"{name}: {len(found)} of {len(listed)} utterances of {path.name}{note}")
+    _refuse_shared(splits)
+    return splits
+
+
+def _listed(u: Utterance, phones: tuple[str, ...] | None, path: Path) -> Utterance:
+    extra = {**u.extra, "split": f"list {path.name}"}
+    return replace(u, extra=extra, phones=u.phones if phones is None else phones)
+
+
+def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
+    """Nothing that is trained on may be tested on."""
+    kind_of: dict[str, str] = {}
+    for name, some in splits.items():
+        kind = name.split("_")[0]
+        for u in some:
+            if kind_of.setdefault(u.id, kind) != kind:
+                raise UserError(f"{u.id} is listed for {kind_of[u.id]} and for {kind}")
+
+
+def _id(name: str) -> str:
+    """A clip's id: its name without folder and audio suffix."""
+    return re.sub(r"\.(mp3|wav|flac|ogg|opus|sph)$", "", name.rsplit("/", 1)[-1])

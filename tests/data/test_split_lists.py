@@ -1,0 +1,96 @@
+"""Split lists, ours and those that others published, give the same splits wherever they are read."""
+
+from pathlib import Path
+
+import pytest
+
+from speechx.data.few_shot import split_few_shot
+from speechx.data.manifest import Utterance, read_manifest, write_manifest
+from speechx.data.split_lists import apply_lists, read_list, split_by_lists, split_name
+from speechx.errors import UserError
+from tests.data.test_few_shot import corpus
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def clips(*ids: str) -> list[Utterance]:
+    return [
+        Utterance(id=id, audio=Path(f"/a/{id}.mp3"), duration=1.0, language="es", text="x")
+        for id in ids
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "split"),
+    [
+        ("trainSeqs_1.0_uniform_new_version.txt", "train_1h"),
+        ("trainSeqs_5.0_uniform_new_version.txt", "train_5h"),
+        ("valSeqs_1.0_uniform_new_version.txt", "dev_1h"),
+        ("valSeqs_uniform_new_version.txt", "dev"),
+        ("testSeqs_uniform_new_version.txt", "test"),
+        ("train_10min.txt", "train_10min"),
+        ("dev.txt", "dev"),
+    ],
+)
+def test_published_names_become_ours(file: str, split: str) -> None:
+    assert split_name(Path(file)) == split
+
+
+def test_lists_that_were_written_are_read_back(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "es.jsonl", corpus(50, 30))
+    counts = split_few_shot([tmp_path / "es.jsonl"], tmp_path / "a", (10, 20), 5, 10, log=quiet)
+    lists = sorted((tmp_path / "a" / "es").glob("*t*.txt"))
+    lists = [path for path in lists if path.stem in counts["es"]]
+    lists.append(tmp_path / "a" / "es" / "dev.txt")
+    assert split_by_lists([tmp_path / "es.jsonl"], lists, tmp_path / "b", quiet) == {
+        "es": {path.stem: counts["es"][path.stem] for path in lists}
+    }
+    for split in counts["es"]:
+        ours, theirs = (read_manifest(tmp_path / x / "es" / f"{split}.jsonl") for x in "ab")
+        assert [u.id for u in ours] == [u.id for u in theirs]
+        assert theirs[0].extra["split"] == f"list {split}.txt"
+
+
+def test_clip_names_with_folder_and_suffix(tmp_path: Path) -> None:
+    (tmp_path / "trainSeqs_1.0_uniform.txt").write_text("c1\nclips/c2.mp3\n\nc9.mp3\n# no\n")
+    told: list[str] = []
+    there = clips("c1", "c2", "c3")
+    splits = apply_lists(there, [tmp_path / "trainSeqs_1.0_uniform.txt"], told.append)
+    assert [u.id for u in splits["train_1h"]] == ["c1", "c2"]
+    assert told == [
+        "train_1h: 2 of 3 utterances of trainSeqs_1.0_uniform.txt; 1 are in no manifest: c9.mp3"
+    ]
+    (tmp_path / "dev.txt").write_text("fillets-ng/c1.ogg\n")  # an id that looks like a path
+    assert len(apply_lists(clips("fillets-ng/c1.ogg"), [tmp_path / "dev.txt"], quiet)["dev"]) == 1
+
+
+def test_tables_with_phones_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "train.tsv").write_text("/corpus/es/clips\nc1.mp3\t16000\nc2.mp3\t32000\n")
+    (tmp_path / "train.phone").write_text("n o | t e n e m o s\na\n")
+    assert read_list(tmp_path / "train.tsv") == {
+        "c1.mp3": tuple("notenemos"),
+        "c2.mp3": ("a",),
+    }
+    splits = apply_lists(clips("c1", "c2"), [tmp_path / "train.tsv"], quiet)
+    assert [u.phones for u in splits["train"]] == [tuple("notenemos"), ("a",)]
+    (tmp_path / "train.phone").write_text("n o\n")
+    with pytest.raises(UserError, match=r"train\.phone: 1 lines, but .* lists 2"):
+        read_list(tmp_path / "train.tsv")
+
+
+def test_lists_that_do_not_fit(tmp_path: Path) -> None:
+    (tmp_path / "train_1h.txt").write_text("c1\nc2\n")
+    (tmp_path / "test.txt").write_text("c2\n")
+    (tmp_path / "empty.txt").write_text("# nothing\n\n")
+    (tmp_path / "latin.txt").write_bytes("ñ\n".encode("latin-1"))
+    with pytest.raises(UserError, match="c2 is listed for train and for test"):
+        apply_lists(clips("c1", "c2"), [tmp_path / "train_1h.txt", tmp_path / "test.txt"], quiet)
+    with pytest.raises(UserError, match=r"none of its 2 utterances \(c1, c2\) is in the manifests"):
+        apply_lists(clips("other"), [tmp_path / "train_1h.txt"], quiet)
+    with pytest.raises(UserError, match="another list is already the split test"):
+        apply_lists(clips("c2"), [tmp_path / "test.txt"] * 2, quiet)
+    for name, why in (("empty.txt", "is empty"), ("latin.txt", "UTF-8"), ("no.txt", "cannot read")):
+        with pytest.raises(UserError, match=why):
+            read_list(tmp_path / name)
