@@ -72,7 +72,7 @@ def split_by_lists(
     out: Path,
     log: Callable[[str], object] = print,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl` for every list; returns how many utterances each has."""
+    """Writes `out/<language>/<split>.jsonl` for every list; returns the numbers of utterances."""
     splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists, log)
     languages = sorted({u.language for some in splits.values() for u in some})
     counts: dict[str, dict[str, int]] = {}

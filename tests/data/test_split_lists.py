@@ -1,4 +1,4 @@
-"""Split lists, ours and those that others published, give the same splits wherever they are read."""
+"""Split lists, ours and those that others published, give the same splits wherever they lie."""
 
 from pathlib import Path
 
