@@ -63,9 +63,9 @@ def evaluate(
             "cer": (references, [characters(text) for text in texts]),
             "wer": ([words("".join(r)) for r in references], [words(text) for text in texts]),
         }
+    prepared = _prepared(kind, utterances)
     scores = {
-        metric: _score(*sides, utterances, metric, PREPARED[kind])
-        for metric, sides in tokens.items()
+        metric: _score(*sides, utterances, metric, prepared) for metric, sides in tokens.items()
     }
     if out is not None:
         headline = next(iter(scores.values()))
@@ -107,7 +107,7 @@ def evaluate_unseen(
         "mapped": mapped,
         "shuffled": [mapped[other] for other in others],
     }
-    prepared = PREPARED["phonemes"]
+    prepared = _prepared("phonemes", utterances)
     methods = {
         name: _score(references, heard, utterances, "per", prepared)
         for name, heard in readings.items()
@@ -167,6 +167,15 @@ def _references(utterances: Sequence[Utterance], recognizer: Recognizer) -> list
 def _phones(sequences: Sequence[Sequence[str]]) -> list[list[str]]:
     """In one spelling of IPA, so that g and ɡ are not an error."""
     return [[normalize_ipa(phone) for phone in sequence] for sequence in sequences]
+
+
+def _prepared(kind: Kind, utterances: Sequence[Utterance]) -> str:
+    """What was done to the two sides, with every policy that the texts went through before."""
+    policies = sorted({str(u.extra.get("text_policy") or "") for u in utterances})
+    if policies == [""]:
+        return PREPARED[kind]
+    named = " and ".join(f"by the policy `{p}`" if p else "without a policy" for p in policies)
+    return f"{PREPARED[kind]}; texts of the references {named}"
 
 
 def _score(

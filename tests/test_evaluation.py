@@ -151,6 +151,28 @@ def test_scores_say_what_they_leave_out_and_how_they_compare(
             assert result["overall"]["utterances"] == len(some) - 1
 
 
+def test_scores_name_the_policies_that_texts_went_through(speller, held_out, tmp_path):
+    def policy(*named: str | None) -> str:
+        some = [
+            replace(u, extra={"text_policy": name} if name else {})
+            for u, name in zip(utterances(held_out)[:3], named, strict=True)
+        ]
+        write_manifest(tmp_path / "some.jsonl", some)
+        scores = evaluate(speller, [tmp_path / "some.jsonl"], tmp_path / "scores.json")
+        written = json.loads((tmp_path / "scores.json").read_text())
+        assert written["policy"] == scores["cer"].policy
+        assert scores["wer"].table().endswith(scores["wer"].policy)
+        return scores["wer"].policy
+
+    assert "policy `" not in policy(None, None, None)
+    one = policy("babel: hes=drop", "babel: hes=drop", "babel: hes=drop")
+    assert "by the policy `babel: hes=drop`;" in one
+    mixed = policy("babel: hes=drop", None, "babel: hes=keep")
+    assert (
+        "without a policy and by the policy `babel: hes=drop` and by the policy `babel: hes=keep`"
+    ) in mixed
+
+
 def test_outputs_are_read_one_at_a_time(speller, held_out, monkeypatch):
     """A test set of hours is tens of gigabytes of probabilities; only their readings are kept."""
     made, alive = [], []
