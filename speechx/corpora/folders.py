@@ -1,8 +1,8 @@
 """Which folders of a corpus hold which languages, by the names that the corpus gives them.
 
 Every corpus has names of its own: `sv_se`, `swedish`, `sv`. Manifests name a language as
-CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by ISO 639-3 otherwise, so that manifests
-of several corpora go together. Either name can be asked for.
+CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of ISO 639 otherwise
+(`jv`, `ceb`), so that manifests of several corpora go together. Any name can be asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ def language_code(word: str) -> str:
         found = find(word)
     except UserError:
         return word
-    return found.commonvoice[0] if found.commonvoice else found.iso639_3
+    return next(filter(None, (*found.commonvoice, found.iso639_1, found.iso639_3)))
 
 
 def language_folders(

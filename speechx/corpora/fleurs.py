@@ -1,0 +1,93 @@
+"""FLEURS to manifests: 102 languages reading the same sentences, about ten hours of each.
+
+    {af_za}/{train,dev,test}.tsv, {af_za}/audio/{train,dev,test}/*.wav     as Google packs it
+    data/{af_za}/...                                                       as Hugging Face keeps it
+
+Hugging Face keeps the audio as `audio/{split}.tar.gz`; those are to be unpacked where they lie. The
+tables have no line of names and no quoting:
+
+    id, file, text as written, text normalised, its letters, samples, gender
+
+The first column is the sentence's: up to three people read each, so an utterance is named by its
+file. Nothing names the speakers. Lengths come from the files, not from the table.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from speechx.corpora.folders import language_folders
+from speechx.corpora.lines import read_rows
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+
+Text = Literal["normalised", "raw"]
+
+COLUMNS = ("id", "file", "raw", "normalised", "letters", "samples", "gender")
+
+
+def prepare(
+    root: Path,
+    languages: Sequence[str] | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+    text: Text = "normalised",
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
+    `text` is as FLEURS normalised it (lower case, no punctuation) or as it was written.
+    `allow_missing` and `convert` as in `preparation.finish`.
+    """
+    if text not in get_args(Text):
+        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
+    root = Path(root)
+    folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
+    return finish(
+        (_read_language(code, folder, text) for code, folder in folders.items()),
+        out, f"FLEURS, {text} text", allow_missing, convert, log,
+    )  # fmt: skip
+
+
+def _is_language(folder: Path) -> bool:
+    return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
+
+
+def _read_language(language: str, folder: Path, text: Text) -> Preparation:
+    some = Preparation(language, corpus="fleurs", named=folder.resolve().name)
+    for split in SPLITS:
+        table = folder / f"{split}.tsv"
+        if not table.is_file():
+            continue
+        _refuse_packed(folder / "audio", split)
+        for line, row in read_rows(table, (), some.corrupt, COLUMNS):
+            audio = some.file(folder, f"audio/{split}/{row['file']}", f"{table}:{line}")
+            if audio is None:
+                continue
+            said = row[text].strip()
+            utterance = Utterance(
+                id=audio.stem,
+                audio=audio,
+                duration=0.0,
+                language=language,
+                text=said or None,
+                extra={
+                    "sentence_id": row["id"],
+                    "gender": row["gender"].lower(),
+                    "text_policy": f"fleurs {text}",
+                },
+            )
+            some.add(split if said else UNLABELLED, utterance)
+    return some
+
+
+def _refuse_packed(audio: Path, split: str) -> None:
+    archive = audio / f"{split}.tar.gz"
+    if archive.is_file() and not (audio / split).is_dir():
+        raise UserError(
+            f"{archive} is packed; unpack all of them first: for f in "
+            f"{audio.parent.parent}/*/audio/*.tar.gz; do tar -xzf $f -C ${{f%/*}}; done"
+        )

@@ -1,0 +1,115 @@
+"""Multilingual LibriSpeech to manifests: audiobooks in eight languages, as FLAC or as Opus.
+
+    mls_german/metainfo.txt                               speaker | gender | partition | ...
+    mls_german/{train,dev,test}/transcripts.txt           id <tab> text
+    mls_german/{train,dev,test}/segments.txt              where in LibriVox it was cut; not needed
+    mls_german/{train,dev,test}/audio/{speaker}/{book}/{speaker}_{book}_{number}.flac
+    mls_german/train/limited_supervision/9hr/handles.txt, 1hr/{0..5}/handles.txt
+
+The six parts of `1hr` have ten minutes each. They become splits of their own, which train holds
+too: `train_10min_0` to `train_10min_5`, `train_1hr` (those six together) and `train_9hr`; the ten
+hours of the paper are the last two.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from speechx.corpora.folders import language_folders
+from speechx.corpora.lines import read_rows, text_lines
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.data.manifest import Utterance
+
+GENDERS = {"M": "male", "F": "female"}
+
+
+def prepare(
+    root: Path,
+    languages: Sequence[str] | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None for
+    all. `allow_missing` and `convert` as in `preparation.finish`.
+    """
+    folders = language_folders(
+        [Path(root)], languages, _is_language, "Multilingual LibriSpeech",
+        lambda name: name.removeprefix("mls_").removesuffix("_opus"),
+    )  # fmt: skip
+    return finish(
+        (_read_language(code, folder) for code, folder in folders.items()),
+        out, lambda code: f"MLS {folders[code].resolve().name}", allow_missing, convert, log,
+    )  # fmt: skip
+
+
+def _is_language(folder: Path) -> bool:
+    return any((folder / split / "transcripts.txt").is_file() for split in SPLITS)
+
+
+def _read_language(language: str, folder: Path) -> Preparation:
+    release = folder.resolve().name
+    some = Preparation(
+        language,
+        corpus="mls",
+        release=release,
+        named=release.removeprefix("mls_").removesuffix("_opus"),
+    )
+    gender = _genders(folder / "metainfo.txt")
+    suffix = ".opus" if release.endswith("_opus") else ".flac"
+    limited = _limited_supervision(folder / "train" / "limited_supervision")
+    for split in SPLITS:
+        table = folder / split / "transcripts.txt"
+        if not table.is_file():
+            continue
+        for line, row in read_rows(table, (), some.corrupt, ("id", "text")):
+            words = row["id"].split("_")
+            place = f"{table}:{line}"
+            if len(words) != 3 or not all(words):
+                some.refuse(place, f"{row['id']!r} is not speaker_book_number")
+                continue
+            speaker, book, _ = words
+            name = f"{split}/audio/{speaker}/{book}/{row['id']}{suffix}"
+            audio = some.file(folder, name, place)
+            if audio is None:
+                continue
+            extra = {"gender": gender[speaker]} if speaker in gender else {}
+            utterance = Utterance(
+                id=row["id"],
+                audio=audio,
+                duration=0.0,
+                language=language,
+                text=row["text"].strip() or None,
+                speaker=speaker,
+                extra=extra,
+            )
+            some.add(split if utterance.text else UNLABELLED, utterance)
+            for part in limited.get(row["id"], ()) if split == "train" else ():
+                some.add(part, utterance)
+    listed = some.splits.get("train", {})
+    if unknown := sum(id not in listed for id in limited):
+        some.left_out["ids of limited_supervision that are not in train"] = unknown
+    return some
+
+
+def _genders(metainfo: Path) -> dict[str, str]:
+    """Speaker to gender; empty without the file."""
+    if not metainfo.is_file():
+        return {}
+    rows = ([cell.strip() for cell in line.split("|")] for _, line in text_lines(metainfo))
+    return {row[0]: GENDERS[row[1]] for row in rows if len(row) > 1 and row[1] in GENDERS}
+
+
+def _limited_supervision(folder: Path) -> dict[str, list[str]]:
+    """Id to the small training sets that it is in."""
+    sets: dict[str, list[str]] = {}
+    for handles in sorted(folder.glob("*/handles.txt")):
+        for _, id in text_lines(handles):
+            sets.setdefault(id.strip(), []).append(f"train_{handles.parent.name}")
+    for handles in sorted(folder.glob("1hr/*/handles.txt")):
+        for _, id in text_lines(handles):
+            small = [f"train_10min_{handles.parent.name}", "train_1hr"]
+            sets.setdefault(id.strip(), []).extend(small)
+    return sets

@@ -1,0 +1,80 @@
+"""VoxLingua107 to manifests: YouTube speech in 107 languages, labelled by language only.
+
+    {lang}/{video}__U__S{number}---{start}-{end}.wav          2.5 million files, from {lang}.zip
+    dev/{lang}/*.wav                                          1,609 files of 33 languages
+
+It has no text: `unlabelled.jsonl` serves pretraining, and with `dev.jsonl` it trains and tests
+language identification, since every line names its language. The labels come from search words and
+are mostly right; those of dev were checked by people. Some codes are of 1988 (`iw` for Hebrew, `jw`
+for Javanese). The speaker is taken to be the video, which is right for most.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from speechx.corpora.folders import asked_for, language_code
+from speechx.corpora.preparation import UNLABELLED, Preparation, finish
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+
+
+def prepare(
+    root: Path,
+    languages: Sequence[str] | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/{unlabelled,dev}.jsonl`; returns how many utterances each has.
+
+    `root` holds the unzipped languages, and `dev` if that is there; `languages` by VoxLingua107's
+    names or by ours, None for all. `allow_missing` and `convert` as in `preparation.finish`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; VoxLingua107 was expected.")
+    names = {f.name for parent in (root, root / "dev") for f in _folders(parent)} - {"dev"}
+    zips = sorted(f.stem for f in root.glob("*.zip") if f.stem not in {*names, "dev"})
+    unzip = f"cd {root} && for f in *.zip; do unzip -qn $f; done"
+    if not names:
+        packed = f"; unpack its {len(zips)} zip files: {unzip}" if zips else ""
+        raise UserError(f"{root}: no folder of it is a language of VoxLingua107{packed}.")
+    if zips:
+        log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
+    there = {word: name for name in sorted(names) for word in (name, language_code(name))}
+    chosen = dict.fromkeys(there[word] for word in asked_for(languages, there, root))
+    return finish(
+        (_read_language(root, name) for name in chosen),
+        out, "VoxLingua107", allow_missing, convert, log,
+    )  # fmt: skip
+
+
+def _folders(parent: Path) -> list[Path]:
+    if not parent.is_dir():
+        return []
+    return [f for f in parent.iterdir() if f.is_dir() and f.name.isalpha()]
+
+
+def _read_language(root: Path, name: str) -> Preparation:
+    some = Preparation(language_code(name), corpus="voxlingua107", named=name)
+    for split, folder in ((UNLABELLED, root / name), ("dev", root / "dev" / name)):
+        if not folder.is_dir():
+            continue
+        with os.scandir(folder) as entries:
+            files = sorted(e.name for e in entries if e.name.lower().endswith(".wav"))
+        for file in files:
+            audio = some.file(folder, file, str(folder))
+            if audio is None:
+                continue
+            video, mark, _ = audio.stem.rpartition("__U__")
+            utterance = Utterance(
+                id=audio.stem,
+                audio=audio,
+                duration=0.0,
+                language=some.language,
+                speaker=video if mark else None,
+            )
+            some.add(split, utterance)
+    return some
