@@ -21,6 +21,7 @@ FLOORS = (
     {"objectives", "decoding"},
     {"training"},
     {"interchange"},
+    {"doctor"},
     set(),  # every other file beside the folders: one per thing a user does
     {"cli", "cli_data", "cli_prepare"},
 )

@@ -1,0 +1,1 @@
+"""`speechx data doctor`: everything that is wrong with a corpus, before a model hears it."""

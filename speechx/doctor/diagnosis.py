@@ -1,0 +1,232 @@
+"""What the doctor found, in plain lines for a terminal and as data for machines."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from speechx.doctor.balance import Balance
+from speechx.doctor.checks import CHECKS, Case, Check
+from speechx.doctor.respelling import Respelling
+from speechx.doctor.shelves import corpus_of
+
+FEW = 3  # cases that the terminal shows of each check
+WIDTH = 150
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """An utterance that training shall leave out."""
+
+    corpus: str
+    language: str
+    id: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    manifests: tuple[str, ...]
+    utterances: int
+    seconds: float
+    cases: tuple[Case, ...]
+    excluding: frozenset[str]
+    """Checks whose utterances are excluded."""
+    balance: Balance
+    respellings: tuple[Respelling, ...]
+    alpha: float
+    notes: tuple[str, ...]
+    """What was looked at, and by which rules."""
+
+    @property
+    def serious(self) -> bool:
+        """Whether any utterance, or line, is bad."""
+        return any(CHECKS[case.check].hard for case in self.cases)
+
+    @cached_property
+    def by_check(self) -> dict[Check, list[Case]]:
+        """What was found of each check that found something, the hard ones first."""
+        found: dict[str, list[Case]] = {name: [] for name in CHECKS}
+        for case in self.cases:
+            found[case.check].append(case)
+        return {CHECKS[name]: some for name, some in found.items() if some}
+
+    @cached_property
+    def excluded(self) -> list[Case]:
+        """One case for each utterance to leave out: its first and gravest."""
+        seen: set[tuple[str, str, str]] = set()
+        some = []
+        for check, cases in self.by_check.items():
+            for case in cases if check.name in self.excluding else ():
+                if case.utterance is None:
+                    continue
+                key = (corpus_of(case.utterance), case.language, case.utterance.id)
+                if key not in seen:
+                    seen.add(key)
+                    some.append(case)
+        return some
+
+    def exclusions(self) -> list[Exclusion]:
+        return [
+            Exclusion(corpus_of(c.utterance), c.language, c.utterance.id, c.check, c.detail)
+            for c in self.excluded
+            if c.utterance is not None
+        ]
+
+    def filters(self) -> list[list[str]]:
+        """What each reason costs: a heading, a row a check, the sum and what is left."""
+        utterances: Counter[str] = Counter()
+        seconds: dict[str, float] = defaultdict(float)
+        for case in self.excluded:
+            assert case.utterance is not None
+            utterances[case.check] += 1
+            seconds[case.check] += case.utterance.duration
+        rows = [["left out for", "utterances", "hours", "of all"]]
+        for name in CHECKS:
+            if utterances[name]:
+                rows.append(self._amount(CHECKS[name].title, utterances[name], seconds[name]))
+        lost = sum(seconds.values())
+        rows.append(self._amount("all reasons", utterances.total(), lost))
+        rows.append(
+            self._amount("what stays", self.utterances - utterances.total(), self.seconds - lost)
+        )
+        return rows
+
+    def _amount(self, title: str, utterances: int, seconds: float) -> list[str]:
+        share = seconds / self.seconds if self.seconds else 0.0
+        return [title, f"{utterances:,}", f"{seconds / 3600:.2f}", f"{share:.2%}"]
+
+    def headline(self) -> str:
+        """How much was examined, in one sentence."""
+        languages = len({language for _, language in self.balance.amounts})
+        return (
+            f"{self.utterances:,} utterances, {self.seconds / 3600:.2f} h, {languages} "
+            f"{'language' if languages == 1 else 'languages'}, {len(self.manifests)} "
+            f"{'manifest' if len(self.manifests) == 1 else 'manifests'}"
+        )
+
+    def verdict(self) -> str:
+        bad = len(self.excluded)
+        if not self.by_check:
+            return "Nothing is wrong."
+        if not self.serious:
+            return "No utterance is bad; some things are worth a look."
+        lines = len(self.by_check.get(CHECKS["line"], []))
+        parts = [f"{bad:,} of {self.utterances:,} utterances should be left out"] if bad else []
+        parts += [f"{lines:,} lines of manifests cannot be read"] if lines else []
+        return "; ".join(parts) + "."
+
+    def text(self) -> str:
+        """The report for a terminal."""
+        lines = [f"{self.headline()}: {self.verdict()}", *self.notes]
+        for hard, title in ((True, "TO LEAVE OUT"), (False, "TO LOOK AT")):
+            some = {c: cases for c, cases in self.by_check.items() if c.hard == hard}
+            if some:
+                lines += ["", title]
+            for check, cases in some.items():
+                lines += _told(check, cases, not hard and check.name in self.excluding)
+        lines += ["", *table(self.balance.table())]
+        if self.excluded:
+            lines += ["", *table(self.filters())]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "verdict": self.verdict(),
+            "serious": self.serious,
+            "manifests": list(self.manifests),
+            "utterances": self.utterances,
+            "hours": self.seconds / 3600,
+            "notes": list(self.notes),
+            "checks": [
+                {
+                    "check": check.name,
+                    "rule": check.rule,
+                    "hard": check.hard,
+                    "excluded": check.name in self.excluding,
+                    "utterances": sum(case.count for case in cases),
+                    "cases": [_case(case) for case in cases],
+                }
+                for check, cases in self.by_check.items()
+            ],
+            "balance": [
+                {
+                    "corpus": corpus,
+                    "language": language,
+                    "utterances": a.utterances,
+                    "hours": {split: s / 3600 for split, s in a.seconds.items()},
+                    "labelled_hours": a.labelled / 3600,
+                    "excluded_hours": a.excluded / 3600,
+                    "speakers": len(a.speakers),
+                    "rates": {str(rate): n for rate, n in sorted(a.rates.items())},
+                }
+                for (corpus, language), a in sorted(self.balance.amounts.items())
+            ],
+            "shares": {
+                f"{alpha:g}": {
+                    language: {"share": s.share, "repeats": s.repeats}
+                    for language, s in self.balance.shares(alpha).items()
+                }
+                for alpha in sorted({0.0, 0.5, 1.0, self.alpha})
+            },
+            "excluded": len(self.excluded),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+
+def _case(case: Case) -> dict[str, Any]:
+    record: dict[str, Any] = {"subject": case.subject, "detail": case.detail}
+    record |= {"language": case.language, "split": case.split, "utterances": case.count}
+    if case.utterance is not None:
+        record |= {"audio": str(case.utterance.audio), "start": case.utterance.start,
+                   "duration": case.utterance.duration, "text": case.utterance.text}  # fmt: skip
+    return record
+
+
+def _told(check: Check, cases: Sequence[Case], excluded: bool) -> Iterator[str]:
+    number = f"{len(cases):,}"
+    fate = " (left out too: --exclude)" if excluded else ""
+    yield f"  {number:>6}  {check.title}{fate}{_where(cases)}"
+    for case in cases[:FEW]:
+        where = "/".join(filter(None, (case.language, case.split)))
+        count = f" ({case.count:,} utterances)" if case.utterance is None and case.count > 1 else ""
+        subject = f" {short(case.subject, 40)}" if case.subject else ""
+        yield f"          {short(f'{where}{subject}{count}: {case.detail}', WIDTH)}"
+    if len(cases) > FEW:
+        yield f"          ... and {len(cases) - FEW:,} more"
+    yield f"          {check.advice}"
+
+
+def _where(cases: Sequence[Case]) -> str:
+    """The languages with most of it, if there are several."""
+    counts = Counter(case.language for case in cases if case.utterance is not None)
+    if len(counts) < 2:
+        return ""
+    most = ", ".join(f"{language} {count:,}" for language, count in counts.most_common(5))
+    return f": {most}{', ...' if len(counts) > 5 else ''}"
+
+
+def short(text: str, most: int) -> str:
+    """On one line, of `most` characters at most."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned lines: the first column to the left, numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,293 @@
+"""`speechx data doctor`: one report on everything that is wrong with manifests and their audio.
+
+    diagnosis = examine(["data/cv"], out="data/cv/doctor", decode="sample")
+    print(diagnosis.text())
+
+Every header is read, the sound of a sample (or of all, or none) is decoded, every text is read.
+With `out` it writes there
+
+    doctor.html     the report for people, with players and spectrograms of what is suspicious
+    doctor.json     the same for machines, every case in it
+    exclude.tsv     the utterances that training should leave out: give it as data.exclude
+    respell.tsv     proposed spellings, to be corrected and applied by `speechx data respell`
+
+and changes nothing else. Manifests are read as a stream, more than once: a number or two are kept
+of each utterance, and the utterance itself only where something is wrong with it.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from array import array
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from speechx.corpora.preparation import PROCESSES
+from speechx.data.manifest import Utterance
+from speechx.doctor.audio_checks import by_header, by_length, by_sound
+from speechx.doctor.balance import Balance
+from speechx.doctor.checks import Case, to_exclude
+from speechx.doctor.diagnosis import Diagnosis
+from speechx.doctor.shelves import Shelf, corpus_of, pick, shelves, stream
+from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen
+from speechx.doctor.split_checks import SplitChecks, leak_cases, repeated
+from speechx.doctor.text_checks import Target, TextChecks
+from speechx.doctor.workers import in_parallel
+from speechx.errors import UserError
+
+T = TypeVar("T")
+Decode = Literal["none", "sample", "all"]
+SAMPLE = 100  # utterances of each language that are listened to
+SECONDS_BETWEEN_PROGRESS = 10.0
+Numbered = tuple[int, Shelf, Utterance]
+CLOSED = frozenset(("absent", "unreadable"))
+"""Checks after which there is nothing to listen to."""
+
+
+def examine(
+    paths: Sequence[Path | str],
+    out: Path | str | None = None,
+    *,
+    decode: Decode = "sample",
+    sample: int = SAMPLE,
+    model: Path | None = None,
+    vocabulary: Path | None = None,
+    alpha: float = 0.5,
+    most_seconds: float = 30.0,
+    exclude: Iterable[str] = (),
+    players: int = 24,
+    seed: int = 1,
+    processes: int = PROCESSES,
+    log: Callable[[str], object] = print,
+) -> Diagnosis:
+    """Examines manifests, and all manifests under folders; writes to the folder `out`.
+
+    `decode` says whose sound is heard: of nobody, of `sample` utterances of each language, of all.
+    `model` gives the frames and units that labels must fit, `vocabulary` other units. `exclude`
+    names soft checks whose utterances are excluded too. `players` is how many excerpts go into the
+    page (0: no sound leaves its place).
+    """
+    if decode not in ("none", "sample", "all"):
+        raise UserError(f"--decode {decode}: expected none, sample or all")
+    if not 0 <= alpha <= 1:
+        raise UserError(f"--alpha must be between 0 and 1, but is {alpha:g}")
+    excluding = to_exclude(exclude)
+    target = Target.of(model, vocabulary)
+    found = _Examination(shelves([Path(path) for path in paths]), target, processes, log)
+    found.read(most_seconds, sample, seed)
+    found.compare_files()
+    if decode != "none":
+        found.listen(decode == "all")
+    found.look_back(alpha)
+    diagnosis = found.diagnosis(excluding, alpha, decode, sample, seed)
+    if out is not None:
+        write(diagnosis, Path(out), players)
+    return diagnosis
+
+
+def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
+    """The four files; what is there of an earlier examination is replaced."""
+    from speechx.doctor.exclusions import write_exclusions
+    from speechx.doctor.page import page
+    from speechx.doctor.respelling import write_respellings
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "doctor.json").write_text(diagnosis.to_json(), encoding="utf-8")
+    (out / "doctor.html").write_text(page(diagnosis, players), encoding="utf-8")
+    write_exclusions(out / "exclude.tsv", diagnosis.exclusions())
+    write_respellings(out / "respell.tsv", diagnosis.respellings)
+
+
+class _Examination:
+    """The state between the passes over the manifests."""
+
+    def __init__(
+        self,
+        some: Sequence[Shelf],
+        target: Target,
+        processes: int,
+        log: Callable[[str], object],
+    ) -> None:
+        self.shelves, self.target, self.processes, self.log = some, target, processes, log
+        self.texts, self.splits, self.balance = TextChecks(target), SplitChecks(), Balance()
+        self.cases: list[tuple[int, Case]] = []
+        self.looks = array("q")
+        self.closed: set[int] = set()
+        self.sampled: dict[str, list[Numbered]] = defaultdict(list)
+        self.heard = 0
+        self.utterances, self.seconds = 0, 0.0
+
+    def add(self, number: int, shelf: Shelf, u: Utterance, check: str, detail: str) -> None:
+        self.cases.append((number, self.case(shelf, u, check, detail)))
+
+    def case(self, shelf: Shelf, u: Utterance, check: str, detail: str) -> Case:
+        return Case(check, u.id, detail, u.language, shelf.split, u)
+
+    def read(self, most_seconds: float, sample: int, seed: int) -> None:
+        """Every line, every text, every header."""
+        dice = random.Random(seed)
+        seen: dict[str, int] = defaultdict(int)
+        jobs = self._lines(most_seconds)
+        headers = in_parallel(header, jobs, lambda job: Place.of(job[2]), self.processes)
+        for (number, shelf, u), found in self._watched(headers, "headers"):
+            broken = False
+            for check, detail in by_header(u, found):
+                self.add(number, shelf, u, check, detail)
+                broken |= check in CLOSED
+            if isinstance(found, Header):
+                self.balance.amounts[corpus_of(u), u.language].rates[found.rate] += 1
+            self.looks.append(found.look if isinstance(found, Header) else 0)
+            if broken:
+                self.closed.add(number)
+                continue
+            # Algorithm R: every utterance of a language has the same chance, none is kept in vain.
+            chosen = self.sampled[u.language]
+            place = dice.randrange(seen[u.language] + 1)
+            seen[u.language] += 1
+            if len(chosen) < sample:
+                chosen.append((number, shelf, u))
+            elif place < sample:
+                chosen[place] = (number, shelf, u)
+
+    def _lines(self, most_seconds: float) -> Iterator[Numbered]:
+        for shelf, u in stream(self.shelves):
+            if isinstance(u, str):
+                where, _, why = u.partition(": ")
+                self.cases.append((-1, Case("line", where, why, split=shelf.split)))
+                continue
+            number = self.utterances
+            self.utterances += 1
+            self.seconds += u.duration
+            self.splits.read(shelf.split, u)
+            self.balance.read(shelf.split, u)
+            for check, detail in by_length(u, self.target.frames, most_seconds):
+                self.add(number, shelf, u, check, detail)
+            for check, detail in self.texts.read(number, shelf.split, u):
+                self.add(number, shelf, u, check, detail)
+            yield number, shelf, u
+
+    def compare_files(self) -> None:
+        """The same recording under two names, or listed twice; and the durations of files that
+        several utterances share are taken back."""
+        files = np.frombuffer(self.splits.columns["file"], np.int64)
+        _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
+        alone = counts[inverse] == 1
+        self.cases = [
+            (number, case)
+            for number, case in self.cases
+            if case.check != "duration" or alone[number]
+        ]
+        looks = np.where(alone, np.frombuffer(self.looks, np.int64), 0)
+        again, first = repeated(looks)
+        alike = pick(self.shelves, {*again.tolist(), *first.tolist()})
+        contents = np.zeros(len(alone), np.int64)
+        jobs = ((number, shelf, u) for number, (shelf, u) in alike.items())
+        for (number, _, _), content in in_parallel(
+            all_bytes, jobs, lambda job: Place.of(job[2]), self.processes
+        ):
+            contents[number] = content if isinstance(content, int) else 0
+        self._duplicates(contents, "the file has the same bytes as that of")
+        sounds = np.frombuffer(self.splits.columns["sound"], np.int64)
+        self._duplicates(sounds, "the same stretch of the same file as")
+
+    def _duplicates(self, keys: np.ndarray, why: str) -> None:
+        again, first = repeated(keys)
+        named = {number for number, case in self.cases if case.check == "duplicate"}
+        pairs = [(a, b) for a, b in zip(again.tolist(), first.tolist(), strict=True)
+                 if a not in named]  # fmt: skip
+        some = pick(self.shelves, {number for pair in pairs for number in pair})
+        for number, before in pairs:
+            (shelf, u), (other, kept) = some[number], some[before]
+            where = "" if other == shelf else f" in {other.split}"
+            text = "" if u.text == kept.text else ", but the texts differ"
+            self.add(number, shelf, u, "duplicate", f"{why} {kept.id}{where}{text}")
+
+    def listen(self, everything: bool) -> None:
+        """Decodes all or the sample. The samples of all can be compared too."""
+        jobs: Iterable[Numbered]
+        if everything:
+            whole = ((shelf, u) for shelf, u in stream(self.shelves) if not isinstance(u, str))
+            jobs = ((i, s, u) for i, (s, u) in enumerate(whole) if i not in self.closed)
+        else:
+            jobs = sorted(job for some in self.sampled.values() for job in some)
+        samples = np.zeros(self.utterances, np.int64)
+        heard = in_parallel(listen, jobs, lambda job: Place.of(job[2]), self.processes, chunk=16)
+        for (number, shelf, u), sound in self._watched(heard, "listened to"):
+            self.heard += 1
+            for check, detail in by_sound(u, sound):
+                self.add(number, shelf, u, check, detail)
+            if isinstance(sound, Sound):
+                samples[number] = sound.samples
+        silent = {number for number, case in self.cases if case.check == "silent"}
+        samples[list(silent)] = 0  # all silences are equal
+        self._duplicates(samples, "sample by sample the same as")
+
+    def look_back(self, alpha: float) -> None:
+        """What only the whole corpus shows."""
+        paces = list(self.texts.odd_paces())
+        leaks = {name: self.splits.on_both_sides(name) for name in ("speaker", "sentence")}
+        ids = self.splits.repeats("id")
+        wanted = {
+            *(n for n, *_ in paces),
+            *ids.tolist(),
+            *(i for some in leaks.values() for i in some.tolist()),
+        }
+        some = pick(self.shelves, wanted)
+        for number in ids.tolist():
+            shelf, u = some[number]
+            self.add(number, shelf, u, "repeated_id", f"again in {shelf.path}")
+        later = [self.case(*some[number], check, detail) for number, check, detail in paces]
+        later += self.texts.cases()
+        for name, numbers in leaks.items():
+            both = [(some[i][0].split, some[i][1]) for i in numbers.tolist()]
+            later += leak_cases(f"{name}_leak", both)
+        self.cases += [(self.utterances, case) for case in [*later, *self.balance.cases(alpha)]]
+        self.cases.sort(key=lambda item: item[0])
+
+    def diagnosis(
+        self, excluding: frozenset[str], alpha: float, decode: Decode, sample: int, seed: int
+    ) -> Diagnosis:
+        found = Diagnosis(
+            manifests=tuple(str(shelf.path) for shelf in self.shelves),
+            utterances=self.utterances,
+            seconds=self.seconds,
+            cases=tuple(case for _, case in self.cases),
+            excluding=excluding,
+            balance=self.balance,
+            respellings=tuple(self.texts.letters.respellings()),
+            alpha=alpha,
+            notes=tuple(self._notes(decode, sample, seed)),
+        )
+        for case in found.excluded:
+            assert case.utterance is not None
+            self.balance.exclude(case.split, case.utterance)
+        return found
+
+    def _notes(self, decode: Decode, sample: int, seed: int) -> Iterator[str]:
+        heard = {
+            "none": "no sound was decoded: silence, clipping, damage and band-limits go unnoticed",
+            "sample": f"the sound of {self.heard:,} was decoded, up to {sample} of each language "
+            f"(seed {seed}); --decode all hears every one",
+            "all": f"the sound of all {self.heard:,} that open was decoded",
+        }
+        yield f"Every text and every header was read; {heard[decode]}."
+        yield f"Labels were measured against {self.target.name}."
+        if few := self.texts.unjudged():
+            yield f"Too few labelled utterances to judge the pace of {', '.join(few)}."
+        shared = [f"{len(self.splits.on_both_sides(name)):,} by a {name}"
+                  for name in ("speaker", "sentence")]  # fmt: skip
+        if scored := self.splits.scored():
+            yield f"Of {scored:,} utterances in dev and test train knows {', '.join(shared)}."
+
+    def _watched(self, results: Iterable[T], what: str) -> Iterator[T]:
+        said = time.monotonic()
+        for done, result in enumerate(results, start=1):
+            if time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
+                said = time.monotonic()
+                self.log(f"doctor: {what} {done:,} utterances")
+            yield result

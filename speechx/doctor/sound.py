@@ -1,0 +1,220 @@
+"""What can be measured of a recording, without and with decoding it. Runs in worker processes.
+
+S samples · K bins · levels in dB of full scale (dBFS), shares of samples
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from speechx.audio.files import audio_info, read_native
+from speechx.audio.sources import is_url
+from speechx.data.manifest import Utterance
+from speechx.doctor.checks import CLIPPED_SHARE
+from speechx.doctor.shelves import part_of
+from speechx.errors import UserError
+
+PIECE_SECONDS = 300.0  # of sound in memory at a time
+LOOK_BYTES = 4096
+WINDOW_SECONDS = 0.032
+LOW_BAND, HIGH_BAND = (300.0, 3400.0), (4400.0, 7200.0)  # Hz, a gap for the filters between them
+FULL_SCALE = 0.99
+FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; below that nobody turned a gain too high
+NOTHING_DB = -200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the sound of an utterance is."""
+
+    audio: str | Path
+    part: tuple[int, int] | None
+    start: float
+    duration: float
+
+    @classmethod
+    def of(cls, utterance: Utterance) -> Place:
+        return cls(utterance.audio, part_of(utterance), utterance.start, utterance.duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file says of itself. `look` stands for its size and some bytes of its middle: files
+    whose looks differ are different. 0 where it is not on disk."""
+
+    seconds: float
+    rate: int
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What was heard. `samples` stands for all samples as 16-bit numbers: equal ones are one
+    recording, in whatever file."""
+
+    seconds: float
+    promised: float
+    """Seconds of the whole file by its header."""
+    rate: int
+    peak: float
+    loudest: float
+    """Of the loudest tenth of a second, its mean taken off, in dBFS."""
+    offset: float
+    clipped: float
+    high_band: float | None
+    """dB against the low band; None if the rate leaves no room for one."""
+    samples: int
+
+
+def header(place: Place) -> Header | str:
+    """The header, or what is wrong with the file."""
+    return _header(place.audio, place.part)
+
+
+@lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
+def _header(audio: str | Path, part: tuple[int, int] | None) -> Header | str:
+    try:
+        info = audio_info(audio, exact=False, part=part)
+        return Header(info.duration, info.rate, _look(audio, part))
+    except UserError as error:
+        return str(error)
+    except (OSError, ValueError) as error:  # a zero byte in a name, a link to itself
+        return f"{audio}: cannot be read as audio: {error}"
+
+
+def _look(audio: str | Path, part: tuple[int, int] | None) -> int:
+    if is_url(audio):
+        return 0
+    with open(audio, "rb", buffering=0) as file:
+        offset, size = part or (0, os.fstat(file.fileno()).st_size)
+        file.seek(offset + max(0, size - LOOK_BYTES) // 2)
+        return _number(size.to_bytes(8, "little") + file.read(min(LOOK_BYTES, size)))
+
+
+def all_bytes(place: Place) -> int | str:
+    """A number that stands for every byte of the file or part."""
+    from speechx.audio.sources import read_bytes
+
+    try:
+        return _number(read_bytes(place.audio, place.part))
+    except UserError as error:
+        return str(error)
+
+
+def listen(place: Place) -> Sound | str:
+    """Decodes and measures the utterance; to the end of its file if that comes within a second.
+
+    Returns what is wrong with the sound if it cannot be decoded.
+    """
+    try:
+        promised = audio_info(place.audio, exact=False, part=place.part).duration
+        return measured(_pieces(place, promised), promised)
+    except UserError as error:
+        return str(error)
+    except (OSError, ValueError) as error:
+        return f"{place.audio}: cannot be read as audio: {error}"
+
+
+def _pieces(place: Place, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples (S,) at the file's own rate, a few minutes at a time."""
+    end = place.start + place.duration
+    if end >= whole - 1:
+        end = math.inf
+    at = place.start
+    while at < end:
+        length = min(PIECE_SECONDS, end - at)
+        wave_S, rate = read_native(place.audio, at, length, part=place.part, tolerance=math.inf)
+        yield wave_S, rate
+        at += length
+        if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
+            return
+
+
+def measured(pieces: Iterable[tuple[np.ndarray, int]], promised: float) -> Sound:
+    """The measures of a wave that comes in pieces."""
+    count = clipped = 0
+    total = peak = 0.0
+    loudest = NOTHING_DB
+    rate = 1
+    low = high = 0.0
+    digest = hashlib.blake2b(digest_size=8)
+    for wave_S, rate in pieces:
+        count += len(wave_S)
+        digest.update((wave_S * 32767).round().astype("<i4").tobytes())
+        mean = float(wave_S.mean(dtype=np.float64))
+        total += mean * len(wave_S)
+        top = float(np.abs(wave_S).max())
+        peak = max(peak, top)
+        loudest = max(loudest, _loudest(wave_S - np.float32(mean), rate))
+        clipped += _clipped(wave_S, top)
+        if rate / 2 > HIGH_BAND[1]:
+            more_low, more_high = _bands(wave_S, rate)
+            low, high = low + more_low, high + more_high
+    if count == 0:
+        raise UserError("the file holds no audio samples")
+    return Sound(
+        seconds=count / rate,
+        promised=promised,
+        rate=rate,
+        peak=peak,
+        loudest=loudest,
+        offset=total / count,
+        clipped=clipped / count,
+        high_band=_db(high / low) if low > 0 else None,
+        samples=int.from_bytes(digest.digest(), "little", signed=True),
+    )
+
+
+def _loudest(wave_S: np.ndarray, rate: int) -> float:
+    length = min(len(wave_S), max(1, rate // 10))
+    stretches = wave_S[: len(wave_S) // length * length].reshape(-1, length)
+    return _db(float(np.square(stretches).mean(axis=1, dtype=np.float64).max()))
+
+
+def _clipped(wave_S: np.ndarray, peak: float) -> int:
+    """Samples at full scale, or in a row of three or more of the same height near the peak."""
+    size_S = np.abs(wave_S)
+    at_peak_S = size_S >= FLAT * peak
+    most = int(at_peak_S.sum())
+    if peak < LOUD_ENOUGH_TO_CLIP or most < CLIPPED_SHARE * len(wave_S) / 4:
+        return 0
+    if peak >= FULL_SCALE:
+        return int((size_S >= FULL_SCALE).sum())
+    same_S = np.diff(wave_S) == 0
+    middle_S = at_peak_S[1:-1] & same_S[:-1] & same_S[1:]
+    return 3 * int(middle_S.sum())
+
+
+def _bands(wave_S: np.ndarray, rate: int) -> tuple[float, float]:
+    """Power density in the low and in the high band, summed over windows."""
+    length = round(WINDOW_SECONDS * rate)
+    if len(wave_S) < length:
+        return 0.0, 0.0
+    frames = np.lib.stride_tricks.sliding_window_view(wave_S, length)[:: length // 2]
+    window = np.hanning(length).astype(np.float32)
+    power_K = np.zeros(length // 2 + 1)
+    for at in range(0, len(frames), 1024):
+        power_K += np.square(np.abs(np.fft.rfft(frames[at : at + 1024] * window))).sum(axis=0)
+    hertz_K = np.fft.rfftfreq(length, 1 / rate)
+    low, high = (
+        float(power_K[(hertz_K > start) & (hertz_K < end)].mean())
+        for start, end in (LOW_BAND, HIGH_BAND)
+    )
+    return low, high
+
+
+def _db(power: float) -> float:
+    return 10 * math.log10(power) if power > 1e-20 else NOTHING_DB
+
+
+def _number(data: bytes) -> int:
+    digest = hashlib.blake2b(data, digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
