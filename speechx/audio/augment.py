@@ -4,7 +4,7 @@ Clean synthetic speech is too easy to learn from: every copy of a phone is nearl
 functions change what a channel changes (spectrum, room, noise) and leave what a listener hears as
 phones. All randomness comes from the generator that is passed in.
 
-Legend: S samples, F frequency bins of the real Fourier transform.
+Legend: S samples, R samples of a response, F frequency bins of the real Fourier transform.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE, resample
+
+TELEPHONE_RATE = 8_000
+MU = 255  # of the mu-law, G.711
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,37 @@ def reverberate(
     size = _fast_size(len(wave_S) + length)
     spectrum_F = np.fft.rfft(wave_S, size) * np.fft.rfft(echo, size)
     return np.fft.irfft(spectrum_F, size)[: len(wave_S)]
+
+
+def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
+    """The sound as it arrives in a room that was measured: `response_R` is its impulse response.
+
+    The direct sound, which is the highest peak of the response, keeps its level and its time, so
+    words stay where they are and the length stays the same.
+    """
+    direct = int(np.abs(response_R).argmax())
+    size = _fast_size(len(wave_S) + len(response_R))
+    response_F = np.fft.rfft(response_R / response_R[direct], size)
+    heard_S = np.fft.irfft(np.fft.rfft(wave_S, size) * response_F, size)
+    return heard_S[direct : direct + len(wave_S)]
+
+
+def telephone(wave_S: np.ndarray) -> np.ndarray:
+    """Sound at 16 kHz as it comes out of a telephone line: 300 to 3400 Hz, 8 kHz, 8 bit mu-law."""
+    narrow_S = resample(wave_S.astype(np.float32), SAMPLE_RATE, TELEPHONE_RATE)
+    frequency_F = frequencies(len(narrow_S), TELEPHONE_RATE)
+    narrow_S = shape(narrow_S, _ramp(frequency_F, 200, 300) * _ramp(frequency_F, 3700, 3400))
+    loud = max(1.0, float(np.abs(narrow_S).max(initial=0.0)))
+    coded_S = np.log1p(MU * np.abs(narrow_S / loud)) / np.log1p(MU)
+    coded_S = np.round(coded_S * 127) / 127
+    narrow_S = loud * np.sign(narrow_S) * np.expm1(coded_S * np.log1p(MU)) / MU
+    wide_S = resample(narrow_S.astype(np.float32), TELEPHONE_RATE, SAMPLE_RATE)[: len(wave_S)]
+    return np.pad(wide_S, (0, len(wave_S) - len(wide_S)))
+
+
+def _ramp(frequency_F: np.ndarray, stopped: float, passed: float) -> np.ndarray:
+    """Gain that goes from 0 at one frequency to 1 at the other along half a cosine."""
+    return np.sin(np.pi / 2 * np.clip((frequency_F - stopped) / (passed - stopped), 0, 1)) ** 2
 
 
 def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
