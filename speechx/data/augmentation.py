@@ -10,8 +10,8 @@ Noise and rooms are manifests like any other (wav or flac: a stretch of mp3 is r
 beginning). Those of rooms hold impulse responses, of which the first channel is used. A voice
 sounds in the room, the noise comes on top with a ratio of mean powers between the two of `snr_db`,
 and both go through the telephone: 300 to 3400 Hz, 8 kHz, mu-law. Noise that is longer than the
-speech is cut at a random place, shorter noise is repeated. None of it changes where words are or how
-long an utterance is; speed, which does, is `data.speed`.
+speech is cut at a random place, shorter noise is repeated. None of it changes where words are or
+how long an utterance is; speed, which does, is `data.speed`.
 
 What is drawn is a function of the seed, the number of the batch and the row, so a resumed run hears
 what it would have heard, with any number of workers. Validation and scoring hear the recordings.
