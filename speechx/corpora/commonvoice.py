@@ -21,13 +21,13 @@ name is in every line of the manifests.
 """
 
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish, inside
+from speechx.corpora.lines import read_rows, text_lines
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -116,7 +116,7 @@ def _read_language(
     language: str, folder: Path, release: str, splits: Splits, invalidated: bool
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
-    some = Preparation(language)
+    some = Preparation(language, corpus="commonvoice", release=release)
     if splits != "official" and not (folder / "test.tsv").is_file():
         raise UserError(
             f"{folder}: no test.tsv, so there is nothing for train to be disjoint from; use the "
@@ -130,31 +130,15 @@ def _read_language(
         if not tsv.is_file():
             continue
         for line, row in read_rows(tsv, NEEDED, some.corrupt):
-            name = _clip_name(row["path"])
+            name, place = _clip_name(row["path"]), f"{tsv}:{line}"
             split = splitter.split_of(table, Path(name).stem, row)
-            if split is None:
-                continue
-            try:
-                clip = inside(folder / "clips", name, f"{tsv}:{line}")
-            except UserError as error:
-                some.corrupt.append((tsv, str(error)))
-                continue
-            try:
-                status = clip.stat()
-            except OSError:
-                some.missing.append((clip, f"listed in {tsv}:{line}"))
-                continue
-            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
-                some.corrupt.append((clip, "not a file"))
-                continue
-            if status.st_size == 0:
-                some.corrupt.append((clip, "the file is empty (0 bytes)"))
+            clip = None if split is None else some.file(folder / "clips", name, place)
+            if split is None or clip is None:
                 continue
             sentence = row["sentence"].strip()
             if not sentence:
                 split = UNLABELLED
-            extra = {"release": release}
-            extra |= {column: row.get(column, "") for column in KEPT_COLUMNS}
+            extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["accents"] = row.get("accents") or row.get("accent", "")
             utterance = Utterance(
                 id=clip.stem,
@@ -203,33 +187,7 @@ def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:
         for _, row in read_rows(table, ("clip", "duration[ms]"), []):
             yield row["clip"], row["duration[ms]"]
     elif older.is_file():
-        for line in older.read_text(encoding="utf-8-sig", errors="replace").split("\n"):
+        for _, line in text_lines(older):
             words = line.split()
             if len(words) == 2:
                 yield words[0], words[1]
-
-
-def read_rows(
-    path: Path, needed: Sequence[str], broken: list[tuple[Path, str]]
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and row by column name; rows of another width than the header go to `broken`."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="\n") as file:
-            columns = file.readline().rstrip("\r\n").split("\t")
-            absent = [column for column in needed if column not in columns]
-            if absent:
-                raise UserError(
-                    f"{path}: needs the column {' and '.join(absent)}; "
-                    f"its columns are {', '.join(columns) if any(columns) else 'none'}."
-                )
-            for line, text in enumerate(file, start=2):
-                values = text.rstrip("\r\n").split("\t")
-                if values == [""]:
-                    continue
-                if len(values) != len(columns):
-                    why = f"line {line} has {len(values)} fields, the header {len(columns)}"
-                    broken.append((path, why))
-                    continue
-                yield line, dict(zip(columns, values, strict=True))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text.") from error

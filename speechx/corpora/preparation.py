@@ -308,7 +308,8 @@ def _report(some: Preparation) -> str:
     """One line: what was written, and how many rows of the tables were not."""
     parts = []
     for split in _in_order(some.splits):
-        if listed := some.splits[split]:
+        listed = some.splits[split]
+        if listed or split in some.notes:
             hours = sum(u.duration for u in listed.values()) / 3600
             said = some.notes.get(split, "")
             note = said() if callable(said) else said

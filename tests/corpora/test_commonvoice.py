@@ -263,13 +263,19 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> 
     assert "1 in train.tsv and in dev.tsv or test.tsv" in said[-1]
 
 
+def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path) -> None:
+    tables = {"train": [row("c1")], "test": [row("t1")]}
+    release(tmp_path, tables | {"validated": tables["train"] + tables["test"]})
+    said: list[str] = []
+    prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    assert "train 0 (0.00 h, instead of 0.00 h), test 1" in said[-1]
+
+
 def test_splits_that_cannot_be(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1")]})
     with pytest.raises(UserError, match=r"no test\.tsv, so there is nothing for train to be disj"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="speaker")
-    with pytest.raises(
-        UserError, match=r"official, speaker, speaker\+sentence, but 'no'"
-    ):
+    with pytest.raises(UserError, match=r"official, speaker, speaker\+sentence, but 'no'"):
         prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="no")  # type: ignore[arg-type]
 
 
