@@ -27,8 +27,9 @@ import torch
 
 from speechx.code_sharing import Heard, Sharing, measure
 from speechx.data.batches import Batches, load
+from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance, first_few, read_manifest
-from speechx.data.sampling import Plan, Row, padded_batches
+from speechx.data.sampling import Plan, every_row, once, padded_batches
 from speechx.errors import UserError
 from speechx.interchange.conversion import fresh, open_any
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
@@ -188,7 +189,7 @@ def listen(
     done = 0.0
     for plan, codes_of_rows in _codes(network, pieces):
         for row, codes_TG in zip(plan.rows, codes_of_rows, strict=True):
-            codes[row.utterances[0]] = codes_TG
+            codes[pieces[row.utterances[0]]] = codes_TG
             done += row.seconds
         bar.reach(done)
     bar.close()
@@ -222,10 +223,9 @@ def _codes(
 ) -> Iterator[tuple[Plan, list[np.ndarray]]]:
     """Batches and the (T, G) codes of each of their rows, padding left out."""
     device = network.quantizer.codebook_GVQ.device
-    rows = [Row((piece,), piece.duration) for piece in pieces]
-    batches = padded_batches(rows, BATCH_SECONDS, np.random.default_rng(0))
-    plans = [Plan(number, rows) for number, rows in enumerate(batches)]
-    reader = Batches(network.config.normalize, None, None, 0)
+    corpus = Corpus.of(pieces)
+    plans = list(once(padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))))
+    reader = Batches(corpus, network.config.normalize, None, None, 0)
     field = network.trunk.encoder.config.field
     for plan, batch in zip(plans, load(reader, plans, 0), strict=True):
         wave_BS, lengths_B = batch.wave_BS, batch.lengths_B

@@ -20,9 +20,20 @@ from torch import Tensor, nn
 from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, merge, override, parse, read_yaml, source_of
 from speechx.data.batches import Batch, Batches, load
+from speechx.data.corpus import Corpus
 from speechx.data.labels import feasible, frames_needed, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
-from speechx.data.sampling import Row, at_some_speed, mixed_epoch, padded_batches, share, stream
+from speechx.data.sampling import (
+    Epoch,
+    Position,
+    at_some_speed,
+    every_row,
+    mixed_epoch,
+    once,
+    padded_batches,
+    share,
+    stream,
+)
 from speechx.decoding.greedy import greedy
 from speechx.decoding.scoring import score
 from speechx.errors import UserError
@@ -157,7 +168,8 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
         training, config.units, config.model.encoder.frames, config.out / "too_long.tsv", speak
     )
     vocabulary = Vocabulary.collect(config.units, (units(u, config.units) for u in training))
-    speak(f"finetune: {amounts(training)}; {len(vocabulary.units)} {config.units} and the blank")
+    corpus = Corpus.of(training)
+    speak(f"finetune: {amounts(corpus)}; {len(vocabulary.units)} {config.units} and the blank")
     if unseen := sorted({x for u in dev for x in vocabulary.unknown(units(u, config.units))}):
         speak(
             f"finetune: {len(unseen)} units of dev are never trained and count as errors: "
@@ -172,29 +184,28 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
             speak(f"finetune: from {config.init}: {note}")
     model.to(here.device)
     _same_units(config.out / "units.json", vocabulary, resume, here.first)
-    task = Finetuning(config, vocabulary, dev, sorted({u.language for u in training}), here, resume)
-    targets = {u: vocabulary.encode(units(u, config.units)) for u in training}
-    reader = Batches(config.model.normalize, None, targets, config.run.seed)
+    task = Finetuning(config, vocabulary, dev, corpus.languages, here, resume)
+    spelled = [units(u, config.units) for u in training]
+    reader = Batches(
+        corpus, config.model.normalize, None, list(map(vocabulary.encode, spelled)), config.run.seed
+    )
+    needed_N = np.array([frames_needed(labels) for labels in spelled])
+    frames_of = np.vectorize(config.model.encoder.frames, otypes=[np.int64])
+    micro_seconds = config.run.micro_seconds(here.world)
 
-    def fits(utterance: Utterance, seconds: float) -> bool:
-        if seconds > max(utterance.duration, config.run.micro_seconds(here.world)):
-            return False
-        frames = config.model.encoder.frames(int(seconds * SAMPLE_RATE))
-        return frames >= frames_needed(units(utterance, config.units))
+    def fits(utterance_R: np.ndarray, seconds_R: np.ndarray) -> np.ndarray:
+        short_enough_R = seconds_R <= np.maximum(corpus.seconds_N[utterance_R], micro_seconds)
+        samples_R = (seconds_R * SAMPLE_RATE).astype(np.int64)
+        return short_enough_R & (frames_of(samples_R) >= needed_N[utterance_R])
 
-    def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
-        rows = [
-            at_some_speed(u, config.data.speed, random, fits)
-            for u in mixed_epoch(training, config.data.alpha, random)
-        ]
-        return padded_batches(rows, config.run.micro_seconds(here.world), random)
+    def epoch(random: np.random.Generator) -> Epoch:
+        rows = mixed_epoch(corpus, config.data.alpha, None, random)
+        rows = at_some_speed(rows, config.data.speed, random, fits)
+        return padded_batches(rows, micro_seconds, random)
 
-    def batches(taken: int) -> Iterator[Batch]:
-        return load(
-            reader,
-            share(stream(epoch, config.run.seed, taken), here.rank, here.world),
-            config.run.workers,
-        )
+    def batches(start: Position) -> Iterator[Batch]:
+        plans = share(stream(epoch, config.run.seed, start), here.rank, here.world)
+        return load(reader, plans, config.run.workers)
 
     monitor = Monitor(config.health, config.run.steps, config.optim.warmup)
     train(
@@ -376,12 +387,11 @@ def transcripts(
     here: Machine,
 ) -> list[list[str]]:
     """Units that the model hears in each utterance, greedily."""
-    reader = Batches(config.model.normalize, None, None, config.run.seed)
-    rows = [Row((u,), u.duration) for u in utterances]
-    heard: dict[Utterance, list[str]] = {}
-    plans = stream(lambda random: padded_batches(rows, config.run.device_seconds, random), 0)
-    while len(heard) < len(set(utterances)):
-        plan = next(plans)
+    corpus = Corpus.of(utterances)
+    reader = Batches(corpus, config.model.normalize, None, None, config.run.seed)
+    random = np.random.default_rng(0)
+    heard: dict[int, list[str]] = {}
+    for plan in once(padded_batches(every_row(corpus), config.run.device_seconds, random)):
         batch = reader[plan].to(here.device)
         emissions = model(batch.wave_BS, batch.lengths_B)
         probabilities_BTV = emissions.logits_BTV.log_softmax(2).cpu().numpy()
@@ -390,4 +400,4 @@ def transcripts(
         ):
             units_heard = greedy(probabilities_TV[: int(frames)])
             heard[row.utterances[0]] = vocabulary.decode(e.id for e in units_heard)
-    return [heard[u] for u in utterances]
+    return [heard[i] for i in range(len(utterances))]

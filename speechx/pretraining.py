@@ -9,7 +9,7 @@ From here a reader is two steps from the loss: `run` builds, `Pretraining.sums` 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,19 @@ from speechx.config import (
     source_of,
 )
 from speechx.data.batches import Batch, Batches, load
-from speechx.data.manifest import Utterance, read_manifest
-from speechx.data.sampling import Row, cropped_batches, join_short, mixed_epoch, share, stream
+from speechx.data.corpus import Corpus
+from speechx.data.sampling import (
+    Epoch,
+    Position,
+    Rows,
+    cropped_batches,
+    every_row,
+    join_short,
+    mixed_epoch,
+    once,
+    share,
+    stream,
+)
 from speechx.errors import UserError
 from speechx.interchange.conversion import fresh, open_any
 from speechx.models.presets import continued, expand
@@ -150,10 +161,10 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
     open_run(config.out, config, resume, say if here.first else None)
     torch.manual_seed(config.run.seed)
     model = Wav2Vec2Pretraining(config.model)
-    utterances = [u for path in config.data.train for u in read_manifest(path)]
-    task = Pretraining(config, sorted({u.language for u in utterances}), here)
+    corpus = Corpus.read(config.data.train)
+    task = Pretraining(config, corpus.languages, here)
     if here.first:
-        say(f"pretrain: {amounts(utterances)}")
+        say(f"pretrain: {amounts(corpus)}")
         parameters = sum(p.numel() for p in model.parameters())
         negatives = config.contrastive.negatives
         say(f"pretrain: {parameters:,} parameters; chance is {math.log2(negatives + 1):.3f} bits")
@@ -166,12 +177,12 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
                 say(f"pretrain: from {config.init}: {note}")
     model.to(here.device)
     if config.init is not None and not resume and restored:
-        check_restored(task, model, utterances)
+        check_restored(task, model, corpus)
     train(
         "pretrain",
         model,
         task,
-        batches(config, utterances, here),
+        batches(config, corpus, here),
         config.run,
         config.optim,
         config.out,
@@ -182,9 +193,7 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
     return config.out / "final"
 
 
-def check_restored(
-    task: Pretraining, model: Wav2Vec2Pretraining, utterances: Sequence[Utterance]
-) -> None:
+def check_restored(task: Pretraining, model: Wav2Vec2Pretraining, corpus: Corpus) -> None:
     """Says what the loaded model makes of this audio before the first step, per language.
 
     A model whose quantizer or projections were not restored is at chance, log2(K+1) bits; that is
@@ -195,17 +204,18 @@ def check_restored(
     guess = math.log2(config.contrastive.negatives + 1)
     whole: dict[str, float] = {}
     table = [f"{'before step 1':<14}{'bits':>7}{'accuracy':>10}{'codes':>8}   (chance {guess:.3f})"]
-    heard = task.valid or utterances
+    heard = task.valid or corpus
     model.eval()
-    for language in sorted({u.language for u in heard}):
-        rows = task.valid_rows([u for u in heard if u.language == language])
-        if not rows:
+    for language in heard.languages:
+        spoken = heard.in_language(language)
+        rows = task.valid_rows(spoken)
+        if not len(rows):
             table.append(f"{language:<14}not tried: no row of {config.data.min_seconds:g} s")
             continue
         if not task.valid:
             rows = _some_rows(rows, BASELINE_SECONDS)
         with torch.no_grad(), autocast(here.device, config.run.precision):
-            sums = task.evaluate(model, rows)
+            sums = task.evaluate(model, spoken, rows)
         whole = {key: whole.get(key, 0.0) + value for key, value in sums.items()}
         table.append(_baseline_row(language, task.summary(sums)))
     if whole:
@@ -230,16 +240,13 @@ def check_restored(
         say(f"pretrain: init={config.init} {problem}")
 
 
-def _some_rows(rows: Sequence[Row], seconds: float) -> list[Row]:
+def _some_rows(rows: Rows, seconds: float) -> Rows:
     """Random rows, the same ones every time, until they are at least so long together. Of the
     longer half: a batch is cropped to its shortest row, and short rows make an easy task."""
-    longer = sorted(rows, key=lambda row: row.seconds)[len(rows) // 2 :]
-    some: list[Row] = []
-    for index in np.random.default_rng(0).permutation(len(longer)):
-        if sum(row.seconds for row in some) >= seconds:
-            break
-        some.append(longer[index])
-    return some
+    longer_R = np.argsort(rows.seconds_R, kind="stable")[len(rows) // 2 :]
+    some_R = np.random.default_rng(0).permutation(longer_R)
+    before_R = np.cumsum(rows.seconds_R[some_R]) - rows.seconds_R[some_R]
+    return rows.take(some_R[before_R < seconds])
 
 
 def _baseline_row(name: str, values: Mapping[str, float]) -> str:
@@ -256,37 +263,37 @@ def monitor(config: Pretrain) -> Monitor:
     return Monitor(config.health, config.run.steps, config.optim.warmup, contrast)
 
 
-def batches(config: Pretrain, utterances: Sequence[Utterance], here: Machine):
+def batches(
+    config: Pretrain, corpus: Corpus, here: Machine
+) -> Callable[[Position], Iterator[Batch]]:
     """This rank's batches from any point of the run on."""
     data, run = config.data, config.run
-    reader = Batches(config.model.normalize, data.crop_seconds, None, run.seed)
+    reader = Batches(corpus, config.model.normalize, data.crop_seconds, None, run.seed)
 
-    def epoch(random: np.random.Generator) -> list[tuple[Row, ...]]:
-        rows = join_short(mixed_epoch(utterances, data.alpha, random), data.join_seconds, random)
-        long_enough = [row for row in rows if row.seconds >= data.min_seconds]
-        return cropped_batches(
-            long_enough, run.micro_seconds(here.world), data.crop_seconds, random
-        )
+    def epoch(random: np.random.Generator) -> Epoch:
+        rows = mixed_epoch(corpus, data.alpha, None, random)
+        rows = join_short(corpus, rows, data.join_seconds, random)
+        rows = rows.take(rows.seconds_R >= data.min_seconds)
+        return cropped_batches(rows, run.micro_seconds(here.world), data.crop_seconds, random)
 
     random = np.random.default_rng([run.seed, 0])
-    rows = join_short(utterances, data.join_seconds, random)
-    short = [row for row in rows if row.seconds < data.min_seconds]
-    if len(short) == len(rows):
+    rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
+    short_R = rows.seconds_R < data.min_seconds
+    if short_R.all():
         raise UserError(
             "every row of the training data is shorter than "
             f"data.min_seconds = {data.min_seconds:g}"
         )
-    if short and here.first:
-        lost = sum(row.seconds for row in short) / 60
+    if short_R.any() and here.first:
+        lost = rows.seconds_R[short_R].sum(dtype=np.float64) / 60
         say(
-            f"pretrain: {len(short)} of {len(rows)} rows are shorter than {data.min_seconds:g} s "
-            f"and left out ({lost:.1f} min)"
+            f"pretrain: {short_R.sum()} of {len(rows)} rows are shorter than "
+            f"{data.min_seconds:g} s and left out ({lost:.1f} min)"
         )
 
-    def from_(taken: int) -> Iterator[Batch]:
-        return load(
-            reader, share(stream(epoch, run.seed, taken), here.rank, here.world), run.workers
-        )
+    def from_(start: Position) -> Iterator[Batch]:
+        plans = share(stream(epoch, run.seed, start), here.rank, here.world)
+        return load(reader, plans, run.workers)
 
     return from_
 
@@ -311,8 +318,8 @@ class Pretraining:
     def __init__(self, config: Pretrain, languages: Sequence[str], here: Machine) -> None:
         self.config, self.languages, self.here = config, languages, here
         self.possible = config.model.quantizer.groups * config.model.quantizer.entries
-        self.valid = [u for path in config.data.valid for u in read_manifest(path)]
-        if self.valid and not self.valid_rows(self.valid):
+        self.valid = Corpus.read(config.data.valid) if config.data.valid else None
+        if self.valid and not len(self.valid_rows(self.valid)):
             raise UserError(
                 "every row of the validation data is shorter than data.min_seconds = "
                 f"{config.data.min_seconds:g}"
@@ -398,11 +405,12 @@ class Pretraining:
             return {}
         values: dict[str, float | str] = {}
         everything: dict[str, float] = {}
-        for language in sorted({u.language for u in self.valid}):
-            rows = self.valid_rows([u for u in self.valid if u.language == language])
-            if not rows:  # nothing long enough
+        for language in self.valid.languages:
+            spoken = self.valid.in_language(language)
+            rows = self.valid_rows(spoken)
+            if not len(rows):  # nothing long enough
                 continue
-            sums = self.evaluate(model, rows)
+            sums = self.evaluate(model, spoken, rows)
             for key, value in sums.items():
                 everything[key] = everything.get(key, 0.0) + value
             values[f"valid_bits/{language}"] = self.summary(sums)["bits"]
@@ -411,28 +419,23 @@ class Pretraining:
         overall = self.summary(everything)
         return {"valid_bits": overall["bits"], "valid_accuracy": overall["accuracy"], **values}
 
-    def evaluate(self, model: nn.Module, rows: Sequence[Row]) -> dict[str, float]:
+    def evaluate(self, model: nn.Module, corpus: Corpus, rows: Rows) -> dict[str, float]:
         """Sums over the rows without noise: best code instead of a sample, fixed masks."""
         data, run = self.config.data, self.config.run
-        plans = stream(
-            lambda random: cropped_batches(rows, run.device_seconds, data.crop_seconds, random),
-            run.seed,
-        )
-        reader = Batches(self.config.model.normalize, data.crop_seconds, None, run.seed)
+        random = np.random.default_rng([run.seed, 0])
+        batches = cropped_batches(rows, run.device_seconds, data.crop_seconds, random)
+        reader = Batches(corpus, self.config.model.normalize, data.crop_seconds, None, run.seed)
         sums: dict[str, float] = {}
-        heard = 0
-        while heard < len(rows):
-            plan = next(plans)
-            heard += len(plan.rows)
+        for plan in once(batches):
             part = self.prepare(reader[plan].to(self.here.device), 0)
             for key, value in self._sums(model, part, None, None).metrics.items():
                 sums[key] = sums.get(key, 0.0) + float(value)
         return sums
 
-    def valid_rows(self, utterances: Sequence[Utterance]) -> list[Row]:
+    def valid_rows(self, corpus: Corpus) -> Rows:
         data, random = self.config.data, np.random.default_rng([self.config.run.seed, 4])
-        rows = join_short(utterances, data.join_seconds, random)
-        return [row for row in rows if row.seconds >= data.min_seconds]
+        rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
+        return rows.take(rows.seconds_R >= data.min_seconds)
 
     def keep(self, model: nn.Module, step: int, values: Mapping[str, float | str]) -> None:
         save_model(

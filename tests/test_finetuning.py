@@ -12,6 +12,7 @@ import torch
 from speechx.config import to_dict
 from speechx.data.batches import Batch
 from speechx.data.manifest import read_manifest, write_manifest
+from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.finetuning import (
     Finetuning,
@@ -279,7 +280,7 @@ def test_a_run_killed_as_it_writes_its_best_writes_it_again(tmp_path, manifests,
 def labelled_batch(lengths, targets):
     width = max(*lengths, 1)
     return Batch(
-        number=3,
+        position=Position(0, 3, 3),
         wave_BS=torch.randn(len(lengths), width),
         lengths_B=torch.tensor(lengths),
         ids=tuple(map(str, range(len(lengths)))),
@@ -315,7 +316,7 @@ def test_masks_stay_within_the_true_frames_and_are_drawn_by_batch(tmp_path, mani
     task = task_for(config)
     batch = labelled_batch([16_000, 6000], [[1], [2]])
     one, again, other = (
-        task.prepare(replace(batch, number=number), step)
+        task.prepare(replace(batch, position=Position(0, number, number)), step)
         for number, step in ((3, 0), (3, 7), (4, 0))
     )
     assert torch.equal(one.time_BT, again.time_BT)
@@ -421,7 +422,7 @@ def test_batches_keep_to_their_seconds(manifests, tmp_path, monkeypatch):
     seen = []
 
     def stop_after_some(name, model, task, batches, *rest):
-        seen.extend(islice(batches(0), 12))
+        seen.extend(islice(batches(Position()), 12))
 
     monkeypatch.setattr("speechx.finetuning.train", stop_after_some)
     finetune(finetune_config(tmp_path, manifests))
@@ -434,7 +435,7 @@ def test_speeds_change_from_epoch_to_epoch_and_batches_still_fit(manifests, tmp_
     seen = []
 
     def stop_after_some(name, model, task, batches, *rest):
-        seen.extend(islice(batches(0), 40))
+        seen.extend(islice(batches(Position()), 40))
 
     monkeypatch.setattr("speechx.finetuning.train", stop_after_some)
     config = finetune_config(tmp_path, manifests)

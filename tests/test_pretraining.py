@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from speechx.config import to_dict
+from speechx.data.corpus import Corpus
 from speechx.data.manifest import read_manifest, write_manifest
+from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.interchange.conversion import convert
 from speechx.models.ctc import CTC
@@ -36,11 +38,10 @@ HERE = Machine(0, 1, torch.device("cpu"))
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory, manifests):
-    """A pretrained model: 60 steps on tones."""
+    """A pretrained model: 100 steps on tones, with a seed that leaves the plateau in so few."""
     out = tmp_path_factory.mktemp("parent") / "run"
-    config = pretrain_config(
-        out, manifests, optim={"rate": 0.02}, run={"steps": 60, "eval_steps": 30, "save_steps": 60}
-    )
+    run = {"steps": 100, "eval_steps": 50, "save_steps": 100, "seed": 2}
+    config = pretrain_config(out, manifests, optim={"rate": 0.02}, run=run)
     return config, pretrain(config)
 
 
@@ -94,8 +95,9 @@ def test_continued_pretraining_starts_where_the_parent_ended(parent, manifests, 
     """Promise 20: the quantizer really is restored, so the loss at step 0 is not chance."""
     config, final = parent
     child = pretrain_config(
-        tmp_path / "child", manifests, init=str(final), optim={"rate": 1e-12}, run={"steps": 1}
-    )
+        tmp_path / "child", manifests, init=str(final), optim={"rate": 1e-12},
+        run={"steps": 1, "seed": config.run.seed},
+    )  # fmt: skip
     assert child.model == config.model
     model = Wav2Vec2Pretraining(child.model).eval()
     load_weights(model, open_model(final).weights, "parent")
@@ -125,7 +127,7 @@ def test_a_model_whose_quantizer_was_not_restored_is_refused(parent, manifests, 
     model.load_state_dict({**saved.weights, **fresh})
     save_model(tmp_path / "wrong", "pretraining", model, saved.config, ["xx"])
     child = pretrain_config(tmp_path / "child", manifests, init=str(tmp_path / "wrong"))
-    with pytest.raises(UserError, match=r"is at chance on this audio \(.* of 3\.\d+ bits\)"):
+    with pytest.raises(UserError, match=r"is at chance on this audio \(.* of \d\.\d+ bits\)"):
         pretrain(child)
     assert "before step 1" in capsys.readouterr().err
 
@@ -231,7 +233,7 @@ def test_what_is_random_depends_on_the_batch_and_not_on_step_or_rank(tmp_path, m
     config = pretrain_config(tmp_path, manifests, model=model)
     task = Pretraining(config, ["xx"], HERE)
     other = Pretraining(config, ["xx"], Machine(1, 2, torch.device("cpu")))
-    source = batches(config, read_manifest(manifests[0]), HERE)(0)
+    source = batches(config, Corpus.read(manifests[:1]), HERE)(Position())
     first, second = next(source), next(source)
     one, again = task.prepare(first, 3), other.prepare(first, 9)
     assert torch.equal(one.mask_BT, again.mask_BT)
@@ -246,7 +248,7 @@ def test_what_is_random_depends_on_the_batch_and_not_on_step_or_rank(tmp_path, m
 
 def test_batches_are_cropped_to_their_seconds(tmp_path, manifests):
     config = pretrain_config(tmp_path, manifests, data={"crop_seconds": 1.0})
-    source = batches(config, read_manifest(manifests[0]), HERE)(0)
+    source = batches(config, Corpus.read(manifests[:1]), HERE)(Position())
     for batch in islice(source, 12):
         assert batch.seconds <= 3.0
         assert batch.wave_BS.shape[1] <= 16_000
@@ -319,7 +321,7 @@ def test_short_rows_are_counted_and_all_short_is_an_error(tmp_path, manifests, c
 def test_joining_makes_short_recordings_long_enough(tmp_path, manifests):
     data = {"min_seconds": 2, "join_seconds": 2.5}
     config = pretrain_config(tmp_path, (manifests[0], manifests[0]), data=data)
-    source = batches(config, read_manifest(manifests[0]), HERE)(0)
+    source = batches(config, Corpus.read(manifests[:1]), HERE)(Position())
     assert all(batch.lengths_B.min() >= 2 * 16_000 for batch in islice(source, 6))
     task = Pretraining(config, ["xx", "yy"], HERE)
     with torch.no_grad():

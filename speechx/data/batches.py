@@ -7,7 +7,7 @@ Pretraining never pads: rows are cropped to the shortest of the batch. Fine-tuni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,21 +17,27 @@ from torch.utils.data import DataLoader, Dataset
 
 from speechx.audio.augment import change_speed
 from speechx.audio.files import SAMPLE_RATE, read_audio
+from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
-from speechx.data.sampling import Plan, Row
+from speechx.data.sampling import Plan, Position, Row
 from speechx.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    number: int
-    """Number of the batch in the run; with the run's seed it seeds masks, negatives and dropout."""
+    position: Position
+    """Where in the run's stream of batches it is."""
     wave_BS: Tensor
     lengths_B: Tensor
     ids: tuple[str, ...]
     languages: tuple[str, ...]
     targets_BU: Tensor | None = None
     units_B: Tensor | None = None
+
+    @property
+    def number(self) -> int:
+        """Of the batch in the run; with the run's seed it seeds masks, negatives and dropout."""
+        return self.position.number
 
     @property
     def seconds(self) -> float:
@@ -66,13 +72,15 @@ class Batches(Dataset[Batch]):
 
     def __init__(
         self,
+        corpus: Corpus,
         normalized: bool,
         crop_seconds: float | None,
-        targets: Mapping[Utterance, Sequence[int]] | None,
+        targets: Sequence[Sequence[int]] | None,
         seed: int,
     ) -> None:
-        """`crop_seconds` None pads; `targets` are unit ids (utterance ids may repeat)."""
-        self.normalized, self.crop_seconds, self.targets, self.seed = (
+        """`crop_seconds` None pads; `targets` are the unit ids of each utterance of the corpus."""
+        self.corpus, self.normalized, self.crop_seconds, self.targets, self.seed = (
+            corpus,
             normalized,
             crop_seconds,
             targets,
@@ -80,30 +88,31 @@ class Batches(Dataset[Batch]):
         )
 
     def __getitem__(self, plan: Plan) -> Batch:  # type: ignore[override]
-        waves = [self._read(row) for row in plan.rows]
+        spoken = [[self.corpus[i] for i in row.utterances] for row in plan.rows]
+        waves = [self._read(row, some) for row, some in zip(plan.rows, spoken, strict=True)]
         if self.crop_seconds is not None:
-            random = np.random.default_rng([self.seed, 1, plan.number])
+            random = np.random.default_rng([self.seed, 1, plan.position.number])
             waves = crop(waves, round(self.crop_seconds * SAMPLE_RATE), random)
-        first = [row.utterances[0] for row in plan.rows]
         targets_BU = units_B = None
         if self.targets is not None:
-            ids = [torch.tensor(self.targets[u], dtype=torch.long) for u in first]
+            first = [row.utterances[0] for row in plan.rows]
+            ids = [torch.tensor(self.targets[i], dtype=torch.long) for i in first]
             targets_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
             units_B = torch.tensor([len(i) for i in ids])
         return Batch(
-            number=plan.number,
+            position=plan.position,
             wave_BS=torch.nn.utils.rnn.pad_sequence(
                 [torch.from_numpy(w) for w in waves], batch_first=True
             ),
             lengths_B=torch.tensor([len(w) for w in waves]),
-            ids=tuple(u.id for u in first),
-            languages=tuple(u.language for u in first),
+            ids=tuple(some[0].id for some in spoken),
+            languages=tuple(some[0].language for some in spoken),
             targets_BU=targets_BU,
             units_B=units_B,
         )
 
-    def _read(self, row: Row) -> np.ndarray:
-        waves = [read_utterance(u, self.normalized) for u in row.utterances]
+    def _read(self, row: Row, spoken: Sequence[Utterance]) -> np.ndarray:
+        waves = [read_utterance(u, self.normalized) for u in spoken]
         wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
         return wave_S if row.speed == 1 else change_speed(wave_S, row.speed)
 

@@ -1,27 +1,52 @@
 """The epoch plan: which utterances make up which batch.
 
 Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as
-it is, 0 gives every language the same share, 0.5 is the usual middle. A plan is a pure function
-of (utterances, seed, epoch), and the stream of batches runs through the epochs without end; a run
-is resumed by the number of batches taken.
+it is, 0 gives every language the same share, 0.5 is the usual middle. XLS-R does so on two levels:
+languages within each corpus, then the corpora. A plan is a pure function of (corpus, seed, epoch),
+and the stream of batches runs through the epochs without end; a run goes on from a `Position`.
+
+    N utterances of the corpus · U utterances of the epoch, some more than once · R rows · B batches
+
+All of it is arrays, for corpora have ten million utterances; only the batch that is asked for is
+made of objects. Where the sound is packed in shards, shards come in random order and batches are
+made within windows of a few of them, so that they are read from one end to the other.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 
 import numpy as np
 
-from speechx.data.manifest import Utterance
+from speechx.data.corpus import Corpus
+
+NEIGHBOURS = 0.03  # rows whose lengths differ by less than about this much may change places
+WINDOW_SECONDS = 20_000.0  # of audio that batches are made of, and at least so many shards:
+WINDOW_SHARDS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the stream: batch `index` of `epoch`. `number` counts from the run's start."""
+
+    epoch: int = 0
+    index: int = 0
+    number: int = 0
+
+    def after(self, batches: int) -> Position:
+        """So many batches later; an index behind the epoch's end means the next epoch."""
+        return Position(self.epoch, self.index + batches, self.number + batches)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One row of a batch: an utterance, or short ones of one speaker said after each other."""
 
-    utterances: tuple[Utterance, ...]
+    utterances: tuple[int, ...]
+    """Their places in the corpus."""
     seconds: float
     speed: float = 1.0
     """Played so many times as fast; `seconds` is what that leaves."""
@@ -29,134 +54,259 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Rows of one batch and its number in the whole run, which seeds its randomness."""
+    """The rows of one batch, and its position, which seeds its randomness."""
 
-    number: int
+    position: Position
     rows: tuple[Row, ...]
 
 
-def language_shares(hours: Mapping[str, float], alpha: float) -> dict[str, float]:
-    """Share of training time per language: hours^alpha, normalised."""
-    weights = {language: h**alpha for language, h in hours.items() if h > 0}
-    total = sum(weights.values())
-    return {language: weight / total for language, weight in weights.items()}
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Many rows: row r is the utterances from `first_R[r]` on of `utterance_U`, `count_R[r]` of
+    them. Rows of one window are near each other in the shards."""
+
+    utterance_U: np.ndarray
+    first_R: np.ndarray
+    count_R: np.ndarray
+    seconds_R: np.ndarray
+    speed_R: np.ndarray | None = None
+    window_R: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.first_R)
+
+    def __getitem__(self, r: int) -> Row:
+        first = self.first_R[r]
+        return Row(
+            tuple(self.utterance_U[first : first + self.count_R[r]].tolist()),
+            float(self.seconds_R[r]),
+            1.0 if self.speed_R is None else float(self.speed_R[r]),
+        )
+
+    def take(self, which: np.ndarray) -> Rows:
+        """Those rows only; indices or truth values."""
+        return Rows(
+            self.utterance_U,
+            self.first_R[which],
+            self.count_R[which],
+            self.seconds_R[which],
+            None if self.speed_R is None else self.speed_R[which],
+            None if self.window_R is None else self.window_R[which],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Batches of rows: batch b is the rows from `first_B[b]` on of `order_R`."""
+
+    rows: Rows
+    order_R: np.ndarray
+    first_B: np.ndarray
+    count_B: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first_B)
+
+    def __getitem__(self, b: int) -> tuple[Row, ...]:
+        first = self.first_B[b]
+        return tuple(self.rows[r] for r in self.order_R[first : first + self.count_B[b]])
+
+
+def shares(hours: np.ndarray, alpha: float) -> np.ndarray:
+    """Share of training time: hours^alpha along the last axis, normalised; nothing has none."""
+    weights = np.where(hours > 0, np.asarray(hours, dtype=np.float64) ** alpha, 0.0)
+    return weights / np.maximum(weights.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
+
+
+def mix(seconds_CL: np.ndarray, alpha: float, corpus_alpha: float | None = None) -> np.ndarray:
+    """Share of each corpus C and language L. Without `corpus_alpha` corpora are not told apart:
+    within a language each has what it has of the hours."""
+    if corpus_alpha is None:
+        seconds_L = seconds_CL.sum(0)
+        return shares(seconds_L, alpha) * seconds_CL / np.where(seconds_L > 0, seconds_L, 1)
+    return shares(seconds_CL.sum(1), corpus_alpha)[:, None] * shares(seconds_CL, alpha)
+
+
+def every_row(corpus: Corpus) -> Rows:
+    """Each utterance once, a row of its own."""
+    return _singly(corpus, np.arange(len(corpus), dtype=np.int32))
 
 
 def mixed_epoch(
-    utterances: Sequence[Utterance], alpha: float, random: np.random.Generator
-) -> list[Utterance]:
+    corpus: Corpus, alpha: float, corpus_alpha: float | None, random: np.random.Generator
+) -> Rows:
     """About as many seconds as the corpus has, every language with its share.
 
     A language whose share is larger than its corpus is repeated whole as often as it fits, and the
     rest is drawn without replacement; one whose share is smaller is thinned.
     """
-    by_language: dict[str, list[Utterance]] = defaultdict(list)
-    for utterance in utterances:
-        by_language[utterance.language].append(utterance)
-    seconds = {language: sum(u.duration for u in some) for language, some in by_language.items()}
-    total = sum(seconds.values())
-    mixed: list[Utterance] = []
-    for language, share in sorted(language_shares(seconds, alpha).items()):
-        some = by_language[language]
-        whole, rest = divmod(share * total / seconds[language], 1)
-        mixed += some * int(whole)
-        order = random.permutation(len(some))
-        mixed += [some[i] for i in order[: round(rest * len(some))]]
-    return mixed
+    seconds_G = corpus.seconds_CL.ravel()
+    share_G = mix(corpus.seconds_CL, alpha, corpus_alpha).ravel()
+    sorted_N = np.argsort(corpus.group_N, kind="stable").astype(np.int32)
+    counts_G = np.bincount(corpus.group_N, minlength=len(seconds_G))
+    total, end = seconds_G.sum(), 0
+    parts: list[np.ndarray] = []
+    passes: list[int] = []
+    for seconds, share, count in zip(seconds_G, share_G, counts_G, strict=True):
+        some, end = sorted_N[end : end + count], end + count
+        if not count:
+            continue
+        whole, rest = divmod(share * total / seconds * (1 + 1e-9), 1)
+        parts += [some] * int(whole)
+        if few := round(rest * count):
+            parts.append(random.permutation(some)[:few])
+        passes += range(int(whole) + bool(few))
+    utterance_U = np.concatenate(parts)
+    if corpus.shard_N is None:
+        return _singly(corpus, utterance_U)
+    pass_U = np.repeat(passes, [len(part) for part in parts])
+    return _singly(corpus, utterance_U, _windows(corpus, utterance_U, pass_U, random))
 
 
-def join_short(
-    utterances: Sequence[Utterance], seconds: float, random: np.random.Generator
-) -> list[Row]:
-    """Rows of at least `seconds`: utterances of one speaker and language, shuffled, end to end."""
-    voices: dict[tuple[str, str | None], list[Utterance]] = defaultdict(list)
-    for index in random.permutation(len(utterances)):
-        utterance = utterances[index]
-        voices[utterance.language, utterance.speaker].append(utterance)
-    rows = []
-    for some in voices.values():
-        chain: list[Utterance] = []
-        for utterance in some:
-            chain.append(utterance)
-            if sum(u.duration for u in chain) >= seconds:
-                rows.append(_row(chain))
-                chain = []
-        if chain:
-            rows.append(_row(chain))
-    return rows
+def join_short(corpus: Corpus, rows: Rows, seconds: float, random: np.random.Generator) -> Rows:
+    """Rows of at least `seconds`: single rows of one speaker, language and window, shuffled, end
+    to end."""
+    if not seconds or not len(rows):
+        return rows
+    utterance_R = rows.utterance_U[rows.first_R]
+    speaker_R = corpus.speaker_N[utterance_R].astype(np.int64) + 1
+    voice_R = corpus.language_N[utterance_R] * (1 + speaker_R.max()) + speaker_R
+    if rows.window_R is not None:
+        voice_R += rows.window_R * (1 + voice_R.max())
+    order_R = random.permutation(len(rows))
+    order_R = order_R[np.argsort(voice_R[order_R], kind="stable")]
+    seconds_R = rows.seconds_R[order_R].astype(np.float64)
+    after_R = np.cumsum(seconds_R)
+    # A chain that begins with row r ends before next_R[r]: long enough, or the last of its voice.
+    next_R = np.searchsorted(after_R, after_R - seconds_R + seconds * (1 - 1e-9)) + 1
+    turns = np.append(np.flatnonzero(np.diff(voice_R[order_R])) + 1, len(rows))
+    next_R = np.minimum(next_R, np.repeat(turns, np.diff(turns, prepend=0)))
+    chains, r, following = array("q"), 0, next_R.data
+    while r < len(rows):
+        chains.append(r)
+        r = following[r]
+    first_R = np.frombuffer(chains, dtype=np.int64)
+    return Rows(
+        utterance_R[order_R],
+        first_R.astype(np.int32),
+        np.diff(first_R, append=len(rows)).astype(np.int32),
+        np.add.reduceat(seconds_R, first_R).astype(np.float32),
+        window_R=None if rows.window_R is None else rows.window_R[order_R][first_R],
+    )
 
 
 def at_some_speed(
-    utterance: Utterance,
+    rows: Rows,
     speed: tuple[float, float],
     random: np.random.Generator,
-    fits: Callable[[Utterance, float], bool],
-) -> Row:
-    """The utterance played at a random speed between the two, to the hundredth; at its own where
-    that does not fit: its labels in what is left, or what is more in a batch."""
+    fits: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Rows:
+    """Each single row played at a random speed between the two, to the hundredth; at its own where
+    that does not fit: its labels in what is left, or what is more in a batch. `fits` gets the
+    utterances and their new seconds."""
     slow, fast = speed
-    factor = slow if slow == fast else min(max(round(random.uniform(slow, fast), 2), slow), fast)
-    if factor == 1 or not fits(utterance, utterance.duration / factor):
-        return Row((utterance,), utterance.duration)
-    return Row((utterance,), utterance.duration / factor, factor)
+    if slow == fast == 1:
+        return rows
+    speed_R = np.round(random.uniform(slow, fast, len(rows)), 2).clip(slow, fast)
+    fitting_R = fits(rows.utterance_U[rows.first_R], rows.seconds_R / speed_R)
+    speed_R = np.where(fitting_R, speed_R, 1.0).astype(np.float32)
+    return replace(rows, speed_R=speed_R, seconds_R=rows.seconds_R / speed_R)
 
 
-def cropped_batches(
-    rows: Sequence[Row], seconds: float, crop: float, random: np.random.Generator
-) -> list[tuple[Row, ...]]:
+def cropped_batches(rows: Rows, seconds: float, crop: float, random: np.random.Generator) -> Epoch:
     """Batches of at most `seconds`, rows cropped to the shortest of their batch and to `crop`."""
-    return _chunks(rows, random, lambda shortest, _: int(seconds / min(shortest, crop)))
+    return _batches(rows, np.minimum(rows.seconds_R, crop), seconds, min, random)
 
 
-def padded_batches(
-    rows: Sequence[Row], seconds: float, random: np.random.Generator
-) -> list[tuple[Row, ...]]:
+def padded_batches(rows: Rows, seconds: float, random: np.random.Generator) -> Epoch:
     """Batches of at most `seconds` after every row is padded to the longest of its batch."""
-    return _chunks(rows, random, lambda _, longest: int(seconds / longest), descending=True)
+    return _batches(rows, rows.seconds_R, seconds, max, random)
+
+
+def once(epoch: Epoch) -> Iterator[Plan]:
+    """The batches of one epoch."""
+    for index in range(len(epoch)):
+        yield Plan(Position(0, index, index), epoch[index])
 
 
 def stream(
-    epoch_plan: Callable[[np.random.Generator], list[tuple[Row, ...]]], seed: int, taken: int = 0
+    epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Batches of epoch 0, 1, 2, ... without end, from the one numbered `taken` on."""
-    number, epoch = 0, 0
+    """Batches of epoch after epoch without end, from `start` on. Earlier epochs are not planned."""
+    epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))
-        if not batches:
+        if not len(batches):
             raise ValueError("an epoch without batches")
-        for rows in batches:
-            if number >= taken:
-                yield Plan(number, rows)
+        for later in range(index, len(batches)):
+            yield Plan(Position(epoch, later, number), batches[later])
             number += 1
-        epoch += 1
+        epoch, index = epoch + 1, max(0, index - len(batches))
+        del batches  # before the next one is made
 
 
 def share(plans: Iterator[Plan], rank: int, world: int) -> Iterator[Plan]:
     """Every `world`-th batch, so that all ranks take the same number of steps."""
-    for index, plan in enumerate(plans):
-        if index % world == rank:
-            yield plan
+    return islice(plans, rank, None, world)
 
 
-def _row(chain: Sequence[Utterance]) -> Row:
-    return Row(tuple(chain), sum(u.duration for u in chain))
+def _singly(corpus: Corpus, utterance_U: np.ndarray, window_U: np.ndarray | None = None) -> Rows:
+    return Rows(
+        utterance_U,
+        np.arange(len(utterance_U), dtype=np.int32),
+        np.ones(len(utterance_U), dtype=np.int32),
+        corpus.seconds_N[utterance_U],
+        window_R=window_U,
+    )
 
 
-def _chunks(
-    rows: Sequence[Row],
+def _windows(
+    corpus: Corpus, utterance_U: np.ndarray, pass_U: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """The window of each utterance. A shard that is heard several times has several places in the
+    order; what is in no shard is spread over all windows."""
+    assert corpus.shard_N is not None
+    shard_U = corpus.shard_N[utterance_U].astype(np.int64)
+    _, unit_U = np.unique(pass_U * (1 + shard_U.max()) + shard_U, return_inverse=True)
+    seconds_K = np.bincount(unit_U, corpus.seconds_N[utterance_U])
+    order_K = random.permutation(len(seconds_K))
+    total = seconds_K.sum()
+    windows = max(1, int(min(total / WINDOW_SECONDS, len(seconds_K) / WINDOW_SHARDS)))
+    before_K = np.cumsum(seconds_K[order_K]) - seconds_K[order_K]
+    window_K = np.empty(len(seconds_K), dtype=np.int32)
+    window_K[order_K] = np.minimum(before_K / total * windows, windows - 1)
+    anywhere_U = random.integers(0, windows, len(utterance_U), dtype=np.int32)
+    return np.where(shard_U < 0, anywhere_U, window_K[unit_U])
+
+
+def _batches(
+    rows: Rows,
+    width_R: np.ndarray,
+    room: float,
+    widest: Callable[[float, float], float],
     random: np.random.Generator,
-    fit: Callable[[float, float], int],
-    descending: bool = False,
-) -> list[tuple[Row, ...]]:
-    """Rows of about equal length together, random among neighbours, the batches in random order."""
-    jittered = sorted(rows, key=lambda row: row.seconds * random.uniform(0.95, 1.05))
-    batches: list[list[Row]] = []
-    shortest = longest = 0.0
-    for row in reversed(jittered) if descending else jittered:
-        low, high = min(shortest, row.seconds), max(longest, row.seconds)
-        if not batches or fit(low, high) < len(batches[-1]) + 1:
-            batches.append([])
-            low = high = row.seconds
-        batches[-1].append(row)
-        shortest, longest = low, high
-    return [tuple(batches[i]) for i in random.permutation(len(batches))]
+) -> Epoch:
+    """Rows of about equal length together, random among neighbours, the batches in random order.
+    All rows of a batch are as wide as the `widest` of them, and fill `room` at most."""
+    jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
+    jitter_R *= rows.seconds_R if widest is min else -rows.seconds_R
+    if rows.window_R is None:
+        order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
+    else:
+        order_R = np.lexsort((jitter_R, rows.window_R))
+        bounds = [0, *np.cumsum(np.bincount(rows.window_R)).tolist()]
+    first, windows = array("q"), array("q")
+    width_R = width_R[order_R].astype(np.float64)
+    for window, (begin, end) in enumerate(pairwise(bounds)):
+        count, width = 0, 0.0
+        for r, own in enumerate(width_R[begin:end].data, begin):
+            width = widest(width, own) if count else own
+            count += 1
+            if count == 1 or count * width > room:
+                first.append(r)
+                windows.append(window)
+                count, width = 1, own
+    first_B = np.frombuffer(first, dtype=np.int64)
+    count_B = np.diff(first_B, append=len(rows))
+    mixed_B = np.lexsort((random.random(len(first_B)), np.frombuffer(windows, dtype=np.int64)))
+    return Epoch(rows, order_R.astype(np.int32), first_B[mixed_B], count_B[mixed_B])

@@ -5,8 +5,9 @@ targets of all micro-batches on all ranks is known, and gives sums over targets.
 once per optimiser step by the global number of targets: K micro-batches, or K ranks, equal one
 big batch.
 
-The whole run is (config, number of batches taken). Every micro-batch seeds torch's generator with
-the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise to the bit.
+The whole run is (config, position in the stream of batches). Every micro-batch seeds torch's
+generator with the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise
+to the bit.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
+from speechx.data.sampling import Position
 from speechx.training.checkpoint import save_state
 from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
 from speechx.training.health import Health, Monitor
@@ -105,7 +107,7 @@ def train(
     name: str,
     model: nn.Module,
     task: Task[Any],
-    batches: Callable[[int], Iterator[Batch]],
+    batches: Callable[[Position], Iterator[Batch]],
     run: Run,
     optim: Optim,
     out: Path,
@@ -113,7 +115,7 @@ def train(
     resume: bool = False,
     monitor: Monitor | None = None,
 ) -> None:
-    """Runs the optimiser steps; `batches(taken)` gives this rank's batches from `taken` on.
+    """Runs the optimiser steps; `batches(position)` gives this rank's batches from there on.
     Without a `monitor` only what needs no limits is watched."""
     optimizer = build_optimizer(model, optim)
     monitor = monitor or Monitor(Health(), run.steps, optim.warmup)
@@ -142,7 +144,7 @@ def train(
         )
     if place.step >= run.steps:
         progress.say("all steps are done; raise run.steps to go on")
-    source = batches(place.taken)
+    source = batches(place.position)
     wrapped, frozen = model, None
     model.train()
     while place.step < run.steps:
@@ -151,7 +153,7 @@ def train(
             frozen = task.frozen(step)
             wrapped = parallelize(model, machine, frozen)
         group = [task.prepare(next(source).to(machine.device), step) for _ in range(accumulate)]
-        place.taken += accumulate * machine.world
+        place.position = group[-1].batch.position.after(machine.world - machine.rank)
         targets, audio = machine.total(
             [sum(part.targets for part in group), sum(part.batch.seconds for part in group)]
         )
@@ -190,7 +192,7 @@ def train(
             finding = finding or monitor.see(done, values)
         if finding is not None and must_go_back(finding, monitor, out, optim, machine, progress):
             place = restore(out, model, optimizer, monitor, machine, back=True)
-            source = batches(place.taken)
+            source = batches(place.position)
             continue
         if done % run.eval_steps == 0 or done == run.steps:
             model.eval()
@@ -204,7 +206,9 @@ def train(
         if done % run.save_steps == 0 or done == run.steps:
             monitor.saved(done)
             extra = {
-                "taken": place.taken,
+                "taken": place.position.number,
+                "epoch": place.position.epoch,
+                "index": place.position.index,
                 "totals": _over_ranks(place.totals, machine),
                 "health": monitor.to_dict(),
                 "micro_seconds": micro_seconds,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from speechx.data.manifest import Utterance, summarize
+from speechx.data.corpus import Corpus
 
 
 def say(text: str) -> None:
@@ -16,11 +16,13 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def amounts(utterances: Sequence[Utterance]) -> str:
+def amounts(corpus: Corpus) -> str:
     """One line: how much of which language."""
-    hours = {language: summary.hours for language, summary in summarize(utterances).items()}
-    each = ", ".join(f"{language} {h:.2f}" for language, h in hours.items())
-    return f"{len(utterances)} utterances, {sum(hours.values()):.2f} hours: {each}"
+    hours_L = corpus.seconds_CL.sum(0) / 3600
+    each = ", ".join(
+        f"{language} {h:.2f}" for language, h in zip(corpus.languages, hours_L, strict=True)
+    )
+    return f"{len(corpus)} utterances, {hours_L.sum():.2f} hours: {each}"
 
 
 class Progress:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from speechx.data.sampling import Position
 from speechx.training.checkpoint import amend_state, drop_states, load_state
 from speechx.training.distributed import Machine
 from speechx.training.health import ADVICE, Finding, HealthStop, Monitor
@@ -26,8 +27,8 @@ class Place:
     """Where a run is."""
 
     step: int = 0
-    taken: int = 0
-    """Batches, over all ranks."""
+    position: Position = field(default_factory=Position)
+    """Of the next batch, over all ranks."""
     totals: dict[str, float] = field(default_factory=dict)
     """Of this rank, since the last line of the log."""
     micro_seconds: float | None = None
@@ -53,7 +54,13 @@ def restore(
             amend_state(out, {"health": monitor.to_dict()})
         else:
             _note(out, {"step": state["step"], "action": "resume"})
-    return Place(state["step"], state["taken"], totals, state.get("micro_seconds"))
+    return Place(state["step"], _position(state), totals, state.get("micro_seconds"))
+
+
+def _position(state: dict[str, Any]) -> Position:
+    """States of speechx before 0.4 have no epoch: all batches taken count from the first one."""
+    number = state["taken"]
+    return Position(state.get("epoch", 0), state.get("index", number), number)
 
 
 def must_go_back(

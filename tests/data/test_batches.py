@@ -11,18 +11,20 @@ import torch
 
 from speechx.audio.files import read_audio
 from speechx.data.batches import Batches, crop, load, normalize, read_utterance
-from speechx.data.sampling import Plan, Row, padded_batches, stream
+from speechx.data.corpus import Corpus
+from speechx.data.sampling import Plan, Position, Row, every_row, padded_batches, stream
 from speechx.errors import UserError
 
 
 def plan(number, *rows):
-    return Plan(number, tuple(Row(tuple(row), sum(u.duration for u in row)) for row in rows))
+    """Of utterances by their places in the corpus."""
+    return Plan(Position(0, number, number), tuple(Row(tuple(row), 1.0) for row in rows))
 
 
 def test_padding_holds_every_sample_and_zeros_behind_it(tones):
-    targets = {u: [ord(letter) for letter in u.text] for u in tones}
+    targets = [[ord(letter) for letter in u.text] for u in tones]
     some = tones[:3]
-    batch = Batches(False, None, targets, seed=1)[plan(4, *([u] for u in some))]
+    batch = Batches(Corpus.of(tones), False, None, targets, seed=1)[plan(4, [0], [1], [2])]
     assert batch.number == 4
     assert batch.ids == tuple(u.id for u in some)
     assert batch.languages == tuple(u.language for u in some)
@@ -39,8 +41,8 @@ def test_padding_holds_every_sample_and_zeros_behind_it(tones):
 
 
 def test_crops_are_stretches_of_the_recordings_as_long_as_the_shortest(tones):
-    reader = Batches(False, 20.0, None, seed=1)
-    batch = reader[plan(0, *([u] for u in tones[:4]))]
+    reader = Batches(Corpus.of(tones), False, 20.0, None, seed=1)
+    batch = reader[plan(0, *([i] for i in range(4)))]
     shortest = min(len(read_audio(u.audio)) for u in tones[:4])
     assert batch.lengths_B.tolist() == [shortest] * 4
     for row, utterance in enumerate(tones[:4]):
@@ -52,12 +54,14 @@ def test_crops_are_stretches_of_the_recordings_as_long_as_the_shortest(tones):
             and np.array_equal(whole_S[start : start + shortest], part_S)
         ]
         assert len(places) == 1
-    assert Batches(False, 0.5, None, seed=1)[plan(0, [tones[0]])].wave_BS.shape == (1, 8000)
+    reader = Batches(Corpus.of(tones), False, 0.5, None, seed=1)
+    assert reader[plan(0, [0])].wave_BS.shape == (1, 8000)
 
 
 def test_crops_depend_on_the_seed_and_the_number_of_the_batch_only(tones):
     def wave(seed, number):
-        return Batches(False, 0.5, None, seed)[plan(number, [tones[0]], [tones[1]])].wave_BS
+        reader = Batches(Corpus.of(tones), False, 0.5, None, seed)
+        return reader[plan(number, [0], [1])].wave_BS
 
     assert torch.equal(wave(1, 5), wave(1, 5))
     assert not torch.equal(wave(1, 5), wave(1, 6))
@@ -77,7 +81,7 @@ def test_normalised_is_the_whole_recording_before_the_crop(tones):
     whole_S = read_utterance(tones[0], normalized=True)
     assert whole_S.mean() == pytest.approx(0, abs=1e-5)
     assert whole_S.std() == pytest.approx(1, abs=1e-3)
-    part = Batches(True, 0.4, None, seed=1)[plan(0, [tones[0]])].wave_BS[0].numpy()
+    part = Batches(Corpus.of(tones), True, 0.4, None, seed=1)[plan(0, [0])].wave_BS[0].numpy()
     starts = np.flatnonzero(whole_S == part[0])
     assert any(np.array_equal(whole_S[s : s + len(part)], part) for s in starts)
 
@@ -90,33 +94,35 @@ def test_normalise_equals_layer_norm_and_survives_silence():
 
 
 def test_joined_utterances_follow_each_other(tones):
-    batch = Batches(False, 20.0, None, seed=1)[plan(0, tones[:2])]
+    batch = Batches(Corpus.of(tones), False, 20.0, None, seed=1)[plan(0, [0, 1])]
     expected = np.concatenate([read_audio(u.audio) for u in tones[:2]])
     assert np.array_equal(batch.wave_BS[0].numpy(), expected)
 
 
 def test_a_segment_of_a_recording(tones):
     segment = replace(tones[0], start=0.25, duration=0.5)
-    batch = Batches(False, None, None, seed=1)[plan(0, [segment])]
+    batch = Batches(Corpus.of([segment]), False, None, None, seed=1)[plan(0, [0])]
     assert np.array_equal(batch.wave_BS[0].numpy(), read_audio(tones[0].audio)[4000:12_000])
 
 
 def test_two_utterances_of_one_id_keep_their_own_labels(tones):
     """Manifests of two languages may number their utterances alike."""
     one, other = replace(tones[0], id="1"), replace(tones[13], id="1")
-    batch = Batches(False, None, {one: [1, 2], other: [3]}, 1)[plan(0, [one], [other])]
+    corpus = Corpus.of([one, other])
+    batch = Batches(corpus, False, None, [[1, 2], [3]], 1)[plan(0, [0], [1])]
     assert batch.targets_BU.tolist() == [[1, 2], [3, 0]]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_come_in_the_order_of_the_plans(tones, workers):
-    rows = [Row((u,), u.duration) for u in tones]
+    corpus = Corpus.of(tones)
+    rows = every_row(corpus)
     plans = list(islice(stream(lambda random: padded_batches(rows, 6.0, random), 1), 9))
-    reader = Batches(True, None, None, seed=1)
+    reader = Batches(corpus, True, None, None, seed=1)
     batches = list(load(reader, plans, workers))
     assert [batch.number for batch in batches] == list(range(9))
     assert [batch.ids for batch in batches] == [
-        tuple(row.utterances[0].id for row in plan.rows) for plan in plans
+        tuple(tones[row.utterances[0]].id for row in plan.rows) for plan in plans
     ]
     for batch, plan_ in zip(batches, plans, strict=True):
         assert torch.equal(batch.wave_BS, reader[plan_].wave_BS)
@@ -126,7 +132,7 @@ def test_batches_come_in_the_order_of_the_plans(tones, workers):
 def test_a_missing_file_is_one_line_through_the_loader(tones, tmp_path, workers):
     lost = replace(tones[0], audio=tmp_path / "lost.wav")
     with pytest.raises(UserError) as caught:
-        list(load(Batches(False, None, None, 1), [plan(0, [lost])], workers))
+        list(load(Batches(Corpus.of([lost]), False, None, None, 1), [plan(0, [0])], workers))
     with pytest.raises(UserError) as plain:
         read_audio(lost.audio)
     assert str(caught.value) == str(plain.value)

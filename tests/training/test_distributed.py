@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from speechx.data.manifest import read_manifest
+from speechx.data.corpus import Corpus
+from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.finetuning import finetune
 from speechx.pretraining import Pretraining, batches, pretrain
@@ -169,7 +170,7 @@ def test_both_refuse_what_is_bad_for_one_and_name_the_batches_of_both(runs):
     refused = json.loads(line)
     assert refused["step"] == BAD_STEP
     config = runs.config("two_bad")
-    every = batches(config, read_manifest(config.data.train[0]), Machine(0, 1, CPU))(0)
+    every = batches(config, Corpus.read(config.data.train), Machine(0, 1, CPU))(Position())
     numbered = {batch.number: batch.ids for batch in islice(every, 4 * (BAD_STEP + 1))}
     first = 4 * BAD_STEP  # two micro-batches on each rank and step, dealt out in turn
     expected = [id_ for number in (0, 2, 1, 3) for id_ in numbered[first + number]]

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from speechx.data.batches import Batch
+from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.training.distributed import Machine
 from speechx.training.health import HealthStop
@@ -24,7 +25,7 @@ HERE = Machine(0, 1, torch.device("cpu"))
 def batch_of(number, rows):
     generator = torch.Generator().manual_seed(number)
     return Batch(
-        number=number,
+        position=Position(0, number, number),
         wave_BS=torch.randn(rows, 4, generator=generator),
         lengths_B=torch.full((rows,), 4),
         ids=tuple(f"{number}_{row}" for row in range(rows)),
@@ -93,8 +94,8 @@ def go(out, sizes=(2,), steps=6, task=None, skip=(), resume=False, optim=STEADY,
         "eval_steps": 100, "save_steps": 100, **run,
     }  # fmt: skip
 
-    def batches(taken):
-        number = taken
+    def batches(start):
+        number = start.number
         while True:
             if number not in skip:
                 yield batch_of(number, sizes[number % len(sizes)])
@@ -128,7 +129,7 @@ def test_the_gradient_is_divided_once_by_all_targets(tmp_path):
     parts = [batch_of(n, rows) for n, rows in enumerate((3, 1, 2))]
     task = Squares()
     train(
-        "test", model, task, lambda taken: iter(parts),
+        "test", model, task, lambda start: iter(parts),
         Run(steps=1, batch_seconds=3, device_seconds=1), Optim(rate=1e-9, clip=1e9), tmp_path, HERE,
     )  # fmt: skip
     whole = nn.Linear(4, 2)
