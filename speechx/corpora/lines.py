@@ -8,40 +8,48 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from speechx.errors import UserError
 
 LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and lines without their ends; empty ones are left out. A name with .gz is unpacked.
-
-    Not `str.splitlines`, which would also split at rare separators inside a text.
-    """
+@contextmanager
+def open_text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
+    """A text file for reading, unpacked if its name ends with .gz; errors name it."""
     if path.exists() and not path.is_file():  # a pipe would be waited for without end
         raise UserError(f"{path} is not a file; a table was expected")
     try:
         with (
-            gzip.open(path, "rt", encoding="utf-8-sig", newline="\n")
+            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
             if path.suffix == ".gz"
-            else path.open(encoding="utf-8-sig", newline="\n")
+            else path.open(encoding="utf-8-sig", newline=newline)
         ) as file:
-            number = 0
-            while line := file.readline(LONGEST_LINE):
-                number += 1
-                if len(line) == LONGEST_LINE:
-                    raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
-                if line := line.rstrip("\r\n"):
-                    yield number, line
+            yield file
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8 text") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is no whole gzip file: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbers and lines without their ends; empty ones are left out.
+
+    Not `str.splitlines`, which would also split at rare separators inside a text.
+    """
+    with open_text(path) as file:
+        number = 0
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            if len(line) == LONGEST_LINE:
+                raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
+            if line := line.rstrip("\r\n"):
+                yield number, line
 
 
 def read_rows(

@@ -1,122 +1,98 @@
-"""Any corpus that is a table: one utterance a row, columns by header name.
+"""Any corpus that is a table: one utterance a row, columns by their names.
 
     speechx data prepare table utterances.tsv --language ru -o DIR
+    speechx data prepare table all.jsonl --column text=transcription --root /data/audio -o DIR
 
-Tab-separated without quoting (.tsv), or comma-separated with it (.csv). Columns: `path` (or
-`audio`), relative to the table; `id` (or `utt_id`), `split`, `duration`, `start`, `text`,
-`phones` (separated by spaces), `speaker` and `language` where they are there. Other columns are
-left out, and named.
+Tab-separated without quoting (.tsv), comma-separated with it (.csv), or a JSON object a line
+(.jsonl). Columns: `path` (or `audio`, `audio_filepath`); `id` (or `utt_id`), `split`, `duration`,
+`start`, `text` (or `sentence`), `phones` (separated by spaces), `speaker` and `language` where they
+are there; a table's own names are mapped to these. Other columns are left out, and named. Audio is
+below `root`, the table's own folder unless given: nothing outside of it is read.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info
-from speechx.data.manifest import Utterance, claim, write_manifest
+from speechx.corpora.lines import json_lines, open_text, text_lines
+from speechx.corpora.listing import Listing, renamed
+from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
-
-NAMES = {"audio": "path", "utt_id": "id", "sentence": "text"}
-KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker", "language")
 
 
 def prepare(
-    table: Path, language: str | None, out: Path, log: Callable[[str], object] = print
+    table: Path,
+    language: str | None,
+    out: Path,
+    log: Callable[[str], object] = print,
+    columns: Mapping[str, str] | None = None,
+    root: Path | None = None,
+    corpus: str | None = None,
+    allow_missing: bool = False,
+    convert: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl` (`train` without a split column); counts by both."""
-    made: dict[str, dict[str, list[Utterance]]] = {}
-    line_of: dict[tuple[str, str, str], int] = {}
-    for number, row in _read(table, log):
-        where = f"{table}:{number}"
-        spoken = row.get("language") or language
-        if not spoken:
-            raise UserError(f"{where}: no language column, so give one with --language")
-        audio = table.parent.absolute() / row["path"]
-        if not audio.is_file():
-            raise UserError(f"{where}: audio file {audio} does not exist")
-        start = _seconds(row, "start", where) or 0.0
-        duration = _seconds(row, "duration", where)
-        if duration is None or start:  # without a start a duration is taken at its word: no header
-            length = audio_info(audio).duration
-            if start + (duration or 0) > length + END_TOLERANCE_SECONDS or start >= length:
-                raise UserError(
-                    f"{where}: the segment starts at {start:g} s and ends after the end of "
-                    f"{audio}, which is {length:.2f} s long"
-                )
-            duration = duration or length - start
-        utterance = Utterance(
-            id=row.get("id") or Path(row["path"]).stem,
-            audio=audio,
-            start=start,
-            duration=duration,
-            language=spoken,
-            text=row.get("text") or None,
-            phones=tuple(row.get("phones", "").split()) or None,
-            speaker=row.get("speaker") or None,
-        )
-        split = row.get("split") or "train"
-        earlier = line_of.setdefault((spoken, split, utterance.id), number)
-        if earlier != number:
-            raise UserError(
-                f"{where}: id {utterance.id!r} is already on line {earlier}; "
-                "without an `id` column the name of the file is the id, and must be unique"
-            )
-        made.setdefault(spoken, {}).setdefault(split, []).append(utterance)
-    for spoken in made:
-        claim(out / spoken, f"the table {table.absolute().parent.name}/{table.name}")
-    for spoken, splits in made.items():
-        for split, utterances in splits.items():
-            write_manifest(out / spoken / f"{split}.jsonl", utterances)
-    return {spoken: {s: len(u) for s, u in splits.items()} for spoken, splits in made.items()}
+    """Writes `out/<language>/<split>.jsonl` (`train` without a split column); counts by both.
+
+    `language` is for rows that name none. `columns` maps our names to the table's. `corpus` is the
+    name of the table's folder unless given. `allow_missing` and `convert` as in
+    `preparation.finish`.
+    """
+    table = Path(table)
+    folder = Path(root).absolute() if root else table.parent.absolute()
+    if root and not folder.is_dir():
+        raise UserError(f"--root {root}: no such folder")
+    listing = Listing(corpus or table.absolute().parent.name or "table", language)
+    ours_of: dict[str, str | None] = {}
+    for number, found in _rows(table, listing):
+        if found.keys() - ours_of.keys():
+            ours_of = renamed(list(dict.fromkeys([*ours_of, *found])), columns, table)
+        row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
+        place, path = f"{table}:{number}", row.get("path")
+        if isinstance(path, str) and path:
+            listing.add(row, place, partial(Preparation.file, root=folder, name=path, place=place))
+        else:
+            listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
+    if unused := [name for name, ours in ours_of.items() if not ours]:
+        log(f"{table}: columns not used: {', '.join(unused)}")
+    source = f"the table {table.absolute().parent.name}/{table.name}"
+    return listing.finish(out, source, allow_missing, convert, log)
 
 
-def _seconds(row: dict[str, str], column: str, where: str) -> float | None:
-    """A time of the row, None if the cell is empty or not there."""
-    cell = row.get(column, "").strip()
-    if not cell:
-        return None
-    try:
-        value = float(cell)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UserError(f"{where}: {column} must be seconds, not {cell!r}")
-    return value
-
-
-def _read(table: Path, log: Callable[[str], object]) -> list[tuple[int, dict[str, str]]]:
-    """Line numbers and rows, columns under their standard names."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"table {table} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"table {table} is not UTF-8 text") from None
-    if table.suffix == ".csv":  # a quoted cell may hold line breaks, so its lines are counted
-        reader = csv.reader(io.StringIO(text, newline=""))
-        try:
-            cells = [(reader.line_num, row) for row in reader if row]
-        except csv.Error as error:
-            raise UserError(f"{table}:{reader.line_num}: not CSV: {error}") from None
-    else:  # not splitlines(), which would also split at rare separators inside a text
-        lines = enumerate(text.split("\n"), start=1)
-        cells = [(number, line.split("\t")) for number, line in lines if line]
-    if len(cells) < 2:
-        raise UserError(f"table {table} needs a line of column names and at least one row")
-    header = [NAMES.get(name.strip(), name.strip()) for name in cells[0][1]]
+def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Line numbers and rows under the table's own names; broken ones are listed."""
+    if table.suffix in (".jsonl", ".json"):
+        yield from json_lines(table, listing.broken)
+        return
+    cells = _csv(table) if table.suffix == ".csv" else _tsv(table)
+    header = [name.strip() for name in next(cells, (0, []))[1]]
     if len(set(header)) < len(header):
         raise UserError(f"table {table} names a column twice: {', '.join(header)}")
-    if "path" not in header:
-        raise UserError(f"table {table} has no column `path`; it has {', '.join(header)}")
-    if unused := [name for name in header if name not in KNOWN]:
-        log(f"{table}: columns not used: {', '.join(unused)}")
-    rows = []
-    for number, row in cells[1:]:
-        if len(row) != len(header):
-            raise UserError(f"{table}:{number}: {len(row)} cells, but {len(header)} column names")
-        rows.append((number, dict(zip(header, row, strict=True))))
-    return rows
+    empty = True
+    for number, row in cells:
+        empty = False
+        if len(row) == len(header):
+            yield number, dict(zip(header, row, strict=True))
+        else:
+            listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(header)} column names")
+    if empty:
+        raise UserError(f"table {table} needs a line of column names and at least one row")
+
+
+def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in text_lines(table):
+        yield number, line.split("\t")
+
+
+def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
+    with open_text(table, newline="") as file:
+        reader = csv.reader(file)  # a quoted cell may hold line breaks, so its lines are counted
+        try:
+            for row in reader:
+                if row:
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise UserError(f"{table}:{reader.line_num}: not CSV: {error}") from None

@@ -1,0 +1,262 @@
+"""Data directories of Kaldi (also of ESPnet, icefall, WeNet) to manifests.
+
+    data/train_clean/wav.scp       recording   path, or a command that ends in |
+    data/train_clean/segments      utterance recording start end      without it, one utterance each
+    data/train_clean/text          utterance words
+    data/train_clean/utt2spk, utt2lang, spk2gender, reco2file_and_channel
+
+Nothing is executed. Commands that only unpack a file or pick its channel, as recipes write them,
+are understood and the file is read in their place (`sph2pipe -f wav -p -c 2 a.sph |`,
+`sox a.wav -t wav - |`, `ffmpeg -i a.m4a -f wav - |`, `flac -dc a.flac |`); any other is refused by
+name, and so are archives (`feats.ark:17`). Lengths come from the files, not from utt2dur.
+
+Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
+and relative ones are below the working directory, as in Kaldi, and must stay there. With `root` all
+must lie in it. What is no audio is named and never shown.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from speechx.corpora.lines import text_lines
+from speechx.corpora.listing import Listing, split_named
+from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.errors import UserError
+
+CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
+Source = tuple[str, int | None]
+"""A path, and the channel that is meant, from 0."""
+
+
+def prepare(
+    root: Path,
+    language: str | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+    audio_root: Path | None = None,
+    corpus: str | None = None,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`, a split for each data directory, under its name.
+
+    `root` is a data directory, or holds several. `language` is that of utterances that are not in
+    `utt2lang`. `audio_root` is the only folder to read from, unless None. `corpus` is the name of
+    `root` unless given. `allow_missing` and `convert` as in `preparation.finish`; one channel of
+    several is read only with `convert`.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; a Kaldi data directory was expected.")
+    folders = [root] if (root / "wav.scp").is_file() else sorted(root.glob("*/"))
+    folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
+    if not folders:
+        raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
+    name = corpus or root.resolve().name
+    listing = Listing(name, language)
+    for folder in folders:
+        _read(folder, audio_root, listing)
+    return listing.finish(out, f"the Kaldi data {name}", allow_missing, convert, log)
+
+
+def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
+    """All utterances of one data directory."""
+    sources: dict[str, tuple[str, Source | None]] = {}  # by recording: its place and file
+    for line, recording, rest in _pairs(folder / "wav.scp", listing):
+        place = f"{folder / 'wav.scp'}:{line}"
+        try:
+            sources[recording] = (place, source_of(rest))
+        except ValueError as error:
+            listing.refuse(place, str(error))
+            sources[recording] = (place, None)
+    sides = _map(folder / "reco2file_and_channel", listing)
+    texts = _map(folder / "text", listing)
+    speakers = _map(folder / "utt2spk", listing)
+    languages = _map(folder / "utt2lang", listing)
+    genders = _map(folder / "spk2gender", listing)
+    split = split_named(folder.resolve().name)
+    listed, without_file = set(), 0
+    for place, id, recording, times in _utterances(folder, sources, listing):
+        listed.add(id)
+        if recording not in sources:
+            listing.refuse(place, f"recording {recording!r} is not in wav.scp")
+            continue
+        source = sources[recording][1]
+        if source is None:
+            without_file += 1
+            continue
+        path, channel = source
+        if channel is None and recording in sides:
+            channel = CHANNELS.get(sides[recording].split()[-1])
+        text, speaker = texts.get(id, ""), speakers.get(id, "")
+        row = {
+            **times,
+            "id": id,
+            "text": text,
+            "speaker": speaker,
+            "language": languages.get(id, ""),
+            "split": split if text or not split.startswith("train") else UNLABELLED,
+        }
+        extra: dict[str, str | int] = {} if channel is None else {"channel": channel}
+        if speaker in genders:
+            extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
+        base = audio_root or (Path("/") if path.startswith("/") else Path.cwd())
+        find = partial(Preparation.file, root=base, name=path, place=sources[recording][0])
+        listing.add(row, place, find, extra)
+    listing.leave_out("utterances of recordings whose command is refused", without_file)
+    listing.leave_out("texts of no utterance", len(texts.keys() - listed))
+
+
+def _utterances(
+    folder: Path, sources: dict[str, tuple[str, Source | None]], listing: Listing
+) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+    """Place, id, recording, and start and duration if it is a part of that."""
+    table = folder / "segments"
+    if not table.is_file():
+        for recording, (place, source) in sources.items():
+            if source is not None:
+                yield place, recording, recording, {}
+        return
+    for line, id, rest in _pairs(table, listing):
+        place, words = f"{table}:{line}", rest.split()
+        try:
+            recording, start, end = words[0], float(words[1]), float(words[2])
+        except (IndexError, ValueError):
+            listing.refuse(place, "not utterance, recording, start and end in seconds")
+            continue
+        if end == -1:  # as far as it goes
+            yield place, id, recording, {"start": words[1]}
+        elif end > start:
+            yield place, id, recording, {"start": words[1], "duration": repr(end - start)}
+        else:
+            listing.refuse(place, f"ends at {words[2]}, but starts at {words[1]}")
+
+
+def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
+    """Line number, key and the rest of every line; a key of nothing, or met before, is listed."""
+    keys: set[str] = set()
+    for line, text in text_lines(table):
+        key, *rest = text.split(None, 1)[:2] or [""]
+        if not key or key in keys or (not rest and table.name != "text"):
+            why = f"{key!r} is there twice" if key in keys else "not a key and a value"
+            listing.refuse(f"{table}:{line}", why)
+            continue
+        keys.add(key)
+        yield line, key, rest[0].strip() if rest else ""
+
+
+def _map(table: Path, listing: Listing) -> dict[str, str]:
+    return {key: rest for _, key, rest in _pairs(table, listing)} if table.is_file() else {}
+
+
+def source_of(entry: str) -> Source:
+    """The file behind an entry of wav.scp, and its channel; a ValueError says why there is none."""
+    if not entry.endswith("|"):
+        if entry.startswith("|") or entry == "-":
+            raise ValueError(f"{entry!r} is no file")
+        head, colon, offset = entry.rpartition(":")
+        if colon and offset.isdigit() and head:
+            raise ValueError(f"{entry!r} is in an archive; only files of their own are read")
+        return entry, None
+    command = entry[:-1].strip()
+    try:
+        program, *words = shlex.split(command)
+    except ValueError:
+        program, words = "", []
+    reader = READERS.get(program.rpartition("/")[2])
+    source = reader(words) if reader and not set("|;&<>$`\n") & set(command) else None
+    if source is None:
+        raise ValueError(
+            f"the command {command[:200]!r} is not run; understood are sph2pipe, sox, ffmpeg and "
+            "flac where they only unpack a file, so make files of it first"
+        )
+    return source
+
+
+def _sph2pipe(words: list[str]) -> Source | None:
+    channel = None
+    while len(words) > 1 and words[0].startswith("-"):
+        if words[0] == "-p":
+            words = words[1:]
+        elif words[0] == "-f" and words[1] in ("wav", "rif", "riff", "sph"):
+            words = words[2:]
+        elif words[0] == "-c" and words[1] in ("1", "2"):
+            channel, words = int(words[1]) - 1, words[2:]
+        else:
+            return None
+    return (words[0], channel) if _one_file(words) else None
+
+
+def _flac(words: list[str]) -> Source | None:
+    options = [word for word in words if word.startswith("-")]
+    files = [word for word in words if not word.startswith("-")]
+    letters = {letter for word in options for letter in _SHORT.get(word, word)} - {"-"}
+    return (files[0], None) if _one_file(files) and {"c", "d"} <= letters <= set("cdfs") else None
+
+
+_SHORT = {"--decode": "-d", "--stdout": "-c", "--silent": "-s", "--totally-silent": "-s"}
+
+
+def _sox(words: list[str]) -> Source | None:
+    """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`, where RATE keeps what models hear."""
+    files: list[str] = []
+    at = 0
+    while at < len(words) and len(files) < 2:
+        word, value = words[at], words[at + 1] if at + 1 < len(words) else ""
+        rate = value.removesuffix("k") + "000" * value.endswith("k")
+        if word in ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R"):
+            at += 1
+        elif (
+            word in ("-t", "-b", "-e")
+            or (word == "-c" and value == "1")
+            or (word == "-r" and _keeps(rate))
+        ):
+            at += 2
+        elif word == "-" or not word.startswith("-"):
+            files.append(word)
+            at += 1
+        else:
+            return None
+    effect, channel = words[at:], None
+    if len(effect) == 2 and effect[0] == "remix" and effect[1] in ("1", "2"):
+        channel = int(effect[1]) - 1
+    elif effect:
+        return None
+    return (files[0], channel) if files[1:] == ["-"] and _one_file(files[:1]) else None
+
+
+def _ffmpeg(words: list[str]) -> Source | None:
+    """`ffmpeg [-v LEVEL] -i FILE -f wav [-ar RATE] [-ac 1] -`"""
+    files, at = [], 0
+    while at < len(words) - 1:
+        word, value = words[at], words[at + 1]
+        if word in ("-nostdin", "-hide_banner", "-y", "-vn"):
+            at += 1
+            continue
+        if word == "-i":
+            files.append(value)
+        elif not (
+            word in ("-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
+            or (word == "-ac" and value == "1")
+            or (word == "-ar" and _keeps(value))
+        ):
+            return None
+        at += 2
+    written = words[at:] in (["-"], ["pipe:1"], ["pipe:"])
+    return (files[0], None) if written and _one_file(files) else None
+
+
+def _keeps(rate: str) -> bool:
+    """Whether a file at this rate still has all that is heard at 16 kHz."""
+    return rate.isdecimal() and int(rate[:9]) >= 16_000
+
+
+def _one_file(words: list[str]) -> bool:
+    return len(words) == 1 and bool(words[0]) and words[0][0] != "-" and "://" not in words[0]
+
+
+READERS: dict[str, Callable[[list[str]], Source | None]] = {
+    "sph2pipe": _sph2pipe, "flac": _flac, "sox": _sox, "ffmpeg": _ffmpeg,
+}  # fmt: skip

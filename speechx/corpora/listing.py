@@ -1,0 +1,174 @@
+"""Rows of any table to utterances: the part that tables, Kaldi, Lhotse and Hugging Face share.
+
+A row is a mapping with some of the names in `KNOWN`, its values as text or of their own types. A
+row that cannot be used is listed with its place, as `corrupt`; nothing is guessed.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from speechx.corpora.preparation import Preparation, finish
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+
+KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker", "language")
+# What the same are called elsewhere.
+ALSO = {
+    "audio": "path", "audio_filepath": "path", "utt_id": "id", "sentence": "text",
+}  # fmt: skip
+
+
+class Listing:
+    """The preparations of all languages that rows name."""
+
+    def __init__(self, corpus: str, language: str | None = None) -> None:
+        """`language` is that of rows that name none."""
+        self.corpus = corpus
+        self.language = language
+        self.languages: dict[str, Preparation] = {}
+        self.broken: list[tuple[Path, str]] = []
+        """Rows that cannot be used, whose language may not be known."""
+        self.left_out: dict[str, int] = {}
+        self._places: dict[tuple[str, str, str], str] = {}
+
+    def refuse(self, place: str, why: str) -> None:
+        self.broken.append((Path(place), why))
+
+    def leave_out(self, why: str, number: int = 1) -> None:
+        if number:
+            self.left_out[why] = self.left_out.get(why, 0) + number
+
+    def add(
+        self,
+        row: Mapping[str, Any],
+        place: str,
+        find: Callable[[Preparation], Path | None],
+        extra: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Lists the utterance of a row, if `find` finds its file; `place` names the row."""
+        try:
+            language = _text(row, "language") or self.language
+            if not language:
+                raise ValueError("no language column, so give one with --language")
+            start, duration = _seconds(row, "start") or 0.0, _seconds(row, "duration") or 0.0
+            text, speaker = _text(row, "text"), _text(row, "speaker")
+            id = _text(row, "id")
+            phones = _phones(row.get("phones"))
+            split = _text(row, "split") or "train"
+        except ValueError as error:
+            self.refuse(place, str(error))
+            return
+        some = self.languages.setdefault(language, Preparation(language, corpus=self.corpus))
+        audio = find(some)
+        if audio is None:
+            return
+        utterance = Utterance(
+            id=id or audio.stem,
+            audio=audio,
+            start=start,
+            duration=duration,
+            language=language,
+            text=text or None,
+            phones=phones,
+            speaker=speaker or None,
+            extra=dict(extra or {}),
+        )
+        earlier = self._places.setdefault((language, split, utterance.id), place)
+        if earlier != place:
+            self.refuse(
+                place,
+                f"id {utterance.id!r} is already on {earlier}; ids must be unique in a split, and "
+                "without an id it is the name of the file",
+            )
+        else:
+            some.add(split, utterance, place)
+
+    def finish(
+        self,
+        out: Path,
+        source: str,
+        allow_missing: bool,
+        convert: bool,
+        log: Callable[[str], object],
+        longest: float = math.inf,
+    ) -> dict[str, dict[str, int]]:
+        """As `preparation.finish`; what is broken is of the first language."""
+        if not self.languages:
+            if not self.broken:
+                raise UserError(f"{source} lists no utterance.")
+            path, why = self.broken[0]
+            raise UserError(f"{path}: {why}")
+        first = next(iter(self.languages.values()))
+        first.corrupt = self.broken + first.corrupt
+        first.left_out.update(self.left_out)
+        return finish(self.languages.values(), out, source, allow_missing, convert, log, longest)
+
+
+def _text(row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise ValueError(f"{key} must be text, not {str(value)[:60]!r}")
+    return str(value).strip()
+
+
+def _seconds(row: Mapping[str, Any], key: str) -> float | None:
+    """A time of the row, None if the cell is empty or not there."""
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{key} must be seconds, not {str(value)[:60]!r}")
+    return seconds
+
+
+def _phones(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return tuple(value.split()) or None
+    if isinstance(value, list | tuple) and all(isinstance(p, str) and p.strip() for p in value):
+        return tuple(value) or None
+    raise ValueError(f"phones must be symbols, not {str(value)[:60]!r}")
+
+
+def split_named(name: str) -> str:
+    """Our name of a split: others call dev valid, or validation."""
+    return "dev" if name in ("valid", "validation") else name
+
+
+def renamed(
+    names: list[str], columns: Mapping[str, str] | None, table: object
+) -> dict[str, str | None]:
+    """What each column of a table is called here, None for those not used.
+
+    `columns` says it for some: ours to the table's.
+    """
+    columns = columns or {}
+    if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
+        raise UserError(
+            f"no column {', '.join(strange)} is known; a table's own names go to one of "
+            f"{', '.join(KNOWN)}, as in --column text=transcription"
+        )
+    if absent := [theirs for theirs in columns.values() if theirs not in names]:
+        raise UserError(
+            f"table {table} has no column {', '.join(absent)}; it has {', '.join(names)}"
+        )
+    mapped = {theirs: ALSO.get(ours, ours) for ours, theirs in columns.items()}
+    taken = set(mapped.values())
+    ours_of = {}
+    for name in names:
+        ours = ALSO.get(name, name) if ALSO.get(name, name) in KNOWN else None
+        ours_of[name] = mapped.get(name, None if ours in taken else ours)
+    if len(used := [ours for ours in ours_of.values() if ours]) > len(set(used)):
+        raise UserError(f"table {table} names a column twice: {', '.join(used)}")
+    if "path" not in used:
+        raise UserError(f"table {table} has no column `path`; it has {', '.join(names)}")
+    return ours_of
