@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from speechx.errors import UserError
+
 
 def add_corpora(prepare: argparse.ArgumentParser) -> None:
     """The commands below `speechx data prepare`."""
@@ -59,6 +61,17 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
     babel.add_argument("--sub-train", action="store_true", help="labels of the ten-hour condition")
     babel.add_argument("--phones", action="store_true", help="first pronunciations of the lexicon")
 
+    fleurs = _corpus(corpora, "fleurs", _fleurs, "FLEURS: 102 languages, ten hours of each")
+    _corpus(corpora, "mls", _mls, "Multilingual LibriSpeech, FLAC or Opus")
+    parliament = _corpus(corpora, "voxpopuli", _voxpopuli, "VoxPopuli: European Parliament")
+    for spelt in (fleurs, parliament):
+        spelt.add_argument(
+            "--text", choices=("normalised", "raw"), default="normalised", help="which spelling"
+        )
+    _corpus(corpora, "voxlingua107", _voxlingua107, "VoxLingua107: sound and its language, no text")
+
+    _own_corpora(corpora)
+
     debian = corpora.add_parser(
         "debian-speech", help="real, openly licensed speech from Debian packages"
     )
@@ -72,22 +85,72 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
     synthetic.add_argument("--seed", type=int, default=1)
     synthetic.set_defaults(command=_synthetic)
     for made in (debian, synthetic):
-        _languages_and_output(made)
+        _languages(made)
+        _output(made)
 
-    table = corpora.add_parser("table", help="a TSV or CSV file with a row per utterance")
-    table.add_argument("table", type=Path, metavar="FILE")
-    table.add_argument("--language", metavar="xx", help="where the table has no such column")
-    table.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-    table.set_defaults(command=_table)
+
+def _own_corpora(corpora: Any) -> None:
+    """What people have of their own, in one language unless it says otherwise."""
+    folder = _own(
+        corpora, "folder", _folder, "recordings in a folder, with a .txt beside each or without"
+    )
+    folder.add_argument(
+        "--speakers", action="store_true", help="each folder right below ROOT is a speaker"
+    )
+    table = _own(corpora, "table", _table, "a TSV, CSV or JSONL file with a row per utterance")
+    table.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="as in text=transcription; ours are path id split duration start text phones speaker "
+        "language",
+    )
+    kaldi = _own(corpora, "kaldi", _kaldi, "data directories of Kaldi, ESPnet, icefall")
+    for named in (table, kaldi):
+        named.add_argument(
+            "--root", dest="audio_root", type=Path, metavar="DIR", help="all audio is in there"
+        )
+
+
+def _own(corpora: Any, name: str, command: Callable[[Any], None], help: str) -> Any:
+    parser = corpora.add_parser(name, help=help)
+    parser.add_argument("root", type=Path, metavar="FILE" if name == "table" else "ROOT")
+    parser.add_argument("--language", metavar="xx", help="of all that does not name its own")
+    _output(parser)
+    _care(parser)
+    parser.add_argument("--corpus", metavar="NAME", help="default: the folder's")
+    parser.set_defaults(command=command)
+    return parser
 
 
 def _corpus(
     corpora: Any, name: str, command: Callable[[Any], None], help: str
 ) -> argparse.ArgumentParser:
-    """A corpus on disk: what all of them have."""
+    """A published corpus of several languages."""
     parser = corpora.add_parser(name, help=help)
     parser.add_argument("root", type=Path, metavar="ROOT")
-    _languages_and_output(parser)
+    _languages(parser)
+    _output(parser)
+    _care(parser)
+    parser.set_defaults(command=command)
+    return parser
+
+
+def _languages(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--language",
+        action="append",
+        metavar="xx",
+        help="may be given several times; default: all",
+    )
+
+
+def _output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
+
+
+def _care(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing",
         action="store_true",
@@ -98,18 +161,6 @@ def _corpus(
         action="store_true",
         help="store 16 kHz FLAC copies, which training reads many times faster",
     )
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _languages_and_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--language",
-        action="append",
-        metavar="xx",
-        help="may be given several times; default: all",
-    )
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
 
 
 def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
@@ -154,6 +205,71 @@ def _babel(options: Any) -> None:
     _prepare(prepare, options, options=how)
 
 
+def _fleurs(options: Any) -> None:
+    from speechx.corpora.fleurs import prepare
+
+    _prepare(prepare, options, text=options.text)
+
+
+def _mls(options: Any) -> None:
+    from speechx.corpora.mls import prepare
+
+    _prepare(prepare, options)
+
+
+def _voxpopuli(options: Any) -> None:
+    from speechx.corpora.voxpopuli import prepare
+
+    _prepare(prepare, options, text=options.text)
+
+
+def _voxlingua107(options: Any) -> None:
+    from speechx.corpora.voxlingua107 import prepare
+
+    _prepare(prepare, options)
+
+
+def _folder(options: Any) -> None:
+    from speechx.corpora.folder import prepare
+
+    if not options.language:
+        raise UserError("a folder does not say what is spoken in it: give --language xx")
+    _prepare_own(prepare, options, root=options.root, speakers=options.speakers)
+
+
+def _table(options: Any) -> None:
+    from speechx.corpora.table import prepare
+
+    columns = dict(_pair(text) for text in options.column)
+    _prepare_own(prepare, options, table=options.root, columns=columns, root=options.audio_root)
+
+
+def _kaldi(options: Any) -> None:
+    from speechx.corpora.kaldi import prepare
+
+    _prepare_own(prepare, options, root=options.root, audio_root=options.audio_root)
+
+
+def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
+    made = prepare(
+        out=words.output,
+        language=words.language,
+        corpus=words.corpus,
+        allow_missing=words.allow_missing,
+        convert=words.convert,
+        log=_note,
+        **own,
+    )
+    print(json.dumps(made))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise UserError(f"--column needs OURS=THEIRS, as in text=transcription, not {text!r}")
+    return ours, theirs
+
+
 def _debian(options: Any) -> None:
     from speechx.corpora.debian_speech import prepare
 
@@ -168,12 +284,6 @@ def _synthetic(options: Any) -> None:
     print(
         json.dumps(make_corpus(options.output, languages, options.minutes, options.seed, log=_note))
     )
-
-
-def _table(options: Any) -> None:
-    from speechx.corpora.table import prepare
-
-    print(json.dumps(prepare(options.table, options.language, options.output, log=_note)))
 
 
 def _note(text: object) -> None:
