@@ -2,7 +2,7 @@
 
 Models hear one thing only: a vector of samples at 16 kHz. Everything that can differ between
 recordings (container, rate, channels, coding) ends here, and so does everything that can be wrong
-with one. libsndfile reads wav, flac, mp3, ogg, opus and NIST SPHERE (pcm, u-law, A-law); containers
+with one. libsndfile reads wav, flac, mp3, ogg and opus, sphere.py reads NIST SPHERE; containers
 it does not know (m4a, webm, ...) go through the `ffmpeg` program when there is one.
 
     wave_S = read_audio("talk.mp3", start=60.0, duration=10.0)     # 160,000 samples
@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,8 @@ import numpy as np
 import soundfile
 
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
+from speechx.audio.sphere import MAGIC as SPHERE
+from speechx.audio.sphere import SphereSound
 from speechx.errors import UserError
 
 SAMPLE_RATE = 16_000
@@ -73,7 +75,7 @@ def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -
     name = source_name(path, part)
     with _open(path, part) as sound:
         frames = sound.frames
-        if sound.format == "MP3" and exact:
+        if sound.format in ("MP3", "SHORTEN") and exact:
             frames = 0
             while more := len(_guarded(sound.read, name, BLOCK_FRAMES, "float32", True)):
                 frames += more
@@ -203,11 +205,15 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
 
 def _sound(
     file: int | io.BytesIO, head: bytes, local: Path | None, name: str
-) -> Iterator[soundfile.SoundFile]:
-    """What libsndfile makes of it; `local` is the file that ffmpeg may try instead."""
+) -> Iterator[soundfile.SoundFile | SphereSound]:
+    """What libsndfile or sphere.py makes of it; `local` is the file that ffmpeg may try instead."""
     if not head:
         raise UserError(f"{name}: the file is empty (0 bytes); audio was expected.")
-    _refuse_compressed_sphere(name, head)
+    if head.startswith(SPHERE):
+        opened = open(file, "rb", closefd=False) if isinstance(file, int) else nullcontext(file)
+        with opened as data:
+            yield SphereSound(data, name)
+        return
     try:
         sound = soundfile.SoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
@@ -223,19 +229,6 @@ def _sound(
                 "rewrite it with: ffmpeg -i IN OUT.wav"
             )
         yield sound
-
-
-def _refuse_compressed_sphere(name: str, head: bytes) -> None:
-    """SPHERE names its coding in plain text; libsndfile reads no compressed one."""
-    if not head.startswith(b"NIST_1A"):
-        return
-    for line in head.decode("latin-1").splitlines():
-        words = line.split()
-        if words and words[0] == "sample_coding" and "," in words[-1]:
-            raise UserError(
-                f"{name}: SPHERE with compressed samples ({words[-1]}) cannot be read; "
-                "unpack it with: sph2pipe -f wav IN.sph OUT.wav"
-            )
 
 
 @contextmanager

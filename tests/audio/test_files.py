@@ -166,7 +166,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "header.wav": "no audio samples",
         "cut.flac": "damaged",
         "stream.flac": "does not say how long it is",
-        "packed.sph": "pcm,embedded-shorten-v2.00",
+        "packed.sph": "its shorten data cannot be decoded: the stream does not begin with ajkg",
         "nan.wav": "2 of 4 samples are not finite",
     }
 

@@ -1,0 +1,301 @@
+"""NIST SPHERE, the files of LDC's corpora: a text header, then samples in one of several codings.
+
+    NIST_1A
+       1024                                 bytes of header, samples follow
+    channel_count -i 1
+    sample_rate -i 8000
+    sample_coding -s26 ulaw,embedded-shorten-v2.00
+    sample_n_bytes -i 1
+    sample_count -i 437652                  of each channel
+    end_head
+
+Types are -i, -r and -s with a length; sample_byte_format is 01 for the low byte first, 10 for the
+high one. Read are pcm of 1, 2 or 4 bytes, ulaw and alaw, interleaved or one channel after the
+other, and shorten-compressed pcm and ulaw (shorten.py). Any other coding is refused by its name.
+
+A header is only a claim. Nothing is allocated for what it says: a file that is shorter than its
+header claims is refused, one that is longer is read as far as claimed.
+
+Shorten has no index, so a segment costs the decoding of all before it. The last compressed file is
+therefore kept as far as it was decoded: its segments, in order, cost one pass. Training, which
+reads segments in any order, wants copies (`speechx data prepare ... --convert`).
+
+Legend: S samples · C channels.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
+from speechx.audio.shorten import PCM, Shorten
+from speechx.errors import UserError
+
+MAGIC = b"NIST_1A"
+LONGEST_HEADER = 1 << 20
+MOST_CHANNELS = 64
+HIGHEST_RATE = 1 << 20
+MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
+
+_CODINGS = {"pcm": "pcm", "ulaw": "ulaw", "mu-law": "ulaw", "alaw": "alaw", "a-law": "alaw"}
+_PCM_TYPES = {1: "i1", 2: "i2", 4: "i4"}
+
+
+@dataclass(frozen=True, slots=True)
+class SphereHeader:
+    """What the header claims, in types; absent fields have the values that NIST gives them."""
+
+    size: int
+    rate: int
+    channels: int
+    coding: str
+    """pcm, ulaw or alaw."""
+    compressed: bool
+    bytes: int
+    """Of one sample."""
+    big_endian: bool
+    interleaved: bool
+    count: int | None
+    """Samples of each channel."""
+
+
+def read_header(file: BinaryIO, name: str) -> SphereHeader:
+    """The header of an open file; a UserError says what of it cannot be."""
+    first = file.read(16)
+    size = first[8:].strip()
+    if not first.startswith(MAGIC) or not size.isdigit():
+        raise UserError(f"{name}: not a SPHERE file: its header does not say how long it is")
+    if not 16 < int(size) <= LONGEST_HEADER:
+        raise UserError(f"{name}: its SPHERE header claims to be {int(size)} bytes long")
+    text = file.read(int(size) - 16)
+    if len(text) < int(size) - 16:
+        raise UserError(f"{name}: the file ends within its SPHERE header of {int(size)} bytes")
+    fields: dict[str, str] = {}
+    for line in text.decode("latin-1").split("\n"):
+        words = line.split(None, 2)
+        if words[:1] == ["end_head"]:
+            break
+        if len(words) == 3 and words[1][:2] in ("-i", "-r", "-s"):
+            value = words[2].rstrip("\r")
+            length = words[1][2:]
+            fields[words[0]] = value[: int(length)] if length.isdigit() else value.strip()
+    else:
+        raise UserError(f"{name}: its SPHERE header has no end_head")
+    if "sample_rate" not in fields:
+        raise UserError(f"{name}: its SPHERE header has no sample_rate")
+    coding, *packed = fields.get("sample_coding", "pcm").split(",")
+    if coding not in _CODINGS or not all(word.startswith("embedded-shorten") for word in packed):
+        raise UserError(
+            f"{name}: SPHERE of the coding {fields['sample_coding'][:60]!r} cannot be read "
+            "(read are pcm, ulaw and alaw, and pcm and ulaw with embedded-shorten)"
+        )
+    coding = _CODINGS[coding]
+    count = _whole(fields, "sample_count", -1, 0, 1 << 60, name)
+    header = SphereHeader(
+        size=int(size),
+        rate=_whole(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
+        channels=_whole(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
+        coding=coding,
+        compressed=bool(packed),
+        bytes=_whole(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
+        big_endian=not fields.get("sample_byte_format", "01").startswith("0"),
+        interleaved=fields.get("channels_interleaved", "TRUE").upper() != "FALSE",
+        count=None if count < 0 else count,
+    )
+    if header.bytes not in (_PCM_TYPES if coding == "pcm" else (1,)):
+        raise UserError(f"{name}: SPHERE {coding} of {header.bytes} bytes cannot be read")
+    return header
+
+
+def _whole(fields: dict[str, str], key: str, default: int, least: int, most: int, name: str) -> int:
+    """A number of the header, as an integer or as the text or real that some writers make of it."""
+    if key not in fields:
+        return default
+    try:
+        value = float(fields[key])
+        if value == int(value) and least <= value <= most:
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise UserError(f"{name}: its SPHERE header claims {key} = {fields[key][:40]!r}")
+
+
+class SphereSound:
+    """An open SPHERE file: the part of `soundfile.SoundFile` that files.py uses.
+
+    `file` is at its beginning and stays the caller's.
+    """
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self.header = header = read_header(file, name)
+        self.samplerate, self.channels = header.rate, header.channels
+        self._file, self._name, self._at = file, name, 0
+        file.seek(header.size)
+        magic = file.read(len(SHORTEN_MAGIC))
+        # Some files are compressed and do not say so.
+        compressed = header.compressed or (header.coding != "alaw" and magic == SHORTEN_MAGIC)
+        self.format = "SHORTEN" if compressed else "NIST"
+        self._packed = _packed(file, header, name) if compressed else None
+        if self._packed is not None:
+            there = self._packed.count if header.count is None else header.count
+        else:
+            there = (file.seek(0, os.SEEK_END) - header.size) // (header.bytes * header.channels)
+        if header.count is not None and header.count > there:
+            raise UserError(
+                f"{name}: its header claims {header.count} samples, but the file has {there}: "
+                "was it copied whole?"
+            )
+        self._there = there
+        self.frames = there if header.count is None else header.count
+
+    def seek(self, frame: int) -> int:
+        self._at = min(max(frame, 0), self.frames)
+        return self._at
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), fewer at the end; values within -1 and 1."""
+        count = min(frames, self.frames - self._at)
+        if self._packed is not None:
+            codes_SC = self._packed.read(self._at, count)
+        else:
+            codes_SC = self._read(self._at, count)
+        self._at += count
+        if self.header.coding != "pcm":
+            return _decoding(self.header.coding).take(codes_SC)
+        return codes_SC.astype(np.float32) * np.float32(0.5 ** (8 * codes_SC.dtype.itemsize - 1))
+
+    def __enter__(self) -> SphereSound:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def _read(self, first: int, count: int) -> np.ndarray:
+        """Codes as they are in the file."""
+        header = self.header
+        kind = _PCM_TYPES[header.bytes] if header.coding == "pcm" else "u1"
+        kind = (">" if header.big_endian else "<") + kind
+        if header.interleaved or header.channels == 1:
+            codes = self._numbers(kind, first * header.channels, count * header.channels)
+            return codes.reshape(count, header.channels)
+        starts = (channel * self._there + first for channel in range(header.channels))
+        return np.stack([self._numbers(kind, start, count) for start in starts], axis=1)
+
+    def _numbers(self, kind: str, first: int, count: int) -> np.ndarray:
+        self._file.seek(self.header.size + first * self.header.bytes)
+        data = self._file.read(count * self.header.bytes)
+        if len(data) < count * self.header.bytes:
+            raise UserError(f"{self._name}: the file became shorter while it was read")
+        return np.frombuffer(data, kind)
+
+
+class _Packed:
+    """A shorten stream, decoded as far as anyone asked for."""
+
+    def __init__(self, data: bytes, header: SphereHeader, name: str) -> None:
+        self._name = name
+        self._claimed = header.count
+        self._lock = threading.Lock()
+        try:
+            stream = Shorten(data)
+        except ValueError as error:
+            raise self._refusal(error) from None
+        if stream.channels != header.channels:
+            raise UserError(
+                f"{name}: its header claims {header.channels} channels, "
+                f"its shorten data have {stream.channels}"
+            )
+        if (stream.type in PCM) != (header.coding == "pcm"):
+            raise UserError(
+                f"{name}: its header claims {header.coding}, its shorten data are something else"
+            )
+        self._kind = np.int16 if stream.type in PCM else np.uint8
+        self._blocks: Iterator[np.ndarray] | None = stream.blocks()
+        self._decoded_SC = np.zeros((0, header.channels), self._kind)
+        self._have = 0
+
+    @property
+    def count(self) -> int:
+        """Samples of a channel, by decoding all."""
+        with self._lock:
+            self._decode(None)
+            return self._have
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        with self._lock:
+            self._decode(first + count)
+            if self._have < first + count:
+                raise UserError(
+                    f"{self._name}: its header claims {self._claimed} samples, but its shorten "
+                    f"data have {self._have}"
+                )
+            return self._decoded_SC[first : first + count].copy()
+
+    def _decode(self, wanted: int | None) -> None:
+        while self._blocks is not None and (wanted is None or self._have < wanted):
+            try:
+                block_BC = next(self._blocks, None)
+            except ValueError as error:
+                self._blocks = iter(())  # a generator that raised is at its end
+                raise self._refusal(error) from None
+            if block_BC is None:
+                self._blocks = None
+                return
+            self._keep(block_BC)
+
+    def _keep(self, block_BC: np.ndarray) -> None:
+        have = self._have + len(block_BC)
+        if have * block_BC.shape[1] > MOST_SHORTEN_SAMPLES:
+            raise UserError(
+                f"{self._name}: its shorten data are longer than {MOST_SHORTEN_SAMPLES} samples"
+            )
+        if have > len(self._decoded_SC):
+            grown_SC = np.zeros((max(2 * have, 1 << 16), block_BC.shape[1]), self._kind)
+            grown_SC[: self._have] = self._decoded_SC[: self._have]
+            self._decoded_SC = grown_SC
+        self._decoded_SC[self._have : have] = block_BC
+        self._have = have
+
+    def _refusal(self, error: ValueError) -> UserError:
+        return UserError(f"{self._name}: its shorten data cannot be decoded: the stream {error}.")
+
+
+_last: tuple[Any, _Packed] | None = None
+
+
+def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
+    """The stream of this file, from before if it is the one that was read last."""
+    global _last
+    file.seek(header.size)
+    try:
+        status = os.fstat(file.fileno())
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
+    except OSError:  # not a file on disk
+        return _Packed(file.read(), header, name)
+    if _last is not None and _last[0] == key:
+        return _last[1]
+    packed = _Packed(file.read(), header, name)
+    _last = (key, packed)
+    return packed
+
+
+@cache
+def _decoding(coding: str) -> np.ndarray:
+    """What each byte of a G.711 coding stands for, float32."""
+    byte = np.arange(256)
+    if coding == "ulaw":
+        code = ~byte & 127
+        magnitude = ((code & 15) * 8 + 132 << (code >> 4)) - 132
+        return np.where(byte < 128, -magnitude, magnitude).astype(np.float32) / 32768
+    code = (byte ^ 0x55) & 127
+    exponent = code >> 4
+    magnitude = (code & 15) * 16 + 8 + np.where(exponent > 0, 256, 0)
+    magnitude <<= np.maximum(exponent - 1, 0)
+    return np.where(byte < 128, -magnitude, magnitude).astype(np.float32) / 32768
