@@ -54,6 +54,8 @@ class Written:
 
     utterances: int = 0
     decomposed: int = 0
+    scripts: Counter[str] = field(default_factory=Counter)
+    """Letters of each script."""
     units: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Letters of normalised texts, by split."""
     oddities: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -70,10 +72,9 @@ class Written:
         return sum(self.units.values(), Counter())
 
     def script(self) -> str:
-        """The script of at least nine in ten texts; empty if there is none."""
-        scripts = self.oddities["other_script"]
-        name, most = max(scripts.items(), key=lambda item: item[1], default=("", 0))
-        return name if most >= 0.9 * self.utterances else ""
+        """The script of at least nine in ten letters; empty if there is none."""
+        name, most = max(self.scripts.items(), key=lambda item: item[1], default=("", 0))
+        return name if most >= 0.9 * self.scripts.total() else ""
 
 
 class Letters:
@@ -91,22 +92,32 @@ class Letters:
             written.first.setdefault(("", letter), id)
         if text.isascii() and not _ODD_ASCII.search(text):
             if any(map(str.isalpha, units)):
+                written.scripts["LATIN"] += len(normal)
                 written.note("other_script", "LATIN", id)
             return
         if not unicodedata.is_normalized("NFC", text):
             written.decomposed += 1
         letters = set(text)
-        for check, what in {(kind(c), c) for c in letters if kind(c)}:
-            written.note(check, what if check == "invisible" else "digits", id)
-        scripts = {script(c) for c in letters} - {""}
-        for name in scripts:
-            written.note("other_script", name, id)
-        if len(scripts & MIXABLE) > 1:
-            for word in set(WORD.findall(text)):
-                if len({script(c) for c in word} & MIXABLE) > 1:
+        kinds = {c: kind(c) for c in letters}
+        if "digits" in kinds.values():
+            written.note("digits", "digits", id)
+        for what in sorted(c for c in letters if kinds[c] == "invisible"):
+            written.note("invisible", what, id)
+        scripts = Counter(map(script, text))
+        del scripts[""]
+        written.scripts.update(scripts)
+        names = set(scripts)
+        if len(names & MIXABLE) > 1:
+            names -= MIXABLE
+            for word in sorted(set(WORD.findall(text))):
+                inside = {script(c) for c in word} & MIXABLE
+                if len(inside) > 1:
                     written.note("mixed_word", word, id)
+                names |= inside if len(inside) == 1 else set()
+        for name in sorted(names):
+            written.note("other_script", name, id)
         for check, pattern in (("garbled", GARBLED), ("markup", MARKUP)):
-            for what in set(pattern.findall(text)):
+            for what in sorted(set(pattern.findall(text))):
                 written.note(check, what, id)
 
     def cases(self) -> Iterator[Case]:

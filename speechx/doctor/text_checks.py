@@ -134,7 +134,7 @@ class TextChecks:
             spellings: dict[str, Counter[str]] = defaultdict(Counter)
             for symbol, count in sum(splits.values(), Counter[str]()).items():
                 spellings[normalize_ipa(symbol)][symbol] += count
-            for forms in spellings.values():
+            for _, forms in sorted(spellings.items()):
                 for symbol, count in forms.most_common()[1:]:
                     usual = forms.most_common(1)[0][0]
                     detail = f"a phone that is mostly written {usual} here"

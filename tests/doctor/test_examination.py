@@ -1,0 +1,124 @@
+"""The whole examination: what it reads, what it writes, and that it changes nothing else."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from speechx.data.manifest import write_manifest
+from speechx.doctor.checks import CHECKS, NEVER_EXCLUDED
+from speechx.doctor.examination import examine
+from speechx.errors import UserError
+from tests.doctor.wards import RATE, clip, examined, found, sound_corpus, speech
+
+
+def quiet(_):
+    return None
+
+
+def test_the_files_it_writes(tmp_path):
+    silent = clip(tmp_path, "silent", np.zeros(RATE, np.float32), corpus="cv")
+    mixed = clip(tmp_path, "mixed", text="una cаsa")
+    (tmp_path / "data").mkdir()
+    train = [*sound_corpus(tmp_path, 3), silent, mixed]
+    diagnosis = examined(tmp_path / "data", train=train, out=tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "doctor.html", "doctor.json", "exclude.tsv", "respell.tsv",
+    ]  # fmt: skip
+    lines = (tmp_path / "out" / "exclude.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "corpus\tlanguage\tid\treason\tdetail"
+    assert lines[1].split("\t") == ["cv", "es", "silent", "silent", "every sample is the same"]
+    assert len(lines) == 2
+    told = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
+    assert told["serious"] is True
+    assert told["utterances"] == 5
+    assert told["excluded"] == 1
+    checks = {check["check"]: check for check in told["checks"]}
+    assert checks["silent"]["excluded"]
+    assert checks["silent"]["cases"][0]["subject"] == "silent"
+    assert not checks["mixed_word"]["excluded"]
+    assert set(told["shares"]) == {"0", "0.5", "1"}
+    assert [r.new for r in diagnosis.respellings] == ["casa"]
+    assert "\tcаsa\tcasa\t1\t" in (tmp_path / "out" / "respell.tsv").read_text(encoding="utf-8")
+
+
+def test_it_deletes_and_changes_nothing(tmp_path):
+    train = [*sound_corpus(tmp_path, 2), clip(tmp_path, "silent", np.zeros(RATE, np.float32))]
+    write_manifest(tmp_path / "train.jsonl", train)
+    before = {p: p.stat() for p in tmp_path.rglob("*")}
+    examine([tmp_path], decode="all", processes=1, log=quiet)
+    assert {p: p.stat() for p in tmp_path.rglob("*")} == before
+
+
+def test_a_folder_is_every_manifest_under_it_each_once(tmp_path):
+    some = sound_corpus(tmp_path, 3)
+    for name, u in zip(("es/train", "es/dev", "ca/train"), some, strict=True):
+        (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
+        write_manifest(tmp_path / "m" / f"{name}.jsonl", [u])
+    paths = [tmp_path / "m", tmp_path / "m" / "es" / "dev.jsonl"]
+    diagnosis = examine(paths, processes=1, log=quiet)
+    names = [path.removeprefix(f"{tmp_path}/m/") for path in diagnosis.manifests]
+    assert names == ["es/dev.jsonl", "ca/train.jsonl", "es/train.jsonl"]
+    assert diagnosis.utterances == 3
+    with pytest.raises(UserError, match="no manifest"):
+        examine([tmp_path / "clips"], log=quiet)
+    with pytest.raises(UserError, match="no such manifest"):
+        examine([tmp_path / "gone.jsonl"], log=quiet)
+
+
+def test_lines_that_are_no_utterances_are_named(tmp_path):
+    write_manifest(tmp_path / "train.jsonl", sound_corpus(tmp_path, 2))
+    with (tmp_path / "train.jsonl").open("a") as file:
+        file.write('{"id": 3}\nnot json\n')
+    diagnosis = examine([tmp_path / "train.jsonl"], processes=1, log=quiet)
+    assert found(diagnosis) == {"line": [f"{tmp_path}/train.jsonl:3", f"{tmp_path}/train.jsonl:4"]}
+    assert diagnosis.serious
+    assert diagnosis.exclusions() == []
+    assert diagnosis.verdict() == "2 lines of manifests cannot be read."
+
+
+def test_soft_checks_are_excluded_when_asked_for(tmp_path):
+    loud = clip(tmp_path, "loud", np.clip(20 * speech(), -1, 1))
+    train = [*sound_corpus(tmp_path, 2), loud]
+    assert examined(tmp_path, train=train).exclusions() == []
+    diagnosis = examined(tmp_path, train=train, exclude=("clipped",))
+    assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("loud", "clipped")]
+    assert not diagnosis.serious, "asked for, but nothing is beyond use"
+    assert "left out too" in diagnosis.text()
+    with pytest.raises(UserError, match="--exclude clippd: expected one of"):
+        examined(tmp_path, train=train, exclude=("clippd",))
+    for name in NEVER_EXCLUDED:
+        with pytest.raises(UserError):
+            examined(tmp_path, train=train, exclude=(name,))
+
+
+def test_an_utterance_is_excluded_once_for_its_gravest_fault(tmp_path):
+    bad = clip(tmp_path, "bad", np.zeros(RATE, np.float32), text="a" * 200)
+    diagnosis = examined(tmp_path, train=[bad, *sound_corpus(tmp_path, 2)])
+    assert list(found(diagnosis)) == ["silent", "infeasible"]
+    assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("bad", "silent")]
+
+
+def test_options_that_make_no_sense(tmp_path):
+    train = sound_corpus(tmp_path, 1)
+    with pytest.raises(UserError, match="none, sample or all"):
+        examined(tmp_path, train=train, decode="some")
+    with pytest.raises(UserError, match="between 0 and 1"):
+        examined(tmp_path, train=train, alpha=2.0)
+
+
+def test_the_same_examination_gives_the_same_report(tmp_path):
+    train = [*sound_corpus(tmp_path, 4), clip(tmp_path, "silent", np.zeros(RATE, np.float32))]
+    test = [replace(train[0], id="t")]
+    one, two = (examined(tmp_path, train=train, test=test, processes=n) for n in (1, 2))
+    assert one.to_json() == two.to_json()
+    assert one.text() == two.text()
+
+
+def test_every_check_can_be_told(tmp_path):
+    for check in CHECKS.values():
+        assert check.title[0].isupper()
+        assert not check.rule.endswith(".")
+        assert not check.advice.endswith(".")
+    assert set(CHECKS) > NEVER_EXCLUDED
