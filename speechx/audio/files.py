@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -210,9 +210,11 @@ def _sound(
     if not head:
         raise UserError(f"{name}: the file is empty (0 bytes); audio was expected.")
     if head.startswith(SPHERE):
-        opened = open(file, "rb", closefd=False) if isinstance(file, int) else nullcontext(file)
-        with opened as data:
-            yield SphereSound(data, name)
+        if isinstance(file, int):
+            with io.BufferedReader(io.FileIO(file, closefd=False)) as buffered:
+                yield SphereSound(buffered, name)
+        else:
+            yield SphereSound(file, name)
         return
     try:
         sound = soundfile.SoundFile(file, closefd=False)
