@@ -7,8 +7,11 @@ Pretraining never pads: rows are cropped to the shortest of the batch. Fine-tuni
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,9 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from speechx.audio.augment import change_speed
-from speechx.audio.files import SAMPLE_RATE, read_audio
+from speechx.audio.files import SAMPLE_RATE
+from speechx.data.augmentation import Augmentation
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
+from speechx.data.reading import Fault, Reading, Training, read_samples
 from speechx.data.sampling import Plan, Position, Row
 from speechx.errors import UserError
 
@@ -33,6 +38,12 @@ class Batch:
     languages: tuple[str, ...]
     targets_BU: Tensor | None = None
     units_B: Tensor | None = None
+    tried: int = 0
+    """Utterances that were opened."""
+    faults: tuple[Fault, ...] = ()
+    """What was wrong with some of them."""
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that went to decoding, resampling and the rest."""
 
     @property
     def number(self) -> int:
@@ -63,8 +74,8 @@ def normalize(wave_S: np.ndarray) -> np.ndarray:
 
 def read_utterance(utterance: Utterance, normalized: bool) -> np.ndarray:
     """Its samples (S,) at 16 kHz."""
-    wave_S = read_audio(utterance.audio, utterance.start, utterance.duration)
-    return normalize(wave_S) if normalized and len(wave_S) else wave_S
+    wave_S = read_samples(utterance)
+    return normalize(wave_S) if normalized else wave_S
 
 
 class Batches(Dataset[Batch]):
@@ -77,8 +88,11 @@ class Batches(Dataset[Batch]):
         crop_seconds: float | None,
         targets: Sequence[Sequence[int]] | None,
         seed: int,
+        augment: Augmentation | None = None,
+        training: Training | None = None,
     ) -> None:
-        """`crop_seconds` None pads; `targets` are the unit ids of each utterance of the corpus."""
+        """`crop_seconds` None pads; `targets` are the unit ids of each utterance of the corpus.
+        With `training` rules what cannot be read is replaced; without them it is an error."""
         self.corpus, self.normalized, self.crop_seconds, self.targets, self.seed = (
             corpus,
             normalized,
@@ -86,35 +100,56 @@ class Batches(Dataset[Batch]):
             targets,
             seed,
         )
+        self.augment, self.training = augment, training
 
     def __getitem__(self, plan: Plan) -> Batch:  # type: ignore[override]
-        spoken = [[self.corpus[i] for i in row.utterances] for row in plan.rows]
-        waves = [self._read(row, some) for row, some in zip(plan.rows, spoken, strict=True)]
+        begun, number = time.perf_counter(), plan.position.number
+        reading = Reading(self.corpus, self.targets, self.training)
+        heard = [self._hear(reading, row, number, r) for r, row in enumerate(plan.rows)]
+        first, waves = [i for i, _ in heard], [wave_S for _, wave_S in heard]
         if self.crop_seconds is not None:
-            random = np.random.default_rng([self.seed, 1, plan.position.number])
+            random = np.random.default_rng([self.seed, 1, number])
             waves = crop(waves, round(self.crop_seconds * SAMPLE_RATE), random)
         targets_BU = units_B = None
         if self.targets is not None:
-            first = [row.utterances[0] for row in plan.rows]
             ids = [torch.tensor(self.targets[i], dtype=torch.long) for i in first]
             targets_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
             units_B = torch.tensor([len(i) for i in ids])
+        wave_BS = torch.nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(w) for w in waves], batch_first=True
+        )
+        rest = time.perf_counter() - begun - sum(reading.spent.values())
         return Batch(
             position=plan.position,
-            wave_BS=torch.nn.utils.rnn.pad_sequence(
-                [torch.from_numpy(w) for w in waves], batch_first=True
-            ),
+            wave_BS=wave_BS,
             lengths_B=torch.tensor([len(w) for w in waves]),
-            ids=tuple(some[0].id for some in spoken),
-            languages=tuple(some[0].language for some in spoken),
+            ids=tuple(self.corpus[i].id for i in first),
+            languages=tuple(self.corpus[i].language for i in first),
             targets_BU=targets_BU,
             units_B=units_B,
+            tried=reading.tried,
+            faults=tuple(reading.faults),
+            spent={**reading.spent, "the rest": rest},
         )
 
-    def _read(self, row: Row, spoken: Sequence[Utterance]) -> np.ndarray:
-        waves = [read_utterance(u, self.normalized) for u in spoken]
-        wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
-        return wave_S if row.speed == 1 else change_speed(wave_S, row.speed)
+    def _hear(self, reading: Reading, row: Row, number: int, r: int) -> tuple[int, np.ndarray]:
+        """The first utterance of a row, and the samples of all as they are heard this time. What
+        replaces one is as long as that would be at the row's speed, and is heard at its own."""
+        long = self.corpus.seconds_N[list(row.utterances)] / row.speed
+        heard = [
+            reading.read(i, long[n], (self.seed, 6, number, r, n))
+            for n, i in enumerate(row.utterances)
+        ]
+        early = self.normalized and self.augment is None
+        waves = [normalize(wave_S) if early else wave_S for _, wave_S in heard]
+        first, wave_S = heard[0][0], np.concatenate(waves) if len(waves) > 1 else waves[0]
+        if row.speed != 1 and first == row.utterances[0]:
+            wave_S = change_speed(wave_S, row.speed)
+        if self.augment is not None:  # levels are normalised after what a channel does to them
+            random = np.random.default_rng([self.seed, 4, number, r])
+            wave_S = self.augment(wave_S, random)
+            wave_S = normalize(wave_S) if self.normalized else wave_S
+        return first, wave_S
 
 
 def crop(waves: Sequence[np.ndarray], most: int, random: np.random.Generator) -> list[np.ndarray]:
@@ -134,9 +169,23 @@ def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterator[Batc
         prefetch_factor=4 if workers else None,
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=one_thread,
     )
     try:
         yield from loader
     except UserError as error:  # from a worker it comes with a traceback, our line at the end
         line = str(error).rstrip().splitlines()[-1]
         raise UserError(line.removeprefix(f"{UserError.__module__}.UserError: ")) from None
+
+
+def one_thread(_: int) -> None:
+    """Workers are as many as they shall be: threads within them would fight over the same cores,
+    and over those that feed the GPU. Torch's own are set by the DataLoader too; nothing that a
+    worker does here goes through BLAS, whose threads only `threadpoolctl` can stop afterwards."""
+    torch.set_num_threads(1)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"  # for programs that are started: ffmpeg
+    with suppress(ImportError):
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(1)

@@ -105,6 +105,6 @@ def feasible(
     return [u for u in utterances if u not in dropped]
 
 
-def frames_needed(labels: Sequence[str]) -> int:
+def frames_needed(labels: Sequence[object]) -> int:
     """Least number of frames that can spell them: one each, a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in pairwise(labels))

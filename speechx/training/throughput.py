@@ -1,0 +1,134 @@
+"""Whether data comes as fast as the model takes it.
+
+    loader 412x real time, model needs 280x: ok
+
+Both are seconds of audio per second, of the whole job. The loader's is measured where it works: the
+time that its workers spent on the batches of the first steps, times the number of workers; the
+model's is what is left of the same steps without waiting for data. So neither hides behind the
+other, and the line names what to change before hours of a GPU have gone. The first two steps do not
+count: workers start, kernels are chosen.
+
+Every report in the log also says `waiting_share`, the share of the time since the report before in
+which the model waited for data.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from speechx.data.batches import Batch
+from speechx.training.distributed import Machine
+
+NOT_COUNTED = 2
+STEPS = 10
+ROOM = 1.25  # more workers than just enough, for batches that take longer than others
+TOLERABLE = 0.05  # share of waiting without workers
+
+
+class Throughput:
+    """Clock of a run: what is read, computed and waited."""
+
+    def __init__(self, workers: int, steps: int) -> None:
+        """`steps` are those that the run still takes."""
+        self.workers, self.left, self.steps = workers, steps, 0
+        self.begun: float | None = None
+        self.waited = self.step_waited = self.computed = self.audio = 0.0
+        self.spent: Counter[str] = Counter()  # type: ignore[assignment]
+        self.reported, self.reported_waited, self.all_waited = time.perf_counter(), 0.0, 0.0
+
+    def watch(self, source: Iterator[Batch]) -> Iterator[Batch]:
+        """The batches, with the time that is waited for them."""
+        while True:
+            before = time.perf_counter()
+            if self.begun is None:
+                self.begun = before
+            batch = next(source)
+            waited = time.perf_counter() - before
+            self.step_waited += waited
+            self.all_waited += waited
+            if self.steps >= NOT_COUNTED:
+                self.audio += batch.seconds
+                self.spent.update(batch.spent)
+            yield batch
+
+    def step_done(self, machine: Machine) -> str | None:
+        """After each step, on every rank: once, when enough were taken, the line about them."""
+        now = time.perf_counter()
+        if self.steps >= NOT_COUNTED and self.begun is not None:
+            self.computed += now - self.begun - self.step_waited
+            self.waited += self.step_waited
+        self.begun, self.step_waited = None, 0.0
+        self.steps += 1
+        self.left -= 1
+        counted = self.steps - NOT_COUNTED
+        if counted < 1 or not (counted == STEPS or (counted < STEPS and self.left == 0)):
+            return None
+        names = sorted(set(machine.gather(sorted(self.spent))))
+        audio, computed, waited, *parts = machine.total(
+            [self.audio, self.computed, self.waited, *(self.spent[name] for name in names)]
+        )
+        spent = dict(zip(names, parts, strict=True))
+        read = sum(spent.values())
+        if min(audio, computed, read) <= 0:
+            return None
+        return verdict(
+            loader=audio / read * machine.world * max(1, self.workers),
+            model=audio / computed * machine.world,
+            waiting=waited / (waited + computed),
+            workers=self.workers,
+            cores=max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+            spent=spent,
+        )
+
+    def waiting_share(self) -> float:
+        """Of the time since it was asked before."""
+        now = time.perf_counter()
+        share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
+        self.reported, self.reported_waited = now, self.all_waited
+        return round(share, 4)
+
+
+def verdict(
+    loader: float,
+    model: float,
+    waiting: float,
+    workers: int,
+    cores: int,
+    spent: Mapping[str, float],
+) -> str:
+    """The line: times real time of loader and model, and what to do where the loader is slower.
+
+    `waiting` is the share of time that was waited, `cores` what each process of the job has,
+    `spent` the loader's seconds by what they went to.
+    """
+    if workers == 0 and waiting > TOLERABLE:
+        return (
+            f"{waiting:.0%} of the time goes to reading data: run.workers is 0, so nothing is read "
+            f"while the model computes (loader {loader:.0f}x real time, model could take "
+            f"{model:.0f}x); set run.workers={max(1, min(_enough(1, loader, model), cores - 1))}"
+        )
+    if loader >= model:
+        return f"loader {loader:.0f}x real time, model needs {model:.0f}x: ok"
+    most = max(spent, key=lambda name: spent[name])
+    share = spent[most] / sum(spent.values())
+    needed = _enough(workers, loader, model)
+    more = (
+        f"raise run.workers to {needed}, or pack"
+        if needed <= cores
+        else f"{needed} workers would be needed and there are {cores} cores for them, so pack"
+    )
+    if "shards" in most:
+        more = more.replace("or pack", "or pack as int16").replace("so pack", "so pack as int16")
+    return (
+        f"the loader is the bottleneck: {loader:.0f}x real time with {workers} "
+        f"worker{'s' if workers != 1 else ''}, model could take {model:.0f}x; "
+        f"{most} takes {share:.0%} of it: {more}: speechx data pack MANIFESTS -o SHARDS"
+    )
+
+
+def _enough(workers: int, loader: float, model: float) -> int:
+    return max(1, math.ceil(workers * model / loader * ROOM))
