@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, merge, override, parse, read_yaml, source_of
+from speechx.data.augmentation import Augment, load_augmentation
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
 from speechx.data.labels import feasible, frames_needed, labelled, limit, units
@@ -67,6 +68,8 @@ class LabelledData:
     """Use only so many minutes of each language, the same ones for the same run.seed."""
     speed: tuple[float, float] = (1.0, 1.0)
     """Each time an utterance is heard it is played at another speed between these two."""
+    augment: Augment = Augment()
+    """Noise, rooms and a telephone line, drawn anew each time too."""
 
     def __post_init__(self) -> None:
         if not self.train or not self.dev:
@@ -186,9 +189,9 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     _same_units(config.out / "units.json", vocabulary, resume, here.first)
     task = Finetuning(config, vocabulary, dev, corpus.languages, here, resume)
     spelled = [units(u, config.units) for u in training]
-    reader = Batches(
-        corpus, config.model.normalize, None, list(map(vocabulary.encode, spelled)), config.run.seed
-    )
+    targets = list(map(vocabulary.encode, spelled))
+    augment = load_augmentation(config.data.augment, lambda line: speak(f"finetune: {line}"))
+    reader = Batches(corpus, config.model.normalize, None, targets, config.run.seed, augment)
     needed_N = np.array([frames_needed(labels) for labels in spelled])
     frames_of = np.vectorize(config.model.encoder.frames, otypes=[np.int64])
     micro_seconds = config.run.micro_seconds(here.world)

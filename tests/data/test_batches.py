@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from speechx.audio.files import read_audio
+from speechx.data.augmentation import Augment, Noise, Rooms, load_augmentation
 from speechx.data.batches import Batches, crop, load, normalize, read_utterance
 from speechx.data.corpus import Corpus
+from speechx.data.manifest import Utterance, write_manifest
 from speechx.data.sampling import Plan, Position, Row, every_row, padded_batches, stream
 from speechx.errors import UserError
+from tests.conftest import write_wav
 
 
 def plan(number, *rows):
@@ -137,3 +140,63 @@ def test_a_missing_file_is_one_line_through_the_loader(tones, tmp_path, workers)
         read_audio(lost.audio)
     assert str(caught.value) == str(plain.value)
     assert "lost.wav" in str(plain.value)
+
+
+@pytest.fixture
+def hissing(tmp_path):
+    """Noise, rooms and a telephone, each of them for half of what is heard."""
+    random = np.random.default_rng(0)
+    for name, wave_S in (
+        ("hiss", 0.05 * random.standard_normal(3 * 16_000)),
+        ("hall", random.standard_normal(4000) * np.exp(-np.arange(4000) / 500) / 5),
+    ):
+        write_wav(tmp_path / f"{name}.wav", wave_S)
+        sound = Utterance(
+            id=name, audio=tmp_path / f"{name}.wav", duration=len(wave_S) / 16_000, language="und"
+        )
+        write_manifest(tmp_path / f"{name}.jsonl", [sound])
+    noise = Noise(manifests=(tmp_path / "hiss.jsonl",), probability=0.5)
+    rooms = Rooms(manifests=(tmp_path / "hall.jsonl",), probability=0.5)
+    return load_augmentation(Augment(noise=noise, rooms=rooms, telephone=0.5), lambda _: None)
+
+
+def test_augmentation_changes_what_is_heard_and_not_how_long_it_is(tones, hissing):
+    corpus, some = Corpus.of(tones), plan(3, *([i] for i in range(8)))
+    clean = Batches(corpus, False, None, [[1]] * len(tones), 1)[some]
+    heard = Batches(corpus, False, None, [[1]] * len(tones), 1, hissing)[some]
+    assert torch.equal(heard.lengths_B, clean.lengths_B)
+    assert torch.equal(heard.targets_BU, clean.targets_BU)
+    same = [torch.equal(a, b) for a, b in zip(heard.wave_BS, clean.wave_BS, strict=True)]
+    assert len(same) - sum(same) > 0
+    for row, length in enumerate(heard.lengths_B):
+        assert not heard.wave_BS[row, length:].any()
+    normal = Batches(corpus, True, None, None, 1, hissing)[some]
+    for row, length in enumerate(normal.lengths_B):
+        wave_S = normal.wave_BS[row, :length]
+        assert float(wave_S.mean()) == pytest.approx(0, abs=1e-4)
+        assert float(wave_S.var()) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_augmented_batches_are_the_same_after_a_resume_and_with_any_workers(
+    tones, hissing, workers
+):
+    corpus = Corpus.of(tones)
+
+    def plans(start):
+        return islice(
+            stream(lambda random: padded_batches(every_row(corpus), 4.0, random), 7, start), 12
+        )
+
+    reader = Batches(corpus, False, None, None, 7, hissing)
+    whole = [reader[p] for p in plans(Position())]
+    resumed = list(load(reader, plans(whole[5].position), workers))
+    overlap = [b for b in resumed if b.number in {w.number for w in whole}]
+    assert len(overlap) >= 6
+    for batch in overlap:
+        [before] = [w for w in whole if w.number == batch.number]
+        assert batch.ids == before.ids
+        assert torch.equal(batch.wave_BS, before.wave_BS)
+    twice = {w.ids[0]: [x.wave_BS[0] for x in whole if x.ids[0] == w.ids[0]] for w in whole}
+    heard = [pair for pair in twice.values() if len(pair) > 1 and pair[0].shape == pair[1].shape]
+    assert any(not torch.equal(a, b) for a, b, *_ in heard)  # another draw in the next epoch
