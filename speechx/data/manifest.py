@@ -6,101 +6,155 @@ A line is a JSON object; `data_manifests/manifest.schema.json` says the same for
      "text": "buenos días", "phones": ["b", "w"], "speaker": "a81f"}
 
 `id`, `audio`, `duration` and `language` are needed, the rest is optional; `start` cuts a segment
-out of a longer recording. Times are seconds. Keys that speechx does not know are kept. Audio paths
-are relative to the manifest's own folder, or absolute.
+out of a longer recording, `bytes` is the place of a sound within a shard. Times are seconds. Keys
+that speechx does not know are kept. Audio paths are relative to the manifest's own folder, or
+absolute, or URLs. A file whose name ends in .parquet holds the same as a table.
+
+Files are read and written line by line: a manifest may be larger than the memory.
 """
 
 import json
-import math
 import os
 import tempfile
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info, read_audio
+from speechx.data import parquet
+from speechx.data.utterance import KNOWN, Utterance, from_record, to_record
 from speechx.errors import UserError
 
+LONGEST_LINE = 1 << 24  # bytes; more is not a manifest
+SUFFIXES = (".jsonl", ".parquet")
+BOM = b"\xef\xbb\xbf"
+EMPTY = "the manifest is empty; one JSON object a line was expected."
+UNIQUE = "ids must be unique in a manifest."
 FEW = 5  # ids that a message names
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Utterance:
-    """One stretch of speech: where it is, how long (seconds), in which language, what is said."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a manifest: its number, where it is in the file, and what it says."""
 
-    id: str
-    audio: Path
-    duration: float
-    language: str
-    start: float = 0.0
-    text: str | None = None
-    phones: tuple[str, ...] | None = None
-    speaker: str | None = None
-    extra: dict[str, Any] = field(default_factory=dict, hash=False)
-
-    @property
-    def labelled(self) -> bool:
-        """Whether it says what is spoken."""
-        return bool(self.text) or bool(self.phones)
-
-
-NEEDED = ("id", "audio", "duration", "language")
-KNOWN = (*NEEDED, "start", "text", "phones", "speaker")
+    number: int
+    offset: int
+    """In bytes; of Parquet the row."""
+    found: Utterance | str
+    """The utterance, or what is wrong with the line."""
 
 
 def read_manifest(path: str | Path) -> list[Utterance]:
     """All utterances, with absolute audio paths. A `UserError` names the file and the line."""
-    utterances: list[Utterance] = []
-    for number, found in _lines(Path(path)):
-        if isinstance(found, str):
-            raise UserError(f"{path}:{number}: {found}")
-        utterances.append(found)
-    if not utterances:
-        raise UserError(f"{path}: the manifest is empty; one JSON object a line was expected.")
-    return utterances
+    return list(_good(path, _unique(read_lines(path))))
+
+
+def stream_manifest(path: str | Path) -> Iterator[Utterance]:
+    """As `read_manifest`, one after the other. That ids are unique is not checked."""
+    return _good(path, read_lines(path))
 
 
 def read_manifest_in_part(path: str | Path) -> tuple[list[Utterance], list[str]]:
     """The lines that can be read, and what is wrong with each of the others."""
     utterances, problems = [], []
-    for number, found in _lines(Path(path)):
-        if isinstance(found, str):
-            problems.append(f"{path}:{number}: {found}")
+    for line in _unique(read_lines(path)):
+        if isinstance(line.found, str):
+            problems.append(f"{path}:{line.number}: {line.found}")
         else:
-            utterances.append(found)
+            utterances.append(line.found)
     if not utterances and not problems:
-        problems.append(f"{path}: the manifest is empty; one JSON object a line was expected.")
+        problems.append(f"{path}: {EMPTY}")
     return utterances, problems
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Utterance | str]]:
-    """Each line's number, and its utterance or what is wrong with it."""
+def read_lines(path: str | Path, keys: Sequence[str] | None = None) -> Iterator[Line]:
+    """Each line; with `keys` an utterance is made of those keys only."""
+    path = Path(path)
     folder = Path(os.path.abspath(path)).parent
+    if parquet.is_parquet(path):
+        for row, record in enumerate(parquet.read_records(path)):
+            yield Line(
+                row + 1, row, record if isinstance(record, str) else from_record(record, folder)
+            )
+        return
+    offset = 0
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        with path.open("rb") as file:
+            for number, data in enumerate(iter(lambda: file.readline(LONGEST_LINE), b""), start=1):
+                if len(data) == LONGEST_LINE:
+                    raise UserError(
+                        f"{path}:{number}: longer than {LONGEST_LINE >> 20} MB; "
+                        "a manifest holds one JSON object a line."
+                    )
+                if data.strip() not in (b"", BOM):
+                    yield Line(number, offset, parse_line(data, folder, keys))
+                offset += len(data)
     except OSError as error:
         raise UserError(f"{path}: cannot read the manifest: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; a manifest holds JSON lines.") from error
+
+
+def parse_line(data: bytes, folder: Path, keys: Sequence[str] | None = None) -> Utterance | str:
+    """The utterance of a JSON line, or what is wrong with it. `folder` is that of the manifest."""
+    try:
+        record = json.loads(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return "not UTF-8 text; a manifest holds JSON lines."
+    except json.JSONDecodeError as error:
+        return f"not JSON ({error.msg} at column {error.colno})."
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep nesting
+        return f"not JSON that can be read ({error})."
+    if not isinstance(record, dict):
+        return f"a JSON object was expected, not {json.dumps(record)[:60]}."
+    if keys is not None:
+        record = {key: record[key] for key in keys if key in record}
+    return from_record(record, folder)
+
+
+def _good(path: str | Path, lines: Iterable[Line]) -> Iterator[Utterance]:
+    """The utterances of a file that has some, and in which nothing is wrong."""
+    number = 0
+    for line in lines:
+        number = line.number
+        if isinstance(line.found, str):
+            raise UserError(f"{path}:{number}: {line.found}")
+        yield line.found
+    if not number:
+        raise UserError(f"{path}: {EMPTY}")
+
+
+def _unique(lines: Iterable[Line]) -> Iterator[Line]:
     line_of: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            utterance = _parse(line, folder)
-        except ValueError as error:
-            yield number, str(error)
-            continue
-        if utterance.id in line_of:
-            yield (
-                number,
-                f"id {utterance.id!r} is already on line {line_of[utterance.id]}; "
-                "ids must be unique in a manifest.",
-            )
-            continue
-        line_of[utterance.id] = number
-        yield number, utterance
+    for line in lines:
+        if isinstance(line.found, Utterance):
+            first = line_of.setdefault(line.found.id, line.number)
+            if first != line.number:
+                problem = f"id {line.found.id!r} is already on line {first}; {UNIQUE}"
+                line = Line(line.number, line.offset, problem)
+        yield line
+
+
+def repeated_id(hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> str | None:
+    """An id that is there twice, if any. Of millions only the hashes are held; where two are equal
+    the ids themselves are gone through once more."""
+    hashes_N = np.sort(np.frombuffer(hashes, dtype=np.int64))
+    suspects = set(hashes_N[1:][hashes_N[1:] == hashes_N[:-1]].tolist())
+    seen: set[str] = set()
+    for name in ids() if suspects else ():
+        if hash(name) in suspects:
+            if name in seen:
+                return name
+            seen.add(name)
+    return None
+
+
+def convert_manifest(source: str | Path, target: str | Path) -> int:
+    """Copies a manifest, to the other form if the suffix says so; returns how many lines."""
+    return write_manifest(target, stream_manifest(source))
 
 
 def claim(folder: Path, source: str) -> None:
@@ -108,7 +162,9 @@ def claim(folder: Path, source: str) -> None:
     there is an error and does not mix the two. The same one may be prepared again."""
     note = folder / "source.txt"
     before = note.read_text(encoding="utf-8").strip() if note.is_file() else "an unknown source"
-    if before != source and (note.is_file() or any(folder.glob("*.jsonl"))):
+    if before != source and (
+        note.is_file() or any(p for s in SUFFIXES for p in folder.glob(f"*{s}"))
+    ):
         raise UserError(
             f"{folder} holds the manifests of {before}; give {source} another -o, "
             f"or remove {folder}"
@@ -122,27 +178,43 @@ def first_few(ids: Sequence[str]) -> str:
     return ", ".join(ids[:FEW]) + (", ..." if len(ids) > FEW else "")
 
 
-def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Writes the lines in the order given; the file appears whole or not at all.
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
+    """Writes the lines in the order given and returns how many; the file appears whole or not at
+    all. An iterator is gone through without holding what it gives.
 
     Audio under the manifest's folder is written relative to it, so that the folder can be moved;
     other audio is written with its absolute path, so that the manifest can be moved.
     """
     path = Path(path)
     folder = Path(os.path.abspath(path)).parent
-    lines, ids = [], set()
-    for utterance in utterances:
-        if utterance.id in ids:
-            raise ValueError(f"two utterances have the id {utterance.id!r}")
-        ids.add(utterance.id)
-        lines.append(json.dumps(_record(utterance, folder), ensure_ascii=False) + "\n")
-    if not lines:
-        raise ValueError(f"{path}: an empty manifest would not be read back")
+    hashes = array("q")
+
+    def records() -> Iterator[dict[str, Any]]:
+        for utterance in utterances:
+            hashes.append(hash(utterance.id))
+            yield to_record(utterance, folder)
+
     folder.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=folder)
+    with _whole(path) as new:
+        if parquet.is_parquet(path):
+            parquet.write_records(new, records(), KNOWN)
+        else:
+            with new.open("wb") as file:
+                file.writelines(map(_line, records()))
+        if not hashes:
+            raise ValueError(f"{path}: an empty manifest would not be read back")
+        if (name := repeated_id(hashes, lambda: (u.id for u in stream_manifest(new)))) is not None:
+            raise ValueError(f"two utterances have the id {name!r}")
+    return len(hashes)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file to write that becomes `path` when all is well, and nothing otherwise."""
+    handle, name = tempfile.mkstemp(f"{path.suffix}", f".{path.name}.", path.parent)
+    os.close(handle)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(lines)
+        yield Path(name)
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:
@@ -157,32 +229,33 @@ def validate(utterances: Iterable[Utterance], decode: bool = False) -> list[str]
     finds damaged data and pure silence.
     """
     problems: list[str] = []
-    durations: dict[Path, float | str] = {}
+    durations: dict[tuple[Path | str, tuple[int, int] | None], float | str] = {}
     for utterance in utterances:
         say = _reporter(utterance, problems)
         if utterance.text is not None and not utterance.text.strip():
             say("the text is empty")
         if utterance.phones is not None and not utterance.phones:
             say("the list of phones is empty")
-        if utterance.audio not in durations:
+        audio, part = utterance.audio, utterance.bytes
+        if (audio, part) not in durations:
             try:
-                durations[utterance.audio] = audio_info(utterance.audio).duration
+                durations[audio, part] = audio_info(audio, part=part).duration
             except UserError as error:
-                durations[utterance.audio] = str(error)
-        length = durations[utterance.audio]
+                durations[audio, part] = str(error)
+        length = durations[audio, part]
         end = utterance.start + utterance.duration
         if isinstance(length, str):
             say(length)
         elif end > length + END_TOLERANCE_SECONDS:
-            say(f"ends at {end:.3f} s, but {utterance.audio} is {length:.3f} s long")
+            say(f"ends at {end:.3f} s, but {audio} is {length:.3f} s long")
         elif decode:
             try:
-                wave_S = read_audio(utterance.audio, utterance.start, utterance.duration)
+                wave_S = read_audio(audio, utterance.start, utterance.duration, part=part)
             except UserError as error:
                 say(str(error))
             else:
                 if not wave_S.any():
-                    say(f"{utterance.audio}: every sample is zero")
+                    say(f"{audio}: every sample is zero")
     return problems
 
 
@@ -235,82 +308,11 @@ def summary_table(summary: dict[str, LanguageSummary]) -> str:
     )
 
 
-def _parse(line: str, folder: Path) -> Utterance:
-    """One line; raises ValueError with the rest of the sentence."""
+def _line(record: dict[str, Any]) -> bytes:
     try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON ({error.msg} at column {error.colno}).") from error
-    if not isinstance(record, dict):
-        raise ValueError(f"a JSON object was expected, not {json.dumps(record)[:60]}.")
-    missing = [key for key in NEEDED if record.get(key) is None]
-    if missing:
-        raise ValueError(
-            f"needs {', '.join(missing)}; it has {', '.join(map(str, record)) or 'no keys'}."
-        )
-    return Utterance(
-        id=_string(record, "id", filled=True),
-        audio=Path(os.path.abspath(folder / _string(record, "audio", filled=True))),
-        duration=_number(record, "duration", lambda x: x > 0, "a positive number of seconds"),
-        language=_string(record, "language", filled=True),
-        start=_number(record, "start", lambda x: x >= 0, "zero or more seconds")
-        if record.get("start") is not None
-        else 0.0,
-        text=None if record.get("text") is None else _string(record, "text"),
-        phones=None if record.get("phones") is None else _phones(record["phones"]),
-        speaker=None if record.get("speaker") is None else _string(record, "speaker"),
-        extra={key: value for key, value in record.items() if key not in KNOWN},
-    )
-
-
-def _string(record: dict[str, Any], key: str, filled: bool = False) -> str:
-    value = record[key]
-    if not isinstance(value, str) or (filled and not value.strip()):
-        kind = "text that is not empty" if filled else "text"
-        raise ValueError(f"{key!r} must be {kind}, not {json.dumps(value)}.")
-    return value
-
-
-def _number(
-    record: dict[str, Any], key: str, allowed: Callable[[float], bool], wanted: str
-) -> float:
-    value = record[key]
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not allowed(value)
-    ):
-        raise ValueError(f"{key!r} must be {wanted}, not {json.dumps(value)}.")
-    return float(value)
-
-
-def _phones(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(value.split())
-    if isinstance(value, Sequence) and all(isinstance(p, str) and p.strip() for p in value):
-        return tuple(value)
-    raise ValueError(f"'phones' must be a list of symbols, not {json.dumps(value)[:60]}.")
-
-
-def _record(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    clash = set(KNOWN) & set(utterance.extra)
-    if clash:
-        raise ValueError(f"{utterance.id}: extra holds known keys {sorted(clash)}")
-    audio = Path(os.path.abspath(utterance.audio))
-    if audio.is_relative_to(folder):
-        audio = audio.relative_to(folder)
-    record: dict[str, Any] = {"id": utterance.id, "audio": audio.as_posix()}
-    if utterance.start:
-        record["start"] = round(utterance.start, 6)
-    record |= {"duration": round(utterance.duration, 6), "language": utterance.language}
-    if utterance.text is not None:
-        record["text"] = utterance.text
-    if utterance.phones is not None:
-        record["phones"] = list(utterance.phones)
-    if utterance.speaker is not None:
-        record["speaker"] = utterance.speaker
-    return record | utterance.extra
+        return (json.dumps(record, ensure_ascii=False) + "\n").encode()
+    except UnicodeEncodeError:  # half a character in a key that is not ours
+        return (json.dumps(record) + "\n").encode()
 
 
 def _reporter(utterance: Utterance, problems: list[str]) -> Callable[[str], None]:

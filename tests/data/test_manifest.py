@@ -9,10 +9,7 @@ import pytest
 import soundfile
 
 from speechx.data.manifest import (
-    KNOWN,
-    NEEDED,
     LanguageSummary,
-    Utterance,
     claim,
     read_manifest,
     read_manifest_in_part,
@@ -21,6 +18,7 @@ from speechx.data.manifest import (
     validate,
     write_manifest,
 )
+from speechx.data.utterance import KNOWN, NEEDED, Utterance
 from speechx.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "data_manifests" / "manifest.schema.json"
