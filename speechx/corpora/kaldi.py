@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from speechx.corpora.lines import text_lines
-from speechx.corpora.listing import Listing, split_named
+from speechx.corpora.listing import Listing, base_of, split_named
 from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.errors import UserError
 
@@ -102,8 +102,8 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
         extra: dict[str, str | int] = {} if channel is None else {"channel": channel}
         if speaker in genders:
             extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
-        base = audio_root or (Path("/") if path.startswith("/") else Path.cwd())
-        find = partial(Preparation.file, root=base, name=path, place=sources[recording][0])
+        base, named_in = base_of(path, audio_root), sources[recording][0]
+        find = partial(Preparation.file, root=base, name=path, place=named_in)
         listing.add(row, place, find, extra)
     listing.leave_out("utterances of recordings whose command is refused", without_file)
     listing.leave_out("texts of no utterance", len(texts.keys() - listed))

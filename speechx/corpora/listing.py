@@ -144,6 +144,15 @@ def split_named(name: str) -> str:
     return "dev" if name in ("valid", "validation") else name
 
 
+def base_of(path: str, root: Path | None) -> Path:
+    """The folder that a path of Kaldi or Lhotse must lie in.
+
+    Theirs are often absolute, which is then what is meant; relative ones are below the working
+    directory there. With `root` all are in it.
+    """
+    return root or (Path("/") if path.startswith("/") else Path.cwd())
+
+
 def renamed(
     names: list[str], columns: Mapping[str, str] | None, table: object
 ) -> dict[str, str | None]:

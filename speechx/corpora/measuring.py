@@ -8,10 +8,11 @@ which become stretches, and here copies are made of what is to be copied.
 import hashlib
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from speechx.audio.files import (
     END_TOLERANCE_SECONDS,
@@ -28,6 +29,7 @@ PROCESSES = min(8, os.cpu_count() or 1)
 FILES_A_TURN = 16  # that a process takes at once
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
 
+T = TypeVar("T")
 Part = tuple[Utterance, Path | None]
 """What is listed of a file, and the file to copy it to."""
 
@@ -44,13 +46,19 @@ def measure(
     files: Mapping[Path, Sequence[Part]], longest: float, copying: bool
 ) -> Iterator[list[list[Utterance] | Problem]]:
     """What is found of all parts of each file, in the order of the files."""
-    arguments = (files, files.values(), [longest] * len(files))
-    if len(files) <= FILES_A_TURN:
-        yield from map(_measure_file, *arguments)
+    arguments = (list(files), list(files.values()), [longest] * len(files))
+    return spread(_measure_file, *arguments, turn=1 if copying else FILES_A_TURN)
+
+
+def spread(
+    work: Callable[..., T], *arguments: Sequence[Any], turn: int = FILES_A_TURN
+) -> Iterator[T]:
+    """`map`, over processes where there is more than one turn for them; results come in order."""
+    if len(arguments[0]) <= FILES_A_TURN:
+        yield from map(work, *arguments)
         return
     with ProcessPoolExecutor(PROCESSES) as pool:
-        turn = 1 if copying else FILES_A_TURN
-        yield from pool.map(_measure_file, *arguments, chunksize=turn)
+        yield from pool.map(work, *arguments, chunksize=turn)
 
 
 def _measured(u: Utterance, copy: Path | None, seconds: float) -> Utterance:

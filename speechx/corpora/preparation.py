@@ -105,10 +105,9 @@ class Preparation:
         extra = {"release": self.release} if self.release else {}
         if self.named and self.named != self.language:
             extra["locale"] = self.named
-        if extra:
-            utterance = replace(utterance, extra=extra | utterance.extra)
-        if self.corpus and hasattr(utterance, "corpus") and utterance.corpus is None:
-            utterance = replace(utterance, corpus=self.corpus)  # type: ignore[call-arg]
+        if extra or self.corpus:
+            corpus = utterance.corpus or self.corpus
+            utterance = replace(utterance, corpus=corpus, extra=extra | utterance.extra)
         listed[utterance.id] = utterance
         if place:
             self.places[split, utterance.id] = place

@@ -1,0 +1,285 @@
+"""Lhotse's manifests to ours and back, without lhotse.
+
+    cuts_train.jsonl.gz                                     cuts with their recordings inside, or
+    recordings_train.jsonl.gz, supervisions_train.jsonl.gz  both apart, as its recipes write them
+
+Every supervision is an utterance; a cut without any is one without text. What is no stretch of one
+channel of a file is refused by name: mixed and padded cuts, features without audio, recordings from
+commands, URLs or archives, changed speed or volume. Resampling is no change, for models hear 16
+kHz. Paths are taken as in `speechx.corpora.kaldi`: absolute ones as they are, relative ones below
+the working directory, and with `audio_root` all in it.
+
+`export` writes all three from a manifest; lhotse opens them and `prepare` reads them back.
+"""
+
+import gzip
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from speechx.audio.files import AudioInfo, audio_info
+from speechx.corpora.folders import language_code
+from speechx.corpora.lines import json_lines
+from speechx.corpora.listing import Listing, base_of, split_named
+from speechx.corpora.measuring import spread
+from speechx.corpora.preparation import UNLABELLED, Preparation, watched
+from speechx.data.manifest import KNOWN, Utterance, read_manifest
+from speechx.errors import UserError
+
+KINDS = ("cuts", "recordings", "supervisions")
+ENDINGS = (".jsonl", ".jsonl.gz")
+SLACK = 0.01  # seconds that a supervision may reach out of its cut, by rounding
+
+
+def prepare(
+    root: Path,
+    language: str | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+    audio_root: Path | None = None,
+    corpus: str | None = None,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` is one manifest of Lhotse or a folder of them. The split is what the file's name has
+    beside its kind (`cuts_dev.jsonl.gz`), train if nothing. `language` is that of supervisions that
+    name none. `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
+    """
+    root = Path(root)
+    files = _files(root)
+    folder = root if root.is_dir() else root.absolute().parent
+    name = corpus or folder.resolve().name
+    listing = Listing(name, language)
+    for file in files:
+        kind, split = _kind_and_split(file)
+        read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
+        for place, cut in read:
+            try:
+                rows = list(_rows(cut, split))
+            except UserError as error:
+                listing.refuse(place, str(error))
+                continue
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+                listing.refuse(place, f"not as Lhotse writes it: {error}")
+                continue
+            for row, extra in rows:
+                base = base_of(row["path"], audio_root)
+                find = partial(Preparation.file, root=base, name=row["path"], place=place)
+                listing.add(row, place, find, extra)
+    return listing.finish(out, f"the Lhotse manifests {name}", allow_missing, convert, log)
+
+
+def _files(source: Path) -> list[Path]:
+    """Manifests to start from: cuts, and recordings where there are no cuts of the same split."""
+    if not source.is_dir():
+        return [source]
+    of: dict[tuple[str, str], Path] = {}
+    for file in sorted(source.iterdir()):
+        if file.name.endswith(ENDINGS) and any(kind in file.name for kind in KINDS):
+            kind, split = _kind_and_split(file)
+            if of.setdefault((kind, split), file) != file:
+                both = f"{file.name} and {of[kind, split].name}"
+                raise UserError(f"{source}: {both} are {kind} of {split}")
+    files = [
+        file
+        for (kind, split), file in of.items()
+        if kind == "cuts" or (kind == "recordings" and ("cuts", split) not in of)
+    ]
+    if not files:
+        raise UserError(f"{source}: no cuts*.jsonl(.gz) or recordings*.jsonl(.gz) is in it.")
+    return files
+
+
+def _kind_and_split(file: Path) -> tuple[str, str]:
+    """What a manifest holds and of which split, by its name: {corpus}_{kind}_{split}.jsonl.gz."""
+    stem = file.name.removesuffix(".gz").removesuffix(".jsonl")
+    kind = next((kind for kind in KINDS if kind in stem), "cuts")
+    before, _, after = stem.partition(kind)
+    return kind, split_named(after.strip("_-.") or before.strip("_-.") or "train")
+
+
+def _cuts(file: Path, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line, cut in json_lines(file, listing.broken):
+        yield f"{file}:{line}", cut
+
+
+def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Recordings and supervisions of two files as cuts: one for each recording."""
+    recordings_file = file.with_name(file.name.replace(kind, "recordings"))
+    supervisions_file = file.with_name(file.name.replace(kind, "supervisions"))
+    of: dict[Any, list[Any]] = {}
+    if supervisions_file.is_file():
+        for line, supervision in json_lines(supervisions_file, listing.broken):
+            recording_id = supervision.get("recording_id")
+            if isinstance(recording_id, str):
+                of.setdefault(recording_id, []).append(supervision)
+            else:
+                listing.refuse(f"{supervisions_file}:{line}", "has no recording_id")
+    for line, recording in json_lines(recordings_file, listing.broken):
+        some = of.pop(recording.get("id"), []) if isinstance(recording.get("id"), str) else []
+        # A side of a call is a cut of its own, as every cut is of one channel.
+        channels = {channel for s in some for channel in _channels(s.get("channel", 0))}
+        for channel in sorted(channels) or _channels(recording.get("channel_ids", 0)):
+            yield (
+                f"{recordings_file}:{line}",
+                {
+                    "id": recording.get("id"),
+                    "start": 0.0,
+                    "duration": recording.get("duration"),
+                    "channel": channel,
+                    "supervisions": [s for s in some if channel in _channels(s.get("channel", 0))],
+                    "recording": recording,
+                },
+            )
+    listing.leave_out("supervisions of no recording", sum(map(len, of.values())))
+
+
+def _channels(value: Any) -> list[int]:
+    channels = value if isinstance(value, list) else [value]
+    return [channel for channel in channels if isinstance(channel, int)]
+
+
+def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows of a listing, and what more is known of each; a UserError says why there is none."""
+    kind = cut.get("type", "MonoCut")
+    if kind not in ("MonoCut", "Cut"):
+        raise UserError(f"a {kind!s:.40} is no stretch of one recording; save it as audio first")
+    recording = cut.get("recording")
+    if not isinstance(recording, dict):
+        raise UserError("it has no recording; features alone are not read")
+    start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
+    path, channel = _file_and_channel(recording, cut.get("channel", 0))
+    supervisions = cut.get("supervisions") or []
+    if not supervisions:
+        row = {"id": cut.get("id"), "path": path, "start": start, "duration": duration}
+        extra = {} if channel is None else {"channel": channel}
+        yield {**row, "split": _split(split, "")}, extra
+    for supervision in supervisions:
+        if _channels(supervision.get("channel", 0)) != [cut.get("channel", 0)]:
+            raise UserError("a supervision is of another channel, or of several")
+        begins, lasts = float(supervision["start"]), float(supervision["duration"])
+        if not (begins >= -SLACK and begins + lasts <= duration + SLACK):
+            raise UserError(f"supervision {supervision.get('id')!r} reaches out of the cut")
+        custom = supervision.get("custom") or {}
+        text = supervision.get("text") or ""
+        spoken = supervision.get("language")
+        row = {
+            "id": supervision.get("id"),
+            "path": path,
+            "start": max(0.0, start + begins),
+            "duration": lasts,
+            "text": text,
+            "speaker": supervision.get("speaker"),
+            "language": language_code(spoken) if isinstance(spoken, str) else spoken,
+            "phones": custom.get("phones"),
+            "split": _split(split, text or custom.get("phones")),
+        }
+        extra = {key: value for key, value in custom.items() if key not in KNOWN}
+        if supervision.get("gender"):
+            extra["gender"] = supervision["gender"]
+        if channel is not None:
+            extra["channel"] = channel
+        yield row, extra
+
+
+def _split(split: str, label: object) -> str:
+    return split if label or not split.startswith("train") else UNLABELLED
+
+
+def _file_and_channel(recording: Mapping[str, Any], channel: Any) -> tuple[str, int | None]:
+    """The recording's file with this channel, and which of several it is there."""
+    changes = [t.get("name", "?") for t in recording.get("transforms") or []]
+    if changes := [name for name in changes if name != "Resample"]:
+        raise UserError(f"it is changed by {', '.join(map(str, changes))}; save it as audio first")
+    for source in recording["sources"]:
+        if channel in source["channels"]:
+            if source["type"] != "file" or not isinstance(source["source"], str):
+                raise UserError(
+                    f"a source of type {source['type']!r:.40} is not read; only files are"
+                )
+            several = len(source["channels"]) > 1
+            return source["source"], source["channels"].index(channel) if several else None
+    raise UserError(f"its recording has no channel {channel!s:.40}")
+
+
+def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> dict[str, int]:
+    """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; how many each has.
+
+    Audio is not copied. Every utterance is a cut with one supervision; `phones` and other keys are
+    in its `custom`. Files with several channels are refused: our utterances are their average, and
+    Lhotse's are one of them.
+    """
+    manifest, out = Path(manifest), Path(out)
+    utterances = read_manifest(manifest)
+    files = list(dict.fromkeys(str(u.audio) for u in utterances))
+    if parts := [u.id for u in utterances if getattr(u, "bytes", None)]:
+        raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
+    opened = watched(spread(audio_info, files), len(files), "opened", log)
+    infos = dict(zip(files, opened, strict=True))
+    stems = [Path(file).stem for file in files]
+    unique = len(set(stems)) == len(stems)
+    recordings = {
+        file: _recording(stem if unique else file, file, infos[file])
+        for file, stem in zip(files, stems, strict=True)
+    }
+    supervisions, cuts = [], []
+    for u in utterances:
+        recording = recordings[str(u.audio)]
+        supervision = _supervision(u, recording)
+        within = {**supervision, "start": 0.0}
+        cut = {"id": u.id, "start": u.start, "duration": supervision["duration"], "channel": 0}
+        supervisions.append(supervision)
+        cuts.append({**cut, "supervisions": [within], "recording": recording, "type": "MonoCut"})
+    out.mkdir(parents=True, exist_ok=True)
+    stem = manifest.name.split(".")[0]
+    _write(out / f"recordings_{stem}.jsonl.gz", list(recordings.values()))
+    _write(out / f"supervisions_{stem}.jsonl.gz", supervisions)
+    _write(out / f"cuts_{stem}.jsonl.gz", cuts)
+    return {"recordings": len(recordings), "supervisions": len(supervisions), "cuts": len(cuts)}
+
+
+def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
+    if info.channels > 1:
+        raise UserError(
+            f"{file} has {info.channels} channels, of which a cut of Lhotse is one and an "
+            "utterance of ours the average; prepare the corpus with --convert first"
+        )
+    return {
+        "id": id,
+        "sources": [{"type": "file", "channels": [0], "source": file}],
+        "sampling_rate": info.rate,
+        "num_samples": round(info.duration * info.rate),
+        "duration": info.duration,
+        "channel_ids": [0],
+    }
+
+
+def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
+    lasts = min(u.duration, recording["duration"] - u.start)
+    if lasts <= 0:
+        raise UserError(f"{u.id}: starts after the end of {u.audio}")
+    custom = {**u.extra, **({"phones": list(u.phones)} if u.phones is not None else {})}
+    known = {"text": u.text, "language": u.language, "speaker": u.speaker, "custom": custom or None}
+    return {
+        "id": u.id,
+        "recording_id": recording["id"],
+        "start": u.start,
+        "duration": math.floor(lasts * 1e6) / 1e6,  # never past the end by rounding
+        "channel": 0,
+        **{key: value for key, value in known.items() if value is not None},
+    }
+
+
+def _write(path: Path, records: list[dict[str, Any]]) -> None:
+    """One JSON object a line, gzipped; the file appears whole or not at all."""
+    new = path.with_name(f".new.{path.name}")
+    with new.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
+    os.replace(new, path)

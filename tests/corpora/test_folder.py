@@ -1,0 +1,69 @@
+"""A plain folder: texts beside recordings, long ones in stretches, nothing read from outside."""
+
+from pathlib import Path
+
+import pytest
+
+from speechx.corpora.folder import prepare
+from speechx.errors import UserError
+from tests.corpora.trees import lines, quiet, read, sound
+
+
+def test_texts_beside_recordings_are_theirs(tmp_path: Path) -> None:
+    root = tmp_path / "interviews"
+    sound(root / "ann" / "01.wav")
+    lines(root / "ann" / "01.txt", "  due parole ", "", "e tre")
+    sound(root / "ann" / "01.flac", 0.75)
+    sound(root / "bob" / "deep" / "a b.mp3", 1.0)
+    sound(root / "top.ogg")
+    lines(root / "top.lab", "sopra")
+    lines(root / "notes.pdf", "no sound")
+    sound(root / ".hidden" / "x.wav")
+    said: list[str] = []
+    counts = prepare(root, "it", tmp_path / "out", log=said.append, speakers=True)
+    assert counts == {"it": {"train": 3, "unlabelled": 1}}
+    assert "left out: 1 hidden files, 1 files that are no audio" in said[0]
+    train = read(tmp_path / "out", "it", "train")
+    assert {i: (u.text, u.speaker) for i, u in train.items()} == {
+        "ann/01": ("due parole e tre", "ann"),
+        "ann/01.wav": ("due parole e tre", "ann"),
+        "top": ("sopra", None),
+    }
+    (bob,) = read(tmp_path / "out", "it", "unlabelled").values()
+    assert (bob.id, bob.speaker, bob.corpus) == ("bob/deep/a b", "bob", "interviews")
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_long_recordings_are_listed_in_stretches(tmp_path: Path, convert: bool) -> None:
+    sound(tmp_path / "in" / "long.wav", 2.5, rate=8000)
+    sound(tmp_path / "in" / "told.wav", 2.5)
+    lines(tmp_path / "in" / "told.txt", "one long text")
+    out = tmp_path / "in" / "manifests"  # below the folder: not to be taken for recordings
+    for _ in range(2):
+        counts = prepare(tmp_path / "in", "it", out, convert=convert, log=quiet, longest=1.0)
+        assert counts == {"it": {"train": 1, "unlabelled": 3}}
+    stretches = read(out, "it", "unlabelled").values()
+    assert [u.id for u in stretches] == ["long_0000000", "long_0000083", "long_0000167"]
+    assert sum(u.duration for u in stretches) == pytest.approx(2.5, abs=1e-3)
+    starts = [0.0] * 3 if convert else [0.0, 0.833333, 1.666667]
+    assert [u.start for u in stretches] == starts
+    assert len({u.audio for u in stretches}) == (3 if convert else 1)
+
+
+def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder; a folder of recordings was expected"):
+        prepare(tmp_path / "absent", "it", tmp_path / "out")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match="no audio file is in it"):
+        prepare(tmp_path / "in", "it", tmp_path / "out")
+    sound(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "a.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match=r"a\.txt: is not UTF-8 text"):
+        prepare(tmp_path / "in", "it", tmp_path / "out", log=quiet)
+    (tmp_path / "in" / "a.txt").unlink()
+    (tmp_path / "in" / "b.wav").symlink_to(sound(tmp_path / "secret.wav"))
+    (tmp_path / "in" / "all").symlink_to(tmp_path)  # a circle
+    with pytest.raises(UserError, match=r"'b\.wav' leads out of"):
+        prepare(tmp_path / "in", "it", tmp_path / "out", log=quiet)
+    with pytest.raises(UserError, match=r"'\.\./\.\.' is the name of a language or a split"):
+        prepare(tmp_path / "in", "../..", tmp_path / "out", allow_missing=True, log=quiet)

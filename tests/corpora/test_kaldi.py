@@ -1,0 +1,151 @@
+"""Kaldi's data directories: what commands mean is understood, and none is ever run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechx.audio.files import read_audio
+from speechx.corpora.kaldi import prepare, source_of
+from speechx.errors import UserError
+from tests.corpora.trees import lines, quiet, read, sound
+
+
+def test_a_plain_directory_with_relative_and_absolute_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sound(tmp_path / "wav" / "a b.wav")
+    sound(tmp_path / "wav" / "2.flac", 0.75)
+    sound(tmp_path / "wav" / "3.wav")
+    data = tmp_path / "data" / "train_clean"
+    lines(data / "wav.scp", "u1 wav/a b.wav", f"u2\t{tmp_path}/wav/2.flac", "u3 wav/3.wav")
+    lines(data / "text", 'u1 due  "parole', "u2 tre", "u3", "u9 nessuno")
+    lines(data / "utt2spk", "u1 ann", "u2 bob", "u3 bob")
+    lines(data / "utt2lang", "u1 it", "u2 it", "u3 it")
+    lines(data / "spk2gender", "ann f", "bob m")
+    lines(data / "utt2dur", "u1 99", "u2 99")
+    said: list[str] = []
+    assert prepare(tmp_path / "data", None, tmp_path / "out", log=said.append) == {
+        "it": {"train_clean": 2, "unlabelled": 1}
+    }
+    assert said[0].endswith("; left out: 1 texts of no utterance")
+    train = read(tmp_path / "out", "it", "train_clean")
+    u1, u2 = train["u1"], train["u2"]
+    assert (u1.text, u1.speaker, u1.extra) == ('due  "parole', "ann", {"gender": "female"})
+    assert (u1.audio, u1.duration, u1.corpus) == (tmp_path / "wav" / "a b.wav", 0.5, "data")
+    assert (u2.audio.name, u2.duration, u2.extra["gender"]) == ("2.flac", 0.75, "male")
+
+
+def test_segments_are_parts_of_recordings(tmp_path: Path) -> None:
+    data = tmp_path / "test"
+    audio = sound(tmp_path / "long.wav", 4.0)
+    lines(data / "wav.scp", f"r1 {audio}")
+    lines(data / "segments", "u1 r1 0 1.5", "u2 r1 1.5 2.25", "u3 r1 3 -1")
+    lines(data / "text", "u1 a", "u2 b")
+    assert prepare(data, "it", tmp_path / "out", log=quiet) == {"it": {"test": 3}}
+    found = read(tmp_path / "out", "it", "test").values()
+    assert [(u.id, u.start, u.duration, u.text) for u in found] == [
+        ("u1", 0.0, 1.5, "a"), ("u2", 1.5, 0.75, "b"), ("u3", 3.0, 1.0, None),
+    ]  # fmt: skip
+    lines(data / "segments", "u1 r1 3 5", "u2 r2 1 2", "u3 r1 2 1", "u4 r1 x 1", "u5 r1 nan 2")
+    with pytest.raises(UserError, match=r"segments:2: recording 'r2' is not in wav\.scp \(and 3"):
+        prepare(data, "it", tmp_path / "out", log=quiet)
+    with pytest.raises(UserError, match="no usable utterance"):
+        prepare(data, "it", tmp_path / "out", allow_missing=True, log=quiet)
+    listed = (tmp_path / "out" / "it" / "corrupt.txt").read_text()
+    assert "segments:1\tthe segment starts at 3 s and ends after the end of" in listed
+
+
+def test_each_channel_of_a_call_is_an_utterance(tmp_path: Path) -> None:
+    call = tmp_path / "call.sph"
+    times = np.arange(8000) / 8000
+    both = np.stack([0.5 * np.sin(2 * np.pi * 440 * times), 0.1 * np.sin(880 * times)], axis=1)
+    soundfile.write(call, both, 8000, format="NIST", subtype="PCM_16")
+    data = tmp_path / "train"
+    pipe = f"/opt/kaldi/tools/sph2pipe_v2.5/sph2pipe -f wav -p -c {{}} {call} |"
+    lines(data / "wav.scp", f"c-A {pipe.format(1)}", f"c-B {call}")
+    lines(data / "reco2file_and_channel", "c-A call A", "c-B call B")
+    lines(data / "text", "c-A hello", "c-B hi")
+    with pytest.raises(UserError, match=r"one channel of .*call\.sph, which has 2; with --convert"):
+        prepare(data, "en", tmp_path / "out", log=quiet)
+    prepare(data, "en", tmp_path / "out", convert=True, log=quiet)
+    train = read(tmp_path / "out", "en", "train")
+    assert {u.text: u.audio.name for u in train.values()} == {"hello": "c-A.flac", "hi": "c-B.flac"}
+    for channel, u in enumerate(train.values()):
+        assert "channel" not in u.extra
+        expected = read_audio(call, channel=channel)
+        assert np.abs(read_audio(u.audio) - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("entry", "source"),
+    [
+        ("/a b/c.wav", ("/a b/c.wav", None)),
+        ("sph2pipe -f wav a.sph |", ("a.sph", None)),
+        ("sph2pipe -c 2 -p -f wav 'a b.sph' |", ("a b.sph", 1)),
+        ("flac -c -d -s x.flac |", ("x.flac", None)),
+        ("flac --decode --stdout --silent x.flac|", ("x.flac", None)),
+        ("flac -cds x.flac |", ("x.flac", None)),
+        ("sox a.wav -t wav - |", ("a.wav", None)),
+        ("sox -t mp3 a.mp3 -r 16k -c 1 -b 16 -e signed -t wav - |", ("a.mp3", None)),
+        ("sox a.wav -t wav - remix 2 |", ("a.wav", 1)),
+        ("/usr/bin/ffmpeg -v error -i a.m4a -ac 1 -ar 16000 -f wav - |", ("a.m4a", None)),
+        ("ffmpeg -i a.mp4 -f wav -acodec pcm_s16le pipe:1 |", ("a.mp4", None)),
+    ],
+)
+def test_entries_that_are_understood(entry: str, source: tuple[str, int | None]) -> None:
+    assert source_of(entry) == source
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "cat a.wav |", "rm -rf / |", "| cat", "-", "data/raw.ark:123",
+        "sph2pipe -f wav -p -c 3 a.sph |", "sph2pipe -t 1:2 a.sph |", "sph2pipe a.sph b.sph |",
+        "sph2pipe -f wav $(touch x) |", "sph2pipe -f wav a.sph; touch x |", "sph2pipe 'a.sph |",
+        "sph2pipe -f wav a.sph | sox - -t wav - |", "sox a.wav -t wav - speed 1.1 |",
+        "sox a.wav -r 8000 -t wav - |", "sox a.wav b.wav |", "sox -m a.wav b.wav -t wav - |",
+        "sox --effects-file x a.wav - |", "sox \"|touch x\" -t wav - |",
+        "ffmpeg -i a.wav -af atempo=2 -f wav - |", "ffmpeg -i http://x/a.wav -f wav - |",
+        "ffmpeg -i a.wav out.wav |", "ffmpeg -i a.wav -ar 8000 - |", "flac a.wav |", "flac -d x |",
+        "flac -cd --skip=9 x.flac |", "|", " |", "sox |", "ffmpeg |", "sph2pipe |",
+    ],
+)  # fmt: skip
+def test_entries_that_are_refused_by_name(entry: str) -> None:
+    with pytest.raises(ValueError, match=r"is not run; understood are|is no file|in an archive"):
+        source_of(entry)
+
+
+def test_nothing_is_run_and_nothing_outside_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    secret = sound(tmp_path / "secret.wav")
+    data = tmp_path / "work" / "train"
+    good = sound(tmp_path / "work" / "good.wav")
+    lines(data / "wav.scp", "u1 ../secret.wav", f"u2 touch {tmp_path}/ran |", f"u3 {good}", "u4")
+    lines(data / "text", "u1 a", "u2 b", "u3 c")
+    said: list[str] = []
+    prepare(data, "it", tmp_path / "out", allow_missing=True, log=said.append)
+    assert said == [
+        "it: train 1 (0.00 h); left out: 3 corrupt (corrupt.txt), 1 texts of no utterance"
+    ]
+    corrupt = (tmp_path / "out" / "it" / "corrupt.txt").read_text()
+    assert "'../secret.wav' leads out of" in corrupt
+    assert f"wav.scp:2\tthe command 'touch {tmp_path}/ran' is not run" in corrupt
+    assert not (tmp_path / "ran").exists()
+    lines(data / "wav.scp", f"u3 {secret}")
+    prepare(data, "it", tmp_path / "out", allow_missing=True, log=quiet)  # as Kaldi has it
+    with pytest.raises(UserError, match=r"secret\.wav' leads out of"):
+        prepare(data, "it", tmp_path / "out", audio_root=tmp_path / "work", log=quiet)
+
+
+def test_what_is_not_kaldi(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no wav\.scp is in it"):
+        prepare(tmp_path, "it", tmp_path / "out")
+    lines(tmp_path / "wav.scp", "u1 x.wav", "u1 y.wav")
+    with pytest.raises(UserError, match=r"wav\.scp:2: 'u1' is there twice"):
+        prepare(tmp_path, None, tmp_path / "out")

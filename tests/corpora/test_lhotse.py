@@ -1,0 +1,223 @@
+"""Lhotse's manifests: those of the real package are read exactly, and ours are opened by it."""
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from speechx.audio.files import read_audio
+from speechx.corpora.lhotse import export, prepare
+from speechx.data.manifest import Utterance, write_manifest
+from speechx.errors import UserError
+from tests.corpora.trees import lines, quiet, read, sound
+
+
+def recording(path: Path | str, seconds: float = 2.0, **changes: Any) -> dict[str, Any]:
+    source = {"type": "file", "channels": [0], "source": str(path)}
+    return {
+        "id": "r", "sources": [source], "sampling_rate": 16_000, "duration": seconds,
+        "num_samples": round(seconds * 16_000), "channel_ids": [0], **changes,
+    }  # fmt: skip
+
+
+def cut(path: Path | str, id: str = "c", **changes: Any) -> dict[str, Any]:
+    said = {"id": f"{id}-1", "recording_id": "r", "start": 0.0, "duration": 1.0, "text": "due"}
+    return {
+        "id": id, "start": 0.0, "duration": 2.0, "channel": 0, "supervisions": [said],
+        "recording": recording(path), "type": "MonoCut", **changes,
+    }  # fmt: skip
+
+
+def test_every_supervision_is_an_utterance(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "a.wav", 4.0)
+    said = {
+        "id": "s1", "recording_id": "r", "start": 0.25, "duration": 1.0, "channel": 0,
+        "text": "due", "language": "Italian", "speaker": "ann", "gender": "female",
+        "custom": {"phones": ["d", "u", "e"], "mood": "gay", "id": "not ours"},
+    }  # fmt: skip
+    told = [
+        said,
+        {**said, "id": "s2", "start": 1.5, "duration": 0.5, "text": ""} | {"custom": None},
+    ]
+    cuts = [cut(audio, start=1.0, supervisions=told), cut(audio, "bare", supervisions=[])]
+    path = tmp_path / "x_cuts_train.jsonl.gz"
+    path.write_bytes(gzip.compress("\n".join(map(json.dumps, cuts)).encode()))
+    counts = prepare(tmp_path, "it", tmp_path / "out", log=quiet)
+    assert counts == {"it": {"train": 1, "unlabelled": 2}}
+    (s1,) = read(tmp_path / "out", "it", "train").values()
+    assert (s1.id, s1.start, s1.duration, s1.text) == ("s1", 1.25, 1.0, "due")
+    assert (s1.phones, s1.speaker, s1.corpus) == (("d", "u", "e"), "ann", tmp_path.name)
+    assert s1.extra == {"mood": "gay", "gender": "female"}
+    unlabelled = read(tmp_path / "out", "it", "unlabelled")
+    assert [(u.id, u.start, u.duration) for u in unlabelled.values()] == [
+        ("s2", 2.5, 0.5), ("bare", 0.0, 2.0),
+    ]  # fmt: skip
+
+
+def test_recordings_and_supervisions_apart(tmp_path: Path) -> None:
+    call = sound(tmp_path / "call.wav", 2.0, channels=2)
+    source = {"type": "file", "channels": [0, 1], "source": str(call)}
+    two = recording(call, sources=[source], channel_ids=[0, 1])
+    lone = recording(sound(tmp_path / "b.wav", 2.0), id="lone")
+    said = {
+        "id": "A",
+        "recording_id": "r",
+        "start": 0.5,
+        "duration": 1.0,
+        "channel": 0,
+        "text": "a",
+    }
+    sides = [said, {**said, "id": "B", "channel": 1, "text": "b"}, {**said, "recording_id": "no"}]
+    lines(tmp_path / "x_recordings_dev.jsonl", *map(json.dumps, (two, lone)))
+    lines(tmp_path / "x_supervisions_dev.jsonl", *map(json.dumps, sides))
+    said_of: list[str] = []
+    counts = prepare(tmp_path, "en", tmp_path / "out", convert=True, log=said_of.append)
+    assert counts == {"en": {"dev": 3}}
+    assert "left out: 1 supervisions of no recording" in said_of[-1]
+    dev = read(tmp_path / "out", "en", "dev")
+    assert [(u.text, u.duration) for u in dev.values()] == [("a", 1.0), ("b", 1.0), (None, 2.0)]
+    for channel, id in enumerate("AB"):
+        expected = read_audio(call, 0.5, 1.0, channel)
+        assert np.abs(read_audio(dev[id].audio) - expected).max() < 1e-3
+    with pytest.raises(UserError, match="it is one channel of"):
+        prepare(tmp_path, "en", tmp_path / "out2", log=quiet)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"type": "MixedCut"}, "a MixedCut is no stretch of one recording"),
+        ({"type": "PaddingCut"}, "a PaddingCut is no stretch"),
+        ({"recording": None, "features": {}}, "it has no recording; features alone"),
+        ({"recording": recording("x", transforms=[{"name": "Speed"}])}, "it is changed by Speed"),
+        ({"recording": recording("x", sources=[{"type": "command", "channels": [0],
+          "source": "touch ran"}])}, "a source of type 'command' is not read"),
+        ({"recording": recording("x", sources=[{"type": "url", "channels": [0],
+          "source": "http://x/y.wav"}])}, "a source of type 'url' is not read"),
+        ({"channel": 3, "supervisions": []}, "its recording has no channel 3"),
+        ({"channel": [0, 1]}, "its recording has no channel [0, 1]"),
+        ({"supervisions": [{"id": "s", "start": 1.5, "duration": 9, "text": "x"}]},
+         "supervision 's' reaches out of the cut"),
+        ({"duration": None}, "not as Lhotse writes it"),
+        ({"supervisions": 7}, "not as Lhotse writes it"),
+        ({"supervisions": [7]}, "not as Lhotse writes it"),
+        ({"recording": {"id": "r"}}, "not as Lhotse writes it"),
+        ({"start": 1.9, "supervisions": []}, "the segment starts at 1.9 s and ends after the end"),
+    ],
+)  # fmt: skip
+def test_what_is_no_stretch_of_a_file_is_refused_by_name(
+    tmp_path: Path, changes: dict[str, Any], why: str
+) -> None:
+    audio = sound(tmp_path / "a.wav", 2.0)
+    bad = cut(audio, "bad") | changes
+    path = lines(tmp_path / "cuts.jsonl", json.dumps(bad), json.dumps(cut(audio, "good")))
+    with pytest.raises(UserError) as raised:
+        prepare(path, "it", tmp_path / "out", log=quiet)
+    assert str(raised.value).startswith(f"{path}:1: ")
+    assert why in str(raised.value)
+    counts = prepare(path, "it", tmp_path / "out", allow_missing=True, log=quiet)
+    assert counts == {"it": {"train": 1}}
+
+
+def test_paths_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    secret = sound(tmp_path / "secret.wav", 2.0)
+    path = lines(tmp_path / "work" / "cuts.jsonl", json.dumps(cut("../secret.wav")))
+    with pytest.raises(UserError, match=r"'\.\./secret\.wav' leads out of"):
+        prepare(path, "it", tmp_path / "out", log=quiet)
+    lines(path, json.dumps(cut(secret)))
+    prepare(path, "it", tmp_path / "out", log=quiet)
+    with pytest.raises(UserError, match=r"secret\.wav' leads out of"):
+        prepare(path, "it", tmp_path / "out", audio_root=tmp_path / "work", log=quiet)
+
+
+def test_a_folder_without_manifests_and_twice_the_same(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no cuts\*\.jsonl"):
+        prepare(tmp_path, "it", tmp_path / "out")
+    lines(tmp_path / "cuts_train.jsonl", "{}")
+    lines(tmp_path / "cuts_train.jsonl.gz", "{}")
+    with pytest.raises(UserError, match=r"are cuts of train"):
+        prepare(tmp_path, "it", tmp_path / "out")
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        prepare(tmp_path / "cuts_train.jsonl.gz", "it", tmp_path / "out")
+
+
+def corpus(folder: Path) -> list[Utterance]:
+    """A whole file, and two segments of another at 8 kHz."""
+    common = {"language": "it", "corpus": "toy"}
+    long = sound(folder / "b" / "long.wav", 3.0, rate=8000)
+    whole = sound(folder / "a" / "one.flac", 1.0)
+    return [
+        Utterance(id="w", audio=whole, duration=1.0, text='due "è', speaker="ann", **common),
+        Utterance(id="s1", audio=long, duration=1.25, start=0.5, phones=("d", "u"), **common),
+        Utterance(id="s2", audio=long, duration=1.0, start=2.0, extra={"mood": "gay"}, **common),
+    ]
+
+
+@pytest.mark.interop
+def test_lhotse_opens_what_is_exported_and_it_comes_back(tmp_path: Path) -> None:
+    import lhotse
+
+    utterances = corpus(tmp_path)
+    write_manifest(tmp_path / "train.jsonl", utterances)
+    counts = export(tmp_path / "train.jsonl", tmp_path / "lhotse", log=quiet)
+    assert counts == {"recordings": 2, "supervisions": 3, "cuts": 3}
+    cuts = lhotse.CutSet.from_file(tmp_path / "lhotse" / "cuts_train.jsonl.gz")
+    lhotse.validate(cuts, read_data=True)
+    for u, theirs in zip(utterances, cuts, strict=True):
+        expected = read_audio(u.audio, u.start, u.duration)
+        heard = theirs.resample(16_000).load_audio()[0]
+        assert theirs.sampling_rate == (8000 if u.start else 16_000)
+        assert abs(len(heard) - len(expected)) <= 2
+        if not u.start:
+            assert np.allclose(heard, expected, atol=1e-6)
+    recordings = lhotse.load_manifest(tmp_path / "lhotse" / "recordings_train.jsonl.gz")
+    supervisions = lhotse.load_manifest(tmp_path / "lhotse" / "supervisions_train.jsonl.gz")
+    lhotse.qa.validate_recordings_and_supervisions(recordings, supervisions)
+    assert next(iter(supervisions)).text == 'due "è'
+
+    labelled, bare = [utterances[0], utterances[1]], [utterances[2]]
+    for name in ("cuts", "recordings"):
+        out = tmp_path / name
+        source = tmp_path / "lhotse" / f"{name}_train.jsonl.gz"
+        prepare(source, None, out, log=quiet, corpus="toy")
+        assert list(read(out, "it", "train").values()) == labelled
+        assert list(read(out, "it", "unlabelled").values()) == bare
+
+
+@pytest.mark.interop
+def test_what_lhotse_writes_is_read(tmp_path: Path) -> None:
+    import lhotse
+
+    whole = lhotse.Recording.from_file(sound(tmp_path / "a.wav", 2.0, rate=8000))
+    said = lhotse.SupervisionSegment("s", whole.id, 0.25, 0.5, text="due", language="it")
+    mono = lhotse.MonoCut("c", 0.5, 1.0, 0, supervisions=[said], recording=whole)
+    cuts = [mono, mono.pad(3.0).with_id("p"), mono.perturb_speed(1.1).with_id("f")]
+    lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts_dev.jsonl.gz")
+    out, told = tmp_path / "out", []
+    counts = prepare(tmp_path, None, out, allow_missing=True, log=told.append)
+    assert counts == {"it": {"dev": 1}}
+    assert "2 corrupt" in told[0]
+    (u,) = read(out, "it", "dev").values()
+    assert (u.id, u.start, u.duration, u.text) == ("s", 0.75, 0.5, "due")
+    resampled = lhotse.CutSet.from_cuts([mono.resample(16_000)])
+    (tmp_path / "r").mkdir()
+    resampled.to_file(tmp_path / "r" / "cuts_dev.jsonl")
+    prepare(tmp_path / "r", None, tmp_path / "out2", log=quiet, corpus=u.corpus)
+    assert read(tmp_path / "out2", "it", "dev") == {"s": u}
+
+
+def test_several_channels_and_shards_are_not_exported(tmp_path: Path) -> None:
+    u = Utterance(id="u", audio=tmp_path / "a.wav", duration=1.0, language="it")
+    sound(tmp_path / "a.wav", 1.0, channels=2)
+    write_manifest(tmp_path / "train.jsonl", [u])
+    with pytest.raises(UserError, match="has 2 channels"):
+        export(tmp_path / "train.jsonl", tmp_path / "out", log=quiet)
+    write_manifest(tmp_path / "shard.jsonl", [replace(u, bytes=(0, 9))])
+    with pytest.raises(UserError, match="u is in a shard"):
+        export(tmp_path / "shard.jsonl", tmp_path / "out", log=quiet)

@@ -1,0 +1,61 @@
+"""VoxLingua107: languages only, old codes, dev apart."""
+
+from pathlib import Path
+
+import pytest
+
+from speechx.corpora.voxlingua107 import prepare
+from speechx.errors import UserError
+from tests.corpora.trees import quiet, read, sound
+
+CLIP = "{}__U__S{}---0123.450-0134.560.wav"
+
+
+def tree(root: Path) -> Path:
+    for folder, video in (("iw", "-a_b__C1"), ("jw", "vidJw"), ("dev/iw", "vidDev"), ("et", "v")):
+        sound(root / folder / CLIP.format(video, 7))
+    sound(root / "iw" / CLIP.format("-a_b__C1", 8), 1.0)
+    sound(root / "dev" / "fy" / "other.wav")  # a language that has only dev here
+    return root
+
+
+def test_the_tree_is_read_exactly(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    counts = prepare(tree(tmp_path / "vox"), None, out, log=quiet)
+    assert counts == {
+        "et": {"unlabelled": 1},
+        "fy-NL": {"dev": 1},
+        "he": {"dev": 1, "unlabelled": 2},
+        "jv": {"unlabelled": 1},
+    }
+    first, second = read(out, "he", "unlabelled").values()
+    assert first.id == "-a_b__C1__U__S7---0123.450-0134.560"
+    assert (first.speaker, first.text, first.duration) == ("-a_b__C1", None, 0.5)
+    assert (second.duration, second.language, second.corpus) == (1.0, "he", "voxlingua107")
+    assert second.extra == {"locale": "iw"}
+    (dev,) = read(out, "fy-NL", "dev").values()
+    assert (dev.id, dev.speaker) == ("other", None)
+    for words in (["he"], ["iw"], ["Hebrew", "iw"]):
+        assert prepare(tmp_path / "vox", words, out, log=quiet) == {"he": counts["he"]}
+
+
+def test_zips_are_named_and_not_forgotten(tmp_path: Path) -> None:
+    (tmp_path / "aa.zip").touch()
+    with pytest.raises(UserError, match=r"is a language of VoxLingua107; unpack its 1 zip files"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    tree(tmp_path)
+    said: list[str] = []
+    prepare(tmp_path, ["et"], tmp_path / "out", log=said.append)
+    assert said[0].startswith(f"{tmp_path}: not unpacked, so left out: aa; to unpack: ")
+    with pytest.raises(UserError, match=r"no language folder aa; there are"):
+        prepare(tmp_path, ["aa"], tmp_path / "out", log=quiet)
+
+
+def test_links_out_of_the_folder_and_empty_files_are_named(tmp_path: Path) -> None:
+    root = tree(tmp_path / "vox")
+    (root / "et" / "out.wav").symlink_to(sound(tmp_path / "secret.wav"))
+    (root / "et" / "loop.wav").symlink_to(root / "et" / "loop.wav")
+    (root / "et" / "empty.wav").touch()
+    said: list[str] = []
+    prepare(root, ["et"], tmp_path / "out", allow_missing=True, log=said.append)
+    assert said == ["et: unlabelled 1 (0.00 h); left out: 3 corrupt (corrupt.txt)"]

@@ -1,0 +1,127 @@
+"""VoxPopuli: transcribed clips, and sessions that are listed in segments and never cut."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from speechx.corpora.voxpopuli import prepare
+from speechx.errors import UserError
+from tests.corpora.trees import lines, quiet, read, sound
+
+OLD = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender"
+NEW = f"{OLD}\tis_gold_transcript\taccent"
+CLIP = "20180313-0900-PLENARY-3-hr_20180313-16:07:22_1"
+
+
+def transcribed(root: Path) -> None:
+    folder = root / "transcribed_data" / "hr"
+    rows = (
+        f'{CLIP}\tHvala "lijepa.\thvala lijepa\t124747\ttrain\tfemale\tTrue\tNone',
+        f"{CLIP}2\tNe.\t\tNone\ttrain\tmale\tFalse\tNone",
+    )
+    lines(folder / "asr_train.tsv", NEW, *rows)
+    lines(folder / "asr_dev.tsv", OLD, f"{CLIP}3\tDa.\tda\t9\tdev\tmale")
+    for number in ("", "2", "3"):
+        sound(folder / "2018" / f"{CLIP}{number}.ogg")
+
+
+def sessions(root: Path) -> None:
+    for name, seconds in (("20180313-0900-PLENARY_hr", 3.0), ("20190101-0900-PLENARY_hr", 1.0)):
+        sound(root / "raw_audios" / "hr" / name[:4] / f"{name}.ogg", seconds)
+    sound(root / "raw_audios" / "original" / "2018" / "20180313-0900-PLENARY_original.ogg")
+
+
+def segments(root: Path, file: str, *rows: str) -> None:
+    (root / "unlabelled_data").mkdir(parents=True)
+    with gzip.open(root / "unlabelled_data" / file, "wt") as table:
+        table.writelines(f"{row}\n" for row in rows)
+
+
+def test_transcribed_clips_are_read_exactly(tmp_path: Path) -> None:
+    transcribed(tmp_path)
+    out = tmp_path / "out"
+    assert prepare(tmp_path, None, out, log=quiet) == {
+        "hr": {"train": 1, "dev": 1, "unlabelled": 1}
+    }
+    u = read(out, "hr", "train")[CLIP]
+    assert (u.text, u.speaker, u.corpus) == ("hvala lijepa", "124747", "voxpopuli")
+    assert u.audio == tmp_path / "transcribed_data" / "hr" / "2018" / f"{CLIP}.ogg"
+    assert u.duration == pytest.approx(0.5, abs=0.01)
+    assert u.extra == {
+        "gender": "female", "is_gold_transcript": "True", "accent": "None",
+        "text_policy": "voxpopuli normalised",
+    }  # fmt: skip
+    assert read(out, "hr", "unlabelled")[f"{CLIP}2"].speaker is None
+    counts = prepare(tmp_path, ["Croatian"], tmp_path / "raw", log=quiet, text="raw")
+    assert counts == {"hr": {"train": 2, "dev": 1}}
+    assert read(tmp_path / "raw", "hr", "train")[CLIP].text == 'Hvala "lijepa.'
+
+
+def test_sessions_are_listed_in_equal_stretches(tmp_path: Path) -> None:
+    sessions(tmp_path)
+    assert prepare(tmp_path, None, tmp_path / "out", log=quiet, longest=1.2) == {
+        "hr": {"unlabelled": 4}
+    }
+    found = list(read(tmp_path / "out", "hr", "unlabelled").values())
+    assert [(u.id[:8], u.id[24:], u.start) for u in found] == [
+        ("20190101", "", 0.0), ("20180313", "_0000000", 0.0), ("20180313", "_0000100", 1.0),
+        ("20180313", "_0000200", 2.0),
+    ]  # fmt: skip
+    assert all(u.duration == pytest.approx(1.0, abs=0.01) for u in found)
+    assert {u.audio.name for u in found[1:]} == {"20180313-0900-PLENARY_hr.ogg"}
+    again = prepare(tmp_path, None, tmp_path / "out", log=quiet, longest=1.2)
+    assert again == {"hr": {"unlabelled": 4}}
+
+
+@pytest.mark.parametrize("diarised", [False, True])
+def test_segments_come_from_the_table(tmp_path: Path, diarised: bool) -> None:
+    sessions(tmp_path)
+    rows = [
+        ("20180313-0900-PLENARY_hr", "0", "0.5", "1.25"),
+        ("20180313-0900-PLENARY_hr", "1", "2", "2.5"),
+        ("20180313-0900-PLENARY_en", "0", "2", "2.5"),
+        ("20100101-0900-PLENARY_hr", "0", "2", "2.5"),
+    ]
+    header = ("event_id", "segment_no", "start", "end")
+    if diarised:
+        header = ("session_id", "id_", "start_time", "end_time")
+    between = "|" if diarised else "\t"
+    file = "unlabelled_sd.tsv.gz" if diarised else "unlabelled_v2.tsv.gz"
+    segments(tmp_path, file, *(between.join(row) for row in (header, *rows)))
+    said: list[str] = []
+    prepare(tmp_path, None, tmp_path / "out", log=said.append)
+    assert said == [
+        "hr: unlabelled 2 (0.00 h); left out: 1 sessions without a segment, "
+        "1 segments of sessions that are not here"
+    ]
+    first, second = read(tmp_path / "out", "hr", "unlabelled").values()
+    assert (first.id, first.start, first.duration) == ("20180313-0900-PLENARY_hr_0", 0.5, 0.75)
+    assert (second.start, second.duration) == (2.0, 0.5)
+
+
+def test_segments_that_cannot_be_are_named(tmp_path: Path) -> None:
+    sessions(tmp_path)
+    rows = ("event_id\tsegment_no\tstart\tend", *(
+        f"20180313-0900-PLENARY_hr\t{i}\t{start}\t{end}"
+        for i, (start, end) in enumerate((("2", "9"), ("x", "1"), ("2", "1"), ("nan", "1")))
+    ))  # fmt: skip
+    segments(tmp_path, "unlabelled_v2.tsv.gz", *rows)
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=r"unlabelled_v2\.tsv\.gz:3: no time: 'x' to '1'"):
+        prepare(tmp_path, None, out, log=quiet)
+    with pytest.raises(UserError, match="no usable utterance"):
+        prepare(tmp_path, None, out, allow_missing=True, log=quiet)
+    assert (
+        "segment 0 of 20180313-0900-PLENARY_hr\tthe segment starts at 2 s and ends after"
+        in (out / "hr" / "corrupt.txt").read_text()
+    )
+    broken = tmp_path / "unlabelled_data" / "unlabelled_v2.tsv.gz"
+    broken.write_bytes(broken.read_bytes()[:40])
+    with pytest.raises(UserError, match="is no whole gzip file"):
+        prepare(tmp_path, None, out, log=quiet)
+
+
+def test_what_is_not_voxpopuli(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"not VoxPopuli: neither transcribed_data/LANGUAGE"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)

@@ -1,0 +1,34 @@
+"""What miniature trees of corpora are built of."""
+
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from speechx.data.manifest import Utterance, read_manifest
+
+
+def sound(path: Path, seconds: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
+    """Quiet noise in the format of the file's suffix, another in every channel."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise_SC = np.random.default_rng(len(path.stem)).uniform(-0.1, 0.1, (
+        round(seconds * rate), channels
+    ))  # fmt: skip
+    format = {".opus": "OGG", ".sph": "NIST"}.get(path.suffix)
+    subtype = {".opus": "OPUS", ".sph": "PCM_16"}.get(path.suffix)
+    soundfile.write(path, noise_SC, rate, format=format, subtype=subtype)
+    return path
+
+
+def lines(path: Path, *rows: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(out: Path, language: str, split: str) -> dict[str, Utterance]:
+    return {u.id: u for u in read_manifest(out / language / f"{split}.jsonl")}
+
+
+def quiet(_: object) -> None:
+    pass
