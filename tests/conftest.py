@@ -185,7 +185,7 @@ def read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's log without the clock, which no two runs share."""
     import json
 
-    clock = ("seconds", "audio_seconds")
+    clock = ("seconds", "audio_seconds", "waiting_share")
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k not in clock} for line in lines]
 

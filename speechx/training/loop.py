@@ -27,10 +27,12 @@ from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.training.checkpoint import save_state
 from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
+from speechx.training.faults import Faults
 from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_rate
 from speechx.training.progress import Progress, Silent
 from speechx.training.recovery import Place, cut_log, must_go_back, restore
+from speechx.training.throughput import Throughput
 
 
 @config
@@ -114,12 +116,14 @@ def train(
     machine: Machine,
     resume: bool = False,
     monitor: Monitor | None = None,
+    max_unreadable: float = 0.01,
 ) -> None:
     """Runs the optimiser steps; `batches(position)` gives this rank's batches from there on.
     Without a `monitor` only what needs no limits is watched."""
     optimizer = build_optimizer(model, optim)
     monitor = monitor or Monitor(Health(), run.steps, optim.warmup)
     place = Place()
+    faults = Faults(out, max_unreadable, resume, machine)
     if resume:
         place = restore(out, model, optimizer, monitor, machine)
     log = out / "log.jsonl"
@@ -144,7 +148,8 @@ def train(
         )
     if place.step >= run.steps:
         progress.say("all steps are done; raise run.steps to go on")
-    source = batches(place.position)
+    pace = Throughput(run.workers, run.steps - place.step)
+    source = pace.watch(batches(place.position))
     wrapped, frozen = model, None
     model.train()
     while place.step < run.steps:
@@ -154,9 +159,16 @@ def train(
             wrapped = parallelize(model, machine, frozen)
         group = [task.prepare(next(source).to(machine.device), step) for _ in range(accumulate)]
         place.position = group[-1].batch.position.after(machine.world - machine.rank)
-        targets, audio = machine.total(
-            [sum(part.targets for part in group), sum(part.batch.seconds for part in group)]
+        heard = [part.batch for part in group]
+        targets, audio, tried, wrong = machine.total(
+            [
+                sum(part.targets for part in group),
+                sum(batch.seconds for batch in heard),
+                sum(batch.tried for batch in heard),
+                sum(len(batch.faults) for batch in heard),
+            ]
         )
+        faults.see(heard, tried, wrong, progress.say)
         metrics: dict[str, float] = {}
         for index, part in enumerate(group):
             torch.manual_seed(run.seed * 1_000_003 + part.batch.number)
@@ -183,16 +195,19 @@ def train(
         optimizer.zero_grad(set_to_none=True)
         place.step = done = step + 1
         progress.advance(done, audio)
+        if line := pace.step_done(machine):
+            progress.say(line)
         if (done % run.log_steps == 0 or done == run.steps) and place.totals:
             summed = _over_ranks(place.totals, machine)
             means = {key: summed[key] / summed["steps"] for key in norms}
-            values = {**task.summary(summed), **means, "rate": rate}
+            waiting = {"waiting_share": pace.waiting_share(machine)}
+            values = {**task.summary(summed), **means, "rate": rate, **waiting}
             progress.report(values)
             place.totals = {}
             finding = finding or monitor.see(done, values)
         if finding is not None and must_go_back(finding, monitor, out, optim, machine, progress):
             place = restore(out, model, optimizer, monitor, machine, back=True)
-            source = batches(place.position)
+            source = pace.watch(batches(place.position))
             continue
         if done % run.eval_steps == 0 or done == run.steps:
             model.eval()

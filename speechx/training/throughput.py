@@ -84,12 +84,12 @@ class Throughput:
             spent=spent,
         )
 
-    def waiting_share(self) -> float:
-        """Of the time since it was asked before."""
+    def waiting_share(self, machine: Machine) -> float:
+        """Of the time since it was asked before, on every rank; their mean."""
         now = time.perf_counter()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
-        return round(share, 4)
+        return round(machine.total([share])[0] / machine.world, 4)
 
 
 def verdict(

@@ -104,4 +104,4 @@ def test_the_share_of_waiting_is_of_the_time_since_it_was_asked_before(monkeypat
         next(source)
         clock.now += computing
         pace.step_done(HERE)
-        assert pace.waiting_share() == pytest.approx(share)
+        assert pace.waiting_share(HERE) == pytest.approx(share)
