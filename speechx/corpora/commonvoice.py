@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import get_args
 
 from speechx.corpora.commonvoice_splits import Splits, Splitter
+from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows, text_lines
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
@@ -98,14 +99,8 @@ def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, 
             f"{root}: neither a CommonVoice release nor one language of it (a folder with "
             f"train.tsv or validated.tsv); it holds {holds}."
         )
-    if languages is None:
-        return there
-    unknown = [language for language in languages if language not in there]
-    if unknown:
-        raise UserError(
-            f"{root}: no language folder {', '.join(unknown)}; there are {', '.join(there)}."
-        )
-    return {language: there[language] for language in languages}
+    wanted = asked_for(languages, {language: language for language in there}, root)
+    return {language: there[language] for language in wanted}
 
 
 def _is_language_folder(folder: Path) -> bool:

@@ -160,7 +160,8 @@ def _stretch(u: Utterance, samples: int, random: np.random.Generator) -> np.ndar
 
 def _read(u: Utterance, start: float, seconds: float, channel: int | None = None) -> np.ndarray:
     """Part of an utterance, from `start` seconds in it, as far as it goes."""
-    return read_audio(u.audio, u.start + start, min(seconds, u.duration - start), channel)
+    seconds = min(seconds, u.duration - start)
+    return read_audio(u.audio, u.start + start, seconds, channel, part=u.bytes)
 
 
 def _silent(wave_S: np.ndarray) -> bool:

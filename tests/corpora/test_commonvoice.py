@@ -285,7 +285,7 @@ def test_the_release_is_pinned_in_every_line(tmp_path: Path) -> None:
         said: list[str] = []
         prepare(tmp_path / name / "es", None, tmp_path / f"{name}-out", log=said.append)
         [u] = read_manifest(tmp_path / f"{name}-out" / "es" / "train.jsonl")
-        assert u.extra["release"] == name
+        assert (u.extra["release"], u.corpus) == (name, "commonvoice")
         assert sum("--release" in line for line in said) == told
     prepare(tmp_path / "x", None, tmp_path / "y", log=said.append, release="cv-corpus-4")
     assert read_manifest(tmp_path / "y" / "es" / "train.jsonl")[0].extra["release"] == "cv-corpus-4"
@@ -459,6 +459,7 @@ def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
     assert read_manifest(out / "zh-TW" / "train.jsonl")[0].language == "zh-TW"
     assert list(prepare(tmp_path / "cv", ["zh-TW", "zh-TW"], out, log=quiet)) == ["zh-TW"]
     assert list(prepare(tmp_path / "cv" / "es", None, out, log=quiet)) == ["es"]
+    assert list(prepare(tmp_path / "cv", ["Spanish"], out, log=quiet)) == ["es"]
     with pytest.raises(UserError, match=r"no language folder it; there are es, zh-TW"):
         prepare(tmp_path / "cv", ["es", "it"], out, log=quiet)
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds cv, out"):

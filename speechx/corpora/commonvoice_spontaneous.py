@@ -1,0 +1,111 @@
+"""CommonVoice Spontaneous Speech, answers to questions in people's own words, to manifests.
+
+    sps-corpus-3.0-2026-03-09-el-CY/ss-corpus-el-CY.tsv       one row a recording
+    sps-corpus-3.0-2026-03-09-el-CY/audios/spontaneous-speech-el-CY-*.mp3
+
+The `split` column is train, dev, test or unassigned; only the first three have a transcription that
+somebody has checked, so the rest is for pretraining. Transcriptions hold marks in brackets
+(`[disfluency]`, `[noise]`), which are left out: the words around them are what was said.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from speechx.corpora.folders import asked_for
+from speechx.corpora.lines import read_rows
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+
+NEEDED = ("client_id", "audio_id", "audio_file", "transcription", "split")
+KEPT_COLUMNS = ("prompt_id", "age", "gender", "accents", "variant", "quality_tags")
+MARK = re.compile(r"\[[^\[\]]*\]")
+POLICY = "marks in [] left out"
+
+
+def prepare(
+    root: Path,
+    languages: Sequence[str] | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` holds unpacked archives, or is one; `languages` None means all that are there.
+    `allow_missing` and `convert` as in `preparation.finish`.
+    """
+    tables = _tables(Path(root))
+    wanted = asked_for(languages, {language: language for language in tables}, Path(root))
+    return finish(
+        (_read_language(language, tables[language]) for language in wanted),
+        out,
+        lambda language: f"CommonVoice Spontaneous Speech {_release(tables[language])}",
+        allow_missing,
+        convert,
+        log,
+    )
+
+
+def _tables(root: Path) -> dict[str, Path]:
+    """The table of every language, by its name."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; CommonVoice Spontaneous Speech was expected.")
+    found = sorted(root.glob("ss-corpus-*.tsv")) or sorted(root.glob("*/ss-corpus-*.tsv"))
+    if not found:
+        holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+        raise UserError(
+            f"{root}: neither CommonVoice Spontaneous Speech nor one language of it (a folder with "
+            f"ss-corpus-LANGUAGE.tsv); it holds {holds}."
+        )
+    tables: dict[str, Path] = {}
+    for table in found:
+        language = table.stem.removeprefix("ss-corpus-")
+        if language in tables:
+            raise UserError(
+                f"{root}: {tables[language]} and {table} are the same language; give the folder of "
+                "one release as ROOT."
+            )
+        tables[language] = table
+    return tables
+
+
+def _release(table: Path) -> str:
+    """sps-corpus-3.0-2026-03-09 of the folder's name, or that name."""
+    language = table.stem.removeprefix("ss-corpus-")
+    return table.resolve().parent.name.removesuffix(f"-{language}")
+
+
+def _read_language(language: str, table: Path) -> Preparation:
+    some = Preparation(language, corpus="commonvoice-spontaneous", release=_release(table))
+    for line, row in read_rows(table, NEEDED, some.corrupt):
+        place = f"{table}:{line}"
+        audio = some.file(table.parent / "audios", row["audio_file"], place)
+        if audio is None:
+            continue
+        text = " ".join(MARK.sub(" ", row["transcription"]).split())
+        split = row["split"].strip() if text else UNLABELLED
+        if split not in SPLITS:
+            split = UNLABELLED
+        extra = {column: row.get(column, "").strip() for column in KEPT_COLUMNS}
+        if split != UNLABELLED and MARK.search(row["transcription"]):
+            extra["text_policy"] = POLICY
+        utterance = Utterance(
+            id=audio.stem,
+            audio=audio,
+            duration=_seconds(row.get("duration_ms", "")),
+            language=language,
+            text=None if split == UNLABELLED else text,
+            speaker=row["client_id"] or None,
+            extra={column: value for column, value in extra.items() if value},
+        )
+        some.add(split, utterance, place)
+    return some
+
+
+def _seconds(milliseconds: str) -> float:
+    """0, to be measured, for what is no positive number."""
+    number = milliseconds.strip()
+    return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
