@@ -16,7 +16,8 @@ none of BABEL's by its code):
     unlabelled    what nobody transcribed, or without words that the policy keeps; scripted prompts
     no-speech     stretches of `<no-speech>` or line noise, which pretraining is better without
 
-The last two come from training and eval, never from dev or a transcribed eval.
+The last two come from training and from eval without transcripts, never from the callers of dev and
+test. In a release of very few callers dev is a tenth of the calls.
 """
 
 from __future__ import annotations
@@ -24,19 +25,17 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, audio_info
 from speechx.corpora.babel_lexicon import Lexicon, Spelling, read_lexicon
 from speechx.corpora.babel_pack import Pack, Recording, find_packs, recordings
-from speechx.corpora.babel_text import TextPolicy, read_text
+from speechx.corpora.babel_text import TextPolicy, read_segments, read_text
 from speechx.corpora.preparation import UNLABELLED, Preparation, finish, watched
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -47,7 +46,6 @@ NO_SPEECH = "no-speech"
 PROCESSES = min(8, os.cpu_count() or 1)
 TELEPHONE_RATE = 8000
 
-_TIME = re.compile(r"\s*\[(\d+(?:\.\d*)?)\]\s*")
 _SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
 
 
@@ -96,112 +94,87 @@ def prepare(
     )
 
 
-def read_segments(transcript: Path) -> list[tuple[float, float, str]]:
-    """Start, end and text of each segment; a UserError names the file and the line.
+@dataclass(slots=True)
+class Heard:
+    """A recording by what its transcript says of it: starts and ends in seconds."""
 
-    Two times with nothing between them are a segment without text, which is kept.
-    """
-    try:
-        lines = transcript.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise UserError(f"{transcript}: not UTF-8 text") from None
-    times: list[float] = []
-    texts: list[list[str]] = []
-    for number, line in enumerate(lines, start=1):
-        if time := _TIME.fullmatch(line):
-            times.append(float(time[1]))
-            texts.append([])
-            if len(times) > 1 and times[-1] < times[-2]:
-                raise UserError(
-                    f"{transcript}:{number}: the segment ends at {times[-1]:g} s, before its start "
-                    f"at {times[-2]:g} s"
-                )
-        elif line.strip() and not times:
-            raise UserError(f"{transcript}:{number}: a line [seconds] was expected before text")
-        elif line.strip():
-            texts[-1].append(line.strip())
-    if texts and texts[-1]:
-        raise UserError(f"{transcript}: ends with text, not with the line [seconds] that closes it")
-    return [
-        (start, end, " ".join(text))
-        for (start, end), text in zip(pairwise(times), texts, strict=False)
-    ]
+    recording: Recording
+    texts: list[tuple[float, float, str]] = field(default_factory=list)
+    spoken: list[tuple[float, float]] = field(default_factory=list)
+    """Without a word, or without a transcript."""
+    silent: list[tuple[float, float]] = field(default_factory=list)
+    strange: list[str] = field(default_factory=list)
+    """Tags that are not BABEL's."""
+    labelled: bool = False
 
 
 def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation:
     """All utterances and stretches of one release."""
-    some = Preparation(pack.language)
+    some = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found = recordings(pack, how.transcript, how.sub_train, how.scripted != "leave", some)
     lengths = _measure(found, some, log)
     lexicon = _lexicon(pack, how) if how.phones else None
-    training: dict[str, list[Utterance]] = {}
-    strange: Counter[str] = Counter()
-    unknown_words: Counter[str] = Counter()
+    policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")
+    heard: list[Heard] = []
     for recording in found:
-        if (length := lengths.get(recording.audio)) is None:
-            continue
-        split = _SPLITS.get(recording.part, recording.part)
-        labelled = recording.transcript is not None
-        labelled &= recording.part != "scripted" or how.scripted == "train"
-        try:
-            segments = _segments(recording, length, some) if labelled else []
-        except UserError as error:
-            some.corrupt.append((recording.audio, str(error)))
-            continue
-        silent: list[tuple[float, float]] = []
-        spoken: list[tuple[float, float]] = []
-        free = 0.0
-        for start, end, text in segments:
-            reading = read_text(text, how.policy)
-            strange.update(reading.strange)
-            spoken.append((free, start))
-            free = max(free, end)
-            if not reading.text:
-                (spoken if reading.speech or not text else silent).append((start, end))
-                continue
-            utterance = _utterance(recording, pack, start, end - start, reading.text, how, lexicon)
-            if lexicon is not None:
-                unknown_words.update(lexicon.missing(reading.text))
-            if split == "train":
-                training.setdefault(recording.call, []).append(utterance)
-            else:
-                some.add(split, utterance)
-        spoken.append((free, length))
-        if split == "test" or (split != "train" and labelled):
-            without = sum(start < end for start, end in spoken + silent)
+        if recording.audio in lengths:
+            try:
+                heard.append(_listen(recording, lengths[recording.audio], how, some))
+            except UserError as error:
+                some.refuse(str(recording.transcript), str(error))
+    dev = _dev(heard, some)
+    for one in heard:
+        split = _SPLITS.get(one.recording.part, one.recording.part)
+        split = "dev" if one.recording in dev else split
+        for start, end, text in one.texts:
+            utterance = Utterance(
+                **_where(one.recording, pack, start, end - start),
+                text=text,
+                phones=lexicon.phones(text) if lexicon else None,
+                extra={"text_policy": policy},
+            )
+            some.add(split, utterance)
+        if split in ("dev", "test") or (split != "train" and one.labelled):
+            without = sum(start < end for start, end in one.spoken + one.silent)
             some.left_out[f"stretches of {split} without words"] += without
             continue
-        for kind, stretches in ((UNLABELLED, spoken), (NO_SPEECH, silent)):
+        for kind, stretches in ((UNLABELLED, one.spoken), (NO_SPEECH, one.silent)):
             for start, seconds in _pieces(stretches, how, some):
-                some.add(kind, _utterance(recording, pack, start, seconds))
-    _carve(training, some)
-    _say(some, strange, unknown_words, log)
+                some.add(kind, Utterance(**_where(one.recording, pack, start, seconds)))
+    _say(some, heard, lexicon, log)
     return some
 
 
-def _utterance(
-    recording: Recording,
-    pack: Pack,
-    start: float,
-    seconds: float,
-    text: str | None = None,
-    how: Options | None = None,
-    lexicon: Lexicon | None = None,
-) -> Utterance:
-    extra = {"release": pack.release}
-    if how is not None:
-        extra["text_policy"] = f"{how.policy}" + (" roman" if how.transcript == "roman" else "")
-    return Utterance(
-        id=recording.id(start),
-        audio=recording.audio,
-        start=start,
-        duration=seconds,
-        language=pack.language,
-        text=text,
-        phones=lexicon.phones(text) if lexicon is not None and text else None,
-        speaker=recording.speaker,
-        extra=extra,
-    )
+def _listen(recording: Recording, length: float, how: Options, some: Preparation) -> Heard:
+    """What is said in it, and when; a UserError if its transcript cannot be its own."""
+    heard = Heard(recording)
+    heard.labelled = recording.transcript is not None
+    heard.labelled &= recording.part != "scripted" or how.scripted == "train"
+    free = 0.0
+    for start, end, text in _segments(recording, length, some) if heard.labelled else ():
+        reading = read_text(text, how.policy)
+        heard.strange += reading.strange
+        heard.spoken.append((free, start))
+        free = end
+        if reading.text:
+            heard.texts.append((start, end, reading.text))
+        elif reading.speech or not text:
+            heard.spoken.append((start, end))
+        else:
+            heard.silent.append((start, end))
+    heard.spoken.append((free, length))
+    return heard
+
+
+def _where(recording: Recording, pack: Pack, start: float, seconds: float) -> dict[str, Any]:
+    return {
+        "id": recording.id(start),
+        "audio": recording.audio,
+        "start": start,
+        "duration": seconds,
+        "language": pack.language,
+        "speaker": recording.speaker,
+    }
 
 
 def _measure(
@@ -278,40 +251,36 @@ def _pieces(
             yield start + index * seconds, seconds
 
 
-def _carve(training: dict[str, list[Utterance]], some: Preparation) -> None:
-    """A tenth of training, whole callers in an order that only their names decide, becomes dev."""
-    groups = training
-    note = "by caller"
-    chosen = _tenth(groups)
-    if not chosen:  # too few callers: then by call, both of its sides together
-        groups = {}
-        for utterance in (u for listed in training.values() for u in listed):
-            groups.setdefault(_call(utterance), []).append(utterance)
-        note = "by call, of the callers of train"
-        chosen = _tenth(groups)
-    for name, listed in groups.items():
-        for utterance in listed:
-            some.add("dev" if name in chosen else "train", utterance)
-    if chosen:
-        some.notes["dev"] = note
+def _dev(heard: Sequence[Heard], some: Preparation) -> set[Recording]:
+    """A tenth of training: whole callers, in an order that only their numbers decide.
+
+    Where there are too few callers for that, calls, both sides of each together.
+    """
+    training = [one for one in heard if _SPLITS.get(one.recording.part) == "train"]
+    ways: dict[str, Callable[[Recording], str]] = {
+        "by caller": lambda recording: recording.call,
+        "by call, of callers of train": lambda recording: f"{recording.call}_{recording.when}",
+    }
+    for note, group in ways.items():
+        seconds: dict[str, float] = defaultdict(float)
+        for one in training:
+            if one.texts:
+                seconds[group(one.recording)] += sum(end - start for start, end, _ in one.texts)
+        if chosen := _tenth(seconds):
+            some.notes["dev"] = note
+            return {one.recording for one in training if group(one.recording) in chosen}
+    return set()
 
 
-def _tenth(groups: dict[str, list[Utterance]]) -> set[str]:
-    seconds = {name: sum(u.duration for u in listed) for name, listed in groups.items()}
+def _tenth(seconds: Mapping[str, float]) -> set[str]:
     total = sum(seconds.values())
     chosen: set[str] = set()
     have = 0.0
-    for name in sorted(groups, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+    for name in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
         if have < DEV_SHARE * total and have + seconds[name] <= MOST_DEV_SHARE * total:
             chosen.add(name)
             have += seconds[name]
     return chosen
-
-
-def _call(utterance: Utterance) -> str:
-    """Caller, date and time: what both sides of a call share."""
-    code, caller, _, rest = utterance.id.split("_", 3)
-    return f"{code}_{caller}_{rest.rsplit('_', 1)[0]}"
 
 
 def _lexicon(pack: Pack, how: Options) -> Lexicon:
@@ -324,13 +293,19 @@ def _lexicon(pack: Pack, how: Options) -> Lexicon:
 
 
 def _say(
-    some: Preparation, strange: Counter[str], unknown: Counter[str], log: Callable[[str], object]
+    some: Preparation,
+    heard: Sequence[Heard],
+    lexicon: Lexicon | None,
+    log: Callable[[str], object],
 ) -> None:
     """Tags and words that the tables do not have."""
-    if strange:
+    if strange := Counter(tag for one in heard for tag in one.strange):
         listed = ", ".join(f"{tag} ({number})" for tag, number in strange.most_common(10))
         log(f"{some.language}: tags that are not BABEL's, left out of the text: {listed}")
-    if unknown:
+    if lexicon is None:
+        return
+    texts = (text for one in heard for _, _, text in one.texts)
+    if unknown := Counter(word for text in texts for word in lexicon.missing(text)):
         listed = ", ".join(word for word, _ in unknown.most_common(10))
         log(
             f"{some.language}: {unknown.total()} words ({len(unknown)} different) are not in the "

@@ -1,4 +1,4 @@
-"""What becomes of everything in a BABEL transcript that is not a word.
+"""BABEL's transcripts: when what is said, and what becomes of everything that is not a word.
 
     <no-speech> uh <hes> i_b_m *teh* wor- (()) <foreign> then <laugh> ~
 
@@ -31,7 +31,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
 from typing import Literal
+
+from speechx.errors import UserError
 
 NO_SPEECH = "<no-speech>"
 HESITATION = "<hes>"
@@ -43,6 +47,7 @@ ABOUT_THE_RECORDING = frozenset(("<sta>", "<male-to-female>", "<female-to-male>"
 # (()), a guess in double brackets, a tag, or a word; tags may touch words.
 _TOKEN = re.compile(r"\(\([^()]*\)\)|<[^<>\s]+>|(?:(?!\(\()[^\s<])+|<")
 _FRAGMENT_MARKS = "-~"
+_TIME = re.compile(r"\s*\[(\d+(?:\.\d*)?)\]\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +126,35 @@ def _word(token: str, policy: TextPolicy) -> str | None:
 def _chosen(choice: str, word: str) -> str | None:
     """`word` where it is kept, nothing where it is dropped, None where it counts as unknown."""
     return None if choice == "unknown" else "" if choice == "drop" else word
+
+
+def read_segments(transcript: Path) -> list[tuple[float, float, str]]:
+    """Start, end and text of each segment; a UserError names the file and the line.
+
+    Two times with nothing between them are a segment without text, which is kept.
+    """
+    try:
+        lines = transcript.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise UserError(f"{transcript}: not UTF-8 text") from None
+    times: list[float] = []
+    texts: list[list[str]] = []
+    for number, line in enumerate(lines, start=1):
+        if time := _TIME.fullmatch(line):
+            times.append(float(time[1]))
+            texts.append([])
+            if len(times) > 1 and times[-1] < times[-2]:
+                raise UserError(
+                    f"{transcript}:{number}: the segment ends at {times[-1]:g} s, before its start "
+                    f"at {times[-2]:g} s"
+                )
+        elif line.strip() and not times:
+            raise UserError(f"{transcript}:{number}: a line [seconds] was expected before text")
+        elif line.strip():
+            texts[-1].append(line.strip())
+    if texts and texts[-1]:
+        raise UserError(f"{transcript}: ends with text, not with the line [seconds] that closes it")
+    return [
+        (start, end, " ".join(text))
+        for (start, end), text in zip(pairwise(times), texts, strict=False)
+    ]
