@@ -16,7 +16,7 @@ import numpy as np
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import shares
 from speechx.doctor.checks import REPEATS, Case
-from speechx.doctor.shelves import corpus_of, for_evaluation
+from speechx.doctor.shelves import for_evaluation
 
 ALPHAS = (0.0, 0.5, 1.0)
 
@@ -57,7 +57,7 @@ class Balance:
         self.amounts: dict[tuple[str, str], Amount] = defaultdict(Amount)
 
     def read(self, split: str, u: Utterance) -> None:
-        amount = self.amounts[corpus_of(u), u.language]
+        amount = self.amounts[u.corpus or "", u.language]
         amount.utterances += 1
         amount.seconds[split] += u.duration
         if u.labelled:
@@ -67,7 +67,7 @@ class Balance:
 
     def exclude(self, split: str, u: Utterance) -> None:
         if not for_evaluation(split):
-            self.amounts[corpus_of(u), u.language].excluded += u.duration
+            self.amounts[u.corpus or "", u.language].excluded += u.duration
 
     def splits(self) -> list[str]:
         """Names of all splits, the most hours first."""

@@ -9,24 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from speechx.data.exclusion import Exclusion
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import CHECKS, Case, Check
 from speechx.doctor.respelling import Respelling
-from speechx.doctor.shelves import corpus_of
 
 FEW = 3  # cases that the terminal shows of each check
 WIDTH = 150
-
-
-@dataclass(frozen=True, slots=True)
-class Exclusion:
-    """An utterance that training shall leave out."""
-
-    corpus: str
-    language: str
-    id: str
-    reason: str
-    detail: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,7 @@ class Diagnosis:
             for case in cases if check.name in self.excluding else ():
                 if case.utterance is None:
                     continue
-                key = (corpus_of(case.utterance), case.language, case.utterance.id)
+                key = (case.utterance.corpus or "", case.language, case.utterance.id)
                 if key not in seen:
                     seen.add(key)
                     some.append(case)
@@ -73,7 +62,7 @@ class Diagnosis:
 
     def exclusions(self) -> list[Exclusion]:
         return [
-            Exclusion(corpus_of(c.utterance), c.language, c.utterance.id, c.check, c.detail)
+            Exclusion(c.utterance.corpus or "", c.language, c.utterance.id, c.check, c.detail)
             for c in self.excluded
             if c.utterance is not None
         ]

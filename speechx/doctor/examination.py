@@ -33,12 +33,13 @@ from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis
-from speechx.doctor.shelves import Shelf, corpus_of, pick, shelves, stream
+from speechx.doctor.shelves import Shelf, pick, shelves, stream
 from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen
 from speechx.doctor.split_checks import SplitChecks, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import in_parallel
 from speechx.errors import UserError
+from speechx.text.normalize import normalize
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
@@ -92,7 +93,6 @@ def examine(
 
 def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
     """The four files; what is there of an earlier examination is replaced."""
-    from speechx.doctor.exclusions import write_exclusions
     from speechx.doctor.page import page
     from speechx.doctor.respelling import write_respellings
 
@@ -140,7 +140,7 @@ class _Examination:
                 self.add(number, shelf, u, check, detail)
                 broken |= check in CLOSED
             if isinstance(found, Header):
-                self.balance.amounts[corpus_of(u), u.language].rates[found.rate] += 1
+                self.balance.amounts[u.corpus or "", u.language].rates[found.rate] += 1
             self.looks.append(found.look if isinstance(found, Header) else 0)
             if broken:
                 self.closed.add(number)
@@ -163,11 +163,12 @@ class _Examination:
             number = self.utterances
             self.utterances += 1
             self.seconds += u.duration
-            self.splits.read(shelf.split, u)
+            normal = normalize(u.text or "", u.language)
+            self.splits.read(shelf.split, u, normal)
             self.balance.read(shelf.split, u)
             for check, detail in by_length(u, self.target.frames, most_seconds):
                 self.add(number, shelf, u, check, detail)
-            for check, detail in self.texts.read(number, shelf.split, u):
+            for check, detail in self.texts.read(number, shelf.split, u, normal):
                 self.add(number, shelf, u, check, detail)
             yield number, shelf, u
 

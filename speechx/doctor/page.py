@@ -15,7 +15,6 @@ from speechx.audio.files import read_audio
 from speechx.doctor.checks import Case, Check
 from speechx.doctor.diagnosis import Diagnosis, short
 from speechx.doctor.picture import EXCERPT_SECONDS, HEIGHT, WIDTH, excerpt, spectrogram
-from speechx.doctor.shelves import part_of
 from speechx.errors import UserError
 
 ROWS = 100  # of one check; the JSON file has all
@@ -123,7 +122,7 @@ def _player(case: Case) -> str:
     told += f"<small>{escape(case.language)} {escape(short(u.id, 40))}, {u.duration:.2f} s</small>"
     try:
         seconds = min(u.duration, EXCERPT_SECONDS)
-        wave_S = read_audio(u.audio, u.start, seconds, part=part_of(u), tolerance=seconds)
+        wave_S = read_audio(u.audio, u.start, seconds, part=u.bytes, tolerance=seconds)
     except (UserError, OSError, ValueError):
         return f"<figure class=none><p>cannot be played</p>{told}</figcaption></figure>"
     picture = base64.b64encode(spectrogram(wave_S)).decode()

@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechx.data.manifest import Utterance, read_manifest_in_part
+from speechx.data.manifest import EMPTY, SUFFIXES, UNIQUE, Utterance, read_lines
 from speechx.errors import UserError
 
-SUFFIXES = (".jsonl", ".parquet")
 EVALUATION = ("dev", "test", "eval", "valid")
 ORDER = ("test", "eval", "dev", "valid", "train")
 
@@ -20,10 +19,7 @@ class Shelf:
     """A manifest; its split is its file's name."""
 
     path: Path
-
-    @property
-    def split(self) -> str:
-        return self.path.stem
+    split: str
 
 
 def shelves(paths: Iterable[Path]) -> list[Shelf]:
@@ -42,7 +38,10 @@ def shelves(paths: Iterable[Path]) -> list[Shelf]:
             raise UserError(f"{path}: no such manifest or folder")
         for file in inside:
             found.setdefault(os.path.realpath(file), file)
-    return sorted(map(Shelf, found.values()), key=lambda shelf: (_order(shelf.split), shelf.path))
+    return sorted(
+        (Shelf(p, p.stem) for p in found.values()),
+        key=lambda shelf: (_order(shelf.split), shelf.path),
+    )
 
 
 def for_evaluation(split: str) -> bool:
@@ -57,9 +56,23 @@ def for_training(split: str) -> bool:
 def stream(some: Sequence[Shelf]) -> Iterator[tuple[Shelf, Utterance | str]]:
     """All utterances in order, and what is wrong with the lines that are none."""
     for shelf in some:
-        utterances, problems = read_manifest_in_part(shelf.path)
-        yield from ((shelf, problem) for problem in problems)
-        yield from ((shelf, utterance) for utterance in utterances)
+        ids: set[int] = set()
+        number = 0
+        try:
+            for line in read_lines(shelf.path):
+                number = line.number
+                found = line.found
+                if not isinstance(found, str):
+                    if hash(found.id) in ids:
+                        found = f"id {found.id!r} stands on an earlier line; {UNIQUE}"
+                    else:
+                        ids.add(hash(found.id))
+                yield shelf, f"{shelf.path}:{number}: {found}" if isinstance(found, str) else found
+        except UserError as error:
+            yield shelf, str(error)
+        else:
+            if not number:
+                yield shelf, f"{shelf.path}: {EMPTY}"
 
 
 def pick(some: Sequence[Shelf], wanted: Collection[int]) -> dict[int, tuple[Shelf, Utterance]]:
@@ -73,11 +86,3 @@ def pick(some: Sequence[Shelf], wanted: Collection[int]) -> dict[int, tuple[Shel
 
 def _order(split: str) -> int:
     return next((i for i, name in enumerate(ORDER) if split.startswith(name)), len(ORDER))
-
-
-def corpus_of(u: Utterance) -> str:
-    return getattr(u, "corpus", None) or u.extra.get("corpus") or ""
-
-
-def part_of(u: Utterance) -> tuple[int, int] | None:
-    return getattr(u, "bytes", None)

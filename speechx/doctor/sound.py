@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,6 @@ from speechx.audio.files import audio_info, read_native
 from speechx.audio.sources import is_url
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import CLIPPED_SHARE
-from speechx.doctor.shelves import part_of
 from speechx.errors import UserError
 
 PIECE_SECONDS = 300.0  # of sound in memory at a time
@@ -35,14 +33,14 @@ NOTHING_DB = -200.0
 class Place:
     """Where the sound of an utterance is."""
 
-    audio: str | Path
+    audio: str
     part: tuple[int, int] | None
     start: float
     duration: float
 
     @classmethod
     def of(cls, utterance: Utterance) -> Place:
-        return cls(utterance.audio, part_of(utterance), utterance.start, utterance.duration)
+        return cls(str(utterance.audio), utterance.bytes, utterance.start, utterance.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ def header(place: Place) -> Header | str:
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str | Path, part: tuple[int, int] | None) -> Header | str:
+def _header(audio: str, part: tuple[int, int] | None) -> Header | str:
     try:
         info = audio_info(audio, exact=False, part=part)
         return Header(info.duration, info.rate, _look(audio, part))
@@ -90,7 +88,7 @@ def _header(audio: str | Path, part: tuple[int, int] | None) -> Header | str:
         return f"{audio}: cannot be read as audio: {error}"
 
 
-def _look(audio: str | Path, part: tuple[int, int] | None) -> int:
+def _look(audio: str, part: tuple[int, int] | None) -> int:
     if is_url(audio):
         return 0
     with open(audio, "rb", buffering=0) as file:

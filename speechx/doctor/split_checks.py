@@ -17,7 +17,7 @@ import numpy as np
 
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import Case
-from speechx.doctor.shelves import corpus_of, for_evaluation, for_training, part_of
+from speechx.doctor.shelves import for_evaluation, for_training
 from speechx.text.normalize import normalize
 
 TRAIN, EVALUATION, OTHER = 0, 1, 2
@@ -30,12 +30,13 @@ class SplitChecks:
         self.side = array("b")
         self.columns = {name: array("q") for name in ("speaker", "sentence", "id", "file", "sound")}
 
-    def read(self, split: str, u: Utterance) -> None:
+    def read(self, split: str, u: Utterance, normal: str) -> None:
+        """`normal` is its normalised text."""
         side = EVALUATION if for_evaluation(split) else TRAIN if for_training(split) else OTHER
         self.side.append(side)
-        corpus = corpus_of(u)
-        sentence = normalize(u.text, u.language) if u.text else " ".join(u.phones or ())
-        file = (str(u.audio), part_of(u))
+        corpus = u.corpus or ""
+        sentence = normal or " ".join(u.phones or ())
+        file = (str(u.audio), u.bytes)
         for name, key in (
             ("speaker", (corpus, u.language, u.speaker) if u.speaker else None),
             ("sentence", (u.language, sentence) if sentence else None),
@@ -86,11 +87,11 @@ def leaks(train: Iterable[Utterance], test: Iterable[Utterance]) -> list[Case]:
     """What of `test` stands in `train` too: speakers and sentences, by name."""
     checks = SplitChecks()
     for u in train:
-        checks.read("train", u)
+        checks.read("train", u, normalize(u.text or "", u.language))
     before = len(checks.side)
     test = list(test)
     for u in test:
-        checks.read("test", u)
+        checks.read("test", u, normalize(u.text or "", u.language))
     found: list[Case] = []
     for name in ("speaker", "sentence"):
         some = [("test", test[i - before]) for i in checks.on_both_sides(name)]

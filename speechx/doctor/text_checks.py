@@ -95,9 +95,9 @@ class TextChecks:
         self.unknown: dict[tuple[str, str], list[str]] = {}
         self.unknown_count: Counter[tuple[str, str]] = Counter()
 
-    def read(self, index: int, split: str, u: Utterance) -> Iterator[tuple[str, str]]:
-        """Names of checks, and what each has to say. `index` comes back later."""
-        normal = normalize(u.text, u.language) if u.text is not None else ""
+    def read(self, index: int, split: str, u: Utterance, normal: str) -> Iterator[tuple[str, str]]:
+        """Names of checks, and what each has to say. `normal` is its normalised text; `index`
+        comes back later."""
         if u.text is not None and not normal:
             yield "empty_text", f"the text is {u.text!r}"[:80]
         if u.phones is not None and not u.phones:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
 
 # Apostrophes between two letters belong to the word (l'amico, don't), and so does the dot of the
 # Catalan col·lecció. All their shapes become one; private characters hold their place meanwhile.
@@ -38,6 +39,7 @@ def normalize(text: str, language: str) -> str:
     return text
 
 
+@cache
 def _kept(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] in "LMN" or character in _INNER:

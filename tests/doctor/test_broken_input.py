@@ -72,7 +72,7 @@ def test_any_bytes_for_a_sound(tmp_path, data, suffix):
     for i, content in enumerate((data, heads[suffix] + data)):
         path = tmp_path / f"{i}.{suffix}"
         path.write_bytes(content)
-        place = Place(path, None, 0.0, 1.0)
+        place = Place(str(path), None, 0.0, 1.0)
         assert isinstance(header(place), str) or header(place).seconds > 0
         heard = listen(place)
         assert isinstance(heard, str) or heard.seconds > 0
@@ -89,7 +89,7 @@ def test_a_sound_with_a_hole_or_an_end_too_soon(tmp_path, at, suffix, hole):
     at %= len(data)
     for content in (data[:at], data[:at] + hole + data[at + len(hole) :]):
         path.write_bytes(content)
-        place = Place(path, None, 0.0, 1.0)
+        place = Place(str(path), None, 0.0, 1.0)
         header(place)
         heard = listen(place)
         assert isinstance(heard, str) or 0 < heard.seconds < 100

@@ -47,8 +47,6 @@ def clip(
         "id": id, "audio": path, "duration": len(wave_S) / rate, "language": "es",
         "text": sentence(seed), "speaker": id,
     }  # fmt: skip
-    if "corpus" in changes and "corpus" not in Utterance.__dataclass_fields__:
-        changes["extra"] = {"corpus": changes.pop("corpus")}
     return Utterance(**values | changes)
 
 
