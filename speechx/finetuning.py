@@ -24,6 +24,7 @@ from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
 from speechx.data.labels import feasible, frames_needed, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
+from speechx.data.reading import Training
 from speechx.data.sampling import (
     Epoch,
     Position,
@@ -70,6 +71,9 @@ class LabelledData:
     """Each time an utterance is heard it is played at another speed between these two."""
     augment: Augment = Augment()
     """Noise, rooms and a telephone line, drawn anew each time too."""
+    max_unreadable: float = 0.01
+    """Share of the utterances tried that may be unreadable: they are replaced and listed in
+    unreadable.tsv; beyond it the run stops."""
 
     def __post_init__(self) -> None:
         if not self.train or not self.dev:
@@ -78,6 +82,8 @@ class LabelledData:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
         if self.limit_minutes is not None and self.limit_minutes <= 0:
             raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"max_unreadable is a share, 0 to 1, but is {self.max_unreadable}")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
             raise ValueError(
                 "speed must be two numbers from 0.5 to 2, the slower first, "
@@ -191,7 +197,10 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     spelled = [units(u, config.units) for u in training]
     targets = list(map(vocabulary.encode, spelled))
     augment = load_augmentation(config.data.augment, lambda line: speak(f"finetune: {line}"))
-    reader = Batches(corpus, config.model.normalize, None, targets, config.run.seed, augment)
+    reader = Batches(
+        corpus, config.model.normalize, None, targets, config.run.seed, augment,
+        Training(frames=config.model.encoder.frames),
+    )  # fmt: skip
     needed_N = np.array([frames_needed(labels) for labels in spelled])
     frames_of = np.vectorize(config.model.encoder.frames, otypes=[np.int64])
     micro_seconds = config.run.micro_seconds(here.world)
@@ -208,12 +217,12 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
 
     def batches(start: Position) -> Iterator[Batch]:
         plans = share(stream(epoch, config.run.seed, start), here.rank, here.world)
-        return load(reader, plans, config.run.workers)
+        return load(reader, plans, config.run.readers(here.device))
 
     monitor = Monitor(config.health, config.run.steps, config.optim.warmup)
     train(
         "finetune", model, task, batches, config.run, config.optim, config.out, here, resume,
-        monitor,
+        monitor, config.data.max_unreadable,
     )  # fmt: skip
     return config.out / "best"
 

@@ -31,6 +31,7 @@ from speechx.config import (
 )
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
+from speechx.data.reading import Training
 from speechx.data.sampling import (
     Epoch,
     Position,
@@ -74,6 +75,9 @@ class PretrainingData:
     """Shorter rows are left out, and counted."""
     join_seconds: float = 0.0
     """Short utterances of one speaker are joined to rows of at least this length."""
+    max_unreadable: float = 0.01
+    """Share of the utterances tried that may be unreadable: they are replaced and listed in
+    unreadable.tsv; beyond it the run stops."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -82,6 +86,8 @@ class PretrainingData:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
         require_positive(self, "min_seconds", "crop_seconds")
         require_not_negative(self, "join_seconds")
+        if not 0 <= self.max_unreadable <= 1:
+            raise ValueError(f"max_unreadable is a share, 0 to 1, but is {self.max_unreadable}")
         if self.min_seconds > self.crop_seconds:
             raise ValueError("needs 0 < min_seconds <= crop_seconds")
 
@@ -189,6 +195,7 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
         here,
         resume,
         monitor(config),
+        config.data.max_unreadable,
     )
     return config.out / "final"
 
@@ -268,7 +275,10 @@ def batches(
 ) -> Callable[[Position], Iterator[Batch]]:
     """This rank's batches from any point of the run on."""
     data, run = config.data, config.run
-    reader = Batches(corpus, config.model.normalize, data.crop_seconds, None, run.seed)
+    reader = Batches(
+        corpus, config.model.normalize, data.crop_seconds, None, run.seed,
+        training=Training(data.min_seconds),
+    )  # fmt: skip
 
     def epoch(random: np.random.Generator) -> Epoch:
         rows = mixed_epoch(corpus, data.alpha, None, random)
@@ -293,7 +303,7 @@ def batches(
 
     def from_(start: Position) -> Iterator[Batch]:
         plans = share(stream(epoch, run.seed, start), here.rank, here.world)
-        return load(reader, plans, run.workers)
+        return load(reader, plans, run.readers(here.device))
 
     return from_
 

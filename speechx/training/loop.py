@@ -32,7 +32,7 @@ from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_rate
 from speechx.training.progress import Progress, Silent
 from speechx.training.recovery import Place, cut_log, must_go_back, restore
-from speechx.training.throughput import Throughput
+from speechx.training.throughput import Throughput, cores
 
 
 @config
@@ -47,8 +47,10 @@ class Run:
     """Audio that fits one device at once."""
     precision: Precision = "float32"
     device: str = "auto"
-    workers: int = 0
-    """Processes that read audio ahead, on each rank."""
+    workers: int | None = None
+    """Processes that read audio ahead, on each rank. By default none on a CPU, where reading is a
+    small part of a step, and up to four beside a GPU, which then never waits for single files of
+    usual corpora; a line after the first steps says whether that is enough."""
     log_steps: int = 50
     eval_steps: int = 500
     save_steps: int = 500
@@ -63,7 +65,15 @@ class Run:
             "eval_steps",
             "save_steps",
         )
-        require_not_negative(self, "workers", "seed")
+        require_not_negative(self, "seed")
+        if self.workers is not None:
+            require_not_negative(self, "workers")
+
+    def readers(self, device: torch.device) -> int:
+        """How many workers this rank has."""
+        if self.workers is not None:
+            return self.workers
+        return min(4, max(1, cores() - 1)) if device.type == "cuda" else 0
 
     def accumulate(self, world: int) -> int:
         """Micro-batches per rank and optimiser step."""
@@ -148,7 +158,7 @@ def train(
         )
     if place.step >= run.steps:
         progress.say("all steps are done; raise run.steps to go on")
-    pace = Throughput(run.workers, run.steps - place.step)
+    pace = Throughput(run.readers(machine.device), run.steps - place.step)
     source = pace.watch(batches(place.position))
     wrapped, frozen = model, None
     model.train()

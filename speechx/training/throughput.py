@@ -80,7 +80,7 @@ class Throughput:
             model=audio / computed * machine.world,
             waiting=waited / (waited + computed),
             workers=self.workers,
-            cores=max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))),
+            cores=cores(),
             spent=spent,
         )
 
@@ -128,6 +128,12 @@ def verdict(
         f"worker{'s' if workers != 1 else ''}, model could take {model:.0f}x; "
         f"{most} takes {share:.0%} of it: {more}: speechx data pack MANIFESTS -o SHARDS"
     )
+
+
+def cores() -> int:
+    """Of this machine, for each process of the job on it (torchrun says how many these are)."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (available or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def _enough(workers: int, loader: float, model: float) -> int:
