@@ -24,9 +24,9 @@ from typing import Any
 from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import json_lines
-from speechx.corpora.listing import Listing, base_of, split_named
+from speechx.corpora.listing import Listing, base_of, split_for, split_named
 from speechx.corpora.measuring import spread
-from speechx.corpora.preparation import UNLABELLED, Preparation, watched
+from speechx.corpora.preparation import Preparation, watched
 from speechx.data.manifest import KNOWN, Utterance, read_manifest
 from speechx.errors import UserError
 
@@ -159,7 +159,7 @@ def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dic
     if not supervisions:
         row = {"id": cut.get("id"), "path": path, "start": start, "duration": duration}
         extra = {} if channel is None else {"channel": channel}
-        yield {**row, "split": _split(split, "")}, extra
+        yield {**row, "split": split_for(split, "")}, extra
     for supervision in supervisions:
         if _channels(supervision.get("channel", 0)) != [cut.get("channel", 0)]:
             raise UserError("a supervision is of another channel, or of several")
@@ -178,7 +178,7 @@ def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dic
             "speaker": supervision.get("speaker"),
             "language": language_code(spoken) if isinstance(spoken, str) else spoken,
             "phones": custom.get("phones"),
-            "split": _split(split, text or custom.get("phones")),
+            "split": split_for(split, text or custom.get("phones")),
         }
         extra = {key: value for key, value in custom.items() if key not in KNOWN}
         if supervision.get("gender"):
@@ -186,10 +186,6 @@ def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dic
         if channel is not None:
             extra["channel"] = channel
         yield row, extra
-
-
-def _split(split: str, label: object) -> str:
-    return split if label or not split.startswith("train") else UNLABELLED
 
 
 def _file_and_channel(recording: Mapping[str, Any], channel: Any) -> tuple[str, int | None]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.preparation import Preparation, finish
+from speechx.corpora.preparation import UNLABELLED, Preparation, check_name, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -17,6 +17,7 @@ KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker"
 # What the same are called elsewhere.
 ALSO = {
     "audio": "path", "audio_filepath": "path", "utt_id": "id", "sentence": "text",
+    "transcription": "text", "speaker_id": "speaker",
 }  # fmt: skip
 
 
@@ -57,7 +58,9 @@ class Listing:
             id = _text(row, "id")
             phones = _phones(row.get("phones"))
             split = _text(row, "split") or "train"
-        except ValueError as error:
+            check_name(language)
+            check_name(split)
+        except (UserError, ValueError) as error:
             self.refuse(place, str(error))
             return
         some = self.languages.setdefault(language, Preparation(language, corpus=self.corpus))
@@ -142,6 +145,11 @@ def _phones(value: Any) -> tuple[str, ...] | None:
 def split_named(name: str) -> str:
     """Our name of a split: others call dev valid, or validation."""
     return "dev" if name in ("valid", "validation") else name
+
+
+def split_for(split: str, label: object) -> str:
+    """Where an utterance of a split goes: train without a label is for pretraining."""
+    return split if label or not split.startswith("train") else UNLABELLED
 
 
 def base_of(path: str, root: Path | None) -> Path:

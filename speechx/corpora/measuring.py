@@ -183,7 +183,13 @@ def _why(error: UserError, path: object) -> str:
 
 def copy_name(u: Utterance) -> str:
     """The name of a copy: the id, and where it starts if it is a segment."""
-    name = u.id.replace("/", "_").replace("\0", "_")
-    if len(name.encode()) > LONGEST_NAME:
-        name = hashlib.sha256(name.encode()).hexdigest()
+    name = safe_name(u.id)
     return f"{name}_{round(1000 * u.start):07d}.flac" if u.start else f"{name}.flac"
+
+
+def safe_name(id: str) -> str:
+    """An id as the name of a file, which then is in no other folder."""
+    name = id.replace("/", "_").replace("\0", "_")
+    if len(name.encode()) > LONGEST_NAME or name.startswith("."):
+        name = hashlib.sha256(name.encode()).hexdigest()
+    return name

@@ -161,7 +161,7 @@ def finish(
     counts: dict[str, dict[str, int]] = {}
     for some in preparations:
         for name in (some.language, *some.splits):
-            _check_name(name)
+            check_name(name)
         if not allow_missing:
             _refuse(some)
         folder = Path(out) / some.language
@@ -242,7 +242,7 @@ def _take(some: Preparation, split: str, u: Utterance, found: list[Utterance] | 
         utterances |= {stretch.id: stretch for stretch in found}
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Languages and splits name folders and files; they may come from a table."""
     if not name.isprintable() or name != name.strip(" .") or set(name) & set('/\\:*?"<>|') or not (
         0 < len(name.encode()) <= LONGEST_NAME

@@ -5,9 +5,10 @@
 
 Tab-separated without quoting (.tsv), comma-separated with it (.csv), or a JSON object a line
 (.jsonl). Columns: `path` (or `audio`, `audio_filepath`); `id` (or `utt_id`), `split`, `duration`,
-`start`, `text` (or `sentence`), `phones` (separated by spaces), `speaker` and `language` where they
-are there; a table's own names are mapped to these. Other columns are left out, and named. Audio is
-below `root`, the table's own folder unless given: nothing outside of it is read.
+`start`, `text` (or `sentence`, `transcription`), `phones` (separated by spaces), `speaker` (or
+`speaker_id`) and `language` where they are there; a table's own names are mapped to these. Other
+columns are left out, and named. Audio is below `root`, the table's own folder unless given: nothing
+outside of it is read.
 """
 
 from __future__ import annotations

@@ -1,0 +1,205 @@
+"""Datasets that the Hugging Face library saved to disk, to manifests, without that library.
+
+    SAVED/dataset_dict.json, SAVED/{split}/...               several splits
+    SAVED/dataset_info.json, state.json, data-*.arrow        or one
+
+The rows lie in Arrow files. An audio column holds the bytes of a sound file, which are written to
+`out/<language>/audio` as they are, or the path of one below the dataset's folder. Text is looked
+for under `text`, `sentence` and `transcription`; other names are mapped with `--column` as for
+tables. A validation split becomes dev.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from speechx.corpora.folders import language_code
+from speechx.corpora.listing import Listing, renamed, split_for, split_named
+from speechx.corpora.measuring import safe_name
+from speechx.corpora.preparation import Preparation, inside
+from speechx.data.manifest import claim
+from speechx.errors import UserError
+
+# What the first bytes say; libsndfile does not go by the name, people do.
+MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
+
+
+def prepare(
+    root: Path,
+    language: str | None,
+    out: Path,
+    allow_missing: bool = False,
+    convert: bool = False,
+    log: Callable[[str], object] = print,
+    columns: Mapping[str, str] | None = None,
+    audio_root: Path | None = None,
+    corpus: str | None = None,
+) -> dict[str, dict[str, int]]:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
+
+    `root` is what `save_to_disk` wrote. `language` is that of rows that name none, `columns` maps
+    our names to the dataset's, `audio_root` is where the files are whose bytes are not in it.
+    `corpus` is the folder's name unless given. `allow_missing` and `convert` as in
+    `preparation.finish`; with `convert` the bytes go to `out/<language>/unpacked`.
+    """
+    root, out = Path(root), Path(out)
+    name = corpus or root.resolve().name
+    listing = Listing(name, language)
+    source = f"the Hugging Face dataset {name}"
+    files = _Unpacked(out, "unpacked" if convert else "audio", source)
+    unused: set[str] = set()
+    for split, folder in _splits(root).items():
+        features = _object(folder / "dataset_info.json").get("features")
+        features = features if isinstance(features, dict) else {}
+        for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
+            label = found.get("text") or found.get("phones")
+            row = {**found, "split": found.get("split") or split_for(split, label)}
+            audio, fallback = row.pop("path"), f"{split}-{number:07d}"
+            if isinstance(row.get("language"), str):
+                row["language"] = language_code(row["language"])
+            path = audio.get("path") if isinstance(audio, dict) else audio
+            path = path if isinstance(path, str) else ""
+            data = audio.get("bytes") if isinstance(audio, dict) else None
+            if data:
+                row["id"] = row.get("id") or Path(path).stem or fallback
+                find: Callable[[Preparation], Path | None] = partial(
+                    files.write, id=str(row["id"]), data=data
+                )
+            else:
+                base = audio_root or root.absolute()
+                find = partial(Preparation.file, root=base, name=path, place=place)
+            listing.add(row, place, find)
+    if unused:
+        log(f"{root}: columns not used: {', '.join(sorted(unused))}")
+    return listing.finish(out, source, allow_missing, convert, log)
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """The datasets of a dictionary by our names of its splits; or the one that `root` is."""
+    if (root / "dataset_dict.json").is_file():
+        names = _object(root / "dataset_dict.json").get("splits")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{root / 'dataset_dict.json'}: no list of splits is in it.")
+        where = str(root / "dataset_dict.json")
+        return {split_named(name): inside(root, name, where) for name in names}
+    if (root / "state.json").is_file():
+        name = _object(root / "state.json").get("_split")
+        return {split_named(name) if isinstance(name, str) and name else "train": root}
+    raise UserError(
+        f"{root}: neither dataset_dict.json nor state.json is in it; a folder that save_to_disk of "
+        "the datasets library wrote was expected."
+    )
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """A JSON object; empty where there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{path} is not JSON") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: a JSON object was expected")
+    return found
+
+
+def _data_files(folder: Path) -> list[Path]:
+    """The Arrow files of one dataset, in order."""
+    where = str(folder / "state.json")
+    state = _object(folder / "state.json")
+    listed = state.get("_data_files")
+    if state.get("_indices_data_files"):
+        raise UserError(f"{where}: rows are picked by an index; save flatten_indices() of it")
+    names = [f.get("filename") for f in listed if isinstance(f, dict)] if listed else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}: no list of data files is in it")
+    return [inside(folder, str(name), where) for name in names]
+
+
+def _rows(
+    folder: Path,
+    files: list[Path],
+    columns: Mapping[str, str] | None,
+    features: Mapping[str, Any],
+    unused: set[str],
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Place, number and row under our names; one row at a time is in memory, with its sound."""
+    try:
+        import pyarrow.ipc
+    except ImportError:
+        raise UserError(
+            "datasets of Hugging Face are Arrow files, which need pyarrow: "
+            "pip install 'speechx[tables]'"
+        ) from None
+    number = 0
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file, but {folder / 'state.json'} lists it")
+        try:
+            with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
+                audio = _audio_column(stream.schema)
+                columns_here = {"path": audio} | dict(columns or {}) if audio else columns
+                ours_of = renamed(stream.schema.names, columns_here, file)
+                unused |= {name for name, ours in ours_of.items() if not ours}
+                for batch in stream:
+                    batch.validate(full=True)  # offsets that lie would be read as they are
+                    for at in range(batch.num_rows):
+                        row = {
+                            ours: _value(batch.column(name)[at].as_py(), features.get(name))
+                            for name, ours in ours_of.items()
+                            if ours
+                        }
+                        yield f"{file}:{number + 1}", number, row
+                        number += 1
+        except (pyarrow.ArrowException, OSError, ValueError) as error:
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"{file} is no Arrow file that can be read: {why}") from None
+
+
+def _audio_column(schema: Any) -> str | None:
+    """The first column whose cells are sound files: bytes, path, or both."""
+    for field in schema:
+        names = {field.type.field(i).name for i in range(field.type.num_fields)}
+        if {"bytes", "path"} <= names:
+            return str(field.name)
+    return None
+
+
+def _value(value: Any, feature: Any) -> Any:
+    """A cell; classes by their names."""
+    names = feature.get("names") if isinstance(feature, dict) else None
+    if isinstance(names, list) and type(value) is int and 0 <= value < len(names):
+        return names[value]
+    return value
+
+
+class _Unpacked:
+    """Sound files written from bytes, each under a name of its own."""
+
+    def __init__(self, out: Path, folder: str, source: str) -> None:
+        self.out, self.folder, self.source = out, folder, source
+        self.written: set[Path] = set()
+        self.claimed: set[str] = set()
+
+    def write(self, some: Preparation, id: str, data: bytes) -> Path:
+        if some.language not in self.claimed:
+            claim(self.out / some.language, self.source)
+            self.claimed.add(some.language)
+        suffix = next((s for magic, s in MAGIC.items() if data.startswith(magic)), ".bin")
+        folder, name = self.out.absolute() / some.language / self.folder, safe_name(id)
+        path, copies = folder / f"{name}{suffix}", 1
+        while path in self.written:
+            copies += 1
+            path = folder / f"{name}.{copies}{suffix}"
+        self.written.add(path)
+        if not (path.is_file() and path.read_bytes() == data):
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        return path
