@@ -32,6 +32,10 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
     )
     voice.add_argument("--release", metavar="NAME", help="where the folder's name does not say it")
 
+    _corpus(
+        corpora, "commonvoice-spontaneous", _spontaneous, "CommonVoice's Spontaneous Speech (sps-*)"
+    )
+
     babel = _corpus(corpora, "babel", _babel, "IARPA BABEL packs as LDC ships them")
     babel.add_argument(
         "--transcript", choices=("plain", "roman"), default="plain", help="script of the text"
@@ -98,16 +102,21 @@ def _own_corpora(corpora: Any) -> None:
         "--speakers", action="store_true", help="each folder right below ROOT is a speaker"
     )
     table = _own(corpora, "table", _table, "a TSV, CSV or JSONL file with a row per utterance")
-    table.add_argument(
-        "--column",
-        action="append",
-        default=[],
-        metavar="OURS=THEIRS",
-        help="as in text=transcription; ours are path id split duration start text phones speaker "
-        "language",
+    saved = _own(
+        corpora, "hugging-face", _hugging_face, "a dataset that Hugging Face saved to disk"
     )
+    for mapped in (table, saved):
+        mapped.add_argument(
+            "--column",
+            action="append",
+            default=[],
+            metavar="OURS=THEIRS",
+            help="as in text=transcription; ours are path id split duration start text phones "
+            "speaker language",
+        )
     kaldi = _own(corpora, "kaldi", _kaldi, "data directories of Kaldi, ESPnet, icefall")
-    for named in (table, kaldi):
+    lhotse = _own(corpora, "lhotse", _lhotse, "manifests of Lhotse: cuts, or their parts")
+    for named in (table, saved, kaldi, lhotse):
         named.add_argument(
             "--root", dest="audio_root", type=Path, metavar="DIR", help="all audio is in there"
         )
@@ -184,6 +193,12 @@ def _commonvoice(options: Any) -> None:
     _prepare(prepare, options, **own)
 
 
+def _spontaneous(options: Any) -> None:
+    from speechx.corpora.commonvoice_spontaneous import prepare
+
+    _prepare(prepare, options)
+
+
 def _babel(options: Any) -> None:
     from speechx.corpora.babel import Options, prepare
     from speechx.corpora.babel_text import TextPolicy
@@ -240,14 +255,33 @@ def _folder(options: Any) -> None:
 def _table(options: Any) -> None:
     from speechx.corpora.table import prepare
 
-    columns = dict(_pair(text) for text in options.column)
-    _prepare_own(prepare, options, table=options.root, columns=columns, root=options.audio_root)
+    _prepare_own(
+        prepare, options, table=options.root, columns=_columns(options), root=options.audio_root
+    )
 
 
 def _kaldi(options: Any) -> None:
     from speechx.corpora.kaldi import prepare
 
     _prepare_own(prepare, options, root=options.root, audio_root=options.audio_root)
+
+
+def _lhotse(options: Any) -> None:
+    from speechx.corpora.lhotse import prepare
+
+    _prepare_own(prepare, options, root=options.root, audio_root=options.audio_root)
+
+
+def _hugging_face(options: Any) -> None:
+    from speechx.corpora.hugging_face import prepare
+
+    _prepare_own(
+        prepare,
+        options,
+        root=options.root,
+        columns=_columns(options),
+        audio_root=options.audio_root,
+    )
 
 
 def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
@@ -263,11 +297,15 @@ def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     print(json.dumps(made))
 
 
-def _pair(text: str) -> tuple[str, str]:
-    ours, equals, theirs = text.partition("=")
-    if not (ours and equals and theirs):
-        raise UserError(f"--column needs OURS=THEIRS, as in text=transcription, not {text!r}")
-    return ours, theirs
+def _columns(options: Any) -> dict[str, str]:
+    """Our names to theirs."""
+    columns = {}
+    for text in options.column:
+        ours, equals, theirs = text.partition("=")
+        if not (ours and equals and theirs):
+            raise UserError(f"--column needs OURS=THEIRS, as in text=transcription, not {text!r}")
+        columns[ours] = theirs
+    return columns
 
 
 def _debian(options: Any) -> None:
