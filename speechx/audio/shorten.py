@@ -26,6 +26,7 @@ Legend: B samples of a block · C channels · P bit positions. Whatever is wrong
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from operator import mul
 
 import numpy as np
@@ -45,6 +46,7 @@ LONGEST_BLOCK = 65_535
 HIGHEST_ORDER = 128
 MOST_MEANS = 4096
 MOST_BITS = 32
+MOST_ULAW_SHIFT = 12
 
 _QUIT, _BLOCK_LENGTH, _SHIFT, _LINEAR, _ZEROS, _VERBATIM = 4, 5, 6, 7, 8, 9
 _WINDOW_BYTES = 1 << 15
@@ -57,7 +59,7 @@ class Shorten:
     def __init__(self, data: bytes) -> None:
         if not data.startswith(MAGIC):
             raise ValueError("does not begin with ajkg")
-        if len(data) < 6 or data[4] not in VERSIONS:
+        if len(data) < 5 or data[4] not in VERSIONS:
             version = data[4] if len(data) > 4 else "none"
             raise ValueError(f"is of version {version}, but 1 to 3 are known")
         self.version = data[4]
@@ -139,12 +141,9 @@ class Shorten:
             if np.abs(block_B).max() > 1 << 16:  # lossy streams may be a little beyond
                 raise ValueError("is damaged: samples are beyond 16 bits")
             return block_B.clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
-        if block_B.min() < -128 or block_B.max() > 127 or shift >= len(_ULAW):
+        if block_B.min() < -128 or block_B.max() > 127 or shift > MOST_ULAW_SHIFT:
             raise ValueError("is damaged: it has mu-law samples that there are not")
-        if self.type == ULAW_2:  # here -1 is the negative zero, which type 0 has at -128
-            table = np.concatenate([_ULAW[shift, 1:128], [127], _ULAW[shift, 128:]])
-            return table[block_B + 128]
-        return _ULAW[shift, block_B + 128]
+        return _ulaw_tables(self.type)[shift, block_B + 128]
 
 
 class _Channel:
@@ -322,23 +321,26 @@ class _Bits:
 _NONE = 1 << 40
 
 
-def _ulaw_tables() -> np.ndarray:
+@cache
+def _ulaw_tables(kind: int) -> np.ndarray:
     """Mu-law byte of each value -128..127, for every number of zero bits in the samples coded.
 
     Values count the bytes by loudness, from zero up and from the quietest negative down. Where all
     samples of a block are multiples of 8 << shift, only bytes that such a sample has are counted,
-    then the others, so that the values stay small. The negative zero, 127, comes between these.
+    then the others, so that the values stay small. The negative zero, 127, comes between these in
+    type 0, and before all in type 8.
     """
     most = [0] * 256
-    for shift in range(13):
+    for shift in range(MOST_ULAW_SHIFT + 1):
         for sample in range(-(1 << 15), 1 << 15, 8 << shift):
             most[_ulaw(sample)] = shift
-    tables = np.zeros((13, 256), np.int16)
-    for shift in range(13):
+    tables = np.zeros((MOST_ULAW_SHIFT + 1, 256), np.int16)
+    for shift in range(MOST_ULAW_SHIFT + 1):
         has = [byte for byte in range(256) if most[byte] >= shift]
         up = [b for b in reversed(has) if b > 127]
         up += [b for b in range(255, 127, -1) if b not in has]
-        down = [b for b in reversed(has) if b < 127] + [127]
+        down = [b for b in reversed(has) if b < 127]
+        down = [127, *down] if kind == ULAW_2 else [*down, 127]
         down += [b for b in range(126, -1, -1) if b not in has]
         tables[shift] = [*reversed(down), *up]
     return tables
@@ -350,6 +352,3 @@ def _ulaw(sample: int) -> int:
     exponent = magnitude.bit_length() - 8
     byte = ~(exponent << 4 | (magnitude >> (exponent + 3)) & 15) & 127
     return byte | (0 if sample < 0 else 128)
-
-
-_ULAW = _ulaw_tables()
