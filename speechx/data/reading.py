@@ -27,7 +27,7 @@ import numpy as np
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_native, resample
 from speechx.data.corpus import Corpus
 from speechx.data.labels import frames_needed
-from speechx.data.manifest import Utterance
+from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 
 ALIKE = 64  # utterances of about the same length that one is drawn from
@@ -130,16 +130,13 @@ def read_samples(
     """Its samples (S,) at 16 kHz; it may end `tolerance` seconds early. `spent` takes up the
     seconds that went to what."""
     begun = time.perf_counter()
-    wave_S, rate = read_native(
-        u.audio, u.start, u.duration, part=getattr(u, "bytes", None), tolerance=tolerance
-    )
+    wave_S, rate = read_native(u.audio, u.start, u.duration, part=u.bytes, tolerance=tolerance)
     decoded = time.perf_counter()
     wave_S = resample(wave_S, rate, SAMPLE_RATE)
     if len(wave_S) == 0:
         raise UserError(f"{u.audio}: the file holds no audio samples.")
     if spent is not None:
-        shard = getattr(u, "bytes", None) is not None
-        kind = "shards" if shard else Path(u.audio).suffix.lstrip(".").lower() or "files"
+        kind = "shards" if u.bytes else Path(u.audio).suffix.lstrip(".").lower() or "files"
         parts = {f"decoding {kind}": decoded - begun, "resampling": time.perf_counter() - decoded}
         for part, seconds in parts.items():
             spent[part] = spent.get(part, 0.0) + seconds

@@ -1,0 +1,164 @@
+"""One shard: a tar of sounds and their lines, and the list of what is in the shards of a manifest.
+
+A member of a shard is a whole sound file, so [offset, size] is all that reading it needs; the line
+beside it makes the tar a data set of its own, for webdataset or by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import soundfile
+
+from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
+from speechx.data.utterance import Utterance
+from speechx.errors import UserError
+
+Format = Literal["flac", "int16"]
+SUFFIX = {"flac": "flac", "int16": "wav"}
+LISTED = ".shards.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What `NAME.shards.json` says of one shard."""
+
+    sha256: str
+    size: int
+    utterances: int
+    seconds: float
+    sources: str
+    """Fingerprint of what it was packed from."""
+    shorter: int = 0
+    """How many ended before their manifest said."""
+    unreadable: tuple[tuple[str, str, str], ...] = ()
+    """Id, audio, and why, of what could not be read."""
+
+
+def write_shard(
+    path: Path, format: Format, utterances: Mapping[int, Utterance], sources: str
+) -> Shard:
+    """Decodes and packs the utterances, by their numbers in the manifest. The file appears when it
+    is complete; what cannot be read is named in what comes back."""
+    unreadable, seconds, shorter = [], 0.0, 0
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for number, u in utterances.items():
+                try:
+                    wave_S = read_audio(
+                        u.audio, u.start, u.duration, part=u.bytes, tolerance=math.inf
+                    )
+                except UserError as error:
+                    unreadable.append((u.id, str(u.audio), str(error)))
+                    continue
+                line = replace(u, duration=len(wave_S) / SAMPLE_RATE)
+                _add(tar, f"{number:08d}.{SUFFIX[format]}", _coded(wave_S, format))
+                _add(tar, f"{number:08d}.json", shard_line(line).encode())
+                shorter += line.duration < u.duration - END_TOLERANCE_SECONDS
+                seconds += line.duration
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return Shard(
+        sha256=_sha256(path),
+        size=path.stat().st_size,
+        utterances=len(utterances) - len(unreadable),
+        seconds=round(seconds, 3),
+        sources=sources,
+        shorter=shorter,
+        unreadable=tuple(unreadable),
+    )
+
+
+def shard_members(path: Path) -> Iterator[tuple[int, int, int, float]]:
+    """Number, offset, size and seconds of each utterance in a shard."""
+    with tarfile.open(path, "r:") as tar:
+        sound = None
+        for member in tar:
+            if not member.name.endswith(".json"):
+                sound = member
+                continue
+            file = tar.extractfile(member)
+            assert file is not None
+            assert sound is not None
+            line = json.loads(file.read())
+            yield int(Path(member.name).stem), sound.offset_data, sound.size, line["duration"]
+
+
+def shard_line(u: Utterance) -> str:
+    """What is known of an utterance but for where its sound is."""
+    known: dict[str, Any] = {"id": u.id, "duration": u.duration, "language": u.language}
+    for key in ("text", "phones", "speaker", "corpus"):
+        if (value := getattr(u, key)) is not None:
+            known[key] = value
+    return json.dumps({**known, **u.extra}, ensure_ascii=False)
+
+
+def _coded(wave_S: np.ndarray, format: Format) -> bytes:
+    """16-bit sound; samples that came from 16 bits come back as they were."""
+    samples_S = np.clip(np.rint(wave_S * 32768.0), -32768, 32767).astype(np.int16)
+    file = io.BytesIO()
+    soundfile.write(file, samples_S, SAMPLE_RATE, format={"flac": "FLAC", "int16": "WAV"}[format])
+    return file.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """A member without a time or an owner: the same sound gives the same bytes."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def read_list(listing: Path) -> dict[str, Shard]:
+    """Names of shards to what is in them; nothing if there is no list."""
+    try:
+        text = listing.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    try:
+        return {
+            name: Shard(**{**shard, "unreadable": tuple(map(tuple, shard["unreadable"]))})
+            for name, shard in json.loads(text).items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{listing}: not a list of shards ({error}); remove it to pack everything again"
+        ) from error
+
+
+def write_list(listing: Path, shards: Mapping[str, Shard]) -> None:
+    """The list is replaced as a whole."""
+    text = json.dumps({name: asdict(shards[name]) for name in sorted(shards)}, indent=1)
+    part = listing.with_name(f".{listing.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    os.replace(part, listing)
+
+
+def shard_damage(path: Path, shard: Shard) -> str | None:
+    """What is wrong with a shard, by name."""
+    if not path.is_file():
+        return f"{path}: the shard is not there"
+    if path.stat().st_size != shard.size:
+        return f"{path}: the shard is damaged ({path.stat().st_size} bytes of {shard.size})"
+    if _sha256(path) != shard.sha256:
+        return f"{path}: the shard is damaged (its sha256 is not the one noted when it was packed)"
+    return None
+
+
+def _sha256(path: Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()

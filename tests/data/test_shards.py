@@ -1,0 +1,302 @@
+"""Shards hold the same utterances as the manifest that was packed, to the sample."""
+
+from __future__ import annotations
+
+import json
+import os
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechx.audio.files import SAMPLE_RATE, read_audio
+from speechx.data import shards
+from speechx.data.exclusion import Exclusion, write_exclusions
+from speechx.data.manifest import read_manifest, write_manifest
+from speechx.data.shards import check_shards, pack
+from speechx.errors import UserError
+
+SMALL = 0.1  # MB: about six seconds in a shard
+
+
+@pytest.fixture
+def corpus(tones, tmp_path):
+    """Two languages, three manifests, and what a line can have beside its sound."""
+    folder = tmp_path / "data"
+    rich = [replace(u, extra={"release": "v1", "gender": "f"}) for u in tones]
+    write_manifest(folder / "xx" / "train.jsonl", rich[:9])
+    write_manifest(folder / "xx" / "dev.jsonl", rich[9:12])
+    write_manifest(folder / "yy" / "train.jsonl", rich[12:])
+    return folder
+
+
+def packed(*arguments, **options):
+    said = []
+    return pack(*arguments, shard_mb=SMALL, processes=2, log=said.append, **options), said
+
+
+def state(folder):
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("format", ["flac", "int16"])
+def test_every_line_comes_back_with_the_same_sound(corpus, tmp_path, format):
+    counts, _ = packed(corpus, tmp_path / "shards", format)
+    assert counts == {"xx/dev.jsonl": 3, "xx/train.jsonl": 9, "yy/train.jsonl": 8}
+    for name in counts:
+        before, after = read_manifest(corpus / name), read_manifest(tmp_path / "shards" / name)
+        for old, new in zip(before, after, strict=True):
+            assert replace(new, audio=old.audio, bytes=None, duration=old.duration) == old
+            assert new.extra == old.extra
+            assert new.duration == pytest.approx(old.duration, abs=1e-6)
+            assert new.audio.suffix == ".tar"
+            np.testing.assert_array_equal(
+                read_audio(new.audio, new.start, new.duration, part=new.bytes),
+                read_audio(old.audio),
+            )
+    assert len({u.audio for u in read_manifest(tmp_path / "shards" / "xx" / "train.jsonl")}) > 1
+
+
+def test_members_are_those_of_webdataset(corpus, tmp_path):
+    packed(corpus, tmp_path / "shards")
+    lines = read_manifest(tmp_path / "shards" / "yy" / "train.jsonl")
+    for path in sorted((tmp_path / "shards" / "yy").glob("*.tar")):
+        with tarfile.open(path) as tar:
+            members = {member.name: tar.extractfile(member).read() for member in tar}
+        keys = [name.split(".")[0] for name in members]
+        assert keys[::2] == keys[1::2]  # the files of a sample follow each other
+        assert {name.split(".", 1)[1] for name in members} == {"flac", "json"}
+        for key in set(keys):
+            about = json.loads(members[f"{key}.json"])
+            line = lines[int(key)]
+            assert (about["id"], about["text"], about["speaker"], about["release"]) == (
+                line.id, line.text, line.speaker, "v1",
+            )  # fmt: skip
+
+
+def test_what_is_not_16_khz_mono_or_is_a_segment_becomes_so_once(tones, tmp_path):
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / "long.wav", random.normal(0, 0.1, (5 * 8000, 2)), 8000)
+    lines = [
+        replace(tones[0], id=f"s{i}", audio=tmp_path / "long.wav", start=i * 1.25, duration=1.25)
+        for i in range(4)
+    ]
+    write_manifest(tmp_path / "a.jsonl", lines)
+    packed(tmp_path / "a.jsonl", tmp_path / "shards")
+    for old, new in zip(lines, read_manifest(tmp_path / "shards" / "a.jsonl"), strict=True):
+        assert (new.start, new.duration) == (0.0, 1.25)
+        np.testing.assert_allclose(
+            read_audio(new.audio, part=new.bytes),
+            read_audio(old.audio, old.start, old.duration),
+            atol=2**-16,
+        )
+
+
+def test_lines_can_name_a_url(corpus, tmp_path):
+    import fsspec
+
+    packed(corpus, tmp_path / "shards", url="memory://bucket/packed/")
+    memory = fsspec.filesystem("memory")
+    memory.put(str(tmp_path / "shards"), "/bucket/packed", recursive=True)
+    for old, new in zip(
+        read_manifest(corpus / "xx" / "dev.jsonl"),
+        read_manifest(tmp_path / "shards" / "xx" / "dev.jsonl"),
+        strict=True,
+    ):
+        assert new.audio == "memory://bucket/packed/xx/dev-00000.tar"
+        np.testing.assert_array_equal(read_audio(new.audio, part=new.bytes), read_audio(old.audio))
+
+
+def test_packing_again_does_nothing_and_the_bytes_depend_on_the_data_only(corpus, tmp_path):
+    packed(corpus, tmp_path / "a")
+    before = state(tmp_path / "a")
+    _, said = packed(corpus, tmp_path / "a")
+    after = state(tmp_path / "a")
+    assert before.keys() == after.keys()
+    for name in before:
+        assert before[name][1] == after[name][1], name
+        if name.suffix == ".tar":
+            assert before[name][0] == after[name][0]
+    assert any("shards are there already" in line for line in said)
+    packed(corpus, tmp_path / "b")
+    for name, (_, data) in state(tmp_path / "b").items():
+        if name.suffix == ".tar":
+            assert before[name][1] == data
+
+
+def test_an_interrupted_packing_goes_on_where_it_was(corpus, tmp_path, monkeypatch):
+    packed(corpus, tmp_path / "whole")
+    out = tmp_path / "shards"
+    note, taken = shards._Packing._note, []
+
+    def interrupted(self, done):
+        note(self, done)
+        taken.append(len(done))
+        if len(taken) == 2:
+            (out / "xx" / ".train-00002.tar.99.part").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shards._Packing, "_note", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        packed(corpus / "xx" / "train.jsonl", out / "xx")
+    assert not (out / "xx" / "train.jsonl").exists()
+    monkeypatch.undo()
+    there = state(out)
+    _, said = packed(corpus / "xx" / "train.jsonl", out / "xx")
+    assert any(line.endswith("2 of 2 shards are there already") for line in said) or any(
+        ": 2 of " in line and line.endswith("shards are there already") for line in said
+    )
+    kept = json.loads(there[Path("xx/train.shards.json")][1])
+    assert len(kept) == 2
+    for name in kept:
+        assert state(out)[Path("xx") / name] == there[Path("xx") / name]
+    assert not list(out.rglob("*.part"))
+    expected = state(tmp_path / "whole")
+    for name, (_, data) in state(out).items():
+        if name.suffix in (".tar", ".jsonl"):
+            assert data == expected[name][1]
+
+
+def test_only_shards_whose_sources_changed_are_packed_again(corpus, tmp_path):
+    out = tmp_path / "shards"
+    packed(corpus, out)
+    before = state(out)
+    lines = read_manifest(corpus / "xx" / "train.jsonl")
+    lines[3] = replace(lines[3], text="other words")
+    write_manifest(corpus / "xx" / "train.jsonl", lines)
+    packed(corpus, out)
+    new = read_manifest(out / "xx" / "train.jsonl")
+    assert new[3].text == "other words"
+    changed = {n.name for n, (_, data) in state(out).items() if before[n][1] != data}
+    assert changed == {new[3].audio.name, "train.jsonl", "train.shards.json"}
+    # fewer utterances: shards of the old plan are gone, the manifest names those that are there
+    write_manifest(corpus / "xx" / "train.jsonl", lines[:2])
+    packed(corpus, out)
+    assert sorted(p.name for p in (out / "xx").glob("train*")) == [
+        "train-00000.tar", "train.jsonl", "train.shards.json",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("hurt", ["cut", "flip", "gone"])
+def test_a_damaged_shard_is_named_and_packed_again(corpus, tmp_path, hurt):
+    out = tmp_path / "shards"
+    packed(corpus, out)
+    assert check_shards(out) == []
+    before = state(out)
+    path = out / "xx" / "train-00001.tar"
+    data = path.read_bytes()
+    if hurt == "gone":
+        path.unlink()
+    elif hurt == "cut":
+        path.write_bytes(data[:-1000])
+    else:
+        path.write_bytes(data[:5000] + bytes([data[5000] ^ 1]) + data[5001:])
+    problems = check_shards(out)
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{path}: the shard is ")
+    _, said = packed(corpus, out)
+    assert any(str(path) in line and line.endswith("it is packed again") for line in said)
+    assert check_shards(out) == []
+    assert {n: data for n, (_, data) in state(out).items()} == {
+        n: data for n, (_, data) in before.items()
+    }
+
+
+def test_what_cannot_be_read_is_listed_and_past_a_share_refused(corpus, tmp_path):
+    lines = read_manifest(corpus / "xx" / "train.jsonl")
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    lines[4] = replace(lines[4], audio=tmp_path / "bad.wav")
+    write_manifest(corpus / "xx" / "train.jsonl", lines)
+    out = tmp_path / "shards"
+    counts, said = packed(corpus / "xx" / "train.jsonl", out)
+    assert counts == {"train.jsonl": 8}
+    assert any("1 of 9 utterances cannot be read" in line for line in said)
+    listed = (out / "train.unreadable.tsv").read_text().splitlines()
+    assert listed[0] == "id\taudio\twhy"
+    assert listed[1].startswith(f"{lines[4].id}\t{tmp_path / 'bad.wav'}\t")
+    assert [u.id for u in read_manifest(out / "train.jsonl")] == [
+        u.id for u in lines if u.id != lines[4].id
+    ]
+    lines[5] = replace(lines[5], audio=tmp_path / "absent.wav")
+    write_manifest(corpus / "xx" / "train.jsonl", lines)
+    with pytest.raises(UserError, match=r"2 of 9 utterances cannot be read, listed in .*tsv"):
+        packed(corpus / "xx" / "train.jsonl", out)
+
+
+def test_durations_are_those_of_the_samples(tones, tmp_path):
+    longer = replace(tones[0], duration=tones[0].duration + 3.0)
+    write_manifest(tmp_path / "a.jsonl", [longer, tones[1]])
+    _, said = packed(tmp_path / "a.jsonl", tmp_path / "shards")
+    new = read_manifest(tmp_path / "shards" / "a.jsonl")
+    assert new[0].duration == pytest.approx(len(read_audio(tones[0].audio)) / SAMPLE_RATE)
+    assert any("1 of 2 utterances are shorter than their manifest said" in line for line in said)
+
+
+def test_excluded_utterances_change_only_their_own_shards(corpus, tmp_path):
+    out = tmp_path / "shards"
+    packed(corpus, out)
+    before = state(out)
+    gone = read_manifest(out / "yy" / "train.jsonl")[2]
+    write_exclusions(
+        tmp_path / "exclude.tsv",
+        [Exclusion("", "yy", gone.id, "silent"), Exclusion("", "zz", "nobody", "silent")],
+    )
+    counts, said = packed(corpus, out, exclude=[tmp_path / "exclude.tsv"])
+    assert counts["yy/train.jsonl"] == 7
+    assert gone.id not in {u.id for u in read_manifest(out / "yy" / "train.jsonl")}
+    changed = {str(n) for n, (_, data) in state(out).items() if before[n][1] != data}
+    assert changed == {f"yy/{gone.audio.name}", "yy/train.jsonl", "yy/train.shards.json"}
+    assert any("leaves out 1 utterances" in line for line in said)
+    everything = [Exclusion("", "xx", u.id) for u in read_manifest(corpus / "xx" / "dev.jsonl")]
+    write_exclusions(tmp_path / "all.tsv", everything)
+    with pytest.raises(UserError, match=r"dev\.jsonl: every utterance of it is excluded"):
+        packed(corpus / "xx" / "dev.jsonl", tmp_path / "b", exclude=[tmp_path / "all.tsv"])
+
+
+def test_parquet_is_packed_to_parquet_and_shards_can_be_packed_again(corpus, tmp_path):
+    write_manifest(tmp_path / "in" / "dev.parquet", read_manifest(corpus / "xx" / "dev.jsonl"))
+    assert packed(tmp_path / "in", tmp_path / "a")[0] == {"dev.parquet": 3}
+    packed(tmp_path / "a" / "dev.parquet", tmp_path / "b", "int16")
+    for u, v in zip(
+        read_manifest(corpus / "xx" / "dev.jsonl"),
+        read_manifest(tmp_path / "b" / "dev.parquet"),
+        strict=True,
+    ):
+        assert (u.id, u.text, u.extra) == (v.id, v.text, v.extra)
+        np.testing.assert_array_equal(read_audio(v.audio, part=v.bytes), read_audio(u.audio))
+
+
+def test_mistakes_are_one_line(corpus, tmp_path):
+    for arguments, why in (
+        ((tmp_path / "nothing.jsonl", tmp_path / "s"), "cannot read the manifest"),
+        ((tmp_path / "data" / "xx" / "train.jsonl", corpus / "xx"), "a folder of their own"),
+        ((corpus, corpus), "a folder of their own"),
+        ((corpus, tmp_path / "s", "mp3"), "flac or int16"),
+    ):
+        with pytest.raises(UserError, match=why):
+            packed(*arguments)
+    with pytest.raises(UserError, match="size above 0"):
+        pack(corpus, tmp_path / "s", shard_mb=0)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no manifests"):
+        packed(tmp_path / "empty", tmp_path / "s")
+    with pytest.raises(UserError, match="no shards there"):
+        check_shards(tmp_path / "empty")
+    packed(corpus / "xx", tmp_path / "s")
+    (tmp_path / "s" / "train.shards.json").write_text("[1")
+    with pytest.raises(UserError, match="not a list of shards"):
+        packed(corpus / "xx", tmp_path / "s")
+    os.unlink(tmp_path / "s" / "train.shards.json")
+    with pytest.raises(UserError, match="holds the manifests of"):
+        packed(corpus / "yy", tmp_path / "s")
+    packed(corpus, corpus / "shards")
+    assert packed(corpus, corpus / "shards")[0].keys() == {
+        "xx/dev.jsonl", "xx/train.jsonl", "yy/train.jsonl",
+    }  # fmt: skip
