@@ -208,7 +208,9 @@ def _note_short(made: FewShot, split: str, wanted: float) -> None:
     chosen = made.splits[split]
     longest = max((u.duration for u in chosen), default=0.0) / 60
     if _minutes(chosen) + 2 * longest < wanted:
-        made.notes.append(f"{split} is {_minutes(chosen):.1f} of {wanted:g} min: there is no more")
+        made.notes.append(
+            f"{split} is {_minutes(chosen):.1f} of {wanted:g} min: no more is left for it"
+        )
 
 
 def _sentence(u: Utterance) -> str:

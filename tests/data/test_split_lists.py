@@ -94,3 +94,15 @@ def test_lists_that_do_not_fit(tmp_path: Path) -> None:
     for name, why in (("empty.txt", "is empty"), ("latin.txt", "UTF-8"), ("no.txt", "cannot read")):
         with pytest.raises(UserError, match=why):
             read_list(tmp_path / name)
+
+
+def test_shipped_lists_are_whole_and_apart() -> None:
+    folder = Path(__file__).resolve().parents[2] / "data_manifests" / "splits"
+    for language in folder.glob("*/*"):
+        ids = {path.stem: list(read_list(path)) for path in language.glob("*.txt")}
+        assert {"test", "dev"} < ids.keys()
+        assert ids["train_1h"][: len(ids["train_10min"])] == ids["train_10min"]
+        everything = [*ids["test"], *ids["dev"], *ids["train_1h"]]
+        assert len(everything) == len(set(everything))
+        there = clips(*everything)
+        assert len(apply_lists(there, sorted(language.glob("*.txt")), quiet)) == len(ids)
