@@ -10,7 +10,7 @@
     end_head
 
 Types are -i, -r and -s with a length; sample_byte_format is 01 for the low byte first, 10 for the
-high one. Read are pcm of 1, 2 or 4 bytes, ulaw and alaw, interleaved or one channel after the
+high one. Read are pcm of 1 to 4 bytes, ulaw and alaw, interleaved or one channel after the
 other, and shorten-compressed pcm and ulaw (shorten.py). Any other coding is refused by its name.
 
 A header is only a claim. Nothing is allocated for what it says: a file that is shorter than its
@@ -45,7 +45,7 @@ HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
 _CODINGS = {"pcm": "pcm", "ulaw": "ulaw", "mu-law": "ulaw", "alaw": "alaw", "a-law": "alaw"}
-_PCM_TYPES = {1: "i1", 2: "i2", 4: "i4"}
+_PCM_TYPES = {1: "i1", 2: "i2", 3: "V3", 4: "i4"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,12 @@ class SphereSound:
         data = self._file.read(count * self.header.bytes)
         if len(data) < count * self.header.bytes:
             raise UserError(f"{self._name}: the file became shorter while it was read")
-        return np.frombuffer(data, kind)
+        if self.header.bytes != 3:
+            return np.frombuffer(data, kind)
+        padded_S4 = np.zeros((count, 4), np.uint8)  # with a byte of zero below, 32 bits
+        place = slice(3) if self.header.big_endian else slice(1, 4)
+        padded_S4[:, place] = np.frombuffer(data, np.uint8).reshape(count, 3)
+        return padded_S4.view(">i4" if self.header.big_endian else "<i4")[:, 0]
 
 
 class _Packed:

@@ -45,7 +45,7 @@ def by_libsndfile(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("order", ["LITTLE", "BIG"])
-@pytest.mark.parametrize("coding", ["PCM_S8", "PCM_16", "PCM_32", "ULAW", "ALAW"])
+@pytest.mark.parametrize("coding", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_libsndfile_reads_is_read_the_same(
     tmp_path: Path, coding: str, order: str, number: int
