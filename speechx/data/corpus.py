@@ -1,8 +1,13 @@
 """A corpus in memory: what planning needs of each utterance as arrays, the utterance on demand.
 
+    corpus = Corpus.read([Path("data/es/train.jsonl"), Path("data/babel.parquet")])
+    corpus.seconds_N[7], corpus.languages[corpus.language_N[7]]
+    corpus[7]           # an Utterance, without what is said
+
     N utterances · C corpora · L languages
 
-Ten million utterances are ten million numbers a column; `corpus[i]` makes the object.
+Ten million Python objects are ten gigabytes and are copied by every worker that counts their
+references; ten million numbers a column are not.
 """
 
 from __future__ import annotations
@@ -14,7 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from speechx.data.manifest import Utterance, read_manifest
+from speechx.data.columns import Columns
+from speechx.data.exclusion import Exclusions
+from speechx.data.sources import Source, read_sources
+from speechx.data.utterance import Utterance
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,28 +38,50 @@ class Corpus:
     """None: nothing is in shards."""
     languages: tuple[str, ...]
     corpora: tuple[str, ...]
-    source: Sequence[Utterance]
+    """The empty name is that of utterances that name none."""
+    source: Source
     row_N: np.ndarray
     """Where in `source` it is."""
 
     @classmethod
-    def of(cls, utterances: Sequence[Utterance]) -> Corpus:
-        """The utterances of a list."""
-        return _columns(utterances, utterances)
+    def read(cls, paths: Sequence[Path], exclusions: Exclusions | None = None) -> Corpus:
+        """All utterances of the manifests, but for the excluded ones."""
+        columns = Columns()
+        source, row_N = read_sources(paths, columns, exclusions or Exclusions())
+        return cls._made(columns, source, row_N)
 
     @classmethod
-    def read(cls, paths: Sequence[Path]) -> Corpus:
-        """All utterances of the manifests."""
-        return cls.of([u for path in paths for u in read_manifest(path)])
+    def of(cls, utterances: Sequence[Utterance]) -> Corpus:
+        """The utterances of a list, as they are."""
+        columns = Columns()
+        for utterance in utterances:
+            columns.add(utterance)
+        return cls._made(columns, utterances, np.arange(len(utterances)))
+
+    @classmethod
+    def _made(cls, columns: Columns, source: Source, row_N: np.ndarray) -> Corpus:
+        language_N, languages = columns.language.sorted()
+        corpus_N, corpora = columns.corpora.sorted()
+        return cls(
+            seconds_N=np.frombuffer(columns.seconds, dtype=np.float32),
+            language_N=language_N,
+            speaker_N=columns.speaker.array(),
+            corpus_N=corpus_N,
+            shard_N=columns.shard.array() if columns.shard.code_of else None,
+            languages=languages,
+            corpora=corpora,
+            source=source,
+            row_N=row_N,
+        )
 
     def __len__(self) -> int:
         return len(self.row_N)
 
     def __getitem__(self, i: int) -> Utterance:
-        return self.source[self.row_N[i]]
+        return self.source[int(self.row_N[i])]
 
     def __iter__(self) -> Iterator[Utterance]:
-        return (self.source[row] for row in self.row_N)
+        return (self.source[row] for row in self.row_N.tolist())
 
     def take(self, which: np.ndarray) -> Corpus:
         """Those utterances only; indices or truth values. Codes stay what they are."""
@@ -72,32 +102,14 @@ class Corpus:
     @cached_property
     def group_N(self) -> np.ndarray:
         """Corpus and language in one number: corpus * L + language."""
-        languages = len(self.languages)
-        return self.corpus_N.astype(np.int32) * np.int32(languages) + self.language_N
+        groups = len(self.corpora) * len(self.languages)
+        group_N = self.corpus_N.astype(np.int32)
+        group_N *= len(self.languages)
+        group_N += self.language_N
+        return group_N.astype(np.min_scalar_type(groups))  # 16 bits are sorted fastest
 
     @cached_property
     def seconds_CL(self) -> np.ndarray:
         shape = len(self.corpora), len(self.languages)
         sums = np.bincount(self.group_N, self.seconds_N, shape[0] * shape[1])
         return sums.reshape(shape)
-
-
-def _columns(utterances: Sequence[Utterance], source: Sequence[Utterance]) -> Corpus:
-    def codes(names: Sequence[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
-        known = sorted({name for name in names if name is not None})
-        code = {name: i for i, name in enumerate(known)}
-        return np.array([-1 if n is None else code[n] for n in names], dtype=np.int32), tuple(known)
-
-    language_N, languages = codes([u.language for u in utterances])
-    corpus_N, corpora = codes([""] * len(utterances))
-    return Corpus(
-        seconds_N=np.array([u.duration for u in utterances], dtype=np.float32),
-        language_N=language_N,
-        speaker_N=codes([u.speaker for u in utterances])[0],
-        corpus_N=corpus_N,
-        shard_N=None,
-        languages=languages,
-        corpora=corpora,
-        source=source,
-        row_N=np.arange(len(utterances)),
-    )

@@ -215,12 +215,12 @@ def at_some_speed(
 
 def cropped_batches(rows: Rows, seconds: float, crop: float, random: np.random.Generator) -> Epoch:
     """Batches of at most `seconds`, rows cropped to the shortest of their batch and to `crop`."""
-    return _batches(rows, np.minimum(rows.seconds_R, crop), seconds, min, random)
+    return _batches(rows, np.minimum(rows.seconds_R, crop), seconds, False, random)
 
 
 def padded_batches(rows: Rows, seconds: float, random: np.random.Generator) -> Epoch:
     """Batches of at most `seconds` after every row is padded to the longest of its batch."""
-    return _batches(rows, rows.seconds_R, seconds, max, random)
+    return _batches(rows, rows.seconds_R, seconds, True, random)
 
 
 def once(epoch: Epoch) -> Iterator[Plan]:
@@ -280,33 +280,31 @@ def _windows(
 
 
 def _batches(
-    rows: Rows,
-    width_R: np.ndarray,
-    room: float,
-    widest: Callable[[float, float], float],
-    random: np.random.Generator,
+    rows: Rows, width_R: np.ndarray, room: float, padded: bool, random: np.random.Generator
 ) -> Epoch:
     """Rows of about equal length together, random among neighbours, the batches in random order.
-    All rows of a batch are as wide as the `widest` of them, and fill `room` at most."""
+    A batch has the width of its widest row if it is padded, else of its narrowest, and `room` for
+    so many of that width; the widest row comes first there, and the narrowest here."""
     jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
-    jitter_R *= rows.seconds_R if widest is min else -rows.seconds_R
+    jitter_R *= -rows.seconds_R if padded else rows.seconds_R
     if rows.window_R is None:
         order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
     else:
         order_R = np.lexsort((jitter_R, rows.window_R))
         bounds = [0, *np.cumsum(np.bincount(rows.window_R)).tolist()]
-    first, windows = array("q"), array("q")
     width_R = width_R[order_R].astype(np.float64)
+    first, windows = array("q"), array("q")
     for window, (begin, end) in enumerate(pairwise(bounds)):
-        count, width = 0, 0.0
-        for r, own in enumerate(width_R[begin:end].data, begin):
-            width = widest(width, own) if count else own
-            count += 1
-            if count == 1 or count * width > room:
-                first.append(r)
-                windows.append(window)
-                count, width = 1, own
-    first_B = np.frombuffer(first, dtype=np.int64)
-    count_B = np.diff(first_B, append=len(rows))
-    mixed_B = np.lexsort((random.random(len(first_B)), np.frombuffer(windows, dtype=np.int64)))
-    return Epoch(rows, order_R.astype(np.int32), first_B[mixed_B], count_B[mixed_B])
+        # Neighbours have changed places, so one that follows may be a little wider.
+        most_R = width_R[begin:end]
+        if padded:
+            most_R = np.maximum.accumulate(most_R[::-1])[::-1]
+        counts, r = np.maximum(room / most_R, 1).astype(np.int64).data, begin
+        while r < end:
+            first.append(r)
+            windows.append(window)
+            r += counts[r - begin]
+    first_B, window_B = (np.frombuffer(numbers, dtype=np.int64) for numbers in (first, windows))
+    ends_B = np.minimum(np.append(first_B[1:], len(rows)), np.array(bounds)[window_B + 1])
+    mixed_B = np.lexsort((random.random(len(first_B)), window_B))
+    return Epoch(rows, order_R.astype(np.int32), first_B[mixed_B], (ends_B - first_B)[mixed_B])

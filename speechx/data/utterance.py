@@ -66,7 +66,7 @@ def _utterance(record: dict[str, Any], folder: Path) -> Utterance:
 
     return Utterance(
         id=_string(record, "id", filled=True),
-        audio=audio if is_url(audio) else Path(os.path.abspath(folder / audio)),
+        audio=audio_source(audio, folder),
         duration=_number(record, "duration", lambda x: x > 0, "a positive number of seconds"),
         language=_string(record, "language", filled=True),
         start=_number(record, "start", lambda x: x >= 0, "zero or more seconds")
@@ -79,6 +79,11 @@ def _utterance(record: dict[str, Any], folder: Path) -> Utterance:
         bytes=None if record.get("bytes") is None else _bytes(record["bytes"]),
         extra={key: value for key, value in record.items() if key not in KNOWN},
     )
+
+
+def audio_source(name: str, folder: Path) -> Path | str:
+    """What `audio` stands for in a manifest in `folder`."""
+    return name if is_url(name) else Path(os.path.abspath(folder / name))
 
 
 def _string(record: dict[str, Any], key: str, filled: bool = False) -> str:
