@@ -1,0 +1,157 @@
+"""Every tag of a BABEL transcript has one written fate, and none becomes a word by accident."""
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speechx.corpora.babel_text import TextPolicy, read_segments, read_text
+from speechx.errors import UserError
+
+DEFAULT = TextPolicy()
+TAGS = [
+    "(())",
+    "<foreign>",
+    "<prompt>",
+    "<overlap>",
+    "<lipsmack>",
+    "<limspack>",
+    "<breath>",
+    "<cough>",
+    "<laugh>",
+    "<click>",
+    "<ring>",
+    "<dtmf>",
+    "<int>",
+    "<no-speech>",
+    "<sta>",
+    "<male-to-female>",
+    "<female-to-male>",
+    "~",
+    "<hes>",
+]
+
+
+@pytest.mark.parametrize("tag", TAGS)
+def test_no_tag_of_babel_leaves_text_or_is_strange(tag: str) -> None:
+    for transcript in (f"one {tag} two", f"one{tag}two" if tag != "~" else "one ~ two"):
+        reading = read_text(transcript, DEFAULT)
+        assert (reading.text, reading.strange) == ("one two", ())
+    alone = read_text(tag, DEFAULT)
+    assert alone.text == ""
+    heard = {"(())", "<foreign>", "<prompt>", "<overlap>", "<hes>"}
+    heard |= {"<lipsmack>", "<limspack>", "<breath>", "<cough>", "<laugh>"}
+    assert alone.speech == (tag in heard)
+
+
+@pytest.mark.parametrize(
+    ("choice", "transcript", "text"),
+    [
+        ({}, "uh <hes> no", "uh no"),
+        ({"hesitations": "keep"}, "uh <hes> no", "uh hes no"),
+        ({"hesitations": "unknown"}, "uh <hes> no", "uh no"),
+        ({"hesitations": "unknown", "unknown": "drop-utterance"}, "uh <hes> no", ""),
+        ({"unknown": "drop-utterance"}, "uh <hes> no", "uh no"),
+        ({}, "one (()) two", "one two"),
+        ({}, "one ((  )) ((two)) three", "one three"),
+        ({"unknown": "drop-utterance"}, "one (()) two", ""),
+        ({}, "wor- -ord wo~ ~rd a-b", "wor ord wo rd a-b"),
+        ({"fragments": "drop"}, "wor- -ord wo~ ~rd a-b", "a-b"),
+        ({"fragments": "unknown"}, "wor- a-b", "a-b"),
+        ({"fragments": "unknown", "unknown": "drop-utterance"}, "wor- a-b", ""),
+        ({}, "*teh* cat *do", "teh cat do"),
+        ({"mispronunciations": "drop"}, "*teh* cat *do", "cat"),
+        ({"mispronunciations": "unknown", "unknown": "drop-utterance"}, "*teh* cat", ""),
+        ({"fragments": "drop"}, "*teh-* cat", "cat"),
+        ({}, "i_b_m ice_cream", "ibm icecream"),
+        ({"underscores": "split"}, "i_b_m ice_cream", "i b m ice cream"),
+        ({}, "- * _ -- one", "one"),
+        ({}, "喂 啊 <no-speech> 听-", "喂 啊 听"),
+    ],
+)
+def test_each_choice_does_what_it_says(choice: dict, transcript: str, text: str) -> None:
+    assert read_text(transcript, TextPolicy(**choice)).text == text
+
+
+def test_unknown_tags_are_listed_and_never_words() -> None:
+    reading = read_text("one <bark> two<Sneeze> <FOREIGN> < three", DEFAULT)
+    assert reading.strange == ("<bark>", "<Sneeze>")
+    assert reading.text == "one two < three"
+
+
+def test_a_policy_says_all_its_choices() -> None:
+    assert str(DEFAULT) == (
+        "babel: hesitations=drop unknown=drop fragments=strip mispronunciations=strip "
+        "underscores=join"
+    )
+    every = product(("drop", "keep"), ("drop", "drop-utterance"), ("strip", "drop"))
+    assert len({str(TextPolicy(*choices)) for choices in every}) == 8  # type: ignore[arg-type]
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.text(alphabet="ab<>()-*~_ é\t", max_size=40))
+def test_any_text_is_read(transcript: str) -> None:
+    reading = read_text(transcript, DEFAULT)
+    assert reading.text == " ".join(reading.text.split())
+    assert not any(word.startswith("<") and word.endswith(">") for word in reading.strange) or all(
+        tag not in reading.text.split() for tag in reading.strange
+    )
+    assert "()" not in reading.text or "(())" not in transcript
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "t.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_text_lasts_until_the_next_time(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "\ufeff[0.000]\r\n<no-speech>\r\n [ 1.5 ]\r\n[1.25]\r\nsaid  here\r\non two lines\r\n"
+        "[2]\r\n[2]\r\n[3.5]\r\n\r\n",
+    )
+    with pytest.raises(UserError, match=r"t.txt:3: a line"):
+        read_segments(write(tmp_path, "\n\nfirst\n[1.0]\n"))
+    path = write(tmp_path, path.read_text(encoding="utf-8-sig").replace(" [ 1.5 ]\n", ""))
+    assert read_segments(path) == [
+        (0.0, 1.25, "<no-speech>"),
+        (1.25, 2.0, "said  here on two lines"),
+        (2.0, 2.0, ""),
+        (2.0, 3.5, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[2.0]\na\n[1.0]\n", r"t.txt:3: the segment ends at 1 s, before its start at 2 s"),
+        ("a\n[1.0]\n", r"t.txt:1: a line \[seconds\] was expected"),
+        ("[0.0]\na\n[1.0]\nb\n", r"ends with text, not with the line"),
+    ],
+)
+def test_transcripts_that_cannot_be_are_named(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_segments(write(tmp_path, text))
+
+
+def test_other_text_than_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes("[0.0]\né\n[1.0]\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"t.txt: not UTF-8"):
+        read_segments(tmp_path / "t.txt")
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from(["[0.5]", "[1]", "[2.25]", "word", "<hes>", "", "[x]"])))
+def test_any_lines_are_read_or_named(tmp_path_factory: pytest.TempPathFactory, lines: list) -> None:
+    path = write(tmp_path_factory.mktemp("t"), "\n".join(lines))
+    try:
+        segments = read_segments(path)
+    except UserError as error:
+        segments, said = [], str(error)
+        assert_named = said.startswith(str(path))
+        if not assert_named:
+            raise
+    assert all(start <= end for start, end, _ in segments)
