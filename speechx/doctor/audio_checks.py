@@ -20,10 +20,14 @@ Found = Iterator[tuple[str, str]]
 ABSENT = ("No such file", "Permission denied", "Is a directory")
 
 
-def by_length(utterance: Utterance, frames: Callable[[int], int], most_seconds: float) -> Found:
+def by_length(
+    utterance: Utterance, frames: Callable[[int], int], least_seconds: float, most_seconds: float
+) -> Found:
     """What the manifest alone says. `frames` counts the model's frames of a number of samples."""
     if frames(round(utterance.duration * SAMPLE_RATE)) < 1:
         yield "too_short", f"{utterance.duration:.3f} s"
+    elif utterance.duration < least_seconds:
+        yield "short", f"{utterance.duration:.3f} s"
     if utterance.labelled and utterance.duration > most_seconds:
         yield "too_long", f"{utterance.duration:.1f} s"
 

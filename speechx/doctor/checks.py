@@ -116,6 +116,11 @@ CHECKS = {
             "cut it at pauses: memory grows with the longest utterance of a batch",
         ),
         Check(
+            "short", "Shorter than asked for",
+            "shorter than --least-seconds",
+            "pretraining joins what is shorter than its data.min_seconds, if one speaker says it",
+        ),
+        Check(
             "low_rate", "Recorded below 16 kHz",
             "the sample rate in the header; said once a corpus and language",
             "nothing to repair: expect a higher error, and train on both kinds if you can",
@@ -155,7 +160,7 @@ CHECKS = {
             "listen: long pauses, a second speaker, or a text that was cut",
         ),
         Check(
-            "unknown_unit", "Units that the model does not have",
+            "unknown_unit", "Letters and phones outside the vocabulary",
             "letters or phones outside the vocabulary given (--model, --vocabulary); without one, "
             "those of dev and test that the language's train does not have",
             "they can only be counted as errors: respell them, or train with them",

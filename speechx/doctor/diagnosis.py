@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,22 +68,18 @@ class Diagnosis:
         ]
 
     def filters(self) -> list[list[str]]:
-        """What each reason costs: a heading, a row a check, the sum and what is left."""
-        utterances: Counter[str] = Counter()
-        seconds: dict[str, float] = defaultdict(float)
-        for case in self.excluded:
-            assert case.utterance is not None
-            utterances[case.check] += 1
-            seconds[case.check] += case.utterance.duration
-        rows = [["left out for", "utterances", "hours", "of all"]]
-        for name in CHECKS:
-            if utterances[name]:
-                rows.append(self._amount(CHECKS[name].title, utterances[name], seconds[name]))
-        lost = sum(seconds.values())
-        rows.append(self._amount("all reasons", utterances.total(), lost))
-        rows.append(
-            self._amount("what stays", self.utterances - utterances.total(), self.seconds - lost)
-        )
+        """What each check about utterances costs, or would: a heading, a row a check, and what is
+        left out by all together. An utterance with several faults is in several rows."""
+        rows = [["check", "utterances", "hours", "of all", "fate"]]
+        for check, cases in self.by_check.items():
+            some = {id(c.utterance): c.utterance.duration for c in cases if c.utterance is not None}
+            if some:
+                fate = "left out" if check.name in self.excluding else "kept"
+                rows.append([*self._amount(check.title, len(some), sum(some.values())), fate])
+        out = [c.utterance.duration for c in self.excluded if c.utterance is not None]
+        lost, rest = sum(out), self.utterances - len(out)
+        rows.append([*self._amount("all that is left out", len(out), lost), "left out"])
+        rows.append([*self._amount("the rest", rest, self.seconds - lost), "kept"])
         return rows
 
     def _amount(self, title: str, utterances: int, seconds: float) -> list[str]:
@@ -120,8 +116,8 @@ class Diagnosis:
             for check, cases in some.items():
                 lines += _told(check, cases, not hard and check.name in self.excluding)
         lines += ["", *table(self.balance.table())]
-        if self.excluded:
-            lines += ["", *table(self.filters())]
+        if len(filters := self.filters()) > 3:
+            lines += ["", *table(filters)]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,6 +136,7 @@ class Diagnosis:
                     "hard": check.hard,
                     "excluded": check.name in self.excluding,
                     "utterances": sum(case.count for case in cases),
+                    "hours": sum(c.utterance.duration for c in cases if c.utterance) / 3600,
                     "cases": [_case(case) for case in cases],
                 }
                 for check, cases in self.by_check.items()

@@ -32,9 +32,9 @@ from speechx.data.exclusion import write_exclusions
 from speechx.data.manifest import Utterance
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
-from speechx.doctor.checks import Case, to_exclude
+from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis
-from speechx.doctor.shelves import Shelf, pick, shelves, stream
+from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream
 from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen
 from speechx.doctor.split_checks import SplitChecks, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
@@ -60,6 +60,7 @@ def examine(
     model: Path | None = None,
     vocabulary: Path | None = None,
     alpha: float = 0.5,
+    least_seconds: float = 0.0,
     most_seconds: float = 30.0,
     exclude: Iterable[str] = (),
     players: int = 24,
@@ -71,8 +72,9 @@ def examine(
 
     `decode` says whose sound is heard: of nobody, of `sample` utterances of each language, of all.
     `model` gives the frames and units that labels must fit, `vocabulary` other units. `exclude`
-    names soft checks whose utterances are excluded too. `players` is how many excerpts go into the
-    page (0: no sound leaves its place).
+    names soft checks whose utterances are excluded too. What is shorter than `least_seconds`, or
+    labelled and longer than `most_seconds`, is counted, to see what a limit would cost. `players`
+    is how many excerpts go into the page (0: no sound leaves its place).
     """
     if decode not in ("none", "sample", "all"):
         raise UserError(f"--decode {decode}: expected none, sample or all")
@@ -81,7 +83,7 @@ def examine(
     excluding = to_exclude(exclude)
     target = Target.of(model, vocabulary)
     found = _Examination(shelves([Path(path) for path in paths]), target, processes, log)
-    found.read(most_seconds, sample, seed)
+    found.read((least_seconds, most_seconds), sample, seed)
     found.compare_files()
     if decode != "none":
         found.listen(decode == "all")
@@ -129,11 +131,11 @@ class _Examination:
     def case(self, shelf: Shelf, u: Utterance, check: str, detail: str) -> Case:
         return Case(check, u.id, detail, u.language, shelf.split, u)
 
-    def read(self, most_seconds: float, sample: int, seed: int) -> None:
+    def read(self, limits: tuple[float, float], sample: int, seed: int) -> None:
         """Every line, every text, every header."""
         dice = random.Random(seed)
         seen: dict[str, int] = defaultdict(int)
-        jobs = self._lines(most_seconds)
+        jobs = self._lines(limits)
         headers = in_parallel(header, jobs, lambda job: Place.of(job[2]), self.processes)
         for (number, shelf, u), found in self._watched(headers, "headers"):
             broken = False
@@ -155,7 +157,7 @@ class _Examination:
             elif place < sample:
                 chosen[place] = (number, shelf, u)
 
-    def _lines(self, most_seconds: float) -> Iterator[Numbered]:
+    def _lines(self, limits: tuple[float, float]) -> Iterator[Numbered]:
         for shelf, u in stream(self.shelves):
             if isinstance(u, str):
                 where, _, why = u.partition(": ")
@@ -167,7 +169,7 @@ class _Examination:
             normal = normalize(u.text or "", u.language)
             self.splits.read(shelf.split, u, normal)
             self.balance.read(shelf.split, u)
-            for check, detail in by_length(u, self.target.frames, most_seconds):
+            for check, detail in by_length(u, self.target.frames, *limits):
                 self.add(number, shelf, u, check, detail)
             for check, detail in self.texts.read(number, shelf.split, u, normal):
                 self.add(number, shelf, u, check, detail)
@@ -222,11 +224,10 @@ class _Examination:
         for (number, shelf, u), sound in self._watched(heard, "listened to"):
             self.heard += 1
             for check, detail in by_sound(u, sound):
-                self.add(number, shelf, u, check, detail)
-            if isinstance(sound, Sound):
+                if shelf.split != NO_SPEECH or check not in ("silent", "faint"):
+                    self.add(number, shelf, u, check, detail)
+            if isinstance(sound, Sound) and sound.loudest >= SILENT_DB:  # all silences are equal
                 samples[number] = sound.samples
-        silent = {number for number, case in self.cases if case.check == "silent"}
-        samples[list(silent)] = 0  # all silences are equal
         self._duplicates(samples, "sample by sample the same as")
 
     def look_back(self, alpha: float) -> None:

@@ -54,9 +54,10 @@ def _body(diagnosis: Diagnosis, heard: set[int]) -> Iterator[str]:
     yield "repeats each utterance, if languages are mixed by hours to the power of alpha; dev and "
     yield f"test do not count, nor does what is left out.</p>{_table(diagnosis.balance.table())}"
     yield "</section>"
-    if diagnosis.excluded:
-        yield "<section id=filters><h2>What is left out</h2><p>Each utterance counts once, under "
-        yield f"its first reason.</p>{_table(diagnosis.filters())}</section>"
+    if len(filters := diagnosis.filters()) > 3:
+        yield "<section id=filters><h2>What each check costs</h2><p>Or would, if its utterances "
+        yield "were left out; one with several faults is in several rows.</p>"
+        yield f"{_table(filters)}</section>"
     yield "<footer><h2>How this was made</h2>"
     yield "".join(f"<p>{escape(note)}</p>" for note in diagnosis.notes)
     if heard:

@@ -1,6 +1,7 @@
 """A spectrogram as a small PNG, and an excerpt to listen to, without any other package.
 
-Time goes to the right, 0 to 8 kHz upwards, ink is power: 70 dB below the loudest point is paper.
+Time goes to the right, 0 to 8 kHz upwards, ink is power: 70 dB below the loudest point is paper,
+and silence is all paper.
 
     S samples · T frames, one a pixel column · K bins, one a pixel row
 """
@@ -18,6 +19,7 @@ from speechx.audio.files import SAMPLE_RATE
 
 WIDTH, HEIGHT = 320, 96
 RANGE_DB = 70.0
+SOFTEST_DB = -15.0  # the loudest point of a sound of -50 dBFS: silence is to look like silence
 PAPER, INK = (250, 249, 246), (38, 50, 72)
 EXCERPT_SECONDS = 8.0
 
@@ -30,7 +32,7 @@ def spectrogram(wave_S: np.ndarray) -> bytes:
     frames = padded[starts[:, None] + np.arange(window)] * np.hanning(window)
     power_KT = np.square(np.abs(np.fft.rfft(frames, axis=1)))[:, 1 : HEIGHT + 1].T
     level_KT = 10 * np.log10(power_KT + 1e-12)
-    ink_KT = np.clip((level_KT - max(level_KT.max(), -40.0)) / RANGE_DB + 1, 0, 1)
+    ink_KT = np.clip((level_KT - max(level_KT.max(), SOFTEST_DB)) / RANGE_DB + 1, 0, 1)
     return png((ink_KT[::-1] * 255).astype(np.uint8))
 
 

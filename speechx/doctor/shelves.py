@@ -11,6 +11,7 @@ from speechx.data.manifest import EMPTY, SUFFIXES, UNIQUE, Utterance, read_lines
 from speechx.errors import UserError
 
 EVALUATION = ("dev", "test", "eval", "valid")
+NO_SPEECH = "no-speech"  # what BABEL marks as pauses: silent by design
 ORDER = ("test", "eval", "dev", "valid", "train")
 
 

@@ -173,6 +173,12 @@ def test_silences_are_not_copies_of_each_other(tmp_path):
     assert found(examined(tmp_path, train=train)) == {"silent": ["one", "two"]}
 
 
+def test_pauses_that_are_known_to_be_pauses_may_be_silent(tmp_path):
+    pause = clip(tmp_path, "pause", np.zeros(RATE, np.float32), text=None)
+    rest = sound_corpus(tmp_path, 2)
+    assert found(examined(tmp_path, **{"no-speech": [pause], "train": rest})) == {}
+
+
 def test_a_sample_hears_so_many_of_each_language_and_the_same_ones_again(tmp_path):
     some = [clip(tmp_path, f"{x}{i}", np.zeros(RATE + i, np.float32), language=x)
             for x in ("aa", "bb") for i in range(6)]  # fmt: skip

@@ -48,9 +48,27 @@ def test_what_is_excluded_does_not_count(tmp_path):
     diagnosis = examined(tmp_path, train=[*train, silent])
     assert diagnosis.balance.languages() == {"es": pytest.approx(6.0)}
     _, silence, total, rest = diagnosis.filters()
-    assert silence == ["Silent", "1", "0.00", "25.00%"]
-    assert total[1:] == ["1", "0.00", "25.00%"]
-    assert rest == ["what stays", "3", "0.00", "75.00%"]
+    assert silence == ["Silent", "1", "0.00", "25.00%", "left out"]
+    assert total[1:] == ["1", "0.00", "25.00%", "left out"]
+    assert rest[1:] == ["3", "0.00", "75.00%", "kept"]
+
+
+def test_what_a_filter_would_cost(tmp_path):
+    long = [clip(tmp_path, x, speech(4.0, i)) for i, x in enumerate(("long", "gone"))]
+    (tmp_path / "gone.wav").unlink()
+    short = clip(tmp_path, "short", speech(1.0, 5))
+    diagnosis = examined(tmp_path, train=[*long, short], least_seconds=1.5, most_seconds=3.0)
+    assert found(diagnosis) == {
+        "absent": ["gone"],
+        "too_long": ["long", "gone"],
+        "short": ["short"],
+    }
+    rows = {row[0]: row[1:] for row in diagnosis.filters()[1:]}
+    assert rows["Audio that is not there"] == ["1", "0.00", "44.44%", "left out"]
+    assert rows["Too long to train on"] == ["2", "0.00", "88.89%", "kept"]
+    assert rows["Shorter than asked for"] == ["1", "0.00", "11.11%", "kept"]
+    assert rows["all that is left out"] == ["1", "0.00", "44.44%", "left out"]
+    assert rows["the rest"] == ["2", "0.00", "55.56%", "kept"]
 
 
 def test_corpora_are_told_apart(tmp_path):

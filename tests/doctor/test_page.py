@@ -89,12 +89,12 @@ def test_every_check_has_its_section(tmp_path):
         assert f"<section id={check.name}" in html
         assert f"<a href=#{check.name}>" in html
     assert "<h2>Hours and languages</h2>" in html
-    assert "<h2>What is left out</h2>" in html
+    assert "<h2>What each check costs</h2>" in html
     healthy = tmp_path / "healthy"
     healthy.mkdir()
     html = page(examined(healthy, train=sound_corpus(healthy, 2)))
     assert "Nothing is wrong." in html
-    assert "What is left out" not in html
+    assert "What each check costs" not in html
 
 
 def pixels(data):
