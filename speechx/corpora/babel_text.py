@@ -47,6 +47,7 @@ ABOUT_THE_RECORDING = frozenset(("<sta>", "<male-to-female>", "<female-to-male>"
 # (()), a guess in double brackets, a tag, or a word; tags may touch words.
 _TOKEN = re.compile(r"\(\([^()]*\)\)|<[^<>\s]+>|(?:(?!\(\()[^\s<])+|<")
 _FRAGMENT_MARKS = "-~"
+_LIKE_A_TIME = re.compile(r"\s*\[[^\]]*\d[^\]]*\]\s*")
 _TIME = re.compile(r"\s*\[(\d+(?:\.\d*)?)\]\s*")
 
 
@@ -148,6 +149,8 @@ def read_segments(transcript: Path) -> list[tuple[float, float, str]]:
                     f"{transcript}:{number}: the segment ends at {times[-1]:g} s, before its start "
                     f"at {times[-2]:g} s"
                 )
+        elif _LIKE_A_TIME.fullmatch(line):
+            raise UserError(f"{transcript}:{number}: {line.strip()} is no time in seconds")
         elif line.strip() and not times:
             raise UserError(f"{transcript}:{number}: a line [seconds] was expected before text")
         elif line.strip():
