@@ -28,6 +28,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -44,6 +45,7 @@ DEV_SHARE = 0.1
 MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
 NO_SPEECH = "no-speech"
 PROCESSES = min(8, os.cpu_count() or 1)
+FEW = 64  # recordings are not worth processes
 TELEPHONE_RATE = 8000
 
 _SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
@@ -121,7 +123,8 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
             try:
                 heard.append(_listen(recording, lengths[recording.audio], how, some))
             except UserError as error:
-                some.refuse(str(recording.transcript), str(error))
+                line, _, why = str(error).removeprefix(str(recording.transcript)).partition(": ")
+                some.refuse(f"{recording.transcript}{line}", why)
     dev = _dev(heard, some)
     for one in heard:
         split = _SPLITS.get(one.recording.part, one.recording.part)
@@ -184,16 +187,18 @@ def _measure(
     paths = [recording.audio for recording in found]
     rates: Counter[int] = Counter()
     lengths: dict[Path, float] = {}
-    with ProcessPoolExecutor(PROCESSES) as pool:
-        measured = pool.map(_measure_one, paths, chunksize=16)
-        for path, info in zip(
-            paths, watched(measured, len(paths), f"{some.language}: measured", log), strict=True
-        ):
-            if isinstance(info, str):
-                some.corrupt.append((path, info))
-            else:
-                lengths[path] = info.duration
-                rates[info.rate] += 1
+    with ProcessPoolExecutor(PROCESSES) if len(paths) > FEW else nullcontext() as pool:
+        if pool is None:
+            measured = map(_measure_one, paths)
+        else:
+            measured = pool.map(_measure_one, paths, chunksize=16)
+        results = list(watched(measured, len(paths), f"{some.language}: measured", log))
+    for path, info in zip(paths, results, strict=True):
+        if isinstance(info, str):
+            some.corrupt.append((path, info))
+        else:
+            lengths[path] = info.duration
+            rates[info.rate] += 1
     if rates[TELEPHONE_RATE]:
         log(
             f"{some.language}: {rates.pop(TELEPHONE_RATE)} recordings are at 8 kHz: they are "

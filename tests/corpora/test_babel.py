@@ -1,0 +1,320 @@
+"""BABEL packs, with every oddity that LDC ships, read back exactly."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from speechx.audio.files import read_audio
+from speechx.corpora.babel import Options, prepare
+from speechx.corpora.babel_text import TextPolicy
+from speechx.data.manifest import Utterance, read_manifest
+from speechx.errors import UserError
+from tests.babel_tree import Pack, compress, turns, write_transcript
+
+A, B = "20120101_120000_inLine", "20120101_120000_outLine"
+POLICY = str(TextPolicy())
+
+
+def run(
+    root: Path,
+    out: Path,
+    languages: Sequence[str] | None = None,
+    allow_missing: bool = False,
+    convert: bool = False,
+    **options: object,
+) -> str:
+    """Prepares, and returns all that was said."""
+    said: list[str] = []
+    how = Options(**options)  # type: ignore[arg-type]
+    prepare(root, out, languages, how, allow_missing, convert, said.append)
+    return "\n".join(said)
+
+
+def split(out: Path, name: str, language: str = "bn") -> dict[str, Utterance]:
+    path = out / language / f"{name}.jsonl"
+    return {u.id: u for u in read_manifest(path)} if path.exists() else {}
+
+
+def times(utterances: dict[str, Utterance]) -> list[tuple[float, float]]:
+    return [(u.start, round(u.start + u.duration, 3)) for u in utterances.values()]
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    """Ten callers in training, so that a tenth of them is one; one in dev, one in eval."""
+    made = Pack(tmp_path / "root")
+    for caller in range(10):
+        for line in (A, B):
+            made.call("training", f"{20_000 + caller}_{line}", turns("one two", "three", "four"))
+    made.call("dev", f"30000_{A}", turns("five", "<no-speech>", "six <hes> (())"))
+    made.call("eval", f"40000_{A}", None, seconds=50.0)
+    return made
+
+
+def test_a_pack_becomes_the_promised_splits(pack: Pack, tmp_path: Path) -> None:
+    said = run(pack.root, tmp_path / "out")
+    train, dev = split(tmp_path / "out", "train"), split(tmp_path / "out", "dev")
+    assert len(train) == 54
+    assert len(dev) == 6
+    held_out = {u.speaker.rsplit("_", 1)[0] for u in dev.values() if u.speaker}
+    assert len(held_out) == 1
+    assert not held_out & {u.speaker.rsplit("_", 1)[0] for u in train.values() if u.speaker}
+    one = next(u for u in train.values() if u.start == 1.25)
+    caller = one.speaker.split("_")[1] if one.speaker else ""
+    assert one.id == f"103_{caller}_A_20120101_120000_000125"
+    assert (one.text, one.duration, one.language, one.corpus) == ("three", 1.25, "bn", "babel")
+    assert one.speaker == f"103_{caller}_A"
+    assert one.extra == {"release": "release-current", "locale": "103", "text_policy": POLICY}
+    assert [(u.id, u.text) for u in split(tmp_path / "out", "test").values()] == [
+        ("103_30000_A_20120101_120000_000000", "five"),
+        ("103_30000_A_20120101_120000_000250", "six"),
+    ]
+    pieces = split(tmp_path / "out", "unlabelled")
+    assert [round(u.duration, 3) for u in pieces.values() if "40000" in u.id] == [16.667] * 3
+    assert [u.start for u in pieces.values() if "40000" not in u.id] == [3.75] * 18
+    assert all(u.text is None for u in pieces.values())
+    assert not any(
+        u.speaker and u.speaker.startswith(next(iter(held_out))) for u in pieces.values()
+    )
+    assert "bn: 22 recordings are at 8 kHz" in said
+    assert said.count("8 kHz") == 1
+    assert "by caller" in said
+    assert (tmp_path / "out/bn/source.txt").read_text() == "BABEL release-current\n"
+
+
+def test_preparing_twice_writes_the_same(pack: Pack, tmp_path: Path) -> None:
+    run(pack.root, tmp_path / "a")
+    run(pack.root, tmp_path / "b")
+    run(pack.root, tmp_path / "b")
+    for manifest in sorted((tmp_path / "a/bn").iterdir()):
+        assert manifest.read_bytes() == (tmp_path / "b/bn" / manifest.name).read_bytes()
+
+
+def test_speakers_sides_and_prompts_are_those_of_the_names(pack: Pack, tmp_path: Path) -> None:
+    for prompt in ("O1", "O2"):
+        name = f"20000_20111102_170037_{prompt}_scripted"
+        pack.call("training", name, turns("read aloud"), 1.25, portion="scripted")
+    run(pack.root, tmp_path / "out")
+    ids = [id for id in split(tmp_path / "out", "unlabelled") if "_O" in id]
+    assert ids == [
+        "103_20000_A_20111102_170037_O1_000000",
+        "103_20000_A_20111102_170037_O2_000000",
+    ]
+    run(pack.root, tmp_path / "out", scripted="train")
+    everything = split(tmp_path / "out", "train") | split(tmp_path / "out", "dev")
+    assert everything[ids[0]].text == "read aloud"
+    assert everything[ids[0]].speaker == "103_20000_A"
+    assert everything["103_20000_B_20120101_120000_000000"].speaker == "103_20000_B"
+    run(pack.root, tmp_path / "out", scripted="leave")
+    assert not any("_O" in id for id in split(tmp_path / "out", "unlabelled"))
+
+
+ODD = """[0.5]
+<no-speech>
+[1.75]
+[1.75]
+[2.0]
+first
+[3.0]
+[4.0]
+<bark> second
+[5.004]
+(()) <foreign>
+[7.0]
+<no-speech> <click>
+[9.0]
+third-
+[9.0]
+<no-speech>
+[9.5]
+"""
+
+
+def test_untranscribed_stretches_are_kept_and_cut(pack: Pack, tmp_path: Path) -> None:
+    pack.call("training", "20000_20120202_120000_inLine", ODD, seconds=12.0)
+    said = run(pack.root, tmp_path / "out", longest=2.0)
+
+    def of(name: str) -> dict[str, Utterance]:
+        return {i: u for i, u in split(tmp_path / "out", name).items() if "20120202" in i}
+
+    labelled = of("train") or of("dev")
+    assert {u.text: (u.start, round(u.duration, 3)) for u in labelled.values()} == {
+        "first": (2.0, 1.0),
+        "second": (4.0, 1.004),
+    }
+    if of("train"):  # 0 to 0.5 and 1.75 to 2.0 are too short
+        assert times(of("unlabelled")) == [(3.0, 4.0), (5.004, 7.0), (9.5, 10.75), (10.75, 12.0)]
+        assert times(of("no-speech")) == [(0.5, 1.75), (7.0, 8.25), (8.25, 9.5)]
+    assert "tags that are not BABEL's, left out of the text: <bark> (1)" in said
+    assert "1 segments of no length" in said
+    assert "2 untranscribed stretches below 1 s" in said
+
+
+def test_duplicate_starts_keep_the_first(pack: Pack, tmp_path: Path) -> None:
+    pack.call("dev", f"30001_{A}", "[1.001]\nfirst\n[1.004]\nsecond\n[2.0]\n")
+    said = run(pack.root, tmp_path / "out")
+    assert split(tmp_path / "out", "test")["103_30001_A_20120101_120000_000100"].text == "first"
+    assert "1 listed twice" in said
+
+
+def test_segments_are_cut_from_every_coding(pack: Pack, tmp_path: Path) -> None:
+    plain = pack.call("dev", f"30001_{A}", turns("a", "b", "c"))
+    expected_S = read_audio(plain, 1.25, 1.25)
+    compress(plain)
+    pack.call("dev", f"30002_{A}", turns("a", "b", "c"), suffix="wav", rate=48_000)
+    said = run(pack.root, tmp_path / "out", convert=True)
+    assert "1 at 48000 Hz (not by telephone) keep their wider band" in said
+    test = split(tmp_path / "out", "test")
+    cut = test["103_30001_A_20120101_120000_000125"]
+    assert cut.audio.suffix == ".flac"
+    assert cut.start == 0
+    heard_S = read_audio(cut.audio)
+    assert abs(heard_S - expected_S).max() < 1e-4
+    first = test["103_30001_A_20120101_120000_000000"]
+    assert first.duration == 1.25
+    assert test["103_30002_A_20120101_120000_000250"].duration == 1.25
+
+
+def test_the_romanised_transcripts_and_the_lexicon(pack: Pack, tmp_path: Path) -> None:
+    for path in list(pack.root.rglob("transcription/*.txt")):
+        roman = path.read_text().replace("one", "ek").replace("two", "dui")
+        write_transcript(path.parent.parent / "transcript_roman" / path.name, roman)
+    pack.lexicon("one\tek\te k _1\ntwo\tdui\td u . i _2\tt u\nthree\ttin\tt i n\n")
+    said = run(pack.root, tmp_path / "out", transcript="roman", phones=True)
+    train = list(split(tmp_path / "out", "train").values())
+    assert [u.text for u in train[:3]] == ["ek dui", "three", "four"]
+    assert train[0].phones == ("e_1", "k_1", "d", "u", "i_2")
+    assert train[1].phones is None
+    assert train[0].extra["text_policy"] == f"{POLICY} transcript=roman"
+    assert "are not in the lexicon" in said
+    run(pack.root, tmp_path / "plain", phones=True)
+    train = list(split(tmp_path / "plain", "train").values())
+    assert [u.phones for u in train[:3]] == [
+        ("e_1", "k_1", "d", "u", "i_2"),
+        ("t", "i", "n"),
+        None,
+    ]
+
+
+def test_the_ten_hour_condition_has_only_its_labels(pack: Pack, tmp_path: Path) -> None:
+    training = pack.folder / "conversational/training/transcription"
+    for caller in range(4):
+        name = f"BABEL_OP1_103_{20_000 + caller}_{A}.txt"
+        write_transcript(
+            training.parent.parent / "sub-train/transcription" / name,
+            (training / name).read_text(),
+        )
+    pack.call("untranscribed-training", f"50000_{A}", None)
+    run(pack.root, tmp_path / "out", sub_train=True)
+    everything = split(tmp_path / "out", "train") | split(tmp_path / "out", "dev")
+    assert {u.speaker for u in everything.values()} == {f"103_{20_000 + n}_A" for n in range(4)}
+    pieces = split(tmp_path / "out", "unlabelled")
+    assert pieces["103_20009_B_20120101_120000_000000"].duration == 5.0
+    assert pieces["103_50000_A_20120101_120000_000000"].duration == 5.0
+    for path in training.iterdir():  # a pack of that condition alone
+        path.unlink()
+    training.rmdir()
+    run(pack.root, tmp_path / "alone")
+    assert split(tmp_path / "alone", "train").keys() == split(tmp_path / "out", "train").keys()
+
+
+def test_eval_with_transcripts_is_eval(pack: Pack, tmp_path: Path) -> None:
+    pack.call("eval", f"40001_{A}", turns("seven", "<no-speech>"))
+    run(pack.root, tmp_path / "out")
+    assert [u.text for u in split(tmp_path / "out", "eval").values()] == ["seven"]
+    assert not any("40001" in id for id in split(tmp_path / "out", "unlabelled"))
+
+
+def test_few_callers_are_split_by_call(tmp_path: Path) -> None:
+    pack = Pack(tmp_path / "root", "901")
+    for hour in range(12):
+        for line in ("inLine", "outLine"):
+            pack.call("training", f"20000_20120101_{hour:02d}0000_{line}", turns("one", "two"), 2.5)
+    said = run(pack.root, tmp_path / "out")
+    assert "by call, of callers of train" in said
+    train, dev = (split(tmp_path / "out", name, "901") for name in ("train", "dev"))
+    assert len(dev) == 8  # two calls of 12, both sides
+    assert len(train) == 40
+
+
+def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Path) -> None:
+    for code in ("101", "901"):
+        other = Pack(pack.root, code, f"{code}/deep/er/release")
+        other.call("dev", f"30000_{A}", turns("喂"))
+    said = run(pack.root, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"yue", "bn", "901"}
+    for words in (["101"], ["yue"], ["Cantonese"]):
+        run(pack.root, tmp_path / words[0], words)
+        assert [path.name for path in (tmp_path / words[0]).iterdir()] == ["yue"]
+    with pytest.raises(UserError, match=r"no language tur; there are yue \(101\), bn \(103\)"):
+        run(pack.root, tmp_path / "none", ["tur"])
+    Pack(pack.root, "103", "another/release").call("dev", f"30000_{A}", turns("one"))
+    with pytest.raises(UserError, match=r"two releases of 103: .*release-current and .*another"):
+        run(pack.root, tmp_path / "two")
+    assert said
+
+
+def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
+    folder = pack.folder / "conversational"
+    wrongs = {
+        "negative": ("[2.0]\na\n[1.0]\n", "ends at 1 s, before its start at 2 s"),
+        "late": (turns("a") + "b\n[60.0]\n", "times up to 60 s, but the recording ends at 5.00 s"),
+        "open": ("[0.0]\na\n[1.0]\nb\n", "ends with text"),
+    }
+    for index, (text, said) in enumerate(wrongs.values()):
+        path = pack.call("dev", f"3100{index}_{A}", text)
+        with pytest.raises(UserError, match=rf"{path.stem}.txt(:\d+)?: .*{said}"):
+            run(pack.root, tmp_path / f"strict{index}")
+        path.rename(tmp_path / path.name)
+        (folder / "dev/transcription" / f"{path.stem}.txt").rename(tmp_path / f"{path.stem}.txt")
+    (folder / "dev/audio/notes.sph").write_bytes(b"x")
+    (folder / f"dev/audio/BABEL_OP1_104_30009_{A}.sph").write_bytes(b"x")
+    (folder / f"dev/audio/BABEL_OP1_103_30008_{A}.sph").write_bytes(b"NIST_1A\n   1024\n")
+    write_transcript(folder / f"dev/transcription/BABEL_OP1_103_30007_{A}.txt", turns("a"))
+    (folder / f"dev/audio/BABEL_OP1_103_30006_{A}.sph").symlink_to("/etc/passwd")
+    with pytest.raises(UserError, match="--allow-missing leaves such files out"):
+        run(pack.root, tmp_path / "strict")
+    said = run(pack.root, tmp_path / "out", allow_missing=True)
+    assert "1 missing (missing.txt), 4 corrupt (corrupt.txt)" in said
+    listed = (tmp_path / "out/bn/corrupt.txt").read_text()
+    assert "not named BABEL_" in listed
+    assert "named as language 104 among 103" in listed
+    assert "ends within its SPHERE header" in listed
+    assert "leads out of" in listed
+    assert len(split(tmp_path / "out", "test")) == 2
+
+
+@pytest.mark.parametrize("content", ["nothing", "no pack", "empty pack"])
+def test_what_is_no_pack_says_so(tmp_path: Path, content: str) -> None:
+    root = tmp_path / "root"
+    if content != "nothing":
+        (root / ("clips" if content == "no pack" else "conversational/training")).mkdir(
+            parents=True
+        )
+    with pytest.raises(UserError, match=r"no such folder|no folder `conversational`"):
+        run(root, tmp_path / "out")
+
+
+def test_links_out_of_the_root_are_not_followed(pack: Pack, tmp_path: Path) -> None:
+    elsewhere = Pack(tmp_path / "elsewhere", "104", "pack")
+    elsewhere.call("dev", f"30000_{A}", turns("one"))
+    (pack.root / "link").symlink_to(elsewhere.root)
+    said = run(pack.root, tmp_path / "out")
+    assert "link: a link to a folder outside" in said
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bn"]
+
+
+def test_choices_of_the_policy_reach_every_line(pack: Pack, tmp_path: Path) -> None:
+    policy = TextPolicy(hesitations="keep", unknown="drop-utterance")
+    said = run(pack.root, tmp_path / "out", policy=policy)
+    lines = (tmp_path / "out/bn/test.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["five"]
+    policy = TextPolicy(hesitations="keep")
+    said += run(pack.root, tmp_path / "out", policy=policy)
+    lines = (tmp_path / "out/bn/test.jsonl").read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["five", "six hes"]
+    assert {json.loads(line)["text_policy"] for line in lines} == {str(policy)}
+    assert "hesitations=keep" in str(policy)
+    assert said
