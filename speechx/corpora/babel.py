@@ -24,29 +24,23 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, audio_info
+from speechx.audio.files import END_TOLERANCE_SECONDS
 from speechx.corpora.babel_lexicon import Lexicon, Spelling, read_lexicon
-from speechx.corpora.babel_pack import Pack, Recording, find_packs, recordings
+from speechx.corpora.babel_pack import Pack, Recording, find_packs, measure, recordings
 from speechx.corpora.babel_text import TextPolicy, read_segments, read_text
-from speechx.corpora.preparation import UNLABELLED, Preparation, finish, watched
+from speechx.corpora.preparation import UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 DEV_SHARE = 0.1
 MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
 NO_SPEECH = "no-speech"
-PROCESSES = min(8, os.cpu_count() or 1)
-FEW = 64  # recordings are not worth processes
-TELEPHONE_RATE = 8000
 
 _SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
 
@@ -114,7 +108,7 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
     """All utterances and stretches of one release."""
     some = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found = recordings(pack, how.transcript, how.sub_train, how.scripted != "leave", some)
-    lengths = _measure(found, some, log)
+    lengths = measure(found, some, log)
     lexicon = _lexicon(pack, how) if how.phones else None
     policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")
     heard: list[Heard] = []
@@ -178,43 +172,6 @@ def _where(recording: Recording, pack: Pack, start: float, seconds: float) -> di
         "language": pack.language,
         "speaker": recording.speaker,
     }
-
-
-def _measure(
-    found: Sequence[Recording], some: Preparation, log: Callable[[str], object]
-) -> dict[Path, float]:
-    """Seconds of each recording, from headers; says once what is not of the telephone's rate."""
-    paths = [recording.audio for recording in found]
-    rates: Counter[int] = Counter()
-    lengths: dict[Path, float] = {}
-    with ProcessPoolExecutor(PROCESSES) if len(paths) > FEW else nullcontext() as pool:
-        if pool is None:
-            measured = map(_measure_one, paths)
-        else:
-            measured = pool.map(_measure_one, paths, chunksize=16)
-        results = list(watched(measured, len(paths), f"{some.language}: measured", log))
-    for path, info in zip(paths, results, strict=True):
-        if isinstance(info, str):
-            some.corrupt.append((path, info))
-        else:
-            lengths[path] = info.duration
-            rates[info.rate] += 1
-    if rates[TELEPHONE_RATE]:
-        log(
-            f"{some.language}: {rates.pop(TELEPHONE_RATE)} recordings are at 8 kHz: they are "
-            "brought to 16 kHz when read, with nothing above 4 kHz in them"
-        )
-    if rates:
-        others = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
-        log(f"{some.language}: {others} (not by telephone) keep their wider band")
-    return lengths
-
-
-def _measure_one(path: Path) -> AudioInfo | str:
-    try:
-        return audio_info(path, exact=False)
-    except UserError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
 
 
 def _segments(

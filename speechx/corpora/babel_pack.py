@@ -13,16 +13,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.babel_lexicon import Spelling
-from speechx.corpora.preparation import Preparation, inside
+from speechx.corpora.preparation import Preparation, inside, watched
 from speechx.errors import UserError
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages
 
+TELEPHONE_RATE = 8000
+PROCESSES = min(8, os.cpu_count() or 1)
+FEW = 64  # recordings are not worth processes
 TRAINING = ("training", "sub-train", "untranscribed-training")
 AUDIO_SUFFIXES = frozenset((".sph", ".wav", ".flac"))
 TRANSCRIPTS: dict[Spelling, str] = {"plain": "transcription", "roman": "transcript_roman"}
@@ -143,6 +150,44 @@ def recordings(
     if scripted and (beside := here.parent / "scripted").is_dir():
         _list(beside / "training/audio", beside / "training" / texts, "scripted", pack, some, found)
     return [found[stem] for stem in sorted(found)]
+
+
+def measure(
+    found: Sequence[Recording], some: Preparation, log: Callable[[str], object]
+) -> dict[Path, float]:
+    """Seconds of each recording, from headers; says once what is not of the telephone's rate."""
+    paths = [recording.audio for recording in found]
+    rates: Counter[int] = Counter()
+    lengths: dict[Path, float] = {}
+    with ProcessPoolExecutor(PROCESSES) if len(paths) > FEW else nullcontext() as pool:
+        measured: Iterable[AudioInfo | str]
+        if pool is None:
+            measured = map(_measure_one, paths)
+        else:
+            measured = pool.map(_measure_one, paths, chunksize=16)
+        results = list(watched(measured, len(paths), f"{some.language}: measured", log))
+    for path, info in zip(paths, results, strict=True):
+        if isinstance(info, str):
+            some.corrupt.append((path, info))
+        else:
+            lengths[path] = info.duration
+            rates[info.rate] += 1
+    if rates[TELEPHONE_RATE]:
+        log(
+            f"{some.language}: {rates.pop(TELEPHONE_RATE)} recordings are at 8 kHz: they are "
+            "brought to 16 kHz when read, with nothing above 4 kHz in them"
+        )
+    if rates:
+        others = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
+        log(f"{some.language}: {others} (not by telephone) keep their wider band")
+    return lengths
+
+
+def _measure_one(path: Path) -> AudioInfo | str:
+    try:
+        return audio_info(path, exact=False)
+    except UserError as error:
+        return str(error).removeprefix(f"{path}: ").rstrip(".")
 
 
 def _list(
