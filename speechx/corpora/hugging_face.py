@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from speechx.corpora.folders import language_code
+from speechx.corpora.lines import shown
 from speechx.corpora.listing import Listing, renamed, split_for, split_named
 from speechx.corpora.measuring import safe_name
 from speechx.corpora.preparation import Preparation, inside
@@ -74,7 +75,7 @@ def prepare(
                 find = partial(Preparation.file, root=base, name=path, place=place)
             listing.add(row, place, find)
     if unused:
-        log(f"{root}: columns not used: {', '.join(sorted(unused))}")
+        log(f"{root}: columns not used: {shown(sorted(unused))}")
     return listing.finish(out, source, allow_missing, convert, log)
 
 

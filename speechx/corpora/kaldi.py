@@ -81,7 +81,7 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
     for place, id, recording, times in _utterances(folder, sources, listing):
         listed.add(id)
         if recording not in sources:
-            listing.refuse(place, f"recording {recording!r} is not in wav.scp")
+            listing.refuse(place, f"recording {recording[:200]!r} is not in wav.scp")
             continue
         source = sources[recording][1]
         if source is None:
@@ -131,7 +131,7 @@ def _utterances(
         elif end > start:
             yield place, id, recording, {"start": words[1], "duration": repr(end - start)}
         else:
-            listing.refuse(place, f"ends at {words[2]}, but starts at {words[1]}")
+            listing.refuse(place, f"ends at {words[2][:40]}, but starts at {words[1][:40]}")
 
 
 def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
@@ -140,7 +140,7 @@ def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
     for line, text in text_lines(table):
         key, *rest = text.split(None, 1)[:2] or [""]
         if not key or key in keys or (not rest and table.name != "text"):
-            why = f"{key!r} is there twice" if key in keys else "not a key and a value"
+            why = f"{key[:200]!r} is there twice" if key in keys else "not a key and a value"
             listing.refuse(f"{table}:{line}", why)
             continue
         keys.add(key)
@@ -155,10 +155,10 @@ def source_of(entry: str) -> Source:
     """The file behind an entry of wav.scp, and its channel; a ValueError says why there is none."""
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
-            raise ValueError(f"{entry!r} is no file")
+            raise ValueError(f"{entry[:200]!r} is no file")
         head, colon, offset = entry.rpartition(":")
         if colon and offset.isdigit() and head:
-            raise ValueError(f"{entry!r} is in an archive; only files of their own are read")
+            raise ValueError(f"{entry[:200]!r} is in an archive; only files of their own are read")
         return entry, None
     command = entry[:-1].strip()
     try:

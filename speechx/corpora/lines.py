@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from speechx.errors import UserError
 
+LONGEST_LIST = 300  # characters of a message
 LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
 
 
@@ -52,6 +53,12 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
 
 
+def shown(names: Sequence[str]) -> str:
+    """Names of columns for a message, which stays one that can be read."""
+    text = ", ".join(names)
+    return text if len(text) <= LONGEST_LIST else text[:LONGEST_LIST] + "..."
+
+
 def read_rows(
     path: Path,
     needed: Sequence[str],
@@ -70,7 +77,7 @@ def read_rows(
         if absent := [column for column in needed if column not in columns]:
             raise UserError(
                 f"{path}: needs the column {' and '.join(absent)}; "
-                f"its columns are {', '.join(columns) if any(columns) else 'none'}."
+                f"its columns are {shown(columns) if any(columns) else 'none'}."
             )
     for number, line in lines:
         values = line.split(delimiter)

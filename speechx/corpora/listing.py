@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from speechx.corpora.lines import shown
 from speechx.corpora.preparation import UNLABELLED, Preparation, check_name, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -82,8 +83,8 @@ class Listing:
         if earlier != place:
             self.refuse(
                 place,
-                f"id {utterance.id!r} is already on {earlier}; ids must be unique in a split, and "
-                "without an id it is the name of the file",
+                f"id {utterance.id[:200]!r} is already on {earlier}; ids must be unique in a split, "
+                "and without an id it is the name of the file",
             )
         else:
             some.add(split, utterance, place)
@@ -171,13 +172,11 @@ def renamed(
     columns = columns or {}
     if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
         raise UserError(
-            f"no column {', '.join(strange)} is known; a table's own names go to one of "
+            f"no column {shown(strange)} is known; a table's own names go to one of "
             f"{', '.join(KNOWN)}, as in --column text=transcription"
         )
     if absent := [theirs for theirs in columns.values() if theirs not in names]:
-        raise UserError(
-            f"table {table} has no column {', '.join(absent)}; it has {', '.join(names)}"
-        )
+        raise UserError(f"table {table} has no column {shown(absent)}; it has {shown(names)}")
     mapped = {theirs: ALSO.get(ours, ours) for ours, theirs in columns.items()}
     taken = set(mapped.values())
     ours_of = {}
@@ -185,7 +184,7 @@ def renamed(
         ours = ALSO.get(name, name) if ALSO.get(name, name) in KNOWN else None
         ours_of[name] = mapped.get(name, None if ours in taken else ours)
     if len(used := [ours for ours in ours_of.values() if ours]) > len(set(used)):
-        raise UserError(f"table {table} names a column twice: {', '.join(used)}")
+        raise UserError(f"table {table} names a column twice: {shown(used)}")
     if "path" not in used:
-        raise UserError(f"table {table} has no column `path`; it has {', '.join(names)}")
+        raise UserError(f"table {table} has no column `path`; it has {shown(names)}")
     return ours_of

@@ -68,7 +68,7 @@ def _read_language(language: str, folder: Path) -> Preparation:
             words = row["id"].split("_")
             place = f"{table}:{line}"
             if len(words) != 3 or not all(words):
-                some.refuse(place, f"{row['id']!r} is not speaker_book_number")
+                some.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
                 continue
             speaker, book, _ = words
             name = f"{split}/audio/{speaker}/{book}/{row['id']}{suffix}"

@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.lines import json_lines, open_text, text_lines
+from speechx.corpora.lines import json_lines, open_text, shown, text_lines
 from speechx.corpora.listing import Listing, renamed
 from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
@@ -58,7 +58,7 @@ def prepare(
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if unused := [name for name, ours in ours_of.items() if not ours]:
-        log(f"{table}: columns not used: {', '.join(unused)}")
+        log(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
     return listing.finish(out, source, allow_missing, convert, log)
 
@@ -71,7 +71,7 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
     cells = _csv(table) if table.suffix == ".csv" else _tsv(table)
     header = [name.strip() for name in next(cells, (0, []))[1]]
     if len(set(header)) < len(header):
-        raise UserError(f"table {table} names a column twice: {', '.join(header)}")
+        raise UserError(f"table {table} names a column twice: {shown(header)}")
     empty = True
     for number, row in cells:
         empty = False

@@ -151,7 +151,7 @@ def _segments(folder: Path, name: str, some: Preparation) -> Segments | None:
             except ValueError:
                 times = (0.0, 0.0)
             if not 0 <= times[0] < times[1] < float("inf"):
-                some.refuse(f"{table}:{line}", f"no time: {row[start]!r} to {row[end]!r}")
+                some.refuse(f"{table}:{line}", f"no time: {row[start][:40]!r} to {row[end][:40]!r}")
                 continue
             segments.setdefault(row[session], []).append((row[number], *times))
         return segments

@@ -414,3 +414,22 @@ def test_strange_things_in_the_place_of_audio(name: str, trees: dict[str, Path])
             assert not leniently or what not in PERHAPS
             for convert in (False, True):
                 read_or_refuse(reader, root, out / "again", allow_missing=True, convert=convert)
+
+
+@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("name", READERS)
+def test_preparing_again_changes_nothing(name: str, trees: dict[str, Path], convert: bool) -> None:
+    reader = READERS[name]
+    with fresh(trees[name]) as (root, out):
+        assert read_or_refuse(reader, root, out, convert=convert) is None
+        made = {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in files(out)}
+        if convert:
+            sounds = [Path(u.audio) for f in made if f.suffix == ".jsonl" for u in read_manifest(f)]
+            assert {f.suffix for f in sounds} == {".flac"}
+            assert all(out in f.parents for f in sounds)
+        assert read_or_refuse(reader, root, out, convert=convert) is None
+        assert made == {f: (f.read_bytes(), f.stat().st_mtime_ns) for f in files(out)}
+
+
+def files(out: Path) -> list[Path]:
+    return [f for f in out.rglob("*") if f.is_file() and f.name != "source.txt"]
