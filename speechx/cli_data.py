@@ -116,14 +116,11 @@ def _summary(options: Any) -> None:
 
 
 def _validate(options: Any) -> int:
-    from speechx.data.manifest import read_manifest_in_part, validate
+    from speechx.doctor.validation import problems
 
-    problems = []
-    for path in options.manifests:
-        utterances, unreadable = read_manifest_in_part(path)
-        problems += unreadable + validate(utterances, options.decode)
-    print("\n".join(problems) if problems else "no problems found")
-    return 2 if problems else 0
+    found = problems(options.manifests, options.decode)
+    print("\n".join(found) if found else "no problems found")
+    return 2 if found else 0
 
 
 def _phones(options: Any) -> None:

@@ -25,7 +25,6 @@ from typing import Any
 
 import numpy as np
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info, read_audio
 from speechx.data import parquet
 from speechx.data.utterance import KNOWN, Utterance, from_record, to_record
 from speechx.errors import UserError
@@ -222,43 +221,6 @@ def _whole(path: Path) -> Iterator[Path]:
         raise
 
 
-def validate(utterances: Iterable[Utterance], decode: bool = False) -> list[str]:
-    """One line for each thing wrong: audio absent or unreadable, segment past the end, empty text.
-
-    Headers are read (and mp3 counted), each file once; `decode` reads all samples, and so also
-    finds damaged data and pure silence.
-    """
-    problems: list[str] = []
-    durations: dict[tuple[Path | str, tuple[int, int] | None], float | str] = {}
-    for utterance in utterances:
-        say = _reporter(utterance, problems)
-        if utterance.text is not None and not utterance.text.strip():
-            say("the text is empty")
-        if utterance.phones is not None and not utterance.phones:
-            say("the list of phones is empty")
-        audio, part = utterance.audio, utterance.bytes
-        if (audio, part) not in durations:
-            try:
-                durations[audio, part] = audio_info(audio, part=part).duration
-            except UserError as error:
-                durations[audio, part] = str(error)
-        length = durations[audio, part]
-        end = utterance.start + utterance.duration
-        if isinstance(length, str):
-            say(length)
-        elif end > length + END_TOLERANCE_SECONDS:
-            say(f"ends at {end:.3f} s, but {audio} is {length:.3f} s long")
-        elif decode:
-            try:
-                wave_S = read_audio(audio, utterance.start, utterance.duration, part=part)
-            except UserError as error:
-                say(str(error))
-            else:
-                if not wave_S.any():
-                    say(f"{audio}: every sample is zero")
-    return problems
-
-
 @dataclass(frozen=True, slots=True)
 class LanguageSummary:
     """How much there is of one language; labelled means that it has text or phones."""
@@ -313,7 +275,3 @@ def _line(record: dict[str, Any]) -> bytes:
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # half a character in a key that is not ours
         return (json.dumps(record) + "\n").encode()
-
-
-def _reporter(utterance: Utterance, problems: list[str]) -> Callable[[str], None]:
-    return lambda problem: problems.append(f"{utterance.id}: {problem}.".replace("..", "."))

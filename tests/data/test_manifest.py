@@ -4,9 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
 
 from speechx.data.manifest import (
     LanguageSummary,
@@ -15,7 +13,6 @@ from speechx.data.manifest import (
     read_manifest_in_part,
     summarize,
     summary_table,
-    validate,
     write_manifest,
 )
 from speechx.data.utterance import KNOWN, NEEDED, Utterance
@@ -150,39 +147,6 @@ def test_writing_refuses_what_reading_would(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="extra holds known keys"):
         write_manifest(tmp_path / "m.jsonl", [utterance(tmp_path, extra={"text": "x"})])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_validate_names_each_problem_once(tmp_path: Path) -> None:
-    noise_S = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000)
-    soundfile.write(tmp_path / "a.wav", noise_S, 16_000)
-    soundfile.write(tmp_path / "silent.wav", np.zeros(32_000), 16_000)
-    soundfile.write(tmp_path / "broken.flac", noise_S, 16_000)
-    data = (tmp_path / "broken.flac").read_bytes()
-    (tmp_path / "broken.flac").write_bytes(data[: len(data) // 2])
-    good = utterance(tmp_path, text="hola", phones=("o",))
-    only_when_decoded = [
-        utterance(tmp_path, "silent"),
-        utterance(tmp_path, "broken", audio=tmp_path / "broken.flac"),
-    ]
-    assert validate([good, *only_when_decoded]) == []
-    silent, broken = validate([good, *only_when_decoded], decode=True)
-    assert silent.startswith("silent: ")
-    assert "every sample is zero" in silent
-    assert broken.startswith("broken: ")
-    assert "damaged" in broken
-    problems = validate(
-        [
-            utterance(tmp_path, "gone"),
-            utterance(tmp_path, "late", audio=tmp_path / "a.wav", start=1.0),
-            utterance(tmp_path, "quiet", audio=tmp_path / "a.wav", text=" ", phones=()),
-        ]
-    )
-    assert [p.split(":")[0] for p in problems] == ["gone", "late", "quiet", "quiet"]
-    assert "No such file" in problems[0]
-    assert "ends at 2.500 s" in problems[1]
-    assert "2.000 s long" in problems[1]
-    assert "text is empty" in problems[2]
-    assert "phones is empty" in problems[3]
 
 
 def test_the_summary_adds_up(tmp_path: Path) -> None:
