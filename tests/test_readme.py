@@ -48,8 +48,8 @@ def workplace(
     recipe_runs: dict[str, RecipeRun], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
     """The working folder of a reader who has run the quickstart."""
-    from tests.data.test_debian_speech import SENTENCES as PROMPTS
-    from tests.data.test_debian_speech import Archive, italian
+    from tests.corpora.test_debian_speech import SENTENCES as PROMPTS
+    from tests.corpora.test_debian_speech import Archive, italian
 
     folder = tmp_path_factory.mktemp("reader")
     (folder / "recipes").symlink_to(ROOT / "recipes")
