@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from tests.babel_tree import make_conversations
+
 THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
-    *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT"),
+    *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT", "PREPARE"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -100,6 +102,15 @@ def start_continued(folder: Path, release: Path, phones: Path) -> RecipeRun:
     }  # fmt: skip
     script = ROOT / "recipes/continued/run.sh"
     return RecipeRun(script, (str(release), str(phones)), folder / "continued", settings).start()
+
+
+def start_babel(folder: Path) -> RecipeRun:
+    """recipes/babel on two miniature packs, compressed by shorten; six updates."""
+    for code, language in (("105", "it"), ("901", "es")):
+        make_conversations(folder / "packs", code, SENTENCES[language])
+    settings = {"PREPARE": "--hesitations keep", "SETTINGS": SETTINGS}
+    script = ROOT / "recipes/babel/run.sh"
+    return RecipeRun(script, (str(folder / "packs"),), folder / "babel", settings).start()
 
 
 def make_release(root: Path) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 import speechx
 from speechx import finetuning, pretraining
-from tests.recipe_run import ROOT, RecipeRun, start_continued
+from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
 YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -40,6 +40,11 @@ def continued(commonvoice: RecipeRun, tmp_path_factory: pytest.TempPathFactory) 
     return start_continued(tmp_path_factory.mktemp("continued"), release, phones).finish()
 
 
+@pytest.fixture(scope="module")
+def babel(tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
+    return start_babel(tmp_path_factory.mktemp("babel")).finish()
+
+
 def fractions(values: list[float]) -> bool:
     return all(isinstance(value, float) and 0 <= value <= 2 for value in values)
 
@@ -49,6 +54,7 @@ def test_there_are_recipes():
         "recipes/tiny/run.sh",
         "recipes/commonvoice/run.sh",
         "recipes/continued/run.sh",
+        "recipes/babel/run.sh",
     }
     assert YAMLS
 
@@ -178,8 +184,38 @@ def test_continued_keeps_the_language_from_the_parent_and_gives_it_to_the_child(
     assert "is at chance on this audio" in log
 
 
-def test_commonvoice_says_how_to_call_it(tmp_path):
-    script = ROOT / "recipes/commonvoice/run.sh"
+def test_babel_is_scored_on_its_dev_set_and_says_by_which_policy(babel):
+    results = json.loads((babel.out / "results.json").read_text())
+    assert set(results) == {"characters", "scratch", "seed", "commit"}
+    assert fractions([results["characters"], results["scratch"]])
+    for name in ("characters", "scratch"):
+        scores = json.loads((babel.out / f"{name}.json").read_text())
+        assert set(scores["languages"]) == {"tr", "901"}
+        for score in scores["scores"].values():
+            assert "by the policy `babel: hesitations=keep unknown=drop" in score["policy"]
+            assert score["overall"]["utterances"] == 12  # one call in each language, two sides
+            assert {one["id"].split("_")[1] for one in score["worst"]} == {"10006"}
+    heard = babel.stdout.read_text()
+    assert len([line for line in heard.splitlines() if "_10006_" in line]) == 2
+
+
+def test_babel_pretrains_on_what_has_no_transcript_but_never_on_the_test_set(babel):
+    settings = yaml.safe_load((babel.out / "pretrain/config.yaml").read_text())
+    heard = {Path(path).name for path in settings["data"]["train"]}
+    assert heard == {"train.jsonl", "unlabelled.jsonl"}
+    for language in ("tr", "901"):
+        callers = {}
+        for split in ("train", "dev", "test", "unlabelled"):
+            lines = (babel.out / f"data/{language}/{split}.jsonl").read_text().splitlines()
+            callers[split] = {json.loads(line)["speaker"].split("_")[1] for line in lines}
+        assert callers["unlabelled"] == callers["train"] | {"10007"}  # eval has no transcripts
+        assert not callers["dev"] & callers["train"]
+        assert not callers["test"] & (callers["train"] | callers["dev"] | callers["unlabelled"])
+
+
+@pytest.mark.parametrize("name", ["commonvoice", "babel"])
+def test_a_recipe_says_how_to_call_it(name, tmp_path):
+    script = ROOT / f"recipes/{name}/run.sh"
     done = subprocess.run(["bash", script], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 1
-    assert "usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]" in done.stderr
+    assert f"usage: recipes/{name}/run.sh ROOT" in done.stderr
