@@ -22,6 +22,7 @@ from speechx.config import config, merge, override, parse, read_yaml, source_of
 from speechx.data.augmentation import Augment, load_augmentation
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
+from speechx.data.exclusion import Exclusions
 from speechx.data.labels import feasible, frames_needed, labelled, limit, units
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.data.reading import Training
@@ -63,8 +64,13 @@ from speechx.training.progress import amounts, say
 class LabelledData:
     train: tuple[Path, ...]
     dev: tuple[Path, ...]
+    exclude: tuple[Path, ...] = ()
+    """Lists of utterances to leave out of all manifests, as `speechx data doctor` writes them."""
     alpha: float = 0.5
     """Languages are mixed with p proportional to hours^alpha."""
+    corpus_alpha: float | None = None
+    """Corpora too, with p proportional to hours^corpus_alpha, and languages within each (XLS-R).
+    Without it corpora are not told apart."""
     limit_minutes: float | None = None
     """Use only so many minutes of each language, the same ones for the same run.seed."""
     speed: tuple[float, float] = (1.0, 1.0)
@@ -80,6 +86,8 @@ class LabelledData:
             raise ValueError("train and dev need at least one manifest each")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
+        if self.corpus_alpha is not None and not 0 <= self.corpus_alpha <= 1:
+            raise ValueError(f"corpus_alpha must be between 0 and 1, but is {self.corpus_alpha}")
         if self.limit_minutes is not None and self.limit_minutes <= 0:
             raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
         if not 0 <= self.max_unreadable <= 1:
@@ -165,14 +173,15 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     torch.manual_seed(config.run.seed)
     open_run(config.out, config, resume, say if here.first else None)
     speak = say if here.first else lambda _: None
-    training = labelled(
-        [u for path in config.data.train for u in read_manifest(path)], config.units, speak
+    exclusions = Exclusions(config.data.exclude)
+    read = (
+        exclusions.kept(u for path in paths for u in read_manifest(path))
+        for paths in (config.data.train, config.data.dev)
     )
+    training, dev = (labelled(some, config.units, speak) for some in read)
+    exclusions.report(lambda line: speak(f"finetune: {line}"))
     if config.data.limit_minutes is not None:
         training = limit(training, config.data.limit_minutes * 60, config.run.seed)
-    dev = labelled(
-        [u for path in config.data.dev for u in read_manifest(path)], config.units, speak
-    )
     training = feasible(
         training, config.units, config.model.encoder.frames, config.out / "too_long.tsv", speak
     )
@@ -211,7 +220,7 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
         return short_enough_R & (frames_of(samples_R) >= needed_N[utterance_R])
 
     def epoch(random: np.random.Generator) -> Epoch:
-        rows = mixed_epoch(corpus, config.data.alpha, None, random)
+        rows = mixed_epoch(corpus, config.data.alpha, config.data.corpus_alpha, random)
         rows = at_some_speed(rows, config.data.speed, random, fits)
         return padded_batches(rows, micro_seconds, random)
 

@@ -31,6 +31,7 @@ from speechx.config import (
 )
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
+from speechx.data.exclusion import Exclusions
 from speechx.data.reading import Training
 from speechx.data.sampling import (
     Epoch,
@@ -51,16 +52,13 @@ from speechx.models.quantizer import Temperature
 from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 from speechx.objectives.contrastive import ContrastiveConfig, pretraining_loss, sample_negatives
 from speechx.objectives.masking import Masking, span_mask
+from speechx.restored import check_restored
 from speechx.training.checkpoint import load_weights, open_run, save_model
-from speechx.training.distributed import Machine, autocast, machine
+from speechx.training.distributed import Machine, machine
 from speechx.training.health import Contrast, Health, Monitor
 from speechx.training.loop import Run, Sums, train
 from speechx.training.optim import Optim
 from speechx.training.progress import amounts, say
-
-BASELINE_SECONDS = 120.0  # of each language: a loaded model is tried on them without data.valid
-AT_CHANCE = 0.95  # of the bits of a guess, above which a loaded model has learned nothing
-COLLAPSED = 1.1  # codes per group, below which its quantizer has
 
 
 @config
@@ -68,8 +66,13 @@ class PretrainingData:
     train: tuple[Path, ...]
     """Manifests; text and phones in them are not used."""
     valid: tuple[Path, ...] = ()
+    exclude: tuple[Path, ...] = ()
+    """Lists of utterances to leave out of all manifests, as `speechx data doctor` writes them."""
     alpha: float = 0.5
     """Languages are mixed with p proportional to hours^alpha."""
+    corpus_alpha: float | None = None
+    """Corpora too, with p proportional to hours^corpus_alpha, and languages within each (XLS-R).
+    Without it corpora are not told apart."""
     crop_seconds: float = 20.0
     min_seconds: float = 2.0
     """Shorter rows are left out, and counted."""
@@ -84,6 +87,8 @@ class PretrainingData:
             raise ValueError("train needs at least one manifest")
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, but is {self.alpha}")
+        if self.corpus_alpha is not None and not 0 <= self.corpus_alpha <= 1:
+            raise ValueError(f"corpus_alpha must be between 0 and 1, but is {self.corpus_alpha}")
         require_positive(self, "min_seconds", "crop_seconds")
         require_not_negative(self, "join_seconds")
         if not 0 <= self.max_unreadable <= 1:
@@ -167,9 +172,11 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
     open_run(config.out, config, resume, say if here.first else None)
     torch.manual_seed(config.run.seed)
     model = Wav2Vec2Pretraining(config.model)
-    corpus = Corpus.read(config.data.train)
-    task = Pretraining(config, corpus.languages, here)
+    exclusions = Exclusions(config.data.exclude)
+    corpus = Corpus.read(config.data.train, exclusions)
+    task = Pretraining(config, corpus.languages, here, exclusions)
     if here.first:
+        exclusions.report(lambda line: say(f"pretrain: {line}"))
         say(f"pretrain: {amounts(corpus)}")
         parameters = sum(p.numel() for p in model.parameters())
         negatives = config.contrastive.negatives
@@ -200,69 +207,6 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
     return config.out / "final"
 
 
-def check_restored(task: Pretraining, model: Wav2Vec2Pretraining, corpus: Corpus) -> None:
-    """Says what the loaded model makes of this audio before the first step, per language.
-
-    A model whose quantizer or projections were not restored is at chance, log2(K+1) bits; that is
-    an error, for training would go on from there without a word. All ranks come to the same answer.
-    """
-    config, here = task.config, task.here
-    groups = config.model.quantizer.groups
-    guess = math.log2(config.contrastive.negatives + 1)
-    whole: dict[str, float] = {}
-    table = [f"{'before step 1':<14}{'bits':>7}{'accuracy':>10}{'codes':>8}   (chance {guess:.3f})"]
-    heard = task.valid or corpus
-    model.eval()
-    for language in heard.languages:
-        spoken = heard.in_language(language)
-        rows = task.valid_rows(spoken)
-        if not len(rows):
-            table.append(f"{language:<14}not tried: no row of {config.data.min_seconds:g} s")
-            continue
-        if not task.valid:
-            rows = _some_rows(rows, BASELINE_SECONDS)
-        with torch.no_grad(), autocast(here.device, config.run.precision):
-            sums = task.evaluate(model, spoken, rows)
-        whole = {key: whole.get(key, 0.0) + value for key, value in sums.items()}
-        table.append(_baseline_row(language, task.summary(sums)))
-    if whole:
-        table.append(_baseline_row("all", task.summary(whole)))
-    if here.first:
-        say("\n".join(table))
-    if not whole:
-        return
-    overall = task.summary(whole)
-    problem, chance = "", overall["chance_bits"]
-    if overall["bits"] > AT_CHANCE * chance:
-        problem = (
-            f"is at chance on this audio ({overall['bits']:.3f} of {chance:.3f} "
-            "bits): its quantizer or projections were not restored, or it was trained with another "
-            "`normalize`, or hardly trained, or these recordings hold no speech"
-        )
-    elif overall["code_perplexity"] < COLLAPSED * groups:
-        problem = "has a collapsed quantizer: one code for everything on this audio"
-    if problem and not config.accept_chance:
-        raise UserError(f"init={config.init} {problem}. To go on all the same: accept_chance=true")
-    if problem and here.first:
-        say(f"pretrain: init={config.init} {problem}")
-
-
-def _some_rows(rows: Rows, seconds: float) -> Rows:
-    """Random rows, the same ones every time, until they are at least so long together. Of the
-    longer half: a batch is cropped to its shortest row, and short rows make an easy task."""
-    longer_R = np.argsort(rows.seconds_R, kind="stable")[len(rows) // 2 :]
-    some_R = np.random.default_rng(0).permutation(longer_R)
-    before_R = np.cumsum(rows.seconds_R[some_R]) - rows.seconds_R[some_R]
-    return rows.take(some_R[before_R < seconds])
-
-
-def _baseline_row(name: str, values: Mapping[str, float]) -> str:
-    return (
-        f"{name:<14}{values['bits']:>7.3f}{values['accuracy']:>10.3f}"
-        f"{values['code_perplexity']:>8.1f}"
-    )
-
-
 def monitor(config: Pretrain) -> Monitor:
     """What watches the health of this run."""
     codes = config.model.quantizer
@@ -281,7 +225,7 @@ def batches(
     )  # fmt: skip
 
     def epoch(random: np.random.Generator) -> Epoch:
-        rows = mixed_epoch(corpus, data.alpha, None, random)
+        rows = mixed_epoch(corpus, data.alpha, data.corpus_alpha, random)
         rows = join_short(corpus, rows, data.join_seconds, random)
         rows = rows.take(rows.seconds_R >= data.min_seconds)
         return cropped_batches(rows, run.micro_seconds(here.world), data.crop_seconds, random)
@@ -325,10 +269,18 @@ class Masked:
 class Pretraining:
     """The task of the training loop: which of K+1 quantized latents was hidden?"""
 
-    def __init__(self, config: Pretrain, languages: Sequence[str], here: Machine) -> None:
+    def __init__(
+        self,
+        config: Pretrain,
+        languages: Sequence[str],
+        here: Machine,
+        exclusions: Exclusions | None = None,
+    ) -> None:
+        """`exclusions` count what they leave out; without them those of `config` are read."""
+        exclusions = exclusions or Exclusions(config.data.exclude)
         self.config, self.languages, self.here = config, languages, here
         self.possible = config.model.quantizer.groups * config.model.quantizer.entries
-        self.valid = Corpus.read(config.data.valid) if config.data.valid else None
+        self.valid = Corpus.read(config.data.valid, exclusions) if config.data.valid else None
         if self.valid and not len(self.valid_rows(self.valid)):
             raise UserError(
                 "every row of the validation data is shorter than data.min_seconds = "

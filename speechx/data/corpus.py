@@ -47,7 +47,10 @@ class Corpus:
     def read(cls, paths: Sequence[Path], exclusions: Exclusions | None = None) -> Corpus:
         """All utterances of the manifests, but for the excluded ones."""
         columns = Columns()
-        source, row_N = read_sources(paths, columns, exclusions or Exclusions())
+        exclusions = exclusions or Exclusions()
+        source, row_N = read_sources(paths, columns, exclusions)
+        if not len(row_N):
+            raise exclusions.all_left_out()
         return cls._made(columns, source, row_N)
 
     @classmethod

@@ -99,8 +99,16 @@ class Exclusions:
         return True
 
     def kept(self, utterances: Iterable[Utterance]) -> list[Utterance]:
-        """Those that no list names."""
-        return [u for u in utterances if not self.leave_out(u)]
+        """Those that no list names; a UserError if that is nothing."""
+        kept = [u for u in utterances if not self.leave_out(u)]
+        if not kept:
+            raise self.all_left_out()
+        return kept
+
+    def all_left_out(self) -> UserError:
+        """What to raise where nothing is left."""
+        lists = ", ".join(map(str, self.paths))
+        return UserError(f"{lists}: every utterance of the manifests is on the list")
 
     def report(self, speak: Callable[[str], object]) -> None:
         """Says what each list has left out, after all manifests are read."""

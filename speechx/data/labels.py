@@ -57,9 +57,11 @@ def labelled(
 def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Utterance]:
     """Random utterances of each language, as many as fit in `seconds`."""
     by_language: dict[str, list[Utterance]] = {u.language: [] for u in utterances}
+    taken = dict.fromkeys(by_language, 0.0)
     for index in np.random.default_rng([seed, 5]).permutation(len(utterances)):
         utterance = utterances[index]
-        if sum(u.duration for u in by_language[utterance.language]) + utterance.duration <= seconds:
+        if taken[utterance.language] + utterance.duration <= seconds:
+            taken[utterance.language] += utterance.duration
             by_language[utterance.language].append(utterance)
     if without := [language for language, some in by_language.items() if not some]:
         raise UserError(

@@ -24,9 +24,9 @@ from speechx.data.utterance import HEARD, LONGEST_SECONDS, Utterance, from_recor
 from speechx.errors import UserError
 
 Source = Sequence[Utterance]
-_TYPES = {
-    "duration": "double", "start": "double", "bytes": "bytes",
-    "language": "names", "speaker": "names", "corpus": "names",
+_KINDS = {
+    "duration": "number", "start": "number", "bytes": "place",
+    "language": "name", "speaker": "name", "corpus": "name",
 }  # fmt: skip
 
 
@@ -172,18 +172,19 @@ def _checked(pa: Any, path: Path, batch: Any, before: int, folder: Path) -> Any:
 
 
 def _column(pa: Any, batch: Any, key: str) -> Any:
-    type = _TYPES.get(key, "string")
-    there = batch.schema.get_field_index(key)
-    if there < 0:
-        column = pa.nulls(len(batch))
-    else:
-        column = batch.column(there)
-        if type == "double" and pa.types.is_boolean(column.type):
-            raise TypeError("a truth value is no number")
-    if type == "names":
+    """One column as it is kept; a TypeError where other types would be taken for it."""
+    kind, there = _KINDS.get(key, "text"), batch.schema.get_field_index(key)
+    column = pa.nulls(len(batch)) if there < 0 else batch.column(there)
+    found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    texts = pa.types.is_string(found) or pa.types.is_large_string(found)
+    if kind in ("text", "name") and not texts and not pa.types.is_null(found):
+        raise TypeError("text was expected")
+    if pa.types.is_boolean(found):
+        raise TypeError("a truth value is no number")
+    if kind == "name":
         return column.cast(pa.string()).dictionary_encode()
-    arrow = {"double": pa.float64(), "bytes": pa.list_(pa.int64()), "string": pa.string()}
-    return column.cast(arrow[type])
+    types = {"text": pa.string(), "number": pa.float64(), "place": pa.list_(pa.int64())}
+    return column.cast(types[kind])
 
 
 def _good(pc: Any, batch: Any) -> bool:
