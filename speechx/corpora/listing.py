@@ -83,8 +83,8 @@ class Listing:
         if earlier != place:
             self.refuse(
                 place,
-                f"id {utterance.id[:200]!r} is already on {earlier}; ids must be unique in a split, "
-                "and without an id it is the name of the file",
+                f"id {utterance.id[:200]!r} is already on {earlier}; ids must be unique in a "
+                "split, and without an id it is the name of the file",
             )
         else:
             some.add(split, utterance, place)

@@ -27,6 +27,7 @@ from speechx.errors import UserError
 
 PROCESSES = min(8, os.cpu_count() or 1)
 FILES_A_TURN = 16  # that a process takes at once
+SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
 
 T = TypeVar("T")
@@ -126,7 +127,8 @@ def _measure_one(
     part = None  # of the file; a table's length of a whole file may be a little short
     channel = u.extra.get("channel")
     if info is not None:
-        if u.start >= info.duration or u.start + u.duration > info.duration + END_TOLERANCE_SECONDS:
+        end = info.duration + END_TOLERANCE_SECONDS
+        if u.start > info.duration - SHORTEST or u.start + u.duration > end:
             return Problem(
                 f"the segment starts at {u.start:g} s and ends after the end of {u.audio}, which "
                 f"is {info.duration:.2f} s long",

@@ -31,7 +31,9 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from speechx.corpora.measuring import (
+    LONGEST,
     LONGEST_NAME,
+    SHORTEST,
     Part,
     Problem,
     copy_name,
@@ -98,6 +100,10 @@ class Preparation:
         """Lists it; the first of an id stays, others are counted.
 
         `place` is what to name if the segment is found not to be in its file."""
+        start, duration = utterance.start, utterance.duration
+        if not (0 <= start < LONGEST and (duration == 0 or SHORTEST <= duration < LONGEST)):
+            self.refuse(place or str(utterance.audio), f"{duration:g} s from {start:g} s on")
+            return
         listed = self.splits.setdefault(split, {})
         if utterance.id in listed:
             self.left_out["listed twice"] += 1

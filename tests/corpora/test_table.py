@@ -95,6 +95,9 @@ def test_columns_that_are_not_used_are_named(corpus):
         (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
         (["path\tduration", "wav/1.wav\t-1"], ":2: duration must be seconds, not '-1'"),
         (["path\tstart", "wav/1.wav\tnan"], ":2: start must be seconds, not 'nan'"),
+        (["path\tduration", "wav/1.wav\t1e-320"], ":2: 9.99989e-321 s from 0 s on"),
+        (["path\tduration", "wav/1.wav\t1e12"], ":2: 1e+12 s from 0 s on"),
+        (["path\tstart", "wav/1.wav\t0.9999999"], ":2: the segment starts at 1 s and ends"),
         (["path\tstart", "wav/1.wav\t1"], ":2: the segment starts at 1 s and ends after the end"),
         (
             ["path\tstart\tduration", "wav/1.wav\t0.1\t3"],
@@ -127,3 +130,73 @@ def test_equal_ids_in_two_splits_are_two_files(corpus):
     path = table(corpus, "path\tsplit", "wav/1.wav\ttrain", "wav/1.wav\ttest")
     counts = prepare(path, "it", corpus / "out", log=unless_unused)
     assert counts == {"it": {"train": 1, "test": 1}}
+
+
+def test_json_lines_and_columns_of_ones_own(corpus):
+    path = table(
+        corpus,
+        '{"audio_filepath": "wav/1.wav", "said": "uno", "duration": 1.0, "phones": ["u", "n"]}',
+        "",
+        '{"audio_filepath": "wav/2.wav", "said": null, "mood": "gay"}',
+        name="all.jsonl",
+    )
+    said: list[str] = []
+    columns = {"text": "said"}
+    counts = prepare(path, "it", corpus / "out", log=said.append, columns=columns, corpus="toy")
+    assert counts == {"it": {"train": 2}}
+    assert said[0] == f"{path}: columns not used: mood"
+    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    assert (first.text, first.phones, first.duration) == ("uno", ("u", "n"), 1.0)
+    assert (second.text, second.duration, second.corpus) == (None, 2.0, "toy")
+
+
+def test_mapped_columns_go_before_those_of_the_same_name(corpus):
+    path = table(corpus, "text\tnorm\tfile\tpath", "Uno!\tuno\twav/1.wav\tx", name="all.csv")
+    path.write_text(path.read_text().replace("\t", ","))
+    columns = {"text": "norm", "audio": "file"}
+    prepare(path, "it", corpus / "out", log=unless_unused_but("text, path"), columns=columns)
+    (u,) = read_manifest(corpus / "out/it/train.jsonl")
+    assert (u.text, u.audio, u.corpus) == ("uno", corpus / "wav/1.wav", "corpus")
+    with pytest.raises(UserError, match="has no column words; it has text, norm, file, path"):
+        prepare(path, "it", corpus / "out", columns={"text": "words"})
+    with pytest.raises(UserError, match="no column mood is known"):
+        prepare(path, "it", corpus / "out", columns={"mood": "norm"})
+
+
+def unless_unused_but(names: str):
+    def check(said: str) -> None:
+        assert "not used" not in said or said.endswith(f"not used: {names}")
+
+    return check
+
+
+def test_audio_lies_below_the_root_or_is_not_read(corpus, tmp_path):
+    soundfile.write(tmp_path / "secret.wav", np.full(800, 0.1), 8000)
+    path = table(
+        corpus, "path", "wav/1.wav", "../secret.wav", f"{tmp_path}/secret.wav", "wav/9.wav"
+    )
+    assert "wav/9.wav: no such file, but it is listed in" in refused(path)
+    said: list[str] = []
+    counts = prepare(path, "it", corpus / "out", log=said.append, allow_missing=True)
+    assert counts == {"it": {"train": 1}}
+    assert said[-1].endswith("left out: 1 missing (missing.txt), 2 corrupt (corrupt.txt)")
+    assert "3\t'../secret.wav' leads out of" in (corpus / "out/it/corrupt.txt").read_text()
+    absolute = table(corpus, "path", f"{tmp_path}/secret.wav", "corpus/wav/1.wav", name="all2.tsv")
+    counts = prepare(absolute, "it", corpus / "out2", log=said.append, root=tmp_path)
+    assert counts == {"it": {"train": 2}}
+    with pytest.raises(UserError, match=r"--root .*nowhere: no such folder"):
+        prepare(absolute, "it", corpus / "out3", root=tmp_path / "nowhere")
+
+
+def test_languages_and_splits_of_a_table_name_no_other_folder(corpus):
+    rows = ("path\tlanguage\tsplit", "wav/1.wav\t../../x\ttrain", "wav/2.wav\tit\t../../x")
+    path = table(corpus, *rows)
+    assert "'../../x' is the name of a language or a split, and cannot be" in refused(path)
+
+
+def test_copies_can_be_made(corpus):
+    path = table(corpus, "id\tpath\tstart\tduration", "a/b\twav/3.wav\t1\t0.5", "c\twav/1.wav\t\t")
+    prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
+    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    assert (first.start, first.duration, second.duration) == (0.0, 0.5, 1.0)
+    assert {u.audio.name for u in (first, second)} == {"a_b_0001000.flac", "c.flac"}
