@@ -1,0 +1,185 @@
+"""In training an unreadable utterance is replaced by one like it; elsewhere it is an error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from speechx.audio.files import read_audio
+from speechx.data.batches import Batches, load
+from speechx.data.corpus import Corpus
+from speechx.data.reading import Reading, Training
+from speechx.data.sampling import Plan, Position, Row
+from speechx.data.utterance import Utterance
+from speechx.errors import UserError
+
+
+def plan(corpus, number, *numbers, speed=1.0):
+    rows = tuple(Row((i,), float(corpus.seconds_N[i]) / speed, speed) for i in numbers)
+    return Plan(Position(0, number, number), rows)
+
+
+@pytest.fixture
+def broken(tones, tmp_path):
+    """The corpus with utterances 2 (xx) and 15 (yy) gone."""
+    lost = [replace(tones[i], audio=tmp_path / f"lost{i}.wav") for i in (2, 15)]
+    return Corpus.of([*tones[:2], lost[0], *tones[3:15], lost[1], *tones[16:]])
+
+
+def batches(corpus, seed=1, **options):
+    targets = [[ord(letter) for letter in u.text] for u in corpus]
+    return Batches(corpus, False, None, targets, seed, training=Training(**options))
+
+
+def test_one_like_it_is_heard_instead_with_its_own_labels(broken, tones):
+    reader = batches(broken)
+    plain = reader[plan(broken, 3, 0, 1, 16)]
+    assert (plain.tried, plain.faults) == (3, ())
+    heard = set()
+    for number in range(12):
+        batch = reader[plan(broken, number, 0, 2, 15)]
+        assert batch.tried == 5
+        assert batch.languages == ("xx", "xx", "yy")
+        assert [fault.id for fault in batch.faults] == [tones[2].id, tones[15].id]
+        for row, fault in ((1, batch.faults[0]), (2, batch.faults[1])):
+            assert fault.failed
+            assert fault.instead == batch.ids[row]
+            assert "lost" in fault.audio
+            assert "No such file" in fault.why
+            u = next(u for u in tones if u.id == batch.ids[row])
+            length, units = int(batch.lengths_B[row]), int(batch.units_B[row])
+            assert np.array_equal(batch.wave_BS[row, :length].numpy(), read_audio(u.audio))
+            assert "".join(map(chr, batch.targets_BU[row, :units].tolist())) == u.text
+            heard.add(u.id)
+    assert len(heard) > 6  # not the same one each time
+    assert not heard & {tones[2].id, tones[15].id}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_heard_instead_depends_on_seed_batch_and_row_only(broken, workers):
+    def heard(seed, numbers):
+        plans = [plan(broken, number, 2, 2, 15) for number in numbers]
+        return {b.number: b for b in load(batches(broken, seed), plans, workers)}
+
+    whole, resumed = heard(1, range(8)), heard(1, range(5, 8))
+    for number, batch in resumed.items():
+        assert batch.ids == whole[number].ids
+        assert torch.equal(batch.wave_BS, whole[number].wave_BS)
+        assert batch.faults == whole[number].faults
+    assert [b.ids for b in whole.values()] != [b.ids for b in heard(2, range(8)).values()]
+
+
+def test_the_one_instead_is_about_as_long():
+    seconds_N = np.random.default_rng(0).uniform(1, 20, 5000)
+    corpus = Corpus.of(
+        [
+            Utterance(id=f"{i}", audio=f"memory://no/{i}", duration=s, language="xy"[i % 2])
+            for i, s in enumerate(seconds_N)
+        ]
+    )
+    reading = Reading(corpus)
+    for i in range(0, 5000, 500):
+        in_turn = list(reading._in_turn(i, seconds_N[i], [1, 2, i]))
+        assert in_turn[0] == i
+        assert len(set(in_turn)) == 9
+        for j in in_turn[1:]:
+            assert j % 2 == i % 2
+            assert seconds_N[j] - seconds_N[i] < 0.25
+            assert abs(seconds_N[j] - seconds_N[i]) < 2
+
+
+def test_without_training_it_is_an_error_and_without_any_other_too(broken, tones, tmp_path):
+    with pytest.raises(UserError, match=r"lost2\.wav: cannot be read"):
+        Batches(broken, False, None, None, 1)[plan(broken, 0, 2)]
+    gone = [replace(u, audio=tmp_path / f"{u.id}.wav") for u in tones]
+    with pytest.raises(UserError, match=r"xx_0\.wav: .* Nor can the 8 tried in its place"):
+        batches(Corpus.of(gone))[plan(Corpus.of(gone), 0, 0)]
+
+
+def test_one_shorter_than_its_manifest_is_used_at_its_true_length(tones):
+    true = len(read_audio(tones[0].audio))
+    corpus = Corpus.of([replace(tones[0], duration=tones[0].duration + 2.0), *tones[1:]])
+    batch = batches(corpus, frames=lambda samples: samples // 320)[plan(corpus, 0, 0, 1)]
+    assert batch.ids == (tones[0].id, tones[1].id)
+    assert int(batch.lengths_B[0]) == true
+    (fault,) = batch.faults
+    assert (fault.id, fault.failed) == (tones[0].id, False)
+    assert fault.why == f"{true / 16000:.3f} s of the {corpus[0].duration:.3f} s in the manifest"
+    nothing = Corpus.of([replace(tones[0], duration=tones[0].duration + 0.2), *tones[1:]])
+    assert batches(nothing)[plan(nothing, 0, 0)].faults == ()
+    cut = Corpus.of([replace(tones[0], duration=tones[0].duration - 0.1), *tones[1:]])
+    batch = batches(cut)[plan(cut, 0, 0)]
+    assert int(batch.lengths_B[0]) == true - 1600
+    assert batch.faults == ()
+
+
+@pytest.mark.parametrize("rule", [{"least_seconds": 2.0}, {"frames": lambda samples: 3}])
+def test_one_too_short_for_a_row_or_its_labels_is_replaced(tones, rule):
+    corpus = Corpus.of([replace(tones[0], duration=tones[0].duration + 2.0), *tones[1:]])
+    batch = batches(corpus, **rule)[plan(corpus, 0, 0)]
+    assert batch.ids[0] != tones[0].id
+    assert batch.faults[0].failed
+    assert "too short to train on" in batch.faults[0].why
+
+
+def test_a_played_speed_is_not_that_of_the_one_instead(broken, tones):
+    batch = batches(broken)[plan(broken, 0, 2, speed=2.0)]
+    u = next(u for u in tones if u.id == batch.ids[0])
+    assert np.array_equal(batch.wave_BS[0].numpy(), read_audio(u.audio))
+
+
+def test_seconds_are_accounted_for(tones, tmp_path):
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / "a.mp3", 0.1 * random.standard_normal(48_000), 48_000)
+    corpus = Corpus.of([replace(tones[0], audio=tmp_path / "a.mp3", duration=1.0), *tones[1:]])
+    spent = batches(corpus)[plan(corpus, 0, 0, 1)].spent
+    assert set(spent) == {"decoding mp3", "decoding wav", "resampling", "the rest"}
+    assert all(seconds > 0 for seconds in spent.values())
+    assert spent["decoding mp3"] > spent["decoding wav"]
+
+
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory):
+    """The bytes of the same second of sound in three containers."""
+    folder = tmp_path_factory.mktemp("coded")
+    wave_S = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    for suffix in ("mp3", "flac", "wav"):
+        soundfile.write(folder / f"a.{suffix}", wave_S, 16_000)
+    return {suffix: (folder / f"a.{suffix}").read_bytes() for suffix in ("mp3", "flac", "wav")}
+
+
+@given(
+    suffix=st.sampled_from(("mp3", "flac", "wav")),
+    end=st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=4),
+)
+@settings(
+    max_examples=120, deadline=None, derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+def test_whatever_the_bytes_there_is_a_batch_and_a_name(
+    coded, tones, tmp_path, suffix, end, changes
+):
+    data = bytearray(coded[suffix])
+    for place, value in changes:
+        if place > 0.5:  # anywhere, or in the header
+            data[int(place * len(data))] = value
+        else:
+            data[int(place * 100)] = value
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(data[: int(end * len(data)) if end < 0.8 else len(data)])
+    corpus = Corpus.of([replace(tones[0], audio=path, duration=1.0), *tones[1:]])
+    batch = batches(corpus)[plan(corpus, 0, 0, 1)]
+    assert batch.wave_BS.isfinite().all()
+    assert (batch.lengths_B > 0).all()
+    if batch.ids[0] != tones[0].id:
+        assert batch.faults[0].id == tones[0].id
+        assert batch.faults[0].failed
+        assert batch.faults[0].instead == batch.ids[0]
+        assert str(path) in batch.faults[0].why
