@@ -133,8 +133,10 @@ def recordings(
     if sub_train and "sub-train" not in folders:
         raise UserError(f"{here}: has no folder sub-train, so leave out --sub-train")
     texts = TRANSCRIPTS[transcript]
-    if not any((folder / texts).is_dir() for folder in folders.values()):
-        raise UserError(f"{here}: no folder {texts} is in training, sub-train, dev or eval")
+    there = {kind for kind, name in TRANSCRIPTS.items() if any(here.glob(f"*/{name}"))}
+    if transcript not in there and (there or transcript == "roman"):
+        have = ", ".join(TRANSCRIPTS[kind] for kind in there) or "no transcripts"
+        raise UserError(f"{here}: has no {texts}, it has {have}: choose with --transcript")
     labels = folders["sub-train"] if sub_train else folders.get("training", here)
     if not (labels / texts).is_dir() and "sub-train" in folders:
         labels = folders["sub-train"]  # the packs of the ten-hour condition have only these

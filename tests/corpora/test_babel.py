@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import soundfile
 
-from speechx.audio.files import read_audio
+from speechx.audio.files import read_audio, read_native
 from speechx.corpora.babel import Options, prepare
 from speechx.corpora.babel_text import TextPolicy
 from speechx.data.manifest import Utterance, read_manifest
@@ -220,6 +221,18 @@ def test_the_ten_hour_condition_has_only_its_labels(pack: Pack, tmp_path: Path) 
     assert split(tmp_path / "alone", "train").keys() == split(tmp_path / "out", "train").keys()
 
 
+def test_a_pack_without_transcripts_is_for_pretraining(tmp_path: Path) -> None:
+    pack = Pack(tmp_path / "root")
+    pack.call("untranscribed-training", f"50000_{A}", None)
+    run(pack.root, tmp_path / "out")
+    assert times(split(tmp_path / "out", "unlabelled")) == [(0.0, 5.0)]
+    with pytest.raises(UserError, match=r"has no transcript_roman, it has no transcripts"):
+        run(pack.root, tmp_path / "roman", transcript="roman")
+    pack.call("dev", f"30000_{A}", None, roman=turns("ek"))
+    with pytest.raises(UserError, match=r"has no transcription, it has transcript_roman"):
+        run(pack.root, tmp_path / "plain")
+
+
 def test_eval_with_transcripts_is_eval(pack: Pack, tmp_path: Path) -> None:
     pack.call("eval", f"40001_{A}", turns("seven", "<no-speech>"))
     run(pack.root, tmp_path / "out")
@@ -318,3 +331,28 @@ def test_choices_of_the_policy_reach_every_line(pack: Pack, tmp_path: Path) -> N
     assert {json.loads(line)["text_policy"] for line in lines} == {str(policy)}
     assert "hesitations=keep" in str(policy)
     assert said
+
+
+@pytest.mark.interop
+def test_ids_times_and_speakers_are_those_of_lhotse(pack: Pack, tmp_path: Path) -> None:
+    from lhotse.recipes.babel import prepare_single_babel_language
+
+    # Of two times with nothing between them lhotse drops the first, and the text before lasts until
+    # the second; here as in Kaldi it ends at the first. So both are the same here.
+    odd = "[0.29]\none\n[1.15]\n[1.15]\ntwo\n[2.3]\n[2.3]\nthree\n[4.35]\n"
+    pack.call("dev", f"30001_{A}", odd)
+    pack.call("eval", f"40000_{A}", turns("seven"))  # lhotse stops at an eval without any
+    for path in list(pack.root.rglob("*.sph")):  # for which lhotse needs another program
+        soundfile.write(path.with_suffix(".wav"), read_native(path)[0], 8000)
+        path.unlink()
+    run(pack.root, tmp_path / "out")
+    theirs = prepare_single_babel_language(pack.root)
+    for part, splits in (("training", ("train", "dev")), ("dev", ("test",))):
+        ours = {id: u for name in splits for id, u in split(tmp_path / "out", name).items()}
+        labelled = {s.id: s for s in theirs[part]["supervisions"] if s.id in ours}
+        assert labelled.keys() == ours.keys()
+        for id, u in ours.items():
+            assert (labelled[id].speaker, labelled[id].start) == (u.speaker, u.start)
+            assert labelled[id].duration == pytest.approx(u.duration)
+        left = [s.text for s in theirs[part]["supervisions"] if s.id not in ours]
+        assert set(left) <= {"<silence>"}
