@@ -83,7 +83,10 @@ class Letters:
     def __init__(self) -> None:
         self.languages: dict[str, Written] = defaultdict(Written)
 
-    def read(self, language: str, split: str, id: str, text: str, normal: str) -> None:
+    def read(
+        self, language: str, split: str, id: str, text: str, normal: str
+    ) -> list[tuple[str, str]]:
+        """Returns what is odd in this text: checks, and what each objects to."""
         written = self.languages[language]
         written.utterances += 1
         units = set(normal)
@@ -94,15 +97,13 @@ class Letters:
             if any(map(str.isalpha, units)):
                 written.scripts["LATIN"] += len(normal)
                 written.note("other_script", "LATIN", id)
-            return
+            return []
         if not unicodedata.is_normalized("NFC", text):
             written.decomposed += 1
         letters = set(text)
         kinds = {c: kind(c) for c in letters}
-        if "digits" in kinds.values():
-            written.note("digits", "digits", id)
-        for what in sorted(c for c in letters if kinds[c] == "invisible"):
-            written.note("invisible", what, id)
+        odd = [("digits", "digits")] if "digits" in kinds.values() else []
+        odd += [("invisible", c) for c in sorted(letters) if kinds[c] == "invisible"]
         scripts = Counter(map(script, text))
         del scripts[""]
         written.scripts.update(scripts)
@@ -112,13 +113,13 @@ class Letters:
             for word in sorted(set(WORD.findall(text))):
                 inside = {script(c) for c in word} & MIXABLE
                 if len(inside) > 1:
-                    written.note("mixed_word", word, id)
+                    odd.append(("mixed_word", word))
                 names |= inside if len(inside) == 1 else set()
-        for name in sorted(names):
-            written.note("other_script", name, id)
         for check, pattern in (("garbled", GARBLED), ("markup", MARKUP)):
-            for what in sorted(set(pattern.findall(text))):
-                written.note(check, what, id)
+            odd += [(check, what) for what in sorted(set(pattern.findall(text)))]
+        for check, what in [*odd, *(("other_script", name) for name in sorted(names))]:
+            written.note(check, what, id)
+        return odd
 
     def cases(self) -> Iterator[Case]:
         for language, written in sorted(self.languages.items()):

@@ -231,9 +231,19 @@ CHECKS = {
 }  # fmt: skip
 
 NEVER_EXCLUDED = frozenset(
-    name for name in ("line", "low_rate", "repeated_language", "repeated_id", "rare", "look_alike")
+    (
+        "line",
+        "low_rate",
+        "look_alike",
+        "other_script",
+        "rare",
+        "speaker_leak",
+        "sentence_leak",
+        "repeated_id",
+        "repeated_language",
+    )
 )
-"""What is not about single utterances, or about so many that a list of them would be no help."""
+"""What is about a corpus, and not about single utterances of it."""
 
 
 def to_exclude(also: Iterable[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from speechx.data.exclusion import Exclusion
-from speechx.doctor.balance import Balance
+from speechx.doctor.balance import ALPHAS, Balance
 from speechx.doctor.checks import CHECKS, Case, Check
 from speechx.doctor.respelling import Respelling
 
@@ -36,6 +36,11 @@ class Diagnosis:
     def serious(self) -> bool:
         """Whether any utterance, or line, is bad."""
         return any(CHECKS[case.check].hard for case in self.cases)
+
+    @property
+    def alphas(self) -> list[float]:
+        """The usual ones and the one asked about."""
+        return sorted({*ALPHAS, self.alpha})
 
     @cached_property
     def by_check(self) -> dict[Check, list[Case]]:
@@ -115,7 +120,7 @@ class Diagnosis:
                 lines += ["", title]
             for check, cases in some.items():
                 lines += _told(check, cases, not hard and check.name in self.excluding)
-        lines += ["", *table(self.balance.table())]
+        lines += ["", *table(self.balance.table(self.alphas))]
         if len(filters := self.filters()) > 3:
             lines += ["", *table(filters)]
         return "\n".join(lines)
@@ -159,7 +164,7 @@ class Diagnosis:
                     language: {"share": s.share, "repeats": s.repeats}
                     for language, s in self.balance.shares(alpha).items()
                 }
-                for alpha in sorted({0.0, 0.5, 1.0, self.alpha})
+                for alpha in self.alphas
             },
             "excluded": len(self.excluded),
         }

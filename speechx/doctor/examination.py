@@ -82,7 +82,9 @@ def examine(
         raise UserError(f"--alpha must be between 0 and 1, but is {alpha:g}")
     excluding = to_exclude(exclude)
     target = Target.of(model, vocabulary)
-    found = _Examination(shelves([Path(path) for path in paths]), target, processes, log)
+    found = _Examination(
+        shelves([Path(path) for path in paths]), TextChecks(target, excluding), processes, log
+    )
     found.read((least_seconds, most_seconds), sample, seed)
     found.compare_files()
     if decode != "none":
@@ -112,12 +114,12 @@ class _Examination:
     def __init__(
         self,
         some: Sequence[Shelf],
-        target: Target,
+        texts: TextChecks,
         processes: int,
         log: Callable[[str], object],
     ) -> None:
-        self.shelves, self.target, self.processes, self.log = some, target, processes, log
-        self.texts, self.splits, self.balance = TextChecks(target), SplitChecks(), Balance()
+        self.shelves, self.texts, self.processes, self.log = some, texts, processes, log
+        self.target, self.splits, self.balance = texts.target, SplitChecks(), Balance()
         self.cases: list[tuple[int, Case]] = []
         self.looks = array("q")
         self.closed: set[int] = set()

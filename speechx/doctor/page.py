@@ -52,8 +52,8 @@ def _body(diagnosis: Diagnosis, heard: set[int]) -> Iterator[str]:
         yield from _section(diagnosis, check, cases, heard)
     yield "<section id=balance><h2>Hours and languages</h2><p>Shares of an epoch and how often it "
     yield "repeats each utterance, if languages are mixed by hours to the power of alpha; dev and "
-    yield f"test do not count, nor does what is left out.</p>{_table(diagnosis.balance.table())}"
-    yield "</section>"
+    yield "test do not count, nor does what is left out.</p>"
+    yield f"{_table(diagnosis.balance.table(diagnosis.alphas))}</section>"
     if len(filters := diagnosis.filters()) > 3:
         yield "<section id=filters><h2>What each check costs</h2><p>Or would, if its utterances "
         yield "were left out; one with several faults is in several rows.</p>"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,15 +85,19 @@ def _units_of(path: Path) -> tuple[Kind | None, frozenset[str]]:
 class TextChecks:
     """Reads utterances one by one; what needs all of them comes at the end."""
 
-    def __init__(self, target: Target) -> None:
-        self.target = target
+    def __init__(self, target: Target, listed: Collection[str] = ()) -> None:
+        """Of the checks about what a language is written with, those `listed` also name each
+        utterance."""
+        if "unknown_unit" in listed and target.vocabulary is None:
+            raise UserError("--exclude unknown_unit needs units: give --vocabulary or --model")
+        self.target, self.listed = target, listed
         self.letters = Letters()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         self.paces: dict[Pace, tuple[array[float], array[int]]] = defaultdict(
             lambda: (array("f"), array("q"))
         )
-        self.unknown: dict[tuple[str, str], list[str]] = {}
-        self.unknown_count: Counter[tuple[str, str]] = Counter()
+        self.unknown: Counter[tuple[str, str]] = Counter()
+        self.first_unknown: dict[tuple[str, str], str] = {}
 
     def read(self, index: int, split: str, u: Utterance, normal: str) -> Iterator[tuple[str, str]]:
         """Names of checks, and what each has to say. `normal` is its normalised text; `index`
@@ -103,7 +107,9 @@ class TextChecks:
         if u.phones is not None and not u.phones:
             yield "empty_text", "the list of phones is empty"
         if u.text:
-            self.letters.read(u.language, split, u.id, u.text, normal)
+            for check, what in self.letters.read(u.language, split, u.id, u.text, normal):
+                if check in self.listed:
+                    yield check, shown(what)
         if u.phones:
             self.phones[u.language][split].update(set(u.phones))
         labels = {
@@ -118,8 +124,11 @@ class TextChecks:
                 break
         if self.target.vocabulary is not None:
             for units in labels.values():
-                for unit in set(units) - self.target.vocabulary:
-                    self.unknown.setdefault((u.language, unit), []).append(u.id)
+                for unit in sorted(set(units) - self.target.vocabulary):
+                    self.unknown[u.language, unit] += 1
+                    self.first_unknown.setdefault((u.language, unit), u.id)
+                    if "unknown_unit" in self.listed:
+                        yield "unknown_unit", shown(unit)
         if u.duration >= PACE_SECONDS and (said := len(normal) or len(u.phones or ())):
             rates, indices = self.paces[u.language, "characters" if normal else "phones"]
             rates.append(math.log(said / u.duration))
@@ -156,13 +165,13 @@ class TextChecks:
 
     def unjudged(self) -> list[str]:
         """Languages with too few labelled utterances to know their pace."""
-        return [language for (language, _), (rates, _) in sorted(self.paces.items())
-                if len(rates) < PACE_UTTERANCES]  # fmt: skip
+        few = [pace for pace, (rates, _) in self.paces.items() if len(rates) < PACE_UTTERANCES]
+        return sorted({language for language, _ in few})
 
     def _unknown(self) -> Iterator[Case]:
-        for (language, unit), ids in sorted(self.unknown.items()):
-            detail = f"not in the vocabulary; first in {ids[0]}"
-            yield Case("unknown_unit", shown(unit), detail, language, count=len(ids))
+        for (language, unit), count in sorted(self.unknown.items()):
+            detail = f"not in the vocabulary; first in {self.first_unknown[language, unit]}"
+            yield Case("unknown_unit", shown(unit), detail, language, count=count)
         if self.target.vocabulary is not None:
             return
         units = {language: w.units for language, w in self.letters.languages.items()}

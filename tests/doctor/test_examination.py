@@ -6,10 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speechx.data.manifest import write_manifest
+from speechx.data.exclusion import Exclusions
+from speechx.data.manifest import read_manifest, write_manifest
 from speechx.doctor.checks import CHECKS, NEVER_EXCLUDED
 from speechx.doctor.examination import examine
 from speechx.errors import UserError
+from speechx.text.vocabulary import Vocabulary
 from tests.doctor.wards import RATE, clip, examined, found, sound_corpus, speech
 
 
@@ -78,6 +80,47 @@ def test_lines_that_are_no_utterances_are_named(tmp_path):
     assert diagnosis.verdict() == "2 lines of manifests cannot be read."
 
 
+def test_parquet_is_examined_as_json_lines_are(tmp_path):
+    train = [*sound_corpus(tmp_path, 3), clip(tmp_path, "silent", np.zeros(RATE, np.float32))]
+    for name in ("train.jsonl", "train.parquet"):
+        write_manifest(tmp_path / name, train)
+    lines, table = (
+        examine([tmp_path / name], decode="all", processes=1, log=quiet)
+        for name in ("train.jsonl", "train.parquet")
+    )
+    assert found(lines) == found(table) == {"silent": ["silent"]}
+    assert lines.exclusions() == table.exclusions()
+    (tmp_path / "torn.parquet").write_bytes((tmp_path / "train.parquet").read_bytes()[:200])
+    torn = examine([tmp_path / "torn.parquet"], processes=1, log=quiet)
+    assert list(found(torn)) == ["line"]
+
+
+def test_sounds_within_a_shard(tmp_path):
+    silent = clip(tmp_path, "silent", np.zeros(RATE, np.float32))
+    some = [*sound_corpus(tmp_path, 2), silent]
+    data = [u.audio.read_bytes() for u in some]
+    (tmp_path / "shard.tar").write_bytes(b"".join(data))
+    ends = np.cumsum([len(part) for part in data]).tolist()
+    packed = [
+        replace(u, audio=tmp_path / "shard.tar", bytes=(end - len(part), len(part)))
+        for u, part, end in zip(some, data, ends, strict=True)
+    ]
+    beyond = replace(some[0], id="beyond", audio=tmp_path / "shard.tar", bytes=(ends[-1], 500),
+                     text="una frase")  # fmt: skip
+    diagnosis = examined(tmp_path, train=[*packed, beyond])
+    assert found(diagnosis) == {"unreadable": ["beyond"], "silent": ["silent"]}
+
+
+def test_the_list_is_what_training_leaves_out(tmp_path):
+    train = [*sound_corpus(tmp_path, 3), clip(tmp_path, "silent", np.zeros(RATE, np.float32))]
+    (tmp_path / "out").mkdir()
+    examined(tmp_path, train=train, out=tmp_path / "out")
+    kept = Exclusions([tmp_path / "out" / "exclude.tsv"]).kept(
+        read_manifest(tmp_path / "train.jsonl")
+    )
+    assert [u.id for u in kept] == ["good0", "good1", "good2"]
+
+
 def test_soft_checks_are_excluded_when_asked_for(tmp_path):
     loud = clip(tmp_path, "loud", np.clip(20 * speech(), -1, 1))
     train = [*sound_corpus(tmp_path, 2), loud]
@@ -91,6 +134,25 @@ def test_soft_checks_are_excluded_when_asked_for(tmp_path):
     for name in NEVER_EXCLUDED:
         with pytest.raises(UserError):
             examined(tmp_path, train=train, exclude=(name,))
+
+
+def test_utterances_with_odd_texts_are_excluded_when_asked_for(tmp_path):
+    odd = [clip(tmp_path, "year", text="en 1984"), clip(tmp_path, "tag", text="<risa> no")]
+    train = [*sound_corpus(tmp_path, 2), *odd]
+    options = {"train": train, "decode": "none", "exclude": ("digits", "markup")}
+    diagnosis = examined(tmp_path, **options)
+    assert [(e.id, e.reason, e.detail) for e in diagnosis.exclusions()] == [
+        ("tag", "markup", "<risa>"), ("year", "digits", "digits"),
+    ]  # fmt: skip
+    assert found(diagnosis) == {"markup": ["tag", "<risa>"], "digits": ["year", "digits"]}
+    options["exclude"] = ("unknown_unit",)
+    with pytest.raises(UserError, match="give --vocabulary or --model"):
+        examined(tmp_path, **options)
+    words = "buenos días amigo casa verde camino pan noche largo río"
+    Vocabulary("characters", tuple(sorted(set(f"{words} abcdefghij")))).save(tmp_path / "v.json")
+    options["train"] = [clip(tmp_path, "k", text="kiwi"), *train[:2]]
+    diagnosis = examined(tmp_path, **options, vocabulary=tmp_path / "v.json")
+    assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("k", "unknown_unit")]
 
 
 def test_an_utterance_is_excluded_once_for_its_gravest_fault(tmp_path):
