@@ -26,7 +26,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from speechx.corpora import (
+    babel,
     commonvoice,
+    commonvoice_spontaneous,
     fleurs,
     folder,
     hugging_face,
@@ -39,10 +41,17 @@ from speechx.corpora import (
 )
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.corpora import test_hugging_face, test_lhotse, test_mls, test_voxpopuli
+from tests.babel_tree import Pack, turns
+from tests.corpora import (
+    test_commonvoice_spontaneous,
+    test_hugging_face,
+    test_lhotse,
+    test_mls,
+    test_voxpopuli,
+)
 from tests.corpora.trees import lines, quiet, sound
 
-EXAMPLES = 25
+EXAMPLES = 15
 SECONDS = 20  # for one reading; a good tree takes hundredths
 
 
@@ -77,6 +86,24 @@ def build_voxpopuli(root: Path) -> None:
     test_voxpopuli.sessions(root)
     row = "20180313-0900-PLENARY_hr\t0\t0.5\t1.25"
     test_voxpopuli.segments(root, "unlabelled_v2.tsv.gz", "event_id\tsegment_no\tstart\tend", row)
+
+
+def build_spontaneous(root: Path) -> None:
+    release = root / "sps-corpus-3.0-2026-03-09-it"
+    columns = test_commonvoice_spontaneous.COLUMNS.split()
+    known = {"client_id": "s1", "transcription": "due", "language": "it", "split": "train"}
+    rows = [known | {"audio_id": i, "audio_file": f"{i}.mp3"} for i in "12"]
+    cells = ["\t".join(row.get(name, "") for name in columns) for row in rows]
+    lines(release / "ss-corpus-it.tsv", "\t".join(columns), *cells)
+    for name in "12":
+        sound(release / "audios" / f"{name}.mp3")
+
+
+def build_babel(root: Path) -> None:
+    pack = Pack(root, wrapper="103-bengali")
+    for caller in range(10, 14):
+        pack.call("training", f"{caller}000_20120101_120000_inLine", turns("one", "<hes> (())"))
+    pack.lexicon("one\tw V n\n")
 
 
 def build_voxlingua107(root: Path) -> None:
@@ -151,7 +178,22 @@ def table_of(suffix: str) -> Callable[..., Any]:
     )
 
 
+PACK, CALL = "103-bengali/conversational", "BABEL_OP1_103_12000_20120101_120000_inLine"
 READERS = {
+    "babel": Reader(
+        build_babel,
+        (f"{PACK}/training/transcription/{CALL}.txt", f"{PACK}/reference_materials/lexicon.txt"),
+        f"{PACK}/training/audio/{CALL}.sph",
+        lambda root, out, **how: babel.prepare(
+            root, out, options=babel.Options(phones=True), log=quiet, **how
+        ),
+    ),
+    "spontaneous": Reader(
+        build_spontaneous,
+        ("sps-corpus-3.0-2026-03-09-it/ss-corpus-it.tsv",),
+        "sps-corpus-3.0-2026-03-09-it/audios/1.mp3",
+        all_of(commonvoice_spontaneous.prepare),
+    ),
     "commonvoice": Reader(
         build_commonvoice,
         tuple(f"es/{t}.tsv" for t in ("train", "test", "validated", "clip_durations")),
