@@ -143,7 +143,7 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
 
 
 def _listen(recording: Recording, length: float, how: Options, some: Preparation) -> Heard:
-    """What is said in it, and when; a UserError if its transcript cannot be its own."""
+    """What is said in it, and when; a UserError if its transcript cannot be read."""
     heard = Heard(recording)
     heard.labelled = recording.transcript is not None
     heard.labelled &= recording.part != "scripted" or how.scripted == "train"
@@ -182,11 +182,12 @@ def _segments(
     kept = []
     for start, end, text in read_segments(recording.transcript):
         if end > length + END_TOLERANCE_SECONDS:
-            raise UserError(
-                f"{recording.transcript}: has times up to {end:g} s, "
-                f"but the recording ends at {length:.2f} s"
+            some.refuse(
+                str(recording.transcript),
+                f"the segment from {start:g} to {end:g} s ends after the recording, which is "
+                f"{length:.2f} s long",
             )
-        if start < min(end, length):
+        elif start < min(end, length):
             kept.append((start, min(end, length), text))
         elif text:
             some.left_out["segments of no length"] += 1

@@ -273,7 +273,10 @@ def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
     folder = pack.folder / "conversational"
     wrongs = {
         "negative": ("[2.0]\na\n[1.0]\n", "ends at 1 s, before its start at 2 s"),
-        "late": (turns("a") + "b\n[60.0]\n", "times up to 60 s, but the recording ends at 5.00 s"),
+        "late": (
+            turns("a") + "b\n[60.0]\n",
+            "from 1.25 to 60 s ends after the recording, which is 5.00 s",
+        ),
         "open": ("[0.0]\na\n[1.0]\nb\n", "ends with text"),
     }
     for index, (text, said) in enumerate(wrongs.values()):
