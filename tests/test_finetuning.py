@@ -11,6 +11,7 @@ import torch
 
 from speechx.config import to_dict
 from speechx.data.batches import Batch
+from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.sampling import Position
 from speechx.errors import UserError
@@ -416,6 +417,17 @@ def test_phonemes_and_plain_keywords(manifests, tmp_path):
     )
     assert open_model(best).vocabulary.kind == "phonemes"
     assert "dev_per" in read_log(tmp_path / "run")[-1]
+
+
+def test_lists_of_what_to_leave_out_are_honoured(manifests, tmp_path, capsys):
+    train, dev = (read_manifest(path) for path in manifests)
+    gone = [Exclusion("", u.language, u.id) for u in (train[2], dev[0])]
+    write_exclusions(tmp_path / "exclude.tsv", gone)
+    data = {"exclude": [str(tmp_path / "exclude.tsv")], "corpus_alpha": 0.5}
+    finetune(finetune_config(tmp_path / "run", manifests, data=data, run={"steps": 1}))
+    err = capsys.readouterr().err
+    assert "finetune: exclude.tsv leaves out 2 utterances (0.0 h)\n" in err
+    assert "finetune: 15 utterances" in err
 
 
 def test_batches_keep_to_their_seconds(manifests, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from itertools import islice
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import torch
 
 from speechx.config import to_dict
 from speechx.data.corpus import Corpus
+from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.sampling import Position
 from speechx.errors import UserError
@@ -244,6 +246,44 @@ def test_what_is_random_depends_on_the_batch_and_not_on_step_or_rank(tmp_path, m
     assert len({str(task.prepare(first, step).keep_L) for step in range(20)}) == 4
     assert one.targets == int(one.mask_BT.sum())
     assert len(set(one.mask_BT.sum(1).tolist())) == 1
+
+
+def test_lists_of_what_to_leave_out_are_honoured(tmp_path, manifests, capsys):
+    """In training and in validation; said with the lines that are about nothing here."""
+    train, dev = (read_manifest(path) for path in manifests)
+    gone = [Exclusion("", u.language, u.id, "silent") for u in (train[0], train[9], dev[1])]
+    write_exclusions(tmp_path / "exclude.tsv", [*gone, Exclusion("", "xx", "nowhere")])
+    data = {"exclude": [str(tmp_path / "exclude.tsv")]}
+    config = pretrain_config(tmp_path / "run", manifests, data=data, run={"steps": 1})
+    pretrain(config)
+    err = capsys.readouterr().err
+    assert "pretrain: exclude.tsv leaves out 3 utterances (0.0 h); 1 of its 4 lines are" in err
+    assert "pretrain: 14 utterances" in err
+    task = Pretraining(config, ["xx", "yy"], HERE)
+    assert [u.id for u in task.valid] == [u.id for u in dev if u is not dev[1]]
+    everything = [Exclusion("", u.language, u.id) for u in train]
+    write_exclusions(tmp_path / "exclude.tsv", everything)
+    with pytest.raises(UserError, match="every utterance of the manifests is on the list"):
+        pretrain(pretrain_config(tmp_path / "none", manifests, data=data))
+
+
+def test_corpora_are_mixed_too_and_parquet_trains_the_same(tmp_path, manifests):
+    """Corpus `rare` is one utterance of 16; with corpus_alpha 0 it is half of what is heard."""
+    some = read_manifest(manifests[0])
+    named = [replace(u, corpus="rare" if i == 3 else "usual") for i, u in enumerate(some)]
+    heard = Counter()
+    for form in ("jsonl", "parquet"):
+        paths = tmp_path / f"train.{form}", manifests[1]
+        write_manifest(paths[0], named)
+        data = {"corpus_alpha": 0.0}
+        config = pretrain_config(tmp_path / form, paths, data=data, run={"steps": 2})
+        for batch in islice(batches(config, Corpus.read(paths[:1]), HERE)(Position()), 60):
+            heard.update(batch.ids)
+        pretrain(config)
+    assert heard[named[3].id] / heard.total() == pytest.approx(0.5, abs=0.1)
+    assert read_log(tmp_path / "jsonl") == read_log(tmp_path / "parquet")
+    with pytest.raises(UserError, match="corpus_alpha must be between 0 and 1, but is 2"):
+        pretrain_config(tmp_path, paths, data={"corpus_alpha": 2.0})
 
 
 def test_batches_are_cropped_to_their_seconds(tmp_path, manifests):

@@ -1,16 +1,26 @@
 """The manifest: what is written is what is read, and every mistake names its line."""
 
 import json
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from speechx.data.corpus import Corpus
 from speechx.data.manifest import (
     LanguageSummary,
     claim,
+    convert_manifest,
     read_manifest,
     read_manifest_in_part,
+    stream_manifest,
     summarize,
     summary_table,
     write_manifest,
@@ -33,7 +43,8 @@ def write_lines(path: Path, *records: object) -> Path:
     return path
 
 
-def test_everything_written_is_read_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_everything_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     written = [
         utterance(tmp_path / "audio"),
         utterance(
@@ -43,14 +54,136 @@ def test_everything_written_is_read_back(tmp_path: Path) -> None:
             text='él dijo "ñ\u2028ö"',
             phones=("tʃ", "a˥"),
             speaker="s1",
-            extra={"gender": "female", "votes": [1, 2], "odd": None},
+            corpus="mls",
+            extra={"gender": "female", "votes": [1, 2], "odd": None, "extra": {"a": 1}},
         ),
-        utterance(tmp_path.parent, "outside", text=""),
+        utterance(tmp_path.parent, "outside", text="", phones=()),
+        utterance(tmp_path, "packed", audio="s3://shelf/nl-00003.tar", bytes=(512, 2**40)),
     ]
-    write_manifest(tmp_path / "m.jsonl", written)
-    assert read_manifest(tmp_path / "m.jsonl") == written
-    write_manifest(tmp_path / "again.jsonl", read_manifest(tmp_path / "m.jsonl"))
-    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "m.jsonl").read_text()
+    assert write_manifest(tmp_path / f"m{suffix}", iter(written)) == 4
+    assert read_manifest(tmp_path / f"m{suffix}") == written
+    assert list(stream_manifest(tmp_path / f"m{suffix}")) == written
+    assert read_manifest_in_part(tmp_path / f"m{suffix}") == (written, [])
+    # From one form to the other and back nothing is lost, not even the order of the keys.
+    assert convert_manifest(tmp_path / f"m{suffix}", tmp_path / "there.parquet") == 4
+    convert_manifest(tmp_path / "there.parquet", tmp_path / "back.jsonl")
+    write_manifest(tmp_path / "same.jsonl", written)
+    assert (tmp_path / "back.jsonl").read_text() == (tmp_path / "same.jsonl").read_text()
+
+
+def test_millions_of_lines_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing takes an iterator, reading gives one; what is in memory is a fraction of the file."""
+    count, text = 300, "x" * 20_000
+    some = (utterance(tmp_path, f"{i}", text=f"{i}{text}") for i in range(count))
+    monkeypatch.setattr("speechx.data.parquet.ROWS", 20)
+    tracemalloc.start()
+    try:
+        write_manifest(tmp_path / "m.jsonl", some)
+        convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.parquet")
+        assert sum(1 for _ in stream_manifest(tmp_path / "m.parquet")) == count
+        corpora = [Corpus.read([tmp_path / f"m.{form}"]) for form in ("jsonl", "parquet")]
+        assert tracemalloc.get_traced_memory()[1] < 0.4 * count * len(text)
+    finally:
+        tracemalloc.stop()
+    assert [corpus[299].id for corpus in corpora] == ["299", "299"]
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    def breaks() -> Iterator[Utterance]:
+        yield utterance(tmp_path)
+        raise KeyboardInterrupt
+
+    for name in ("m.jsonl", "m.parquet"):
+        write_manifest(tmp_path / name, [utterance(tmp_path, "before")])
+        with pytest.raises(KeyboardInterrupt):
+            write_manifest(tmp_path / name, breaks())
+        assert [u.id for u in read_manifest(tmp_path / name)] == ["before"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.jsonl", "m.parquet"]
+    # Read and written at the same time, it is what it was.
+    convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.jsonl")
+    assert [u.id for u in read_manifest(tmp_path / "m.jsonl")] == ["before"]
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+KEYS = st.sampled_from([*KNOWN, "other"])
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.dictionaries(KEYS, ANYTHING))
+def test_any_line_is_an_utterance_that_can_be_written_or_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed.jsonl"
+    path.write_text(json.dumps(GOOD | changes))
+    utterances, problems = read_manifest_in_part(path)
+    assert len(utterances) + len(problems) == 1
+    assert all("\n" not in p for p in problems)
+    for form in ("again.jsonl", "again.parquet"):
+        if utterances:
+            write_manifest(path.with_name(form), utterances)
+            (read,) = read_manifest(path.with_name(form))
+            assert (read.id, read.audio, read.text) == (
+                utterances[0].id, utterances[0].audio, utterances[0].text,
+            )  # fmt: skip
+            # As text: what is not a number does not equal itself.
+            assert repr(read.extra) == repr(utterances[0].extra)
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(st.binary(max_size=60), st.booleans())
+def test_any_bytes_are_a_manifest_or_a_user_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, parquet: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / ("any.parquet" if parquet else "any.jsonl")
+    path.write_bytes(data if not parquet else b"PAR1" + data + b"PAR1")
+    for read in (read_manifest, read_manifest_in_part, lambda path: Corpus.read([path])):
+        with suppress(UserError):
+            read(path)
+
+
+def test_damaged_parquet_is_a_user_error(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    write_manifest(path, [utterance(tmp_path, f"{i}", text="hello") for i in range(500)])
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        damaged = bytearray(whole[: random.integers(1, len(whole) + 1)])
+        for place in random.integers(0, len(damaged), 3):
+            damaged[place] = random.integers(0, 256)
+        path.write_bytes(damaged)
+        for read in (read_manifest, lambda path: Corpus.read([path])):
+            with suppress(UserError):
+                assert len(read(path)) == 500
+
+
+def test_a_line_without_an_end_is_not_read_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speechx.data.manifest.LONGEST_LINE", 1 << 20)
+    (tmp_path / "m.jsonl").write_bytes(b'{"id": "' + b"a" * (1 << 22))
+    with pytest.raises(UserError, match=r"m\.jsonl:1: longer than 1 MB"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_without_pyarrow_parquet_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for work in (
+        lambda path: read_manifest(path),
+        lambda path: Corpus.read([path]),
+        lambda path: write_manifest(path, [utterance(tmp_path)]),
+    ):
+        with pytest.raises(UserError, match=r"need pyarrow: pip install 'speechx\[tables\]'"):
+            work(tmp_path / "m.parquet")
+    assert list(tmp_path.iterdir()) == []
+    write_manifest(tmp_path / "m.jsonl", [utterance(tmp_path)])
+    assert len(Corpus.read([tmp_path / "m.jsonl"])) == 1
 
 
 def test_a_corpus_folder_can_be_moved(tmp_path: Path) -> None:
@@ -98,6 +231,14 @@ def test_phones_may_be_a_string_with_spaces_and_blank_lines_are_skipped(tmp_path
         (GOOD | {"phones": ["a", 1]}, "'phones' must be a list of symbols"),
         (GOOD | {"phones": ["a", " "]}, "'phones' must be a list of symbols"),
         (GOOD | {"id": "first"}, "id 'first' is already on line 1"),
+        (GOOD | {"duration": 10**400}, "'duration' must be a positive number of seconds, not 1000"),
+        ('{"id": 1' + "0" * 5000 + "}", "not JSON that can be read"),
+        ("[" * 100_000, "not JSON that can be read"),
+        ('{"id":"a","audio":"a","duration":1,"language":"\\ud800"}', "'language' holds half a"),
+        (GOOD | {"audio": "a\0"}, "'audio' must be a path or URL"),
+        (GOOD | {"bytes": [0]}, "'bytes' must be an offset and a size, not [0]"),
+        (GOOD | {"bytes": [0, True, 1]}, "'bytes' must be an offset and a size"),
+        (GOOD | {"corpus": 3}, "'corpus' must be text, not 3"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: object, said: str) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import nn
 
 from speechx.data.batches import Batch
-from speechx.data.sampling import Position
+from speechx.data.sampling import Position, stream
 from speechx.errors import UserError
 from speechx.training.distributed import Machine
 from speechx.training.health import HealthStop
@@ -254,6 +255,57 @@ def test_resuming_a_finished_run_does_nothing_and_says_so(tmp_path, capsys):
     assert read_log(tmp_path) == log
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+class Epochs:
+    """Batches in epochs of 5 and 6; `planned` has one item for each epoch that was planned."""
+
+    def __init__(self):
+        self.planned = []
+
+    def __call__(self, start):
+        def epoch(random):
+            self.planned.append(random)
+            return [()] * int(random.integers(5, 7))
+
+        return map(self.batch, stream(epoch, 1, start))
+
+    @staticmethod
+    def batch(plan):
+        return replace(batch_of(plan.position.number, 2), position=plan.position)
+
+
+def test_a_resumed_run_goes_on_from_its_epoch_without_planning_those_before(tmp_path):
+    """The place is saved as (epoch, index); states of before, with a number only, are taken up."""
+
+    def run(out, steps, resume=False):
+        epochs = Epochs()
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+        settings = Run(
+            steps=steps, batch_seconds=2, device_seconds=1, log_steps=1, save_steps=100,
+            eval_steps=100,
+        )  # fmt: skip
+        train("test", model, Squares(), epochs, settings, STEADY, out, HERE, resume)
+        return epochs
+
+    def losses(name):
+        return [line["loss"] for line in read_log(tmp_path / name) if "loss" in line]
+
+    assert len(run(tmp_path / "whole", 20).planned) in (7, 8)
+    run(tmp_path / "part", 13)
+    file = tmp_path / "part" / "state" / "step_13" / "run.json"
+    saved = json.loads(file.read_text())
+    assert saved["taken"] == 26
+    assert saved["epoch"] in (4, 5)
+    assert 0 <= saved["index"] <= 6
+    older = {key: value for key, value in saved.items() if key not in ("epoch", "index")}
+    shutil.copytree(tmp_path / "part", tmp_path / "older")
+    (tmp_path / "older" / "state" / "step_13" / "run.json").write_text(json.dumps(older))
+    assert len(run(tmp_path / "part", 20, resume=True).planned) <= 4
+    assert len(run(tmp_path / "older", 20, resume=True).planned) in (7, 8)
+    for name in ("part", "older"):
+        assert losses(name) == losses("whole")
 
 
 def test_other_micro_batches_on_resume_are_said(tmp_path, capsys):
