@@ -14,7 +14,6 @@ the working directory, and with `audio_root` all in it.
 
 import gzip
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -257,7 +256,7 @@ def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
 
 
 def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
-    lasts = min(u.duration, recording["duration"] - u.start)
+    lasts = min(u.duration, recording["duration"] - u.start)  # tables round, Lhotse does not
     if lasts <= 0:
         raise UserError(f"{u.id}: starts after the end of {u.audio}")
     custom = {**u.extra, **({"phones": list(u.phones)} if u.phones is not None else {})}
@@ -266,7 +265,7 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
         "id": u.id,
         "recording_id": recording["id"],
         "start": u.start,
-        "duration": math.floor(lasts * 1e6) / 1e6,  # never past the end by rounding
+        "duration": lasts,
         "channel": 0,
         **{key: value for key, value in known.items() if value is not None},
     }
