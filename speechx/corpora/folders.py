@@ -18,6 +18,8 @@ def language_code(word: str) -> str:
         found = find(word)
     except UserError:
         return word
+    if word in found.commonvoice:  # zh-TW is one of several
+        return word
     return next(filter(None, (*found.commonvoice, found.iso639_1, found.iso639_3)))
 
 

@@ -1,0 +1,112 @@
+"""What all corpora share: one look at each file, segments within it, copies of their own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speechx.audio.files import read_audio
+from speechx.corpora import measuring
+from speechx.corpora.preparation import Preparation, finish, inside
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+from tests.corpora.trees import quiet, read, sound
+
+
+def said(id: str, audio: Path, duration: float = 0.0, start: float = 0.0, text: str = "due"):
+    return Utterance(
+        id=id, audio=audio, duration=duration, start=start, language="it", text=text or None
+    )
+
+
+def test_only_what_lies_inside_is_a_path(tmp_path: Path) -> None:
+    root, outside = tmp_path / "root", sound(tmp_path / "outside" / "a.wav")
+    sound(root / "a.wav")
+    (root / "link.wav").symlink_to(outside)
+    (root / "folder").symlink_to(outside.parent)
+    (root / "same.wav").symlink_to(root / "a.wav")
+    (root / "loop").symlink_to(root / "loop")
+    (tmp_path / "alias").symlink_to(root)
+    for good in ("a.wav", "same.wav", "x/../a.wav", str(root / "a.wav"), "not there.wav"):
+        assert inside(root, good) == root / good
+    assert inside(tmp_path / "alias", "a.wav") == tmp_path / "alias" / "a.wav"
+    for bad in ("../outside/a.wav", "link.wav", "folder/a.wav", "/etc/passwd", "../root2/a.wav"):
+        with pytest.raises(UserError, match=r"t\.tsv:3: .* leads out of"):
+            inside(root, bad, "t.tsv:3")
+    for bad in ("", "a\0b", "a\nb", "x" * 5000, "\udcff.wav", "loop/a.wav"):
+        with pytest.raises(UserError, match=r"t\.tsv:3: .* cannot be a path") as raised:
+            inside(root, bad, "t.tsv:3")
+        assert len(str(raised.value)) < 600
+
+
+def test_a_file_is_opened_once_for_all_its_segments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0)
+    opened: list[Path] = []
+    look = measuring.audio_info
+    monkeypatch.setattr(
+        measuring, "audio_info", lambda path, **how: opened.append(path) or look(path, **how)
+    )
+    some = Preparation("it")
+    for i in range(6):
+        some.add("train", said(f"u{i}", audio, 0.5, i / 2), f"segments:{i}")
+    some.add("train", said("late", audio, 1.0, 2.5), "segments:6")
+    some.add("train", said("rest", audio, 0.0, 2.75), "segments:7")
+    log: list[str] = []
+    counts = finish([some], tmp_path / "out", "toy", allow_missing=True, log=log.append)
+    assert counts == {"it": {"train": 7}}
+    assert opened == [audio]
+    assert read(tmp_path / "out", "it", "train")["rest"].duration == 0.25
+    assert (tmp_path / "out" / "it" / "corrupt.txt").read_text().startswith("segments:6\tthe segm")
+
+
+def test_a_copy_of_the_first_segment_is_of_that_alone(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0)
+    some = Preparation("it")
+    some.add("train", said("first", audio, 0.5, 0.0))
+    some.add("train", said("second", audio, 0.5, 0.5))
+    some.add("train", said("rounded", sound(tmp_path / "whole.wav", 1.0), 0.9))
+    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    found = read(tmp_path / "out", "it", "train")
+    assert [u.duration for u in found.values()] == [0.5, 0.5, 1.0]
+    for id, start in (("first", 0.0), ("second", 0.5)):
+        assert np.allclose(read_audio(found[id].audio), read_audio(audio, start, 0.5), atol=1e-4)
+
+
+def test_one_id_in_two_splits_has_two_copies(tmp_path: Path) -> None:
+    some = Preparation("it")
+    for split, seconds in (("train", 0.5), ("test", 1.0)):
+        some.add(split, said("same", sound(tmp_path / split / "a.wav", seconds)))
+    some.add("train", said("a/b", sound(tmp_path / "x.wav", 0.25)))
+    some.add("train", said("a_b", sound(tmp_path / "y.wav", 0.75)))
+    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    train = read(tmp_path / "out", "it", "train")
+    assert {id: u.duration for id, u in train.items()} == {"same": 0.5, "a/b": 0.25, "a_b": 0.75}
+    assert read(tmp_path / "out", "it", "test")["same"].duration == 1.0
+
+
+def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:
+    some = Preparation("it")
+    some.add("train", said("told", sound(tmp_path / "a.wav", 2.0)))
+    some.add("train", said("bare", sound(tmp_path / "b.wav", 2.0), text=""))
+    counts = finish([some], tmp_path / "out", "toy", log=quiet, longest=0.7)
+    assert counts == {"it": {"train": 4}}
+    assert read(tmp_path / "out", "it", "train")["told"].duration == 2.0
+
+
+def test_corpus_release_and_the_corpus_own_name_are_in_every_line(tmp_path: Path) -> None:
+    some = Preparation("sv-SE", corpus="toy", release="toy-2", named="sv_se")
+    some.add("train", said("u", sound(tmp_path / "a.wav")))
+    finish([some], tmp_path / "out", "toy", log=quiet)
+    (u,) = read(tmp_path / "out", "sv-SE", "train").values()
+    assert (u.corpus, u.extra) == ("toy", {"release": "toy-2", "locale": "sv_se"})
+
+
+def test_another_corpus_is_not_mixed_in(tmp_path: Path) -> None:
+    for source in ("toy", "toy"):
+        some = Preparation("it")
+        some.add("train", said("u", sound(tmp_path / "a.wav")))
+        finish([some], tmp_path / "out", source, log=quiet)
+    with pytest.raises(UserError, match="holds the manifests of toy; give other another -o"):
+        finish([Preparation("it")], tmp_path / "out", "other", log=quiet)
