@@ -11,9 +11,12 @@ Legend: S samples · C channels. Times are seconds. What is wrong with a file is
 names it.
 """
 
+import errno
 import io
+import math
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,6 +28,7 @@ from typing import Any, TypeVar
 import numpy as np
 import soundfile
 
+from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
 from speechx.audio.sphere import MAGIC as SPHERE
 from speechx.audio.sphere import SphereSound
@@ -37,6 +41,8 @@ FFMPEG_SUFFIXES = frozenset(
     (".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mkv", ".mka", ".mov", ".wma", ".amr", ".3gp")
 )
 HEAD_BYTES = 1024
+# Without waiting: a pipe that nobody writes to would otherwise be opened without end.
+OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
 UNKNOWN_FRAMES = 1 << 62
 # How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
@@ -139,10 +145,8 @@ def read_native(
             f"ends at {(first + len(wave_SC)) / rate:.3f} s."
         )
     wave_S = wave_SC[:, channel] if channel is not None else _mixdown(wave_SC)
-    # The sum is finite if all samples are, unless they are absurdly loud; it needs no copy.
-    with np.errstate(over="ignore", invalid="ignore"):
-        finite = np.isfinite(wave_S.sum())
-    if not finite and (bad := int((~np.isfinite(wave_S)).sum())):
+    if not (math.isfinite(wave_S.max()) and math.isfinite(wave_S.min())):  # NaN wins in both
+        bad = int((~np.isfinite(wave_S)).sum())
         raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
     return wave_S, rate
 
@@ -185,12 +189,17 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
     name = source_name(path, part)
     if part is not None or is_url(path):
         data = read_bytes(path, part)
+        if sound := plain_wav(data):
+            yield sound
+            return
         with io.BytesIO(data) as file:
             yield from _sound(file, data[:HEAD_BYTES], None, name)
         return
     descriptor = -1
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        descriptor = os.open(path, OPENING)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
         head = os.read(descriptor, HEAD_BYTES)
         os.lseek(descriptor, 0, os.SEEK_SET)
     except OSError as error:
@@ -198,13 +207,13 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
             os.close(descriptor)
         raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
     try:
-        yield from _sound(descriptor, head, Path(path), name)
+        yield from _sound(descriptor, head, path, name)
     finally:
         os.close(descriptor)
 
 
 def _sound(
-    file: int | io.BytesIO, head: bytes, local: Path | None, name: str
+    file: int | io.BytesIO, head: bytes, local: str | Path | None, name: str
 ) -> Iterator[soundfile.SoundFile | SphereSound]:
     """What libsndfile or sphere.py makes of it; `local` is the file that ffmpeg may try instead."""
     if not head:
@@ -219,8 +228,8 @@ def _sound(
     try:
         sound = soundfile.SoundFile(file, closefd=False)
     except soundfile.LibsndfileError as error:
-        if local is not None and local.suffix.lower() in FFMPEG_SUFFIXES:
-            with _through_ffmpeg(local) as sound:
+        if local is not None and Path(local).suffix.lower() in FFMPEG_SUFFIXES:
+            with _through_ffmpeg(Path(local)) as sound:
                 yield sound
             return
         raise UserError(f"{name}: not audio that can be read (expected {READABLE}).") from error
@@ -262,10 +271,11 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None) -> np.nd
     there = max(0, sound.frames - first)
     left = there if wanted is None else min(wanted, there)
     skipped = 0
-    if left and sound.format == "MP3":
-        skipped = first
-    elif left and first:
-        _guarded(sound.seek, name, first)
+    if left and first:
+        if sound.format == "MP3":
+            skipped = first
+        else:
+            _guarded(sound.seek, name, first)
     left += skipped
     kept: list[np.ndarray] = []
     while left > 0:

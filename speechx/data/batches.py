@@ -23,7 +23,7 @@ from speechx.audio.files import SAMPLE_RATE
 from speechx.data.augmentation import Augmentation
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
-from speechx.data.reading import Fault, Reading, Training, read_samples
+from speechx.data.reading import Fault, Heard, Reading, Training, read_samples
 from speechx.data.sampling import Plan, Position, Row
 from speechx.errors import UserError
 
@@ -106,13 +106,13 @@ class Batches(Dataset[Batch]):
         begun, number = time.perf_counter(), plan.position.number
         reading = Reading(self.corpus, self.targets, self.training)
         heard = [self._hear(reading, row, number, r) for r, row in enumerate(plan.rows)]
-        first, waves = [i for i, _ in heard], [wave_S for _, wave_S in heard]
+        waves = [row.wave_S for row in heard]
         if self.crop_seconds is not None:
             random = np.random.default_rng([self.seed, 1, number])
             waves = crop(waves, round(self.crop_seconds * SAMPLE_RATE), random)
         targets_BU = units_B = None
         if self.targets is not None:
-            ids = [torch.tensor(self.targets[i], dtype=torch.long) for i in first]
+            ids = [torch.tensor(self.targets[row.number], dtype=torch.long) for row in heard]
             targets_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
             units_B = torch.tensor([len(i) for i in ids])
         wave_BS = torch.nn.utils.rnn.pad_sequence(
@@ -123,8 +123,8 @@ class Batches(Dataset[Batch]):
             position=plan.position,
             wave_BS=wave_BS,
             lengths_B=torch.tensor([len(w) for w in waves]),
-            ids=tuple(self.corpus[i].id for i in first),
-            languages=tuple(self.corpus[i].language for i in first),
+            ids=tuple(row.utterance.id for row in heard),
+            languages=tuple(row.utterance.language for row in heard),
             targets_BU=targets_BU,
             units_B=units_B,
             tried=reading.tried,
@@ -132,8 +132,8 @@ class Batches(Dataset[Batch]):
             spent={**reading.spent, "the rest": rest},
         )
 
-    def _hear(self, reading: Reading, row: Row, number: int, r: int) -> tuple[int, np.ndarray]:
-        """The first utterance of a row, and the samples of all as they are heard this time. What
+    def _hear(self, reading: Reading, row: Row, number: int, r: int) -> Heard:
+        """The first utterance of a row, with the samples of all as they are heard this time. What
         replaces one is as long as that would be at the row's speed, and is heard at its own."""
         long = self.corpus.seconds_N[list(row.utterances)] / row.speed
         heard = [
@@ -141,15 +141,15 @@ class Batches(Dataset[Batch]):
             for n, i in enumerate(row.utterances)
         ]
         early = self.normalized and self.augment is None
-        waves = [normalize(wave_S) if early else wave_S for _, wave_S in heard]
-        first, wave_S = heard[0][0], np.concatenate(waves) if len(waves) > 1 else waves[0]
-        if row.speed != 1 and first == row.utterances[0]:
+        waves = [normalize(some.wave_S) if early else some.wave_S for some in heard]
+        wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
+        if row.speed != 1 and heard[0].number == row.utterances[0]:
             wave_S = change_speed(wave_S, row.speed)
         if self.augment is not None:  # levels are normalised after what a channel does to them
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
             wave_S = normalize(wave_S) if self.normalized else wave_S
-        return first, wave_S
+        return replace(heard[0], wave_S=wave_S)
 
 
 def crop(waves: Sequence[np.ndarray], most: int, random: np.random.Generator) -> list[np.ndarray]:

@@ -17,10 +17,10 @@ The first two are a `Fault` that travels with the batch, to be counted and liste
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -56,6 +56,15 @@ class Fault:
     instead: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An utterance of the corpus, and its samples."""
+
+    number: int
+    utterance: Utterance
+    wave_S: np.ndarray
+
+
 class Reading:
     """Reads what one batch needs; keeps the faults, the utterances tried and the seconds spent."""
 
@@ -70,20 +79,20 @@ class Reading:
         self.spent: dict[str, float] = {}
         self.tried = 0
 
-    def read(self, i: int, seconds: float, seed: Sequence[int]) -> tuple[int, np.ndarray]:
-        """Utterance `i`, or another of about `seconds` in its place: its number and its samples."""
+    def read(self, i: int, seconds: float, seed: Sequence[int]) -> Heard:
+        """Utterance `i`, or another of about `seconds` in its place."""
         failed = []
         for j in self._in_turn(i, seconds, seed):
+            u = self.corpus[j]
             try:
-                wave_S = self._try(j)
+                wave_S = self._try(j, u)
             except UserError as error:
                 if self.training is None:
                     raise
-                u = self.corpus[j]
                 failed.append(Fault(u.id, str(u.audio), str(error), failed=True))
                 continue
-            self.faults += [replace(fault, instead=self.corpus[j].id) for fault in failed]
-            return j, wave_S
+            self.faults += [replace(fault, instead=u.id) for fault in failed]
+            return Heard(j, u, wave_S)
         raise UserError(
             f"{failed[0].why} Nor can the {len(failed) - 1} tried in its place, the last of them: "
             f"{failed[-1].why}"
@@ -102,8 +111,7 @@ class Reading:
             same = same[np.argpartition(away, ALIKE)[:ALIKE]]
         yield from np.random.default_rng(seed).permutation(np.sort(same))[:TRIES].tolist()
 
-    def _try(self, i: int) -> np.ndarray:
-        u = self.corpus[i]
+    def _try(self, i: int, u: Utterance) -> np.ndarray:
         self.tried += 1
         wave_S = read_samples(u, math.inf if self.training else END_TOLERANCE_SECONDS, self.spent)
         if self.training and len(wave_S) < (u.duration - END_TOLERANCE_SECONDS) * SAMPLE_RATE:
@@ -136,7 +144,7 @@ def read_samples(
     if len(wave_S) == 0:
         raise UserError(f"{u.audio}: the file holds no audio samples.")
     if spent is not None:
-        kind = "shards" if u.bytes else Path(u.audio).suffix.lstrip(".").lower() or "files"
+        kind = "shards" if u.bytes else os.path.splitext(u.audio)[1][1:].lower() or "files"
         parts = {f"decoding {kind}": decoded - begun, "resampling": time.perf_counter() - decoded}
         for part, seconds in parts.items():
             spent[part] = spent.get(part, 0.0) + seconds
