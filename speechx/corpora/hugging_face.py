@@ -20,8 +20,8 @@ from typing import Any
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import shown
 from speechx.corpora.listing import Listing, renamed, split_for, split_named
-from speechx.corpora.measuring import safe_name
-from speechx.corpora.preparation import Preparation, inside
+from speechx.corpora.names import inside, safe_name
+from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import claim
 from speechx.errors import UserError
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from speechx.corpora.lines import shown
-from speechx.corpora.preparation import UNLABELLED, Preparation, check_name, finish
+from speechx.corpora.names import check_name
+from speechx.corpora.preparation import UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

@@ -5,7 +5,6 @@ cores. A segment that is not in its file is found here; so are long recordings w
 which become stretches, and here copies are made of what is to be copied.
 """
 
-import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +21,13 @@ from speechx.audio.files import (
     read_audio,
     write_flac,
 )
+from speechx.corpora.names import safe_name
 from speechx.data.manifest import Utterance, read_manifest_in_part
 from speechx.errors import UserError
 
 PROCESSES = min(8, os.cpu_count() or 1)
 FILES_A_TURN = 16  # that a process takes at once
 SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
-LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
 
 T = TypeVar("T")
 Part = tuple[Utterance, Path | None]
@@ -187,11 +186,3 @@ def copy_name(u: Utterance) -> str:
     """The name of a copy: the id, and where it starts if it is a segment."""
     name = safe_name(u.id)
     return f"{name}_{round(1000 * u.start):07d}.flac" if u.start else f"{name}.flac"
-
-
-def safe_name(id: str) -> str:
-    """An id as the name of a file, which then is in no other folder."""
-    name = id.replace("/", "_").replace("\0", "_")
-    if len(name.encode()) > LONGEST_NAME or name.startswith("."):
-        name = hashlib.sha256(name.encode()).hexdigest()
-    return name

@@ -11,9 +11,6 @@ all corpora share: measures what has no duration yet, refuses or lists what cann
 A duration of 0 is one that is not known yet. An utterance whose `extra` has a `channel` (from 0) is
 that channel of its file alone. Preparing again what has not changed opens no file and touches no
 manifest.
-
-Names in tables are not to be trusted. A file is read only if it lies in the corpus (`inside`), and
-only names that cannot lead anywhere become names of files.
 """
 
 import filecmp
@@ -32,7 +29,6 @@ from tqdm import tqdm
 
 from speechx.corpora.measuring import (
     LONGEST,
-    LONGEST_NAME,
     SHORTEST,
     Part,
     Problem,
@@ -42,34 +38,15 @@ from speechx.corpora.measuring import (
     measure,
 )
 from speechx.corpora.measuring import PROCESSES as PROCESSES
+from speechx.corpora.names import check_name, inside
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
 SECONDS_BETWEEN_PROGRESS = 10.0
-LONGEST_PATH = 4096  # bytes, on Linux
 
 T = TypeVar("T")
-
-
-def inside(root: Path, name: str, where: str = "") -> Path:
-    """`root/name`, or a UserError if that is outside of `root`: by `..`, as an absolute path, or
-    through a symbolic link. `where` names the table and its line. `root` itself may be a link."""
-    path = root / name
-    try:
-        if not 0 < len(name.encode()) < LONGEST_PATH or min(name) < " ":
-            raise ValueError("empty, too long, or with control characters")
-        stays = path.resolve().is_relative_to(root.resolve())
-    except (OSError, RuntimeError, ValueError) as error:  # a link to itself, half a character
-        why = f"{name[:LONGEST_NAME]!r} cannot be a path: {error}"
-        raise UserError(f"{where or root}: {why}") from None
-    if not stays:
-        raise UserError(
-            f"{where or root}: {name!r} leads out of {root}, so it is not read; audio belongs "
-            "inside that folder"
-        )
-    return path
 
 
 @dataclass(slots=True)
@@ -246,17 +223,6 @@ def _take(some: Preparation, split: str, u: Utterance, found: list[Utterance] | 
     else:
         del utterances[u.id]
         utterances |= {stretch.id: stretch for stretch in found}
-
-
-def check_name(name: str) -> None:
-    """Languages and splits name folders and files; they may come from a table."""
-    if not name.isprintable() or name != name.strip(" .") or set(name) & set('/\\:*?"<>|') or not (
-        0 < len(name.encode()) <= LONGEST_NAME
-    ):  # fmt: skip
-        raise UserError(
-            f"{name[:LONGEST_NAME]!r} is the name of a language or a split, and cannot be that of "
-            "a folder or a file"
-        )
 
 
 def _refuse(some: Preparation) -> None:

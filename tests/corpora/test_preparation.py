@@ -7,7 +7,8 @@ import pytest
 
 from speechx.audio.files import read_audio
 from speechx.corpora import measuring
-from speechx.corpora.preparation import Preparation, finish, inside
+from speechx.corpora.names import inside
+from speechx.corpora.preparation import Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from tests.corpora.trees import quiet, read, sound
