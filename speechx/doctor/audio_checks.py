@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE
+from speechx.audio.sources import is_url
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import (
     CLIPPED_SHARE,
@@ -17,7 +19,6 @@ from speechx.doctor.sound import Header, Sound
 
 Found = Iterator[tuple[str, str]]
 """Names of checks, and what each has to say."""
-ABSENT = ("No such file", "Permission denied", "Is a directory")
 
 
 def by_length(
@@ -37,7 +38,7 @@ def by_header(utterance: Utterance, header: Header | str) -> Found:
     caller knows which."""
     if isinstance(header, str):
         why = header.removeprefix(f"{utterance.audio}: ").removeprefix("cannot be read as audio: ")
-        absent = any(reason in header for reason in ABSENT)
+        absent = not is_url(utterance.audio) and not os.path.isfile(utterance.audio)
         yield "absent" if absent else "unreadable", f"{utterance.audio}: {why}"
         return
     end = utterance.start + utterance.duration

@@ -65,7 +65,7 @@ CHECKS = {
         ),
         Check(
             "absent", "Audio that is not there",
-            "the file that the manifest names does not exist or may not be opened",
+            "the file that the manifest names does not exist, or is a folder",
             "see whether the corpus was moved: a manifest's paths are relative to its own folder",
             hard=True,
         ),
