@@ -40,6 +40,9 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     doctor.add_argument("--model", type=Path, help="whose frames and units the labels must fit")
     doctor.add_argument("--vocabulary", type=Path, help="units that texts must fit, or a manifest")
     doctor.add_argument("--alpha", type=float, default=0.5, help="of the planned language mix")
+    doctor.add_argument(
+        "--least-seconds", type=float, default=0.0, help="to see what such a limit would cost"
+    )
     doctor.add_argument("--most-seconds", type=float, default=30.0, help="longer is reported")
     doctor.add_argument(
         "--exclude", action="append", default=[], metavar="CHECK",
@@ -145,6 +148,7 @@ def _doctor(options: Any) -> int:
         model=options.model,
         vocabulary=options.vocabulary,
         alpha=options.alpha,
+        least_seconds=options.least_seconds,
         most_seconds=options.most_seconds,
         exclude=options.exclude,
         players=options.players,

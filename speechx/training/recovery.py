@@ -58,7 +58,7 @@ def restore(
 
 
 def _position(state: dict[str, Any]) -> Position:
-    """States of speechx before 0.4 have no epoch: all batches taken count from the first one."""
+    """Older states name no epoch: all batches that were taken count from the first one."""
     number = state["taken"]
     return Position(state.get("epoch", 0), state.get("index", number), number)
 
