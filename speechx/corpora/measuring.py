@@ -96,8 +96,10 @@ def known(
         return None
     if not duration or changed >= when:
         return None
-    if copy is None and u.duration and abs(u.duration - duration) > 1e-5:
-        return None
+    trusted = copy is not None and not u.start and Path(u.audio).suffix.lower() == ".mp3"
+    slack = 1e-5 if copy is None else END_TOLERANCE_SECONDS
+    if u.duration and abs(u.duration - duration) > slack and not trusted:
+        return None  # another segment than then
     return _measured(u, copy, u.duration if copy is None and u.duration else duration)
 
 
@@ -158,7 +160,10 @@ def _measure_one(
 
 
 def _copied(u: Utterance, copy: Path, seconds: float | None) -> Utterance:
-    if not (copy.is_file() and copy.stat().st_mtime >= os.stat(u.audio).st_mtime):
+    ready = copy.is_file() and copy.stat().st_mtime >= os.stat(u.audio).st_mtime
+    if ready and seconds is not None:  # it may be of another segment
+        ready = abs(audio_info(copy).duration - seconds) <= END_TOLERANCE_SECONDS
+    if not ready:
         write_flac(copy, read_audio(u.audio, u.start, seconds, u.extra.get("channel")))
     return _measured(u, copy, audio_info(copy).duration)
 

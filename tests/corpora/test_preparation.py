@@ -111,3 +111,20 @@ def test_another_corpus_is_not_mixed_in(tmp_path: Path) -> None:
         finish([some], tmp_path / "out", source, log=quiet)
     with pytest.raises(UserError, match="holds the manifests of toy; give other another -o"):
         finish([Preparation("it")], tmp_path / "out", "other", log=quiet)
+
+
+@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("start", [0.0, 0.5])
+def test_a_segment_that_changed_is_measured_and_copied_anew(
+    tmp_path: Path, convert: bool, start: float
+) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0)
+    for seconds in (1.0, 2.0, 0.5):
+        some = Preparation("it")
+        some.add("train", said("u", audio, seconds, start))
+        finish([some], tmp_path / "out", "toy", convert=convert, log=quiet)
+        u = read(tmp_path / "out", "it", "train")["u"]
+        assert u.duration == seconds
+        assert np.allclose(
+            read_audio(u.audio, u.start, u.duration), read_audio(audio, start, seconds), atol=1e-4
+        )
