@@ -4,7 +4,7 @@
 
 Takes the mp3, flac and sph files below FOLDER (or makes noise like them), and what of these is not
 there is made from what is: FLAC copies of the mp3 at 16 kHz, SPHERE with 16-bit samples, shards.
-Every loader makes the same padded batches of up to 87.5 s at 16 kHz, in one process with one thread,
+Every loader makes the same padded batches of up to 87.5 s at 16 kHz, in one process of one thread,
 in turns; medians of the seconds of audio per second of processor time are printed, with
 the files in the page cache. The limits are `soundfile.read` of the same files as float32, one by
 one, without batches ("read"), and the same brought to 16 kHz by soxr ("read at 16 kHz"), which is
