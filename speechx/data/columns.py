@@ -15,9 +15,9 @@ from speechx.data.utterance import Utterance, audio_source
 class Codes:
     """Numbers for names, in the order in which they come."""
 
-    def __init__(self, type: str) -> None:
+    def __init__(self) -> None:
         self.code_of: dict[str, int] = {}
-        self.codes = array(type)
+        self.codes = array("i")
 
     def add(self, name: str | None) -> None:
         self.codes.append(-1 if name is None else self.code_of.setdefault(name, len(self.code_of)))
@@ -25,9 +25,11 @@ class Codes:
     def add_column(self, encoded: Any, call: Callable[[str], str] = str) -> None:
         """A dictionary-encoded Arrow array of names, or of what to `call` so."""
         names = encoded.dictionary.to_pylist()
-        codes = [self.code_of.setdefault(call(name), len(self.code_of)) for name in names]
-        code_of = np.array([*codes, -1], dtype=self.codes.typecode)  # the last for no name
-        self.codes.frombytes(code_of[encoded.indices.fill_null(len(names)).to_numpy()].tobytes())
+        place_N = encoded.indices.fill_null(len(names)).to_numpy()
+        code_of = np.full(len(names) + 1, -1, dtype=self.codes.typecode)  # the last for no name
+        for place in np.unique(place_N[place_N < len(names)]).tolist():  # not all need occur
+            code_of[place] = self.code_of.setdefault(call(names[place]), len(self.code_of))
+        self.codes.frombytes(code_of[place_N].tobytes())
 
     def sorted(self) -> tuple[np.ndarray, tuple[str, ...]]:
         """The codes of names in alphabetical order, and the names."""
@@ -45,8 +47,7 @@ class Columns:
 
     def __init__(self) -> None:
         self.seconds = array("f")
-        self.language, self.corpora = Codes("h"), Codes("h")
-        self.speaker, self.shard = Codes("i"), Codes("i")
+        self.language, self.corpora, self.speaker, self.shard = (Codes() for _ in range(4))
 
     def add(self, u: Utterance) -> None:
         self.seconds.append(u.duration)

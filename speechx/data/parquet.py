@@ -40,7 +40,7 @@ def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator
     """The rows, so many at a time, with those of the columns that there are."""
     pa = pyarrow()
     try:
-        with pa.parquet.ParquetFile(path, memory_map=True) as file:
+        with pa.parquet.ParquetFile(path) as file:
             there = file.schema_arrow.names
             if len(set(there)) < len(there):
                 raise UserError(f"{path}: two columns have one name; each key of a manifest is one")

@@ -75,15 +75,18 @@ class JsonLines(Source):
 class Table(Source):
     """The columns of a Parquet file that are heard."""
 
-    def __init__(self, folder: Path, table: Any) -> None:
-        self.folder, self.table = folder, table
+    def __init__(self, folder: Path, batches: Sequence[Any]) -> None:
+        self.folder, self.batches = folder, batches
+        self.ends = np.cumsum([len(batch) for batch in batches]).tolist()
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self.ends[-1]
 
     def __getitem__(self, row: int) -> Utterance:  # type: ignore[override]
-        columns = zip(self.table.column_names, self.table.columns, strict=True)
-        record = {key: column[row].as_py() for key, column in columns}
+        number = bisect_right(self.ends, row)
+        batch = self.batches[number]
+        row -= self.ends[number] - len(batch)
+        record = {key: batch.column(place)[row].as_py() for place, key in enumerate(HEARD)}
         found = from_record(record, self.folder)
         assert isinstance(found, Utterance), found
         return found
@@ -146,8 +149,7 @@ def _read_parquet(
         columns.add_batch(pa.compute, batch.filter(pa.array(wanted_N)), folder)
         parts.append(batch)
     _check_ids(path, hashes, lambda: chain.from_iterable(b.column("id").to_pylist() for b in parts))
-    table = pa.Table.from_batches(parts).unify_dictionaries()
-    return Table(folder, table), np.concatenate(kept)
+    return Table(folder, parts), np.concatenate(kept)
 
 
 def _checked(pa: Any, path: Path, batch: Any, before: int, folder: Path) -> Any:

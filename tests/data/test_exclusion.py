@@ -81,6 +81,15 @@ def test_a_corpus_is_read_without_them_in_whatever_form(tmp_path, suffix):
     assert [u.id for u in corpus] == ["0", "1", "2", "4", "5", "6", "7"]
     assert [corpus.languages[code] for code in corpus.language_N] == [u.language for u in corpus]
     assert lists.utterances == [2]
+    # What is left out altogether leaves no name behind.
+    for gone, languages, corpora in (
+        ([u for u in some if u.language == "es"], ("it",), ("", "mls")),
+        (some[:6], ("es", "it"), ("mls",)),
+    ):
+        lines = [Exclusion(u.corpus or "", u.language, u.id) for u in gone]
+        write_exclusions(tmp_path / "x.tsv", lines)
+        corpus = Corpus.read([tmp_path / f"again.{suffix}"], Exclusions([tmp_path / "x.tsv"]))
+        assert (corpus.languages, corpus.corpora) == (languages, corpora)
     write_exclusions(
         tmp_path / "x.tsv", [Exclusion(u.corpus or "", u.language, u.id) for u in some]
     )
