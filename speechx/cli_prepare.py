@@ -62,6 +62,7 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
         "--scripted", choices=("unlabelled", "train", "leave"), default="unlabelled",
         help="what the scripted recordings are used for",
     )  # fmt: skip
+    _longest(babel)
     babel.add_argument("--sub-train", action="store_true", help="labels of the ten-hour condition")
     babel.add_argument("--phones", action="store_true", help="first pronunciations of the lexicon")
 
@@ -72,6 +73,7 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
         spelt.add_argument(
             "--text", choices=("normalised", "raw"), default="normalised", help="which spelling"
         )
+    _longest(parliament)
     _corpus(corpora, "voxlingua107", _voxlingua107, "VoxLingua107: sound and its language, no text")
 
     _own_corpora(corpora)
@@ -101,6 +103,7 @@ def _own_corpora(corpora: Any) -> None:
     folder.add_argument(
         "--speakers", action="store_true", help="each folder right below ROOT is a speaker"
     )
+    _longest(folder)
     table = _own(corpora, "table", _table, "a TSV, CSV or JSONL file with a row per utterance")
     saved = _own(
         corpora, "hugging-face", _hugging_face, "a dataset that Hugging Face saved to disk"
@@ -120,6 +123,16 @@ def _own_corpora(corpora: Any) -> None:
         named.add_argument(
             "--root", dest="audio_root", type=Path, metavar="DIR", help="all audio is in there"
         )
+
+
+def _longest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--longest",
+        type=float,
+        default=20.0,
+        metavar="SECONDS",
+        help="of a stretch without text; longer ones are listed in parts",
+    )
 
 
 def _own(corpora: Any, name: str, command: Callable[[Any], None], help: str) -> Any:
@@ -216,6 +229,7 @@ def _babel(options: Any) -> None:
         sub_train=options.sub_train,
         scripted=options.scripted,
         phones=options.phones,
+        longest=options.longest,
     )
     _prepare(prepare, options, options=how)
 
@@ -235,7 +249,7 @@ def _mls(options: Any) -> None:
 def _voxpopuli(options: Any) -> None:
     from speechx.corpora.voxpopuli import prepare
 
-    _prepare(prepare, options, text=options.text)
+    _prepare(prepare, options, text=options.text, longest=options.longest)
 
 
 def _voxlingua107(options: Any) -> None:
@@ -249,7 +263,8 @@ def _folder(options: Any) -> None:
 
     if not options.language:
         raise UserError("a folder does not say what is spoken in it: give --language xx")
-    _prepare_own(prepare, options, root=options.root, speakers=options.speakers)
+    own = {"speakers": options.speakers, "longest": options.longest}
+    _prepare_own(prepare, options, root=options.root, **own)
 
 
 def _table(options: Any) -> None:
