@@ -133,9 +133,8 @@ class Batches(Dataset[Batch]):
     def _hear(self, reading: Reading, row: Row, number: int, r: int) -> Heard:
         """The first utterance of a row, with the samples of all as they are heard this time. What
         replaces one is as long as that would be at the row's speed, and is heard at its own."""
-        long = self.corpus.seconds_N[list(row.utterances)] / row.speed
         heard = [
-            reading.read(i, long[n], (self.seed, 6, number, r, n))
+            reading.read(i, row.speed, (self.seed, 6, number, r, n))
             for n, i in enumerate(row.utterances)
         ]
         early = self.normalized and self.augment is None
@@ -147,7 +146,7 @@ class Batches(Dataset[Batch]):
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
             wave_S = normalize(wave_S) if self.normalized else wave_S
-        return replace(heard[0], wave_S=wave_S)
+        return Heard(heard[0].number, heard[0].utterance, wave_S)
 
 
 def padded(waves: Sequence[np.ndarray]) -> Tensor:

@@ -79,10 +79,10 @@ class Reading:
         self.spent: dict[str, float] = {}
         self.tried = 0
 
-    def read(self, i: int, seconds: float, seed: Sequence[int]) -> Heard:
-        """Utterance `i`, or another of about `seconds` in its place."""
+    def read(self, i: int, speed: float, seed: Sequence[int]) -> Heard:
+        """Utterance `i`, or another in its place, about as long as it is at that speed."""
         failed = []
-        for j in self._in_turn(i, seconds, seed):
+        for j in self._in_turn(i, speed, seed):
             u = self.corpus[j]
             try:
                 wave_S = self._try(j, u)
@@ -98,14 +98,14 @@ class Reading:
             f"{failed[-1].why}"
         )
 
-    def _in_turn(self, i: int, seconds: float, seed: Sequence[int]) -> Iterator[int]:
+    def _in_turn(self, i: int, speed: float, seed: Sequence[int]) -> Iterator[int]:
         """The utterance, then others of its language that are about as long, and not longer as far
         as there are such: a batch has only so much room."""
         yield i
         corpus = self.corpus
         same = np.flatnonzero(corpus.language_N == corpus.language_N[i])
         same = same[same != i]
-        away = corpus.seconds_N[same] - seconds
+        away = corpus.seconds_N[same] - corpus.seconds_N[i] / speed
         away = np.where(away > 0.01, 10 * away, -away)
         if len(same) > ALIKE:
             same = same[np.argpartition(away, ALIKE)[:ALIKE]]

@@ -85,7 +85,7 @@ def test_the_one_instead_is_about_as_long():
     )
     reading = Reading(corpus)
     for i in range(0, 5000, 500):
-        in_turn = list(reading._in_turn(i, seconds_N[i], [1, 2, i]))
+        in_turn = list(reading._in_turn(i, 1.0, [1, 2, i]))
         assert in_turn[0] == i
         assert len(set(in_turn)) == 9
         for j in in_turn[1:]:
