@@ -287,11 +287,11 @@ def _batches(
     so many of that width; the widest row comes first there, and the narrowest here."""
     jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
     jitter_R *= -rows.seconds_R if padded else rows.seconds_R
-    if rows.window_R is None:
-        order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
-    else:
-        order_R = np.lexsort((jitter_R, rows.window_R))
-        bounds = [0, *np.cumsum(np.bincount(rows.window_R)).tolist()]
+    order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
+    if rows.window_R is not None:
+        window_R = rows.window_R.astype(np.min_scalar_type(rows.window_R.max(initial=0)))
+        order_R = order_R[np.argsort(window_R[order_R], kind="stable")]  # fast for 16 bits
+        bounds = [0, *np.cumsum(np.bincount(window_R)).tolist()]
     width_R = width_R[order_R].astype(np.float64)
     first, windows = array("q"), array("q")
     for window, (begin, end) in enumerate(pairwise(bounds)):
