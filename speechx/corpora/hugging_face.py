@@ -19,7 +19,7 @@ from typing import Any
 
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import shown
-from speechx.corpora.listing import Listing, renamed, split_for, split_named
+from speechx.corpora.listing import Listing, renamed, split_named
 from speechx.corpora.names import inside, safe_name
 from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import claim
@@ -57,8 +57,7 @@ def prepare(
         features = _object(folder / "dataset_info.json").get("features")
         features = features if isinstance(features, dict) else {}
         for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
-            label = found.get("text") or found.get("phones")
-            row = {**found, "split": found.get("split") or split_for(split, label)}
+            row = {**found, "split": found.get("split") or split}
             audio, fallback = row.pop("path"), f"{split}-{number:07d}"
             if isinstance(row.get("language"), str):
                 row["language"] = language_code(row["language"])

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 from speechx.corpora.lines import text_lines
-from speechx.corpora.listing import Listing, base_of, split_for, split_named
+from speechx.corpora.listing import Listing, base_of, split_named
 from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
 
@@ -97,7 +97,7 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
             "text": text,
             "speaker": speaker,
             "language": languages.get(id, ""),
-            "split": split_for(split, text),
+            "split": split,
         }
         extra: dict[str, str | int] = {} if channel is None else {"channel": channel}
         if speaker in genders:

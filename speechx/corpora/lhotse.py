@@ -23,7 +23,7 @@ from typing import Any
 from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import json_lines
-from speechx.corpora.listing import Listing, base_of, split_for, split_named
+from speechx.corpora.listing import Listing, base_of, split_named
 from speechx.corpora.measuring import spread
 from speechx.corpora.preparation import Preparation, watched
 from speechx.data.manifest import KNOWN, Utterance, read_manifest
@@ -48,7 +48,8 @@ def prepare(
 
     `root` is one manifest of Lhotse or a folder of them. The split is what the file's name has
     beside its kind (`cuts_dev.jsonl.gz`), train if nothing. `language` is that of supervisions that
-    name none. `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
+    name none, and so is `corpus`: the name of the folder unless given. The rest as in
+    `kaldi.prepare`.
     """
     root = Path(root)
     files = _files(root)
@@ -158,7 +159,7 @@ def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dic
     if not supervisions:
         row = {"id": cut.get("id"), "path": path, "start": start, "duration": duration}
         extra = {} if channel is None else {"channel": channel}
-        yield {**row, "split": split_for(split, "")}, extra
+        yield {**row, "split": split}, extra
     for supervision in supervisions:
         if _channels(supervision.get("channel", 0)) != [cut.get("channel", 0)]:
             raise UserError("a supervision is of another channel, or of several")
@@ -166,18 +167,18 @@ def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dic
         if not (begins >= -SLACK and begins + lasts <= duration + SLACK):
             raise UserError(f"supervision {supervision.get('id')!r} reaches out of the cut")
         custom = supervision.get("custom") or {}
-        text = supervision.get("text") or ""
-        spoken = supervision.get("language")
+        spoken, corpus = supervision.get("language"), custom.get("corpus")
         row = {
             "id": supervision.get("id"),
             "path": path,
             "start": max(0.0, start + begins),
             "duration": lasts,
-            "text": text,
+            "text": supervision.get("text"),
             "speaker": supervision.get("speaker"),
             "language": language_code(spoken) if isinstance(spoken, str) else spoken,
             "phones": custom.get("phones"),
-            "split": split_for(split, text or custom.get("phones")),
+            "corpus": corpus if isinstance(corpus, str) else None,
+            "split": split,
         }
         extra = {key: value for key, value in custom.items() if key not in KNOWN}
         if supervision.get("gender"):
@@ -206,9 +207,9 @@ def _file_and_channel(recording: Mapping[str, Any], channel: Any) -> tuple[str, 
 def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> dict[str, int]:
     """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; how many each has.
 
-    Audio is not copied. Every utterance is a cut with one supervision; `phones` and other keys are
-    in its `custom`. Files with several channels are refused: our utterances are their average, and
-    Lhotse's are one of them.
+    Audio is not copied. Every utterance is a cut with one supervision; `corpus`, `phones` and
+    keys that are not ours are in its `custom`. Files with several channels are refused: our
+    utterances are their average, and Lhotse's are one of them.
     """
     manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
@@ -259,7 +260,9 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
     lasts = min(u.duration, recording["duration"] - u.start)  # tables round, Lhotse does not
     if lasts <= 0:
         raise UserError(f"{u.id}: starts after the end of {u.audio}")
-    custom = {**u.extra, **({"phones": list(u.phones)} if u.phones is not None else {})}
+    phones = None if u.phones is None else list(u.phones)
+    ours = {"corpus": u.corpus, "phones": phones}
+    custom = u.extra | {key: value for key, value in ours.items() if value is not None}
     known = {"text": u.text, "language": u.language, "speaker": u.speaker, "custom": custom or None}
     return {
         "id": u.id,

@@ -1,7 +1,11 @@
 """Rows of any table to utterances: the part that tables, Kaldi, Lhotse and Hugging Face share.
 
-A row is a mapping with some of the names in `KNOWN`, its values as text or of their own types. A
-row that cannot be used is listed with its place, as `corrupt`; nothing is guessed.
+A row is a mapping with some of the names in `KNOWN` (and `corpus`, where it says so itself), its
+values as text or of their own types. A row that cannot be used is listed with its place, as
+`corrupt`; nothing is guessed.
+
+A split that others call valid or validation is dev. Train without text or phones is for
+pretraining, and becomes `unlabelled`.
 """
 
 import math
@@ -59,7 +63,10 @@ class Listing:
             text, speaker = _text(row, "text"), _text(row, "speaker")
             id = _text(row, "id")
             phones = _phones(row.get("phones"))
-            split = _text(row, "split") or "train"
+            split = split_named(_text(row, "split") or "train")
+            if split.startswith("train") and not (text or phones):
+                split = UNLABELLED
+            corpus = _text(row, "corpus")
             check_name(language)
             check_name(split)
         except (UserError, ValueError) as error:
@@ -78,6 +85,7 @@ class Listing:
             text=text or None,
             phones=phones,
             speaker=speaker or None,
+            corpus=corpus or None,
             extra=dict(extra or {}),
         )
         earlier = self._places.setdefault((language, split, utterance.id), place)
@@ -149,11 +157,6 @@ def split_named(name: str) -> str:
     return "dev" if name in ("valid", "validation") else name
 
 
-def split_for(split: str, label: object) -> str:
-    """Where an utterance of a split goes: train without a label is for pretraining."""
-    return split if label or not split.startswith("train") else UNLABELLED
-
-
 def base_of(path: str, root: Path | None) -> Path:
     """The folder that a path of Kaldi or Lhotse must lie in.
 
@@ -164,11 +167,12 @@ def base_of(path: str, root: Path | None) -> Path:
 
 
 def renamed(
-    names: list[str], columns: Mapping[str, str] | None, table: object
+    names: list[str], columns: Mapping[str, str] | None, table: object, all_known: bool = True
 ) -> dict[str, str | None]:
     """What each column of a table is called here, None for those not used.
 
-    `columns` says it for some: ours to the table's.
+    `columns` says it for some: ours to the table's. What is needed may still come if not
+    `all_known`: a row of JSON need not have every name.
     """
     columns = columns or {}
     if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
@@ -176,7 +180,8 @@ def renamed(
             f"no column {shown(strange)} is known; a table's own names go to one of "
             f"{', '.join(KNOWN)}, as in --column text=transcription"
         )
-    if absent := [theirs for theirs in columns.values() if theirs not in names]:
+    absent = [theirs for theirs in columns.values() if theirs not in names]
+    if absent and all_known:
         raise UserError(f"table {table} has no column {shown(absent)}; it has {shown(names)}")
     mapped = {theirs: ALSO.get(ours, ours) for ours, theirs in columns.items()}
     taken = set(mapped.values())
@@ -186,6 +191,6 @@ def renamed(
         ours_of[name] = mapped.get(name, None if ours in taken else ours)
     if len(used := [ours for ours in ours_of.values() if ours]) > len(set(used)):
         raise UserError(f"table {table} names a column twice: {shown(used)}")
-    if "path" not in used:
+    if "path" not in used and all_known:
         raise UserError(f"table {table} has no column `path`; it has {shown(names)}")
     return ours_of

@@ -4,11 +4,14 @@
     speechx data prepare table all.jsonl --column text=transcription --root /data/audio -o DIR
 
 Tab-separated without quoting (.tsv), comma-separated with it (.csv), or a JSON object a line
-(.jsonl). Columns: `path` (or `audio`, `audio_filepath`); `id` (or `utt_id`), `split`, `duration`,
-`start`, `text` (or `sentence`, `transcription`), `phones` (separated by spaces), `speaker` (or
-`speaker_id`) and `language` where they are there; a table's own names are mapped to these. Other
-columns are left out, and named. Audio is below `root`, the table's own folder unless given: nothing
-outside of it is read.
+(.jsonl); gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id`
+(or `utt_id`), `split`, `duration`, `start`, `text` (or `sentence`, `transcription`), `phones`
+(separated by spaces), `speaker` (or `speaker_id`) and `language` where they are there; a table's
+own names are mapped to these. Other columns are left out, and named. Audio is below `root`, the
+table's own folder unless given: nothing outside of it is read.
+
+Splits are as everywhere: `valid` and `validation` are dev, rows without a split are train, and
+those of train without text or phones are `unlabelled`, for pretraining.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def prepare(
     allow_missing: bool = False,
     convert: bool = False,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl` (`train` without a split column); counts by both.
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `language` is for rows that name none. `columns` maps our names to the table's. `corpus` is the
     name of the table's folder unless given. `allow_missing` and `convert` as in
@@ -50,13 +53,16 @@ def prepare(
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
-            ours_of = renamed(list(dict.fromkeys([*ours_of, *found])), columns, table)
+            names = list(dict.fromkeys([*ours_of, *found]))
+            ours_of = renamed(names, columns, table, all_known=not _is_json(table))
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         place, path = f"{table}:{number}", row.get("path")
         if isinstance(path, str) and path:
             listing.add(row, place, partial(Preparation.file, root=folder, name=path, place=place))
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
+    if ours_of:
+        renamed(list(ours_of), columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
         log(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
@@ -65,10 +71,10 @@ def prepare(
 
 def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Line numbers and rows under the table's own names; broken ones are listed."""
-    if table.suffix in (".jsonl", ".json"):
+    if _is_json(table):
         yield from json_lines(table, listing.broken)
         return
-    cells = _csv(table) if table.suffix == ".csv" else _tsv(table)
+    cells = _csv(table) if _suffix(table) == ".csv" else _tsv(table)
     header = [name.strip() for name in next(cells, (0, []))[1]]
     if len(set(header)) < len(header):
         raise UserError(f"table {table} names a column twice: {shown(header)}")
@@ -81,6 +87,15 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
             listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(header)} column names")
     if empty:
         raise UserError(f"table {table} needs a line of column names and at least one row")
+
+
+def _suffix(table: Path) -> str:
+    """What a table is, gzipped or not."""
+    return Path(table.name.removesuffix(".gz")).suffix
+
+
+def _is_json(table: Path) -> bool:
+    return _suffix(table) in (".jsonl", ".json")
 
 
 def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:

@@ -190,6 +190,19 @@ def test_lhotse_opens_what_is_exported_and_it_comes_back(tmp_path: Path) -> None
         assert list(read(out, "it", "unlabelled").values()) == bare
 
 
+def test_every_utterance_keeps_its_corpus(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "a.wav", 1.0)
+    common = {"audio": audio, "duration": 1.0, "language": "it", "text": "due"}
+    of = {"a": "mls", "b": "fleurs", "c": None}
+    utterances = [Utterance(id=id, corpus=corpus, **common) for id, corpus in of.items()]
+    write_manifest(tmp_path / "train.jsonl", utterances)
+    export(tmp_path / "train.jsonl", tmp_path / "lhotse", log=quiet)
+    prepare(tmp_path / "lhotse", None, tmp_path / "out", log=quiet)
+    back = read(tmp_path / "out", "it", "train")
+    assert {id: u.corpus for id, u in back.items()} == {**of, "c": "lhotse"}
+    assert [u.extra for u in back.values()] == [{}, {}, {}]
+
+
 @pytest.mark.interop
 def test_what_lhotse_writes_is_read(tmp_path: Path) -> None:
     import lhotse

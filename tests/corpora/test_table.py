@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,9 @@ def test_every_column(corpus):
         "test\tc\twav/3.wav\t1\t\tes\tcosa\t\tbob",
     )
     counts = prepare(path, None, corpus / "out", log=unless_unused)
-    assert counts == {"it": {"train": 2}, "es": {"test": 1}}
-    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    assert counts == {"it": {"train": 1, "unlabelled": 1}, "es": {"test": 1}}
+    (first,) = read_manifest(corpus / "out/it/train.jsonl")
+    (second,) = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert (first.id, first.audio, first.duration) == ("a", corpus / "wav/1.wav", 1.0)
     assert (first.text, first.phones, first.speaker) == ('due "parole', ("p", "a", "r"), "ann")
     assert (second.start, second.duration) == (0.5, 1.0)
@@ -61,8 +63,8 @@ def test_every_column(corpus):
 
 def test_audio_alone_is_enough_and_other_names_are_known(corpus):
     path = table(corpus, "audio\tutt_id", "wav/1.wav\tx", "", "wav/2.wav\ty")
-    assert prepare(path, "it", corpus / "out", log=unless_unused) == {"it": {"train": 2}}
-    utterances = read_manifest(corpus / "out/it/train.jsonl")
+    assert prepare(path, "it", corpus / "out", log=unless_unused) == {"it": {"unlabelled": 2}}
+    utterances = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert [(u.id, u.duration) for u in utterances] == [("x", 1.0), ("y", 2.0)]
 
 
@@ -129,7 +131,7 @@ def test_what_cannot_be_read_is_one_line(corpus):
 def test_equal_ids_in_two_splits_are_two_files(corpus):
     path = table(corpus, "path\tsplit", "wav/1.wav\ttrain", "wav/1.wav\ttest")
     counts = prepare(path, "it", corpus / "out", log=unless_unused)
-    assert counts == {"it": {"train": 1, "test": 1}}
+    assert counts == {"it": {"unlabelled": 1, "test": 1}}
 
 
 def test_json_lines_and_columns_of_ones_own(corpus):
@@ -143,11 +145,52 @@ def test_json_lines_and_columns_of_ones_own(corpus):
     said: list[str] = []
     columns = {"text": "said"}
     counts = prepare(path, "it", corpus / "out", log=said.append, columns=columns, corpus="toy")
-    assert counts == {"it": {"train": 2}}
+    assert counts == {"it": {"train": 1, "unlabelled": 1}}
     assert said[0] == f"{path}: columns not used: mood"
-    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    (first,) = read_manifest(corpus / "out/it/train.jsonl")
+    (second,) = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert (first.text, first.phones, first.duration) == ("uno", ("u", "n"), 1.0)
     assert (second.text, second.duration, second.corpus) == (None, 2.0, "toy")
+
+
+def test_a_row_of_json_need_not_have_every_column(corpus):
+    bad, *good = (
+        '{"tr": "no path"}',
+        '{"path": "wav/1.wav"}',
+        '{"path": "wav/2.wav", "tr": "due"}',
+    )
+    path = table(corpus, bad, *good, name="bad.jsonl")
+    assert "bad.jsonl:1: path must be text, not 'None'" in refused(path)
+    assert "has no column `path`; it has tr" in refused(table(corpus, bad, name="bad.jsonl"))
+    path = table(corpus, *good, name="all.jsonl")
+    with pytest.raises(UserError, match=r"all\.jsonl has no column words; it has path, tr"):
+        prepare(path, "it", corpus / "out", columns={"text": "words"})
+    counts = prepare(path, "it", corpus / "out", log=unless_unused, columns={"text": "tr"})
+    assert counts == {"it": {"train": 1, "unlabelled": 1}}
+
+
+def test_tables_may_be_gzipped(corpus):
+    lines = {
+        "all.tsv": ("path\ttext", 'wav/1.wav\t"uno'),
+        "all.csv": ("path,text", 'wav/1.wav,"""uno"'),
+        "all.jsonl": ('{"path": "wav/1.wav", "text": "\\"uno"}',),
+    }
+    for name, rows in lines.items():
+        plain = table(corpus, *rows, name=name)
+        path = plain.with_name(f"{name}.gz")
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+        prepare(path, "it", corpus / name.replace(".", "_"), log=unless_unused)
+        (u,) = read_manifest(corpus / name.replace(".", "_") / "it/train.jsonl")
+        assert u.text == '"uno'
+
+
+def test_splits_are_called_as_everywhere(corpus):
+    names = ("valid", "validation", "dev", "train", "train_1h", "eval", "")
+    rows = [f"{name}-{text}\twav/1.wav\t{name}\t{text}" for name in names for text in ("uno", "")]
+    path = table(corpus, "id\tpath\tsplit\ttext", *rows)
+    counts = prepare(path, "it", corpus / "out", log=unless_unused)
+    splits = {"train": 2, "dev": 6, "eval": 2, "train_1h": 1, "unlabelled": 3}
+    assert counts == {"it": splits}
 
 
 def test_mapped_columns_go_before_those_of_the_same_name(corpus):
@@ -178,12 +221,12 @@ def test_audio_lies_below_the_root_or_is_not_read(corpus, tmp_path):
     assert "wav/9.wav: no such file, but it is listed in" in refused(path)
     said: list[str] = []
     counts = prepare(path, "it", corpus / "out", log=said.append, allow_missing=True)
-    assert counts == {"it": {"train": 1}}
+    assert counts == {"it": {"unlabelled": 1}}
     assert said[-1].endswith("left out: 1 missing (missing.txt), 2 corrupt (corrupt.txt)")
     assert "3\t'../secret.wav' leads out of" in (corpus / "out/it/corrupt.txt").read_text()
     absolute = table(corpus, "path", f"{tmp_path}/secret.wav", "corpus/wav/1.wav", name="all2.tsv")
     counts = prepare(absolute, "it", corpus / "out2", log=said.append, root=tmp_path)
-    assert counts == {"it": {"train": 2}}
+    assert counts == {"it": {"unlabelled": 2}}
     with pytest.raises(UserError, match=r"--root .*nowhere: no such folder"):
         prepare(absolute, "it", corpus / "out3", root=tmp_path / "nowhere")
 
@@ -197,6 +240,6 @@ def test_languages_and_splits_of_a_table_name_no_other_folder(corpus):
 def test_copies_can_be_made(corpus):
     path = table(corpus, "id\tpath\tstart\tduration", "a/b\twav/3.wav\t1\t0.5", "c\twav/1.wav\t\t")
     prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
-    first, second = read_manifest(corpus / "out/it/train.jsonl")
+    first, second = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert (first.start, first.duration, second.duration) == (0.0, 0.5, 1.0)
     assert {u.audio.name for u in (first, second)} == {"a_b_0001000.flac", "c.flac"}
