@@ -95,13 +95,20 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
 
     pack = actions.add_parser("pack", help="utterances as 16 kHz shards that read sequentially")
     pack.add_argument("source", type=Path, metavar="DIR|MANIFEST")
-    pack.add_argument("-o", "--output", required=True, type=Path, metavar="SHARDS")
-    pack.add_argument("--format", choices=("flac", "int16"), default="flac")
+    pack.add_argument("-o", "--output", type=Path, metavar="SHARDS")
+    pack.add_argument(
+        "--format", choices=("flac", "int16"), default="flac",
+        help="int16 is twice as large and read six times as fast",
+    )  # fmt: skip
     pack.add_argument("--shard-mb", type=float, default=256.0)
     pack.add_argument(
         "--exclude", action="append", default=[], type=Path, metavar="FILE", help="of the doctor"
     )
-    pack.add_argument("--url", help="where the shards will be copied to, as in s3://bucket/es")
+    pack.add_argument("--url", help="where the shards will be read from, as in s3://bucket/es")
+    pack.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
+    pack.add_argument(
+        "--check", action="store_true", help="of packed shards: name those absent or damaged"
+    )
     pack.set_defaults(command=_pack)
 
     export = actions.add_parser("export", help="a manifest in another toolkit's format")
@@ -189,14 +196,21 @@ def _convert(options: Any) -> None:
     _note(f"{convert_manifest(options.source, options.target)} utterances: {options.target}")
 
 
-def _pack(options: Any) -> None:
-    from speechx.data.shards import pack
+def _pack(options: Any) -> int:
+    from speechx.data.shards import check_shards, pack
 
+    if options.check:
+        problems = check_shards(options.source)
+        print("\n".join(problems) if problems else "all shards are as they were packed")
+        return 2 if problems else 0
+    if options.output is None:
+        raise UserError("pack needs -o SHARDS, a folder for the shards and their manifests")
     made = pack(
         options.source, options.output, options.format, options.shard_mb, options.exclude,
-        options.url, log=_note,
+        options.url, options.jobs, log=_note,
     )  # fmt: skip
     print(json.dumps(made))
+    return 0
 
 
 def _export_lhotse(options: Any) -> None:
