@@ -13,8 +13,9 @@ empty or broken.
 writes `data/cv/es/train.jsonl` and so on; `commonvoice_splits` says what the train split is then.
 What is validated but in no split becomes `unlabelled.jsonl`, for pretraining: its sentences and
 speakers may be those of the test set. So does what nobody has judged (`other.tsv`) or has no
-sentence, and, if asked for, what was judged bad (`invalidated.tsv`). Clips left out are counted;
-those missing or corrupt are listed in `missing.txt` and `corrupt.txt` beside the manifests.
+sentence, and, if asked for, what was judged bad (`invalidated.tsv`); never a clip of dev or test.
+Clips left out are counted; those missing or corrupt are listed in `missing.txt` and `corrupt.txt`
+beside the manifests.
 
 Splits are drawn anew for every release, not always alike, so the release is all that pins them: its
 name is in every line of the manifests.
@@ -130,9 +131,6 @@ def _read_language(
             clip = None if split is None else some.file(folder / "clips", name, place)
             if split is None or clip is None:
                 continue
-            sentence = row["sentence"].strip()
-            if not sentence:
-                split = UNLABELLED
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["accents"] = row.get("accents") or row.get("accent", "")
             utterance = Utterance(
@@ -140,7 +138,7 @@ def _read_language(
                 audio=clip,
                 duration=durations.get(clip.name, 0.0),
                 language=language,
-                text=None if split == UNLABELLED else sentence,
+                text=None if split == UNLABELLED else row["sentence"].strip(),
                 speaker=row["client_id"] or None,
                 extra={column: value for column, value in extra.items() if value},
             )

@@ -191,6 +191,29 @@ def test_invalidated_clips_on_request(tmp_path: Path) -> None:
     assert unlabelled == dict.fromkeys(("c2", "c8", "c9"))
 
 
+@pytest.mark.parametrize("splits", ["official", "speaker", "speaker+sentence"])
+def test_no_clip_of_dev_or_test_is_unlabelled(tmp_path: Path, splits: Any) -> None:
+    """Whichever other table has it, and whether or not it has a sentence."""
+    bare = row("t2", "", "s6")
+    tables = {
+        "train": [row("c1", "uno", "s5"), row("c2", "", "s2"), bare],
+        "dev": [row("d1", "dos", "s3"), row("d2", " ", "s3")],
+        "test": [row("t1", "tres", "s4"), bare],
+        "validated": [row("c1", "uno", "s5"), bare, row("t1", "tres", "s4")],
+        "other": [row("t1"), row("o1")],
+        "invalidated": [row("d1"), row("i1"), row("d2")],
+    }
+    release(tmp_path, tables, durations=True)
+    out, said = tmp_path / "out" / "es", []
+    prepare(tmp_path, None, out.parent, log=said.append, splits=splits, invalidated=True)
+    assert set(texts(out / "unlabelled.jsonl")) == {"c2", "o1", "i1"}
+    assert texts(out / "dev.jsonl") == {"d1": "dos"}
+    assert texts(out / "test.jsonl") == {"t1": "tres"}
+    assert "3 of dev or test, in other.tsv or invalidated.tsv" in said[-1]
+    bare_rows = 3 if splits == "official" else 2  # else that of train.tsv is counted as such
+    assert f"{bare_rows} of dev or test, without a sentence" in said[-1]
+
+
 def crowded_release(root: Path) -> Path:
     """Two clips in train.tsv; of five more validated ones three are by others than test's two."""
     tables = {
