@@ -220,7 +220,8 @@ CHECKS = {
         Check(
             "repeated_id", "Ids used twice",
             "two utterances of one corpus and language have the same id in different manifests",
-            "an exclusion list cannot tell them apart",
+            "right where one manifest was made from the other; else an exclusion list cannot tell "
+            "them apart",
         ),
         Check(
             "repeated_language", "Languages heard over and over",

@@ -166,6 +166,15 @@ def test_of_a_recording_in_train_and_test_the_one_in_test_stays(tmp_path):
     assert "in_test in test" in diagnosis.cases[0].detail
 
 
+def test_an_utterance_in_a_manifest_made_from_another_is_no_copy_of_itself(tmp_path):
+    train = sound_corpus(tmp_path, 3)
+    spelt = [replace(u, phones=("a",)) for u in train]
+    diagnosis = examined(tmp_path, train=train, train_phones=spelt)
+    assert "duplicate" not in found(diagnosis)
+    assert found(diagnosis)["repeated_id"] == [u.id for u in train]
+    assert diagnosis.exclusions() == []
+
+
 def test_silences_are_not_copies_of_each_other(tmp_path):
     one = clip(tmp_path, "one", np.zeros(RATE, np.float32))
     soundfile.write(tmp_path / "two.flac", np.zeros(RATE), RATE)
