@@ -6,6 +6,7 @@ needs one waits for it.
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -115,12 +116,13 @@ def start_babel(folder: Path) -> RecipeRun:
 
 def make_release(root: Path) -> None:
     """A CommonVoice release: mp3 clips of es and it, some of them without a validated sentence."""
+    voices = itertools.count()
     for language, sentences in SENTENCES.items():
         rows: dict[str, list[str]] = {"train": [], "dev": [], "test": [], "other": []}
         for split, number in (("train", 8), ("dev", 2), ("test", 2), ("other", 2)):
             for index in range(number):
                 clip = f"common_voice_{language}_{split}{index}.mp3"
-                write_murmur(root / language / "clips" / clip, len(rows["train"]) + index)
+                write_murmur(root / language / "clips" / clip, next(voices))
                 sentence = sentences[index % len(sentences)]
                 rows[split].append(f"speaker{index % 2}\t{clip}\t{sentence}\t2\t0\t{language}")
         for split, lines in rows.items():

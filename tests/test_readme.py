@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from speechx.cli import main
+from tests.babel_tree import make_conversations
 from tests.conftest import small_convolutional
 from tests.recipe_run import ROOT, SENTENCES, RecipeRun, environment, make_release, write_murmur
 
@@ -54,6 +55,7 @@ def workplace(
     folder = tmp_path_factory.mktemp("reader")
     (folder / "recipes").symlink_to(ROOT / "recipes")
     make_release(folder / "cv-corpus-22.0")
+    make_conversations(folder / "IARPA_BABEL_BP_101", "101", SENTENCES["it"])
     lines = ["path\ttext"]
     for index, text in enumerate(SENTENCES["it"]):
         write_murmur(folder / f"recordings/{index}.wav", index)
