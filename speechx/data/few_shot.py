@@ -8,8 +8,10 @@ reported on those. Their lists fit one old release and follow no published rule 
     made = few_shot(read_manifest("cv/es/train.jsonl"), minutes=(10, 60, 600), seed=1)
     made.splits["train_10min"]       # is the beginning of train_1h, and that of train_10h
 
-Splits are of different speakers where there are enough of them, and never share a sentence. Which
-utterances are taken depends on the seed and on the ids and speakers, not on the order of rows.
+Splits are of different speakers where there are enough of them, and never share a sentence. Dev
+and test are of ten speakers or more where that leaves enough to train on, of fewer where it does
+not, which is said; who has spoken the most is in train. Which utterances are taken depends on the
+seed and on the ids and speakers, not on the order of rows.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ from speechx.text.normalize import normalize
 MINUTES = (10.0, 60.0, 600.0)
 DEV_MINUTES, TEST_MINUTES = 20.0, 60.0
 ENOUGH = 0.5  # share of its time that each split must find for the speakers to be kept apart
+VOICES = 10  # speakers that a split should be of
+NEARLY = 0.75  # share of their time that dev and test must find to be of more voices than one
+SPARE = 1.5  # times what is asked of dev and test is set aside for them, where there is plenty
 
 
 @dataclass(slots=True)
@@ -59,6 +64,8 @@ def split_few_shot(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl` and the list `<split>.txt` for each language of some
     manifests; returns how many utterances each split has."""
+    asked = ", ".join(f"{x:g}" for x in sorted(set(minutes)))
+    asked = f"seed {seed}, {asked} min, dev {dev_minutes:g}, test {test_minutes:g}"
     languages: dict[str, list[Utterance]] = defaultdict(list)
     for path in manifests:
         for u in read_manifest(path):
@@ -67,7 +74,7 @@ def split_few_shot(
     for language, some in sorted(languages.items()):
         made = few_shot(some, minutes, dev_minutes, test_minutes, seed)
         folder = out / language
-        claim(folder, f"few-shot splits, seed {seed}, of {', '.join(map(str, manifests))}")
+        claim(folder, f"few-shot splits, {asked}, of {', '.join(map(str, manifests))}")
         releases = ", ".join(
             sorted({str(u.extra["release"]) for u in some if "release" in u.extra})
         )
@@ -75,6 +82,9 @@ def split_few_shot(
             write_manifest(folder / f"{split}.jsonl", chosen)
             about = f"{language} {split} of {releases or 'an unnamed release'}, seed {seed}"
             write_list(folder / f"{split}.txt", chosen, f"{about}; not the Riviere split")
+        for split in {f"train_{_amount(x)}" for x in minutes} - made.splits.keys():
+            for suffix in (".jsonl", ".txt"):  # of a manifest that had more in it
+                (folder / f"{split}{suffix}").unlink(missing_ok=True)
         counts[language] = {split: len(chosen) for split, chosen in made.splits.items()}
         log(made.report())
     return counts
@@ -134,6 +144,8 @@ def few_shot(
             f"{made.language}: nothing is left for {', '.join(empty)}: {_minutes(some):.1f} "
             f"labelled minutes of {_speakers(some)} speakers are too few, or repeat sentences"
         )
+    if few := {s: n for s, x in made.splits.items() if (n := _speakers(x)) < VOICES and n}:
+        made.notes.append(f"few speakers in {', '.join(f'{s} ({n})' for s, n in few.items())}")
     what = f"few-shot, seed {seed}, not the Riviere split"
     made.splits = {
         split: [replace(u, extra={**u.extra, "split": what}) for u in chosen]
@@ -158,24 +170,48 @@ def _apart(
     """Utterances by split, with no speaker in two of them; with no sentence in two of them where
     there are not enough speakers."""
     named = all(u.speaker for u in some)
+    there = _minutes(some) / sum(targets.values())
+    goals = {split: target * min(SPARE, there) for split, target in targets.items()}
+    wanted = {split: target * min(1.0, there) for split, target in targets.items()}
     for key in (lambda u: u.speaker or "", _sentence) if named else (_sentence,):
         voices: dict[str, list[Utterance]] = defaultdict(list)
         for u in some:
             voices[key(u)].append(u)
-        groups: dict[str, list[Utterance]] = {split: [] for split in targets}
-        have = dict.fromkeys(targets, 0.0)
-        for name in sorted(voices, key=lambda v: (-_minutes(voices[v]), order(v), v)):
-            length = _minutes(voices[name])
-            split = min(targets, key=lambda s: ((have[s] + length) / targets[s], s))
-            groups[split] += voices[name]
-            have[split] += length
-        scale = min(1.0, sum(have.values()) / sum(targets.values()))
-        if all(have[s] >= ENOUGH * scale * targets[s] for s in targets):
+        lengths = {v: _minutes(voices[v]) for v in sorted(voices, key=lambda v: (order(v), v))}
+        for least in range(VOICES, 0, -1):
+            split_of, have = _shared_out(lengths, goals, ENOUGH * wanted["train"], least)
+            if least > 1 and all(h >= NEARLY * wanted[split] for split, h in have.items()):
+                break
+        if all(h >= ENOUGH * wanted[split] for split, h in have.items()):
             break
     if key is _sentence:
         why = f"only {_speakers(some)}" if named else "not all are named"
         notes.append(f"speakers are in several splits ({why})")
+    groups: dict[str, list[Utterance]] = {split: [] for split in targets}
+    for name in lengths:
+        groups[split_of[name]] += voices[name]
     return groups
+
+
+def _shared_out(
+    lengths: Mapping[str, float], goals: Mapping[str, float], train: float, least: int
+) -> tuple[dict[str, str], dict[str, float]]:
+    """Which voice is of which split, and how many minutes dev and test find in theirs.
+
+    A voice counts for a `least`-th of the goal at most, so that dev and test are of that many. The
+    longest `least` go to train, as does any that would leave less than `train` minutes to it.
+    """
+    most = {split: goals[split] / least for split in ("test", "dev")}
+    have = dict.fromkeys(most, 0.0)
+    left = sum(lengths.values())
+    split_of = dict.fromkeys(lengths, "train")
+    for name in sorted(lengths, key=lambda v: max(lengths[v], *most.values()))[:-least]:
+        split = min(have, key=lambda s: have[s] / goals[s])
+        if have[split] < goals[split] and left - lengths[name] >= train:
+            have[split] += min(lengths[name], most[split])
+            left -= lengths[name]
+            split_of[name] = split
+    return split_of, have
 
 
 def _uniform(

@@ -75,15 +75,19 @@ def split_by_lists(
     """Writes `out/<language>/<split>.jsonl` for every list; returns the numbers of utterances."""
     splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists, log)
     languages = sorted({u.language for some in splits.values() for u in some})
+    source = f"the lists {', '.join(map(str, lists))} of {', '.join(map(str, manifests))}"
     counts: dict[str, dict[str, int]] = {}
     for language in languages:
-        claim(out / language, f"the lists {', '.join(path.name for path in lists)}")
+        claim(out / language, source)
         of_language = {
             name: [u for u in some if u.language == language] for name, some in splits.items()
         }
         counts[language] = {name: len(some) for name, some in of_language.items() if some}
-        for name in counts[language]:
-            write_manifest(out / language / f"{name}.jsonl", of_language[name])
+        for name, some in of_language.items():
+            if some:
+                write_manifest(out / language / f"{name}.jsonl", some)
+            else:  # of manifests that had more in them
+                (out / language / f"{name}.jsonl").unlink(missing_ok=True)
     return counts
 
 

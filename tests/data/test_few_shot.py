@@ -66,6 +66,35 @@ def test_speakers_say_about_the_same_amount() -> None:
     assert max(spoken.values()) - min(spoken.values()) < 6  # less than two utterances
 
 
+def test_no_few_voices_are_all_of_dev_and_test() -> None:
+    """A few speakers have recorded most of many corpora."""
+    for seed in range(3):
+        draw = random.Random(seed)
+        some = [replace(u, speaker=f"s{int(draw.paretovariate(1)) % 300}") for u in corpus(100, 50)]
+        s = few_shot(some).splits
+        for split in ("dev", "test"):
+            spoken = Counter()
+            for u in s[split]:
+                spoken[u.speaker] += u.duration
+            assert len(spoken) >= 10
+            assert max(spoken.values()) < spoken.total() / 3
+            assert not voices(s[split]) & voices(s["train_10h"])
+        assert not voices(s["dev"]) & voices(s["test"])
+        assert minutes(s["test"]) > 40
+        assert minutes(s["dev"]) > 15
+        assert len(voices(s["train_10h"])) >= 3
+
+
+def test_few_voices_are_said() -> None:
+    made = few_shot(corpus(6, 600), (10,))
+    assert "few speakers in test (2), dev (2), train_10min (2)" in made.notes
+    giant = [replace(u, speaker="s9") for u in corpus(100, 50)]
+    some = [*giant, *(replace(u, id=f"x{u.id}", text=f"x {u.text}") for u in corpus(8, 80))]
+    splits = few_shot(some, (10,)).splits
+    assert voices(splits["train_10min"]) == {"s9"}
+    assert len(voices(splits["test"]) | voices(splits["dev"])) == 8
+
+
 def test_rows_may_come_in_any_order_and_seeds_differ() -> None:
     some = corpus(50, 30)
     shuffled = random.Random(7).sample(some, len(some))
@@ -144,6 +173,22 @@ def test_files_and_lists_are_written_and_not_over_others(tmp_path: Path) -> None
         assert lines[0] == about
     with pytest.raises(UserError, match="holds the manifests of few-shot splits, seed 1"):
         split_few_shot(manifests, tmp_path / "out", (10,), 5, 10, seed=2, log=told.append)
+    with pytest.raises(UserError, match=r"seed 1, 10 min, dev 5, test 10, of .* another -o"):
+        split_few_shot(manifests, tmp_path / "out", (10, 20), 5, 10, log=told.append)
     write_manifest(tmp_path / "cv" / "es" / "test.jsonl", corpus(1, 1))
     with pytest.raises(UserError, match="another -o"):
         split_few_shot(manifests, tmp_path / "cv", (10,), 5, 10, log=told.append)
+
+
+def test_nothing_is_left_of_an_earlier_draw(tmp_path: Path) -> None:
+    """A train split that is no longer made would share utterances with the new test split."""
+    path, out = tmp_path / "es.jsonl", tmp_path / "out"
+    write_manifest(path, corpus(60, 40))
+    split_few_shot([path], out, log=lambda _: None)
+    assert (out / "es" / "train_10h.txt").is_file()
+    (out / "es" / "notes.txt").touch()
+    write_manifest(path, corpus(15, 20))
+    splits = split_few_shot([path], out, log=lambda _: None)["es"]
+    assert list(splits) == ["test", "dev", "train_10min"]
+    made = {f"{split}{suffix}" for split in splits for suffix in (".jsonl", ".txt")}
+    assert {f.name for f in (out / "es").iterdir()} == {*made, "source.txt", "notes.txt"}

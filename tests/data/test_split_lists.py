@@ -1,5 +1,6 @@
 """Split lists, ours and those that others published, give the same splits wherever they lie."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,26 @@ def test_lists_that_were_written_are_read_back(tmp_path: Path) -> None:
         ours, theirs = (read_manifest(tmp_path / x / "es" / f"{split}.jsonl") for x in "ab")
         assert [u.id for u in ours] == [u.id for u in theirs]
         assert theirs[0].extra["split"] == f"list {split}.txt"
+
+
+def test_nothing_is_left_of_earlier_lists(tmp_path: Path) -> None:
+    """A split that is no longer made could share utterances with the new ones."""
+    some = clips("c1", "c2", "c3")
+    it = [replace(u, id=f"it{u.id}", language="it") for u in some]
+    manifest, out = tmp_path / "all.jsonl", tmp_path / "out"
+    write_manifest(manifest, some + it)
+    lists = [tmp_path / "train.txt", tmp_path / "test.txt"]
+    for path, ids in zip(lists, ("c1\nitc1\n", "c2\nitc2\n"), strict=True):
+        path.write_text(ids)
+    split_by_lists([manifest], lists, out, quiet)
+    lists[1].write_text("itc2\n")
+    assert split_by_lists([manifest], lists, out, quiet)["es"] == {"train": 1}
+    assert not (out / "es" / "test.jsonl").exists()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "test.txt").write_text("c1\n")
+    for others in ([tmp_path / "more" / "test.txt"], lists[:1]):
+        with pytest.raises(UserError, match=r"holds the manifests of the lists .*another -o"):
+            split_by_lists([manifest], others, out, quiet)
 
 
 def test_clip_names_with_folder_and_suffix(tmp_path: Path) -> None:
