@@ -17,7 +17,9 @@ no text, and the choices that move error rates by points are options:
     <click> <ring> <dtmf> <int>                        other noise: no text
     <no-speech>                                        silence of more than a second: no text
     <sta> <male-to-female> <female-to-male> ~          about the recording: no text
-    any other <tag>                                    no text, and listed
+    any other <tag>                                    `unknown`, and listed
+    ((wor  ())  a<b  wo-.  wo--rd  a*b                 `unknown`, and listed: brackets without
+                                                       their pair, marks where none belong
 
 `unknown` names what is done where something was said that the transcript does not spell: the word
 is left out, or the whole utterance (it then counts as untranscribed). Utterances without any word
@@ -35,18 +37,23 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
+from speechx.corpora.lines import text_lines
 from speechx.errors import UserError
 
 NO_SPEECH = "<no-speech>"
 HESITATION = "<hes>"
+HESITATION_WORD = "hes"
 UNKNOWN = frozenset(("<foreign>", "<prompt>", "<overlap>"))
 VOCAL_NOISE = frozenset(("<lipsmack>", "<limspack>", "<breath>", "<cough>", "<laugh>"))
 OTHER_NOISE = frozenset(("<click>", "<ring>", "<dtmf>", "<int>"))
 ABOUT_THE_RECORDING = frozenset(("<sta>", "<male-to-female>", "<female-to-male>"))
 
 # (()), a guess in double brackets, a tag, or a word; tags may touch words.
-_TOKEN = re.compile(r"\(\([^()]*\)\)|<[^<>\s]+>|(?:(?!\(\()[^\s<])+|<")
+_TAG = r"\(\([^()]*\)\)|<[^<>\s]+>"
+_TOKEN = re.compile(rf"{_TAG}|(?:(?!{_TAG})\S)+")
 _FRAGMENT_MARKS = "-~"
+_NEVER_IN_WORDS = frozenset("()<>*~")
+_PUNCTUATION = ".,;:!?\"'"
 _LIKE_A_TIME = re.compile(r"\s*\[[^\]]*\d[^\]]*\]\s*")
 _TIME = re.compile(r"\s*\[(\d+(?:\.\d*)?)\]\s*")
 
@@ -76,7 +83,7 @@ class Reading:
     speech: bool
     """Whether someone is heard, with or without words to show for it."""
     strange: tuple[str, ...]
-    """Tags that this table does not have."""
+    """Tags that this table does not have, and words with marks that cannot be read."""
 
 
 def read_text(transcript: str, policy: TextPolicy) -> Reading:
@@ -94,11 +101,15 @@ def read_text(transcript: str, policy: TextPolicy) -> Reading:
         if not token.strip("*_" + _FRAGMENT_MARKS):
             continue
         if token.startswith("<") and token.endswith(">") and len(token) > 2:
-            if tag != HESITATION and tag not in UNKNOWN:
+            word = None
+            if tag == HESITATION:
+                word = _chosen(policy.hesitations, HESITATION_WORD)
+            elif tag not in UNKNOWN:
                 strange.append(token)
-                continue
-            word = None if tag in UNKNOWN else _chosen(policy.hesitations, "hes")
-        elif token.startswith("(("):
+        elif token.startswith("((") and token.endswith("))"):
+            word = None
+        elif _is_strange(token):
+            strange.append(token)
             word = None
         else:
             word = _word(token, policy)
@@ -124,6 +135,15 @@ def _word(token: str, policy: TextPolicy) -> str | None:
     return bare.replace("_", joint)
 
 
+def _is_strange(token: str) -> bool:
+    """Whether a bracket or mark would be left in the word."""
+    for part in token.strip("*" + _FRAGMENT_MARKS).split("_"):
+        bare = part.strip(_PUNCTUATION)
+        if "--" in part or bare != bare.strip("-") or _NEVER_IN_WORDS & set(part):
+            return True
+    return False
+
+
 def _chosen(choice: str, word: str) -> str | None:
     """`word` where it is kept, nothing where it is dropped, None where it counts as unknown."""
     return None if choice == "unknown" else "" if choice == "drop" else word
@@ -134,13 +154,9 @@ def read_segments(transcript: Path) -> list[tuple[float, float, str]]:
 
     Two times with nothing between them are a segment without text, which is kept.
     """
-    try:
-        lines = transcript.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise UserError(f"{transcript}: not UTF-8 text") from None
     times: list[float] = []
     texts: list[list[str]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in text_lines(transcript):
         if time := _TIME.fullmatch(line):
             times.append(float(time[1]))
             texts.append([])

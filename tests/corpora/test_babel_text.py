@@ -1,5 +1,6 @@
 """Every tag of a BABEL transcript has one written fate, and none becomes a word by accident."""
 
+import os
 from itertools import product
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechx.corpora.babel_text import TextPolicy, read_segments, read_text
+from speechx.corpora.babel_text import Reading, TextPolicy, read_segments, read_text
 from speechx.errors import UserError
 
 DEFAULT = TextPolicy()
@@ -56,8 +57,37 @@ def test_each_choice_does_what_it_says(choice: dict, transcript: str, text: str)
 
 def test_unknown_tags_are_listed_and_never_words() -> None:
     reading = read_text("one <bark> two<Sneeze> <FOREIGN> < three", DEFAULT)
-    assert reading.strange == ("<bark>", "<Sneeze>")
-    assert reading.text == "one two < three"
+    assert reading.strange == ("<bark>", "<Sneeze>", "<")
+    assert reading.text == "one two three"
+    assert read_text("one <bark>", TextPolicy(unknown="drop-utterance")).text == ""
+
+
+def test_behind_an_unknown_tag_there_may_be_speech() -> None:
+    assert read_text("<bark>", DEFAULT) == Reading("", True, ("<bark>",))
+    assert not read_text("<no-speech> <click>", DEFAULT).speech
+
+
+@pytest.mark.parametrize(
+    ("transcript", "text", "strange"),
+    [
+        ("((unclosed word", "word", "((unclosed"),
+        ("one ( ()) two", "one two", "( ())"),
+        ("(()) (word)", "", "(word)"),
+        ("((())) one", "one", "( )"),
+        ("one)) a(())b", "a b", "one))"),
+        ("wo-. one", "one", "wo-."),
+        ('wo--rd one-"', "", 'wo--rd one-"'),
+        ("a*b c~d <foo bar> <>", "", "a*b c~d <foo bar> <>"),
+        ("a_-b wor-_ one", "one", "a_-b wor-_"),
+        ("it's a-b -ord. রা-রা", "it's a-b ord. রা-রা", ""),
+    ],
+)
+def test_marks_that_cannot_be_read_are_listed_and_never_text(
+    transcript: str, text: str, strange: str
+) -> None:
+    assert read_text(transcript, DEFAULT) == Reading(text, True, tuple(strange.split()))
+    if strange:
+        assert read_text(transcript, TextPolicy(unknown="drop-utterance")).text == ""
 
 
 def test_a_policy_says_all_its_choices() -> None:
@@ -75,7 +105,8 @@ def test_any_text_is_read(transcript: str) -> None:
     reading = read_text(transcript, DEFAULT)
     assert reading.text == " ".join(reading.text.split())
     assert not set(reading.strange) & set(reading.text.split())
-    assert "(())" not in reading.text
+    assert not set("()<>*~") & set(reading.text)
+    assert not any(word.strip("-") != word for word in reading.text.split())
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -114,8 +145,18 @@ def test_transcripts_that_cannot_be_are_named(tmp_path: Path, text: str, said: s
 
 def test_other_text_than_utf8_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes("[0.0]\né\n[1.0]\n".encode("latin-1"))
-    with pytest.raises(UserError, match=r"t.txt: not UTF-8"):
+    with pytest.raises(UserError, match=r"t.txt is not UTF-8"):
         read_segments(tmp_path / "t.txt")
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "folder.txt").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(UserError, match=rf"{name}.txt is not a file"):
+            read_segments(tmp_path / f"{name}.txt")
+    with pytest.raises(UserError, match=r"absent.txt cannot be read"):
+        read_segments(tmp_path / "absent.txt")
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)
