@@ -1,7 +1,7 @@
 """The pronunciations of a BABEL language pack: conversational/reference_materials/lexicon.txt.
 
     word<TAB>pronunciation<TAB>another                      plain
-    word<TAB>romanisation<TAB>pronunciation<TAB>another     in packs with transcript_roman
+    word<TAB>romanisation<TAB>pronunciation<TAB>another     of ROMANISED languages
 
 Phones are X-SAMPA, separated by spaces, and stay as they are written: packs differ in what they
 write for the same sound, so one table to IPA would be wrong for some. ` . ` and ` # ` separate
@@ -19,9 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from speechx.corpora.lines import text_lines
 from speechx.errors import UserError
+from speechx.text.languages import languages
 
 Spelling = Literal["plain", "roman"]
+
+ROMANISED = frozenset(["101", "102", "103", "104", "203", "204", "302", "303", "307", "401", "404"])
+"""Codes of the languages whose packs spell every word in Latin letters too."""
 
 _BOUNDARY = frozenset((".", "#"))
 _STRESS = frozenset(('"', "%"))
@@ -34,6 +39,8 @@ class Lexicon:
 
     pronunciations: dict[str, tuple[tuple[str, ...], ...]]
     romanised: bool
+    odd: tuple[tuple[str, str], ...] = ()
+    """Lines that were not read, as in lexicon.txt:3, and why."""
 
     def phones(self, text: str) -> tuple[str, ...] | None:
         """The phones of a text, None if one of its words is not in the lexicon."""
@@ -53,37 +60,44 @@ class Lexicon:
         return self.pronunciations.get(word) or self.pronunciations.get(word.lower())
 
 
-def read_lexicon(
-    path: Path, spelling: Spelling = "plain", romanised: bool | None = None
-) -> Lexicon:
+def read_lexicon(path: Path, spelling: Spelling = "plain", code: str = "") -> Lexicon:
     """All words, spelled as in `transcription` ("plain") or in `transcript_roman` ("roman").
 
-    `romanised` says whether there is a column of romanisations; None looks: there is one if every
-    line has three columns and none of the second holds a space.
+    The code of the language says whether there is a column of romanisations. For a code that is
+    none of BABEL's most lines decide: those with three columns, the second without a space.
     """
-    rows = list(_rows(path))
-    if romanised is None:
-        romanised = all(len(row) > 2 and " " not in row[1].strip() for _, row in rows)
+    rows = [(number, line.split("\t")) for number, line in text_lines(path) if line.strip()]
+    if not rows:
+        raise UserError(f"{path}: the lexicon is empty")
+    if any(language.babel == code for language in languages() if code):
+        romanised = code in ROMANISED
+    else:
+        with_three = sum(len(row) > 2 and " " not in row[1].strip() for _, row in rows)
+        romanised = 2 * with_three > len(rows)
     if spelling == "roman" and not romanised:
         raise UserError(
             f"{path}: has no column of romanisations, so there are no phones for transcript_roman"
         )
-    first = 2 if romanised else 1
+    columns = "a word, its romanisation" if romanised else "a word"
     found: dict[str, dict[tuple[str, ...], None]] = {}
+    odd = []
     for line, row in rows:
+        tag = row[0].startswith("<") and len(row) == 2  # spelled alike in any letters
+        first = 2 if romanised and not tag else 1
         if len(row) <= first:
-            raise UserError(
-                f"{path}:{line}: a word and tab-separated pronunciations were expected, "
-                f"not {' '.join(row)[:60]!r}"
-            )
-        word = row[1 if spelling == "roman" else 0].strip()
+            why = f"{columns} and tab-separated pronunciations were expected, not "
+            odd.append((f"{path}:{line}", f"{why}{' '.join(row)[:60]!r}"))
+            continue
+        word = row[first - 1 if spelling == "roman" else 0].strip()
         phones = [spread_tags(pronunciation) for pronunciation in row[first:]]
         entry = found.setdefault(word, {})
         entry.update(dict.fromkeys(p for p in phones if p))
+    if not found:
+        raise UserError(": ".join(odd[0]))
     pronunciations = {word: tuple(entry) for word, entry in found.items() if entry}
     for word in list(pronunciations):  # i_b_m also as the text policy joins it
         pronunciations.setdefault(word.replace("_", ""), pronunciations[word])
-    return Lexicon(pronunciations, romanised)
+    return Lexicon(pronunciations, romanised, tuple(odd))
 
 
 def spread_tags(pronunciation: str) -> tuple[str, ...]:
@@ -106,17 +120,3 @@ def spread_tags(pronunciation: str) -> tuple[str, ...]:
         else:
             phones.append(token)
     return tuple(spread)
-
-
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: the lexicon cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text") from None
-    lines = enumerate(text.split("\n"), start=1)
-    rows = [(number, line.strip("\r").split("\t")) for number, line in lines if line.strip()]
-    if not rows:
-        raise UserError(f"{path}: the lexicon is empty")
-    return rows

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from speechx.corpora.babel_lexicon import read_lexicon, spread_tags
+from speechx.corpora.babel_lexicon import ROMANISED, read_lexicon, spread_tags
 from speechx.errors import UserError
+from speechx.text.languages import languages
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,36 @@ def test_romanised_lines_are_read_by_either_spelling(tmp_path: Path) -> None:
     assert by_script.phones("喂 啊") == by_letters.phones("wei3 aa1")
     assert by_script.phones("喂") == ("w_3", "6_3", "y_3")
     assert by_script.pronunciations["喂"] == (("w_3", "6_3", "y_3"), ("w_3", "6_3"))
-    assert read_lexicon(path, romanised=False).pronunciations["啊"] == (("aa1",), ("6:_1",))
+    assert read_lexicon(path, code="105").pronunciations["啊"] == (("aa1",), ("6:_1",))
+
+
+@pytest.mark.parametrize("code", ["101", "901"])
+def test_a_short_line_is_listed_and_makes_no_romanisation_a_pronunciation(
+    tmp_path: Path, code: str
+) -> None:
+    path = lexicon(
+        tmp_path, "喂\twei3\tw 6 y _3\nno\tn o\n啊\taa1\t6: _1\n<hes>\t<hes>\n听\tting\tt\n"
+    )
+    for spelling, words in (("plain", "喂 啊 <hes>"), ("roman", "wei3 aa1 <hes>")):
+        read = read_lexicon(path, spelling, code)  # type: ignore[arg-type]
+        assert read.phones(words) == ("w_3", "6_3", "y_3", "6:_1", "<hes>")
+        assert read.phones("no") is None
+    assert read.odd == (
+        (
+            f"{path}:2",
+            "a word, its romanisation and tab-separated pronunciations were expected, not 'no n o'",
+        ),
+    )
+
+
+def test_the_code_says_whether_words_are_romanised(tmp_path: Path) -> None:
+    path = lexicon(tmp_path, "ba\tb_a\tp a\n")
+    assert read_lexicon(path, code="101").phones("ba") == ("p", "a")
+    assert read_lexicon(path, code="105").phones("ba") == ("b_a",)
+    with pytest.raises(UserError, match="has no column of romanisations"):
+        read_lexicon(path, "roman", "105")
+    assert len(ROMANISED) == 11
+    assert {language.babel for language in languages()} > ROMANISED
 
 
 def test_words_of_letters_are_found_as_the_text_policy_joins_them(tmp_path: Path) -> None:
