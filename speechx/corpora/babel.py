@@ -16,33 +16,37 @@ none of BABEL's by its code):
     unlabelled    what nobody transcribed, or without words that the policy keeps; scripted prompts
     no-speech     stretches of `<no-speech>` or line noise, which pretraining is better without
 
-The last two come from training and from eval without transcripts, never from the callers of dev and
-test. In a release of very few callers dev is a tenth of the calls.
+The last two come from training and from eval without transcripts, and like train never from the
+callers of dev and test, in whatever part of the pack these are heard. In a release of very few
+callers dev is a tenth of the calls, and test may be of callers of train; the report says so.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from speechx.audio.files import END_TOLERANCE_SECONDS
+from speechx.corpora.babel_callers import callers_of_test, dev_recordings, split_of
 from speechx.corpora.babel_lexicon import Lexicon, Spelling, read_lexicon
 from speechx.corpora.babel_pack import Pack, Recording, find_packs, measure, recordings
-from speechx.corpora.babel_text import TextPolicy, read_segments, read_text
+from speechx.corpora.babel_text import (
+    HESITATION,
+    HESITATION_WORD,
+    TextPolicy,
+    read_segments,
+    read_text,
+)
 from speechx.corpora.preparation import UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
-DEV_SHARE = 0.1
-MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
 NO_SPEECH = "no-speech"
-
-_SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
+OF_HELD_OUT = "recordings of callers of dev and test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ class Heard:
     """Without a word, or without a transcript."""
     silent: list[tuple[float, float]] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
-    """Tags that are not BABEL's."""
+    """Tags and marks that are not BABEL's."""
     labelled: bool = False
 
 
@@ -109,7 +113,7 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
     some = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found = recordings(pack, how.transcript, how.sub_train, how.scripted != "leave", some)
     lengths = measure(found, some, log)
-    lexicon = _lexicon(pack, how) if how.phones else None
+    lexicon = _lexicon(pack, how, some) if how.phones else None
     policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")
     heard: list[Heard] = []
     for recording in found:
@@ -117,12 +121,20 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
             try:
                 heard.append(_listen(recording, lengths[recording.audio], how, some))
             except UserError as error:
-                line, _, why = str(error).removeprefix(str(recording.transcript)).partition(": ")
+                said = str(error).removeprefix(str(recording.transcript))
+                line, _, why = said.partition(": ") if said.startswith(":") else ("", "", said[1:])
                 some.refuse(f"{recording.transcript}{line}", why)
-    dev = _dev(heard, some)
+    tested = callers_of_test(found, some)
+    labelled = {one.recording: sum(end - start for start, end, _ in one.texts) for one in heard}
+    dev = dev_recordings(labelled, tested, some)
     for one in heard:
-        split = _SPLITS.get(one.recording.part, one.recording.part)
-        split = "dev" if one.recording in dev else split
+        split = split_of(one.recording)
+        held_out = one.recording.call in tested or one.recording in dev
+        if split == "train" and one.recording in dev:
+            split = "dev"
+        elif split == "train" and held_out:
+            some.left_out[OF_HELD_OUT] += 1
+            continue
         for start, end, text in one.texts:
             utterance = Utterance(
                 **_where(one.recording, pack, start, end - start),
@@ -134,6 +146,9 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
         if split in ("dev", "test") or (split != "train" and one.labelled):
             without = sum(start < end for start, end in one.spoken + one.silent)
             some.left_out[f"stretches of {split} without words"] += without
+            continue
+        if held_out:
+            some.left_out[OF_HELD_OUT] += 1
             continue
         for kind, stretches in ((UNLABELLED, one.spoken), (NO_SPEECH, one.silent)):
             for start, seconds in _pieces(stretches, how, some):
@@ -214,44 +229,19 @@ def _pieces(
             yield start + index * seconds, seconds
 
 
-def _dev(heard: Sequence[Heard], some: Preparation) -> set[Recording]:
-    """A tenth of training: whole callers, in an order that only their numbers decide.
-
-    Where there are too few callers for that, calls, both sides of each together.
-    """
-    training = [one for one in heard if _SPLITS.get(one.recording.part) == "train"]
-    ways: dict[str, Callable[[Recording], str]] = {
-        "by caller": lambda recording: recording.call,
-        "by call, of callers of train": lambda recording: f"{recording.call}_{recording.when}",
-    }
-    for note, group in ways.items():
-        seconds: dict[str, float] = defaultdict(float)
-        for one in training:
-            if one.texts:
-                seconds[group(one.recording)] += sum(end - start for start, end, _ in one.texts)
-        if chosen := _tenth(seconds):
-            some.notes["dev"] = note
-            return {one.recording for one in training if group(one.recording) in chosen}
-    return set()
-
-
-def _tenth(seconds: Mapping[str, float]) -> set[str]:
-    total = sum(seconds.values())
-    chosen: set[str] = set()
-    have = 0.0
-    for name in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        if have < DEV_SHARE * total and have + seconds[name] <= MOST_DEV_SHARE * total:
-            chosen.add(name)
-            have += seconds[name]
-    return chosen
-
-
-def _lexicon(pack: Pack, how: Options) -> Lexicon:
+def _lexicon(pack: Pack, how: Options, some: Preparation) -> Lexicon:
+    """Of the whole pack, or of the ten-hour condition; lines that cannot be read go to `some`."""
     folder = pack.conversational / "reference_materials"
     names = ("lexicon.txt", "lexicon.sub-train.txt")
     for name in reversed(names) if how.sub_train else names:
         if (folder / name).is_file():
-            return read_lexicon(folder / name, how.transcript)
+            lexicon = read_lexicon(folder / name, how.transcript, pack.code)
+            for place, why in lexicon.odd:
+                some.refuse(place, why)
+            said = lexicon.pronunciations
+            if how.policy.hesitations == "keep" and HESITATION in said:  # before a word of the name
+                said[HESITATION_WORD] = said[HESITATION] + said.get(HESITATION_WORD, ())
+            return lexicon
     raise UserError(f"{folder}: no lexicon.txt, so there are no phones: leave out --phones")
 
 
@@ -263,8 +253,8 @@ def _say(
 ) -> None:
     """Tags and words that the tables do not have."""
     if strange := Counter(tag for one in heard for tag in one.strange):
-        listed = ", ".join(f"{tag} ({number})" for tag, number in strange.most_common(10))
-        log(f"{some.language}: tags that are not BABEL's, left out of the text: {listed}")
+        listed = ", ".join(f"{tag[:40]} ({number})" for tag, number in strange.most_common(10))
+        log(f"{some.language}: not BABEL's notation, left out of the text: {listed}")
     if lexicon is None:
         return
     texts = (text for one in heard for _, _, text in one.texts)

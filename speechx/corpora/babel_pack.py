@@ -91,27 +91,34 @@ def find_packs(
     """The releases below `root`, by code; all of them, or those asked for by code or name."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; a BABEL language pack was expected")
-    found: dict[str, Pack] = {}
+    found: dict[str, list[Pack]] = {}
     for folder in _folders(root, "conversational", log):
         code = _code(folder)
         if code is None:
             log(f"{folder}: no recording is named BABEL_..., so it is not read")
-        elif code in found:
-            raise UserError(
-                f"{root} holds two releases of {code}: {found[code].conversational.parent} and "
-                f"{folder.parent}; give the one that you want, or move the other away"
-            )
         else:
-            found[code] = Pack(code, folder)
+            found.setdefault(code, []).append(Pack(code, folder))
     if not found:
         holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
         raise UserError(
             f"{root}: no folder `conversational` with recordings BABEL_*.sph or .wav is in it or "
             f"below it; it holds {holds}"
         )
-    packs = [found[code] for code in sorted(found)]
+    packs = _chosen(root, [found[code][0] for code in sorted(found)], languages)
+    for pack in packs:
+        if len(found[pack.code]) > 1:
+            folders = " and ".join(str(one.conversational.parent) for one in found[pack.code])
+            raise UserError(
+                f"{root} holds {len(found[pack.code])} releases of {pack.code}: {folders}; give "
+                "the one that you want, or move the others away"
+            )
+    return packs
+
+
+def _chosen(root: Path, packs: Sequence[Pack], languages: Sequence[str] | None) -> list[Pack]:
+    """Those that are asked for by code or name; None means all."""
     if languages is None:
-        return packs
+        return list(packs)
     there = {word: pack for pack in packs for word in (pack.code, pack.language)}
     chosen = [there.get(word) or there.get(_babel_code(word)) for word in languages]
     unknown = [word for word, pack in zip(languages, chosen, strict=True) if pack is None]
@@ -138,6 +145,8 @@ def recordings(
         have = ", ".join(TRANSCRIPTS[kind] for kind in there) or "no transcripts"
         raise UserError(f"{here}: has no {texts}, it has {have}: choose with --transcript")
     labels = folders["sub-train"] if sub_train else folders.get("training", here)
+    if sub_train and not (labels / texts).is_dir():
+        raise UserError(f"{labels}: has no {texts}, so leave out --sub-train")
     if not (labels / texts).is_dir() and "sub-train" in folders:
         labels = folders["sub-train"]  # the packs of the ten-hour condition have only these
     found: dict[str, Recording] = {}
@@ -148,7 +157,8 @@ def recordings(
             _list(folders[name] / "audio", given / texts, part, pack, some, found)
     for stem, path in _files(labels / texts, {".txt"}, some):
         if stem not in found:
-            some.missing.append((here / "training" / "audio" / f"{stem}.sph", f"of {path}"))
+            absent = here / "training" / "audio" / f"{stem}.sph"
+            some.missing.append((absent, f"named by the transcript {path}"))
     if scripted and (beside := here.parent / "scripted").is_dir():
         _list(beside / "training/audio", beside / "training" / texts, "scripted", pack, some, found)
     return [found[stem] for stem in sorted(found)]
@@ -224,7 +234,7 @@ def _list(
         return
     for stem, path in transcripts.items():
         if stem not in found:
-            some.missing.append((audio / f"{stem}.sph", f"of {path}"))
+            some.missing.append((audio / f"{stem}.sph", f"named by the transcript {path}"))
 
 
 def _files(

@@ -1,6 +1,7 @@
 """BABEL packs, with every oddity that LDC ships, read back exactly."""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def test_untranscribed_stretches_are_kept_and_cut(pack: Pack, tmp_path: Path) ->
     if of("train"):  # 0 to 0.5 and 1.75 to 2.0 are too short
         assert times(of("unlabelled")) == [(3.0, 4.0), (5.004, 7.0), (9.5, 10.75), (10.75, 12.0)]
         assert times(of("no-speech")) == [(0.5, 1.75), (7.0, 8.25), (8.25, 9.5)]
-    assert "tags that are not BABEL's, left out of the text: <bark> (1)" in said
+    assert "not BABEL's notation, left out of the text: <bark> (1)" in said
     assert "1 segments of no length" in said
     assert "2 untranscribed stretches below 1 s" in said
 
@@ -214,6 +215,13 @@ def test_the_ten_hour_condition_has_only_its_labels(pack: Pack, tmp_path: Path) 
     pieces = split(tmp_path / "out", "unlabelled")
     assert pieces["103_20009_B_20120101_120000_000000"].duration == 5.0
     assert pieces["103_50000_A_20120101_120000_000000"].duration == 5.0
+    pack.call("dev", f"30000_{A}", turns("five"), roman=turns("pach"))
+    with pytest.raises(UserError, match=r"sub-train: has no transcript_roman"):
+        run(pack.root, tmp_path / "roman", sub_train=True, transcript="roman")
+    pack.call("sub-train", f"20000_{A}", None)  # its audio may be there once more
+    again = run(pack.root, tmp_path / "again", sub_train=True)
+    assert "1 recordings that are there twice" in again
+    assert split(tmp_path / "again", "train").keys() == split(tmp_path / "out", "train").keys()
     for path in training.iterdir():  # a pack of that condition alone
         path.unlink()
     training.rmdir()
@@ -264,8 +272,10 @@ def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Pa
     with pytest.raises(UserError, match=r"no language tur; there are yue \(101\), bn \(103\)"):
         run(pack.root, tmp_path / "none", ["tur"])
     Pack(pack.root, "103", "another/release").call("dev", f"30000_{A}", turns("one"))
-    with pytest.raises(UserError, match=r"two releases of 103: .*release-current and .*another"):
+    with pytest.raises(UserError, match=r"2 releases of 103: .*current and .*another/rel"):
         run(pack.root, tmp_path / "two")
+    run(pack.root, tmp_path / "one", ["101"])
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["yue"]
     assert said
 
 
@@ -290,6 +300,11 @@ def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
     (folder / f"dev/audio/BABEL_OP1_103_30008_{A}.sph").write_bytes(b"NIST_1A\n   1024\n")
     write_transcript(folder / f"dev/transcription/BABEL_OP1_103_30007_{A}.txt", turns("a"))
     (folder / f"dev/audio/BABEL_OP1_103_30006_{A}.sph").symlink_to("/etc/passwd")
+    with pytest.raises(
+        UserError,
+        match=rf"30007_{A}.sph: no such file, but it is named by the transcript .*30007_{A}.txt",
+    ):
+        run(pack.root, tmp_path / "strict")
     with pytest.raises(UserError, match="--allow-missing leaves such files out"):
         run(pack.root, tmp_path / "strict")
     said = run(pack.root, tmp_path / "out", allow_missing=True)
@@ -300,6 +315,79 @@ def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
     assert "ends within its SPHERE header" in listed
     assert "leads out of" in listed
     assert len(split(tmp_path / "out", "test")) == 2
+
+
+def test_transcripts_that_are_no_files_are_listed_and_not_waited_for(
+    pack: Pack, tmp_path: Path
+) -> None:
+    transcripts = [
+        pack.folder / f"conversational/dev/transcription/BABEL_OP1_103_3100{n}_{A}.txt"
+        for n in range(2)
+    ]
+    for n in range(2):
+        pack.call("dev", f"3100{n}_{A}", None)
+    os.mkfifo(transcripts[0])
+    transcripts[1].mkdir()
+    with pytest.raises(UserError, match=rf"{transcripts[0]}: is not a file"):
+        run(pack.root, tmp_path / "strict")
+    assert "2 corrupt" in run(pack.root, tmp_path / "out", allow_missing=True)
+    listed = (tmp_path / "out/bn/corrupt.txt").read_text()
+    assert all(f"{path}\tis not a file" in listed for path in transcripts)
+
+
+def test_callers_of_dev_and_test_are_heard_nowhere_else(pack: Pack, tmp_path: Path) -> None:
+    run(pack.root, tmp_path / "before")
+    speaker = next(iter(split(tmp_path / "before", "dev").values())).speaker or ""
+    ours, prompt = speaker.split("_")[1], "20120101_120000_O1_scripted"
+    for caller in (ours, "30000"):
+        pack.call("eval", f"{caller}_20120303_120000_inLine", None)
+        pack.call("untranscribed-training", f"{caller}_20120304_120000_inLine", None)
+        pack.call("training", f"{caller}_{prompt}", turns("read"), portion="scripted")
+        pack.call("sub-train", f"{caller}_20120305_120000_outLine", None)
+    quiet = turns("<no-speech>", "seven", "")
+    pack.call("training", "30000_20120202_120000_inLine", quiet)
+    for how in ("unlabelled", "train"):
+        said = run(pack.root, tmp_path / how, scripted=how)
+        heard = {
+            name: {
+                u.speaker.split("_")[1] for u in split(tmp_path / how, name).values() if u.speaker
+            }
+            for name in ("train", "dev", "test", "unlabelled", "no-speech")
+        }
+        assert (heard["dev"], heard["test"]) == ({ours}, {"30000"})
+        assert len(heard["train"]) == 9
+        assert not {ours, "30000"} & (heard["train"] | heard["unlabelled"] | heard["no-speech"])
+        # of test: eval, untranscribed-training, sub-train, the prompt, training; of dev: eval
+        assert "6 recordings of callers of dev and test" in said
+
+
+def test_test_may_be_of_the_only_callers_of_train(pack: Pack, tmp_path: Path) -> None:
+    for caller in range(10):
+        pack.call("dev", f"{20_000 + caller}_20120202_120000_inLine", turns("five"))
+    said = run(pack.root, tmp_path / "out")
+    assert "test 12 (0.00 h, of callers of train)" in said
+    assert len(split(tmp_path / "out", "train")) == 54
+
+
+def test_kept_hesitations_have_the_phones_of_their_tag(pack: Pack, tmp_path: Path) -> None:
+    pack.lexicon("six\tchoy\ts I k s\n<hes>\t<hes>\t@ m\nfive\tpach\tf aI v\n")
+    for policy, phones in (("keep", "s I k s @ m"), ("drop", "s I k s")):
+        how = TextPolicy(hesitations=policy)  # type: ignore[arg-type]
+        run(pack.root, tmp_path / policy, policy=how, phones=True)
+        utterance = split(tmp_path / policy, "test")["103_30000_A_20120101_120000_000250"]
+        assert utterance.phones == tuple(phones.split())
+
+
+def test_odd_lines_of_the_lexicon_are_named_or_listed(pack: Pack, tmp_path: Path) -> None:
+    pack.lexicon("six\tchoy\ts I k s\nno\tn o\nfive\tpach\tf aI v\n")
+    with pytest.raises(UserError, match=r"lexicon.txt:2: a word, its romanisation and"):
+        run(pack.root, tmp_path / "strict", phones=True)
+    run(pack.root, tmp_path / "out", phones=True, allow_missing=True)
+    assert "lexicon.txt:2\ta word" in (tmp_path / "out/bn/corrupt.txt").read_text()
+    assert [u.phones for u in split(tmp_path / "out", "test").values()] == [
+        ("f", "aI", "v"),
+        ("s", "I", "k", "s"),
+    ]
 
 
 @pytest.mark.parametrize("content", ["nothing", "no pack", "empty pack"])

@@ -103,7 +103,7 @@ def build_babel(root: Path) -> None:
     pack = Pack(root, wrapper="103-bengali")
     for caller in range(10, 14):
         pack.call("training", f"{caller}000_20120101_120000_inLine", turns("one", "<hes> (())"))
-    pack.lexicon("one\tw V n\n")
+    pack.lexicon("one\tek\tw V n\n")
 
 
 def build_voxlingua107(root: Path) -> None:

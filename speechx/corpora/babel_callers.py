@@ -1,0 +1,69 @@
+"""Which callers of a BABEL pack are trained on: none of dev, a tenth of training, or of test.
+
+A caller is the same in all parts of a pack. LDC's parts have no caller in common, but that is not
+relied on. In releases of very few callers it cannot be kept; then the report says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+from speechx.corpora.babel_pack import Recording
+from speechx.corpora.preparation import Preparation
+
+DEV_SHARE = 0.1
+MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
+
+_SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
+
+
+def split_of(recording: Recording) -> str:
+    """By its part alone; what of train is dev is decided later."""
+    return _SPLITS.get(recording.part, recording.part)
+
+
+def callers_of_test(found: Iterable[Recording], some: Preparation) -> set[str]:
+    """The callers of test; none where training has no others, so that it is kept."""
+    callers: dict[str, set[str]] = defaultdict(set)
+    for recording in found:
+        callers[split_of(recording)].add(recording.call)
+    if callers["train"] and callers["train"] <= callers["test"]:
+        some.notes["test"] = "of callers of train"
+        return set()
+    return callers["test"]
+
+
+def dev_recordings(
+    seconds: Mapping[Recording, float], tested: set[str], some: Preparation
+) -> set[Recording]:
+    """A tenth of the transcribed `seconds` of training, and all else that there is of its callers.
+
+    Whole callers, but none of `tested`, in an order that only their numbers decide. Where there are
+    too few callers for that, calls, both sides of each together.
+    """
+    ways: dict[str, Callable[[Recording], str]] = {
+        "by caller": lambda recording: recording.call,
+        "by call, of callers of train": lambda recording: f"{recording.call}_{recording.when}",
+    }
+    for note, group in ways.items():
+        training: dict[str, float] = defaultdict(float)
+        for recording, labelled in seconds.items():
+            if labelled and split_of(recording) == "train" and recording.call not in tested:
+                training[group(recording)] += labelled
+        if chosen := _tenth(training):
+            some.notes["dev"] = note
+            return {recording for recording in seconds if group(recording) in chosen}
+    return set()
+
+
+def _tenth(seconds: Mapping[str, float]) -> set[str]:
+    total = sum(seconds.values())
+    chosen: set[str] = set()
+    have = 0.0
+    for name in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if have < DEV_SHARE * total and have + seconds[name] <= MOST_DEV_SHARE * total:
+            chosen.add(name)
+            have += seconds[name]
+    return chosen
