@@ -19,7 +19,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,15 +61,18 @@ class AudioInfo:
     channels: int
 
 
-def check_audio(path: str | Path, part: Part | None = None) -> None:
-    """Opens a file and decodes one frame: a UserError if it is absent, empty or not audio.
+def check_audio(path: str | Path, part: Part | None = None, exact: bool = False) -> AudioInfo:
+    """Opens a file, decodes one frame, and says what the file holds, as `audio_info` would: a
+    UserError if it is absent, empty or not audio.
 
     A fraction of a millisecond, whatever the length; damage further on passes.
     """
     name = source_name(path, part)
     with _open(path, part) as sound:
-        if len(_read_frames(sound, name, 0, 1)) == 0:
+        first = len(_read_frames(sound, name, 0, 1))
+        if first == 0:
             raise UserError(_no_samples(name))
+        return _info(sound, name, exact, first)
 
 
 def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -> AudioInfo:
@@ -80,14 +83,19 @@ def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -
     """
     name = source_name(path, part)
     with _open(path, part) as sound:
-        frames = sound.frames
-        if sound.format in ("MP3", "SHORTEN") and exact:
-            frames = 0
-            while more := len(_guarded(sound.read, name, BLOCK_FRAMES, "float32", True)):
-                frames += more
-        if frames == 0:
-            raise UserError(_no_samples(name))
-        return AudioInfo(frames / sound.samplerate, sound.samplerate, sound.channels)
+        return _info(sound, name, exact)
+
+
+def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
+    """Of an open file, of which so many frames are decoded."""
+    frames = sound.frames
+    if sound.format in ("MP3", "SHORTEN") and exact:
+        frames = decoded
+        while more := len(_guarded(sound.read, name, BLOCK_FRAMES, "float32", True)):
+            frames += more
+    if frames == 0:
+        raise UserError(_no_samples(name))
+    return AudioInfo(frames / sound.samplerate, sound.samplerate, sound.channels)
 
 
 def read_audio(
@@ -126,15 +134,69 @@ def read_native(
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start {start} must be >= 0 and duration {duration} > 0, in seconds")
     with _open(path, part) as sound:
-        rate, channels = sound.samplerate, sound.channels
-        if channel is not None and not 0 <= channel < channels:
-            raise UserError(
-                f"{name}: channel {channel} was asked for, but the file has {channels} "
-                f"(0 to {channels - 1})."
-            )
-        first = round(start * rate)
-        wanted = None if duration is None else max(1, round(duration * rate))
+        rate = sound.samplerate
+        first, wanted = _place(start, duration, rate)
         wave_SC = _read_frames(sound, name, first, wanted)
+    return _one_channel(wave_SC, rate, start, duration, channel, name, tolerance), rate
+
+
+def read_segments(
+    path: str | Path, segments: Iterable[tuple[float, float | None, int | None]]
+) -> Iterator[np.ndarray | UserError]:
+    """`read_audio` of each start, duration and channel, in the order of their starts; a `UserError`
+    in the place of a segment that cannot be read.
+
+    The file is opened once and decoded once. In memory is one segment, with what overlaps it.
+    """
+    name = str(path)
+    with _open(path) as sound:
+        rate = sound.samplerate
+        kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # decoded last, until there
+        damage: UserError | None = None
+        for start, duration, channel in segments:
+            first, wanted = _place(start, duration, rate)
+            kept_SC = kept_SC[max(0, len(kept_SC) - max(0, end - first)) :]
+            if damage is None and (wanted is None or len(kept_SC) < wanted):
+                begin = max(first, end)
+                more = None if wanted is None else wanted - len(kept_SC)
+                try:
+                    more_SC = _read_frames(sound, name, begin, more, end)
+                except UserError as error:
+                    damage = error  # and where the decoder is now, nobody knows
+                else:
+                    kept_SC, end = np.concatenate((kept_SC, more_SC)), begin + len(more_SC)
+            try:
+                if damage is not None:
+                    raise damage
+                wave_S = _one_channel(kept_SC[:wanted], rate, start, duration, channel, name)
+                wave_S = resample(wave_S, rate, SAMPLE_RATE)
+                yield wave_S if len(wave_S) else UserError(_no_samples(name))
+            except UserError as error:
+                yield error
+
+
+def _place(start: float, duration: float | None, rate: int) -> tuple[int, int | None]:
+    """The first frame of a segment, and how many it has."""
+    return round(start * rate), None if duration is None else max(1, round(duration * rate))
+
+
+def _one_channel(
+    wave_SC: np.ndarray,
+    rate: int,
+    start: float,
+    duration: float | None,
+    channel: int | None,
+    name: str,
+    tolerance: float = END_TOLERANCE_SECONDS,
+) -> np.ndarray:
+    """The segment (S,) of what was read for it, or what is wrong with that."""
+    first, wanted = _place(start, duration, rate)
+    channels = wave_SC.shape[1]
+    if channel is not None and not 0 <= channel < channels:
+        raise UserError(
+            f"{name}: channel {channel} was asked for, but the file has {channels} "
+            f"(0 to {channels - 1})."
+        )
     if len(wave_SC) == 0:
         if first == 0:
             raise UserError(_no_samples(name))
@@ -148,7 +210,7 @@ def read_native(
     if not (math.isfinite(wave_S.max()) and math.isfinite(wave_S.min())):  # NaN wins in both
         bad = int((~np.isfinite(wave_S)).sum())
         raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
-    return wave_S, rate
+    return wave_S
 
 
 def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -262,8 +324,9 @@ def _through_ffmpeg(path: Path) -> Iterator[Any]:
             yield sound
 
 
-def _read_frames(sound: Any, name: str, first: int, wanted: int | None) -> np.ndarray:
-    """Frames first .. first+wanted as (S, C); fewer, or none, where the file ends before.
+def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int = 0) -> np.ndarray:
+    """Frames first .. first+wanted as (S, C); fewer, or none, where the file ends before. `at` is
+    the frame that comes next without a seek.
 
     One read of exactly these frames. The header only bounds it, in pieces of `BLOCK_FRAMES`, so
     that a header that claims hours costs nothing.
@@ -271,9 +334,9 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None) -> np.nd
     there = max(0, sound.frames - first)
     left = there if wanted is None else min(wanted, there)
     skipped = 0
-    if left and first:
+    if left and first != at:
         if sound.format == "MP3":
-            skipped = first
+            skipped = first - at
         else:
             _guarded(sound.seek, name, first)
     left += skipped

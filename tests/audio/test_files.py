@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import speechx.audio.files as files
 from speechx.audio.files import (
     SAMPLE_RATE,
     audio_info,
@@ -99,6 +100,34 @@ def test_a_segment_is_that_part_of_the_whole(tmp_path: Path, suffix: str, rate: 
         edge = slice(200, -200)  # the resampler sees silence, not speech, beyond the cut
         np.testing.assert_allclose(part_S[edge], expected_S[edge], atol=2e-3, rtol=0)
     assert len(read_audio(path, start=6.0)) == 32_000
+
+
+@pytest.mark.parametrize(("suffix", "rate"), [("wav", 8_000), ("mp3", 44_100), ("flac", 16_000)])
+def test_segments_read_together_are_those_read_alone(
+    tmp_path: Path, suffix: str, rate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"two.{suffix}"
+    noise_SC = np.random.default_rng(0).uniform(-0.5, 0.5, (10 * rate, 2))
+    soundfile.write(path, noise_SC, rate)
+    segments = [
+        (0.0, 1.0, None), (0.5, 3.0, 0), (1.0, 0.25, 1), (3.5, 0.5, None), (5.0, 4.0, None),
+        (6.0, None, 1), (6.5, 1.0, 5), (7.0, 1.0, 1), (12.0, 1.0, None),
+    ]  # fmt: skip
+    for segment, wave_S in zip(segments, files.read_segments(path, segments), strict=True):
+        if isinstance(wave_S, UserError):
+            with pytest.raises(UserError) as raised:
+                read_audio(path, *segment)
+            assert str(raised.value) == str(wave_S)
+        else:
+            np.testing.assert_allclose(wave_S, read_audio(path, *segment), atol=1e-6)
+
+    def damaged(*_: object) -> None:
+        raise UserError("damaged")
+
+    found = files.read_segments(path, segments)
+    assert isinstance(next(found), np.ndarray)
+    monkeypatch.setattr(files, "_read_frames", damaged)
+    assert {str(one) for one in found} == {"damaged"}
 
 
 def test_a_segment_past_the_end_is_refused_beyond_rounding(tmp_path: Path) -> None:
