@@ -216,7 +216,7 @@ def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> d
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
     if parts := [u.id for u in utterances if getattr(u, "bytes", None)]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
-    opened = watched(spread(audio_info, files), len(files), "opened", log)
+    opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened", log)
     infos = dict(zip(files, opened, strict=True))
     stems = [Path(file).stem for file in files]
     unique = len(set(stems)) == len(stems)

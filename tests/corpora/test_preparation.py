@@ -1,12 +1,18 @@
 """What all corpora share: one look at each file, segments within it, copies of their own."""
 
+import os
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import speechx.audio.files as files
 from speechx.audio.files import read_audio
-from speechx.corpora import measuring
+from speechx.corpora.measuring import spread
 from speechx.corpora.names import inside
 from speechx.corpora.preparation import Preparation, finish
 from speechx.data.manifest import Utterance
@@ -45,10 +51,8 @@ def test_a_file_is_opened_once_for_all_its_segments(
 ) -> None:
     audio = sound(tmp_path / "long.wav", 3.0)
     opened: list[Path] = []
-    look = measuring.audio_info
-    monkeypatch.setattr(
-        measuring, "audio_info", lambda path, **how: opened.append(path) or look(path, **how)
-    )
+    look = files._open
+    monkeypatch.setattr(files, "_open", lambda path, *how: opened.append(path) or look(path, *how))
     some = Preparation("it")
     for i in range(6):
         some.add("train", said(f"u{i}", audio, 0.5, i / 2), f"segments:{i}")
@@ -85,6 +89,141 @@ def test_one_id_in_two_splits_has_two_copies(tmp_path: Path) -> None:
     train = read(tmp_path / "out", "it", "train")
     assert {id: u.duration for id, u in train.items()} == {"same": 0.5, "a/b": 0.25, "a_b": 0.75}
     assert read(tmp_path / "out", "it", "test")["same"].duration == 1.0
+
+
+def test_ids_that_a_file_system_takes_for_the_same_have_copies_of_their_own(
+    tmp_path: Path,
+) -> None:
+    some = Preparation("it")
+    for i, id in enumerate(("a/b/c", "a_b/c", "a/b_c", "A/B/C", "a_b_c")):
+        some.add("train", said(id, sound(tmp_path / f"{i}.wav", (i + 1) / 4)))
+    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    found = read(tmp_path / "out", "it", "train")
+    assert [u.duration for u in found.values()] == [0.25, 0.5, 0.75, 1.0, 1.25]
+    for i, u in enumerate(found.values()):
+        assert np.allclose(read_audio(u.audio), read_audio(tmp_path / f"{i}.wav"), atol=1e-4)
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_copy_is_of_what_the_table_says_now(tmp_path: Path, stopped: bool) -> None:
+    both = sound(tmp_path / "both.wav", 3.0, channels=2)
+    other = sound(tmp_path / "another.wav", 3.0, channels=2)
+    for audio, start, duration, channel in (
+        (both, 0.0, 0.0, 0), (both, 0.0, 0.0, 1), (other, 0.0, 0.0, 1), (other, 1.0, 0.5, 1),
+        (other, 1.1, 0.5, 1), (other, 1.1, 0.6, 1), (both, 0.0, 0.0, 0),
+    ):  # fmt: skip
+        u = said("u", audio, duration, start)
+        some = Preparation("it")
+        some.add("train", replace(u, extra={"channel": channel}))
+        finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+        found = read(tmp_path / "out", "it", "train")["u"]
+        expected = read_audio(audio, start, duration or None, channel)
+        assert np.allclose(read_audio(found.audio), expected, atol=1e-4)
+        if stopped:  # before the manifest was written
+            (tmp_path / "out" / "it" / "train.jsonl").unlink()
+
+
+def test_another_file_of_the_same_name_is_copied_anew_even_if_it_is_older(tmp_path: Path) -> None:
+    audio, other = sound(tmp_path / "a.wav", 1.0), sound(tmp_path / "other.wav", 1.0)
+    os.utime(other, (1, 1))
+    for _ in range(2):
+        some = Preparation("it")
+        some.add("train", said("u", audio))
+        finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+        u = read(tmp_path / "out", "it", "train")["u"]
+        assert np.allclose(read_audio(u.audio), read_audio(audio), atol=1e-4)
+        if other.exists():
+            other.rename(audio)
+
+
+def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "it"
+    for splits in (("train", "extra", "no-speech", "dev"), ("train", "test")):
+        some = Preparation("it")
+        for split in splits:
+            some.add(split, said(split, sound(tmp_path / f"{split}.wav")))
+        finish([some], tmp_path / "out", "toy", log=quiet)
+        assert {f.stem for f in folder.glob("*.jsonl")} - {"train_phones"} == set(splits)
+        for name in ("train_phones.jsonl", "train.parquet", "extra.txt"):
+            (folder / name).write_bytes((folder / "train.jsonl").read_bytes())
+    assert {f.name for f in folder.iterdir()} == {
+        *("train.jsonl", "test.jsonl", "train_phones.jsonl", "train.parquet", "extra.txt"),
+        *("source.txt", "manifests.txt"),
+    }
+    (folder / "manifests.txt").write_text("../../train.wav\n../x.jsonl\ntrain.jsonl\n")
+    (tmp_path / "out" / "x.jsonl").touch()
+    finish([some], tmp_path / "out", "toy", log=quiet)
+    assert (tmp_path / "out" / "x.jsonl").exists()
+
+
+def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = sound(tmp_path / "long.mp3", 20.0)
+    decoded = 0
+    look = files._guarded
+
+    def count(call: Any, name: str, *arguments: Any) -> Any:
+        nonlocal decoded
+        result = look(call, name, *arguments)
+        decoded += len(result)
+        return result
+
+    monkeypatch.setattr(files, "_guarded", count)
+    some = Preparation("it")
+    some.add("train", said("u", audio, text=""))
+    finish([some], tmp_path / "out", "toy", convert=True, log=quiet, longest=1.0)
+    found = read(tmp_path / "out", "it", "train")
+    assert len(found) >= 20
+    assert decoded < 1.2 * 20 * 16_000
+    monkeypatch.undo()
+    pieces = np.concatenate([read_audio(u.audio) for u in found.values()])
+    assert np.allclose(pieces, read_audio(audio)[: len(pieces)], atol=1e-4)
+
+
+def test_a_stretch_does_not_take_the_place_of_an_utterance_with_its_id(tmp_path: Path) -> None:
+    some = Preparation("it")
+    some.add("train", said("u", sound(tmp_path / "a.wav", 2.0), text=""))
+    some.add("train", said("u_0000000", sound(tmp_path / "b.wav", 0.5)))
+    log: list[str] = []
+    finish([some], tmp_path / "out", "toy", log=log.append, longest=1.0)
+    found = read(tmp_path / "out", "it", "train")
+    assert found["u_0000000"].text == "due"
+    assert set(found) == {"u_0000000", "u_0000100"}
+    assert "1 stretches with the id of another utterance" in log[-1]
+
+
+def test_work_is_handed_out_as_it_is_done() -> None:
+    taken = 0
+
+    def numbers() -> Iterator[tuple[int]]:
+        nonlocal taken
+        for taken in range(20_000):
+            yield (taken,)
+
+    results = spread(abs, numbers(), turn=1)
+    assert [next(results) for _ in range(100)] == list(range(100))
+    assert taken < 2000
+    results.close()
+
+
+def test_a_clip_takes_little_memory(tmp_path: Path) -> None:
+    root, number = tmp_path / "corpus" / "clips", 3000
+    first = sound(root / "0.wav", 0.1)
+    for i in range(1, number):
+        os.link(first, root / f"{i}.wav")
+
+    def prepare() -> None:
+        some = Preparation("it", corpus="toy", release="toy-1")
+        for i in range(number):
+            u = said(f"clip_{i:08d}", root / f"{i}.wav", text=f"sentence number {i}")
+            some.add("train", replace(u, speaker=f"{i % 50:064d}", extra={"age": f"{i % 5} years"}))
+        finish([some], tmp_path / "out", "toy", log=quiet)
+
+    for _ in range(2):
+        tracemalloc.start()
+        prepare()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 1500 * number
 
 
 def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:

@@ -242,4 +242,4 @@ def test_copies_can_be_made(corpus):
     prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
     first, second = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert (first.start, first.duration, second.duration) == (0.0, 0.5, 1.0)
-    assert {u.audio.name for u in (first, second)} == {"a_b_0001000.flac", "c.flac"}
+    assert [u.audio.name.split(".")[0] for u in (first, second)] == ["a_b", "c"]
