@@ -5,7 +5,7 @@ CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of
 (`jv`, `ceb`), so that manifests of several corpora go together. Any name can be asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from speechx.errors import UserError
@@ -58,6 +58,21 @@ def language_folders(
         folders[code] = folder
         names |= {folder.name: code, name: code, code: code}
     return {names[word]: folders[names[word]] for word in asked_for(languages, names, root)}
+
+
+def folder_names(names: Iterable[str], languages: Sequence[str] | None, root: Path) -> list[str]:
+    """Those of `names` that were asked for, of a corpus with several folders for each language."""
+    there: dict[str, str] = {}
+    of: dict[str, str] = {}
+    for name in sorted(names):
+        code = language_code(name)
+        if of.setdefault(code, name) != name:
+            raise UserError(
+                f"{root}: {of[code]} and {name} are both {code}, and would be written over each "
+                "other; put what is in them into one folder."
+            )
+        there |= {name: name, code: name}
+    return list(dict.fromkeys(there[word] for word in asked_for(languages, there, root)))
 
 
 def asked_for(languages: Sequence[str] | None, there: dict[str, str], root: Path) -> list[str]:

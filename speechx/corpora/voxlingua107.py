@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import asked_for, language_code
+from speechx.corpora.folders import folder_names, language_code
 from speechx.corpora.preparation import UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -43,10 +43,8 @@ def prepare(
         raise UserError(f"{root}: no folder of it is a language of VoxLingua107{packed}.")
     if zips:
         log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
-    there = {word: name for name in sorted(names) for word in (name, language_code(name))}
-    chosen = dict.fromkeys(there[word] for word in asked_for(languages, there, root))
     return finish(
-        (_read_language(root, name) for name in chosen),
+        (_read_language(root, name) for name in folder_names(names, languages, root)),
         out, "VoxLingua107", allow_missing, convert, log,
     )  # fmt: skip
 

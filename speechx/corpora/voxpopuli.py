@@ -13,10 +13,11 @@ recordings of dev and test too, heard without their text.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import asked_for, language_code
+from speechx.corpora.folders import folder_names, language_code
 from speechx.corpora.lines import read_rows
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
 from speechx.data.manifest import Utterance
@@ -32,7 +33,17 @@ SEGMENTS = {
     "unlabelled_v2.tsv.gz": ("\t", "event_id", "segment_no", "start", "end"),
     "unlabelled_sd.tsv.gz": ("|", "session_id", "id_", "start_time", "end_time"),
 }
-Segments = dict[str, list[tuple[str, float, float]]]  # of a session: number, start, end
+
+
+@dataclass(slots=True)
+class Speech:
+    """Where sessions have speech, by language."""
+
+    segments: dict[str, dict[str, bytearray]]
+    """Of each session: number, start and end of every segment, a line each. There are tens of
+    millions, and as text they are a tenth of what Python makes of them."""
+    broken: dict[str, list[tuple[Path, str]]]
+    """Rows without a time."""
 
 
 def prepare(
@@ -56,16 +67,16 @@ def prepare(
     root = Path(root)
     labelled = {f.name for f in _folders(root / "transcribed_data") if _tables(f)}
     sessions = {f.name for f in _folders(root / "raw_audios") if f.name != "original"}
-    names = sorted(labelled | sessions)
+    names = labelled | sessions
     if not names:
         raise UserError(
             f"{root}: not VoxPopuli: neither transcribed_data/LANGUAGE with asr_train.tsv nor "
             "raw_audios/LANGUAGE is there."
         )
-    there = {word: name for name in names for word in (name, language_code(name))}
-    chosen = dict.fromkeys(there[word] for word in asked_for(languages, there, root))
+    chosen = folder_names(names, languages, root)
+    speech = _read_segments(root / "unlabelled_data", [x for x in chosen if x in sessions])
     return finish(
-        (_read_language(root, name, text) for name in chosen),
+        (_read_language(root, name, text, speech) for name in chosen),
         out, f"VoxPopuli, {text} text", allow_missing, convert, log, longest,
     )  # fmt: skip
 
@@ -80,7 +91,7 @@ def _tables(folder: Path) -> dict[str, Path]:
     return {split: table for split, table in tables.items() if table.is_file()}
 
 
-def _read_language(root: Path, name: str, text: Text) -> Preparation:
+def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
     some = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
     for split, table in _tables(folder).items():
@@ -101,26 +112,27 @@ def _read_language(root: Path, name: str, text: Text) -> Preparation:
                 | {"text_policy": f"voxpopuli {text}"},
             )
             some.add(split if said else UNLABELLED, utterance)
-    _read_sessions(root, name, some)
+    _read_sessions(root, name, some, speech)
     return some
 
 
-def _read_sessions(root: Path, name: str, some: Preparation) -> None:
+def _read_sessions(root: Path, name: str, some: Preparation, speech: Speech | None) -> None:
     """Adds the speech in the whole sessions, without text."""
+    some.corrupt += speech.broken.pop(name, []) if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))
     if not recordings:
         return
-    segments = _segments(root / "unlabelled_data", name, some)
+    segments = speech.segments.pop(name) if speech else {}
     for recording in recordings:
         audio = some.file(folder, str(recording.relative_to(folder)), str(folder))
         if audio is None:
             continue
         whole = Utterance(id=audio.stem, audio=audio, duration=0.0, language=some.language)
-        if segments is None:
+        if speech is None:
             some.add(UNLABELLED, whole)
             continue
-        found = segments.pop(audio.stem, [])
+        found = _unpacked(segments.pop(audio.stem, bytearray()))
         some.left_out["sessions without a segment"] += not found
         for number, start, end in found:
             segment = Utterance(
@@ -132,27 +144,42 @@ def _read_sessions(root: Path, name: str, some: Preparation) -> None:
             )
             some.add(UNLABELLED, segment, f"segment {number} of {audio.stem}")
     if segments:
-        some.left_out["segments of sessions that are not here"] = sum(map(len, segments.values()))
+        elsewhere = sum(packed.count(b"\n") for packed in segments.values()) // 3
+        some.left_out["segments of sessions that are not here"] = elsewhere
 
 
-def _segments(folder: Path, name: str, some: Preparation) -> Segments | None:
-    """Where the language's sessions have speech; None where no table says it."""
-    for file, (delimiter, session, number, start, end) in SEGMENTS.items():
-        table = folder / file
-        if not table.is_file():
+def _read_segments(folder: Path, names: Sequence[str]) -> Speech | None:
+    """What the table says of all those languages, read once; None where there is no table."""
+    tables = (file for file in SEGMENTS if (folder / file).is_file())
+    file = next(tables, None) if names else None
+    if file is None:
+        return None
+    delimiter, session, number, start, end = SEGMENTS[file]
+    table = folder / file
+    speech = Speech({name: {} for name in names}, {name: [] for name in names})
+    of_no_language = speech.broken[names[0]]
+    before, name = "", None
+    rows = read_rows(table, (session, number, start, end), of_no_language, delimiter=delimiter)
+    for line, row in rows:
+        if row[session] != before:
+            before = row[session]
+            name = next((x for x in names if before.endswith(f"_{x}")), None)
+        if name is None:
             continue
-        segments: Segments = {}
-        needed = (session, number, start, end)
-        for line, row in read_rows(table, needed, some.corrupt, delimiter=delimiter):
-            if not row[session].endswith(f"_{name}"):
-                continue
-            try:
-                times = float(row[start]), float(row[end])
-            except ValueError:
-                times = (0.0, 0.0)
-            if not 0 <= times[0] < times[1] < float("inf"):
-                some.refuse(f"{table}:{line}", f"no time: {row[start][:40]!r} to {row[end][:40]!r}")
-                continue
-            segments.setdefault(row[session], []).append((row[number], *times))
-        return segments
-    return None
+        try:
+            good = 0 <= float(row[start]) < float(row[end]) < float("inf")
+        except ValueError:
+            good = False
+        if good:
+            packed = f"{row[number]}\n{row[start]}\n{row[end]}\n".encode()
+            speech.segments[name].setdefault(before, bytearray()).extend(packed)
+        else:
+            why = f"no time: {row[start][:40]!r} to {row[end][:40]!r}"
+            speech.broken[name].append((Path(f"{table}:{line}"), why))
+    return speech
+
+
+def _unpacked(packed: bytearray) -> list[tuple[str, float, float]]:
+    cells = packed.decode().split("\n")[:-1]
+    rows = zip(cells[::3], cells[1::3], cells[2::3], strict=True)
+    return [(number, float(start), float(end)) for number, start, end in rows]

@@ -39,6 +39,14 @@ def test_the_tree_is_read_exactly(tmp_path: Path) -> None:
         assert prepare(tmp_path / "vox", words, out, log=quiet) == {"he": counts["he"]}
 
 
+def test_two_folders_of_one_language_are_not_written_over_each_other(tmp_path: Path) -> None:
+    sound(tree(tmp_path / "vox") / "dev" / "he" / "one.wav")
+    for words in (None, ["he"], ["iw"]):
+        with pytest.raises(UserError, match=r"he and iw are both he, and would be written over"):
+            prepare(tmp_path / "vox", words, tmp_path / "out", log=quiet)
+    assert not (tmp_path / "out").exists()
+
+
 def test_zips_are_named_and_not_forgotten(tmp_path: Path) -> None:
     (tmp_path / "aa.zip").touch()
     with pytest.raises(UserError, match=r"is a language of VoxLingua107; unpack its 1 zip files"):

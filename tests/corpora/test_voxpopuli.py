@@ -2,9 +2,12 @@
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from speechx.corpora import voxpopuli
+from speechx.corpora.lines import read_rows
 from speechx.corpora.voxpopuli import prepare
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
@@ -100,6 +103,36 @@ def test_segments_come_from_the_table(tmp_path: Path, diarised: bool) -> None:
     assert (second.start, second.duration) == (2.0, 0.5)
 
 
+def test_the_table_of_segments_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has tens of millions of rows of 23 languages."""
+    names = ("de", "hr", "it")
+    rows = ["event_id\tsegment_no\tstart\tend", "x"]
+    for number, name in enumerate(names):
+        sound(tmp_path / "raw_audios" / name / "2018" / f"s_{name}.ogg", 3.0)
+        rows += [f"s_{name}\t{i}\t{i}.{number}\t{i + 1}" for i in range(2)]
+    segments(tmp_path, "unlabelled_v2.tsv.gz", *rows, "s_it\t9\tsoon\tlater")
+    opened: list[Path] = []
+
+    def counted(path: Path, *more: Any, **how: Any) -> Any:
+        opened.append(path)
+        return read_rows(path, *more, **how)
+
+    monkeypatch.setattr(voxpopuli, "read_rows", counted)
+    out = tmp_path / "out"
+    counts = prepare(tmp_path, ["it", "hr"], out, allow_missing=True, log=quiet)
+    assert counts == {"it": {"unlabelled": 2}, "hr": {"unlabelled": 2}}
+    assert len(opened) == 1
+    found = {u.id: (u.start, u.duration) for u in read(out, "it", "unlabelled").values()}
+    assert found == {"s_it_0": (0.2, 0.8), "s_it_1": (1.2, 0.8)}
+    corrupt = (out / "it" / "corrupt.txt").read_text().splitlines()
+    assert len(corrupt) == 2
+    assert "line 2 has 1 fields" in corrupt[0]
+    assert "v2.tsv.gz:9\tno time: 'soon' to 'later'" in corrupt[1]
+    assert not (out / "hr" / "corrupt.txt").exists()
+
+
 def test_segments_that_cannot_be_are_named(tmp_path: Path) -> None:
     sessions(tmp_path)
     rows = ("event_id\tsegment_no\tstart\tend", *(
@@ -120,6 +153,13 @@ def test_segments_that_cannot_be_are_named(tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:40])
     with pytest.raises(UserError, match="is no whole gzip file"):
         prepare(tmp_path, None, out, log=quiet)
+
+
+def test_two_folders_of_one_language_are_not_written_over_each_other(tmp_path: Path) -> None:
+    for name in ("hr", "hrv"):
+        sound(tmp_path / "raw_audios" / name / "2018" / f"s_{name}.ogg")
+    with pytest.raises(UserError, match=r"hr and hrv are both hr, and would be written over"):
+        prepare(tmp_path, None, tmp_path / "out", log=quiet)
 
 
 def test_what_is_not_voxpopuli(tmp_path: Path) -> None:
