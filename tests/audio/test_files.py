@@ -130,6 +130,15 @@ def test_segments_read_together_are_those_read_alone(
     assert {str(one) for one in found} == {"damaged"}
 
 
+def test_an_mp3_read_in_blocks_is_that_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "noise.mp3"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(160_000), SAMPLE_RATE)
+    monkeypatch.setattr(files, "BLOCK_FRAMES", 1000)
+    np.testing.assert_allclose(read_audio(path), soundfile.read(path)[0], atol=1e-6)
+
+
 def test_a_segment_past_the_end_is_refused_beyond_rounding(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", tone(2.0), SAMPLE_RATE)
     assert len(read_audio(tmp_path / "a.wav", 1.0, 1.2)) == 16_000
