@@ -22,7 +22,8 @@ from pathlib import Path
 
 from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.babel_lexicon import Spelling
-from speechx.corpora.preparation import Preparation, inside, watched
+from speechx.corpora.measuring import watched
+from speechx.corpora.preparation import Preparation, inside
 from speechx.errors import UserError
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages

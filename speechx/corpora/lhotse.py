@@ -24,8 +24,8 @@ from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import json_lines
 from speechx.corpora.listing import Listing, base_of, split_named
-from speechx.corpora.measuring import spread
-from speechx.corpora.preparation import Preparation, watched
+from speechx.corpora.measuring import spread, watched
+from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import KNOWN, Utterance, read_manifest
 from speechx.errors import UserError
 

@@ -38,7 +38,6 @@ class Listing:
         self.broken: list[tuple[Path, str]] = []
         """Rows that cannot be used, whose language may not be known."""
         self.left_out: dict[str, int] = {}
-        self._places: dict[tuple[str, str, str], str] = {}
 
     def refuse(self, place: str, why: str) -> None:
         self.broken.append((Path(place), why))
@@ -88,8 +87,7 @@ class Listing:
             corpus=corpus or None,
             extra=dict(extra or {}),
         )
-        earlier = self._places.setdefault((language, split, utterance.id), place)
-        if earlier != place:
+        if earlier := some.places.get(split, {}).get(utterance.id):
             self.refuse(
                 place,
                 f"id {utterance.id[:200]!r} is already on {earlier}; ids must be unique in a "

@@ -20,37 +20,23 @@ import filecmp
 import math
 import os
 import stat
-import sys
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
 
-from tqdm import tqdm
-
-from speechx.corpora.measuring import (
-    LONGEST,
-    SHORTEST,
-    Found,
-    Problem,
-    known,
-    measure,
-)
+from speechx.corpora.copies import Found, Problem
+from speechx.corpora.earlier import WRITTEN, known_before, written_before
+from speechx.corpora.measuring import LONGEST, SHORTEST, by_file, measure, watched
 from speechx.corpora.measuring import PROCESSES as PROCESSES
 from speechx.corpora.names import check_name, inside
-from speechx.data.manifest import Utterance, claim, read_lines, write_manifest
+from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
-WRITTEN = "manifests.txt"
-SECONDS_BETWEEN_PROGRESS = 10.0
 MOST_SHARED = 1 << 16  # strings
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -186,18 +172,6 @@ def finish(
     return counts
 
 
-def watched(
-    results: Iterable[T], total: int, what: str, log: Callable[[str], object]
-) -> Iterator[T]:
-    """The results as they come, with a bar on a terminal and a line now and then elsewhere."""
-    said = time.monotonic()
-    for done, result in enumerate(tqdm(results, what, total, unit=" files", disable=None), start=1):
-        if not sys.stderr.isatty() and time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
-            said = time.monotonic()
-            log(f"{what} {done} of {total} files")
-        yield result
-
-
 def _measure(
     some: Preparation,
     folder: Path,
@@ -210,7 +184,7 @@ def _measure(
 
     What an earlier run listed in `folder` and has not changed since is not opened again.
     """
-    todo, number = _by_file(some, _known_before(some, folder, copies))
+    todo, number = by_file(some.splits, known_before(some.splits, folder, copies))
     asked: deque[list[tuple[str, Utterance]]] = deque()
 
     def of_each_file() -> Iterator[list[Utterance]]:
@@ -223,36 +197,6 @@ def _measure(
     for results in watched(measure(of_each_file(), longest, copies), number, what, log):
         for (split, u), found in zip(asked.popleft(), results, strict=True):
             _take(some, split, u, found)
-
-
-def _by_file(some: Preparation, measured: dict[str, set[str]]) -> tuple[list[tuple[str, str]], int]:
-    """Split and id of what is not measured, all of a file together, and how many files that is."""
-    todo = [(s, id) for s, listed in some.splits.items() for id in listed if id not in measured[s]]
-    files: dict[Path | str, int] = {}
-    for split, id in todo:
-        files.setdefault(some.splits[split][id].audio, len(files))
-    todo.sort(key=lambda at: files[some.splits[at[0]][at[1]].audio])
-    return todo, len(files)
-
-
-def _known_before(some: Preparation, folder: Path, copies: Path | None) -> dict[str, set[str]]:
-    """Gives utterances the length that an earlier run found; the ids of those, by split."""
-    measured: dict[str, set[str]] = {split: set() for split in some.splits}
-    for name in _written_before(folder):
-        manifest = folder / name
-        if not manifest.is_file():
-            continue
-        when = manifest.stat().st_mtime
-        for line in read_lines(manifest, ("id", "audio", "duration", "language", "start")):
-            for split, utterances in some.splits.items():
-                if isinstance(line.found, str) or line.found.id in measured[split]:
-                    continue
-                u = utterances.get(line.found.id)
-                before = known(u, copies, line.found, when) if u else None
-                if u and before:
-                    utterances[u.id] = before
-                    measured[split].add(u.id)
-    return measured
 
 
 def _take(some: Preparation, split: str, u: Utterance, found: Found) -> None:
@@ -292,7 +236,7 @@ def _write(some: Preparation, folder: Path) -> dict[str, int]:
     """Manifests and lists; those of an earlier run that would now be empty are removed."""
     splits = _in_order(split for split, utterances in some.splits.items() if utterances)
     names = [f"{split}.jsonl" for split in splits]
-    before = _written_before(folder)
+    before = written_before(folder)
     for name in before:
         if name not in names:
             (folder / name).unlink(missing_ok=True)
@@ -307,13 +251,6 @@ def _write(some: Preparation, folder: Path) -> dict[str, int]:
         else:
             (folder / name).unlink(missing_ok=True)
     return {split: len(some.splits[split]) for split in splits}
-
-
-def _written_before(folder: Path) -> list[str]:
-    """The manifests that preparations wrote there; none that a person made of them."""
-    note = folder / WRITTEN
-    names = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
-    return [name for name in names if name.endswith(".jsonl") and Path(name).name == name]
 
 
 def _write_if_changed(path: Path, utterances: Iterable[Utterance]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechx.corpora import measuring, preparation
+from speechx.corpora import measuring
 from speechx.corpora.commonvoice import prepare
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
@@ -465,7 +465,7 @@ def test_preparing_again_opens_nothing_and_touches_nothing(
 
 
 def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparation, "SECONDS_BETWEEN_PROGRESS", 0.0)
+    monkeypatch.setattr(measuring, "SECONDS_BETWEEN_PROGRESS", 0.0)
     release(tmp_path, {"train": [row("c1"), row("c2")]})
     said: list[str] = []
     prepare(tmp_path, None, tmp_path / "out", convert=True, log=said.append)

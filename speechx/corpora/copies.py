@@ -1,0 +1,130 @@
+"""Copies of utterances, 16 kHz mono FLAC, each in a file of its own.
+
+A copy's name ends in a hash of what it is a copy of: the id, the file with its size and time,
+where in it, which channel. So a copy that is there is the right one, whatever the tables said when
+it was made or where a run was stopped; copies of what has changed since stay beside it.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from speechx.audio.files import (
+    END_TOLERANCE_SECONDS,
+    SAMPLE_RATE,
+    AudioInfo,
+    audio_info,
+    read_segments,
+    write_flac,
+)
+from speechx.corpora.names import safe_name
+from speechx.data.manifest import Utterance
+from speechx.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with a file, or with one segment of it."""
+
+    why: str
+    of_segment: bool = False
+
+
+class Piece(NamedTuple):
+    """What becomes of an utterance, or of one stretch of it."""
+
+    id: str
+    start: float
+    duration: float
+    copy: str | None = None
+    """The file that holds this piece alone."""
+
+    def of(self, u: Utterance) -> Utterance:
+        if self.copy is None:
+            return replace(u, id=self.id, start=self.start, duration=self.duration)
+        extra = {key: value for key, value in u.extra.items() if key != "channel"}
+        return replace(
+            u, id=self.id, audio=self.copy, start=0.0, duration=self.duration, extra=extra
+        )
+
+
+Found = list[Piece] | Problem
+
+
+def copied(
+    path: Path,
+    utterances: Sequence[Utterance],
+    found: Sequence[Found],
+    info: AudioInfo | None,
+    copies: Path,
+) -> list[Found]:
+    """What was found, with each piece in a file of its own."""
+    wanted: dict[str, tuple[float, float | None, int | None]] = {}
+    named: list[Found] = []
+    for u, pieces in zip(utterances, found, strict=True):
+        if isinstance(pieces, Problem):
+            named.append(pieces)
+            continue
+        # As earlier.py will look for it, which knows of no length that is not listed.
+        single = len(pieces) == 1
+        names = [copy_name(u if single else piece.of(u)) for piece in pieces]
+        some = [p._replace(copy=str(copies / name)) for p, name in zip(pieces, names, strict=True)]
+        named.append(some)
+        for piece in some:
+            whole = info is None and single
+            if info is not None and not piece.start:  # a table may be a little short of the whole
+                whole = abs(piece.duration - info.duration) <= END_TOLERANCE_SECONDS
+            channel = u.extra.get("channel")
+            wanted[str(piece.copy)] = (piece.start, None if whole else piece.duration, channel)
+    lengths = _write_copies(path, wanted)
+    return [p if isinstance(p, Problem) else _with_lengths(p, lengths) for p in named]
+
+
+def _with_lengths(pieces: list[Piece], lengths: dict[str, float | Problem]) -> Found:
+    measured = []
+    for piece in pieces:
+        length = lengths[str(piece.copy)]
+        if isinstance(length, Problem):
+            return length
+        measured.append(piece._replace(duration=length))
+    return measured
+
+
+def _write_copies(
+    path: Path, wanted: dict[str, tuple[float, float | None, int | None]]
+) -> dict[str, float | Problem]:
+    """How long each copy is; those that are not there are made, in one pass of the file."""
+    lengths: dict[str, float | Problem] = {}
+    for copy in wanted:
+        if os.path.isfile(copy):
+            with suppress(UserError):  # damaged since; it is made again
+                lengths[copy] = audio_info(copy).duration
+    absent = sorted((copy for copy in wanted if copy not in lengths), key=lambda c: wanted[c][0])
+    try:
+        waves = read_segments(path, [wanted[copy] for copy in absent]) if absent else ()
+        for copy, wave_S in zip(absent, waves, strict=True):
+            if isinstance(wave_S, UserError):
+                lengths[copy] = Problem(why_not(wave_S, path))
+            else:
+                write_flac(copy, wave_S)
+                lengths[copy] = len(wave_S) / SAMPLE_RATE
+    except UserError as error:
+        lengths |= {copy: Problem(why_not(error, path)) for copy in absent}
+    return lengths
+
+
+def why_not(error: UserError, path: object) -> str:
+    return str(error).removeprefix(f"{path}: ").rstrip(".")
+
+
+def copy_name(u: Utterance) -> str:
+    """The name of a copy: the id, and a hash of what it is a copy of."""
+    status = os.stat(u.audio)
+    source = (os.path.abspath(u.audio), status.st_size, status.st_mtime_ns)
+    what = repr((u.id, *source, u.start, u.duration, u.extra.get("channel")))
+    digest = hashlib.blake2b(what.encode(errors="backslashreplace"), digest_size=6)
+    return f"{safe_name(u.id)}.{digest.hexdigest()}.flac"
