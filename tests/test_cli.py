@@ -90,7 +90,7 @@ def refused(capsys):
         ("nowhere.wav", "nowhere.wav: cannot be read as audio: No such file"),
         ("empty.wav", "empty.wav: the file is empty (0 bytes)"),
         ("text.wav", "text.wav: not audio that can be read (expected wav, flac,"),
-        ("folder", "folder: cannot be read as audio: Is a directory"),
+        ("folder", "folder: cannot be read as audio: it is a directory"),
     ],
 )
 @pytest.mark.parametrize("form", ["txt", "json"])

@@ -45,6 +45,7 @@ HEAD_BYTES = 1024
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
 UNKNOWN_FRAMES = 1 << 62
+MOST_TAGS = 1 << 14  # bytes that titles and the like may take at the end of an mp3
 # How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
 # encoders pad, so clips end up to some tenths of a second from where their tables say.
 END_TOLERANCE_SECONDS = 0.25
@@ -91,7 +92,11 @@ def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     frames = sound.frames
     if sound.format in ("MP3", "SHORTEN") and exact:
         frames = decoded
-        while more := len(_guarded(sound.read, name, BLOCK_FRAMES, "float32", True)):
+        while frames < sound.frames:  # libsndfile gives no more than it says
+            count = min(sound.frames - frames, BLOCK_FRAMES)
+            more = len(_guarded(sound.read, name, count, "float32", True))
+            if more == 0:
+                break
             frames += more
     if frames == 0:
         raise UserError(_no_samples(name))
@@ -305,6 +310,19 @@ def _sound(
             # After each read soundfile seeks to where it is, and the decoder may then lose a frame.
             sound.seekable = lambda: False
         yield sound
+        if sound.format == "MP3" and isinstance(file, int) and sound.tell() == sound.frames:
+            _refuse_cut(file, name, sound.frames / sound.samplerate)
+
+
+def _refuse_cut(file: int, name: str, seconds: float) -> None:
+    """libsndfile ends where the header says or, without one, where the bit rate of the first frame
+    would end: a file of variable rate may go on for much longer."""
+    behind = os.fstat(file).st_size - os.lseek(file, 0, os.SEEK_CUR)
+    if behind > MOST_TAGS:
+        raise UserError(
+            f"{name}: an mp3 that seems to end at {seconds:.2f} s, but {behind} bytes come after; "
+            "give it a header that tells its length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
+        )
 
 
 @contextmanager

@@ -158,6 +158,22 @@ def test_three_samples_are_audio(tmp_path: Path, rate: int) -> None:
     assert len(read_audio(tmp_path / "short.wav")) == 3 * 16_000 // rate
 
 
+def test_an_mp3_that_hides_most_of_its_sound_is_refused_and_not_cut(tmp_path: Path) -> None:
+    loud_S = np.random.default_rng(0).normal(0, 0.3, 10 * SAMPLE_RATE)
+    wave_S = np.concatenate([loud_S, np.zeros(50 * SAMPLE_RATE)])
+    path = tmp_path / "bare.mp3"
+    soundfile.write(path, wave_S, SAMPLE_RATE, bitrate_mode="VARIABLE", compression_level=0.0)
+    assert len(read_audio(path)) == len(wave_S)
+    data = path.read_bytes()
+    second = data.index(data[:2], data.index(b"Xing"))  # the first frame has nothing but that
+    path.write_bytes(data[second:])
+    assert soundfile.info(path).frames < len(wave_S) / 2
+    for read in (read_audio, audio_info):
+        with pytest.raises(UserError, match=r"seems to end at .* bytes come after; give it"):
+            read(path)
+    assert len(read_audio(path, 1.0, 2.0)) == 2 * SAMPLE_RATE
+
+
 def test_an_mp3_is_as_long_as_it_decodes_not_as_it_claims(tmp_path: Path) -> None:
     noise_S = np.random.default_rng(0).standard_normal(48_000) * 0.1
     soundfile.write(tmp_path / "whole.mp3", noise_S, SAMPLE_RATE)
