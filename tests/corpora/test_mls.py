@@ -58,7 +58,8 @@ def test_a_language_is_read_exactly(tmp_path: Path, name: str, suffix: str) -> N
 def test_copies_serve_train_and_its_parts(tmp_path: Path) -> None:
     language(tmp_path / "mls_german")
     prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
-    copies = sorted(f.name.split(".")[0] for f in (tmp_path / "out" / "de" / "audio").rglob("*.flac"))
+    audio = tmp_path / "out" / "de" / "audio"
+    copies = sorted(f.name.split(".")[0] for f in audio.rglob("*.flac"))
     assert copies == ["10_20_000000", "10_20_000001", "10_20_000002", "11_21_000000"]
     nine, train = (read(tmp_path / "out", "de", s)["10_20_000000"] for s in ("train_9hr", "train"))
     assert nine == train
