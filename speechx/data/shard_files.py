@@ -47,9 +47,10 @@ class Shard:
 
 def write_shard(
     path: Path, format: Format, utterances: Mapping[int, Utterance], sources: str
-) -> Shard:
+) -> tuple[Path, Shard]:
     """Decodes and packs the utterances, by their numbers in the manifest. The file appears when it
-    is complete; what cannot be read is named in what comes back."""
+    is complete, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`.
+    What cannot be read is named in what comes back."""
     unreadable, seconds, shorter = [], 0.0, 0
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -67,12 +68,14 @@ def write_shard(
                 _add(tar, f"{number:08d}.json", shard_line(line).encode())
                 shorter += line.duration < u.duration - END_TOLERANCE_SECONDS
                 seconds += line.duration
-        os.replace(part, path)
+        sha256 = _sha256(part)
+        whole = path.with_name(f"{path.stem}-{sha256[:12]}.tar")
+        os.replace(part, whole)
     finally:
         part.unlink(missing_ok=True)
-    return Shard(
-        sha256=_sha256(path),
-        size=path.stat().st_size,
+    return whole, Shard(
+        sha256=sha256,
+        size=whole.stat().st_size,
         utterances=len(utterances) - len(unreadable),
         seconds=round(seconds, 3),
         sources=sources,

@@ -7,7 +7,7 @@ that work once. `pack(Path("data/es"), Path("shards/es"))` writes
     shards/es/train.jsonl           the same lines in the same order; `audio` is a shard and `bytes`
                                     the [offset, size] of the utterance in it; durations are those
                                     of the samples that were decoded, `start` is gone
-    shards/es/train-00000.tar       for each utterance N.flac (or N.wav) and N.json, its line
+    shards/es/train-00000-1f0c….tar for each utterance N.flac (or N.wav) and N.json, its line
     shards/es/train.shards.json     sha256 and contents of each shard
     shards/es/train.unreadable.tsv  what could not be packed, if anything
 
@@ -34,7 +34,10 @@ where it is, `format="int16"` decodes five times faster.
 Each shard is written whole or not at all, and its sources (paths, sizes, times, segments) are noted
 beside it, so packing again does only what is missing or changed, after an interruption too. The
 bytes of a shard depend on nothing but the sound and the lines, and a shard whose bytes have changed
-is named (`check_shards`) and packed again.
+is named (`check_shards`) and packed again. A shard's name has the beginning of its sha256: packing
+a corrected corpus replaces no shard that a manifest names, so until the new manifest is there the
+old one stays as it was, here and in copies elsewhere. What no manifest names any more is removed
+after that.
 """
 
 from __future__ import annotations
@@ -42,7 +45,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -138,6 +142,7 @@ class _Job:
     """One shard to be written: utterances by their numbers in the manifest."""
 
     path: Path
+    """Its name lacks the sha256."""
     format: Format
     utterances: dict[int, Utterance]
 
@@ -156,7 +161,7 @@ class _Job:
             lines.append(f"{number} {place} {shard_line(u)}")
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def write(self) -> Shard:
+    def write(self) -> tuple[Path, Shard]:
         return write_shard(self.path, self.format, self.utterances, self.sources())
 
 
@@ -177,17 +182,18 @@ class _Packing:
         for left in self.folder.glob(f".{self.manifest.stem}-*.part"):  # of a run that was killed
             left.unlink(missing_ok=True)
         jobs = self._jobs(utterances, exclusions)
-        done = self._kept(jobs)
-        todo = [job for job in jobs if job.path.name not in done]
+        before = read_list(self.folder / f"{self.manifest.stem}{LISTED}")
+        done = self._kept(jobs, before)
+        todo = {n: job for n, job in enumerate(jobs) if n not in done}
         if done:
             self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards are there already")
         with ProcessPoolExecutor(min(processes, max(1, len(todo)))) as pool:
-            running = {pool.submit(job.write): job for job in todo}
+            running = {pool.submit(job.write): n for n, job in todo.items()}
             try:
                 for future in as_completed(running):
-                    done[running[future].path.name] = future.result()
-                    self._note(done)
-                    hours = sum(shard.seconds for shard in done.values()) / 3600
+                    done[running[future]] = future.result()
+                    self._note(done, before)
+                    hours = sum(shard.seconds for _, shard in done.values()) / 3600
                     self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {hours:.2f} h")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -219,30 +225,36 @@ class _Packing:
             if shard
         ]
 
-    def _kept(self, jobs: Sequence[_Job]) -> dict[str, Shard]:
-        """Shards of an earlier run that are whole and packed from the same."""
-        before = read_list(self.folder / f"{self.manifest.stem}{LISTED}")
+    def _kept(
+        self, jobs: Sequence[_Job], before: Mapping[str, Shard]
+    ) -> dict[int, tuple[Path, Shard]]:
+        """Shards of an earlier run that are whole and packed from the same, by their jobs."""
+        name_of = {shard.sources: name for name, shard in before.items()}
         kept = {}
-        for job in jobs:
-            shard = before.get(job.path.name)
-            if shard is None or shard.sources != job.sources():
+        for n, job in enumerate(jobs):
+            name = name_of.get(job.sources())
+            if name is None:
                 continue
-            if problem := shard_damage(job.path, shard):
+            if problem := shard_damage(self.folder / name, before[name]):
                 self.log(f"{problem}; it is packed again")
                 continue
-            kept[job.path.name] = shard
+            kept[n] = self.folder / name, before[name]
         return kept
 
-    def _note(self, done: dict[str, Shard]) -> None:
-        write_list(self.folder / f"{self.manifest.stem}{LISTED}", done)
+    def _note(
+        self, done: Mapping[int, tuple[Path, Shard]], before: Mapping[str, Shard] | None = None
+    ) -> None:
+        """What is packed, and what an earlier manifest still names."""
+        names = {path.name: shard for path, shard in done.values()}
+        write_list(self.folder / f"{self.manifest.stem}{LISTED}", {**(before or {}), **names})
 
-    def _finish(self, jobs: Sequence[_Job], done: dict[str, Shard]) -> int:
-        """Refuses what has too many unreadable ones, removes shards of an earlier plan, and writes
-        the manifest."""
+    def _finish(self, jobs: Sequence[_Job], done: dict[int, tuple[Path, Shard]]) -> int:
+        """Refuses what has too many unreadable ones, writes the manifest, and removes the shards
+        that it does not name."""
         stem, tried = self.manifest.stem, sum(len(job.utterances) for job in jobs)
         if not tried:
             raise UserError(f"{self.manifest}: every utterance of it is excluded")
-        unreadable = [row for name in sorted(done) for row in done[name].unreadable]
+        unreadable = [row for n in sorted(done) for row in done[n][1].unreadable]
         listing = self.folder / f"{stem}.unreadable.tsv"
         if unreadable:
             with listing.open("w", encoding="utf-8", newline="") as file:
@@ -257,19 +269,16 @@ class _Packing:
             self.log(f"{message}, and left out")
         else:
             listing.unlink(missing_ok=True)
-        if shorter := sum(shard.shorter for shard in done.values()):
+        if shorter := sum(shard.shorter for _, shard in done.values()):
             self.log(
                 f"{self.manifest}: {shorter} of {tried} utterances are shorter than "
                 "their manifest said; the new one has their true length"
             )
-        for path in self.folder.glob(f"{stem}-[0-9][0-9][0-9][0-9][0-9].tar"):
-            if path.name not in done:
-                path.unlink()
-        self._note(done)
         packed: dict[int, Utterance] = {}
-        for job in jobs:
-            audio: Path | str = f"{self.url}/{job.path.name}" if self.url else job.path
-            for number, offset, size, seconds in shard_members(job.path):
+        for n, job in enumerate(jobs):
+            path = done[n][0]
+            audio: Path | str = f"{self.url}/{path.name}" if self.url else path
+            for number, offset, size, seconds in shard_members(path):
                 packed[number] = replace(
                     job.utterances[number], audio=audio, start=0.0, duration=seconds,
                     bytes=(offset, size),
@@ -277,4 +286,10 @@ class _Packing:
         write_manifest(
             self.folder / self.manifest.name, [packed[number] for number in sorted(packed)]
         )
+        self._note(done)
+        ours = re.compile(re.escape(stem) + r"-\d{5}(-[0-9a-f]{12})?\.tar")
+        named = {path.name for path, _ in done.values()}
+        for path in list(self.folder.iterdir()):
+            if ours.fullmatch(path.name) and path.name not in named:
+                path.unlink()
         return len(packed)

@@ -46,6 +46,11 @@ def state(folder):
     }
 
 
+def changed(before, after):
+    """Files that are new or not as they were."""
+    return {str(name) for name in after if name not in before or before[name][1] != after[name][1]}
+
+
 @pytest.mark.parametrize("format", ["flac", "int16"])
 def test_every_line_comes_back_with_the_same_sound(corpus, tmp_path, format):
     counts, _ = packed(corpus, tmp_path / "shards", format)
@@ -110,7 +115,8 @@ def test_lines_can_name_a_url(corpus, tmp_path):
         read_manifest(tmp_path / "shards" / "xx" / "dev.jsonl"),
         strict=True,
     ):
-        assert new.audio == "memory://bucket/packed/xx/dev-00000.tar"
+        (shard,) = (tmp_path / "shards" / "xx").glob("dev-00000-*.tar")
+        assert new.audio == f"memory://bucket/packed/xx/{shard.name}"
         np.testing.assert_array_equal(read_audio(new.audio, part=new.bytes), read_audio(old.audio))
 
 
@@ -136,8 +142,8 @@ def test_an_interrupted_packing_goes_on_where_it_was(corpus, tmp_path, monkeypat
     out = tmp_path / "shards"
     note, taken = shards._Packing._note, []
 
-    def interrupted(self, done):
-        note(self, done)
+    def interrupted(self, done, before):
+        note(self, done, before)
         taken.append(len(done))
         if len(taken) == 2:
             (out / "xx" / ".train-00002.tar.99.part").write_bytes(b"half")
@@ -174,14 +180,60 @@ def test_only_shards_whose_sources_changed_are_packed_again(corpus, tmp_path):
     packed(corpus, out)
     new = read_manifest(out / "xx" / "train.jsonl")
     assert new[3].text == "other words"
-    changed = {n.name for n, (_, data) in state(out).items() if before[n][1] != data}
-    assert changed == {new[3].audio.name, "train.jsonl", "train.shards.json"}
+    assert changed(before, state(out)) == {
+        f"xx/{new[3].audio.name}", "xx/train.jsonl", "xx/train.shards.json",
+    }  # fmt: skip
+    assert len(state(out)) == len(before)  # the shard that it was in is gone
     # fewer utterances: shards of the old plan are gone, the manifest names those that are there
     write_manifest(corpus / "xx" / "train.jsonl", lines[:2])
     packed(corpus, out)
+    (shard,) = {u.audio.name for u in read_manifest(out / "xx" / "train.jsonl")}
     assert sorted(p.name for p in (out / "xx").glob("train*")) == [
-        "train-00000.tar", "train.jsonl", "train.shards.json",
+        shard, "train.jsonl", "train.shards.json",
     ]  # fmt: skip
+
+
+def heard(manifest):
+    return [(u.text, read_audio(u.audio, part=u.bytes)) for u in read_manifest(manifest)]
+
+
+@pytest.mark.parametrize("end", ["killed", "refused"])
+def test_until_a_corrected_corpus_is_packed_the_old_manifest_has_its_own_sound(
+    corpus, tmp_path, monkeypatch, end
+):
+    out = tmp_path / "shards"
+    packed(corpus / "xx", out)
+    before = heard(out / "train.jsonl")
+    lines = read_manifest(corpus / "xx" / "train.jsonl")
+    for line, other in zip(lines, lines[::-1], strict=True):  # as many bytes, other sound
+        wave_S = read_audio(other.audio, duration=line.duration, tolerance=9)
+        soundfile.write(tmp_path / f"{line.id}.wav", wave_S, SAMPLE_RATE)
+    new = [replace(u, audio=tmp_path / f"{u.id}.wav", text=f"not {u.text}") for u in lines]
+    good = [*new]
+    if end == "refused":
+        new[3:6] = [replace(u, audio=tmp_path / "absent.wav") for u in new[3:6]]
+    write_manifest(corpus / "xx" / "train.jsonl", new)
+    with monkeypatch.context() as context:
+        if end == "killed":
+            context.setattr(shards, "write_manifest", killed)
+        with pytest.raises((KeyboardInterrupt, UserError)):
+            packed(corpus / "xx" / "train.jsonl", out)
+    for (text, wave_S), (old_text, old_S) in zip(heard(out / "train.jsonl"), before, strict=True):
+        assert text == old_text
+        np.testing.assert_array_equal(wave_S, old_S)
+    assert check_shards(out) == []
+    write_manifest(corpus / "xx" / "train.jsonl", good)
+    packed(corpus / "xx" / "train.jsonl", out)
+    for (text, wave_S), u in zip(heard(out / "train.jsonl"), good, strict=True):
+        assert text == u.text
+        np.testing.assert_array_equal(wave_S, read_audio(u.audio))
+    assert check_shards(out) == []
+    named = {u.audio.name for n in ("dev", "train") for u in read_manifest(out / f"{n}.jsonl")}
+    assert {path.name for path in out.glob("*.tar")} == named
+
+
+def killed(*_):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("hurt", ["cut", "flip", "gone"])
@@ -190,7 +242,7 @@ def test_a_damaged_shard_is_named_and_packed_again(corpus, tmp_path, hurt):
     packed(corpus, out)
     assert check_shards(out) == []
     before = state(out)
-    path = out / "xx" / "train-00001.tar"
+    (path,) = (out / "xx").glob("train-00001-*.tar")
     data = path.read_bytes()
     if hurt == "gone":
         path.unlink()
@@ -251,8 +303,12 @@ def test_excluded_utterances_change_only_their_own_shards(corpus, tmp_path):
     counts, said = packed(corpus, out, exclude=[tmp_path / "exclude.tsv"])
     assert counts["yy/train.jsonl"] == 7
     assert gone.id not in {u.id for u in read_manifest(out / "yy" / "train.jsonl")}
-    changed = {str(n) for n, (_, data) in state(out).items() if before[n][1] != data}
-    assert changed == {f"yy/{gone.audio.name}", "yy/train.jsonl", "yy/train.shards.json"}
+    index = gone.audio.name[: len("train-00000-")]
+    (shard,) = (out / "yy").glob(f"{index}*")
+    assert changed(before, state(out)) == {
+        f"yy/{shard.name}", "yy/train.jsonl", "yy/train.shards.json",
+    }  # fmt: skip
+    assert not gone.audio.exists()
     assert any("leaves out 1 utterances" in line for line in said)
     everything = [Exclusion("", "xx", u.id) for u in read_manifest(corpus / "xx" / "dev.jsonl")]
     write_exclusions(tmp_path / "all.tsv", everything)
