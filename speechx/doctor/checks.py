@@ -90,9 +90,23 @@ CHECKS = {
             "a microphone that was off, usually", hard=True,
         ),
         Check(
+            "recording_leak", "Recordings of dev or test in train",
+            "the samples (or all bytes of the file, or its name and times) are those of an "
+            "utterance that is evaluated on, under the same id or another",
+            "remove these lines from train: what was learnt cannot be tested; under the same id "
+            "an exclusion list cannot do it, since it would take both",
+            hard=True,
+        ),
+        Check(
+            "ambiguous_id", "Bad, but another recording has the same id",
+            "an utterance to leave out whose corpus, language and id are also those of another "
+            "recording in another manifest, which an exclusion list would take with it",
+            "rename the ids of one manifest, or prepare with corpus names", hard=True,
+        ),
+        Check(
             "duplicate", "The same sound twice",
-            "the samples (or all bytes of the file) are those of an utterance that stays: the one "
-            "in test, dev, train, in this order, and there the first",
+            "the samples (or all bytes of the file) are those of an utterance that stays: the "
+            "first that nothing else is wrong with, in the order test, dev, train",
             "if the texts differ, one of them is wrong", hard=True,
         ),
         Check(
@@ -234,6 +248,7 @@ CHECKS = {
 NEVER_EXCLUDED = frozenset(
     (
         "line",
+        "ambiguous_id",
         "low_rate",
         "look_alike",
         "other_script",

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from speechx.data.exclusion import Exclusion
+from speechx.data.exclusion import Exclusion, Key
+from speechx.data.manifest import Utterance
 from speechx.doctor.balance import ALPHAS, Balance
 from speechx.doctor.checks import CHECKS, Case, Check
 from speechx.doctor.respelling import Respelling
@@ -31,6 +32,10 @@ class Diagnosis:
     alpha: float
     notes: tuple[str, ...]
     """What was looked at, and by which rules."""
+    not_listed: frozenset[Key] = frozenset()
+    """Utterances that no list can leave out without another that is good."""
+    lost: tuple[int, float] = (0, 0.0)
+    """Utterances and seconds that the list takes from all manifests together."""
 
     @property
     def serious(self) -> bool:
@@ -53,17 +58,21 @@ class Diagnosis:
     @cached_property
     def excluded(self) -> list[Case]:
         """One case for each utterance to leave out: its first and gravest."""
-        seen: set[tuple[str, str, str]] = set()
+        seen: set[Key] = set()
         some = []
-        for check, cases in self.by_check.items():
-            for case in cases if check.name in self.excluding else ():
-                if case.utterance is None:
-                    continue
-                key = (case.utterance.corpus or "", case.language, case.utterance.id)
+        for cases in self.by_check.values():
+            for case in filter(self.listed, cases):
+                assert case.utterance is not None
+                key = key_of(case.utterance)
                 if key not in seen:
                     seen.add(key)
                     some.append(case)
         return some
+
+    def listed(self, case: Case) -> bool:
+        """Whether the exclusion list names its utterance for it."""
+        u = case.utterance
+        return u is not None and case.check in self.excluding and key_of(u) not in self.not_listed
 
     def exclusions(self) -> list[Exclusion]:
         return [
@@ -79,12 +88,13 @@ class Diagnosis:
         for check, cases in self.by_check.items():
             some = {id(c.utterance): c.utterance.duration for c in cases if c.utterance is not None}
             if some:
-                fate = "left out" if check.name in self.excluding else "kept"
+                out = sum(map(self.listed, cases))
+                fate = "kept" if not out else "left out" if out == len(cases) else f"{out:,} out"
                 rows.append([*self._amount(check.title, len(some), sum(some.values())), fate])
-        out = [c.utterance.duration for c in self.excluded if c.utterance is not None]
-        lost, rest = sum(out), self.utterances - len(out)
-        rows.append([*self._amount("all that is left out", len(out), lost), "left out"])
-        rows.append([*self._amount("the rest", rest, self.seconds - lost), "kept"])
+        lost, seconds = self.lost
+        rest = self._amount("the rest", self.utterances - lost, self.seconds - seconds)
+        rows.append([*self._amount("all that is left out", lost, seconds), "left out"])
+        rows.append([*rest, "kept"])
         return rows
 
     def _amount(self, title: str, utterances: int, seconds: float) -> list[str]:
@@ -101,13 +111,18 @@ class Diagnosis:
         )
 
     def verdict(self) -> str:
-        bad = len(self.excluded)
+        bad, _ = self.lost
         if not self.by_check:
             return "Nothing is wrong."
         if not self.serious:
             return "No utterance is bad; some things are worth a look."
-        lines = len(self.by_check.get(CHECKS["line"], []))
+        lines, leaks, ambiguous = (
+            len(self.by_check.get(CHECKS[name], []))
+            for name in ("line", "recording_leak", "ambiguous_id")
+        )
         parts = [f"{bad:,} of {self.utterances:,} utterances should be left out"] if bad else []
+        parts += [f"recordings of dev or test in train: {leaks:,}"] if leaks else []
+        parts += [f"bad, but of an id that another has: {ambiguous:,}"] if ambiguous else []
         parts += [f"{lines:,} lines of manifests cannot be read"] if lines else []
         return "; ".join(parts) + "."
 
@@ -167,10 +182,16 @@ class Diagnosis:
                 for alpha in self.alphas
             },
             "excluded": len(self.excluded),
+            "left_out": {"utterances": self.lost[0], "hours": self.lost[1] / 3600},
         }
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+
+
+def key_of(utterance: Utterance) -> Key:
+    """What an exclusion list knows it by."""
+    return utterance.corpus or "", utterance.language, utterance.id
 
 
 def _case(case: Case) -> dict[str, Any]:

@@ -22,21 +22,23 @@ import time
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
 
 from speechx.corpora.preparation import PROCESSES
-from speechx.data.exclusion import write_exclusions
+from speechx.data.exclusion import Key, write_exclusions
 from speechx.data.manifest import Utterance
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
-from speechx.doctor.diagnosis import Diagnosis
+from speechx.doctor.copies import Copy, copies, recordings, several
+from speechx.doctor.diagnosis import Diagnosis, key_of
 from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream
 from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen
-from speechx.doctor.split_checks import SplitChecks, leak_cases, repeated
+from speechx.doctor.split_checks import SplitChecks, key_number, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import in_parallel
 from speechx.errors import UserError
@@ -89,7 +91,7 @@ def examine(
     found.compare_files()
     if decode != "none":
         found.listen(decode == "all")
-    found.look_back(alpha)
+    found.look_back(alpha, excluding)
     diagnosis = found.diagnosis(excluding, alpha, decode, sample, seed)
     if out is not None:
         write(diagnosis, Path(out), players)
@@ -122,6 +124,8 @@ class _Examination:
         self.target, self.splits, self.balance = texts.target, SplitChecks(), Balance()
         self.cases: list[tuple[int, Case]] = []
         self.looks = array("q")
+        self.alike: dict[str, np.ndarray] = {}  # why two are one recording, and keys to compare
+        self.not_listed: set[Key] = set()
         self.closed: set[int] = set()
         self.sampled: dict[str, list[Numbered]] = defaultdict(list)
         self.heard = 0
@@ -197,23 +201,10 @@ class _Examination:
             all_bytes, jobs, lambda job: Place.of(job[2]), self.processes
         ):
             contents[number] = content if isinstance(content, int) else 0
-        self._duplicates(contents, "the file has the same bytes as that of")
-        sounds = np.frombuffer(self.splits.columns["sound"], np.int64)
-        self._duplicates(sounds, "the same stretch of the same file as")
-
-    def _duplicates(self, keys: np.ndarray, why: str) -> None:
-        again, first = repeated(keys)
-        named = {number for number, case in self.cases if case.check == "duplicate"}
-        pairs = [(a, b) for a, b in zip(again.tolist(), first.tolist(), strict=True)
-                 if a not in named]  # fmt: skip
-        some = pick(self.shelves, {number for pair in pairs for number in pair})
-        for number, before in pairs:
-            (shelf, u), (other, kept) = some[number], some[before]
-            if (u.corpus, u.language, u.id) == (kept.corpus, kept.language, kept.id):
-                continue  # one utterance in two manifests, as when phones were added to a copy
-            where = "" if other == shelf else f" in {other.split}"
-            text = "" if u.text == kept.text else ", but the texts differ"
-            self.add(number, shelf, u, "duplicate", f"{why} {kept.id}{where}{text}")
+        self.alike["the file has the same bytes as that of"] = contents
+        self.alike["the same stretch of the same file as"] = np.frombuffer(
+            self.splits.columns["sound"], np.int64
+        )
 
     def listen(self, everything: bool) -> None:
         """Decodes all or the sample. The samples of all can be compared too."""
@@ -232,9 +223,9 @@ class _Examination:
                     self.add(number, shelf, u, check, detail)
             if isinstance(sound, Sound) and sound.loudest >= SILENT_DB:  # all silences are equal
                 samples[number] = sound.samples
-        self._duplicates(samples, "sample by sample the same as")
+        self.alike["sample by sample the same as"] = samples
 
-    def look_back(self, alpha: float) -> None:
+    def look_back(self, alpha: float, excluding: frozenset[str]) -> None:
         """What only the whole corpus shows."""
         paces = list(self.texts.odd_paces())
         leaks = {name: self.splits.on_both_sides(name) for name in ("speaker", "sentence")}
@@ -248,13 +239,55 @@ class _Examination:
         for number in ids.tolist():
             shelf, u = some[number]
             self.add(number, shelf, u, "repeated_id", f"again in {shelf.path}")
-        later = [self.case(*some[number], check, detail) for number, check, detail in paces]
+        odd = [(number, self.case(*some[number], check, detail)) for number, check, detail in paces]
+        self.compare(excluding, {n for n, case in odd if case.check in excluding})
+        later = [case for _, case in odd]
         later += self.texts.cases()
         for name, numbers in leaks.items():
             both = [(some[i][0].split, some[i][1]) for i in numbers.tolist()]
             later += leak_cases(f"{name}_leak", both)
         self.cases += [(self.utterances, case) for case in [*later, *self.balance.cases(alpha)]]
         self.cases.sort(key=lambda item: item[0])
+
+    def compare(self, excluding: frozenset[str], bad: set[int]) -> None:
+        """What is said twice, once it is known what else is wrong: also with those of `bad`."""
+        ids = np.frombuffer(self.splits.columns["id"], np.int64)
+        recording = recordings(list(self.alike.values()))
+        ambiguous = several(ids, recording)
+        bad = bad | {n for n, case in self.cases if n >= 0 and case.check in excluding}
+        gone = np.zeros(len(ids), bool)
+        gone[list(bad)] = True
+        gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list takes every line of an id
+        side = np.frombuffer(self.splits.side, np.int8)
+        found = list(copies(recording, ids, side, gone))
+        bad |= {copy.number for copy in found}
+        twice = sorted(n for n in bad if ambiguous[n])
+        namesakes: dict[int, list[int]] = defaultdict(list)
+        for n in np.flatnonzero(np.isin(ids, ids[twice])).tolist() if twice else ():
+            namesakes[ids[n]].append(n)
+        for number in twice:
+            other = next(n for n in namesakes[ids[number]] if recording[n] != recording[number])
+            found.append(Copy("ambiguous_id", number, other))
+        some = pick(self.shelves, {n for copy in found for n in (copy.number, copy.stays)})
+        for copy in found:
+            (shelf, u), (place, kept) = some[copy.number], some[copy.stays]
+            if copy.check == "ambiguous_id":
+                self.not_listed.add(key_of(u))
+                why = f"id {u.id} of {u.language} is another recording in {place.path}"
+            else:
+                why = f"{self._why(copy)} {kept.id}"
+                why += "" if place == shelf else f" in {place.split}"
+                why += "" if u.text == kept.text else ", but the texts differ"
+            if copy.check == "recording_leak" and ids[copy.number] == ids[copy.stays]:
+                self.not_listed.add(key_of(u))
+                why += f", by the same id: no list can tell them apart, remove it from {shelf.path}"
+            self.add(copy.number, shelf, u, copy.check, why)
+
+    def _why(self, copy: Copy) -> str:
+        for why, keys in self.alike.items():
+            if keys[copy.number] == keys[copy.stays] != 0:
+                return why
+        return "by a third the same recording as"
 
     def diagnosis(
         self, excluding: frozenset[str], alpha: float, decode: Decode, sample: int, seed: int
@@ -269,11 +302,14 @@ class _Examination:
             respellings=tuple(self.texts.letters.respellings()),
             alpha=alpha,
             notes=tuple(self._notes(decode, sample, seed)),
+            not_listed=frozenset(self.not_listed),
         )
-        for case in found.excluded:
-            assert case.utterance is not None
-            self.balance.exclude(case.split, case.utterance)
-        return found
+        out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
+        ids = np.frombuffer(self.splits.columns["id"], np.int64)
+        lost = pick(self.shelves, np.flatnonzero(np.isin(ids, out)).tolist())
+        for shelf, u in lost.values():
+            self.balance.exclude(shelf.split, u)
+        return replace(found, lost=(len(lost), sum(u.duration for _, u in lost.values())))
 
     def _notes(self, decode: Decode, sample: int, seed: int) -> Iterator[str]:
         heard = {

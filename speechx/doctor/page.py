@@ -20,8 +20,8 @@ from speechx.errors import UserError
 ROWS = 100  # of one check; the JSON file has all
 PLAYERS_EACH = 4
 TO_HEAR = frozenset(
-    ("past_end", "silent", "duplicate", "infeasible", "duration", "band_limited", "clipped",
-     "faint", "offset", "fast", "slow", "too_short", "unreadable")
+    ("past_end", "silent", "recording_leak", "duplicate", "infeasible", "duration",
+     "band_limited", "clipped", "faint", "offset", "fast", "slow", "too_short", "unreadable")
 )  # fmt: skip
 """Checks that an ear can judge."""
 
@@ -88,7 +88,7 @@ def _section(
     diagnosis: Diagnosis, check: Check, cases: Sequence[Case], heard: set[int]
 ) -> Iterator[str]:
     kind = "hard" if check.hard else "soft"
-    excluded = check.name in diagnosis.excluding
+    excluded = any(map(diagnosis.listed, cases))
     fate = "left out" if excluded else "to be mended" if check.hard else "kept"
     yield f"<section id={check.name} class={kind}><h2>{escape(check.title)} <small>{fate}</small>"
     yield f"</h2><p>{escape(_sentence(check.rule))} <i>{escape(_sentence(check.advice))}</i></p>"

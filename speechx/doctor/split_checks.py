@@ -44,7 +44,7 @@ class SplitChecks:
             ("file", file),
             ("sound", (file, u.start, u.duration)),
         ):
-            self.columns[name].append(_number(key))
+            self.columns[name].append(key_number(key))
 
     def on_both_sides(self, name: str) -> np.ndarray:
         """Truth values: which utterances of dev and test share this with one of train."""
@@ -99,6 +99,6 @@ def leaks(train: Iterable[Utterance], test: Iterable[Utterance]) -> list[Case]:
     return found
 
 
-def _number(key: object) -> int:
+def key_number(key: object) -> int:
     """64 bits for a key; 0 for none. Equal for equal keys within one run of Python."""
     return 0 if key is None else hash(key) or 1

@@ -162,7 +162,8 @@ def test_of_a_recording_in_train_and_test_the_one_in_test_stays(tmp_path):
     first = clip(tmp_path, "in_train", speech(seed=5), speaker="a")
     copy = clip(tmp_path, "in_test", speech(seed=5), speaker="b")
     diagnosis = examined(tmp_path, train=[first], test=[copy])
-    assert found(diagnosis)["duplicate"] == ["in_train"]
+    assert found(diagnosis)["recording_leak"] == ["in_train"]
+    assert [e.id for e in diagnosis.exclusions()] == ["in_train"]
     assert "in_test in test" in diagnosis.cases[0].detail
 
 
