@@ -25,12 +25,14 @@ from speechx.data.corpus import Corpus
 from speechx.data.parquet import write_records
 from speechx.data.sampling import (
     Epoch,
+    Pass,
     Rows,
     cropped_batches,
     every_row,
     join_short,
     mix,
     mixed_epoch,
+    one_pass,
     padded_batches,
 )
 from speechx.data.utterance import KNOWN
@@ -93,8 +95,16 @@ def timed(name: str, work):
     return result
 
 
-def plan(corpus: Corpus, kind: str, join: float, random: np.random.Generator) -> Epoch:
-    rows: Rows = mixed_epoch(corpus, 0.5, 0.5, random)
+def given(corpus: Corpus, join: float) -> Pass:
+    """What is worked out once, before the first epoch."""
+    rows = join_short(corpus, every_row(corpus), join, np.random.default_rng(0))
+    return one_pass(corpus, rows.take(rows.seconds_R >= 2), 20.0)
+
+
+def plan(
+    corpus: Corpus, kind: str, join: float, once: Pass | None, random: np.random.Generator
+) -> Epoch:
+    rows: Rows = mixed_epoch(corpus, 0.5, 0.5, random, once)
     rows = join_short(corpus, rows, join, random)
     if kind == "padded":
         return padded_batches(rows, 87.5, random)
@@ -121,7 +131,8 @@ def main() -> None:
     for kind, join in (("cropped", 0.0), ("padded", 0.0), ("cropped", 4.0)):
         name = f"plan, {kind}{', joined to 4 s' if join else ''}"
         random = np.random.default_rng([1, 0])
-        epoch = timed(name, lambda k=kind, j=join, r=random: plan(corpus, k, j, r))
+        once = given(corpus, join) if kind == "cropped" else None
+        epoch = timed(name, lambda k=kind, j=join, o=once, r=random: plan(corpus, k, j, o, r))
         print(f"{'':<6}{len(epoch):,} batches of {len(epoch.rows):,} rows")
         del epoch
     begun = time.perf_counter()

@@ -42,6 +42,7 @@ from speechx.data.sampling import (
     join_short,
     mixed_epoch,
     once,
+    one_pass,
     share,
     stream,
 )
@@ -69,7 +70,8 @@ class PretrainingData:
     exclude: tuple[Path, ...] = ()
     """Lists of utterances to leave out of all manifests, as `speechx data doctor` writes them."""
     alpha: float = 0.5
-    """Languages are mixed with p proportional to hours^alpha."""
+    """Languages are mixed with p proportional to hours^alpha: of the hours that can be used, and as
+    shares of the seconds heard, after cropping."""
     corpus_alpha: float | None = None
     """Corpora too, with p proportional to hours^corpus_alpha, and languages within each (XLS-R).
     Without it corpora are not told apart."""
@@ -77,7 +79,8 @@ class PretrainingData:
     min_seconds: float = 2.0
     """Shorter rows are left out, and counted."""
     join_seconds: float = 0.0
-    """Short utterances of one speaker are joined to rows of at least this length."""
+    """Short utterances of one speaker in one corpus and language are joined to rows of at least
+    this length. Where no speaker is named, all of that corpus and language count as one."""
     max_unreadable: float = 0.01
     """Share of the utterances tried that may be unreadable: they are replaced and listed in
     unreadable.tsv; beyond it the run stops."""
@@ -219,31 +222,37 @@ def batches(
 ) -> Callable[[Position], Iterator[Batch]]:
     """This rank's batches from any point of the run on."""
     data, run = config.data, config.run
+    random = np.random.default_rng([run.seed, 0])
+    rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
+    used_R = rows.seconds_R >= data.min_seconds
+    if not used_R.any():
+        raise UserError(
+            "every row of the training data is shorter than "
+            f"data.min_seconds = {data.min_seconds:g}"
+        )
+    if not used_R.all():
+        if here.first:
+            lost = rows.seconds_R[~used_R].sum(dtype=np.float64) / 60
+            say(
+                f"pretrain: {(~used_R).sum()} of {len(rows)} rows are shorter than "
+                f"{data.min_seconds:g} s and left out ({lost:.1f} min)"
+            )
+        rows = rows.take(used_R)
+        if not data.join_seconds:  # what can never be heard takes no part in the mixture
+            corpus = corpus.take(used_R)
+            rows = every_row(corpus)
+    given = one_pass(corpus, rows, data.crop_seconds)
+    del rows, used_R
     reader = Batches(
         corpus, config.model.normalize, data.crop_seconds, None, run.seed,
         training=Training(data.min_seconds),
     )  # fmt: skip
 
     def epoch(random: np.random.Generator) -> Epoch:
-        rows = mixed_epoch(corpus, data.alpha, data.corpus_alpha, random)
+        rows = mixed_epoch(corpus, data.alpha, data.corpus_alpha, random, given)
         rows = join_short(corpus, rows, data.join_seconds, random)
         rows = rows.take(rows.seconds_R >= data.min_seconds)
         return cropped_batches(rows, run.micro_seconds(here.world), data.crop_seconds, random)
-
-    random = np.random.default_rng([run.seed, 0])
-    rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
-    short_R = rows.seconds_R < data.min_seconds
-    if short_R.all():
-        raise UserError(
-            "every row of the training data is shorter than "
-            f"data.min_seconds = {data.min_seconds:g}"
-        )
-    if short_R.any() and here.first:
-        lost = rows.seconds_R[short_R].sum(dtype=np.float64) / 60
-        say(
-            f"pretrain: {short_R.sum()} of {len(rows)} rows are shorter than "
-            f"{data.min_seconds:g} s and left out ({lost:.1f} min)"
-        )
 
     def from_(start: Position) -> Iterator[Batch]:
         plans = share(stream(epoch, run.seed, start), here.rank, here.world)

@@ -17,6 +17,7 @@ from speechx.data.corpus import Corpus
 from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.sampling import Position
+from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.interchange.conversion import convert
 from speechx.models.ctc import CTC
@@ -33,6 +34,7 @@ from tests.conftest import (
     small_convolutional,
     small_filterbank,
     start,
+    write_wav,
 )
 
 HERE = Machine(0, 1, torch.device("cpu"))
@@ -392,3 +394,26 @@ def test_mistakes_are_one_line(tmp_path, manifests):
     config = pretrain_config(tmp_path / "new", manifests)
     with pytest.raises(UserError, match="holds no saved state"):
         pretrain(config, resume=True)
+
+
+def test_languages_have_their_share_of_what_is_heard(tmp_path):
+    """Equal hours that can be used: in clips that are heard whole, and in clips that are cropped
+    to a third beside ones that are too short."""
+    lengths = {"aa": [2.0] * 60, "bb": [6.0] * 20 + [0.5] * 100}
+    train = tmp_path / "train.jsonl"
+    write_manifest(
+        train,
+        [
+            Utterance(id=f"{name}{i}", audio=tmp_path / "a.wav", duration=s, language=name)
+            for name, seconds in lengths.items()
+            for i, s in enumerate(seconds)
+        ],
+    )
+    write_wav(tmp_path / "a.wav", 0.1 * np.random.default_rng(0).standard_normal(6 * 16_000))
+    data = {"valid": [], "crop_seconds": 2.0, "min_seconds": 1.0, "alpha": 0.5}
+    config = pretrain_config(tmp_path / "out", (train, train), data=data)
+    source = batches(config, Corpus.read([train]), HERE)
+    heard = Counter()
+    for batch in islice(source(Position()), 60):
+        heard.update(batch.languages)
+    assert heard["bb"] / heard.total() == pytest.approx(0.5, abs=0.06)

@@ -2,14 +2,17 @@
 
 Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as
 it is, 0 gives every language the same share, 0.5 is the usual middle. XLS-R does so on two levels:
-languages within each corpus, then the corpora. A plan is a pure function of (corpus, seed, epoch),
-and the stream of batches runs through the epochs without end; a run goes on from a `Position`.
+languages within each corpus, then the corpora. Hours are those that can be used, and the share is
+that of the seconds heard, after cropping. A plan is a pure function of (corpus, seed, epoch), and
+the stream of batches runs through the epochs without end; a run goes on from a `Position`.
 
     N utterances of the corpus · U utterances of the epoch, some more than once · R rows · B batches
 
 All of it is arrays, for corpora have ten million utterances; only the batch that is asked for is
 made of objects. Where the sound is packed in shards, shards come in random order and batches are
-made within windows of a few of them, so that they are read from one end to the other.
+made within windows of many of them: a shard holds one language, so few would be batches of few
+languages. A window has at least 64 shards and four for each language of each corpus, which mixes
+languages about as without shards, while the disk or its cache has to do with those shards only.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from speechx.data.corpus import Corpus
 
 NEIGHBOURS = 0.03  # rows whose lengths differ by less than about this much may change places
 WINDOW_SECONDS = 20_000.0  # of audio that batches are made of, and at least so many shards:
-WINDOW_SHARDS = 4
+WINDOW_SHARDS = 64
+WINDOW_SHARDS_A_GROUP = 4  # and so many for each language of each corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Many rows: row r is the utterances from `first_R[r]` on of `utterance_U`, `count_R[r]` of
-    them. Rows of one window are near each other in the shards."""
+    them. Rows of one window are near each other in the shards, and no utterance is twice in one
+    pass over the corpus."""
 
     utterance_U: np.ndarray
     first_R: np.ndarray
@@ -71,6 +76,7 @@ class Rows:
     seconds_R: np.ndarray
     speed_R: np.ndarray | None = None
     window_R: np.ndarray | None = None
+    pass_R: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first_R)
@@ -92,7 +98,17 @@ class Rows:
             self.seconds_R[which],
             None if self.speed_R is None else self.speed_R[which],
             None if self.window_R is None else self.window_R[which],
+            None if self.pass_R is None else self.pass_R[which],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Seconds of each corpus and language in one pass: of the rows that are used, and of what is
+    heard of them after cropping."""
+
+    used_CL: np.ndarray
+    heard_CL: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,47 +148,71 @@ def every_row(corpus: Corpus) -> Rows:
     return _singly(corpus, np.arange(len(corpus), dtype=np.int32))
 
 
+def one_pass(corpus: Corpus, rows: Rows, crop: float) -> Pass:
+    """What rows give that hold every utterance at most once, cropped to `crop` seconds."""
+    group_R = corpus.group_N[rows.utterance_U[rows.first_R]]
+    shape = corpus.seconds_CL.shape
+    used_G, heard_G = (
+        np.bincount(group_R, seconds_R, corpus.seconds_CL.size)
+        for seconds_R in (rows.seconds_R, np.minimum(rows.seconds_R, crop))
+    )
+    return Pass(used_G.reshape(shape), heard_G.reshape(shape))
+
+
 def mixed_epoch(
-    corpus: Corpus, alpha: float, corpus_alpha: float | None, random: np.random.Generator
+    corpus: Corpus,
+    alpha: float,
+    corpus_alpha: float | None,
+    random: np.random.Generator,
+    once: Pass | None = None,
 ) -> Rows:
-    """About as many seconds as the corpus has, every language with its share.
+    """About as many seconds as are heard in one pass, every language with its share of them.
 
     A language whose share is larger than its corpus is repeated whole as often as it fits, and the
-    rest is drawn without replacement; one whose share is smaller is thinned.
+    rest is drawn without replacement; one whose share is smaller is thinned. `once` says what one
+    pass gives; without it utterances are rows, whole.
     """
-    seconds_G = corpus.seconds_CL.ravel()
-    share_G = mix(corpus.seconds_CL, alpha, corpus_alpha).ravel()
+    once = once or Pass(corpus.seconds_CL, corpus.seconds_CL)
+    heard_G, share_G = once.heard_CL.ravel(), mix(once.used_CL, alpha, corpus_alpha).ravel()
     sorted_N = np.argsort(corpus.group_N, kind="stable").astype(np.int32)
-    counts_G = np.bincount(corpus.group_N, minlength=len(seconds_G))
-    total, end = seconds_G.sum(), 0
+    counts_G = np.bincount(corpus.group_N, minlength=len(heard_G))
+    total, end = heard_G.sum(), 0
     parts: list[np.ndarray] = []
     passes: list[int] = []
-    for seconds, share, count in zip(seconds_G, share_G, counts_G, strict=True):
+    for heard, share, count in zip(heard_G, share_G, counts_G, strict=True):
         some, end = sorted_N[end : end + count], end + count
-        if not count:
+        if not share:
             continue
-        whole, rest = divmod(share * total / seconds * (1 + 1e-9), 1)
-        parts += [some] * int(whole)
-        if few := round(rest * count):
+        times = share * total / heard
+        whole = int(times + 1e-9)
+        parts += [some] * whole
+        # At random up or down: else a language of few utterances might never be heard.
+        if few := int(max(times - whole, 0.0) * count + random.random()):
             parts.append(random.permutation(some)[:few])
-        passes += range(int(whole) + bool(few))
+        passes += range(whole + bool(few))
     utterance_U = np.concatenate(parts)
+    pass_P = np.array(passes, dtype=np.min_scalar_type(max(passes)))
+    pass_U = np.repeat(pass_P, [len(part) for part in parts])
+    rows = replace(_singly(corpus, utterance_U), pass_R=pass_U)
     if corpus.shard_N is None:
-        return _singly(corpus, utterance_U)
-    pass_U = np.repeat(passes, [len(part) for part in parts])
-    return _singly(corpus, utterance_U, _windows(corpus, utterance_U, pass_U, random))
+        return rows
+    return replace(rows, window_R=_windows(corpus, utterance_U, pass_U, random))
 
 
 def join_short(corpus: Corpus, rows: Rows, seconds: float, random: np.random.Generator) -> Rows:
-    """Rows of at least `seconds`: single rows of one speaker, language and window, shuffled, end
-    to end."""
+    """Rows of at least `seconds`: single rows of one voice and window, shuffled, end to end.
+
+    A voice is a speaker in a corpus and language, for corpora name theirs alike; where no speaker
+    is named all of that corpus and language are one. No row holds an utterance twice.
+    """
     if not seconds or not len(rows):
         return rows
     utterance_R = rows.utterance_U[rows.first_R]
     speaker_R = corpus.speaker_N[utterance_R].astype(np.int64) + 1
-    voice_R = corpus.language_N[utterance_R] * (1 + speaker_R.max()) + speaker_R
-    if rows.window_R is not None:
-        voice_R += rows.window_R * (1 + voice_R.max())
+    voice_R = corpus.group_N[utterance_R] * (1 + speaker_R.max()) + speaker_R
+    for part_R in (rows.pass_R, rows.window_R):
+        if part_R is not None and part_R.any():
+            voice_R += part_R.astype(np.int64) * (1 + voice_R.max())
     order_R = random.permutation(len(rows))
     order_R = order_R[np.argsort(voice_R[order_R], kind="stable")]
     seconds_R = rows.seconds_R[order_R].astype(np.float64)
@@ -192,6 +232,7 @@ def join_short(corpus: Corpus, rows: Rows, seconds: float, random: np.random.Gen
         np.diff(first_R, append=len(rows)).astype(np.int32),
         np.add.reduceat(seconds_R, first_R).astype(np.float32),
         window_R=None if rows.window_R is None else rows.window_R[order_R][first_R],
+        pass_R=None if rows.pass_R is None else rows.pass_R[order_R][first_R],
     )
 
 
@@ -250,13 +291,12 @@ def share(plans: Iterator[Plan], rank: int, world: int) -> Iterator[Plan]:
     return islice(plans, rank, None, world)
 
 
-def _singly(corpus: Corpus, utterance_U: np.ndarray, window_U: np.ndarray | None = None) -> Rows:
+def _singly(corpus: Corpus, utterance_U: np.ndarray) -> Rows:
     return Rows(
         utterance_U,
         np.arange(len(utterance_U), dtype=np.int32),
         np.ones(len(utterance_U), dtype=np.int32),
         corpus.seconds_N[utterance_U],
-        window_R=window_U,
     )
 
 
@@ -267,16 +307,21 @@ def _windows(
     order; what is in no shard is spread over all windows."""
     assert corpus.shard_N is not None
     shard_U = corpus.shard_N[utterance_U].astype(np.int64)
-    _, unit_U = np.unique(pass_U * (1 + shard_U.max()) + shard_U, return_inverse=True)
-    seconds_K = np.bincount(unit_U, corpus.seconds_N[utterance_U])
+    seconds_U, sharded_U = corpus.seconds_N[utterance_U], shard_U >= 0
+    place_U = pass_U.astype(np.int64) * (1 + shard_U.max()) + shard_U
+    _, unit_U = np.unique(place_U[sharded_U], return_inverse=True)
+    seconds_K = np.bincount(unit_U, seconds_U[sharded_U])
     order_K = random.permutation(len(seconds_K))
-    total = seconds_K.sum()
-    windows = max(1, int(min(total / WINDOW_SECONDS, len(seconds_K) / WINDOW_SHARDS)))
+    groups = np.count_nonzero(np.bincount(corpus.group_N[utterance_U]))
+    shards = max(WINDOW_SHARDS, WINDOW_SHARDS_A_GROUP * groups)
+    total = seconds_U.sum(dtype=np.float64)
+    windows = max(1, int(min(total / WINDOW_SECONDS, len(seconds_K) / shards)))
     before_K = np.cumsum(seconds_K[order_K]) - seconds_K[order_K]
     window_K = np.empty(len(seconds_K), dtype=np.int32)
-    window_K[order_K] = np.minimum(before_K / total * windows, windows - 1)
-    anywhere_U = random.integers(0, windows, len(utterance_U), dtype=np.int32)
-    return np.where(shard_U < 0, anywhere_U, window_K[unit_U])
+    window_K[order_K] = np.minimum(before_K / seconds_K.sum() * windows, windows - 1)
+    window_U = random.integers(0, windows, len(utterance_U), dtype=np.int32)
+    window_U[sharded_U] = window_K[unit_U]
+    return window_U
 
 
 def _batches(
