@@ -7,9 +7,12 @@ Text and data go to stdout, everything else to stderr. Exit codes: 0 ok, 1 user 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,6 +22,8 @@ from speechx.errors import UserError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    with suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _end)
     try:
         options = _parse(arguments)
         code = options.command(options) or 0
@@ -31,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a full disk, a folder that cannot be written
-        print(f"speechx: {error}", file=sys.stderr)
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"speechx: {name}{error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
@@ -44,8 +50,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise
 
 
+def _end(*_: Any) -> None:
+    """kill and batch systems end one process: those that it started would stay without it."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.exit(128 + signal.SIGTERM)
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Says defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        nothing = action.default is None or action.default is False or action.default == []
+        return action.help if nothing else super()._get_help_string(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """A mistyped command is a user error like any other: one line, exit code 1."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"formatter_class": _Help, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; see {self.prog} --help")

@@ -163,6 +163,11 @@ def _doctor(options: Any) -> int:
         log=_note,
     )
     print(diagnosis.text())
+    if options.output is not None:
+        _note(
+            f"{options.output / 'doctor.html'} has it with sound and pictures; to leave out what "
+            f"is bad: data.exclude=[{options.output / 'exclude.tsv'}]"
+        )
     return 2 if diagnosis.serious else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -482,3 +483,29 @@ def test_a_run_that_stops_for_its_health_exits_with_3(recipe, tmp_path, capsys):
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("speechx: E105 overflow at step 8: 8 steps in a row had a non-finite")
     assert len((tmp_path / "out/refused.jsonl").read_text().splitlines()) == 8
+
+
+def test_a_program_that_is_ended_ends_its_processes(tmp_path):
+    script = (
+        "import multiprocessing, time; import speechx.cli as cli\n"
+        "cli.main(['data', 'summary', 'absent.jsonl'])\n"
+        "child = multiprocessing.Process(target=time.sleep, args=(60,)); child.start()\n"
+        "print(child.pid, flush=True); time.sleep(60)\n"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    assert program.stdout is not None
+    child = int(program.stdout.readline())
+    program.terminate()
+    assert program.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_help_says_defaults(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "prepare", "babel", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "default: 20.0" in words
+    assert "None" not in words

@@ -27,7 +27,7 @@ def inside(root: Path, name: str, where: str = "") -> Path:
     if not stays:
         raise UserError(
             f"{where or root}: {name!r} leads out of {root}, so it is not read; audio belongs "
-            "inside that folder"
+            "inside that folder (a table's own folder, unless --root names another)"
         )
     return path
 

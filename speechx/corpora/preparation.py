@@ -167,6 +167,9 @@ def finish(
         claim(folder, owner)
         counts[some.language] = _write(some, folder)
         log(_report(some))
+        if not convert and (folder / "audio").is_dir():
+            unused = f"{folder / 'audio'} has copies of an earlier --convert"
+            log(f"{some.language}: {unused} that these manifests do not use")
     if not any(counts.values()):
         raise UserError(f"no usable utterance is listed for {', '.join(counts) or 'any language'}.")
     return counts
@@ -225,7 +228,7 @@ def _refuse(some: Preparation) -> None:
     if not bad:
         return
     path, why = bad[0]
-    more = f" (and {len(bad) - 1} more in {some.language})" if len(bad) > 1 else ""
+    more = f" (and {len(bad) - 1} more of language {some.language})" if len(bad) > 1 else ""
     what = f"no such file, but it is {why}" if some.missing else why
     raise UserError(
         f"{path}: {what}{more}; --allow-missing leaves such files out, counted and listed."

@@ -3,9 +3,9 @@
     speechx data prepare table utterances.tsv --language ru -o DIR
     speechx data prepare table all.jsonl --column text=transcription --root /data/audio -o DIR
 
-Tab-separated without quoting (.tsv), comma-separated with it (.csv), or a JSON object a line
-(.jsonl); gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id`
-(or `utt_id`), `split`, `duration`, `start`, `text` (or `sentence`, `transcription`), `phones`
+Tabs without quoting (.tsv), commas or semicolons with it (.csv), or a JSON object a line (.jsonl);
+gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
+`utt_id`), `split`, `duration`, `start`, `text` (or `sentence`, `transcription`), `phones`
 (separated by spaces), `speaker` (or `speaker_id`) and `language` where they are there; a table's
 own names are mapped to these. Other columns are left out, and named. Audio is below `root`, the
 table's own folder unless given: nothing outside of it is read.
@@ -105,7 +105,11 @@ def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
     with open_text(table, newline="") as file:
-        reader = csv.reader(file)  # a quoted cell may hold line breaks, so its lines are counted
+        header = file.readline()
+        file.seek(0)
+        between = ";" if header.count(";") > header.count(",") else ","
+        # A quoted cell may hold line breaks, so its lines are counted.
+        reader = csv.reader(file, delimiter=between)
         try:
             for row in reader:
                 if row:

@@ -94,7 +94,8 @@ def read_lines(path: str | Path, keys: Sequence[str] | None = None) -> Iterator[
                     yield Line(number, offset, parse_line(data, folder, keys))
                 offset += len(data)
     except OSError as error:
-        raise UserError(f"{path}: cannot read the manifest: {error.strerror}.") from error
+        hint = "; name a manifest in it" if Path(path).is_dir() else ""
+        raise UserError(f"{path}: cannot read the manifest: {error.strerror}{hint}.") from error
 
 
 def parse_line(data: bytes, folder: Path, keys: Sequence[str] | None = None) -> Utterance | str:
@@ -153,6 +154,8 @@ def repeated_id(hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> str |
 
 def convert_manifest(source: str | Path, target: str | Path) -> int:
     """Copies a manifest, to the other form if the suffix says so; returns how many lines."""
+    if Path(target).suffix not in SUFFIXES:
+        raise UserError(f"{target}: a manifest ends in {' or '.join(SUFFIXES)}")
     return write_manifest(target, stream_manifest(source))
 
 

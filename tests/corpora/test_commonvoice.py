@@ -396,7 +396,7 @@ def test_broken_clips_and_rows_are_errors_or_are_listed(
     (folder / "clips" / "silent.mp3").write_bytes(header)  # sound by its header, without samples
     with (folder / "train.tsv").open("a") as file:
         file.write("s1\tgood.mp3\tone tab too few\n")
-    with pytest.raises(UserError, match=r"empty\.mp3: .*0 bytes.*and 1 more in es"):
+    with pytest.raises(UserError, match=r"empty\.mp3: .*0 bytes.*and 1 more of language es"):
         prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
 
     said: list[str] = []

@@ -61,6 +61,21 @@ def test_every_column(corpus):
     assert (third.start, third.duration, third.language) == (1.0, 2.0, "es")
 
 
+def test_a_csv_may_have_semicolons(corpus):
+    path = table(corpus, "path;text", 'wav/1.wav;"uno, due; tre"', name="all.csv")
+    prepare(path, "it", corpus / "out", log=unless_unused)
+    (only,) = read_manifest(corpus / "out/it/train.jsonl")
+    assert only.text == "uno, due; tre"
+
+
+def test_copies_that_a_second_preparation_does_not_use_are_named(corpus):
+    path = table(corpus, "path\ttext", "wav/1.wav\tuno")
+    prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
+    said: list[str] = []
+    prepare(path, "it", corpus / "out", log=said.append)
+    assert said[-1].endswith("has copies of an earlier --convert that these manifests do not use")
+
+
 def test_audio_alone_is_enough_and_other_names_are_known(corpus):
     path = table(corpus, "audio\tutt_id", "wav/1.wav\tx", "", "wav/2.wav\ty")
     assert prepare(path, "it", corpus / "out", log=unless_unused) == {"it": {"unlabelled": 2}}
