@@ -104,7 +104,8 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, plan: Plan) -> Batch:  # type: ignore[override]
         begun, number = time.perf_counter(), plan.position.number
-        reading = Reading(self.corpus, self.targets, self.training)
+        room = max(row.seconds for row in plan.rows)
+        reading = Reading(self.corpus, self.targets, self.training, room)
         heard = [self._hear(reading, row, number, r) for r, row in enumerate(plan.rows)]
         waves = [row.wave_S for row in heard]
         if self.crop_seconds is not None:
@@ -133,20 +134,29 @@ class Batches(Dataset[Batch]):
     def _hear(self, reading: Reading, row: Row, number: int, r: int) -> Heard:
         """The first utterance of a row, with the samples of all as they are heard this time. What
         replaces one is as long as that would be at the row's speed, and is heard at its own."""
-        heard = [
-            reading.read(i, row.speed, (self.seed, 6, number, r, n))
-            for n, i in enumerate(row.utterances)
-        ]
+        heard: list[Heard] = []
+        for n, i in enumerate(row.utterances):
+            seed = (self.seed, 6, number, r, n)
+            heard.append(reading.read(i, row.speed, seed, self._least(row, heard)))
         early = self.normalized and self.augment is None
         waves = [normalize(some.wave_S) if early else some.wave_S for some in heard]
         wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
-        if row.speed != 1 and heard[0].number == row.utterances[0]:
-            wave_S = change_speed(wave_S, row.speed)
+        if heard[0].speed != 1:
+            wave_S = change_speed(wave_S, heard[0].speed)
         if self.augment is not None:  # levels are normalised after what a channel does to them
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
             wave_S = normalize(wave_S) if self.normalized else wave_S
         return Heard(heard[0].number, heard[0].utterance, wave_S)
+
+    def _least(self, row: Row, heard: Sequence[Heard]) -> float:
+        """Seconds that the next utterance of a row must have for the row to be long enough: of one
+        alone all, of several what the others leave, and never more than it was thought to have."""
+        if self.training is None:
+            return 0.0
+        seconds = [float(self.corpus.seconds_N[i]) for i in row.utterances[len(heard) :]]
+        there = sum(len(some.wave_S) for some in heard) / SAMPLE_RATE + sum(seconds[1:])
+        return max(0.0, min(seconds[0], self.training.least_seconds - there))
 
 
 def padded(waves: Sequence[np.ndarray]) -> Tensor:

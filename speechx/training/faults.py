@@ -2,27 +2,32 @@
 
 One broken file in a million must not end a run after three days, and a disk that is gone must not
 let it learn from what is left. So what cannot be read is replaced by a like utterance
-(speechx/data/batches.py) and listed in `OUT/unreadable.tsv`, until more than `data.max_unreadable`
+(speechx/data/reading.py) and listed in `OUT/unreadable.tsv`, until more than `data.max_unreadable`
 of the utterances tried could not be: then the run stops and names the first of them. The share is
 taken of at least 1,000, so that with the default of 0.01 ten broken files end no run before there
 is a share to speak of, and a disk that is gone ends it with the eleventh.
 
 What is shorter than its manifest says, by more than rounding, is used at its true length and listed
-in `OUT/shorter.tsv`. Each utterance is listed once.
+in `OUT/shorter.tsv`. Each utterance is listed once, by corpus, language and id, so that either list
+can be given as `data.exclude`. The counts are saved with the run's state: a resumed run has the
+share of the whole run.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from speechx.data.batches import Batch, Fault
 from speechx.errors import UserError
 from speechx.training.distributed import Machine
 
 LEAST_TRIED = 1000
-HEADER = "id\taudio\twhy\treplaced by\n"
+HEADER = "corpus\tlanguage\tid\treason\tdetail\taudio\treplaced by\n"
+REASON = {True: "unreadable", False: "shorter"}
+Key = tuple[str, ...]
 
 
 class Faults:
@@ -34,15 +39,24 @@ class Faults:
         self.tried = self.failed = 0.0
         self.first = ""
         self.files = {True: out / "unreadable.tsv", False: out / "shorter.tsv"}
-        self.listed: dict[bool, set[str]] = {True: set(), False: set()}
+        self.listed: dict[bool, set[Key]] = {True: set(), False: set()}
         for failed, file in self.files.items():
             if not machine.first or not file.is_file():
                 continue
             if resume:
                 lines = file.read_text(encoding="utf-8").splitlines()[1:]
-                self.listed[failed] = {line.split("\t")[0] for line in lines}
+                self.listed[failed] = {tuple(line.split("\t")[:3]) for line in lines}
             else:
                 file.unlink()
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a resumed run has to know."""
+        return {"tried": self.tried, "failed": self.failed, "first": self.first}
+
+    def resume(self, saved: Mapping[str, Any]) -> None:
+        """Counts as they were; older states have none."""
+        self.tried, self.failed = saved.get("tried", 0.0), saved.get("failed", 0.0)
+        self.first = saved.get("first", "")
 
     def see(
         self, group: Sequence[Batch], tried: float, faults: float, say: Callable[[str], object]
@@ -67,14 +81,19 @@ class Faults:
             )
 
     def _list(self, failed: bool, found: Sequence[Fault], say: Callable[[str], object]) -> None:
-        new = {f.id: f for f in found if f.id not in self.listed[failed]}
+        new: dict[Key, Fault] = {}
+        for f in found:
+            if (key := (f.corpus, f.language, f.id)) not in self.listed[failed]:
+                new.setdefault(key, f)
         if not new:
             return
         file = self.files[failed]
         if not file.is_file():
             file.write_text(HEADER, encoding="utf-8")
         with file.open("a", encoding="utf-8") as lines:
-            lines.writelines(_line(f).rpartition("\t")[0] + "\n" for f in new.values())
+            for f in new.values():
+                row = (f.corpus, f.language, f.id, REASON[failed], f.why, f.audio, f.instead)
+                lines.write("\t".join(row) + "\n")
         before = len(self.listed[failed])
         self.listed[failed] |= set(new)
         if before == 0 or math.log2(len(self.listed[failed])) // 1 > math.log2(before) // 1:
@@ -88,10 +107,14 @@ class Faults:
 
 
 def _line(fault: Fault) -> str:
-    fields = (fault.id, fault.audio, fault.why, fault.instead, "failed" if fault.failed else "")
+    """For the other ranks; white space in a field becomes one space, as in an exclusion list."""
+    fields = (
+        fault.corpus, fault.language, fault.id, fault.audio, fault.why, fault.instead,
+        "failed" if fault.failed else "",
+    )  # fmt: skip
     return "\t".join(" ".join(field.split()) for field in fields)
 
 
 def _fault(line: str) -> Fault:
-    id, audio, why, instead, failed = line.split("\t")
-    return Fault(id, audio, why, bool(failed), instead)
+    corpus, language, id, audio, why, instead, failed = line.split("\t")
+    return Fault(corpus, language, id, audio, why, bool(failed), instead)

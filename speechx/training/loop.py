@@ -136,6 +136,7 @@ def train(
     faults = Faults(out, max_unreadable, resume, machine)
     if resume:
         place = restore(out, model, optimizer, monitor, machine)
+        faults.resume(place.faults)
     log = out / "log.jsonl"
     progress: Progress = Silent()
     if machine.first:
@@ -217,6 +218,7 @@ def train(
             finding = finding or monitor.see(done, values)
         if finding is not None and must_go_back(finding, monitor, out, optim, machine, progress):
             place = restore(out, model, optimizer, monitor, machine, back=True)
+            faults.resume(place.faults)
             source = pace.watch(batches(place.position))
             continue
         if done % run.eval_steps == 0 or done == run.steps:
@@ -236,6 +238,7 @@ def train(
                 "index": place.position.index,
                 "totals": _over_ranks(place.totals, machine),
                 "health": monitor.to_dict(),
+                "faults": faults.to_dict(),
                 "micro_seconds": micro_seconds,
             }
             save_state(out, done, model, optimizer, extra, keep=monitor.memory.healthy)

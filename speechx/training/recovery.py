@@ -33,6 +33,8 @@ class Place:
     """Of this rank, since the last line of the log."""
     micro_seconds: float | None = None
     """Length of the micro-batches up to here."""
+    faults: dict[str, Any] = field(default_factory=dict)
+    """Counts of what could not be read up to here."""
 
 
 def restore(
@@ -54,7 +56,8 @@ def restore(
             amend_state(out, {"health": monitor.to_dict()})
         else:
             _note(out, {"step": state["step"], "action": "resume"})
-    return Place(state["step"], _position(state), totals, state.get("micro_seconds"))
+    seconds, faults = state.get("micro_seconds"), state.get("faults", {})
+    return Place(state["step"], _position(state), totals, seconds, faults)
 
 
 def _position(state: dict[str, Any]) -> Position:

@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from speechx.data.batches import Batch
+from speechx.data.exclusion import Exclusion, Exclusions, read_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.reading import Fault
 from speechx.data.sampling import Position
@@ -28,28 +29,31 @@ def batch(*faults):
     )
 
 
-def failed(number):
-    return Fault(f"u{number}", f"clips/{number}.mp3", "is\tbroken.\n", True, "v")
+def failed(number, language="xx"):
+    audio = f"{language}/{number}.mp3"
+    return Fault("cv", language, f"u{number}", audio, "is\tbroken.\n", True, "v")
 
 
 def test_each_is_listed_once_in_its_list(tmp_path):
     faults, said = Faults(tmp_path, 0.01, False, HERE), []
-    shorter = Fault("s", "s.mp3", "1.0 s of the 2.0 s", False)
+    shorter = Fault("", "xx", "s", "s.mp3", "1.0 s of the 2.0 s", False)
     for some in ((failed(1),), (), (failed(1), shorter), (failed(2), shorter)):
         faults.see([batch(*some)], 10, len(some), said.append)
     assert (tmp_path / "unreadable.tsv").read_text().splitlines() == [
-        "id\taudio\twhy\treplaced by",
-        "u1\tclips/1.mp3\tis broken.\tv",
-        "u2\tclips/2.mp3\tis broken.\tv",
+        "corpus\tlanguage\tid\treason\tdetail\taudio\treplaced by",
+        "cv\txx\tu1\tunreadable\tis broken.\txx/1.mp3\tv",
+        "cv\txx\tu2\tunreadable\tis broken.\txx/2.mp3\tv",
     ]
     assert (tmp_path / "shorter.tsv").read_text().splitlines()[1:] == [
-        "s\ts.mp3\t1.0 s of the 2.0 s\t"
+        "\txx\ts\tshorter\t1.0 s of the 2.0 s\ts.mp3\t"
     ]
     assert (faults.tried, faults.failed) == (40, 3)
     assert [line.split(" ")[0] for line in said] == ["1", "1", "2"]
     resumed = Faults(tmp_path, 0.01, True, HERE)
     resumed.see([batch(failed(2), failed(3))], 10, 2, said.append)
     assert len((tmp_path / "unreadable.tsv").read_text().splitlines()) == 4
+    resumed.see([batch(failed(2, "yy"))], 10, 1, said.append)  # another u2
+    assert len((tmp_path / "unreadable.tsv").read_text().splitlines()) == 5
     Faults(tmp_path, 0.01, False, HERE)
     assert list(tmp_path.iterdir()) == []
 
@@ -68,6 +72,35 @@ def test_past_the_share_the_run_stops_by_name(tmp_path, most, tried, ends):
     assert "the first is u1: is broken." in message
     assert "\n" not in message
     assert len((tmp_path / "unreadable.tsv").read_text().splitlines()) == ends + 1
+
+
+def test_the_list_is_an_exclusion_list(tmp_path):
+    faults = Faults(tmp_path, 0.01, False, HERE)
+    shorter = Fault("", "xx", "s", "s.mp3", "1.0 s of the 2.0 s", False)
+    faults.see([batch(failed(1), failed(1, "yy"), shorter)], 10, 3, lambda _: None)
+    exclusions = Exclusions([tmp_path / "unreadable.tsv"])
+    for corpus, language, id, named in (
+        ("cv", "xx", "u1", True), ("cv", "yy", "u1", True), (None, "xx", "u1", False),
+        ("cv", "zz", "u1", False), ("cv", "xx", "u2", False), (None, "xx", "s", False),
+    ):  # fmt: skip
+        assert exclusions.names(corpus, language, id, 1.0) == named
+    assert read_exclusions(tmp_path / "shorter.tsv") == [
+        Exclusion("", "xx", "s", "shorter", "1.0 s of the 2.0 s")
+    ]
+
+
+def test_the_share_is_that_of_the_whole_run(tmp_path):
+    first = Faults(tmp_path, 0.01, False, HERE)
+    for number in range(8):
+        first.see([batch(failed(number))], 100, 1, lambda _: None)
+    resumed = Faults(tmp_path, 0.01, True, HERE)
+    resumed.resume(json.loads(json.dumps(first.to_dict())))
+    assert (resumed.tried, resumed.failed) == (800, 8)
+    many = [failed(number) for number in range(8, 11)]
+    with pytest.raises(UserError, match=r"11 of 900 .* the first is u0: is broken\."):
+        resumed.see([batch(*many)], 100, 3, lambda _: None)
+    resumed.resume({})
+    assert (resumed.tried, resumed.failed) == (0, 0)
 
 
 @pytest.fixture
@@ -90,6 +123,12 @@ def damaged(manifests, tmp_path):
     return (tmp_path / "train.jsonl", manifests[1]), [u.id for u in lines[:4]]
 
 
+def counts(out):
+    """What the newest state says was tried and failed, over the whole run."""
+    newest = max((out / "state").glob("step_*"), key=lambda path: int(path.name[5:]))
+    return json.loads((newest / "run.json").read_text())["faults"]
+
+
 @pytest.mark.parametrize("kind", ["pretrain", "finetune"])
 def test_a_run_goes_on_and_a_resumed_one_hears_the_same(damaged, tmp_path, kind):
     paths, bad = damaged
@@ -97,12 +136,15 @@ def test_a_run_goes_on_and_a_resumed_one_hears_the_same(damaged, tmp_path, kind)
     data = {"max_unreadable": 0.5}
     run_job(kind, make(tmp_path / "whole", paths, data=data))
     rows = (tmp_path / "whole" / "unreadable.tsv").read_text().splitlines()[1:]
-    assert {row.split("\t")[0] for row in rows} <= set(bad)
+    assert {row.split("\t")[2] for row in rows} <= set(bad)
     assert len(rows) >= 3
-    assert all(row.split("\t")[3] for row in rows)
+    assert all(row.split("\t")[6] for row in rows)
     run_job(kind, make(tmp_path / "parts", paths, data=data), stop_at=4)
     run_job(kind, make(tmp_path / "parts", paths, data=data), resume=True)
     assert read_log(tmp_path / "parts") == read_log(tmp_path / "whole")
+    whole, parts = counts(tmp_path / "whole"), counts(tmp_path / "parts")
+    assert parts == whole
+    assert whole["tried"] > whole["failed"] >= 3
     lines = [json.loads(x) for x in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert all(0 <= line["waiting_share"] <= 1 for line in lines if "waiting_share" in line)
     assert any("waiting_share" in line for line in lines)
