@@ -21,6 +21,8 @@ from speechx.doctor.checks import CLIPPED_SHARE
 from speechx.errors import UserError
 
 PIECE_SECONDS = 300.0  # of sound in memory at a time
+PATIENCE_SECONDS = 60.0  # and one more for each MB
+PATIENCE_ONLINE_SECONDS = 600.0
 LOOK_BYTES = 4096
 WINDOW_SECONDS = 0.032
 LOW_BAND, HIGH_BAND = (300.0, 3400.0), (4400.0, 7200.0)  # Hz, a gap for the filters between them
@@ -70,6 +72,15 @@ class Sound:
     high_band: float | None
     """dB against the low band; None if the rate leaves no room for one."""
     samples: int
+
+
+def patience(place: Place) -> float:
+    """Seconds that reading it may take before its decoder is taken to hang."""
+    try:
+        size = place.part[1] if place.part else os.stat(place.audio).st_size
+    except (OSError, ValueError):
+        size = 0
+    return PATIENCE_SECONDS + size / 1e6 if not is_url(place.audio) else PATIENCE_ONLINE_SECONDS
 
 
 def header(place: Place) -> Header | str:

@@ -1,8 +1,11 @@
 """Work in processes: in order, as it is needed, and whoever kills a process is named."""
 
 import os
+import time
 
-from speechx.doctor.workers import CRASHED, in_parallel
+import pytest
+
+from speechx.doctor.workers import CRASHED, HUNG, in_parallel
 
 
 def double(number):
@@ -32,3 +35,37 @@ def test_what_kills_its_process_is_named_and_the_others_go_on():
     results = dict(in_parallel(die, range(100), lambda x: x, 2, chunk=10))
     assert {i for i, found in results.items() if found == CRASHED} == {3, 70, 71}
     assert all(results[i] == i for i in results if i not in (3, 70, 71))
+
+
+def die_or_sleep(number):
+    if number == 5:
+        time.sleep(60)
+    if number == 500:
+        os._exit(1)
+    return number
+
+
+def test_a_process_that_dies_while_others_are_given_work():
+    results = {}
+    for item, result in in_parallel(die, range(2000), lambda x: x + 1, 2):
+        results[item] = result
+        if item % 64 == 0:
+            time.sleep(0.01)
+    assert {i for i, found in results.items() if found == CRASHED} == {2, 69, 70}
+    assert len(results) == 2000
+
+
+def test_what_takes_too_long_is_ended_and_named():
+    started = time.monotonic()
+    some = in_parallel(die_or_sleep, range(600), lambda x: x, 2, seconds=lambda x: 0.5)
+    assert {i: r for i, r in some if r != i} == {5: HUNG, 500: CRASHED}
+    assert time.monotonic() - started < 30
+
+
+def fail(number):
+    raise ZeroDivisionError(number)
+
+
+def test_a_mistake_of_ours_is_not_blamed_on_the_file():
+    with pytest.raises(ZeroDivisionError):
+        list(in_parallel(fail, range(3), lambda x: x, 2))
