@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class Diagnosis:
 
     def exclusions(self) -> list[Exclusion]:
         return [
-            Exclusion(c.utterance.corpus or "", c.language, c.utterance.id, c.check, c.detail)
+            Exclusion(*key_of(c.utterance), c.check, writable(c.detail))
             for c in self.excluded
             if c.utterance is not None
         ]
@@ -138,7 +139,7 @@ class Diagnosis:
         lines += ["", *table(self.balance.table(self.alphas))]
         if len(filters := self.filters()) > 3:
             lines += ["", *table(filters)]
-        return "\n".join(lines)
+        return writable("\n".join(lines))
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain data."""
@@ -186,7 +187,7 @@ class Diagnosis:
         }
 
     def to_json(self) -> str:
-        return json.dumps(self.to_dict(), ensure_ascii=False, indent=1) + "\n"
+        return writable(json.dumps(self.to_dict(), ensure_ascii=False, indent=1), "\\\\") + "\n"
 
 
 def key_of(utterance: Utterance) -> Key:
@@ -224,6 +225,11 @@ def _where(cases: Sequence[Case]) -> str:
         return ""
     most = ", ".join(f"{language} {count:,}" for language, count in counts.most_common(5))
     return f": {most}{', ...' if len(counts) > 5 else ''}"
+
+
+def writable(text: str, backslash: str = "\\") -> str:
+    """With escapes such as \\xff for the bytes of file names that are not UTF-8."""
+    return re.sub("[\udc80-\udcff]", lambda m: f"{backslash}x{ord(m[0]) - 0xDC00:02x}", text)
 
 
 def short(text: str, most: int) -> str:

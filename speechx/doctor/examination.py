@@ -36,11 +36,11 @@ from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.copies import Copy, copies, recordings, several
 from speechx.doctor.diagnosis import Diagnosis, key_of
-from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream
-from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen
+from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream, uses
+from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen, patience
 from speechx.doctor.split_checks import SplitChecks, key_number, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
-from speechx.doctor.workers import in_parallel
+from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
 from speechx.text.normalize import normalize
 
@@ -142,7 +142,7 @@ class _Examination:
         dice = random.Random(seed)
         seen: dict[str, int] = defaultdict(int)
         jobs = self._lines(limits)
-        headers = in_parallel(header, jobs, lambda job: Place.of(job[2]), self.processes)
+        headers = self._at_work(header, jobs)
         for (number, shelf, u), found in self._watched(headers, "headers"):
             broken = False
             for check, detail in by_header(u, found):
@@ -197,9 +197,7 @@ class _Examination:
         alike = pick(self.shelves, {*again.tolist(), *first.tolist()})
         contents = np.zeros(len(alone), np.int64)
         jobs = ((number, shelf, u) for number, (shelf, u) in alike.items())
-        for (number, _, _), content in in_parallel(
-            all_bytes, jobs, lambda job: Place.of(job[2]), self.processes
-        ):
+        for (number, _, _), content in self._at_work(all_bytes, jobs):
             contents[number] = content if isinstance(content, int) else 0
         self.alike["the file has the same bytes as that of"] = contents
         self.alike["the same stretch of the same file as"] = np.frombuffer(
@@ -215,7 +213,7 @@ class _Examination:
         else:
             jobs = sorted(job for some in self.sampled.values() for job in some)
         samples = np.zeros(self.utterances, np.int64)
-        heard = in_parallel(listen, jobs, lambda job: Place.of(job[2]), self.processes, chunk=16)
+        heard = self._at_work(listen, jobs, chunk=16)
         for (number, shelf, u), sound in self._watched(heard, "listened to"):
             self.heard += 1
             for check, detail in by_sound(u, sound):
@@ -319,6 +317,7 @@ class _Examination:
             "all": f"the sound of all {self.heard:,} that open was decoded",
         }
         yield f"Every text and every header was read; {heard[decode]}."
+        yield uses(self.shelves)
         yield f"Labels were measured against {self.target.name}."
         if few := self.texts.unjudged():
             yield f"Too few labelled utterances to judge the pace of {', '.join(few)}."
@@ -326,6 +325,14 @@ class _Examination:
                   for name in ("speaker", "sentence")]  # fmt: skip
         if scored := self.splits.scored():
             yield f"Of {scored:,} utterances in dev and test train knows {', '.join(shared)}."
+
+    def _at_work(
+        self, work: Callable[[Place], T], jobs: Iterable[Numbered], chunk: int = CHUNK
+    ) -> Iterator[tuple[Numbered, T | str]]:
+        def place(job: Numbered) -> Place:
+            return Place.of(job[2])
+
+        return in_parallel(work, jobs, place, self.processes, chunk, patience)
 
     def _watched(self, results: Iterable[T], what: str) -> Iterator[T]:
         said = time.monotonic()

@@ -13,7 +13,7 @@ from importlib import resources
 
 from speechx.audio.files import read_audio
 from speechx.doctor.checks import Case, Check
-from speechx.doctor.diagnosis import Diagnosis, short
+from speechx.doctor.diagnosis import Diagnosis, short, writable
 from speechx.doctor.picture import EXCERPT_SECONDS, HEIGHT, WIDTH, excerpt, spectrogram
 from speechx.errors import UserError
 
@@ -33,7 +33,7 @@ def page(diagnosis: Diagnosis, players: int = 24) -> str:
     heard = [case for cases in audible for case in cases[:each] if case.utterance][:players]
     body = "\n".join(_body(diagnosis, {id(case) for case in heard}))
     style = resources.files("speechx.doctor").joinpath("page.css").read_text(encoding="utf-8")
-    return (
+    return writable(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '

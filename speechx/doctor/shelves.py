@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +12,10 @@ from pathlib import Path
 from speechx.data.manifest import EMPTY, SUFFIXES, UNIQUE, Utterance, read_lines
 from speechx.errors import UserError
 
-EVALUATION = ("dev", "test", "eval", "valid")
+EVALUATION = frozenset(("test", "eval", "dev", "valid", "validation"))
+TRAINING = "train"
 NO_SPEECH = "no-speech"  # what BABEL marks as pauses: silent by design
-ORDER = ("test", "eval", "dev", "valid", "train")
+ORDER = ("test", "eval", "dev", "valid", "validation", TRAINING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,31 @@ def shelves(paths: Iterable[Path]) -> list[Shelf]:
 
 
 def for_evaluation(split: str) -> bool:
-    """Whether a split is there to score with."""
-    return split.startswith(EVALUATION)
+    """Whether a split is there to score with: by whole words, so that CommonVoice's `validated`
+    is not. `train_dev` is, as in Kaldi's recipes."""
+    return not EVALUATION.isdisjoint(_words(split))
 
 
 def for_training(split: str) -> bool:
-    return split.startswith("train")
+    return TRAINING in _words(split) and not for_evaluation(split)
+
+
+def uses(some: Iterable[Shelf]) -> str:
+    """What the manifests were taken for, by the words of their names."""
+    counts = Counter(shelf.split for shelf in some)
+    sides: dict[str, list[str]] = {"training": [], "evaluation": [], "neither": []}
+    for split, count in sorted(counts.items()):
+        use = (
+            "evaluation" if for_evaluation(split) else "training" if for_training(split)
+            else "neither"
+        )  # fmt: skip
+        sides[use].append(split if count == 1 else f"{split} ({count})")
+    told = "; ".join(f"for {use}: {', '.join(names)}" for use, names in sides.items() if names)
+    return f"By their names manifests are taken {told}."
+
+
+def _words(split: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", split.lower())
 
 
 def stream(some: Sequence[Shelf]) -> Iterator[tuple[Shelf, Utterance | str]]:
@@ -86,4 +108,5 @@ def pick(some: Sequence[Shelf], wanted: Collection[int]) -> dict[int, tuple[Shel
 
 
 def _order(split: str) -> int:
-    return next((i for i, name in enumerate(ORDER) if split.startswith(name)), len(ORDER))
+    words = _words(split)
+    return next((i for i, name in enumerate(ORDER) if name in words), len(ORDER))

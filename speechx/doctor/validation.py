@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from speechx.doctor.diagnosis import writable
 from speechx.doctor.examination import examine
 
 
@@ -13,7 +14,7 @@ def problems(paths: Sequence[Path | str], decode: bool = False) -> list[str]:
     also finds damaged sound, silence and copies in other files."""
     diagnosis = examine(paths, decode="all" if decode else "none", log=lambda _: None)
     return [
-        f"{case.subject}: {check.title.lower()}: {case.detail}"
+        writable(f"{case.subject}: {check.title.lower()}: {case.detail}")
         for check, cases in diagnosis.by_check.items()
         for case in cases
         if check.hard

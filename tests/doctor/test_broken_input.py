@@ -3,6 +3,7 @@
 import json
 import os
 import struct
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,10 +11,11 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechx.doctor import examination
+from speechx.doctor import examination, sound
 from speechx.doctor.examination import examine
 from speechx.doctor.page import page
 from speechx.doctor.sound import Place, header, listen
+from speechx.doctor.validation import problems
 from tests.doctor.wards import RATE, clip, examined, found, speech
 
 FORMATS = ("wav", "flac", "mp3", "ogg")
@@ -140,3 +142,39 @@ def test_a_file_that_kills_its_reader_is_named(tmp_path, monkeypatch):
     diagnosis = examined(tmp_path, train=train, decode="none")
     assert found(diagnosis) == {"unreadable": ["bad"]}
     assert "reading it crashes the decoder" in diagnosis.cases[0].detail
+
+
+def endless(place):
+    if "bad" in str(place.audio):
+        time.sleep(60)
+    return header(place)
+
+
+def test_a_file_that_its_reader_never_leaves_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "header", endless)
+    monkeypatch.setattr(sound, "PATIENCE_SECONDS", 1.0)
+    train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
+    diagnosis = examined(tmp_path, train=train, decode="none")
+    assert found(diagnosis) == {"unreadable": ["bad"]}
+    assert "reading it never ends" in diagnosis.cases[0].detail
+
+
+def test_folders_and_files_whose_names_are_no_text(tmp_path):
+    folder = tmp_path / os.fsdecode(b"f\xff")
+    good, gone = (clip(tmp_path / "f", name) for name in ("good", "gone"))
+    gone.audio.unlink()
+    (tmp_path / "f").rename(folder)
+    rows = [{"id": u.id, "audio": f"{u.id}.wav", "duration": 2.0, "language": "es"}
+            for u in (good, gone)]  # fmt: skip
+    manifest = folder / os.fsdecode(b"train\xfe.jsonl")
+    manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    said = []
+    diagnosis = examine([tmp_path], tmp_path / "out", processes=1, log=said.append)
+    assert found(diagnosis) == {"absent": ["gone"]}
+    told = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
+    assert told["manifests"] == [f"{tmp_path}/f\\xff/train\\xfe.jsonl"]
+    for name in ("doctor.html", "exclude.tsv"):
+        assert "f\\xff/gone.wav" in (tmp_path / "out" / name).read_text(encoding="utf-8")
+    assert "f\\xff/gone.wav" in diagnosis.text()
+    diagnosis.text().encode()
+    "".join([*said, *problems([tmp_path])]).encode()
