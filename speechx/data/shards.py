@@ -201,9 +201,10 @@ class _Packing:
         return self._finish(jobs, done)
 
     def _origin(self) -> str:
-        note = self.manifest.parent / "source.txt"
+        folder = self.manifest.parent.resolve()
+        note = folder / "source.txt"
         origin = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
-        return f"{self.format} shards of {origin or self.manifest.parent.resolve()}"
+        return f"{self.format} shards of " + (f"{folder.name}, {origin}" if origin else str(folder))
 
     def _jobs(self, utterances: Sequence[Utterance], exclusions: Exclusions) -> list[_Job]:
         """Shuffled, then cut where a shard is full. From the manifest alone, so that every run

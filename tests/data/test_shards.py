@@ -329,6 +329,16 @@ def test_parquet_is_packed_to_parquet_and_shards_can_be_packed_again(corpus, tmp
         np.testing.assert_array_equal(read_audio(v.audio, part=v.bytes), read_audio(u.audio))
 
 
+def test_shards_of_another_language_of_the_corpus_are_not_written_over(corpus, tmp_path):
+    for language in ("xx", "yy"):
+        (corpus / language / "source.txt").write_text("CommonVoice 17.0\n", encoding="utf-8")
+    packed(corpus / "xx", tmp_path / "shards")
+    before = state(tmp_path / "shards")
+    with pytest.raises(UserError, match=r"holds the manifests of flac shards of xx, CommonVoice"):
+        packed(corpus / "yy", tmp_path / "shards")
+    assert state(tmp_path / "shards") == before
+
+
 def test_mistakes_are_one_line(corpus, tmp_path):
     for arguments, why in (
         ((tmp_path / "nothing.jsonl", tmp_path / "s"), "cannot read the manifest"),
