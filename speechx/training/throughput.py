@@ -8,8 +8,12 @@ model's is what is left of the same steps without waiting for data. So neither h
 other, and the line names what to change before hours of a GPU have gone. The first two steps do not
 count: workers start, kernels are chosen.
 
+With several ranks all wait for the one whose data comes last. So a step waited as long as that one,
+and computed as long as the rank that did the least besides waiting for its own data: the others
+also waited for it.
+
 Every report in the log also says `waiting_share`, the share of the time since the report before in
-which the model waited for data.
+which the model waited for data, on the rank that waited most.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from speechx.training.distributed import Machine
 NOT_COUNTED = 2
 STEPS = 10
 ROOM = 1.25  # more workers than just enough, for batches that take longer than others
-TOLERABLE = 0.05  # share of waiting without workers
+TOLERABLE = 0.05  # share of waiting
 
 
 class Throughput:
@@ -36,7 +40,9 @@ class Throughput:
         """`steps` are those that the run still takes."""
         self.workers, self.left, self.steps = workers, steps, 0
         self.begun: float | None = None
-        self.waited = self.step_waited = self.computed = self.audio = 0.0
+        self.step_waited = self.audio = 0.0
+        self.computed: list[float] = []  # of each step that counts
+        self.waited: list[float] = []
         self.spent: Counter[str] = Counter()  # type: ignore[assignment]
         self.reported, self.reported_waited, self.all_waited = time.perf_counter(), 0.0, 0.0
 
@@ -59,8 +65,8 @@ class Throughput:
         """After each step, on every rank: once, when enough were taken, the line about them."""
         now = time.perf_counter()
         if self.steps >= NOT_COUNTED and self.begun is not None:
-            self.computed += now - self.begun - self.step_waited
-            self.waited += self.step_waited
+            self.computed.append(now - self.begun - self.step_waited)
+            self.waited.append(self.step_waited)
         self.begun, self.step_waited = None, 0.0
         self.steps += 1
         self.left -= 1
@@ -68,16 +74,16 @@ class Throughput:
         if counted < 1 or not (counted == STEPS or (counted < STEPS and self.left == 0)):
             return None
         names = sorted(set(machine.gather(sorted(self.spent))))
-        audio, computed, waited, *parts = machine.total(
-            [self.audio, self.computed, self.waited, *(self.spent[name] for name in names)]
-        )
+        audio, *parts = machine.total([self.audio, *(self.spent[name] for name in names)])
+        computed = sum(map(min, _of_ranks(self.computed, machine)))
+        waited = sum(map(max, _of_ranks(self.waited, machine)))
         spent = dict(zip(names, parts, strict=True))
         read = sum(spent.values())
         if min(audio, computed, read) <= 0:
             return None
         return verdict(
             loader=audio / read * machine.world * max(1, self.workers),
-            model=audio / computed * machine.world,
+            model=audio / computed,
             waiting=waited / (waited + computed),
             workers=self.workers,
             cores=cores(),
@@ -85,11 +91,12 @@ class Throughput:
         )
 
     def waiting_share(self, machine: Machine) -> float:
-        """Of the time since it was asked before, on every rank; their mean."""
+        """Of the time since it was asked before, on the rank that waited most."""
         now = time.perf_counter()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
-        return round(machine.total([share])[0] / machine.world, 4)
+        (share_of_ranks,) = _of_ranks([share], machine)
+        return round(max(share_of_ranks), 4)
 
 
 def verdict(
@@ -110,6 +117,14 @@ def verdict(
             f"{waiting:.0%} of the time goes to reading data: run.workers is 0, so nothing is read "
             f"while the model computes (loader {loader:.0f}x real time, model could take "
             f"{model:.0f}x); set run.workers={max(1, min(_enough(1, loader, model), cores - 1))}"
+        )
+    if loader >= model and waiting > TOLERABLE:
+        who = "1 worker reads" if workers == 1 else f"{workers} workers read"
+        return (
+            f"{waiting:.0%} of the time goes to waiting for data, though {who} fast enough "
+            f"(loader {loader:.0f}x real time, model could take {model:.0f}x): workers that still "
+            "start, a rank that reads slower, or batches that are slow to hand over; if "
+            "waiting_share in log.jsonl stays high, raise run.workers"
         )
     if loader >= model:
         return f"loader {loader:.0f}x real time, model needs {model:.0f}x: ok"
@@ -138,3 +153,12 @@ def cores() -> int:
 
 def _enough(workers: int, loader: float, model: float) -> int:
     return max(1, math.ceil(workers * model / loader * ROOM))
+
+
+def _of_ranks(values: list[float], machine: Machine) -> list[list[float]]:
+    """For each value what it is on every rank."""
+    of_all = [
+        value if rank == machine.rank else 0.0 for value in values for rank in range(machine.world)
+    ]
+    totals = machine.total(of_all)
+    return [totals[i : i + machine.world] for i in range(0, len(totals), machine.world)]

@@ -43,6 +43,17 @@ def test_without_workers_the_share_that_reading_takes_is_named():
     assert line.endswith("set run.workers=1")
 
 
+def test_what_is_waited_is_never_ok():
+    line = verdict(412.0, 280.0, 0.6, workers=4, cores=8, spent=MP3)
+    assert line.startswith(
+        "60% of the time goes to waiting for data, though 4 workers read fast enough "
+        "(loader 412x real time, model could take 280x): workers that still start"
+    )
+    assert "ok" not in line
+    assert "1 worker reads" in verdict(412.0, 280.0, 0.06, workers=1, cores=8, spent=MP3)
+    assert verdict(412.0, 280.0, 0.04, workers=4, cores=8, spent=MP3).endswith(": ok")
+
+
 class Clock:
     """Time that passes when the test says so."""
 
@@ -105,3 +116,42 @@ def test_the_share_of_waiting_is_of_the_time_since_it_was_asked_before(monkeypat
         clock.now += computing
         pace.step_done(HERE)
         assert pace.waiting_share(HERE) == pytest.approx(share)
+
+
+class Ranks:
+    """All ranks of a job in one process: what a rank gives waits until the last has given."""
+
+    def __init__(self, rank, given):
+        self.rank, self.world, self.given, self.call = rank, len(given), given, 0
+
+    def total(self, values):
+        self.given[self.rank].append(list(values))
+        self.call += 1
+        of_ranks = [(given[self.call - 1 :] or [[0.0] * len(values)])[0] for given in self.given]
+        return [sum(column) for column in zip(*of_ranks, strict=True)]
+
+    def gather(self, names):
+        return list(names) * self.world
+
+
+@pytest.mark.parametrize("late", [0.0, 7.0])
+def test_waiting_for_the_data_of_another_rank_is_not_computing(monkeypatch, late):
+    """The first rank has its data at once and stands in the first all-reduce for 0.06 s, until the
+    second has its own; each then computes 0.04 s. `late`: the other came later to the step."""
+    given, said, shares = ([], []), [], []
+    for rank in (0, 1):
+        clock = Clock(monkeypatch)
+        machine, pace = Ranks(rank, given), Throughput(workers=1, steps=4)
+        spent = {"decoding mp3": 0.01 + 0.1 * rank}
+        source = pace.watch(clock.batches(waiting=0.06 * rank, spent=spent))
+        for _ in range(4):
+            next(source)
+            clock.now += 0.04 if rank else 0.1 + late
+            line = pace.step_done(machine)
+        said.append(line)
+        shares.append(pace.waiting_share(machine))
+    # 6 s of audio a step: 0.04 s of computing, 0.12 s in which a worker of each rank reads.
+    line = said[1]
+    assert line.startswith("the loader is the bottleneck: 100x real time with 1 worker,")
+    assert "model could take 150x" in line
+    assert shares[1] == pytest.approx(0.6)
