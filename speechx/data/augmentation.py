@@ -15,12 +15,16 @@ how long an utterance is; speed, which does, is `data.speed`.
 
 What is drawn is a function of the seed, the number of the batch and the row, so a resumed run hears
 what it would have heard, with any number of workers. Validation and scoring hear the recordings.
+
+A file that turns out to be damaged where it is read, or is gone, is named once by each process that
+reads, and another is drawn in its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +36,7 @@ from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 
 SILENT = 1e-4  # peaks below -80 dB
-TRIES = 20  # places in a long noise file, should one be silent
+TRIES = 20  # places in a long noise file, should one be silent; files, should one be damaged
 LOOK_SECONDS = 10.0
 
 
@@ -91,6 +95,8 @@ class Augmentation:
     config: Augment
     noises: tuple[Utterance, ...] = ()
     rooms: tuple[Utterance, ...] = ()
+    damaged: set[str] = field(default_factory=set)
+    """Named already."""
 
     def __call__(self, wave_S: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """An utterance (S,) at 16 kHz as it is heard this time: (S,) float32.
@@ -101,16 +107,35 @@ class Augmentation:
         in_a_room, in_noise, by_phone = random.random(3)
         room, place, ratio = random.random(3)
         if self.config.rooms is not None and in_a_room < self.config.rooms.probability:
-            chosen = self.rooms[int(room * len(self.rooms))]
-            wave_S = in_room(wave_S, _read(chosen, 0.0, chosen.duration, channel=0))
+            wave_S = in_room(wave_S, self._drawn(self.rooms, room, random, _response))
         if self.config.noise is not None and in_noise < self.config.noise.probability:
-            chosen = self.noises[int(place * len(self.noises))]
             low, high = self.config.noise.snr_db
-            noise_S = _stretch(chosen, len(wave_S), random)
+            noise_S = self._drawn(
+                self.noises, place, random, lambda u: _stretch(u, len(wave_S), random)
+            )
             wave_S = add_noise(wave_S, noise_S, low + ratio * (high - low))
         if by_phone < self.config.telephone:
             wave_S = telephone(wave_S)
         return wave_S.astype(np.float32, copy=False)
+
+    def _drawn(
+        self,
+        sounds: Sequence[Utterance],
+        place: float,
+        random: np.random.Generator,
+        read: Callable[[Utterance], np.ndarray],
+    ) -> np.ndarray:
+        """The sound at `place`, from 0 to 1; another where it cannot be read."""
+        for _ in range(TRIES):
+            u = sounds[int(place * len(sounds))]
+            try:
+                return read(u)
+            except UserError as error:
+                if (name := f"{u.audio} {u.id}") not in self.damaged:
+                    self.damaged.add(name)
+                    print(f"augmentation: {error}; another is drawn", file=sys.stderr, flush=True)
+                failed, place = error, random.random()
+        raise UserError(f"{failed}; neither could be read what was drawn {TRIES - 1} times instead")
 
 
 def load_augmentation(config: Augment, log: Callable[[str], object] = print) -> Augmentation | None:
@@ -119,14 +144,18 @@ def load_augmentation(config: Augment, log: Callable[[str], object] = print) -> 
     noises: tuple[Utterance, ...] = ()
     rooms: tuple[Utterance, ...] = ()
     if config.noise is not None and config.noise.probability:
-        noises = _sounding(config.noise.manifests, "noise")
+        noises = _sounding(config.noise.manifests, "noise", _heard_at_all)
         low, high = config.noise.snr_db
         said.append(
             f"{config.noise.probability:.0%} in noise ({len(noises)} recordings, "
             f"{low:g} to {high:g} dB)"
         )
     if config.rooms is not None and config.rooms.probability:
-        rooms = _sounding(config.rooms.manifests, "impulse response")
+        rooms = _sounding(
+            config.rooms.manifests,
+            "the first channel of impulse response",
+            lambda u: not _silent(_response(u)),
+        )
         said.append(f"{config.rooms.probability:.0%} in rooms ({len(rooms)} responses)")
     if config.telephone:
         said.append(f"{config.telephone:.0%} through a telephone")
@@ -136,16 +165,30 @@ def load_augmentation(config: Augment, log: Callable[[str], object] = print) -> 
     return Augmentation(config, noises, rooms)
 
 
-def _sounding(manifests: tuple[Path, ...], what: str) -> tuple[Utterance, ...]:
-    """The utterances of manifests; a silent one is a UserError that names it."""
+def _sounding(
+    manifests: tuple[Path, ...], what: str, sounds: Callable[[Utterance], bool]
+) -> tuple[Utterance, ...]:
+    """The utterances of manifests; one that does not sound is a UserError that names it."""
     utterances = [u for path in manifests for u in read_manifest(path)]
     for u in utterances:
-        start = 0.0
-        while _silent(_read(u, start, LOOK_SECONDS)):
-            start += LOOK_SECONDS
-            if start >= u.duration:
-                raise UserError(f"{u.audio}: {what} {u.id} is silent; take it out of the manifest")
+        if not sounds(u):
+            raise UserError(f"{u.audio}: {what} {u.id} is silent; take it out of the manifest")
     return tuple(utterances)
+
+
+def _heard_at_all(u: Utterance) -> bool:
+    """Whether a noise sounds somewhere, as it is used: the mean of its channels."""
+    start = 0.0
+    while _silent(_read(u, start, LOOK_SECONDS)):
+        start += LOOK_SECONDS
+        if start >= u.duration:
+            return False
+    return True
+
+
+def _response(u: Utterance) -> np.ndarray:
+    """An impulse response as it is used: the first channel, all of it."""
+    return _read(u, 0.0, u.duration, channel=0)
 
 
 def _stretch(u: Utterance, samples: int, random: np.random.Generator) -> np.ndarray:

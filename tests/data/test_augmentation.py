@@ -140,13 +140,54 @@ def test_what_is_silent_or_absent_is_refused_by_name(tmp_path: Path) -> None:
     silent = listed(tmp_path, nothing=np.zeros(15 * RATE))
     with pytest.raises(UserError, match=r"nothing\.wav: noise nothing is silent; take it out"):
         made(noise={"manifests": [silent]})
-    with pytest.raises(UserError, match=r"nothing\.wav: impulse response nothing is silent"):
+    with pytest.raises(UserError, match=r"impulse response nothing is silent"):
         made(rooms={"manifests": [silent]})
     late = listed(tmp_path / "late", noise=np.concatenate([np.zeros(12 * RATE), white(1.0)]))
     assert made(noise={"manifests": [late]}).noises[0].id == "noise"
     (tmp_path / "late" / "noise.wav").unlink()
     with pytest.raises(UserError, match=r"noise\.wav: cannot be read"):
         made(noise={"manifests": [late]})
+
+
+def test_a_room_whose_first_channel_is_silent_is_refused(tmp_path: Path) -> None:
+    """Only that one is used: its peak would be what the others are divided by."""
+    channels = np.zeros((8000, 2), np.float32)
+    channels[10, 1] = 0.9
+    soundfile.write(tmp_path / "half.wav", channels, RATE, subtype="FLOAT")
+    u = Utterance(id="half", audio=tmp_path / "half.wav", duration=0.5, language="und")
+    write_manifest(tmp_path / "rooms.jsonl", [u])
+    with pytest.raises(UserError, match=r"half\.wav: the first channel of impulse .* is silent"):
+        made(rooms={"manifests": [tmp_path / "rooms.jsonl"], "probability": 1})
+
+
+def test_noise_damaged_where_it_is_read_is_named_once_and_another_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("torn", "whole"):
+        soundfile.write(tmp_path / f"{name}.flac", white(60.0), RATE)
+    data = bytearray((tmp_path / "torn.flac").read_bytes())
+    data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
+    (tmp_path / "torn.flac").write_bytes(data)
+    noises = [
+        Utterance(id=name, audio=tmp_path / f"{name}.flac", duration=60.0, language="und")
+        for name in ("torn", "whole")
+    ]
+    write_manifest(tmp_path / "noise.jsonl", noises)
+    settings = {"manifests": [tmp_path / "noise.jsonl"], "probability": 1, "snr_db": [7, 7]}
+    augmentation = made(noise=settings)
+    heard = [augmentation(SPEECH_S, rng(i)) for i in range(30)]
+    assert [snr_db(noisy_S) for noisy_S in heard] == pytest.approx([7] * 30, abs=0.05)
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "torn.flac" in said[0]
+    assert "another is drawn" in said[0]
+    # The same is heard by one that has not yet met the damage.
+    again = made(noise=settings)
+    assert np.array_equal(again(SPEECH_S, rng(29)), heard[29])
+    for name in ("torn", "whole"):
+        (tmp_path / f"{name}.flac").unlink()
+    with pytest.raises(UserError, match=r"\.flac: cannot be read.*; neither could be read"):
+        augmentation(SPEECH_S, rng())
 
 
 @pytest.mark.parametrize(
