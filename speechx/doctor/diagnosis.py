@@ -35,6 +35,8 @@ class Diagnosis:
     """What was looked at, and by which rules."""
     not_listed: frozenset[Key] = frozenset()
     """Utterances that no list can leave out without another that is good."""
+    moved: str = ""
+    """Why no sound was opened after the first, if so."""
     lost: tuple[int, float] = (0, 0.0)
     """Utterances and seconds that the list takes from all manifests together."""
 
@@ -121,7 +123,8 @@ class Diagnosis:
             len(self.by_check.get(CHECKS[name], []))
             for name in ("line", "recording_leak", "ambiguous_id")
         )
-        parts = [f"{bad:,} of {self.utterances:,} utterances should be left out"] if bad else []
+        parts = [self.moved] if self.moved else []
+        parts += [f"{bad:,} of {self.utterances:,} utterances should be left out"] if bad else []
         parts += [f"recordings of dev or test in train: {leaks:,}"] if leaks else []
         parts += [f"bad, but of an id that another has: {ambiguous:,}"] if ambiguous else []
         parts += [f"{lines:,} lines of manifests cannot be read"] if lines else []

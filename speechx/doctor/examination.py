@@ -35,7 +35,7 @@ from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.copies import Copy, copies, recordings, several
-from speechx.doctor.diagnosis import Diagnosis, key_of
+from speechx.doctor.diagnosis import Diagnosis, key_of, writable
 from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream, uses
 from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen, patience
 from speechx.doctor.split_checks import SplitChecks, key_number, leak_cases, repeated
@@ -49,6 +49,7 @@ Decode = Literal["none", "sample", "all"]
 SAMPLE = 100  # utterances of each language that are listened to
 SECONDS_BETWEEN_PROGRESS = 10.0
 Numbered = tuple[int, Shelf, Utterance]
+MOVED = 1000  # files; if so many at the start are absent, no more are opened
 CLOSED = frozenset(("absent", "unreadable"))
 """Checks after which there is nothing to listen to."""
 
@@ -89,7 +90,7 @@ def examine(
     )
     found.read((least_seconds, most_seconds), sample, seed)
     found.compare_files()
-    if decode != "none":
+    if decode != "none" and not found.moved:
         found.listen(decode == "all")
     found.look_back(alpha, excluding)
     diagnosis = found.diagnosis(excluding, alpha, decode, sample, seed)
@@ -129,6 +130,7 @@ class _Examination:
         self.closed: set[int] = set()
         self.sampled: dict[str, list[Numbered]] = defaultdict(list)
         self.heard = 0
+        self.moved = ""  # why no file is opened any more
         self.utterances, self.seconds = 0, 0.0
 
     def add(self, number: int, shelf: Shelf, u: Utterance, check: str, detail: str) -> None:
@@ -143,6 +145,7 @@ class _Examination:
         seen: dict[str, int] = defaultdict(int)
         jobs = self._lines(limits)
         headers = self._at_work(header, jobs)
+        absent: set[str] = set()  # files, while there is no other
         for (number, shelf, u), found in self._watched(headers, "headers"):
             broken = False
             for check, detail in by_header(u, found):
@@ -153,6 +156,11 @@ class _Examination:
             self.looks.append(found.look if isinstance(found, Header) else 0)
             if broken:
                 self.closed.add(number)
+                if len(self.closed) == number + 1 and self.cases[-1][1].check == "absent":
+                    absent.add(str(u.audio))
+                    if len(absent) == MOVED:
+                        self._stop_opening(number + 1)
+                        break
                 continue
             # Algorithm R: every utterance of a language has the same chance, none is kept in vain.
             chosen = self.sampled[u.language]
@@ -162,6 +170,23 @@ class _Examination:
                 chosen.append((number, shelf, u))
             elif place < sample:
                 chosen[place] = (number, shelf, u)
+
+        for _ in jobs if self.moved else ():
+            pass  # their texts are read all the same
+        self.looks.extend([0] * (self.utterances - len(self.looks)))
+
+    def _stop_opening(self, utterances: int) -> None:
+        """One case for all that is absent, since none of the first files is there."""
+        first = next(case.utterance for _, case in self.cases if case.check == "absent")
+        assert first is not None
+        folders = ", ".join(sorted({str(shelf.path.parent) for shelf in self.shelves})[:3])
+        self.moved = (
+            f"none of the first {MOVED:,} files is there: was the corpus moved? Paths are "
+            f"relative to the manifest's folder ({folders}); the first is {first.audio}"
+        )
+        self.log(writable(f"doctor: {self.moved}. No more are opened."))
+        self.cases = [item for item in self.cases if item[1].check != "absent"]
+        self.cases.append((-1, Case("absent", "", self.moved, count=utterances)))
 
     def _lines(self, limits: tuple[float, float]) -> Iterator[Numbered]:
         for shelf, u in stream(self.shelves):
@@ -301,6 +326,7 @@ class _Examination:
             alpha=alpha,
             notes=tuple(self._notes(decode, sample, seed)),
             not_listed=frozenset(self.not_listed),
+            moved=self.moved,
         )
         out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
         ids = np.frombuffer(self.splits.columns["id"], np.int64)
@@ -316,7 +342,10 @@ class _Examination:
             f"(seed {seed}); --decode all hears every one",
             "all": f"the sound of all {self.heard:,} that open was decoded",
         }
-        yield f"Every text and every header was read; {heard[decode]}."
+        if self.moved:
+            yield f"No sound was examined: {self.moved}."
+        else:
+            yield f"Every text and every header was read; {heard[decode]}."
         yield uses(self.shelves)
         yield f"Labels were measured against {self.target.name}."
         if few := self.texts.unjudged():

@@ -8,8 +8,10 @@ import pytest
 
 from speechx.data.exclusion import Exclusions
 from speechx.data.manifest import read_manifest, write_manifest
+from speechx.doctor import examination
 from speechx.doctor.checks import CHECKS, NEVER_EXCLUDED
 from speechx.doctor.examination import examine
+from speechx.doctor.validation import problems
 from speechx.errors import UserError
 from speechx.text.vocabulary import Vocabulary
 from tests.doctor.wards import RATE, clip, examined, found, sound_corpus, speech
@@ -184,3 +186,37 @@ def test_every_check_can_be_told(tmp_path):
         assert not check.rule.endswith(".")
         assert not check.advice.endswith(".")
     assert set(CHECKS) > NEVER_EXCLUDED
+
+
+def test_a_corpus_that_was_moved_is_said_at_once_and_no_more_is_opened(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "MOVED", 20)
+    (u,) = sound_corpus(tmp_path, 1)
+    train = [replace(u, id=f"c{i}", audio=tmp_path / "gone" / f"{i}.wav") for i in range(500)]
+    train.append(replace(u, text="en 1984"))
+    said = []
+    diagnosis = examined(tmp_path, train=train, out=tmp_path / "out", log=said.append)
+    why = "none of the first 20 files is there: was the corpus moved? Paths are relative to "
+    why += f"the manifest's folder ({tmp_path}); the first is {tmp_path}/gone/0.wav"
+    assert said[0].startswith(f"doctor: {why}")
+    assert why in diagnosis.text().splitlines()[0]
+    assert diagnosis.serious
+    assert diagnosis.exclusions() == []
+    assert found(diagnosis)["digits"] == ["digits"], "texts are read all the same"
+    assert diagnosis.utterances == 501
+    assert (tmp_path / "out" / "doctor.json").stat().st_size < 10_000
+    (problem,) = problems([tmp_path / "train.jsonl"])
+    assert why in problem
+
+
+def test_files_that_are_there_later_are_opened_unless_very_many_before_are_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(examination, "MOVED", 20)
+    some = sound_corpus(tmp_path, 20)
+    train = [replace(u, audio=tmp_path / "gone" / u.audio.name) for u in some[:19]]
+    diagnosis = examined(tmp_path, train=[*train, some[19]], decode="none")
+    assert len(found(diagnosis)["absent"]) == 19
+    segments = [replace(train[0], id=f"s{i}", start=float(i)) for i in range(30)]
+    (tmp_path / "x").mkdir()
+    diagnosis = examined(tmp_path / "x", train=[*segments, some[19]], decode="none")
+    assert len(found(diagnosis)["absent"]) == 30, "of one file"
