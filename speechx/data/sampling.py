@@ -12,7 +12,8 @@ All of it is arrays, for corpora have ten million utterances; only the batch tha
 made of objects. Where the sound is packed in shards, shards come in random order and batches are
 made within windows of many of them: a shard holds one language, so few would be batches of few
 languages. A window has at least 64 shards and four for each language of each corpus, which mixes
-languages about as without shards, while the disk or its cache has to do with those shards only.
+languages about as without shards, while the disk or its cache has to do with those shards only:
+16 GB for 64 of 256 MB.
 """
 
 from __future__ import annotations
