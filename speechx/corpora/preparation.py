@@ -23,7 +23,7 @@ import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from speechx.corpora.copies import Found, Problem
@@ -166,13 +166,22 @@ def finish(
             _refuse(some)
         claim(folder, owner)
         counts[some.language] = _write(some, folder)
+        _say_unused(some, folder / "audio", log)
         log(_report(some))
-        if not convert and (folder / "audio").is_dir():
-            unused = f"{folder / 'audio'} has copies of an earlier --convert"
-            log(f"{some.language}: {unused} that these manifests do not use")
     if not any(counts.values()):
         raise UserError(f"no usable utterance is listed for {', '.join(counts) or 'any language'}.")
     return counts
+
+
+def _say_unused(some: Preparation, copies: Path, log: Callable[[str], object]) -> None:
+    """A second preparation without `convert` goes back to the slow originals: that is said."""
+    used = any(
+        Path(u.audio).is_relative_to(copies)
+        for listed in some.splits.values()
+        for u in islice(listed.values(), 1)
+    )
+    if copies.is_dir() and not used:
+        log(f"{some.language}: {copies} has copies of an earlier --convert, which are not used now")
 
 
 def _measure(

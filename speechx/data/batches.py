@@ -196,12 +196,12 @@ def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterator[Batc
 
 def one_thread(_: int) -> None:
     """Workers are as many as they shall be: threads within them would fight over the same cores,
-    and over those that feed the GPU. Torch's own are set by the DataLoader too; nothing that a
-    worker does here goes through BLAS, whose threads only `threadpoolctl` can stop afterwards."""
+    and over those that feed the GPU. Torch's own are set by the DataLoader too; those of numpy's
+    BLAS, which averages channels, only `threadpoolctl` can stop once numpy is there."""
     torch.set_num_threads(1)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for programs that are started: ffmpeg
-    with suppress(ImportError):
+    with suppress(ImportError):  # trainings also run where only the core's packages are
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(1)

@@ -73,7 +73,7 @@ def test_copies_that_a_second_preparation_does_not_use_are_named(corpus):
     prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
     said: list[str] = []
     prepare(path, "it", corpus / "out", log=said.append)
-    assert said[-1].endswith("has copies of an earlier --convert that these manifests do not use")
+    assert said[0].endswith("has copies of an earlier --convert, which are not used now")
 
 
 def test_audio_alone_is_enough_and_other_names_are_known(corpus):
