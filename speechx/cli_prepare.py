@@ -188,9 +188,7 @@ def _care(parser: argparse.ArgumentParser) -> None:
 def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     """A reader with what all have and what only it has."""
     made = prepare(
-        root=words.root,
         out=words.output,
-        languages=words.language,
         allow_missing=words.allow_missing,
         convert=words.convert,
         log=_note,
@@ -199,17 +197,25 @@ def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     print(json.dumps(made))
 
 
+def _prepare_corpus(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
+    _prepare(prepare, words, root=words.root, languages=words.language, **own)
+
+
+def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
+    _prepare(prepare, words, language=words.language, corpus=words.corpus, **own)
+
+
 def _commonvoice(options: Any) -> None:
     from speechx.corpora.commonvoice import prepare
 
     own = {name: getattr(options, name) for name in ("splits", "invalidated", "release")}
-    _prepare(prepare, options, **own)
+    _prepare_corpus(prepare, options, **own)
 
 
 def _spontaneous(options: Any) -> None:
     from speechx.corpora.commonvoice_spontaneous import prepare
 
-    _prepare(prepare, options)
+    _prepare_corpus(prepare, options)
 
 
 def _babel(options: Any) -> None:
@@ -231,31 +237,31 @@ def _babel(options: Any) -> None:
         phones=options.phones,
         longest=options.longest,
     )
-    _prepare(prepare, options, options=how)
+    _prepare_corpus(prepare, options, options=how)
 
 
 def _fleurs(options: Any) -> None:
     from speechx.corpora.fleurs import prepare
 
-    _prepare(prepare, options, text=options.text)
+    _prepare_corpus(prepare, options, text=options.text)
 
 
 def _mls(options: Any) -> None:
     from speechx.corpora.mls import prepare
 
-    _prepare(prepare, options)
+    _prepare_corpus(prepare, options)
 
 
 def _voxpopuli(options: Any) -> None:
     from speechx.corpora.voxpopuli import prepare
 
-    _prepare(prepare, options, text=options.text, longest=options.longest)
+    _prepare_corpus(prepare, options, text=options.text, longest=options.longest)
 
 
 def _voxlingua107(options: Any) -> None:
     from speechx.corpora.voxlingua107 import prepare
 
-    _prepare(prepare, options)
+    _prepare_corpus(prepare, options)
 
 
 def _folder(options: Any) -> None:
@@ -297,19 +303,6 @@ def _hugging_face(options: Any) -> None:
         columns=_columns(options),
         audio_root=options.audio_root,
     )
-
-
-def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
-    made = prepare(
-        out=words.output,
-        language=words.language,
-        corpus=words.corpus,
-        allow_missing=words.allow_missing,
-        convert=words.convert,
-        log=_note,
-        **own,
-    )
-    print(json.dumps(made))
 
 
 def _columns(options: Any) -> dict[str, str]:
