@@ -32,7 +32,7 @@ from speechx.config import (
 from speechx.data.batches import Batch, Batches, load
 from speechx.data.corpus import Corpus
 from speechx.data.exclusion import Exclusions
-from speechx.data.reading import Training
+from speechx.data.reading import ROUNDING, Training
 from speechx.data.sampling import (
     Epoch,
     Position,
@@ -125,14 +125,15 @@ class Pretrain:
     def __post_init__(self) -> None:
         if self.masking.min_spans < 2:
             raise ValueError("masking.min_spans must be at least 2, so that there are negatives")
+        # Lengths in manifests are rounded: a row may have a little less than they say.
         frames, spans = (
-            self.model.encoder.frames(int(self.data.min_seconds * SAMPLE_RATE)),
+            self.model.encoder.frames(int(ROUNDING * self.data.min_seconds * SAMPLE_RATE)),
             self.masking.min_spans,
         )
         if frames <= spans:
             raise ValueError(
-                f"data.min_seconds = {self.data.min_seconds:g} is {frames} frames of this encoder, "
-                f"but a row needs at least {spans + 1} so that {spans} can be hidden"
+                f"data.min_seconds = {self.data.min_seconds:g}, less a tenth for rounding, is {frames} "
+                f"frames of this encoder, but a row needs at least {spans + 1} so that {spans} can be hidden"
             )
 
 
