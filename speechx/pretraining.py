@@ -132,8 +132,9 @@ class Pretrain:
         )
         if frames <= spans:
             raise ValueError(
-                f"data.min_seconds = {self.data.min_seconds:g}, less a tenth for rounding, is {frames} "
-                f"frames of this encoder, but a row needs at least {spans + 1} so that {spans} can be hidden"
+                f"data.min_seconds = {self.data.min_seconds:g}, less a tenth for rounding, is "
+                f"{frames} frames of this encoder, but a row needs at least {spans + 1} so that "
+                f"{spans} can be hidden"
             )
 
 
