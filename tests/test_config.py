@@ -94,7 +94,7 @@ def test_several_mistakes_are_told_at_once():
         ({"data": {"alpha": 1.5}}, "data: alpha must be between 0 and 1, but is 1.5"),
         ({"data": {"train": []}}, "data: train needs at least one manifest"),
         ({"data": {"min_seconds": 30}}, "0 < min_seconds <= crop_seconds"),
-        ({"data": {"min_seconds": 0.03}}, "data.min_seconds = 0.03 is 1 frames of this encoder"),
+        ({"data": {"min_seconds": 0.03}}, "a row needs at least 3 so that 2 can be hidden"),
         ({"model": {"transformer": {"heads": 7}}}, "width 768 must be a multiple of heads 7"),
         ({"model": {"encoder": {"kind": "filterbnk"}}}, "model.encoder.kind"),
         ({"model": None}, "model: input should be a dictionary"),
