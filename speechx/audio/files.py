@@ -307,9 +307,9 @@ def _sound(
                 f"{name}: its header does not say how long it is (written as a stream); "
                 "rewrite it with: ffmpeg -i IN OUT.wav"
             )
-        if sound.format == "MP3":
-            # After each read soundfile seeks to where it is, and the decoder may then lose a frame.
-            sound.seekable = lambda: False
+        # After each read soundfile seeks to where it is: work for nothing, and an mp3 decoder may
+        # then lose a frame.
+        sound.seekable = lambda: False
         yield sound
         if sound.format == "MP3" and isinstance(file, int) and sound.tell() == sound.frames:
             _refuse_cut(file, name, sound.frames / sound.samplerate)
