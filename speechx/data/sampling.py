@@ -210,7 +210,7 @@ def join_short(corpus: Corpus, rows: Rows, seconds: float, random: np.random.Gen
         return rows
     utterance_R = rows.utterance_U[rows.first_R]
     speaker_R = corpus.speaker_N[utterance_R].astype(np.int64) + 1
-    voice_R = corpus.group_N[utterance_R] * (1 + speaker_R.max()) + speaker_R
+    voice_R = corpus.group_N[utterance_R].astype(np.int64) * (1 + speaker_R.max()) + speaker_R
     for part_R in (rows.pass_R, rows.window_R):
         if part_R is not None and part_R.any():
             voice_R += part_R.astype(np.int64) * (1 + voice_R.max())

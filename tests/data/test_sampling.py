@@ -301,6 +301,19 @@ def test_one_name_in_two_corpora_is_two_voices():
         assert max(len(row.utterances) for row in rows) > 2
 
 
+def test_names_that_many_languages_share_are_as_many_voices():
+    languages = {f"{letter}{other}": 100 for letter in "abcdefgh" for other in "xyz"}
+    corpus = corpus_of(languages, seconds=(0.5, 1.5), speakers=100)
+    corpus = Corpus.of([replace(u, speaker=u.speaker.partition("_")[2]) for u in corpus])
+    rows = join_short(corpus, every_row(corpus), 8.0, np.random.default_rng(0))
+    assert len(rows) == 2400  # each voice says one thing, so nothing is joined
+    corpus = Corpus.of([replace(u, speaker=str(int(u.speaker) % 25)) for u in corpus])
+    rows = join_short(corpus, every_row(corpus), 8.0, np.random.default_rng(0))
+    assert len(rows) == 600
+    for row in rows:
+        assert len({(corpus[i].language, corpus[i].speaker) for i in row.utterances}) == 1
+
+
 @pytest.mark.parametrize("shards", [False, True])
 def test_an_utterance_that_is_repeated_is_not_joined_with_itself(shards):
     seconds_N = np.append(np.full(12, 1.0), np.full(4000, 10.0))
