@@ -187,35 +187,27 @@ def _care(parser: argparse.ArgumentParser) -> None:
 
 def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     """A reader with what all have and what only it has."""
-    made = prepare(
-        out=words.output,
-        allow_missing=words.allow_missing,
-        convert=words.convert,
-        log=_note,
-        **own,
-    )
-    print(json.dumps(made))
+    from speechx.corpora.output import Output
 
-
-def _prepare_corpus(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
-    _prepare(prepare, words, root=words.root, languages=words.language, **own)
+    out = Output(words.output, words.allow_missing, words.convert, _note)
+    print(json.dumps(prepare(words.root, out, words.language, **own)))
 
 
 def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
-    _prepare(prepare, words, language=words.language, corpus=words.corpus, **own)
+    _prepare(prepare, words, corpus=words.corpus, **own)
 
 
 def _commonvoice(options: Any) -> None:
     from speechx.corpora.commonvoice import prepare
 
     own = {name: getattr(options, name) for name in ("splits", "invalidated", "release")}
-    _prepare_corpus(prepare, options, **own)
+    _prepare(prepare, options, **own)
 
 
 def _spontaneous(options: Any) -> None:
     from speechx.corpora.commonvoice_spontaneous import prepare
 
-    _prepare_corpus(prepare, options)
+    _prepare(prepare, options)
 
 
 def _babel(options: Any) -> None:
@@ -237,31 +229,31 @@ def _babel(options: Any) -> None:
         phones=options.phones,
         longest=options.longest,
     )
-    _prepare_corpus(prepare, options, options=how)
+    _prepare(prepare, options, options=how)
 
 
 def _fleurs(options: Any) -> None:
     from speechx.corpora.fleurs import prepare
 
-    _prepare_corpus(prepare, options, text=options.text)
+    _prepare(prepare, options, text=options.text)
 
 
 def _mls(options: Any) -> None:
     from speechx.corpora.mls import prepare
 
-    _prepare_corpus(prepare, options)
+    _prepare(prepare, options)
 
 
 def _voxpopuli(options: Any) -> None:
     from speechx.corpora.voxpopuli import prepare
 
-    _prepare_corpus(prepare, options, text=options.text, longest=options.longest)
+    _prepare(prepare, options, text=options.text, longest=options.longest)
 
 
 def _voxlingua107(options: Any) -> None:
     from speechx.corpora.voxlingua107 import prepare
 
-    _prepare_corpus(prepare, options)
+    _prepare(prepare, options)
 
 
 def _folder(options: Any) -> None:
@@ -269,40 +261,31 @@ def _folder(options: Any) -> None:
 
     if not options.language:
         raise UserError("a folder does not say what is spoken in it: give --language xx")
-    own = {"speakers": options.speakers, "longest": options.longest}
-    _prepare_own(prepare, options, root=options.root, **own)
+    _prepare_own(prepare, options, speakers=options.speakers, longest=options.longest)
 
 
 def _table(options: Any) -> None:
     from speechx.corpora.table import prepare
 
-    _prepare_own(
-        prepare, options, table=options.root, columns=_columns(options), root=options.audio_root
-    )
+    _prepare_own(prepare, options, columns=_columns(options), audio_root=options.audio_root)
 
 
 def _kaldi(options: Any) -> None:
     from speechx.corpora.kaldi import prepare
 
-    _prepare_own(prepare, options, root=options.root, audio_root=options.audio_root)
+    _prepare_own(prepare, options, audio_root=options.audio_root)
 
 
 def _lhotse(options: Any) -> None:
     from speechx.corpora.lhotse import prepare
 
-    _prepare_own(prepare, options, root=options.root, audio_root=options.audio_root)
+    _prepare_own(prepare, options, audio_root=options.audio_root)
 
 
 def _hugging_face(options: Any) -> None:
     from speechx.corpora.hugging_face import prepare
 
-    _prepare_own(
-        prepare,
-        options,
-        root=options.root,
-        columns=_columns(options),
-        audio_root=options.audio_root,
-    )
+    _prepare_own(prepare, options, columns=_columns(options), audio_root=options.audio_root)
 
 
 def _columns(options: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ lasts until the next `[seconds]`; the last time only closes. Text goes through t
 babel_text.py. Ids are those of Kaldi with the language code before them, as in Lhotse:
 `101_37210_A_20111102_170037_000123`, speaker A inLine, B outLine, start in 1/100 s.
 
-    prepare(Path("IARPA_BABEL_BP_101"), Path("data/babel"))
+    prepare(Path("IARPA_BABEL_BP_101"), Output(Path("data/babel")))
 
 writes `data/babel/yue/train.jsonl` and so on (a language is named as in CommonVoice; one that is
 none of BABEL's by its code):
@@ -41,7 +41,8 @@ from speechx.corpora.babel_text import (
     read_segments,
     read_text,
 )
-from speechx.corpora.preparation import UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -69,28 +70,23 @@ class Options:
 
 def prepare(
     root: Path,
-    out: Path,
+    out: Output,
     languages: Sequence[str] | None = None,
+    *,
     options: Options | None = None,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances each split has.
 
     `root` is one pack or a folder of packs. `languages` are codes (101) or names (yue, Cantonese);
-    None means all that are there. `allow_missing` and `convert` as in `preparation.finish`.
+    None means all that are there.
     """
     how = options or Options()
-    packs = find_packs(Path(root), languages, log)
+    packs = find_packs(Path(root), languages, out.log)
     release = {pack.language: pack.release for pack in packs}
     return finish(
-        (_read(pack, how, log) for pack in packs),
-        Path(out),
+        (_read(pack, how, out.log) for pack in packs),
+        out,
         lambda language: f"BABEL {release[language]}",
-        allow_missing,
-        convert,
-        log,
     )
 
 

@@ -8,7 +8,8 @@ quoting: a sentence may hold a lone `"`, and a reader that honours it swallows t
 next one. Old releases leave `.mp3` off the path; mp3 at 8 to 48 kHz occurs, and some clips are
 empty or broken.
 
-    prepare(Path("cv-corpus-17.0-2024-03-15"), ["es", "it"], Path("data/cv"), splits="speaker")
+    release = Path("cv-corpus-17.0-2024-03-15")
+    prepare(release, Output(Path("data/cv")), ["es", "it"], splits="speaker")
 
 writes `data/cv/es/train.jsonl` and so on; `commonvoice_splits` says what the train split is then.
 What is validated but in no split becomes `unlabelled.jsonl`, for pretraining: its sentences and
@@ -29,7 +30,8 @@ from typing import get_args
 from speechx.corpora.commonvoice_splits import Splits, Splitter
 from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -42,11 +44,9 @@ RELEASE = re.compile(r"cv-corpus-\d+(\.\d+)?(-delta)?(-singleword)?(-\d{4}-\d{2}
 
 def prepare(
     root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    languages: Sequence[str] | None = None,
+    *,
     splits: Splits = "official",
     invalidated: bool = False,
     release: str | None = None,
@@ -55,12 +55,14 @@ def prepare(
 
     `root` is a release or one language folder of it; `languages` None means all that are there.
     `invalidated` adds those clips to the unlabelled ones. `release` is the name of the folder that
-    holds the languages, unless given. `allow_missing` and `convert` as in `preparation.finish`.
+    holds the languages, unless given.
     """
     if splits not in get_args(Splits):
         raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
     folders = _language_folders(Path(root), languages)
-    releases = {language: release or _release(folder, log) for language, folder in folders.items()}
+    releases = {
+        language: release or _release(folder, out.log) for language, folder in folders.items()
+    }
     how = "" if splits == "official" else f", train disjoint by {splits}"
     return finish(
         (
@@ -69,9 +71,6 @@ def prepare(
         ),
         out,
         lambda language: f"CommonVoice {releases[language]}{how}",
-        allow_missing,
-        convert,
-        log,
     )
 
 

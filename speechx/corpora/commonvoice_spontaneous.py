@@ -9,12 +9,13 @@ somebody has checked, so the rest is for pretraining. Transcriptions hold marks 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -25,17 +26,11 @@ POLICY = "marks in [] left out"
 
 
 def prepare(
-    root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` holds unpacked archives, or is one; `languages` None means all that are there.
-    `allow_missing` and `convert` as in `preparation.finish`.
     """
     tables = _tables(Path(root))
     wanted = asked_for(languages, {language: language for language in tables}, Path(root))
@@ -43,9 +38,6 @@ def prepare(
         (_read_language(language, tables[language]) for language in wanted),
         out,
         lambda language: f"CommonVoice Spontaneous Speech {_release(tables[language])}",
-        allow_missing,
-        convert,
-        log,
     )
 
 

@@ -12,13 +12,14 @@ The first column is the sentence's: up to three people read each, so an utteranc
 file. Nothing names the speakers. Lengths come from the files, not from the table.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
 from speechx.corpora.folders import language_folders
 from speechx.corpora.lines import read_rows
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -29,18 +30,15 @@ COLUMNS = ("id", "file", "raw", "normalised", "letters", "samples", "gender")
 
 def prepare(
     root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    languages: Sequence[str] | None = None,
+    *,
     text: Text = "normalised",
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
     `text` is as FLEURS normalised it (lower case, no punctuation) or as it was written.
-    `allow_missing` and `convert` as in `preparation.finish`.
     """
     if text not in get_args(Text):
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
@@ -48,8 +46,9 @@ def prepare(
     folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
     return finish(
         (_read_language(code, folder, text) for code, folder in folders.items()),
-        out, f"FLEURS, {text} text", allow_missing, convert, log,
-    )  # fmt: skip
+        out,
+        f"FLEURS, {text} text",
+    )
 
 
 def _is_language(folder: Path) -> bool:

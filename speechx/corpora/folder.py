@@ -8,12 +8,12 @@ stretches. The id is the path below the folder, without the ending of the file.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from speechx.audio.files import FFMPEG_SUFFIXES
 from speechx.corpora.lines import text_lines
-from speechx.corpora.preparation import UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -26,11 +26,9 @@ LONGEST = 20.0  # seconds of a stretch
 
 def prepare(
     root: Path,
+    out: Output,
     language: str,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    *,
     speakers: bool = False,
     longest: float = LONGEST,
     corpus: str | None = None,
@@ -38,15 +36,14 @@ def prepare(
     """Writes `out/<language>/{train,unlabelled}.jsonl`; returns how many utterances each has.
 
     `speakers` says that every folder right below `root` is a speaker. `longest` is of a stretch
-    without text, in seconds. `corpus` is the folder's name unless given. `allow_missing` and
-    `convert` as in `preparation.finish`.
+    without text, in seconds. `corpus` is the folder's name unless given.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; a folder of recordings was expected.")
     name = corpus or root.resolve().name
-    some = _read(root, Path(out).resolve(), Preparation(language, corpus=name), speakers)
-    return finish([some], out, f"the folder {name}", allow_missing, convert, log, longest)
+    some = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
+    return finish([some], out, f"the folder {name}", longest)
 
 
 def _read(root: Path, out: Path, some: Preparation, speakers: bool) -> Preparation:

@@ -21,6 +21,7 @@ from speechx.corpora.folders import language_code
 from speechx.corpora.lines import shown
 from speechx.corpora.listing import Listing, renamed, split_named
 from speechx.corpora.names import inside, safe_name
+from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import claim
 from speechx.errors import UserError
@@ -31,11 +32,9 @@ MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\
 
 def prepare(
     root: Path,
-    language: str | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    language: str | None = None,
+    *,
     columns: Mapping[str, str] | None = None,
     audio_root: Path | None = None,
     corpus: str | None = None,
@@ -44,14 +43,14 @@ def prepare(
 
     `root` is what `save_to_disk` wrote. `language` is that of rows that name none, `columns` maps
     our names to the dataset's, `audio_root` is where the files are whose bytes are not in it.
-    `corpus` is the folder's name unless given. `allow_missing` and `convert` as in
-    `preparation.finish`; with `convert` the bytes go to `out/<language>/unpacked`.
+    `corpus` is the folder's name unless given. With `convert` the bytes go to
+    `out/<language>/unpacked`.
     """
-    root, out = Path(root), Path(out)
+    root = Path(root)
     name = corpus or root.resolve().name
     listing = Listing(name, language)
     source = f"the Hugging Face dataset {name}"
-    files = _Unpacked(out, "unpacked" if convert else "audio", source)
+    files = _Unpacked(out.folder, "unpacked" if out.convert else "audio", source)
     unused: set[str] = set()
     for split, folder in _splits(root).items():
         features = _object(folder / "dataset_info.json").get("features")
@@ -74,8 +73,8 @@ def prepare(
                 find = partial(Preparation.file, root=base, name=path, place=place)
             listing.add(row, place, find)
     if unused:
-        log(f"{root}: columns not used: {shown(sorted(unused))}")
-    return listing.finish(out, source, allow_missing, convert, log)
+        out.log(f"{root}: columns not used: {shown(sorted(unused))}")
+    return listing.finish(out, source)
 
 
 def _splits(root: Path) -> dict[str, Path]:

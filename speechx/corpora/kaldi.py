@@ -22,6 +22,7 @@ from pathlib import Path
 
 from speechx.corpora.lines import text_lines
 from speechx.corpora.listing import Listing, base_of, split_named
+from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
 
@@ -32,11 +33,9 @@ Source = tuple[str, int | None]
 
 def prepare(
     root: Path,
-    language: str | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    language: str | None = None,
+    *,
     audio_root: Path | None = None,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
@@ -44,8 +43,7 @@ def prepare(
 
     `root` is a data directory, or holds several. `language` is that of utterances that are not in
     `utt2lang`. `audio_root` is the only folder to read from, unless None. `corpus` is the name of
-    `root` unless given. `allow_missing` and `convert` as in `preparation.finish`; one channel of
-    several is read only with `convert`.
+    `root` unless given. One channel of several is read only with `convert`.
     """
     root = Path(root)
     if not root.is_dir():
@@ -58,7 +56,7 @@ def prepare(
     listing = Listing(name, language)
     for folder in folders:
         _read(folder, audio_root, listing)
-    return listing.finish(out, f"the Kaldi data {name}", allow_missing, convert, log)
+    return listing.finish(out, f"the Kaldi data {name}")
 
 
 def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:

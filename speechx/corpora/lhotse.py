@@ -25,6 +25,7 @@ from speechx.corpora.folders import language_code
 from speechx.corpora.lines import json_lines
 from speechx.corpora.listing import Listing, base_of, split_named
 from speechx.corpora.measuring import spread, watched
+from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import KNOWN, Utterance, read_manifest
 from speechx.errors import UserError
@@ -36,11 +37,9 @@ SLACK = 0.01  # seconds that a supervision may reach out of its cut, by rounding
 
 def prepare(
     root: Path,
-    language: str | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    language: str | None = None,
+    *,
     audio_root: Path | None = None,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
@@ -72,7 +71,7 @@ def prepare(
                 base = base_of(row["path"], audio_root)
                 find = partial(Preparation.file, root=base, name=row["path"], place=place)
                 listing.add(row, place, find, extra)
-    return listing.finish(out, f"the Lhotse manifests {name}", allow_missing, convert, log)
+    return listing.finish(out, f"the Lhotse manifests {name}")
 
 
 def _files(source: Path) -> list[Path]:

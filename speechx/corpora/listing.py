@@ -15,7 +15,8 @@ from typing import Any
 
 from speechx.corpora.lines import shown
 from speechx.corpora.names import check_name
-from speechx.corpora.preparation import UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -97,15 +98,9 @@ class Listing:
             some.add(split, utterance, place)
 
     def finish(
-        self,
-        out: Path,
-        source: str,
-        allow_missing: bool,
-        convert: bool,
-        log: Callable[[str], object],
-        longest: float = math.inf,
+        self, out: Output, source: str, longest: float = math.inf
     ) -> dict[str, dict[str, int]]:
-        """As `preparation.finish`; what is broken is of the first language."""
+        """As `output.finish`; what is broken is of the first language."""
         if not self.languages:
             if not self.broken:
                 raise UserError(f"{source} lists no utterance.")
@@ -114,7 +109,7 @@ class Listing:
         first = next(iter(self.languages.values()))
         first.corrupt = self.broken + first.corrupt
         first.left_out.update(self.left_out)
-        return finish(self.languages.values(), out, source, allow_missing, convert, log, longest)
+        return finish(self.languages.values(), out, source, longest)
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:

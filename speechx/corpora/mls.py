@@ -11,29 +11,25 @@ too: `train_10min_0` to `train_10min_5`, `train_1hr` (those six together) and `t
 hours of the paper are the last two.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.folders import language_folders
 from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 
 GENDERS = {"M": "male", "F": "female"}
 
 
 def prepare(
-    root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None for
-    all. `allow_missing` and `convert` as in `preparation.finish`.
+    all.
     """
     folders = language_folders(
         [Path(root)], languages, _is_language, "Multilingual LibriSpeech",
@@ -41,8 +37,9 @@ def prepare(
     )  # fmt: skip
     return finish(
         (_read_language(code, folder) for code, folder in folders.items()),
-        out, lambda code: f"MLS {folders[code].resolve().name}", allow_missing, convert, log,
-    )  # fmt: skip
+        out,
+        lambda code: f"MLS {folders[code].resolve().name}",
+    )
 
 
 def _is_language(folder: Path) -> bool:

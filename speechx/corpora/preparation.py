@@ -1,37 +1,26 @@
-"""What every corpus goes through on its way to manifests.
+"""A language of a corpus as its reader lists it, before any of it is written.
 
-A reader turns its own tables into utterances of one `Preparation` per language; `finish` does what
-all corpora share: measures what has no duration yet, refuses or lists what cannot be used, writes
-`out/<language>/<split>.jsonl` and says how much there is of what.
+A reader turns its own tables into utterances of one `Preparation` per language; `output.finish`
+makes manifests of them.
 
     some = Preparation("es")
     some.add("train", Utterance(id="c1", audio=inside(root, "clips/c1.mp3"), duration=0.0, ...))
-    finish([some], out, source="CommonVoice cv-corpus-17.0-2024-03-15", log=log)
+    finish([some], Output(Path("data/cv")), source="CommonVoice cv-corpus-17.0-2024-03-15")
 
 A duration of 0 is one that is not known yet. An utterance whose `extra` has a `channel` (from 0) is
-that channel of its file alone. Preparing again what has not changed touches no manifest, and opens
-no file but recordings that are cut into stretches. `manifests.txt` names the manifests written
-here: of those, what a later preparation does not have is removed.
-
-A language is held in memory until it is written: 1.3 kB for a clip of CommonVoice.
+that channel of its file alone. A language is held in memory until it is written: 1.3 kB for a clip
+of CommonVoice.
 """
 
-import filecmp
-import math
-import os
 import stat
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import groupby, islice
 from pathlib import Path
 
-from speechx.corpora.copies import Found, Problem
-from speechx.corpora.earlier import WRITTEN, known_before, written_before
-from speechx.corpora.measuring import LONGEST, SHORTEST, by_file, measure, watched
-from speechx.corpora.measuring import PROCESSES as PROCESSES
-from speechx.corpora.names import check_name, inside
-from speechx.data.manifest import Utterance, claim, write_manifest
+from speechx.corpora.measuring import LONGEST, SHORTEST
+from speechx.corpora.names import inside
+from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
@@ -132,173 +121,3 @@ class Preparation:
         else:
             return True
         return False
-
-
-def finish(
-    preparations: Iterable[Preparation],
-    out: Path,
-    source: str | Callable[[str], str],
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
-    longest: float = math.inf,
-) -> dict[str, dict[str, int]]:
-    """Writes the manifests of all languages; returns how many utterances each split has.
-
-    `source` names the corpus and its release, of all languages or of each. `convert` also writes 16
-    kHz mono FLAC copies into `out/<language>/audio` and lists those; copies already there are kept.
-    Without labels, what is longer than `longest` seconds becomes stretches of equal length.
-    A file that is absent, empty or broken is a `UserError` that names it, or with `allow_missing`
-    is left out, counted, and listed in `missing.txt` or `corrupt.txt` beside the manifests.
-    """
-    counts: dict[str, dict[str, int]] = {}
-    for some in preparations:
-        for name in (some.language, *some.splits):
-            check_name(name)
-        if not allow_missing:
-            _refuse(some)
-        folder = Path(out) / some.language
-        owner = source if isinstance(source, str) else source(some.language)
-        if convert or folder.exists():  # else after all that could be refused
-            claim(folder, owner)
-        _measure(some, folder, folder / "audio" if convert else None, longest, log)
-        if not allow_missing:
-            _refuse(some)
-        claim(folder, owner)
-        counts[some.language] = _write(some, folder)
-        _say_unused(some, folder / "audio", log)
-        log(_report(some))
-    if not any(counts.values()):
-        raise UserError(f"no usable utterance is listed for {', '.join(counts) or 'any language'}.")
-    return counts
-
-
-def _say_unused(some: Preparation, copies: Path, log: Callable[[str], object]) -> None:
-    """A second preparation without `convert` goes back to the slow originals: that is said."""
-    used = any(
-        Path(u.audio).is_relative_to(copies)
-        for listed in some.splits.values()
-        for u in islice(listed.values(), 1)
-    )
-    if copies.is_dir() and not used:
-        log(f"{some.language}: {copies} has copies of an earlier --convert, which are not used now")
-
-
-def _measure(
-    some: Preparation,
-    folder: Path,
-    copies: Path | None,
-    longest: float,
-    log: Callable[[str], object],
-) -> None:
-    """Gives every utterance its length, and lists those that cannot be used; with a folder
-    `copies`, makes and uses copies.
-
-    What an earlier run listed in `folder` and has not changed since is not opened again.
-    """
-    todo, number = by_file(some.splits, known_before(some.splits, folder, copies))
-    asked: deque[list[tuple[str, Utterance]]] = deque()
-
-    def of_each_file() -> Iterator[list[Utterance]]:
-        listed = ((split, some.splits[split][id]) for split, id in todo)
-        for _, group in groupby(listed, key=lambda at: at[1].audio):
-            asked.append(list(group))
-            yield [u for _, u in asked[-1]]
-
-    what = f"{some.language}: {'opened' if copies is None else 'converted'}"
-    for results in watched(measure(of_each_file(), longest, copies), number, what, log):
-        for (split, u), found in zip(asked.popleft(), results, strict=True):
-            _take(some, split, u, found)
-
-
-def _take(some: Preparation, split: str, u: Utterance, found: Found) -> None:
-    """Puts in the place of `u` what was found of it."""
-    utterances = some.splits[split]
-    if isinstance(found, Problem):
-        del utterances[u.id]
-        place = some.places.get(split, {}).get(u.id, "") if found.of_segment else ""
-        entry = (Path(place or u.audio), found.why)
-        if not some.corrupt or some.corrupt[-1] != entry:
-            some.corrupt.append(entry)
-    elif len(found) == 1:
-        utterances[u.id] = found[0].of(u)
-    else:
-        del utterances[u.id]
-        for piece in found:
-            if piece.id in utterances:
-                some.left_out["stretches with the id of another utterance"] += 1
-            else:
-                utterances[piece.id] = piece.of(u)
-
-
-def _refuse(some: Preparation) -> None:
-    """The first file that cannot be used, by name."""
-    bad = some.missing + some.corrupt
-    if not bad:
-        return
-    path, why = bad[0]
-    more = f" (and {len(bad) - 1} more of language {some.language})" if len(bad) > 1 else ""
-    what = f"no such file, but it is {why}" if some.missing else why
-    raise UserError(
-        f"{path}: {what}{more}; --allow-missing leaves such files out, counted and listed."
-    )
-
-
-def _write(some: Preparation, folder: Path) -> dict[str, int]:
-    """Manifests and lists; those of an earlier run that would now be empty are removed."""
-    splits = _in_order(split for split, utterances in some.splits.items() if utterances)
-    names = [f"{split}.jsonl" for split in splits]
-    before = written_before(folder)
-    for name in before:
-        if name not in names:
-            (folder / name).unlink(missing_ok=True)
-    if names != before:
-        (folder / WRITTEN).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-    for split, name in zip(splits, names, strict=True):
-        _write_if_changed(folder / name, some.of(split))
-    for name, bad in (("missing.txt", some.missing), ("corrupt.txt", some.corrupt)):
-        if bad:
-            lines = "".join(f"{path}\t{why}\n" for path, why in bad)
-            (folder / name).write_text(lines, encoding="utf-8", errors="backslashreplace")
-        else:
-            (folder / name).unlink(missing_ok=True)
-    return {split: len(some.splits[split]) for split in splits}
-
-
-def _write_if_changed(path: Path, utterances: Iterable[Utterance]) -> None:
-    """A manifest that says the same keeps its time, so that nothing is made from it anew."""
-    if not path.is_file():
-        write_manifest(path, utterances)
-        return
-    new = path.with_name(f".new.{path.name}")
-    write_manifest(new, utterances)
-    if filecmp.cmp(new, path, shallow=False):
-        new.unlink()
-    else:
-        os.replace(new, path)
-
-
-def _in_order(splits: Iterable[str]) -> Sequence[str]:
-    usual = (*SPLITS, UNLABELLED)
-    return sorted(splits, key=lambda s: (usual.index(s) if s in usual else len(usual), s))
-
-
-def _report(some: Preparation) -> str:
-    """One line: what was written, and how many rows of the tables were not."""
-    parts = []
-    for split in _in_order(some.splits):
-        listed = some.splits[split]
-        if listed or split in some.notes:
-            hours = sum(u.duration for u in listed.values()) / 3600
-            said = some.notes.get(split, "")
-            note = said() if callable(said) else said
-            note = f", {note}" if note else ""
-            parts.append(f"{split} {len(listed)} ({hours:.2f} h{note})")
-    line = f"{some.language}: {', '.join(parts) or 'nothing'}"
-    reasons = {
-        "missing (missing.txt)": len(some.missing),
-        "corrupt (corrupt.txt)": len(some.corrupt),
-        **some.left_out,
-    }
-    left_out = [f"{number} {why}" for why, number in reasons.items() if number]
-    return f"{line}; left out: {', '.join(left_out)}" if left_out else line

@@ -17,38 +17,37 @@ those of train without text or phones are `unlabelled`, for pretraining.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.corpora.lines import json_lines, open_text, shown, text_lines
 from speechx.corpora.listing import Listing, renamed
+from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
 
 
 def prepare(
-    table: Path,
-    language: str | None,
-    out: Path,
-    log: Callable[[str], object] = print,
+    root: Path,
+    out: Output,
+    language: str | None = None,
+    *,
     columns: Mapping[str, str] | None = None,
-    root: Path | None = None,
+    audio_root: Path | None = None,
     corpus: str | None = None,
-    allow_missing: bool = False,
-    convert: bool = False,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `language` is for rows that name none. `columns` maps our names to the table's. `corpus` is the
-    name of the table's folder unless given. `allow_missing` and `convert` as in
-    `preparation.finish`.
+    `root` is the table. `language` is for rows that name none. `columns` maps our names to the
+    table's. `audio_root` is the folder of the audio unless that is the table's; `corpus` is the
+    name of the table's folder unless given.
     """
-    table = Path(table)
-    folder = Path(root).absolute() if root else table.parent.absolute()
-    if root and not folder.is_dir():
-        raise UserError(f"--root {root}: no such folder")
+    table = Path(root)
+    folder = Path(audio_root).absolute() if audio_root else table.parent.absolute()
+    if audio_root and not folder.is_dir():
+        raise UserError(f"--root {audio_root}: no such folder")
     listing = Listing(corpus or table.absolute().parent.name or "table", language)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
@@ -64,9 +63,9 @@ def prepare(
     if ours_of:
         renamed(list(ours_of), columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
-        log(f"{table}: columns not used: {shown(unused)}")
+        out.log(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
-    return listing.finish(out, source, allow_missing, convert, log)
+    return listing.finish(out, source)
 
 
 def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -10,27 +10,23 @@ for Javanese). The speaker is taken to be the video, which is right for most.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.folders import folder_names, language_code
-from speechx.corpora.preparation import UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 
 def prepare(
-    root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/{unlabelled,dev}.jsonl`; returns how many utterances each has.
 
     `root` holds the unzipped languages, and `dev` if that is there; `languages` by VoxLingua107's
-    names or by ours, None for all. `allow_missing` and `convert` as in `preparation.finish`.
+    names or by ours, None for all.
     """
     root = Path(root)
     if not root.is_dir():
@@ -42,11 +38,12 @@ def prepare(
         packed = f"; unpack its {len(zips)} zip files: {unzip}" if zips else ""
         raise UserError(f"{root}: no folder of it is a language of VoxLingua107{packed}.")
     if zips:
-        log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
+        out.log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
     return finish(
         (_read_language(root, name) for name in folder_names(names, languages, root)),
-        out, "VoxLingua107", allow_missing, convert, log,
-    )  # fmt: skip
+        out,
+        "VoxLingua107",
+    )
 
 
 def _folders(parent: Path) -> list[Path]:

@@ -12,14 +12,15 @@ duration in the session's file, which is not cut and not copied unless `convert`
 recordings of dev and test too, heard without their text.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from speechx.corpora.folders import folder_names, language_code
 from speechx.corpora.lines import read_rows
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -48,11 +49,9 @@ class Speech:
 
 def prepare(
     root: Path,
-    languages: Sequence[str] | None,
-    out: Path,
-    allow_missing: bool = False,
-    convert: bool = False,
-    log: Callable[[str], object] = print,
+    out: Output,
+    languages: Sequence[str] | None = None,
+    *,
     text: Text = "normalised",
     longest: float = LONGEST,
 ) -> dict[str, dict[str, int]]:
@@ -60,7 +59,7 @@ def prepare(
 
     `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is as
     VoxPopuli normalised it or as it was written; `longest` is of a stretch without text, in
-    seconds. `allow_missing` and `convert` as in `preparation.finish`.
+    seconds.
     """
     if text not in COLUMN:
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
@@ -77,8 +76,10 @@ def prepare(
     speech = _read_segments(root / "unlabelled_data", [x for x in chosen if x in sessions])
     return finish(
         (_read_language(root, name, text, speech) for name in chosen),
-        out, f"VoxPopuli, {text} text", allow_missing, convert, log, longest,
-    )  # fmt: skip
+        out,
+        f"VoxPopuli, {text} text",
+        longest,
+    )
 
 
 def _folders(parent: Path) -> list[Path]:

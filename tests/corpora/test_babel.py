@@ -11,6 +11,7 @@ import soundfile
 from speechx.audio.files import read_audio, read_native
 from speechx.corpora.babel import Options, prepare
 from speechx.corpora.babel_text import TextPolicy
+from speechx.corpora.output import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, compress, turns, write_transcript
@@ -30,7 +31,7 @@ def run(
     """Prepares, and returns all that was said."""
     said: list[str] = []
     how = Options(**options)  # type: ignore[arg-type]
-    prepare(root, out, languages, how, allow_missing, convert, said.append)
+    prepare(root, Output(out, allow_missing, convert, said.append), languages, options=how)
     return "\n".join(said)
 
 

@@ -12,6 +12,7 @@ import soundfile
 
 from speechx.corpora import measuring
 from speechx.corpora.commonvoice import prepare
+from speechx.corpora.output import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 
@@ -86,9 +87,9 @@ def test_header_permutations_give_the_same_records(tmp_path: Path) -> None:
     records: dict[str, list[tuple[Any, ...]]] = {}
     for version, header in HEADERS.items():
         release(tmp_path / version, {"train": rows}, header=header)
-        assert prepare(tmp_path / version, ["es"], tmp_path / f"{version}-out", log=quiet) == {
-            "es": {"train": 2}
-        }
+        assert prepare(
+            tmp_path / version, Output(tmp_path / f"{version}-out", log=quiet), ["es"]
+        ) == {"es": {"train": 2}}
         read = read_manifest(tmp_path / f"{version}-out" / "es" / "train.jsonl")
         assert all(u.extra.pop("release") == version for u in read)
         assert all(u.extra.pop("sentence_id", None) == f"id-{u.id}" for u in read) == (
@@ -108,7 +109,7 @@ def test_header_permutations_give_the_same_records(tmp_path: Path) -> None:
 def test_a_quote_in_a_sentence_does_not_eat_rows(tmp_path: Path) -> None:
     sentences = ['"Hola, dijo', "segundo", 'tercero "', '"""cuatro"" cinco"', "\u2028seis\x85siete"]
     release(tmp_path, {"train": [row(f"c{i}", s) for i, s in enumerate(sentences)]})
-    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = texts(tmp_path / "out" / "es" / "train.jsonl")
     assert read == {f"c{i}": s.strip() for i, s in enumerate(sentences)}
 
@@ -122,7 +123,7 @@ def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None
         "clip duration[ms]",
         [{"clip": clip, "duration[ms]": ms} for clip, ms in listed.items()],
     )
-    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
     assert read == {"c0": 4.321, "c1": 1.25, "c2": 0.5, "c3": 0.5, "c4": 1.5005}
 
@@ -130,14 +131,14 @@ def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None
 def test_durations_of_releases_before_the_table(tmp_path: Path) -> None:
     folder = release(tmp_path, {"train": [row(f"c{i}") for i in range(3)]})
     (folder / "times.txt").write_text("c0.mp3\t4321\nc1.mp3 1500\nclip\tduration\n")
-    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
     assert read == {"c0": 4.321, "c1": 1.5, "c2": 0.5}
 
 
 def test_old_paths_without_a_suffix(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1") | {"path": "c1"}, row("c.2") | {"path": "c.2"}]})
-    prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = read_manifest(tmp_path / "out" / "es" / "train.jsonl")
     assert [(u.id, u.audio.name) for u in read] == [("c1", "c1.mp3"), ("c.2", "c.2.mp3")]
 
@@ -148,7 +149,7 @@ def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> No
         {"train": [row("c1"), row("c2", " ")], "other": [row("c3"), row("c3"), row("c4", "")]},
     )
     said: list[str] = []
-    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append))
     assert counts == {"es": {"train": 1, "unlabelled": 3}}
     assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == dict.fromkeys(("c2", "c3", "c4"))
     assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
@@ -170,7 +171,7 @@ def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_co
     with (folder / "invalidated.tsv").open("a") as file:
         file.write("a row without tabs\n")
     said: list[str] = []
-    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append)
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append))
     assert counts == {"es": {"train": 1, "test": 1, "unlabelled": 3}}
     unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
     assert unlabelled == dict.fromkeys(("c3", "c4", "c5"))
@@ -185,7 +186,7 @@ def test_invalidated_clips_on_request(tmp_path: Path) -> None:
     tables = {"train": [row("c1")], "other": [row("c2")], "invalidated": [row("c8"), row("c9")]}
     release(tmp_path, tables)
     said: list[str] = []
-    prepare(tmp_path, None, tmp_path / "out", log=said.append, invalidated=True)
+    prepare(tmp_path, Output(tmp_path / "out", log=said.append), invalidated=True)
     assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h, 2 of them invalidated)"]
     unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
     assert unlabelled == dict.fromkeys(("c2", "c8", "c9"))
@@ -205,7 +206,7 @@ def test_no_clip_of_dev_or_test_is_unlabelled(tmp_path: Path, splits: Any) -> No
     }
     release(tmp_path, tables, durations=True)
     out, said = tmp_path / "out" / "es", []
-    prepare(tmp_path, None, out.parent, log=said.append, splits=splits, invalidated=True)
+    prepare(tmp_path, Output(out.parent, log=said.append), splits=splits, invalidated=True)
     assert set(texts(out / "unlabelled.jsonl")) == {"c2", "o1", "i1"}
     assert texts(out / "dev.jsonl") == {"d1": "dos"}
     assert texts(out / "test.jsonl") == {"t1": "tres"}
@@ -235,7 +236,7 @@ def crowded_release(root: Path) -> Path:
 def test_train_may_be_all_that_is_validated_but_for_held_out_speakers(tmp_path: Path) -> None:
     crowded_release(tmp_path)
     said: list[str] = []
-    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
     assert counts == {"es": {"train": 5, "dev": 1, "test": 1, "unlabelled": 3}}
     out = tmp_path / "out" / "es"
     assert set(texts(out / "train.jsonl")) == {"c1", "c2", "v1", "v2", "v5"}
@@ -258,14 +259,14 @@ def test_train_without_the_held_out_sentences_either(tmp_path: Path) -> None:
     ]
     write_tsv(folder / "clip_durations.tsv", "clip duration[ms]", seconds)
     said: list[str] = []
-    prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker+sentence")
+    prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker+sentence")
     train = texts(tmp_path / "out" / "es" / "train.jsonl")
     assert train == {"c1": "uno", "c2": "dos", "v1": "cinco", "v5": "ocho"}
     assert "train 4 (17.00 h, instead of 3.00 h)" in said[-1]
     assert "1 of them validated but with sentences of dev or test" in said[-1]
     assert "2 of them validated but by speakers of dev or test" in said[-1]
     with pytest.raises(UserError, match=r"train disjoint by speaker\+sentence; give CommonVoice"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
 
 
 def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> None:
@@ -280,7 +281,7 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> 
         durations=True,
     )
     said: list[str] = []
-    counts = prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
     assert counts == {"es": {"train": 1, "test": 2, "unlabelled": 2}}
     assert "2 of them validated but by speakers of dev or test" in said[-1]
     assert "1 in train.tsv and in dev.tsv or test.tsv" in said[-1]
@@ -290,31 +291,31 @@ def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path) -> None:
     tables = {"train": [row("c1")], "test": [row("t1")]}
     release(tmp_path, tables | {"validated": tables["train"] + tables["test"]})
     said: list[str] = []
-    prepare(tmp_path, None, tmp_path / "out", log=said.append, splits="speaker")
+    prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
     assert "train 0 (0.00 h, instead of 0.00 h), test 1" in said[-1]
 
 
 def test_splits_that_cannot_be(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1")]})
     with pytest.raises(UserError, match=r"no test\.tsv, so there is nothing for train to be disj"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="speaker")
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet), splits="speaker")
     with pytest.raises(UserError, match=r"official, speaker, speaker\+sentence, but 'no'"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet, splits="no")  # type: ignore[arg-type]
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet), splits="no")  # type: ignore[arg-type]
 
 
 def test_the_release_is_pinned_in_every_line(tmp_path: Path) -> None:
     for name, told in (("cv-corpus-17.0-2024-03-15", 0), ("cv-corpus-5.1-2020-06-22", 0), ("x", 1)):
         release(tmp_path / name, {"train": [row("c1")]})
         said: list[str] = []
-        prepare(tmp_path / name / "es", None, tmp_path / f"{name}-out", log=said.append)
+        prepare(tmp_path / name / "es", Output(tmp_path / f"{name}-out", log=said.append))
         [u] = read_manifest(tmp_path / f"{name}-out" / "es" / "train.jsonl")
         assert (u.extra["release"], u.corpus) == (name, "commonvoice")
         assert sum("--release" in line for line in said) == told
-    prepare(tmp_path / "x", None, tmp_path / "y", log=said.append, release="cv-corpus-4")
+    prepare(tmp_path / "x", Output(tmp_path / "y", log=said.append), release="cv-corpus-4")
     assert read_manifest(tmp_path / "y" / "es" / "train.jsonl")[0].extra["release"] == "cv-corpus-4"
     assert sum("--release" in line for line in said) == 1
     with pytest.raises(UserError, match="holds the manifests of CommonVoice cv-corpus-4; give"):
-        prepare(tmp_path / "x", None, tmp_path / "y", log=quiet)
+        prepare(tmp_path / "x", Output(tmp_path / "y", log=quiet))
 
 
 def test_a_row_cannot_lead_out_of_the_release(tmp_path: Path) -> None:
@@ -336,7 +337,7 @@ def test_a_row_cannot_lead_out_of_the_release(tmp_path: Path) -> None:
     with (folder / "other.tsv").open("w") as file:
         file.write("client_id\tpath\tsentence\n")
         file.writelines(f"s\t{name}\tx\n" for name in names)
-    counts = prepare(tmp_path / "cv", None, tmp_path / "out", allow_missing=True, log=quiet)
+    counts = prepare(tmp_path / "cv", Output(tmp_path / "out", allow_missing=True, log=quiet))
     assert counts == {"es": {"train": 1, "unlabelled": 1}}
     assert list(texts(tmp_path / "out" / "es" / "unlabelled.jsonl")) == ["within"]
     listed = (tmp_path / "out" / "es" / "corrupt.txt").read_text()
@@ -355,7 +356,7 @@ def test_splits_stay_as_released(tmp_path: Path) -> None:
             "invalidated": [row("c9")],
         },
     )
-    counts = prepare(tmp_path, None, tmp_path / "out", log=quiet)
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     assert counts == {"es": {"train": 2, "dev": 1, "test": 1}}
 
 
@@ -363,14 +364,14 @@ def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -
     folder = release(tmp_path, {"train": [row("c1"), row("c2"), row("c3")]}, durations=True)
     (folder / "clips" / "c2.mp3").unlink()
     with pytest.raises(UserError) as raised:
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     assert str(raised.value).startswith(f"{folder / 'clips' / 'c2.mp3'}: no such file")
     assert f"{folder / 'train.tsv'}:3" in str(raised.value)
     assert "--allow-missing" in str(raised.value)
     assert not (tmp_path / "out").exists()
 
     said: list[str] = []
-    counts = prepare(tmp_path, None, tmp_path / "out", allow_missing=True, log=said.append)
+    counts = prepare(tmp_path, Output(tmp_path / "out", allow_missing=True, log=said.append))
     assert counts == {"es": {"train": 2}}
     assert "1 missing (missing.txt)" in said[-1]
     listed = (tmp_path / "out" / "es" / "missing.txt").read_text().splitlines()
@@ -378,7 +379,7 @@ def test_a_missing_clip_is_an_error_that_names_it_or_is_listed(tmp_path: Path) -
     assert listed[0].startswith(f"{folder / 'clips' / 'c2.mp3'}\t")
 
     write_clip(folder / "clips" / "c2.mp3")
-    assert prepare(tmp_path, None, tmp_path / "out", log=quiet) == {"es": {"train": 3}}
+    assert prepare(tmp_path, Output(tmp_path / "out", log=quiet)) == {"es": {"train": 3}}
     assert not (tmp_path / "out" / "es" / "missing.txt").exists()
 
 
@@ -397,11 +398,11 @@ def test_broken_clips_and_rows_are_errors_or_are_listed(
     with (folder / "train.tsv").open("a") as file:
         file.write("s1\tgood.mp3\tone tab too few\n")
     with pytest.raises(UserError, match=r"empty\.mp3: .*0 bytes.*and 1 more of language es"):
-        prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet))
 
     said: list[str] = []
     counts = prepare(
-        tmp_path, None, tmp_path / "out", allow_missing=True, convert=convert, log=said.append
+        tmp_path, Output(tmp_path / "out", allow_missing=True, convert=convert, log=said.append)
     )
     assert counts == {"es": {"train": 1}}
     assert "4 corrupt (corrupt.txt)" in said[-1]
@@ -422,7 +423,7 @@ def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) ->
     soundfile.write(
         folder / "clips" / "c2.mp3", np.random.default_rng(0).uniform(-1, 1, (4000, 2)), 8_000
     )
-    prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", convert=True, log=quiet))
     read: list[Utterance] = read_manifest(tmp_path / "out" / "es" / "train.jsonl")
     for u in read:
         info = soundfile.info(u.audio)
@@ -434,7 +435,7 @@ def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) ->
     before = {f: f.stat().st_mtime_ns for f in copies.iterdir()}
     assert len(before) == 3
     (folder / "clips" / "c1.mp3").touch()  # newer than its copy
-    prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", convert=True, log=quiet))
     assert before == {f: f.stat().st_mtime_ns for f in before}
     assert {f.name.split(".")[0] for f in set(copies.iterdir()) - set(before)} == {"c1"}
 
@@ -444,7 +445,7 @@ def test_preparing_again_opens_nothing_and_touches_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, convert: bool
 ) -> None:
     folder = release(tmp_path, {"train": [row("c1"), row("c2")], "other": [row("c3")]})
-    once = prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+    once = prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet))
     made = {
         f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*.*") if f.name != "source.txt"
     }
@@ -453,13 +454,13 @@ def test_preparing_again_opens_nothing_and_touches_nothing(
         raise AssertionError("a file is opened")
 
     monkeypatch.setattr(measuring, "_measure_file", refuse)
-    assert prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet) == once
+    assert prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet)) == once
     assert made == {f: f.stat().st_mtime_ns for f in made}
     monkeypatch.undo()
 
     write_clip(folder / "clips" / "c2.mp3", 1.25)  # changed: measured anew
     os.utime(folder / "clips" / "c2.mp3", (0, 0) if not convert else None)  # as an archive would
-    prepare(tmp_path, None, tmp_path / "out", convert=convert, log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet))
     read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
     assert read == {"c1": 0.5, "c2": 1.25}
 
@@ -468,7 +469,7 @@ def test_progress_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(measuring, "SECONDS_BETWEEN_PROGRESS", 0.0)
     release(tmp_path, {"train": [row("c1"), row("c2")]})
     said: list[str] = []
-    prepare(tmp_path, None, tmp_path / "out", convert=True, log=said.append)
+    prepare(tmp_path, Output(tmp_path / "out", convert=True, log=said.append))
     assert said[1:3] == [f"es: converted {n} of 2 files" for n in (1, 2)]
 
 
@@ -477,39 +478,39 @@ def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
         release(tmp_path / "cv", {"train": [row("c1")]}, language, durations=True)
     (tmp_path / "cv" / "notes").mkdir()
     out = tmp_path / "out"
-    assert prepare(tmp_path / "cv", None, out, log=quiet) == {
+    assert prepare(tmp_path / "cv", Output(out, log=quiet)) == {
         "es": {"train": 1},
         "zh-TW": {"train": 1},
     }
     assert read_manifest(out / "zh-TW" / "train.jsonl")[0].language == "zh-TW"
-    assert list(prepare(tmp_path / "cv", ["zh-TW", "zh-TW"], out, log=quiet)) == ["zh-TW"]
-    assert list(prepare(tmp_path / "cv" / "es", None, out, log=quiet)) == ["es"]
-    assert list(prepare(tmp_path / "cv", ["Spanish"], out, log=quiet)) == ["es"]
+    assert list(prepare(tmp_path / "cv", Output(out, log=quiet), ["zh-TW", "zh-TW"])) == ["zh-TW"]
+    assert list(prepare(tmp_path / "cv" / "es", Output(out, log=quiet))) == ["es"]
+    assert list(prepare(tmp_path / "cv", Output(out, log=quiet), ["Spanish"])) == ["es"]
     with pytest.raises(UserError, match=r"no language folder it; there are es, zh-TW"):
-        prepare(tmp_path / "cv", ["es", "it"], out, log=quiet)
+        prepare(tmp_path / "cv", Output(out, log=quiet), ["es", "it"])
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds cv, out"):
-        prepare(tmp_path, None, out, log=quiet)
+        prepare(tmp_path, Output(out, log=quiet))
     with pytest.raises(UserError, match="no such folder"):
-        prepare(tmp_path / "absent", None, out, log=quiet)
+        prepare(tmp_path / "absent", Output(out, log=quiet))
 
 
 def test_tables_that_are_none(tmp_path: Path) -> None:
     folder = tmp_path / "es"
     write_tsv(folder / "invalidated.tsv", V17, [row("c1")])
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds es"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     write_tsv(folder / "train.tsv", V17, [])
     with pytest.raises(UserError, match="no usable utterance is listed for es"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     write_tsv(folder / "train.tsv", "client_id path text", [])
     with pytest.raises(UserError) as raised:
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     assert str(raised.value) == (
         f"{folder / 'train.tsv'}: needs the column sentence; its columns are client_id, path, text."
     )
     (folder / "train.tsv").write_bytes(b"")
     with pytest.raises(UserError, match=r"client_id and path and sentence; its columns are none"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     (folder / "train.tsv").write_bytes("client_id\tpath\tsentence\nñ\tc\tx\n".encode("latin-1"))
     with pytest.raises(UserError, match="not UTF-8"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechx.corpora.commonvoice import prepare
+from speechx.corpora.output import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.corpora.test_commonvoice import V17, quiet, release, row
@@ -31,10 +32,10 @@ def one_clip(root: Path) -> Path:
     return Path(shutil.copytree(sound_release(), root / "es"))
 
 
-def used_or_refused(root: Path, **options: object) -> None:
+def used_or_refused(root: Path, allow_missing: bool = False, **options: object) -> None:
     """Every line of a manifest is of a clip in the release; what is wrong is one line of text."""
     try:
-        counts = prepare(root / "cv", None, root / "out", log=quiet, **options)  # type: ignore[arg-type]
+        counts = prepare(root / "cv", Output(root / "out", allow_missing, log=quiet), **options)  # type: ignore[arg-type]
     except UserError as error:
         if not str(error).strip():
             raise

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.commonvoice_spontaneous import prepare
+from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, read, sound
 
@@ -61,7 +62,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
     out = corpus / "out"
-    counts = prepare(corpus, None, out, log=quiet)
+    counts = prepare(corpus, Output(out, log=quiet))
     assert counts == {"el-CY": {"train": 1, "dev": 1, "test": 1, "unlabelled": 3}}
     [u] = read(out, "el-CY", "train").values()
     assert (u.id, u.text, u.duration) == ("spontaneous-speech-el-CY-1", "εν ωραίο", 2.345)
@@ -81,18 +82,18 @@ def test_one_language_or_many_below_a_root(corpus: Path) -> None:
     folder = release(corpus, "ady", [])
     sound(folder / "audios" / "x.mp3")
     release(corpus, "ady", [row(None, 1, "train", "a", audio_file="x.mp3")])
-    assert list(prepare(corpus, ["ady"], corpus / "a", log=quiet)) == ["ady"]
-    assert list(prepare(folder, None, corpus / "b", log=quiet)) == ["ady"]
+    assert list(prepare(corpus, Output(corpus / "a", log=quiet), ["ady"])) == ["ady"]
+    assert list(prepare(folder, Output(corpus / "b", log=quiet))) == ["ady"]
     with pytest.raises(UserError, match="no language folder it; there are ady, el-CY"):
-        prepare(corpus, ["it"], corpus / "c", log=quiet)
+        prepare(corpus, Output(corpus / "c", log=quiet), ["it"])
     with pytest.raises(UserError, match="neither CommonVoice Spontaneous Speech nor one language"):
-        prepare(folder / "audios", None, corpus / "c", log=quiet)
+        prepare(folder / "audios", Output(corpus / "c", log=quiet))
     with pytest.raises(UserError, match="no such folder"):
-        prepare(corpus / "absent", None, corpus / "c", log=quiet)
+        prepare(corpus / "absent", Output(corpus / "c", log=quiet))
     folder.rename(corpus / "sps-corpus-2.0-2025-12-05-ady")
     release(corpus, "ady", [])
     with pytest.raises(UserError, match="are the same language; give the folder of one release"):
-        prepare(corpus, None, corpus / "c", log=quiet)
+        prepare(corpus, Output(corpus / "c", log=quiet))
 
 
 def test_rows_that_cannot_be_used_are_named(corpus: Path) -> None:
@@ -103,8 +104,8 @@ def test_rows_that_cannot_be_used_are_named(corpus: Path) -> None:
             file.write("\t".join(line.get(c, "") for c in COLUMNS.split()) + "\n")
         file.write("one cell\n")
     with pytest.raises(UserError, match="--allow-missing"):
-        prepare(corpus, None, corpus / "out", log=quiet)
+        prepare(corpus, Output(corpus / "out", log=quiet))
     said: list[str] = []
-    prepare(corpus, None, corpus / "out", allow_missing=True, log=said.append)
+    prepare(corpus, Output(corpus / "out", allow_missing=True, log=said.append))
     assert "1 missing (missing.txt), 2 corrupt (corrupt.txt)" in said[-1]
     assert "leads out of" in (corpus / "out" / "el-CY" / "corrupt.txt").read_text()

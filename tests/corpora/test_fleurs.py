@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.fleurs import prepare
+from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 
@@ -29,7 +30,7 @@ def test_both_layouts_are_read_exactly(tmp_path: Path, parent: str) -> None:
     language(tmp_path / parent / "af_za")
     language(tmp_path / parent / "sv_se")
     out = tmp_path / "out"
-    counts = prepare(tmp_path, None, out, log=quiet)
+    counts = prepare(tmp_path, Output(out, log=quiet))
     assert counts == {code: {"train": 2, "dev": 1} for code in ("af", "sv-SE")}
     train = read(out, "af", "train")
     assert list(train) == ["100", "101"]
@@ -40,13 +41,13 @@ def test_both_layouts_are_read_exactly(tmp_path: Path, parent: str) -> None:
         "locale": "af_za", "sentence_id": "7", "gender": "male", "text_policy": "fleurs normalised",
     }  # fmt: skip
     assert train["101"].corpus == "fleurs"
-    assert prepare(tmp_path, ["sv_se"], out, log=quiet) == {"sv-SE": counts["sv-SE"]}
-    assert prepare(tmp_path, ["Swedish"], out, log=quiet) == {"sv-SE": counts["sv-SE"]}
+    assert prepare(tmp_path, Output(out, log=quiet), ["sv_se"]) == {"sv-SE": counts["sv-SE"]}
+    assert prepare(tmp_path, Output(out, log=quiet), ["Swedish"]) == {"sv-SE": counts["sv-SE"]}
 
 
 def test_raw_text_is_as_written_and_one_language_may_be_the_root(tmp_path: Path) -> None:
     folder = language(tmp_path / "af_za")
-    prepare(folder, None, tmp_path / "out", log=quiet, text="raw")
+    prepare(folder, Output(tmp_path / "out", log=quiet), text="raw")
     assert read(tmp_path / "out", "af", "dev")["102"].text == 'Dit is "goed.'
 
 
@@ -56,9 +57,9 @@ def test_rows_that_are_broken_or_lead_out_are_named(tmp_path: Path) -> None:
     sound(tmp_path / "secret.wav")
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"9\.wav: no such file.*test\.tsv:3"):
-        prepare(tmp_path, None, out, log=quiet)
+        prepare(tmp_path, Output(out, log=quiet))
     said: list[str] = []
-    prepare(tmp_path, None, out, allow_missing=True, log=said.append)
+    prepare(tmp_path, Output(out, allow_missing=True, log=said.append))
     assert "left out: 2 missing (missing.txt), 2 corrupt (corrupt.txt)" in said[0]
     corrupt = (out / "af" / "corrupt.txt").read_text()
     assert "line 2 has 2 fields, its columns 7" in corrupt
@@ -71,16 +72,16 @@ def test_packed_audio_is_refused_with_the_way_to_unpack_it(tmp_path: Path) -> No
     lines(folder / "train.tsv", row(7, "100.wav"))
     lines(folder / "audio" / "train.tar.gz", "packed")
     with pytest.raises(UserError, match=r"train\.tar\.gz is packed; .*tar -xzf"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
 
 
 def test_what_is_not_fleurs(tmp_path: Path) -> None:
     language(tmp_path / "cv" / "af_za")
     with pytest.raises(UserError, match=r"neither FLEURS nor one language of it; it holds cv"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     with pytest.raises(UserError, match=r"no language folder xh; there are af"):
-        prepare(tmp_path / "cv", ["xh"], tmp_path / "out", log=quiet)
+        prepare(tmp_path / "cv", Output(tmp_path / "out", log=quiet), ["xh"])
     with pytest.raises(UserError, match="text is normalised or raw"):
-        prepare(tmp_path / "cv", None, tmp_path / "out", text="lower")  # type: ignore[arg-type]
+        prepare(tmp_path / "cv", Output(tmp_path / "out"), text="lower")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no such folder; FLEURS was expected"):
-        prepare(tmp_path / "absent", None, tmp_path / "out")
+        prepare(tmp_path / "absent", Output(tmp_path / "out"))

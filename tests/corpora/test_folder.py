@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.folder import prepare
+from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 
@@ -20,7 +21,7 @@ def test_texts_beside_recordings_are_theirs(tmp_path: Path) -> None:
     lines(root / "notes.pdf", "no sound")
     sound(root / ".hidden" / "x.wav")
     said: list[str] = []
-    counts = prepare(root, "it", tmp_path / "out", log=said.append, speakers=True)
+    counts = prepare(root, Output(tmp_path / "out", log=said.append), "it", speakers=True)
     assert counts == {"it": {"train": 3, "unlabelled": 1}}
     assert "left out: 1 hidden files, 1 files that are no audio" in said[0]
     train = read(tmp_path / "out", "it", "train")
@@ -40,7 +41,9 @@ def test_long_recordings_are_listed_in_stretches(tmp_path: Path, convert: bool) 
     lines(tmp_path / "in" / "told.txt", "one long text")
     out = tmp_path / "in" / "manifests"  # below the folder: not to be taken for recordings
     for _ in range(2):
-        counts = prepare(tmp_path / "in", "it", out, convert=convert, log=quiet, longest=1.0)
+        counts = prepare(
+            tmp_path / "in", Output(out, convert=convert, log=quiet), "it", longest=1.0
+        )
         assert counts == {"it": {"train": 1, "unlabelled": 3}}
     stretches = read(out, "it", "unlabelled").values()
     assert [u.id for u in stretches] == ["long_0000000", "long_0000083", "long_0000167"]
@@ -52,18 +55,18 @@ def test_long_recordings_are_listed_in_stretches(tmp_path: Path, convert: bool) 
 
 def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder; a folder of recordings was expected"):
-        prepare(tmp_path / "absent", "it", tmp_path / "out")
+        prepare(tmp_path / "absent", Output(tmp_path / "out"), "it")
     (tmp_path / "in").mkdir()
     with pytest.raises(UserError, match="no audio file is in it"):
-        prepare(tmp_path / "in", "it", tmp_path / "out")
+        prepare(tmp_path / "in", Output(tmp_path / "out"), "it")
     sound(tmp_path / "in" / "a.wav")
     (tmp_path / "in" / "a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"a\.txt: is not UTF-8 text"):
-        prepare(tmp_path / "in", "it", tmp_path / "out", log=quiet)
+        prepare(tmp_path / "in", Output(tmp_path / "out", log=quiet), "it")
     (tmp_path / "in" / "a.txt").unlink()
     (tmp_path / "in" / "b.wav").symlink_to(sound(tmp_path / "secret.wav"))
     (tmp_path / "in" / "all").symlink_to(tmp_path)  # a circle
     with pytest.raises(UserError, match=r"'b\.wav' leads out of"):
-        prepare(tmp_path / "in", "it", tmp_path / "out", log=quiet)
+        prepare(tmp_path / "in", Output(tmp_path / "out", log=quiet), "it")
     with pytest.raises(UserError, match=r"'\.\./\.\.' is the name of a language or a split"):
-        prepare(tmp_path / "in", "../..", tmp_path / "out", allow_missing=True, log=quiet)
+        prepare(tmp_path / "in", Output(tmp_path / "out", allow_missing=True, log=quiet), "../..")

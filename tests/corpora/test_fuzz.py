@@ -39,6 +39,7 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
+from speechx.corpora.output import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, turns
@@ -160,22 +161,16 @@ def build_hugging_face(root: Path) -> None:
     test_hugging_face.save(root, {"audio": cells, "text": ["due", "tre"], "id": ["a", "b"]})
 
 
-def language_of(prepare: Callable[..., Any], **more: Any) -> Callable[..., Any]:
-    return lambda root, out, **how: prepare(root, "it", out, log=quiet, **more, **how)
-
-
-def all_of(prepare: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda root, out, **how: prepare(root, None, out, log=quiet, **how)
+def language_of(prepare: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda root, out: prepare(root, out, "it")
 
 
 def below(prepare: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda root, out, **how: prepare(root, "it", out, log=quiet, audio_root=root, **how)
+    return lambda root, out: prepare(root, out, "it", audio_root=root)
 
 
 def table_of(suffix: str) -> Callable[..., Any]:
-    return lambda root, out, **how: table.prepare(
-        root / f"all{suffix}", "it", out, log=quiet, **how
-    )
+    return lambda root, out: table.prepare(root / f"all{suffix}", out, "it")
 
 
 PACK, CALL = "103-bengali/conversational", "BABEL_OP1_103_12000_20120101_120000_inLine"
@@ -184,24 +179,22 @@ READERS = {
         build_babel,
         (f"{PACK}/training/transcription/{CALL}.txt", f"{PACK}/reference_materials/lexicon.txt"),
         f"{PACK}/training/audio/{CALL}.sph",
-        lambda root, out, **how: babel.prepare(
-            root, out, options=babel.Options(phones=True), log=quiet, **how
-        ),
+        lambda root, out: babel.prepare(root, out, options=babel.Options(phones=True)),
     ),
     "spontaneous": Reader(
         build_spontaneous,
         ("sps-corpus-3.0-2026-03-09-it/ss-corpus-it.tsv",),
         "sps-corpus-3.0-2026-03-09-it/audios/1.mp3",
-        all_of(commonvoice_spontaneous.prepare),
+        commonvoice_spontaneous.prepare,
     ),
     "commonvoice": Reader(
         build_commonvoice,
         tuple(f"es/{t}.tsv" for t in ("train", "test", "validated", "clip_durations")),
         "es/clips/c1.mp3",
-        all_of(commonvoice.prepare),
+        commonvoice.prepare,
     ),
     "fleurs": Reader(
-        build_fleurs, ("it_it/train.tsv",), "it_it/audio/train/1.wav", all_of(fleurs.prepare)
+        build_fleurs, ("it_it/train.tsv",), "it_it/audio/train/1.wav", fleurs.prepare
     ),
     "mls": Reader(
         lambda root: test_mls.language(root / "mls_german"),
@@ -210,16 +203,16 @@ READERS = {
             for t in ("train/transcripts", "metainfo", "train/limited_supervision/9hr/handles")
         ),
         "mls_german/train/audio/10/20/10_20_000001.flac",
-        all_of(mls.prepare),
+        mls.prepare,
     ),
     "voxpopuli": Reader(
         build_voxpopuli,
         ("transcribed_data/hr/asr_train.tsv", "unlabelled_data/unlabelled_v2.tsv.gz"),
         "raw_audios/hr/2018/20180313-0900-PLENARY_hr.ogg",
-        all_of(voxpopuli.prepare),
+        voxpopuli.prepare,
     ),
     "voxlingua107": Reader(
-        build_voxlingua107, (), "it/v1__U__S1---0-1.wav", all_of(voxlingua107.prepare)
+        build_voxlingua107, (), "it/v1__U__S1---0-1.wav", voxlingua107.prepare
     ),
     "folder": Reader(build_folder, ("a.txt",), "b.flac", language_of(folder.prepare)),
     "tsv": Reader(build_table, ("all.tsv",), "a.wav", table_of(".tsv")),
@@ -307,7 +300,7 @@ def read_or_refuse(reader: Reader, root: Path, out: Path, **how: bool) -> str | 
     """Reads a tree; the message if it is refused. What is written must be good."""
     with in_time():
         try:
-            counts = reader.read(root, out, **how)
+            counts = reader.read(root, Output(out, log=quiet, **how))
         except UserError as error:
             message = str(error)
             assert 0 < len(message) < 6000

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from speechx.corpora.hugging_face import prepare
+from speechx.corpora.output import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
@@ -62,7 +63,7 @@ def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
     said: list[str] = []
     out = tmp_path / "out"
     for _ in range(2):
-        counts = prepare(tmp_path / "saved", None, out, log=said.append)
+        counts = prepare(tmp_path / "saved", Output(out, log=said.append))
         assert counts == {
             "it": {"train": 2, "dev": 1, "unlabelled": 1},
             "sv-SE": {"train": 1, "dev": 1},
@@ -78,7 +79,7 @@ def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
         "0.wav", "1.2.flac", "1.flac", "3.ogg",
     ]  # fmt: skip
     dataset().save_to_disk(tmp_path / "alone")
-    assert prepare(tmp_path / "alone", None, tmp_path / "out2", log=quiet, convert=True) == {
+    assert prepare(tmp_path / "alone", Output(tmp_path / "out2", log=quiet, convert=True)) == {
         "it": {"train": 2, "unlabelled": 1}, "sv-SE": {"train": 1},
     }  # fmt: skip
     (mp3,) = read(tmp_path / "out2", "sv-SE", "train").values()
@@ -95,16 +96,22 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
     }
     save(tmp_path / "saved", rows, "validation")
     columns = {"text": "norm", "id": "path"}
-    counts = prepare(tmp_path / "saved", "it", tmp_path / "out", log=quiet, columns=columns)
+    counts = prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it", columns=columns)
     assert counts == {"it": {"dev": 1}}
     (u,) = read(tmp_path / "out", "it", "dev").values()
     assert (u.id, u.text, u.duration) == ("name of its own", "due", 0.75)
     with pytest.raises(UserError, match="has no column txt; it has audio, path, norm"):
-        prepare(tmp_path / "saved", "it", tmp_path / "out", columns={"text": "txt"})
+        prepare(tmp_path / "saved", Output(tmp_path / "out"), "it", columns={"text": "txt"})
     save(tmp_path / "plain", {"mood": ["gay"], "file": ["clips/x.wav"]})
     columns = {"path": "file"}
     root = tmp_path / "saved"
-    prepare(tmp_path / "plain", "it", tmp_path / "o3", log=quiet, columns=columns, audio_root=root)
+    prepare(
+        tmp_path / "plain",
+        Output(tmp_path / "o3", log=quiet),
+        "it",
+        columns=columns,
+        audio_root=root,
+    )
     (u,) = read_manifest(tmp_path / "o3" / "it" / "unlabelled.jsonl")
     assert u.audio == root / "clips" / "x.wav"
 
@@ -125,7 +132,9 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
     save(tmp_path / "in" / "saved", rows)
     said: list[str] = []
     out = tmp_path / "a" / "b" / "out"
-    counts = prepare(tmp_path / "in" / "saved", "it", out, allow_missing=True, log=said.append)
+    counts = prepare(
+        tmp_path / "in" / "saved", Output(out, allow_missing=True, log=said.append), "it"
+    )
     assert counts == {"it": {"train": 1}}
     assert "6 corrupt (corrupt.txt)" in said[-1]
     (u,) = read(out, "it", "train").values()
@@ -155,7 +164,7 @@ def test_broken_datasets_are_named(tmp_path: Path, file: str, content: bytes, wh
     folder = save(tmp_path / "saved", {"audio": [{"bytes": wav(tmp_path), "path": "a.wav"}]})
     (folder / file).write_bytes(content)
     with pytest.raises(UserError, match=why):
-        prepare(folder, "it", tmp_path / "out", log=quiet)
+        prepare(folder, Output(tmp_path / "out", log=quiet), "it")
 
 
 def test_a_truncated_file_is_named_wherever_it_ends(tmp_path: Path) -> None:
@@ -166,18 +175,18 @@ def test_a_truncated_file_is_named_wherever_it_ends(tmp_path: Path) -> None:
     for length in range(1, len(whole) - 16, len(whole) // 20):
         arrow.write_bytes(whole[:length])
         with pytest.raises(UserError):
-            prepare(folder, "it", tmp_path / "out", log=quiet)
+            prepare(folder, Output(tmp_path / "out", log=quiet), "it")
 
 
 def test_what_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"neither dataset_dict\.json nor state\.json is in it"):
-        prepare(tmp_path, "it", tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
     lines(tmp_path / "dataset_dict.json", '{"splits": ["../evil"]}')
     with pytest.raises(UserError, match="leads out of"):
-        prepare(tmp_path, "it", tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
     folder = save(tmp_path / "saved", {"text": ["due"]})
     with pytest.raises(UserError, match="has no column `path`; it has text"):
-        prepare(folder, "it", tmp_path / "out")
+        prepare(folder, Output(tmp_path / "out"), "it")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(UserError, match=r"need pyarrow: pip install 'speechx\[tables\]'"):
-        prepare(folder, "it", tmp_path / "out")
+        prepare(folder, Output(tmp_path / "out"), "it")

@@ -8,6 +8,7 @@ import soundfile
 
 from speechx.audio.files import read_audio
 from speechx.corpora.kaldi import prepare, source_of
+from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 
@@ -27,7 +28,7 @@ def test_a_plain_directory_with_relative_and_absolute_paths(
     lines(data / "spk2gender", "ann f", "bob m")
     lines(data / "utt2dur", "u1 99", "u2 99")
     said: list[str] = []
-    assert prepare(tmp_path / "data", None, tmp_path / "out", log=said.append) == {
+    assert prepare(tmp_path / "data", Output(tmp_path / "out", log=said.append)) == {
         "it": {"train_clean": 2, "unlabelled": 1}
     }
     assert said[0].endswith("; left out: 1 texts of no utterance")
@@ -44,16 +45,16 @@ def test_segments_are_parts_of_recordings(tmp_path: Path) -> None:
     lines(data / "wav.scp", f"r1 {audio}")
     lines(data / "segments", "u1 r1 0 1.5", "u2 r1 1.5 2.25", "u3 r1 3 -1")
     lines(data / "text", "u1 a", "u2 b")
-    assert prepare(data, "it", tmp_path / "out", log=quiet) == {"it": {"test": 3}}
+    assert prepare(data, Output(tmp_path / "out", log=quiet), "it") == {"it": {"test": 3}}
     found = read(tmp_path / "out", "it", "test").values()
     assert [(u.id, u.start, u.duration, u.text) for u in found] == [
         ("u1", 0.0, 1.5, "a"), ("u2", 1.5, 0.75, "b"), ("u3", 3.0, 1.0, None),
     ]  # fmt: skip
     lines(data / "segments", "u1 r1 3 5", "u2 r2 1 2", "u3 r1 2 1", "u4 r1 x 1", "u5 r1 nan 2")
     with pytest.raises(UserError, match=r"segments:2: recording 'r2' is not in wav\.scp \(and 3"):
-        prepare(data, "it", tmp_path / "out", log=quiet)
+        prepare(data, Output(tmp_path / "out", log=quiet), "it")
     with pytest.raises(UserError, match="no usable utterance"):
-        prepare(data, "it", tmp_path / "out", allow_missing=True, log=quiet)
+        prepare(data, Output(tmp_path / "out", allow_missing=True, log=quiet), "it")
     listed = (tmp_path / "out" / "it" / "corrupt.txt").read_text()
     assert "segments:1\tthe segment starts at 3 s and ends after the end of" in listed
 
@@ -69,8 +70,8 @@ def test_each_channel_of_a_call_is_an_utterance(tmp_path: Path) -> None:
     lines(data / "reco2file_and_channel", "c-A call A", "c-B call B")
     lines(data / "text", "c-A hello", "c-B hi")
     with pytest.raises(UserError, match=r"one channel of .*call\.sph, which has 2; with --convert"):
-        prepare(data, "en", tmp_path / "out", log=quiet)
-    prepare(data, "en", tmp_path / "out", convert=True, log=quiet)
+        prepare(data, Output(tmp_path / "out", log=quiet), "en")
+    prepare(data, Output(tmp_path / "out", convert=True, log=quiet), "en")
     train = read(tmp_path / "out", "en", "train")
     assert {u.text: u.audio.name[:3] for u in train.values()} == {"hello": "c-A", "hi": "c-B"}
     for channel, u in enumerate(train.values()):
@@ -129,7 +130,7 @@ def test_nothing_is_run_and_nothing_outside_is_read(
     lines(data / "wav.scp", "u1 ../secret.wav", f"u2 touch {tmp_path}/ran |", f"u3 {good}", "u4")
     lines(data / "text", "u1 a", "u2 b", "u3 c")
     said: list[str] = []
-    prepare(data, "it", tmp_path / "out", allow_missing=True, log=said.append)
+    prepare(data, Output(tmp_path / "out", allow_missing=True, log=said.append), "it")
     assert said == [
         "it: train 1 (0.00 h); left out: 3 corrupt (corrupt.txt), 1 texts of no utterance"
     ]
@@ -138,14 +139,14 @@ def test_nothing_is_run_and_nothing_outside_is_read(
     assert f"wav.scp:2\tthe command 'touch {tmp_path}/ran' is not run" in corrupt
     assert not (tmp_path / "ran").exists()
     lines(data / "wav.scp", f"u3 {secret}")
-    prepare(data, "it", tmp_path / "out", allow_missing=True, log=quiet)  # as Kaldi has it
+    prepare(data, Output(tmp_path / "out", allow_missing=True, log=quiet), "it")  # as Kaldi has it
     with pytest.raises(UserError, match=r"secret\.wav' leads out of"):
-        prepare(data, "it", tmp_path / "out", audio_root=tmp_path / "work", log=quiet)
+        prepare(data, Output(tmp_path / "out", log=quiet), "it", audio_root=tmp_path / "work")
 
 
 def test_what_is_not_kaldi(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no wav\.scp is in it"):
-        prepare(tmp_path, "it", tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
     lines(tmp_path / "wav.scp", "u1 x.wav", "u1 y.wav")
     with pytest.raises(UserError, match=r"wav\.scp:2: 'u1' is there twice"):
-        prepare(tmp_path, None, tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"))

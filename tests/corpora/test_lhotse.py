@@ -11,6 +11,7 @@ import pytest
 
 from speechx.audio.files import read_audio
 from speechx.corpora.lhotse import export, prepare
+from speechx.corpora.output import Output
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
@@ -46,7 +47,7 @@ def test_every_supervision_is_an_utterance(tmp_path: Path) -> None:
     cuts = [cut(audio, start=1.0, supervisions=told), cut(audio, "bare", supervisions=[])]
     path = tmp_path / "x_cuts_train.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(map(json.dumps, cuts)).encode()))
-    counts = prepare(tmp_path, "it", tmp_path / "out", log=quiet)
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=quiet), "it")
     assert counts == {"it": {"train": 1, "unlabelled": 2}}
     (s1,) = read(tmp_path / "out", "it", "train").values()
     assert (s1.id, s1.start, s1.duration, s1.text) == ("s1", 1.25, 1.0, "due")
@@ -75,7 +76,7 @@ def test_recordings_and_supervisions_apart(tmp_path: Path) -> None:
     lines(tmp_path / "x_recordings_dev.jsonl", *map(json.dumps, (two, lone)))
     lines(tmp_path / "x_supervisions_dev.jsonl", *map(json.dumps, sides))
     said_of: list[str] = []
-    counts = prepare(tmp_path, "en", tmp_path / "out", convert=True, log=said_of.append)
+    counts = prepare(tmp_path, Output(tmp_path / "out", convert=True, log=said_of.append), "en")
     assert counts == {"en": {"dev": 3}}
     assert "left out: 1 supervisions of no recording" in said_of[-1]
     dev = read(tmp_path / "out", "en", "dev")
@@ -84,7 +85,7 @@ def test_recordings_and_supervisions_apart(tmp_path: Path) -> None:
         expected = read_audio(call, 0.5, 1.0, channel)
         assert np.abs(read_audio(dev[id].audio) - expected).max() < 1e-3
     with pytest.raises(UserError, match="it is one channel of"):
-        prepare(tmp_path, "en", tmp_path / "out2", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out2", log=quiet), "en")
 
 
 @pytest.mark.parametrize(
@@ -116,10 +117,10 @@ def test_what_is_no_stretch_of_a_file_is_refused_by_name(
     bad = cut(audio, "bad") | changes
     path = lines(tmp_path / "cuts.jsonl", json.dumps(bad), json.dumps(cut(audio, "good")))
     with pytest.raises(UserError) as raised:
-        prepare(path, "it", tmp_path / "out", log=quiet)
+        prepare(path, Output(tmp_path / "out", log=quiet), "it")
     assert str(raised.value).startswith(f"{path}:1: ")
     assert why in str(raised.value)
-    counts = prepare(path, "it", tmp_path / "out", allow_missing=True, log=quiet)
+    counts = prepare(path, Output(tmp_path / "out", allow_missing=True, log=quiet), "it")
     assert counts == {"it": {"train": 1}}
 
 
@@ -129,22 +130,22 @@ def test_paths_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     secret = sound(tmp_path / "secret.wav", 2.0)
     path = lines(tmp_path / "work" / "cuts.jsonl", json.dumps(cut("../secret.wav")))
     with pytest.raises(UserError, match=r"'\.\./secret\.wav' leads out of"):
-        prepare(path, "it", tmp_path / "out", log=quiet)
+        prepare(path, Output(tmp_path / "out", log=quiet), "it")
     lines(path, json.dumps(cut(secret)))
-    prepare(path, "it", tmp_path / "out", log=quiet)
+    prepare(path, Output(tmp_path / "out", log=quiet), "it")
     with pytest.raises(UserError, match=r"secret\.wav' leads out of"):
-        prepare(path, "it", tmp_path / "out", audio_root=tmp_path / "work", log=quiet)
+        prepare(path, Output(tmp_path / "out", log=quiet), "it", audio_root=tmp_path / "work")
 
 
 def test_a_folder_without_manifests_and_twice_the_same(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no cuts\*\.jsonl"):
-        prepare(tmp_path, "it", tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
     lines(tmp_path / "cuts_train.jsonl", "{}")
     lines(tmp_path / "cuts_train.jsonl.gz", "{}")
     with pytest.raises(UserError, match=r"are cuts of train"):
-        prepare(tmp_path, "it", tmp_path / "out")
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
     with pytest.raises(UserError, match="is no whole gzip file"):
-        prepare(tmp_path / "cuts_train.jsonl.gz", "it", tmp_path / "out")
+        prepare(tmp_path / "cuts_train.jsonl.gz", Output(tmp_path / "out"), "it")
 
 
 def corpus(folder: Path) -> list[Utterance]:
@@ -185,7 +186,7 @@ def test_lhotse_opens_what_is_exported_and_it_comes_back(tmp_path: Path) -> None
     for name in ("cuts", "recordings"):
         out = tmp_path / name
         source = tmp_path / "lhotse" / f"{name}_train.jsonl.gz"
-        prepare(source, None, out, log=quiet, corpus="toy")
+        prepare(source, Output(out, log=quiet), corpus="toy")
         assert list(read(out, "it", "train").values()) == labelled
         assert list(read(out, "it", "unlabelled").values()) == bare
 
@@ -197,7 +198,7 @@ def test_every_utterance_keeps_its_corpus(tmp_path: Path) -> None:
     utterances = [Utterance(id=id, corpus=corpus, **common) for id, corpus in of.items()]
     write_manifest(tmp_path / "train.jsonl", utterances)
     export(tmp_path / "train.jsonl", tmp_path / "lhotse", log=quiet)
-    prepare(tmp_path / "lhotse", None, tmp_path / "out", log=quiet)
+    prepare(tmp_path / "lhotse", Output(tmp_path / "out", log=quiet))
     back = read(tmp_path / "out", "it", "train")
     assert {id: u.corpus for id, u in back.items()} == {**of, "c": "lhotse"}
     assert [u.extra for u in back.values()] == [{}, {}, {}]
@@ -213,7 +214,7 @@ def test_what_lhotse_writes_is_read(tmp_path: Path) -> None:
     cuts = [mono, mono.pad(3.0).with_id("p"), mono.perturb_speed(1.1).with_id("f")]
     lhotse.CutSet.from_cuts(cuts).to_file(tmp_path / "cuts_dev.jsonl.gz")
     out, told = tmp_path / "out", []
-    counts = prepare(tmp_path, None, out, allow_missing=True, log=told.append)
+    counts = prepare(tmp_path, Output(out, allow_missing=True, log=told.append))
     assert counts == {"it": {"dev": 1}}
     assert "2 corrupt" in told[0]
     (u,) = read(out, "it", "dev").values()
@@ -221,7 +222,7 @@ def test_what_lhotse_writes_is_read(tmp_path: Path) -> None:
     resampled = lhotse.CutSet.from_cuts([mono.resample(16_000)])
     (tmp_path / "r").mkdir()
     resampled.to_file(tmp_path / "r" / "cuts_dev.jsonl")
-    prepare(tmp_path / "r", None, tmp_path / "out2", log=quiet, corpus=u.corpus)
+    prepare(tmp_path / "r", Output(tmp_path / "out2", log=quiet), corpus=u.corpus)
     assert read(tmp_path / "out2", "it", "dev") == {"s": u}
 
 

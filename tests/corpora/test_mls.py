@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.mls import prepare
+from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 
@@ -40,7 +41,7 @@ def test_a_language_is_read_exactly(tmp_path: Path, name: str, suffix: str) -> N
     (tmp_path / "mls_lm_german").mkdir()
     said: list[str] = []
     out = tmp_path / "out"
-    counts = prepare(tmp_path, None, out, log=said.append)
+    counts = prepare(tmp_path, Output(out, log=said.append))
     small = {"train_10min_0": 1, "train_10min_5": 1, "train_1hr": 2, "train_9hr": 1}
     assert counts == {"de": {"train": 3, "dev": 1, **small}}
     assert "left out: 1 ids of limited_supervision that are not in train" in said[0]
@@ -52,12 +53,12 @@ def test_a_language_is_read_exactly(tmp_path: Path, name: str, suffix: str) -> N
     assert u.extra == {"release": name, "locale": "german", "gender": "male"}
     assert read(out, "de", "train_1hr") == {i: train[i] for i in ("10_20_000001", "10_20_000002")}
     assert read(out, "de", "dev")["11_21_000000"].extra["gender"] == "female"
-    assert prepare(tmp_path, ["german"], out, log=quiet) == counts
+    assert prepare(tmp_path, Output(out, log=quiet), ["german"]) == counts
 
 
 def test_copies_serve_train_and_its_parts(tmp_path: Path) -> None:
     language(tmp_path / "mls_german")
-    prepare(tmp_path, None, tmp_path / "out", convert=True, log=quiet)
+    prepare(tmp_path, Output(tmp_path / "out", convert=True, log=quiet))
     audio = tmp_path / "out" / "de" / "audio"
     copies = sorted(f.name.split(".")[0] for f in audio.rglob("*.flac"))
     assert copies == ["10_20_000000", "10_20_000001", "10_20_000002", "11_21_000000"]
@@ -69,8 +70,8 @@ def test_bad_rows_and_two_folders_of_one_language(tmp_path: Path) -> None:
     folder = language(tmp_path / "mls_german")
     lines(folder / "test" / "transcripts.txt", "nonsense\ttext", "_.._\tx", "../1_2_3\tx", "no tab")
     said: list[str] = []
-    prepare(tmp_path, None, tmp_path / "out", allow_missing=True, log=said.append)
+    prepare(tmp_path, Output(tmp_path / "out", allow_missing=True, log=said.append))
     assert "1 missing (missing.txt), 3 corrupt (corrupt.txt)" in said[0]
     language(tmp_path / "mls_german_opus", ".opus")
     with pytest.raises(UserError, match=r"mls_german and mls_german_opus are both de"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))

@@ -14,7 +14,8 @@ import speechx.audio.files as files
 from speechx.audio.files import read_audio
 from speechx.corpora.measuring import spread
 from speechx.corpora.names import inside
-from speechx.corpora.preparation import Preparation, finish
+from speechx.corpora.output import Output, finish
+from speechx.corpora.preparation import Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from tests.corpora.trees import quiet, read, sound
@@ -59,7 +60,7 @@ def test_a_file_is_opened_once_for_all_its_segments(
     some.add("train", said("late", audio, 1.0, 2.5), "segments:6")
     some.add("train", said("rest", audio, 0.0, 2.75), "segments:7")
     log: list[str] = []
-    counts = finish([some], tmp_path / "out", "toy", allow_missing=True, log=log.append)
+    counts = finish([some], Output(tmp_path / "out", allow_missing=True, log=log.append), "toy")
     assert counts == {"it": {"train": 7}}
     assert opened == [audio]
     assert read(tmp_path / "out", "it", "train")["rest"].duration == 0.25
@@ -72,7 +73,7 @@ def test_a_copy_of_the_first_segment_is_of_that_alone(tmp_path: Path) -> None:
     some.add("train", said("first", audio, 0.5, 0.0))
     some.add("train", said("second", audio, 0.5, 0.5))
     some.add("train", said("rounded", sound(tmp_path / "whole.wav", 1.0), 0.9))
-    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
     found = read(tmp_path / "out", "it", "train")
     assert [u.duration for u in found.values()] == [0.5, 0.5, 1.0]
     for id, start in (("first", 0.0), ("second", 0.5)):
@@ -85,7 +86,7 @@ def test_one_id_in_two_splits_has_two_copies(tmp_path: Path) -> None:
         some.add(split, said("same", sound(tmp_path / split / "a.wav", seconds)))
     some.add("train", said("a/b", sound(tmp_path / "x.wav", 0.25)))
     some.add("train", said("a_b", sound(tmp_path / "y.wav", 0.75)))
-    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
     train = read(tmp_path / "out", "it", "train")
     assert {id: u.duration for id, u in train.items()} == {"same": 0.5, "a/b": 0.25, "a_b": 0.75}
     assert read(tmp_path / "out", "it", "test")["same"].duration == 1.0
@@ -97,7 +98,7 @@ def test_ids_that_a_file_system_takes_for_the_same_have_copies_of_their_own(
     some = Preparation("it")
     for i, id in enumerate(("a/b/c", "a_b/c", "a/b_c", "A/B/C", "a_b_c")):
         some.add("train", said(id, sound(tmp_path / f"{i}.wav", (i + 1) / 4)))
-    finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
     found = read(tmp_path / "out", "it", "train")
     assert [u.duration for u in found.values()] == [0.25, 0.5, 0.75, 1.0, 1.25]
     for i, u in enumerate(found.values()):
@@ -115,7 +116,7 @@ def test_a_copy_is_of_what_the_table_says_now(tmp_path: Path, stopped: bool) -> 
         u = said("u", audio, duration, start)
         some = Preparation("it")
         some.add("train", replace(u, extra={"channel": channel}))
-        finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
         found = read(tmp_path / "out", "it", "train")["u"]
         expected = read_audio(audio, start, duration or None, channel)
         assert np.allclose(read_audio(found.audio), expected, atol=1e-4)
@@ -129,7 +130,7 @@ def test_another_file_of_the_same_name_is_copied_anew_even_if_it_is_older(tmp_pa
     for _ in range(2):
         some = Preparation("it")
         some.add("train", said("u", audio))
-        finish([some], tmp_path / "out", "toy", convert=True, log=quiet)
+        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
         u = read(tmp_path / "out", "it", "train")["u"]
         assert np.allclose(read_audio(u.audio), read_audio(audio), atol=1e-4)
         if other.exists():
@@ -142,7 +143,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
         some = Preparation("it")
         for split in splits:
             some.add(split, said(split, sound(tmp_path / f"{split}.wav")))
-        finish([some], tmp_path / "out", "toy", log=quiet)
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
         assert {f.stem for f in folder.glob("*.jsonl")} - {"train_phones"} == set(splits)
         for name in ("train_phones.jsonl", "train.parquet", "extra.txt"):
             (folder / name).write_bytes((folder / "train.jsonl").read_bytes())
@@ -152,7 +153,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
     }
     (folder / "manifests.txt").write_text("../../train.wav\n../x.jsonl\ntrain.jsonl\n")
     (tmp_path / "out" / "x.jsonl").touch()
-    finish([some], tmp_path / "out", "toy", log=quiet)
+    finish([some], Output(tmp_path / "out", log=quiet), "toy")
     assert (tmp_path / "out" / "x.jsonl").exists()
 
 
@@ -170,7 +171,7 @@ def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "_guarded", count)
     some = Preparation("it")
     some.add("train", said("u", audio, text=""))
-    finish([some], tmp_path / "out", "toy", convert=True, log=quiet, longest=1.0)
+    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy", longest=1.0)
     found = read(tmp_path / "out", "it", "train")
     assert len(found) >= 20
     assert decoded < 1.2 * 20 * 16_000
@@ -184,7 +185,7 @@ def test_a_stretch_does_not_take_the_place_of_an_utterance_with_its_id(tmp_path:
     some.add("train", said("u", sound(tmp_path / "a.wav", 2.0), text=""))
     some.add("train", said("u_0000000", sound(tmp_path / "b.wav", 0.5)))
     log: list[str] = []
-    finish([some], tmp_path / "out", "toy", log=log.append, longest=1.0)
+    finish([some], Output(tmp_path / "out", log=log.append), "toy", longest=1.0)
     found = read(tmp_path / "out", "it", "train")
     assert found["u_0000000"].text == "due"
     assert set(found) == {"u_0000000", "u_0000100"}
@@ -216,7 +217,7 @@ def test_a_clip_takes_little_memory(tmp_path: Path) -> None:
         for i in range(number):
             u = said(f"clip_{i:08d}", root / f"{i}.wav", text=f"sentence number {i}")
             some.add("train", replace(u, speaker=f"{i % 50:064d}", extra={"age": f"{i % 5} years"}))
-        finish([some], tmp_path / "out", "toy", log=quiet)
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
 
     for _ in range(2):
         tracemalloc.start()
@@ -230,7 +231,7 @@ def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("told", sound(tmp_path / "a.wav", 2.0)))
     some.add("train", said("bare", sound(tmp_path / "b.wav", 2.0), text=""))
-    counts = finish([some], tmp_path / "out", "toy", log=quiet, longest=0.7)
+    counts = finish([some], Output(tmp_path / "out", log=quiet), "toy", longest=0.7)
     assert counts == {"it": {"train": 4}}
     assert read(tmp_path / "out", "it", "train")["told"].duration == 2.0
 
@@ -238,7 +239,7 @@ def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:
 def test_corpus_release_and_the_corpus_own_name_are_in_every_line(tmp_path: Path) -> None:
     some = Preparation("sv-SE", corpus="toy", release="toy-2", named="sv_se")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
-    finish([some], tmp_path / "out", "toy", log=quiet)
+    finish([some], Output(tmp_path / "out", log=quiet), "toy")
     (u,) = read(tmp_path / "out", "sv-SE", "train").values()
     assert (u.corpus, u.extra) == ("toy", {"release": "toy-2", "locale": "sv_se"})
 
@@ -247,9 +248,9 @@ def test_another_corpus_is_not_mixed_in(tmp_path: Path) -> None:
     for source in ("toy", "toy"):
         some = Preparation("it")
         some.add("train", said("u", sound(tmp_path / "a.wav")))
-        finish([some], tmp_path / "out", source, log=quiet)
+        finish([some], Output(tmp_path / "out", log=quiet), source)
     with pytest.raises(UserError, match="holds the manifests of toy; give other another -o"):
-        finish([Preparation("it")], tmp_path / "out", "other", log=quiet)
+        finish([Preparation("it")], Output(tmp_path / "out", log=quiet), "other")
 
 
 @pytest.mark.parametrize("convert", [False, True])
@@ -261,7 +262,7 @@ def test_a_segment_that_changed_is_measured_and_copied_anew(
     for seconds in (1.0, 2.0, 0.5):
         some = Preparation("it")
         some.add("train", said("u", audio, seconds, start))
-        finish([some], tmp_path / "out", "toy", convert=convert, log=quiet)
+        finish([some], Output(tmp_path / "out", convert=convert, log=quiet), "toy")
         u = read(tmp_path / "out", "it", "train")["u"]
         assert u.duration == seconds
         assert np.allclose(

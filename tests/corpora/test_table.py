@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechx.corpora.output import Output
 from speechx.corpora.table import prepare
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
@@ -35,7 +36,7 @@ def table(corpus: Path, *lines: str, name: str = "all.tsv") -> Path:
 
 def refused(path: Path, language: str | None = "it") -> str:
     with pytest.raises(UserError) as caught:
-        prepare(path, language, path.parent / "out", log=lambda _: None)
+        prepare(path, Output(path.parent / "out", log=lambda _: None), language)
     assert "\n" not in str(caught.value)
     assert not (path.parent / "out").exists()
     return str(caught.value)
@@ -49,7 +50,7 @@ def test_every_column(corpus):
         "train\tb\twav/2.wav\t0.5\t1\tit\t\t\t",
         "test\tc\twav/3.wav\t1\t\tes\tcosa\t\tbob",
     )
-    counts = prepare(path, None, corpus / "out", log=unless_unused)
+    counts = prepare(path, Output(corpus / "out", log=unless_unused))
     assert counts == {"it": {"train": 1, "unlabelled": 1}, "es": {"test": 1}}
     (first,) = read_manifest(corpus / "out/it/train.jsonl")
     (second,) = read_manifest(corpus / "out/it/unlabelled.jsonl")
@@ -63,32 +64,34 @@ def test_every_column(corpus):
 
 def test_a_csv_may_have_semicolons(corpus):
     path = table(corpus, "path;text", 'wav/1.wav;"uno, due; tre"', name="all.csv")
-    prepare(path, "it", corpus / "out", log=unless_unused)
+    prepare(path, Output(corpus / "out", log=unless_unused), "it")
     (only,) = read_manifest(corpus / "out/it/train.jsonl")
     assert only.text == "uno, due; tre"
 
 
 def test_copies_that_a_second_preparation_does_not_use_are_named(corpus):
     path = table(corpus, "path\ttext", "wav/1.wav\tuno")
-    prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
+    prepare(path, Output(corpus / "out", log=unless_unused, convert=True), "it")
     said: list[str] = []
-    prepare(path, "it", corpus / "out", log=said.append)
+    prepare(path, Output(corpus / "out", log=said.append), "it")
     assert said[0].endswith("has copies of an earlier --convert, which are not used now")
 
 
 def test_audio_alone_is_enough_and_other_names_are_known(corpus):
     path = table(corpus, "audio\tutt_id", "wav/1.wav\tx", "", "wav/2.wav\ty")
-    assert prepare(path, "it", corpus / "out", log=unless_unused) == {"it": {"unlabelled": 2}}
+    assert prepare(path, Output(corpus / "out", log=unless_unused), "it") == {
+        "it": {"unlabelled": 2}
+    }
     utterances = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert [(u.id, u.duration) for u in utterances] == [("x", 1.0), ("y", 2.0)]
 
 
 def test_csv_has_quotes_and_tsv_has_none(corpus):
     csv = table(corpus, "path,text", 'wav/1.wav,"uno, due\ne tre"', name="all.csv")
-    prepare(csv, "it", corpus / "csv", log=unless_unused)
+    prepare(csv, Output(corpus / "csv", log=unless_unused), "it")
     assert read_manifest(corpus / "csv/it/train.jsonl")[0].text == "uno, due\ne tre"
     tsv = table(corpus, "path\ttext", 'wav/1.wav\t"uno', 'wav/2.wav\tdue" \u2028 tre')
-    prepare(tsv, "it", corpus / "tsv", log=unless_unused)
+    prepare(tsv, Output(corpus / "tsv", log=unless_unused), "it")
     texts = [u.text for u in read_manifest(corpus / "tsv/it/train.jsonl")]
     assert texts == ['"uno', 'due" \u2028 tre']
 
@@ -96,7 +99,7 @@ def test_csv_has_quotes_and_tsv_has_none(corpus):
 def test_columns_that_are_not_used_are_named(corpus):
     said: list[str] = []
     path = table(corpus, "path\tmood\tage", "wav/1.wav\tgay\t30")
-    prepare(path, "it", corpus / "out", log=said.append)
+    prepare(path, Output(corpus / "out", log=said.append), "it")
     assert said[0] == f"{path}: columns not used: mood, age"
 
 
@@ -145,7 +148,7 @@ def test_what_cannot_be_read_is_one_line(corpus):
 
 def test_equal_ids_in_two_splits_are_two_files(corpus):
     path = table(corpus, "path\tsplit", "wav/1.wav\ttrain", "wav/1.wav\ttest")
-    counts = prepare(path, "it", corpus / "out", log=unless_unused)
+    counts = prepare(path, Output(corpus / "out", log=unless_unused), "it")
     assert counts == {"it": {"unlabelled": 1, "test": 1}}
 
 
@@ -159,7 +162,9 @@ def test_json_lines_and_columns_of_ones_own(corpus):
     )
     said: list[str] = []
     columns = {"text": "said"}
-    counts = prepare(path, "it", corpus / "out", log=said.append, columns=columns, corpus="toy")
+    counts = prepare(
+        path, Output(corpus / "out", log=said.append), "it", columns=columns, corpus="toy"
+    )
     assert counts == {"it": {"train": 1, "unlabelled": 1}}
     assert said[0] == f"{path}: columns not used: mood"
     (first,) = read_manifest(corpus / "out/it/train.jsonl")
@@ -179,8 +184,8 @@ def test_a_row_of_json_need_not_have_every_column(corpus):
     assert "has no column `path`; it has tr" in refused(table(corpus, bad, name="bad.jsonl"))
     path = table(corpus, *good, name="all.jsonl")
     with pytest.raises(UserError, match=r"all\.jsonl has no column words; it has path, tr"):
-        prepare(path, "it", corpus / "out", columns={"text": "words"})
-    counts = prepare(path, "it", corpus / "out", log=unless_unused, columns={"text": "tr"})
+        prepare(path, Output(corpus / "out"), "it", columns={"text": "words"})
+    counts = prepare(path, Output(corpus / "out", log=unless_unused), "it", columns={"text": "tr"})
     assert counts == {"it": {"train": 1, "unlabelled": 1}}
 
 
@@ -194,7 +199,7 @@ def test_tables_may_be_gzipped(corpus):
         plain = table(corpus, *rows, name=name)
         path = plain.with_name(f"{name}.gz")
         path.write_bytes(gzip.compress(plain.read_bytes()))
-        prepare(path, "it", corpus / name.replace(".", "_"), log=unless_unused)
+        prepare(path, Output(corpus / name.replace(".", "_"), log=unless_unused), "it")
         (u,) = read_manifest(corpus / name.replace(".", "_") / "it/train.jsonl")
         assert u.text == '"uno'
 
@@ -203,7 +208,7 @@ def test_splits_are_called_as_everywhere(corpus):
     names = ("valid", "validation", "dev", "train", "train_1h", "eval", "")
     rows = [f"{name}-{text}\twav/1.wav\t{name}\t{text}" for name in names for text in ("uno", "")]
     path = table(corpus, "id\tpath\tsplit\ttext", *rows)
-    counts = prepare(path, "it", corpus / "out", log=unless_unused)
+    counts = prepare(path, Output(corpus / "out", log=unless_unused), "it")
     splits = {"train": 2, "dev": 6, "eval": 2, "train_1h": 1, "unlabelled": 3}
     assert counts == {"it": splits}
 
@@ -212,13 +217,15 @@ def test_mapped_columns_go_before_those_of_the_same_name(corpus):
     path = table(corpus, "text\tnorm\tfile\tpath", "Uno!\tuno\twav/1.wav\tx", name="all.csv")
     path.write_text(path.read_text().replace("\t", ","))
     columns = {"text": "norm", "audio": "file"}
-    prepare(path, "it", corpus / "out", log=unless_unused_but("text, path"), columns=columns)
+    prepare(
+        path, Output(corpus / "out", log=unless_unused_but("text, path")), "it", columns=columns
+    )
     (u,) = read_manifest(corpus / "out/it/train.jsonl")
     assert (u.text, u.audio, u.corpus) == ("uno", corpus / "wav/1.wav", "corpus")
     with pytest.raises(UserError, match="has no column words; it has text, norm, file, path"):
-        prepare(path, "it", corpus / "out", columns={"text": "words"})
+        prepare(path, Output(corpus / "out"), "it", columns={"text": "words"})
     with pytest.raises(UserError, match="no column mood is known"):
-        prepare(path, "it", corpus / "out", columns={"mood": "norm"})
+        prepare(path, Output(corpus / "out"), "it", columns={"mood": "norm"})
 
 
 def unless_unused_but(names: str):
@@ -235,15 +242,15 @@ def test_audio_lies_below_the_root_or_is_not_read(corpus, tmp_path):
     )
     assert "wav/9.wav: no such file, but it is listed in" in refused(path)
     said: list[str] = []
-    counts = prepare(path, "it", corpus / "out", log=said.append, allow_missing=True)
+    counts = prepare(path, Output(corpus / "out", log=said.append, allow_missing=True), "it")
     assert counts == {"it": {"unlabelled": 1}}
     assert said[-1].endswith("left out: 1 missing (missing.txt), 2 corrupt (corrupt.txt)")
     assert "3\t'../secret.wav' leads out of" in (corpus / "out/it/corrupt.txt").read_text()
     absolute = table(corpus, "path", f"{tmp_path}/secret.wav", "corpus/wav/1.wav", name="all2.tsv")
-    counts = prepare(absolute, "it", corpus / "out2", log=said.append, root=tmp_path)
+    counts = prepare(absolute, Output(corpus / "out2", log=said.append), "it", audio_root=tmp_path)
     assert counts == {"it": {"unlabelled": 2}}
     with pytest.raises(UserError, match=r"--root .*nowhere: no such folder"):
-        prepare(absolute, "it", corpus / "out3", root=tmp_path / "nowhere")
+        prepare(absolute, Output(corpus / "out3"), "it", audio_root=tmp_path / "nowhere")
 
 
 def test_languages_and_splits_of_a_table_name_no_other_folder(corpus):
@@ -254,7 +261,7 @@ def test_languages_and_splits_of_a_table_name_no_other_folder(corpus):
 
 def test_copies_can_be_made(corpus):
     path = table(corpus, "id\tpath\tstart\tduration", "a/b\twav/3.wav\t1\t0.5", "c\twav/1.wav\t\t")
-    prepare(path, "it", corpus / "out", log=unless_unused, convert=True)
+    prepare(path, Output(corpus / "out", log=unless_unused, convert=True), "it")
     first, second = read_manifest(corpus / "out/it/unlabelled.jsonl")
     assert (first.start, first.duration, second.duration) == (0.0, 0.5, 1.0)
     assert [u.audio.name.split(".")[0] for u in (first, second)] == ["a_b", "c"]

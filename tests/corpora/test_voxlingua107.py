@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from speechx.corpora.output import Output
 from speechx.corpora.voxlingua107 import prepare
 from speechx.errors import UserError
 from tests.corpora.trees import quiet, read, sound
@@ -21,7 +22,7 @@ def tree(root: Path) -> Path:
 
 def test_the_tree_is_read_exactly(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    counts = prepare(tree(tmp_path / "vox"), None, out, log=quiet)
+    counts = prepare(tree(tmp_path / "vox"), Output(out, log=quiet))
     assert counts == {
         "et": {"unlabelled": 1},
         "fy-NL": {"dev": 1},
@@ -36,27 +37,27 @@ def test_the_tree_is_read_exactly(tmp_path: Path) -> None:
     (dev,) = read(out, "fy-NL", "dev").values()
     assert (dev.id, dev.speaker) == ("other", None)
     for words in (["he"], ["iw"], ["Hebrew", "iw"]):
-        assert prepare(tmp_path / "vox", words, out, log=quiet) == {"he": counts["he"]}
+        assert prepare(tmp_path / "vox", Output(out, log=quiet), words) == {"he": counts["he"]}
 
 
 def test_two_folders_of_one_language_are_not_written_over_each_other(tmp_path: Path) -> None:
     sound(tree(tmp_path / "vox") / "dev" / "he" / "one.wav")
     for words in (None, ["he"], ["iw"]):
         with pytest.raises(UserError, match=r"he and iw are both he, and would be written over"):
-            prepare(tmp_path / "vox", words, tmp_path / "out", log=quiet)
+            prepare(tmp_path / "vox", Output(tmp_path / "out", log=quiet), words)
     assert not (tmp_path / "out").exists()
 
 
 def test_zips_are_named_and_not_forgotten(tmp_path: Path) -> None:
     (tmp_path / "aa.zip").touch()
     with pytest.raises(UserError, match=r"is a language of VoxLingua107; unpack its 1 zip files"):
-        prepare(tmp_path, None, tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     tree(tmp_path)
     said: list[str] = []
-    prepare(tmp_path, ["et"], tmp_path / "out", log=said.append)
+    prepare(tmp_path, Output(tmp_path / "out", log=said.append), ["et"])
     assert said[0].startswith(f"{tmp_path}: not unpacked, so left out: aa; to unpack: ")
     with pytest.raises(UserError, match=r"no language folder aa; there are"):
-        prepare(tmp_path, ["aa"], tmp_path / "out", log=quiet)
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet), ["aa"])
 
 
 def test_links_out_of_the_folder_and_empty_files_are_named(tmp_path: Path) -> None:
@@ -65,5 +66,5 @@ def test_links_out_of_the_folder_and_empty_files_are_named(tmp_path: Path) -> No
     (root / "et" / "loop.wav").symlink_to(root / "et" / "loop.wav")
     (root / "et" / "empty.wav").touch()
     said: list[str] = []
-    prepare(root, ["et"], tmp_path / "out", allow_missing=True, log=said.append)
+    prepare(root, Output(tmp_path / "out", allow_missing=True, log=said.append), ["et"])
     assert said == ["et: unlabelled 1 (0.00 h); left out: 3 corrupt (corrupt.txt)"]
