@@ -15,7 +15,6 @@ so that mapping is not credited with what masking does:
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import Kind
 from speechx.training.progress import Progress, say
+from speechx.whole_file import whole_file
 
 RANDOM_MAPS = 5
 PREPARED: dict[Kind, str] = {  # what is done to the two sides before they are compared
@@ -214,7 +214,5 @@ def _log(probabilities_TV: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.new")
-    new.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(new, path)
+    with whole_file(path) as new:
+        new.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -14,7 +14,6 @@ s, ends are early.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +34,7 @@ from speechx.text.vocabulary import Vocabulary
 from speechx.training.checkpoint import load_weights
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Bar, say
+from speechx.whole_file import whole_file
 
 WINDOW_SECONDS = 30.0
 MARGIN_SECONDS = 2.0  # of context on each side of a window, computed and thrown away
@@ -279,10 +279,8 @@ def transcribe_files(
         if target is None:
             print(f"{file}: {text}" if named else text, flush=True)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f".{target.name}.new")
-            new.write_text(text + "\n", encoding="utf-8")
-            os.replace(new, target)
+            with whole_file(target) as new:
+                new.write_text(text + "\n", encoding="utf-8")
     if len(files) == 1 and failed:
         raise UserError(failed[0])
     for message in failed:

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "speechx"
 
 FLOORS = (
-    {"config", "errors"},
+    {"config", "errors", "whole_file"},
     {"audio", "text"},
     {"data", "models"},
     {"corpora"},

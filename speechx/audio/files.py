@@ -33,6 +33,7 @@ from speechx.audio.sources import Part, is_url, read_bytes, source_name
 from speechx.audio.sphere import MAGIC as SPHERE
 from speechx.audio.sphere import SphereSound
 from speechx.errors import UserError
+from speechx.whole_file import whole_file
 
 SAMPLE_RATE = 16_000
 
@@ -235,16 +236,8 @@ def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) ->
     path = Path(path)
     if wave_S.ndim != 1 or len(wave_S) == 0:
         raise ValueError(f"a non-empty (S,) wave is expected, not shape {wave_S.shape}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            soundfile.write(file, wave_S, rate, format="FLAC", subtype="PCM_16")
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with whole_file(path) as new:
+        soundfile.write(new, wave_S, rate, format="FLAC", subtype="PCM_16")
 
 
 @contextmanager
@@ -307,9 +300,10 @@ def _sound(
                 f"{name}: its header does not say how long it is (written as a stream); "
                 "rewrite it with: ffmpeg -i IN OUT.wav"
             )
-        # After each read soundfile seeks to where it is: work for nothing, and an mp3 decoder may
-        # then lose a frame.
-        sound.seekable = lambda: False
+        if sound.format == "MP3":
+            # After each read soundfile seeks to where it is, and the decoder may then lose a frame.
+            # (In other formats that seek finds headers that claim more than there is.)
+            sound.seekable = lambda: False
         yield sound
         if sound.format == "MP3" and isinstance(file, int) and sound.tell() == sound.frames:
             _refuse_cut(file, name, sound.frames / sound.samplerate)

@@ -15,10 +15,8 @@ Files are read and written line by line: a manifest may be larger than the memor
 
 import json
 import os
-import tempfile
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ import numpy as np
 from speechx.data import parquet
 from speechx.data.utterance import KNOWN, Utterance, from_record, to_record
 from speechx.errors import UserError
+from speechx.whole_file import whole_file
 
 LONGEST_LINE = 1 << 24  # bytes; more is not a manifest
 SUFFIXES = (".jsonl", ".parquet")
@@ -159,13 +158,18 @@ def convert_manifest(source: str | Path, target: str | Path) -> int:
     return write_manifest(target, stream_manifest(source))
 
 
+def is_manifest(path: Path) -> bool:
+    """By its name, which begins with a dot while it is being written."""
+    return path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
 def claim(folder: Path, source: str) -> None:
     """Says that the manifests in `folder` are those of `source`, so that preparing another corpus
     there is an error and does not mix the two. The same one may be prepared again."""
     note = folder / "source.txt"
     before = note.read_text(encoding="utf-8").strip() if note.is_file() else "an unknown source"
     if before != source and (
-        note.is_file() or any(p for s in SUFFIXES for p in folder.glob(f"*{s}"))
+        note.is_file() or (folder.is_dir() and any(map(is_manifest, folder.iterdir())))
     ):
         raise UserError(
             f"{folder} holds the manifests of {before}; give {source} another -o, "
@@ -196,32 +200,17 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
             hashes.append(hash(utterance.id))
             yield to_record(utterance, folder)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with _whole(path) as new:
+    with whole_file(path) as new:
         if parquet.is_parquet(path):
             parquet.write_records(new, records(), KNOWN)
         else:
             with new.open("wb") as file:
-                file.writelines(map(_line, records()))
+                file.writelines(map(json_line, records()))
         if not hashes:
             raise ValueError(f"{path}: an empty manifest would not be read back")
         if (name := repeated_id(hashes, lambda: (u.id for u in stream_manifest(new)))) is not None:
             raise ValueError(f"two utterances have the id {name!r}")
     return len(hashes)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` when all is well, and nothing otherwise."""
-    handle, name = tempfile.mkstemp(f"{path.suffix}", f".{path.name}.", path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +262,8 @@ def summary_table(summary: dict[str, LanguageSummary]) -> str:
     )
 
 
-def _line(record: dict[str, Any]) -> bytes:
+def json_line(record: dict[str, Any]) -> bytes:
+    """The line of a manifest, with its end."""
     try:
         return (json.dumps(record, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # half a character in a key that is not ours

@@ -21,8 +21,10 @@ import numpy as np
 import soundfile
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
+from speechx.data.manifest import json_line
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
+from speechx.whole_file import whole_file
 
 Format = Literal["flac", "int16"]
 SUFFIX = {"flac": "flac", "int16": "wav"}
@@ -65,7 +67,7 @@ def write_shard(
                     continue
                 line = replace(u, duration=len(wave_S) / SAMPLE_RATE)
                 _add(tar, f"{number:08d}.{SUFFIX[format]}", _coded(wave_S, format))
-                _add(tar, f"{number:08d}.json", shard_line(line).encode())
+                _add(tar, f"{number:08d}.json", shard_line(line))
                 shorter += line.duration < u.duration - END_TOLERANCE_SECONDS
                 seconds += line.duration
         sha256 = _sha256(part)
@@ -99,13 +101,13 @@ def shard_members(path: Path) -> Iterator[tuple[int, int, int, float]]:
             yield int(Path(member.name).stem), sound.offset_data, sound.size, line["duration"]
 
 
-def shard_line(u: Utterance) -> str:
+def shard_line(u: Utterance) -> bytes:
     """What is known of an utterance but for where its sound is."""
     known: dict[str, Any] = {"id": u.id, "duration": u.duration, "language": u.language}
     for key in ("text", "phones", "speaker", "corpus"):
         if (value := getattr(u, key)) is not None:
             known[key] = value
-    return json.dumps({**known, **u.extra}, ensure_ascii=False)
+    return json_line({**known, **u.extra}).rstrip()
 
 
 def _coded(wave_S: np.ndarray, format: Format) -> bytes:
@@ -143,9 +145,8 @@ def read_list(listing: Path) -> dict[str, Shard]:
 def write_list(listing: Path, shards: Mapping[str, Shard]) -> None:
     """The list is replaced as a whole."""
     text = json.dumps({name: asdict(shards[name]) for name in sorted(shards)}, indent=1)
-    part = listing.with_name(f".{listing.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    os.replace(part, listing)
+    with whole_file(listing) as new:
+        new.write_text(text + "\n", encoding="utf-8")
 
 
 def shard_damage(path: Path, shard: Shard) -> str | None:

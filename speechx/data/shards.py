@@ -56,7 +56,7 @@ import numpy as np
 
 from speechx.audio.sources import is_url
 from speechx.data.exclusion import Exclusions
-from speechx.data.manifest import SUFFIXES, claim, read_manifest, write_manifest
+from speechx.data.manifest import claim, is_manifest, read_manifest, write_manifest
 from speechx.data.shard_files import (
     LISTED,
     Format,
@@ -127,7 +127,7 @@ def _manifests(source: Path, out: Path) -> list[tuple[Path, Path]]:
     """Manifests, and their folders below the source; not what was packed below it before."""
     if not source.is_dir():
         return [(source, Path())]
-    found = sorted(path for path in source.rglob("*") if path.suffix in SUFFIXES)
+    found = sorted(filter(is_manifest, source.rglob("*")))
     if source.resolve() != out.resolve():
         found = [path for path in found if not path.resolve().is_relative_to(out.resolve())]
     if not found:
@@ -158,8 +158,9 @@ class _Job:
                 except OSError:
                     stamp = "absent"
             place = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
-            lines.append(f"{number} {place} {shard_line(u)}")
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+            lines.append(f"{number} {place} {shard_line(u).decode()}")
+        # Half a character, as a manifest may have in a path, is no reason to stop.
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
     def write(self) -> tuple[Path, Shard]:
         return write_shard(self.path, self.format, self.utterances, self.sources())

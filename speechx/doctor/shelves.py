@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechx.data.manifest import EMPTY, SUFFIXES, UNIQUE, Utterance, read_lines
+from speechx.data.manifest import EMPTY, UNIQUE, Utterance, is_manifest, read_lines
 from speechx.errors import UserError
 
 EVALUATION = frozenset(("test", "eval", "dev", "valid", "validation"))
@@ -35,7 +35,7 @@ def shelves(paths: Iterable[Path]) -> list[Shelf]:
     for path in map(Path, paths):
         inside = [path]
         if path.is_dir():
-            inside = [p for p in sorted(path.rglob("*")) if p.suffix in SUFFIXES and p.is_file()]
+            inside = sorted(filter(is_manifest, path.rglob("*")))
             if not inside:
                 raise UserError(f"{path}: no manifest (*.jsonl, *.parquet) is in this folder")
         elif not path.exists():

@@ -27,6 +27,7 @@ from speechx.config import dump, flat, parse, read_yaml, to_dict
 from speechx.errors import UserError
 from speechx.models.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
+from speechx.whole_file import whole_file
 
 FORMAT = 1
 ModelKind = Literal["pretraining", "ctc"]
@@ -240,9 +241,8 @@ def drop_states(run: Path, after: int) -> None:
 def amend_state(run: Path, extra: dict[str, Any]) -> None:
     """Replaces what was saved beside the weights of the newest state."""
     file = _states(run)[-1] / "run.json"
-    new = file.with_suffix(".new")
-    new.write_text(json.dumps({**json.loads(file.read_text()), **extra}))
-    os.replace(new, file)
+    with whole_file(file) as new:
+        new.write_text(json.dumps({**json.loads(file.read_text()), **extra}))
 
 
 def _states(run: Path) -> list[Path]:

@@ -366,3 +366,21 @@ def test_mistakes_are_one_line(corpus, tmp_path):
     assert packed(corpus, corpus / "shards")[0].keys() == {
         "xx/dev.jsonl", "xx/train.jsonl", "yy/train.jsonl",
     }  # fmt: skip
+
+
+def test_what_a_killed_process_left_is_no_manifest(corpus, tmp_path):
+    line = (corpus / "xx" / "dev.jsonl").read_bytes()
+    (corpus / "xx" / ".dev.jsonl.k1ll3d.jsonl").write_bytes(line)
+    counts, _ = packed(corpus, tmp_path / "shards")
+    assert sorted(counts) == ["xx/dev.jsonl", "xx/train.jsonl", "yy/train.jsonl"]
+
+
+def test_half_a_character_in_a_key_of_others_is_kept(corpus, tmp_path):
+    some = read_manifest(corpus / "xx" / "dev.jsonl")
+    write_manifest(tmp_path / "odd.jsonl", [replace(u, extra={"note": "\ud800"}) for u in some])
+    packed(tmp_path / "odd.jsonl", tmp_path / "shards")
+    after = read_manifest(tmp_path / "shards" / "odd.jsonl")
+    assert [u.extra for u in after] == [{"note": "\ud800"}] * len(some)
+    with tarfile.open(after[0].audio) as tar:
+        lines = [json.load(tar.extractfile(m)) for m in tar if m.name.endswith(".json")]
+    assert {line["note"] for line in lines} == {"\ud800"}
