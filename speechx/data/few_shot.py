@@ -250,7 +250,7 @@ def _note_short(made: FewShot, split: str, wanted: float) -> None:
 
 
 def _sentence(u: Utterance) -> str:
-    return " ".join(u.phones or ()) if u.text is None else normalize(u.text, u.language)
+    return normalize(u.text or "", u.language) or " ".join(u.phones or ())
 
 
 def _minutes(some: Iterable[Utterance]) -> float:

@@ -100,8 +100,10 @@ def apply_lists(
     UserError, as is one that shares utterances with another that is not a longer train list.
     """
     there: dict[str, Utterance] = {}
+    namesakes: dict[str, Utterance] = {}  # in another language
     for u in utterances:
-        there.setdefault(u.id, u)
+        if there.setdefault(u.id, u).language != u.language:
+            namesakes[u.id] = u
     splits: dict[str, list[Utterance]] = {}
     for path in lists:
         listed = read_list(path)
@@ -114,6 +116,12 @@ def apply_lists(
             raise UserError(
                 f"{path}: none of its {len(listed)} utterances ({first_few(list(listed))}) is in "
                 "the manifests; lists fit one release of one language only"
+            )
+        if twice := [x for x in found if ids[x] in namesakes]:
+            one, other = there[ids[twice[0]]], namesakes[ids[twice[0]]]
+            raise UserError(
+                f"{path}: {twice[0]} is an utterance of {one.language} and one of "
+                f"{other.language} ({len(twice)} such names); give the manifests of one language"
             )
         splits[name] = [_listed(there[ids[x]], listed[x], path) for x in found]
         absent = [x for x in listed if ids[x] not in there]

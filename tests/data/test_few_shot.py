@@ -156,6 +156,15 @@ def test_a_phone_without_text_is_a_label_too() -> None:
     assert len(few_shot(some, (10,), 5, 10).splits) == 3
 
 
+def test_an_empty_text_beside_phones_is_no_sentence() -> None:
+    some = [replace(u, text="", phones=(f"p{i}", "a")) for i, u in enumerate(corpus(50, 30))]
+    made = few_shot(some, (10, 20), 5, 10)
+    nothing = [replace(u, text=None) for u in some]
+    assert [u.id for u in made.splits["train_20min"]] == [
+        u.id for u in few_shot(nothing, (10, 20), 5, 10).splits["train_20min"]
+    ]
+
+
 def test_files_and_lists_are_written_and_not_over_others(tmp_path: Path) -> None:
     for language in ("es", "it"):
         write_manifest(tmp_path / f"{language}.jsonl", corpus(50, 30, language=language))

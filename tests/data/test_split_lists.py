@@ -127,3 +127,12 @@ def test_shipped_lists_are_whole_and_apart() -> None:
         assert len(everything) == len(set(everything))
         there = clips(*everything)
         assert len(apply_lists(there, sorted(language.glob("*.txt")), quiet)) == len(ids)
+
+
+def test_an_id_of_two_languages_is_refused_where_it_is_listed(tmp_path: Path) -> None:
+    some = [*clips("0001", "0002"), replace(clips("0001")[0], language="it")]
+    (tmp_path / "test.txt").write_text("0001\n")
+    with pytest.raises(UserError, match=r"0001 is an utterance of es and one of it \(1 such names"):
+        apply_lists(some, [tmp_path / "test.txt"], quiet)
+    (tmp_path / "test.txt").write_text("0002\n")
+    assert [u.id for u in apply_lists(some, [tmp_path / "test.txt"], quiet)["test"]] == ["0002"]
