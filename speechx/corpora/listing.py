@@ -97,9 +97,7 @@ class Listing:
         else:
             some.add(split, utterance, place)
 
-    def finish(
-        self, out: Output, source: str, longest: float = math.inf
-    ) -> dict[str, dict[str, int]]:
+    def finish(self, out: Output, source: str) -> dict[str, dict[str, int]]:
         """As `output.finish`; what is broken is of the first language."""
         if not self.languages:
             if not self.broken:
@@ -109,7 +107,7 @@ class Listing:
         first = next(iter(self.languages.values()))
         first.corrupt = self.broken + first.corrupt
         first.left_out.update(self.left_out)
-        return finish(self.languages.values(), out, source, longest)
+        return finish(self.languages.values(), out, source)
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
