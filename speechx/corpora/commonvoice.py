@@ -111,7 +111,7 @@ def _read_language(
     language: str, folder: Path, release: str, splits: Splits, invalidated: bool
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
-    some = Preparation(language, corpus="commonvoice", release=release)
+    some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
     if splits != "official" and not (folder / "test.tsv").is_file():
         raise UserError(
             f"{folder}: no test.tsv, so there is nothing for train to be disjoint from; use the "

@@ -71,7 +71,9 @@ def _release(table: Path) -> str:
 
 
 def _read_language(language: str, table: Path) -> Preparation:
-    some = Preparation(language, corpus="commonvoice-spontaneous", release=_release(table))
+    some = Preparation(
+        language, corpus="commonvoice-spontaneous", release=_release(table), whole_files=True
+    )
     for line, row in read_rows(table, NEEDED, some.corrupt):
         place = f"{table}:{line}"
         audio = some.file(table.parent / "audios", row["audio_file"], place)

@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from speechx.audio.files import (
-    END_TOLERANCE_SECONDS,
     SAMPLE_RATE,
-    AudioInfo,
     audio_info,
     read_segments,
     write_flac,
@@ -59,10 +57,11 @@ def copied(
     path: Path,
     utterances: Sequence[Utterance],
     found: Sequence[Found],
-    info: AudioInfo | None,
+    whole_files: bool,
     copies: Path,
 ) -> list[Found]:
-    """What was found, with each piece in a file of its own."""
+    """What was found, with each piece in a file of its own; of `whole_files` the copy is whole,
+    whatever length a table claims."""
     wanted: dict[str, tuple[float, float | None, int | None]] = {}
     named: list[Found] = []
     for u, pieces in zip(utterances, found, strict=True):
@@ -75,9 +74,7 @@ def copied(
         some = [p._replace(copy=str(copies / name)) for p, name in zip(pieces, names, strict=True)]
         named.append(some)
         for piece in some:
-            whole = info is None and single
-            if info is not None and not piece.start:  # a table may be a little short of the whole
-                whole = abs(piece.duration - info.duration) <= END_TOLERANCE_SECONDS
+            whole = single and not u.start and (whole_files or not u.duration)
             channel = u.extra.get("channel")
             wanted[str(piece.copy)] = (piece.start, None if whole else piece.duration, channel)
     lengths = _write_copies(path, wanted)

@@ -45,11 +45,11 @@ def by_file(
 
 
 def measure(
-    files: Iterable[Sequence[Utterance]], longest: float, copies: Path | None
+    files: Iterable[Sequence[Utterance]], longest: float, copies: Path | None, whole_files: bool
 ) -> Iterator[list[Found]]:
     """What is found of all utterances of each file, in the order of the files; with a folder
-    `copies`, they are copied there."""
-    arguments = ((some, longest, copies) for some in files)
+    `copies`, they are copied there (`whole_files`: see `Preparation`)."""
+    arguments = ((some, longest, copies, whole_files) for some in files)
     return spread(_measure_file, arguments, turn=FILES_A_TURN if copies is None else 1)
 
 
@@ -95,7 +95,7 @@ def watched(
 
 
 def _measure_file(
-    utterances: Sequence[Utterance], longest: float, copies: Path | None
+    utterances: Sequence[Utterance], longest: float, copies: Path | None, whole_files: bool
 ) -> list[Found]:
     """What is found of each utterance in one file; several if it is cut into stretches."""
     path = Path(utterances[0].audio)
@@ -109,7 +109,7 @@ def _measure_file(
         # The header of an mp3 claims a length, and a table's claim about it is as good.
         info = None
     found = [_pieces(u, info, longest, copies is not None) for u in utterances]
-    return found if copies is None else copied(path, utterances, found, info, copies)
+    return found if copies is None else copied(path, utterances, found, whole_files, copies)
 
 
 def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool) -> Found:

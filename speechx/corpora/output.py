@@ -105,9 +105,10 @@ def _measure(
             asked.append(list(group))
             yield [u for _, u in asked[-1]]
 
+    results = measure(of_each_file(), longest, copies, some.whole_files)
     what = f"{some.language}: {'opened' if copies is None else 'converted'}"
-    for results in watched(measure(of_each_file(), longest, copies), number, what, log):
-        for (split, u), found in zip(asked.popleft(), results, strict=True):
+    for of_a_file in watched(results, number, what, log):
+        for (split, u), found in zip(asked.popleft(), of_a_file, strict=True):
             _take(some, split, u, found)
 
 

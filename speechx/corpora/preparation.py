@@ -38,6 +38,9 @@ class Preparation:
     release: str = ""
     named: str = ""
     """What the corpus calls the language; kept where that is not `language`."""
+    whole_files: bool = False
+    """Every utterance is a whole file, and a length in the corpus's tables is a claim about it, not
+    a segment to cut out."""
     splits: dict[str, dict[str, Utterance]] = field(default_factory=dict)
     """Split to id to utterance."""
     missing: list[tuple[Path, str]] = field(default_factory=list)

@@ -78,6 +78,13 @@ def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
     assert {u.text for u in read(out, "el-CY", "unlabelled").values()} == {None}
 
 
+def test_a_copy_is_whole_however_short_the_table_says_it_is(corpus: Path) -> None:
+    table = corpus / "sps-corpus-3.0-2026-03-09-el-CY" / "ss-corpus-el-CY.tsv"
+    table.write_text(table.read_text(encoding="utf-8").replace("2345", "123"), encoding="utf-8")
+    prepare(corpus, Output(corpus / "out", convert=True, log=quiet))
+    assert {u.duration for u in read(corpus / "out", "el-CY", "train").values()} == {0.5}
+
+
 def test_one_language_or_many_below_a_root(corpus: Path) -> None:
     folder = release(corpus, "ady", [])
     sound(folder / "audios" / "x.mp3")

@@ -72,10 +72,12 @@ def test_a_copy_of_the_first_segment_is_of_that_alone(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("first", audio, 0.5, 0.0))
     some.add("train", said("second", audio, 0.5, 0.5))
-    some.add("train", said("rounded", sound(tmp_path / "whole.wav", 1.0), 0.9))
+    some.add("train", said("alone", sound(tmp_path / "b.wav", 1.0), 0.9))
+    some.add("train", said("mp3", sound(tmp_path / "c.mp3", 3.0), 0.5))
+    some.add("train", said("whole", sound(tmp_path / "d.mp3", 1.0)))
     finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
     found = read(tmp_path / "out", "it", "train")
-    assert [u.duration for u in found.values()] == [0.5, 0.5, 1.0]
+    assert [u.duration for u in found.values()] == [0.5, 0.5, 0.9, 0.5, 1.0]
     for id, start in (("first", 0.0), ("second", 0.5)):
         assert np.allclose(read_audio(found[id].audio), read_audio(audio, start, 0.5), atol=1e-4)
 
