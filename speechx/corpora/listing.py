@@ -23,8 +23,8 @@ from speechx.errors import UserError
 KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker", "language")
 # What the same are called elsewhere.
 ALSO = {
-    "audio": "path", "audio_filepath": "path", "utt_id": "id", "sentence": "text",
-    "transcription": "text", "speaker_id": "speaker",
+    "audio": "path", "audio_filepath": "path", "utt_id": "id", "offset": "start",
+    "sentence": "text", "transcription": "text", "speaker_id": "speaker",
 }  # fmt: skip
 
 
@@ -180,8 +180,13 @@ def renamed(
     for name in names:
         ours = ALSO.get(name, name) if ALSO.get(name, name) in KNOWN else None
         ours_of[name] = mapped.get(name, None if ours in taken else ours)
-    if len(used := [ours for ours in ours_of.values() if ours]) > len(set(used)):
-        raise UserError(f"table {table} names a column twice: {shown(used)}")
+    used = [ours for ours in ours_of.values() if ours]
+    if twice := next((ours for ours in used if used.count(ours) > 1), None):
+        both = [name for name, ours in ours_of.items() if ours == twice]
+        raise UserError(
+            f"table {table} has {' and '.join(both)}, which are both {twice} here; say which is "
+            f"meant, as in --column {twice}={both[0]}"
+        )
     if "path" not in used and all_known:
         raise UserError(f"table {table} has no column `path`; it has {shown(names)}")
     return ours_of

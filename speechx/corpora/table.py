@@ -5,10 +5,10 @@
 
 Tabs without quoting (.tsv), commas or semicolons with it (.csv), or a JSON object a line (.jsonl);
 gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
-`utt_id`), `split`, `duration`, `start`, `text` (or `sentence`, `transcription`), `phones`
-(separated by spaces), `speaker` (or `speaker_id`) and `language` where they are there; a table's
-own names are mapped to these. Other columns are left out, and named. Audio is below `root`, the
-table's own folder unless given: nothing outside of it is read.
+`utt_id`), `split`, `start` (or `offset`) and `duration` in seconds, `text` (or `sentence`,
+`transcription`), `phones` (separated by spaces), `speaker` (or `speaker_id`) and `language` where
+they are there; a table's own names are mapped to these. Other columns are left out, and named.
+Audio is below `root`, the table's own folder unless given: nothing outside of it is read.
 
 Splits are as everywhere: `valid` and `validation` are dev, rows without a split are train, and
 those of train without text or phones are `unlabelled`, for pretraining.

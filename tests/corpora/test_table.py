@@ -86,6 +86,20 @@ def test_audio_alone_is_enough_and_other_names_are_known(corpus):
     assert [(u.id, u.duration) for u in utterances] == [("x", 1.0), ("y", 2.0)]
 
 
+def test_an_offset_is_where_an_utterance_starts(corpus):
+    row = '{"audio_filepath": "wav/3.wav", "offset": 1.5, "duration": 1.0, "text": "due"}'
+    path = table(corpus, row, name="nemo.json")
+    prepare(path, Output(corpus / "nemo", log=unless_unused), "it")
+    (u,) = read_manifest(corpus / "nemo/it/train.jsonl")
+    assert (u.start, u.duration) == (1.5, 1.0)
+    path = table(corpus, "path\tstart\toffset", "wav/3.wav\t2\t44100")
+    assert "has start and offset, which are both start here" in refused(path)
+    columns = {"start": "start"}
+    prepare(path, Output(corpus / "both", log=unless_unused_but("offset")), "it", columns=columns)
+    (u,) = read_manifest(corpus / "both/it/unlabelled.jsonl")
+    assert (u.start, u.duration) == (2.0, 1.0)
+
+
 def test_csv_has_quotes_and_tsv_has_none(corpus):
     csv = table(corpus, "path,text", 'wav/1.wav,"uno, due\ne tre"', name="all.csv")
     prepare(csv, Output(corpus / "csv", log=unless_unused), "it")
@@ -108,7 +122,11 @@ def test_columns_that_are_not_used_are_named(corpus):
     [
         (["text", "uno"], "has no column `path`; it has text"),
         (["path"], "needs a line of column names and at least one row"),
-        (["path\taudio", "wav/1.wav\twav/1.wav"], "names a column twice: path, path"),
+        (["path\tpath", "wav/1.wav\twav/1.wav"], "names a column twice: path, path"),
+        (
+            ["path\taudio", "wav/1.wav\twav/1.wav"],
+            "has path and audio, which are both path here; say which is meant, as in --column",
+        ),
         (["path\ttext", "wav/1.wav\tuno", "wav/2.wav"], ":3: 1 cells, but 2 column names"),
         (["path", "wav/1.wav", "wav/9.wav"], "wav/9.wav: no such file, but it is listed in"),
         (["path\tduration", "wav/9.wav\t3"], "wav/9.wav: no such file, but it is listed in"),
