@@ -19,7 +19,7 @@ from typing import Any
 
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import shown
-from speechx.corpora.listing import Listing, renamed, split_named
+from speechx.corpora.listing import Listing, given, renamed, split_named
 from speechx.corpora.names import inside, safe_name
 from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
@@ -56,7 +56,7 @@ def prepare(
         features = _object(folder / "dataset_info.json").get("features")
         features = features if isinstance(features, dict) else {}
         for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
-            row = {**found, "split": found.get("split") or split}
+            row = found if given(found.get("split")) else {**found, "split": split}
             audio, fallback = row.pop("path"), f"{split}-{number:07d}"
             if isinstance(row.get("language"), str):
                 row["language"] = language_code(row["language"])
@@ -64,7 +64,8 @@ def prepare(
             path = path if isinstance(path, str) else ""
             data = audio.get("bytes") if isinstance(audio, dict) else None
             if data:
-                row["id"] = row.get("id") or Path(path).stem or fallback
+                if not given(row.get("id")):
+                    row["id"] = Path(path).stem or fallback
                 find: Callable[[Preparation], Path | None] = partial(
                     files.write, id=str(row["id"]), data=data
                 )

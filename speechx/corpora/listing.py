@@ -59,7 +59,9 @@ class Listing:
             language = _text(row, "language") or self.language
             if not language:
                 raise ValueError("no language column, so give one with --language")
-            start, duration = _seconds(row, "start") or 0.0, _seconds(row, "duration") or 0.0
+            start, duration = _seconds(row, "start") or 0.0, _seconds(row, "duration")
+            if duration == 0:  # which is not known, in a Preparation
+                raise ValueError("duration must be more than 0 seconds, or not given")
             text, speaker = _text(row, "text"), _text(row, "speaker")
             id = _text(row, "id")
             phones = _phones(row.get("phones"))
@@ -80,7 +82,7 @@ class Listing:
             id=id or audio.stem,
             audio=audio,
             start=start,
-            duration=duration,
+            duration=duration or 0.0,
             language=language,
             text=text or None,
             phones=phones,
@@ -110,6 +112,11 @@ class Listing:
         return finish(self.languages.values(), out, source)
 
 
+def given(cell: Any) -> bool:
+    """Whether a cell says something, as 0 does."""
+    return cell is not None and cell != ""
+
+
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if value is None:
@@ -122,7 +129,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 def _seconds(row: Mapping[str, Any], key: str) -> float | None:
     """A time of the row, None if the cell is empty or not there."""
     value = row.get(key)
-    if value is None or value == "":
+    if not given(value):
         return None
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)

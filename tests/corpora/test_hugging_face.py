@@ -116,6 +116,17 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
     assert u.audio == root / "clips" / "x.wav"
 
 
+def test_ids_and_splits_that_are_0_are_there(tmp_path: Path) -> None:
+    data = {"bytes": wav(tmp_path), "path": "x.wav"}
+    save(tmp_path / "saved", {"audio": [data] * 2, "id": [0, 1], "text": ["due", "tre"]})
+    prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it")
+    found = read(tmp_path / "out", "it", "train")
+    assert [(u.id, u.audio.name) for u in found.values()] == [("0", "0.wav"), ("1", "1.wav")]
+    save(tmp_path / "folds", {"audio": [data] * 2, "split": [0, 1], "text": ["due", "tre"]})
+    counts = prepare(tmp_path / "folds", Output(tmp_path / "out2", log=quiet), "it")
+    assert counts == {"it": {"0": 1, "1": 1}}
+
+
 def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
     secret = sound(tmp_path / "secret.wav")
     data = secret.read_bytes()

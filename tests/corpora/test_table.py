@@ -131,6 +131,7 @@ def test_columns_that_are_not_used_are_named(corpus):
         (["path", "wav/1.wav", "wav/9.wav"], "wav/9.wav: no such file, but it is listed in"),
         (["path\tduration", "wav/9.wav\t3"], "wav/9.wav: no such file, but it is listed in"),
         (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
+        (["path\tstart\tduration", "wav/3.wav\t2\t0"], ":2: duration must be more than 0 seconds"),
         (["path\tduration", "wav/1.wav\t-1"], ":2: duration must be seconds, not '-1'"),
         (["path\tstart", "wav/1.wav\tnan"], ":2: start must be seconds, not 'nan'"),
         (["path\tduration", "wav/1.wav\t1e-320"], ":2: 9.99989e-321 s from 0 s on"),
