@@ -45,6 +45,9 @@ HEAD_BYTES = 1024
 # Without waiting: a pipe that nobody writes to would otherwise be opened without end.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
+# After a seek in Vorbis, libsndfile 1.2 may mix what it decoded last into the next samples, for at
+# most a block of the codec (8192): that much before the samples wanted is decoded too.
+VORBIS_FRAMES = 8192
 UNKNOWN_FRAMES = 1 << 62
 MOST_TAGS = 1 << 14  # bytes that titles and the like may take at the end of an mp3
 # How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
@@ -349,12 +352,7 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int 
     """
     there = max(0, sound.frames - first)
     left = there if wanted is None else min(wanted, there)
-    skipped = 0
-    if left and first != at:
-        if sound.format == "MP3":
-            skipped = first - at
-        else:
-            _guarded(sound.seek, name, first)
+    skipped = first - _seek(sound, name, first, at) if left else 0
     left += skipped
     kept: list[np.ndarray] = []
     while left > 0:
@@ -367,6 +365,17 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int 
     if len(kept) == 1:
         return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
+
+
+def _seek(sound: Any, name: str, first: int, at: int) -> int:
+    """Where reading goes on in order to come to `first`, from `at`."""
+    if sound.format == "MP3":
+        return at
+    vorbis = sound.format == "OGG" and sound.subtype == "VORBIS"
+    begin = max(at, first - VORBIS_FRAMES) if vorbis else first
+    if begin != at:
+        _guarded(sound.seek, name, begin)
+    return begin
 
 
 def _guarded(call: Callable[..., T], name: str, *arguments: Any) -> T:

@@ -130,6 +130,16 @@ def test_segments_read_together_are_those_read_alone(
     assert {str(one) for one in found} == {"damaged"}
 
 
+def test_no_seek_in_vorbis_leaves_a_trace_in_the_samples(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(0), tmp_path / "noise.ogg"
+    soundfile.write(path, rng.uniform(-0.5, 0.5, 60 * SAMPLE_RATE), SAMPLE_RATE)
+    whole_S = read_audio(path)
+    segments = [(float(start), 0.25, None) for start in np.sort(rng.uniform(0, 59, 100)).round(3)]
+    for (start, *_), wave_S in zip(segments, files.read_segments(path, segments), strict=True):
+        first = round(start * SAMPLE_RATE)
+        np.testing.assert_allclose(wave_S, whole_S[first : first + len(wave_S)], atol=1e-6)
+
+
 def test_an_mp3_read_in_blocks_is_that_read_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
