@@ -44,13 +44,19 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Not `str.splitlines`, which would also split at rare separators inside a text.
     """
     with open_text(path) as file:
-        number = 0
-        while line := file.readline(LONGEST_LINE):
-            number += 1
-            if len(line) == LONGEST_LINE:
-                raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
+        for number, line in enumerate(bounded_lines(file, path), start=1):
             if line := line.rstrip("\r\n"):
                 yield number, line
+
+
+def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file with their ends; a `UserError` instead of one that fills the memory."""
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE:
+            raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
+        yield line
 
 
 def shown(names: Sequence[str]) -> str:

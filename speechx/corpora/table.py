@@ -19,9 +19,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from speechx.corpora import lines
 from speechx.corpora.lines import json_lines, open_text, shown, text_lines
 from speechx.corpora.listing import Listing, renamed
 from speechx.corpora.output import Output
@@ -104,13 +106,24 @@ def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
     with open_text(table, newline="") as file:
-        header = file.readline()
-        file.seek(0)
+        rest = lines.bounded_lines(file, table)
+        header = next(rest, "")
         between = ";" if header.count(";") > header.count(",") else ","
-        # A quoted cell may hold line breaks, so its lines are counted.
-        reader = csv.reader(file, delimiter=between)
+        length = 0  # of the row so far: a quoted cell may hold line breaks
+
+        def counted() -> Iterator[str]:
+            nonlocal length
+            for line in chain([header], rest):
+                length += len(line)
+                if length > lines.LONGEST_LINE:
+                    row = f"a row of more than {lines.LONGEST_LINE} letters"
+                    raise UserError(f"{table}:{reader.line_num + 1}: {row}")
+                yield line
+
+        reader = csv.reader(counted(), delimiter=between)
         try:
             for row in reader:
+                length = 0
                 if row:
                     yield reader.line_num, row
         except csv.Error as error:

@@ -223,6 +223,20 @@ def test_tables_may_be_gzipped(corpus):
         assert u.text == '"uno'
 
 
+def test_no_line_of_a_csv_fills_the_memory(corpus, monkeypatch):
+    monkeypatch.setattr("speechx.corpora.lines.LONGEST_LINE", 100)
+    for rows, place in ((("path,text" * 99,), 1), (("path,text", "x" * 999), 2)):
+        path = table(corpus, *rows, name="long.csv")
+        path.with_name("long.csv.gz").write_bytes(gzip.compress(path.read_bytes()))
+        for name in ("long.csv", "long.csv.gz"):
+            said = refused(corpus / name)
+            assert f"{name}:{place}: a line of more than 100 letters" in said
+    path = table(corpus, "path,text", *["x" * 90] * 9, name="short.csv")
+    assert "short.csv:2: 1 cells, but 2 column names" in refused(path)
+    path = table(corpus, "path,text", 'wav/1.wav,"uno', *['","'] * 50, '"', name="quoted.csv")
+    assert "quoted.csv:24: a row of more than 100 letters" in refused(path)
+
+
 def test_splits_are_called_as_everywhere(corpus):
     names = ("valid", "validation", "dev", "train", "train_1h", "eval", "")
     rows = [f"{name}-{text}\twav/1.wav\t{name}\t{text}" for name in names for text in ("uno", "")]
