@@ -85,7 +85,14 @@ def _splits(root: Path) -> dict[str, Path]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{root / 'dataset_dict.json'}: no list of splits is in it.")
         where = str(root / "dataset_dict.json")
-        return {split_named(name): inside(root, name, where) for name in names}
+        named: dict[str, str] = {}
+        for name in names:
+            if (earlier := named.setdefault(split_named(name), name)) != name:
+                raise UserError(
+                    f"{where}: the splits {earlier} and {name} are both {split_named(name)} here; "
+                    "rename one, or prepare their folders apart, each to another -o"
+                )
+        return {ours: inside(root, name, where) for ours, name in named.items()}
     if (root / "state.json").is_file():
         name = _object(root / "state.json").get("_split")
         return {split_named(name) if isinstance(name, str) and name else "train": root}

@@ -155,6 +155,15 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
     assert all(out in f.parents for f in (tmp_path / "a").rglob("*") if f.is_file())
 
 
+def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
+    for split in ("dev", "validation"):
+        audio = [{"bytes": wav(tmp_path), "path": f"{split}.wav"}]
+        save(tmp_path / "saved" / split, {"audio": audio}, split)
+    lines(tmp_path / "saved" / "dataset_dict.json", '{"splits": ["dev", "validation"]}')
+    with pytest.raises(UserError, match="the splits dev and validation are both dev here; rename"):
+        prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it")
+
+
 @pytest.mark.parametrize(
     ("file", "content", "why"),
     [
