@@ -23,6 +23,8 @@ from speechx.corpora.names import safe_name
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
+ASKED = ("channel", "channel_if_several")  # of `extra` until the file is opened; see Preparation
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -40,11 +42,13 @@ class Piece(NamedTuple):
     duration: float
     copy: str | None = None
     """The file that holds this piece alone."""
+    channel: int | None = None
+    """Of the file that it is cut from; None for all of them."""
 
     def of(self, u: Utterance) -> Utterance:
+        extra = {key: value for key, value in u.extra.items() if key not in ASKED}
         if self.copy is None:
-            return replace(u, id=self.id, start=self.start, duration=self.duration)
-        extra = {key: value for key, value in u.extra.items() if key != "channel"}
+            return replace(u, id=self.id, start=self.start, duration=self.duration, extra=extra)
         return replace(
             u, id=self.id, audio=self.copy, start=0.0, duration=self.duration, extra=extra
         )
@@ -75,8 +79,8 @@ def copied(
         named.append(some)
         for piece in some:
             whole = single and not u.start and (whole_files or not u.duration)
-            channel = u.extra.get("channel")
-            wanted[str(piece.copy)] = (piece.start, None if whole else piece.duration, channel)
+            length = None if whole else piece.duration
+            wanted[str(piece.copy)] = (piece.start, length, piece.channel)
     lengths = _write_copies(path, wanted)
     return [p if isinstance(p, Problem) else _with_lengths(p, lengths) for p in named]
 

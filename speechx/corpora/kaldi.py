@@ -1,7 +1,8 @@
 """Data directories of Kaldi (also of ESPnet, icefall, WeNet) to manifests.
 
     data/train_clean/wav.scp       recording   path, or a command that ends in |
-    data/train_clean/segments      utterance recording start end      without it, one utterance each
+    data/train_clean/segments      utterance recording start end [channel]
+                                   without it, every recording is one utterance
     data/train_clean/text          utterance words
     data/train_clean/utt2spk, utt2lang, spk2gender, reco2file_and_channel
 
@@ -9,6 +10,8 @@ Nothing is executed. Commands that only unpack a file or pick its channel, as re
 are understood and the file is read in their place (`sph2pipe -f wav -p -c 2 a.sph |`,
 `sox a.wav -t wav - |`, `ffmpeg -i a.m4a -f wav - |`, `flac -dc a.flac |`); any other is refused by
 name, and so are archives (`feats.ark:17`). Lengths come from the files, not from utt2dur.
+reco2file_and_channel is there for scoring and names the side of a call even where each has a file
+of its own, so it counts only where nothing else names a channel and the file has several.
 
 Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
 and relative ones are below the working directory, as in Kaldi, and must stay there. With `root` all
@@ -76,7 +79,7 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
     genders = _map(folder / "spk2gender", listing)
     split = split_named(folder.resolve().name)
     listed, without_file = set(), 0
-    for place, id, recording, times in _utterances(folder, sources, listing):
+    for place, id, recording, times, of_segment in _utterances(folder, sources, listing):
         listed.add(id)
         if recording not in sources:
             listing.refuse(place, f"recording {recording[:200]!r} is not in wav.scp")
@@ -86,8 +89,13 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
             without_file += 1
             continue
         path, channel = source
-        if channel is None and recording in sides:
-            channel = CHANNELS.get(sides[recording].split()[-1])
+        if channel is None:
+            channel = of_segment
+        elif of_segment:
+            why = f"channel {of_segment} of {recording[:200]!r}, of which wav.scp picks one already"
+            listing.refuse(place, why)
+            continue
+        side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
         text, speaker = texts.get(id, ""), speakers.get(id, "")
         row = {
             **times,
@@ -97,7 +105,11 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
             "language": languages.get(id, ""),
             "split": split,
         }
-        extra: dict[str, str | int] = {} if channel is None else {"channel": channel}
+        extra: dict[str, str | int] = {}
+        if channel is not None:
+            extra["channel"] = channel
+        elif side is not None:
+            extra |= {"channel": side, "channel_if_several": True}
         if speaker in genders:
             extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
         base, named_in = base_of(path, audio_root), sources[recording][0]
@@ -109,13 +121,13 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
 
 def _utterances(
     folder: Path, sources: dict[str, tuple[str, Source | None]], listing: Listing
-) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-    """Place, id, recording, and start and duration if it is a part of that."""
+) -> Iterator[tuple[str, str, str, dict[str, str], int | None]]:
+    """Place, id, recording, start and duration if it is a part of that, and its channel."""
     table = folder / "segments"
     if not table.is_file():
         for recording, (place, source) in sources.items():
             if source is not None:
-                yield place, recording, recording, {}
+                yield place, recording, recording, {}, None
         return
     for line, id, rest in _pairs(table, listing):
         place, words = f"{table}:{line}", rest.split()
@@ -124,10 +136,17 @@ def _utterances(
         except (IndexError, ValueError):
             listing.refuse(place, "not utterance, recording, start and end in seconds")
             continue
+        number = " ".join(words[3:]) or "-1"
+        if number != "-1" and not (number.isascii() and number.isdecimal() and len(number) < 4):
+            why = f"its channel is {number[:40]!r}, not a number from 0, or -1 for none"
+            listing.refuse(place, why)
+            continue
+        channel = None if number == "-1" else int(number)
         if end == -1:  # as far as it goes
-            yield place, id, recording, {"start": words[1]}
+            yield place, id, recording, {"start": words[1]}, channel
         elif end > start:
-            yield place, id, recording, {"start": words[1], "duration": repr(end - start)}
+            times = {"start": words[1], "duration": repr(end - start)}
+            yield place, id, recording, times, channel
         else:
             listing.refuse(place, f"ends at {words[2][:40]}, but starts at {words[1][:40]}")
 

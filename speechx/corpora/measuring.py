@@ -115,7 +115,10 @@ def _measure_file(
 def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool) -> Found:
     """The utterance with its length, in stretches if that is too long; `info` is None for a whole
     file whose length is known."""
+    channel = u.extra.get("channel")
     if info is not None:
+        if info.channels == 1 and u.extra.get("channel_if_several"):
+            channel = None
         end = info.duration + END_TOLERANCE_SECONDS
         if u.start > info.duration - SHORTEST or u.start + u.duration > end:
             return Problem(
@@ -123,7 +126,6 @@ def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool)
                 f"is {info.duration:.2f} s long",
                 of_segment=True,
             )
-        channel = u.extra.get("channel")
         if channel is not None and channel >= info.channels:
             why = f"channel {channel + 1} of {u.audio} was asked for, which has {info.channels}"
             return Problem(why, of_segment=True)
@@ -135,8 +137,11 @@ def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool)
             )
     seconds = u.duration or (info.duration - u.start if info else 0.0)
     if u.labelled or seconds <= longest:
-        return [Piece(u.id, u.start, seconds)]
+        return [Piece(u.id, u.start, seconds, channel=channel)]
     number = math.ceil(seconds / longest)
     length = seconds / number  # named by where they start in centiseconds
     starts = [i * length for i in range(number)]
-    return [Piece(f"{u.id}_{round(100 * at):07d}", u.start + at, length) for at in starts]
+    return [
+        Piece(f"{u.id}_{round(100 * at):07d}", u.start + at, length, channel=channel)
+        for at in starts
+    ]

@@ -8,8 +8,9 @@ makes manifests of them.
     finish([some], Output(Path("data/cv")), source="CommonVoice cv-corpus-17.0-2024-03-15")
 
 A duration of 0 is one that is not known yet. An utterance whose `extra` has a `channel` (from 0) is
-that channel of its file alone. A language is held in memory until it is written: 1.3 kB for a clip
-of CommonVoice.
+that channel of its file alone; with `channel_if_several` a file of one channel is all of it. Both
+keys are gone when it is written. A language is held in memory until then: 1.3 kB for a clip of
+CommonVoice.
 """
 
 import stat

@@ -80,6 +80,51 @@ def test_each_channel_of_a_call_is_an_utterance(tmp_path: Path) -> None:
         assert np.abs(read_audio(u.audio) - expected).max() < 1e-3
 
 
+def test_segments_name_channels(tmp_path: Path) -> None:
+    call, mono = sound(tmp_path / "call.wav", 2.0, channels=2), sound(tmp_path / "mono.wav", 2.0)
+    data = tmp_path / "train"
+    lines(data / "wav.scp", f"c {call}", f"m {mono}", f"p sph2pipe -f wav -c 2 {call} |")
+    segments = ("c0 c 0 1 0", "c1 c 0 1 1", "m0 m 0 -1 0", "m1 m 0 1 -1", "p0 p 0 1 0", "cb c 0 1")
+    lines(data / "segments", *segments)
+    lines(data / "reco2file_and_channel", "c call B")  # what segments say goes before it
+    out = Output(tmp_path / "out", convert=True, log=quiet)
+    assert prepare(data, out, "it") == {"it": {"unlabelled": 6}}
+    found = read(tmp_path / "out", "it", "unlabelled")
+    expected = {"c0": 0, "c1": 1, "p0": 1, "cb": 1}
+    for id, channel in expected.items():
+        assert np.abs(read_audio(found[id].audio) - read_audio(call, 0, 1, channel)).max() < 1e-3
+    assert found["m0"].duration == 2.0
+    assert all(u.extra == {} for u in found.values())
+    bad = {
+        "x m 0 1 A": "its channel is 'A', not a number from 0, or -1 for none",
+        "x m 0 1 -2": "its channel is '-2'",
+        "x m 0 1 0 9": "its channel is '0 9'",
+        "x m 0 1 1": "channel 2 of .* was asked for, which has 1",
+        "x p 0 1 1": "channel 1 of 'p', of which wav.scp picks one already",
+    }
+    for segment, why in bad.items():
+        lines(data / "segments", segment)
+        with pytest.raises(UserError, match=f"segments:1: .*{why}"):
+            prepare(data, out, "it")
+
+
+def test_sides_in_files_of_their_own_are_those_files(tmp_path: Path) -> None:
+    data = tmp_path / "train"
+    sides = [sound(tmp_path / f"call-{side}.wav", len(side)) for side in ("A", "BB")]
+    lines(data / "wav.scp", *(f"{audio.stem} {audio}" for audio in sides))
+    lines(data / "reco2file_and_channel", "call-A call A", "call-BB call B")
+    lines(data / "text", "call-A hello", "call-BB hi")
+    for convert in (False, True):
+        for _ in range(2):  # the second time from what the first one left
+            out = Output(tmp_path / f"out-{convert}", convert=convert, log=quiet)
+            assert prepare(data, out, "en") == {"en": {"train": 2}}
+            train = read(out.folder, "en", "train")
+            for side, u in zip(sides, train.values(), strict=True):
+                assert u.extra == {}
+                assert np.abs(read_audio(u.audio) - read_audio(side)).max() < 1e-3
+    assert [u.audio for u in read(tmp_path / "out-False", "en", "train").values()] == sides
+
+
 @pytest.mark.parametrize(
     ("entry", "source"),
     [
