@@ -1,23 +1,54 @@
 """What earlier preparations left in a folder: which manifests, and how long they found what to be.
 
 `manifests.txt` names the manifests, one a line; others there are a person's, or of other commands.
+Its last line says for which utterances the corpus's tables had a length, as a digest: if tables now
+have it for others, a length in a manifest may be one that no table has any more and no file had.
 """
 
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from speechx.corpora.copies import Piece, copy_name
 from speechx.corpora.measuring import SHORTEST
 from speechx.data.manifest import Utterance, read_lines
 
 WRITTEN = "manifests.txt"
+CLAIMS = "lengths listed: "
 
 
-def written_before(folder: Path) -> list[str]:
-    """The manifests that preparations wrote there; none that a person made of them."""
+class Written(NamedTuple):
+    """What preparations wrote into a folder."""
+
+    manifests: list[str]
+    """None that a person made of them."""
+    claims: str = ""
+    """`claims` of what was listed; empty if it is not known."""
+
+
+def written_before(folder: Path) -> Written:
     note = folder / WRITTEN
-    names = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
-    return [name for name in names if name.endswith(".jsonl") and Path(name).name == name]
+    lines = note.read_text(encoding="utf-8").splitlines() if note.is_file() else []
+    names = [name for name in lines if name.endswith(".jsonl") and Path(name).name == name]
+    digests = [line.removeprefix(CLAIMS) for line in lines if line.startswith(CLAIMS)]
+    return Written(names, *digests[-1:])
+
+
+def note_written(folder: Path, written: Written) -> None:
+    lines = [*written.manifests, *([CLAIMS + written.claims] if written.claims else [])]
+    (folder / WRITTEN).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def claims(splits: Mapping[str, Mapping[str, Utterance]]) -> str:
+    """A digest of which utterances are listed with their length."""
+    digest = hashlib.blake2b(digest_size=6)
+    for split, utterances in splits.items():
+        for id, u in utterances.items():
+            if u.duration:
+                digest.update(f"{split}\n{id}\n".encode(errors="backslashreplace"))
+    return digest.hexdigest()
 
 
 def known_before(
@@ -25,7 +56,9 @@ def known_before(
 ) -> dict[str, set[str]]:
     """Gives utterances the length that an earlier run found; the ids of those, by split."""
     measured: dict[str, set[str]] = {split: set() for split in splits}
-    for name in written_before(folder):
+    written = written_before(folder)
+    was_measured = copies is not None or written.claims == claims(splits)
+    for name in written.manifests:
         manifest = folder / name
         if not manifest.is_file():
             continue
@@ -35,8 +68,9 @@ def known_before(
                 if isinstance(line.found, str) or line.found.id in measured[split]:
                     continue
                 u = utterances.get(line.found.id)
-                before = _known(u, copies, line.found, when) if u else None
-                if u and before:
+                if u is None or not (u.duration or was_measured):
+                    continue
+                if before := _known(u, copies, line.found, when):
                     utterances[u.id] = before
                     measured[split].add(u.id)
     return measured

@@ -16,7 +16,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from speechx.corpora.copies import Found, Problem
-from speechx.corpora.earlier import WRITTEN, known_before, written_before
+from speechx.corpora.earlier import Written, claims, known_before, note_written, written_before
 from speechx.corpora.measuring import by_file, measure, watched
 from speechx.corpora.names import check_name
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
@@ -61,11 +61,12 @@ def finish(
         owner = source if isinstance(source, str) else source(some.language)
         if out.convert or folder.exists():  # else after all that could be refused
             claim(folder, owner)
+        listed = claims(some.splits)
         _measure(some, folder, folder / "audio" if out.convert else None, longest, out.log)
         if not out.allow_missing:
             _refuse(some)
         claim(folder, owner)
-        counts[some.language] = _write(some, folder)
+        counts[some.language] = _write(some, folder, listed)
         _say_unused(some, folder / "audio", out.log)
         out.log(_report(some))
     if not any(counts.values()):
@@ -145,18 +146,22 @@ def _refuse(some: Preparation) -> None:
     )
 
 
-def _write(some: Preparation, folder: Path) -> dict[str, int]:
-    """Manifests and lists; those of an earlier run that would now be empty are removed."""
+def _write(some: Preparation, folder: Path, listed: str) -> dict[str, int]:
+    """Manifests and lists; those of an earlier run that would now be empty are removed. `listed`
+    are the `claims` of the tables."""
     splits = _in_order(split for split, utterances in some.splits.items() if utterances)
     names = [f"{split}.jsonl" for split in splits]
     before = written_before(folder)
-    for name in before:
+    for name in before.manifests:
         if name not in names:
             (folder / name).unlink(missing_ok=True)
-    if names != before:
-        (folder / WRITTEN).write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    now = Written(names, listed)
+    if now != before:  # without claims as long as manifests are of before and of now
+        note_written(folder, now._replace(claims=""))
     for split, name in zip(splits, names, strict=True):
         _write_if_changed(folder / name, some.of(split))
+    if now != before:
+        note_written(folder, now)
     for name, bad in (("missing.txt", some.missing), ("corrupt.txt", some.corrupt)):
         if bad:
             lines = "".join(f"{path}\t{why}\n" for path, why in bad)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import speechx.audio.files as files
+import speechx.corpora.measuring as measuring
 from speechx.audio.files import read_audio
 from speechx.corpora.measuring import spread
 from speechx.corpora.names import inside
@@ -270,3 +271,27 @@ def test_a_segment_that_changed_is_measured_and_copied_anew(
         assert np.allclose(
             read_audio(u.audio, u.start, u.duration), read_audio(audio, start, seconds), atol=1e-4
         )
+
+
+def test_a_length_that_is_no_longer_listed_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = sound(tmp_path / "1.wav", 1.0), sound(tmp_path / "2.wav", 2.0)
+    opened: list[list[Path | str]] = []
+    look = measuring._measure_file
+    monkeypatch.setattr(
+        measuring,
+        "_measure_file",
+        lambda some, *how: opened.append([u.audio for u in some]) or look(some, *how),
+    )
+    for listed, found, looks in (
+        (0.5, 0.5, 2), (0.5, 0.5, 0), (0.0, 1.0, 2), (0.0, 1.0, 0), (0.5, 0.5, 2), (0.0, 1.0, 2),
+    ):  # fmt: skip
+        opened.clear()
+        some = Preparation("it")
+        some.add("train", said("one", one, listed))
+        some.add("dev", said("two", two))
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        assert read(tmp_path / "out", "it", "train")["one"].duration == found
+        assert read(tmp_path / "out", "it", "dev")["two"].duration == 2.0
+        assert len(opened) == looks
