@@ -27,6 +27,14 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield Path(name)
         os.chmod(name, 0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            name_file(error, path)
         raise
+
+
+def name_file(error: OSError, path: Path) -> None:
+    """A full disk does not say by itself which file it could not hold."""
+    if error.errno and error.filename is None:
+        error.filename = str(path)

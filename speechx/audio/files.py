@@ -239,8 +239,10 @@ def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) ->
     path = Path(path)
     if wave_S.ndim != 1 or len(wave_S) == 0:
         raise ValueError(f"a non-empty (S,) wave is expected, not shape {wave_S.shape}")
+    coded = io.BytesIO()  # libsndfile would not say that a disk is full
+    soundfile.write(coded, wave_S, rate, format="FLAC", subtype="PCM_16")
     with whole_file(path) as new:
-        soundfile.write(new, wave_S, rate, format="FLAC", subtype="PCM_16")
+        new.write_bytes(coded.getbuffer())
 
 
 @contextmanager

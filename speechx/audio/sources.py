@@ -16,12 +16,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from speechx.errors import UserError
 
 Part = tuple[int, int]
 """Offset and size, in bytes."""
 
+SILENCE_SECONDS = 30.0
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
 
@@ -60,6 +62,18 @@ def _local(path: str | Path, part: Part | None, name: str) -> bytes:
         raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
 
 
+def _patience(url: str) -> dict[str, Any]:
+    """Settings of fsspec: web servers may be silent for five minutes otherwise, other stores have
+    limits of their own."""
+    web = [scheme for scheme in ("http", "https") if f"{scheme}://" in url]
+    if not web:
+        return {}
+    from aiohttp import ClientTimeout
+
+    timeout = ClientTimeout(sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
+    return {scheme: {"client_kwargs": {"timeout": timeout}} for scheme in web}
+
+
 def _remote(url: str, part: Part | None, name: str) -> bytes:
     try:
         import fsspec
@@ -68,10 +82,13 @@ def _remote(url: str, part: Part | None, name: str) -> bytes:
             f"{name}: URLs are read with fsspec, which is not installed: pip install fsspec"
         ) from None
     try:
-        system, path = fsspec.url_to_fs(url)
+        system, path = fsspec.url_to_fs(url, **_patience(url))
         if part is None:
             return system.cat_file(path)
         return system.cat_file(path, part[0], part[0] + part[1])
+    except TimeoutError as error:
+        why = f"nothing came for {SILENCE_SECONDS:g} s"
+        raise UserError(f"{name}: cannot be read: {why}") from error
     except Exception as error:  # every store has its own; all of them are about this file
         why = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"{name}: cannot be read: {why}") from error

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -103,8 +104,11 @@ def few_shot(
     train split that would only repeat the one before it is not made.
     """
     minutes = sorted(set(minutes))
-    if not minutes or minutes[0] <= 0 or dev_minutes <= 0 or test_minutes <= 0:
-        raise UserError("few-shot splits need minutes above 0")
+    wrong = [x for x in (*minutes, dev_minutes, test_minutes) if not 0 < x < math.inf]
+    if wrong or not minutes:
+        raise UserError(
+            f"few-shot splits need minutes above 0, not {', '.join(map(str, wrong)) or 'none'}"
+        )
     given = list(utterances)
     pool = {u.id: u for u in given if u.labelled}
     languages = sorted({u.language for u in given})

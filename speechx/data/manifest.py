@@ -153,14 +153,17 @@ def repeated_id(hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> str |
 
 def convert_manifest(source: str | Path, target: str | Path) -> int:
     """Copies a manifest, to the other form if the suffix says so; returns how many lines."""
-    if Path(target).suffix not in SUFFIXES:
+    if Path(target).suffix.lower() not in SUFFIXES:
         raise UserError(f"{target}: a manifest ends in {' or '.join(SUFFIXES)}")
-    return write_manifest(target, stream_manifest(source))
+    try:
+        return write_manifest(target, stream_manifest(source))
+    except ValueError as error:
+        raise UserError(f"{source}: {error}; {UNIQUE}") from error
 
 
 def is_manifest(path: Path) -> bool:
     """By its name, which begins with a dot while it is being written."""
-    return path.suffix in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
 def claim(folder: Path, source: str) -> None:

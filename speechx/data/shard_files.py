@@ -24,7 +24,7 @@ from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
 from speechx.data.manifest import json_line
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
-from speechx.whole_file import whole_file
+from speechx.whole_file import name_file, whole_file
 
 Format = Literal["flac", "int16"]
 SUFFIX = {"flac": "flac", "int16": "wav"}
@@ -73,6 +73,9 @@ def write_shard(
         sha256 = _sha256(part)
         whole = path.with_name(f"{path.stem}-{sha256[:12]}.tar")
         os.replace(part, whole)
+    except OSError as error:
+        name_file(error, path)
+        raise
     finally:
         part.unlink(missing_ok=True)
     return whole, Shard(

@@ -46,8 +46,10 @@ import csv
 import hashlib
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -74,6 +76,7 @@ from speechx.errors import UserError
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, to plan with
 SEED = 0
 MOST_UNREADABLE = 0.01
+ABANDONED_SECONDS = 600  # nobody has written to it: left by a run that was killed
 
 
 def pack(
@@ -94,8 +97,11 @@ def pack(
     """
     if format not in get_args(Format):
         raise UserError(f"shards hold flac or int16, not {format!r}")
-    if shard_mb <= 0:
+    if not 0 < shard_mb < np.inf:
         raise UserError(f"a shard needs a size above 0 MB, not {shard_mb:g}")
+    processes = (os.cpu_count() or 1) if processes is None else processes
+    if processes < 1:
+        raise UserError(f"packing needs at least 1 process, not {processes}")
     source, out = Path(source), Path(out)
     found = _manifests(source, out)
     if any(path.resolve().parent == (out / under).resolve() for path, under in found):
@@ -105,7 +111,7 @@ def pack(
     for path, under in found:
         where = url and "/".join([url.rstrip("/"), *under.parts])
         packing = _Packing(path, out / under, format, shard_mb, where, log)
-        counts[str(under / path.name)] = packing.run(exclusions, processes or os.cpu_count() or 1)
+        counts[str(under / path.name)] = packing.run(exclusions, processes)
     exclusions.report(log)
     return counts
 
@@ -180,8 +186,10 @@ class _Packing:
     def run(self, exclusions: Exclusions, processes: int) -> int:
         utterances = read_manifest(self.manifest)
         claim(self.folder, self._origin())
-        for left in self.folder.glob(f".{self.manifest.stem}-*.part"):  # of a run that was killed
-            left.unlink(missing_ok=True)
+        for left in self.folder.glob(f".{self.manifest.stem}-*.part"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
+                    left.unlink()
         jobs = self._jobs(utterances, exclusions)
         before = read_list(self.folder / f"{self.manifest.stem}{LISTED}")
         done = self._kept(jobs, before)

@@ -83,6 +83,11 @@ def examine(
         raise UserError(f"--decode {decode}: expected none, sample or all")
     if not 0 <= alpha <= 1:
         raise UserError(f"--alpha must be between 0 and 1, but is {alpha:g}")
+    amounts = {"sample": sample, "players": players,
+               "least-seconds": least_seconds, "most-seconds": most_seconds}  # fmt: skip
+    for name, amount in amounts.items():
+        if not amount >= 0:
+            raise UserError(f"--{name} must be 0 or more, but is {amount:g}")
     excluding = to_exclude(exclude)
     target = Target.of(model, vocabulary)
     found = _Examination(

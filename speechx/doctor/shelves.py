@@ -14,6 +14,7 @@ from speechx.errors import UserError
 
 EVALUATION = frozenset(("test", "eval", "dev", "valid", "validation"))
 TRAINING = "train"
+TABLES = frozenset((".tsv", ".csv", ".txt"))
 NO_SPEECH = "no-speech"  # what BABEL marks as pauses: silent by design
 ORDER = ("test", "eval", "dev", "valid", "validation", TRAINING)
 
@@ -40,6 +41,11 @@ def shelves(paths: Iterable[Path]) -> list[Shelf]:
                 raise UserError(f"{path}: no manifest (*.jsonl, *.parquet) is in this folder")
         elif not path.exists():
             raise UserError(f"{path}: no such manifest or folder")
+        elif path.suffix.lower() in TABLES:
+            raise UserError(
+                f"{path}: a table of a corpus; manifests (*.jsonl, *.parquet) are examined, and "
+                "`speechx data prepare` makes them"
+            )
         for file in inside:
             found.setdefault(os.path.realpath(file), file)
     return sorted(

@@ -1,8 +1,11 @@
 """Every promise of speechx.audio.files: any readable file is 16 kHz mono, any other is one line."""
 
+import errno
 import os
+import socket
 import stat
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import pytest
 import soundfile
 
 import speechx.audio.files as files
+import speechx.audio.sources as sources
 from speechx.audio.files import (
     SAMPLE_RATE,
     audio_info,
@@ -305,6 +309,17 @@ def test_what_is_not_behind_a_url_or_within_a_part_is_one_line(
         read_audio("s3://b/a.wav")
 
 
+@pytest.mark.parametrize("before", ["", "simplecache::"])
+def test_a_web_server_that_does_not_answer_is_not_waited_for(monkeypatch, before) -> None:
+    monkeypatch.setattr(sources, "SILENCE_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"{before}http://127.0.0.1:{server.getsockname()[1]}/a.flac"
+        began = time.monotonic()
+        with pytest.raises(UserError, match=r"a\.flac\[0\+9\]: cannot be read"):
+            read_audio(url, part=(0, 9))
+        assert time.monotonic() - began < 20  # fsspec waits for 300
+
+
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_a_file_shorter_than_asked_is_read_whole_where_that_is_tolerated(
     tmp_path: Path, rate: int
@@ -354,10 +369,10 @@ def test_a_failed_write_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full_disk(*_: object, **__: object) -> None:
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(soundfile, "write", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    with pytest.raises(OSError, match=r"No space left on device: '.*/a\.flac'"):
         write_flac(tmp_path / "a.flac", np.zeros(10, np.float32))
     assert list(tmp_path.iterdir()) == []
 

@@ -147,8 +147,11 @@ def test_only_labelled_speech_of_one_language() -> None:
     assert made.notes[:2] == ["1 without text or phones are not used", "1 listed twice"]
     with pytest.raises(UserError, match=r"of one language, but here are \['es', 'it'\]"):
         few_shot([*some, *corpus(1, 1, language="it")])
-    with pytest.raises(UserError, match="minutes above 0"):
-        few_shot(some, (0,))
+    for minutes in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=f"minutes above 0, not {minutes}"):
+            few_shot(some, (10, minutes))
+        with pytest.raises(UserError, match=f"minutes above 0, not {minutes}"):
+            few_shot(some, (10,), minutes)
 
 
 def test_a_phone_without_text_is_a_label_too() -> None:

@@ -71,6 +71,18 @@ def test_everything_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     assert (tmp_path / "back.jsonl").read_text() == (tmp_path / "same.jsonl").read_text()
 
 
+def test_an_id_that_is_there_twice_is_not_converted(tmp_path: Path) -> None:
+    line = json.dumps({**GOOD, "id": "twice"}) + "\n"
+    (tmp_path / "m.jsonl").write_text(line + line)
+    with pytest.raises(UserError, match=r"m\.jsonl: two utterances have the id 'twice'; ids must"):
+        convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.parquet")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
+    with pytest.raises(UserError, match=r"a\.tsv: a manifest ends in"):
+        convert_manifest(tmp_path / "m.jsonl", tmp_path / "a.tsv")
+    (tmp_path / "m.jsonl").write_text(line)
+    assert convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.JSONL") == 1
+
+
 def test_millions_of_lines_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing takes an iterator, reading gives one; what is in memory is a fraction of the file."""
     count, text = 300, "x" * 20_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tarfile
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 
 from speechx.audio.files import SAMPLE_RATE, read_audio
-from speechx.data import shards
+from speechx.data import shard_files, shards
 from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.shards import check_shards, pack
@@ -146,7 +147,9 @@ def test_an_interrupted_packing_goes_on_where_it_was(corpus, tmp_path, monkeypat
         note(self, done, before)
         taken.append(len(done))
         if len(taken) == 2:
-            (out / "xx" / ".train-00002.tar.99.part").write_bytes(b"half")
+            left = out / "xx" / ".train-00002.tar.99.part"
+            left.write_bytes(b"half")
+            os.utime(left, (1.7e9, 1.7e9))
             raise KeyboardInterrupt
 
     monkeypatch.setattr(shards._Packing, "_note", interrupted)
@@ -366,6 +369,40 @@ def test_mistakes_are_one_line(corpus, tmp_path):
     assert packed(corpus, corpus / "shards")[0].keys() == {
         "xx/dev.jsonl", "xx/train.jsonl", "yy/train.jsonl",
     }  # fmt: skip
+
+
+def test_what_another_process_is_writing_stays(corpus, tmp_path):
+    part = tmp_path / "shards" / ".train-00002.tar.99.part"
+    part.parent.mkdir()
+    part.write_bytes(b"half")
+    packed(corpus / "xx" / "train.jsonl", tmp_path / "shards")
+    assert part.read_bytes() == b"half"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"shard_mb": float("nan")}, "above 0 MB, not nan"),
+        ({"shard_mb": float("inf")}, "above 0 MB, not inf"),
+        ({"processes": 0}, "at least 1 process, not 0"),
+        ({"processes": -2}, "at least 1 process, not -2"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(corpus, tmp_path, options, said):
+    with pytest.raises(UserError, match=said):
+        pack(corpus, tmp_path / "shards", **options)
+    assert not (tmp_path / "shards").exists()
+
+
+def test_a_full_disk_is_named(corpus, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shard_files, "_add", full)
+    some = dict(enumerate(read_manifest(corpus / "xx" / "dev.jsonl")))
+    with pytest.raises(OSError, match=r"No space left on device: '.*train-00000\.tar'"):
+        shard_files.write_shard(tmp_path / "train-00000.tar", "flac", some, "x")
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_what_a_killed_process_left_is_no_manifest(corpus, tmp_path):

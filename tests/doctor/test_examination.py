@@ -67,6 +67,9 @@ def test_a_folder_is_every_manifest_under_it_each_once(tmp_path):
     assert diagnosis.utterances == 3
     with pytest.raises(UserError, match="no manifest"):
         examine([tmp_path / "clips"], log=quiet)
+    (tmp_path / "train.tsv").write_text("client_id\tpath\n")
+    with pytest.raises(UserError, match=r"train\.tsv: a table of a corpus; .*data prepare"):
+        examine([tmp_path / "train.tsv"])
     with pytest.raises(UserError, match="no such manifest"):
         examine([tmp_path / "gone.jsonl"], log=quiet)
 
@@ -168,6 +171,10 @@ def test_options_that_make_no_sense(tmp_path):
     train = sound_corpus(tmp_path, 1)
     with pytest.raises(UserError, match="none, sample or all"):
         examined(tmp_path, train=train, decode="some")
+    for name in ("sample", "players", "least_seconds", "most_seconds"):
+        for amount in (-3, float("nan")):
+            with pytest.raises(UserError, match=rf"--{name.replace('_', '-')} must be 0 or more"):
+                examined(tmp_path, train=train, **{name: amount})
     with pytest.raises(UserError, match="between 0 and 1"):
         examined(tmp_path, train=train, alpha=2.0)
 
