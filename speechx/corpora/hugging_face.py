@@ -151,7 +151,8 @@ def _rows(
             raise UserError(f"{file}: no such file, but {folder / 'state.json'} lists it")
         try:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
-                audio = _audio_column(stream.schema)
+                types = {**_features_in(stream.schema), **features}
+                audio = _audio_column(stream.schema, types)
                 columns_here = {"path": audio} | dict(columns or {}) if audio else columns
                 ours_of = renamed(stream.schema.names, columns_here, file)
                 unused |= {name for name, ours in ours_of.items() if not ours}
@@ -159,7 +160,7 @@ def _rows(
                     batch.validate(full=True)  # offsets that lie would be read as they are
                     for at in range(batch.num_rows):
                         row = {
-                            ours: _value(batch.column(name)[at].as_py(), features.get(name))
+                            ours: _value(batch.column(name)[at].as_py(), types.get(name))
                             for name, ours in ours_of.items()
                             if ours
                         }
@@ -170,8 +171,22 @@ def _rows(
             raise UserError(f"{file} is no Arrow file that can be read: {why}") from None
 
 
-def _audio_column(schema: Any) -> str | None:
-    """The first column whose cells are sound files: bytes, path, or both."""
+def _features_in(schema: Any) -> dict[str, Any]:
+    """What an Arrow file says itself of its columns, as dataset_info.json does."""
+    try:
+        found = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
+    """The first column that is said to be audio; else the first whose cells are bytes, path, or
+    both, as those of sound files are, but also those of images."""
+    for name in schema.names:
+        feature = features.get(name)
+        if isinstance(feature, dict) and feature.get("_type") == "Audio":
+            return str(name)
     for field in schema:
         names = {field.type.field(i).name for i in range(field.type.num_fields)}
         if {"bytes", "path"} <= names:

@@ -128,7 +128,7 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 def _seconds(row: Mapping[str, Any], key: str) -> float | None:
     """A time of the row, None if the cell is empty or not there."""
-    value = row.get(key)
+    value: Any = row.get(key)
     if not given(value):
         return None
     try:

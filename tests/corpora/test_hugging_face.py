@@ -18,7 +18,8 @@ def save(folder: Path, rows: dict[str, list[Any]], split: str = "train", **state
     """A dataset in the library's layout, written with pyarrow: the library takes long to load."""
     import pyarrow as pa
 
-    types = {"audio": pa.struct([("bytes", pa.binary()), ("path", pa.string())])}
+    file_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    types = {"audio": file_type, "image": file_type}
     arrays = {name: pa.array(cells, types.get(name)) for name, cells in rows.items()}
     table = pa.table(arrays)
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,6 +154,30 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
     written = {f.relative_to(tmp_path).parts[0] for f in tmp_path.rglob("*") if f.is_file()}
     assert written == {"secret.wav", "in", "a"}
     assert all(out in f.parents for f in (tmp_path / "a").rglob("*") if f.is_file())
+
+
+@pytest.mark.parametrize("said_in", ["dataset_info.json", "the schema"])
+def test_an_image_is_not_taken_for_the_sound(tmp_path: Path, said_in: str) -> None:
+    import pyarrow as pa
+
+    image = {"bytes": b"\xff\xd8 no sound", "path": "x.jpg"}
+    rows = {"image": [image], "audio": [{"bytes": wav(tmp_path), "path": "x.wav"}], "text": ["due"]}
+    folder = save(tmp_path / "saved", rows)
+    features = {"image": {"_type": "Image"}, "audio": {"_type": "Audio"}}
+    if said_in == "the schema":
+        (file,) = folder.glob("*.arrow")
+        with pa.ipc.open_stream(file.read_bytes()) as stream:
+            table = stream.read_all()
+        told = {"huggingface": json.dumps({"info": {"features": features}})}
+        with pa.ipc.new_stream(str(file), table.schema.with_metadata(told)) as writer:
+            writer.write_table(table.replace_schema_metadata(told))
+    else:
+        (folder / said_in).write_text(json.dumps({"features": features}))
+    said: list[str] = []
+    prepare(folder, Output(tmp_path / "out", log=said.append), "it")
+    assert said[0] == f"{folder}: columns not used: image"
+    (u,) = read(tmp_path / "out", "it", "train").values()
+    assert (u.id, u.audio.read_bytes()) == ("x", rows["audio"][0]["bytes"])
 
 
 def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
