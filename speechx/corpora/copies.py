@@ -74,7 +74,7 @@ def copied(
             continue
         # As earlier.py will look for it, which knows of no length that is not listed.
         single = len(pieces) == 1
-        names = [copy_name(u if single else piece.of(u)) for piece in pieces]
+        names = [copy_name(u if single else _part(u, piece)) for piece in pieces]
         some = [p._replace(copy=str(copies / name)) for p, name in zip(pieces, names, strict=True)]
         named.append(some)
         for piece in some:
@@ -83,6 +83,11 @@ def copied(
             wanted[str(piece.copy)] = (piece.start, length, piece.channel)
     lengths = _write_copies(path, wanted)
     return [p if isinstance(p, Problem) else _with_lengths(p, lengths) for p in named]
+
+
+def _part(u: Utterance, piece: Piece) -> Utterance:
+    """Unlike `Piece.of`, with the channel."""
+    return replace(u, id=piece.id, start=piece.start, duration=piece.duration)
 
 
 def _with_lengths(pieces: list[Piece], lengths: dict[str, float | Problem]) -> Found:

@@ -295,3 +295,17 @@ def test_a_length_that_is_no_longer_listed_is_measured(
         assert read(tmp_path / "out", "it", "train")["one"].duration == found
         assert read(tmp_path / "out", "it", "dev")["two"].duration == 2.0
         assert len(opened) == looks
+
+
+def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0, channels=2)
+    for channel in (0, 1):
+        some = Preparation("it")
+        some.add("unlabelled", replace(said("u", audio, text=""), extra={"channel": channel}))
+        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy", 2.0)
+        found = read(tmp_path / "out", "it", "unlabelled")
+        assert np.allclose(
+            np.concatenate([read_audio(u.audio) for u in found.values()]),
+            read_audio(audio, channel=channel),
+            atol=1e-4,
+        )
