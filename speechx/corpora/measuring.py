@@ -138,10 +138,22 @@ def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool)
     seconds = u.duration or (info.duration - u.start if info else 0.0)
     if u.labelled or seconds <= longest:
         return [Piece(u.id, u.start, seconds, channel=channel)]
-    number = math.ceil(seconds / longest)
-    length = seconds / number  # named by where they start in centiseconds
-    starts = [i * length for i in range(number)]
-    return [
+    return [  # named by where they start in centiseconds
         Piece(f"{u.id}_{round(100 * at):07d}", u.start + at, length, channel=channel)
-        for at in starts
+        for at, length in equal_parts(seconds, longest)
     ]
+
+
+def equal_parts(seconds: float, longest: float) -> list[tuple[float, float]]:
+    """Start and seconds of parts, none longer than `longest`."""
+    number = max(1, math.ceil(seconds / longest))
+    length = seconds / number
+    return [(i * length, length) for i in range(number)]
+
+
+def check_longest(seconds: float) -> None:
+    if not seconds > 0:  # nor NaN
+        raise UserError(
+            f"a stretch without text would be at most {seconds:g} s long (--longest); give a "
+            "number of seconds above 0, such as 20."
+        )

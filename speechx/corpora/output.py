@@ -17,7 +17,7 @@ from pathlib import Path
 
 from speechx.corpora.copies import Found, Problem
 from speechx.corpora.earlier import Written, claims, known_before, note_written, written_before
-from speechx.corpora.measuring import by_file, measure, watched
+from speechx.corpora.measuring import by_file, check_longest, measure, watched
 from speechx.corpora.names import check_name
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
@@ -51,6 +51,7 @@ def finish(
     `source` names the corpus and its release, of all languages or of each. Without labels, what is
     longer than `longest` seconds becomes stretches of equal length.
     """
+    check_longest(longest)
     counts: dict[str, dict[str, int]] = {}
     for some in preparations:
         for name in (some.language, *some.splits):
@@ -192,8 +193,8 @@ def _in_order(splits: Iterable[str]) -> Sequence[str]:
 def _report(some: Preparation) -> str:
     """One line: what was written, and how many rows of the tables were not."""
     parts = []
-    for split in _in_order(some.splits):
-        listed = some.splits[split]
+    for split in _in_order({*some.splits, *some.notes}):
+        listed = some.splits.get(split, {})
         if listed or split in some.notes:
             hours = sum(u.duration for u in listed.values()) / 3600
             said = some.notes.get(split, "")

@@ -1,9 +1,11 @@
 """A plain folder: texts beside recordings, long ones in stretches, nothing read from outside."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from speechx.corpora.babel import Options
 from speechx.corpora.folder import prepare
 from speechx.corpora.output import Output
 from speechx.errors import UserError
@@ -70,3 +72,13 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
         prepare(tmp_path / "in", Output(tmp_path / "out", log=quiet), "it")
     with pytest.raises(UserError, match=r"'\.\./\.\.' is the name of a language or a split"):
         prepare(tmp_path / "in", Output(tmp_path / "out", allow_missing=True, log=quiet), "../..")
+
+
+@pytest.mark.parametrize("longest", [0.0, -3.0, math.nan])
+def test_the_length_of_a_stretch_is_a_number_above_0(tmp_path: Path, longest: float) -> None:
+    sound(tmp_path / "in/a.wav")
+    with pytest.raises(UserError, match=r"--longest.* above 0"):
+        prepare(tmp_path / "in", Output(tmp_path / "out"), "xx", longest=longest)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"--longest.* above 0"):
+        Options(longest=longest)
