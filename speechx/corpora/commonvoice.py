@@ -30,6 +30,7 @@ from typing import get_args
 from speechx.corpora.commonvoice_splits import Splits, Splitter
 from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows, text_lines
+from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -59,7 +60,9 @@ def prepare(
     """
     if splits not in get_args(Splits):
         raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
-    folders = _language_folders(Path(root), languages)
+    root = Path(root)
+    folders = _language_folders(root, languages)
+    name_links(root, folders.values(), out.log)
     releases = {
         language: release or _release(folder, out.log) for language, folder in folders.items()
     }
@@ -119,15 +122,16 @@ def _read_language(
         )
     splitter = Splitter(some, splits, _held_out(folder))
     durations = _read_durations(folder)
+    clips = inside(folder, "clips", str(folder / "clips"))
     tables = [*TABLES, *(["invalidated"] if invalidated else [])]
     for table in tables:
-        tsv = folder / f"{table}.tsv"
-        if not tsv.is_file():
+        tsv = table_in(folder, f"{table}.tsv")
+        if tsv is None:
             continue
         for line, row in read_rows(tsv, NEEDED, some.corrupt):
             name, place = _clip_name(row["path"]), f"{tsv}:{line}"
             split = splitter.split_of(table, Path(name).stem, row)
-            clip = None if split is None else some.file(folder / "clips", name, place)
+            clip = None if split is None else some.file(clips, name, place)
             if split is None or clip is None:
                 continue
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
@@ -143,9 +147,9 @@ def _read_language(
             )
             some.add(split, utterance)
     splitter.note()
-    if not invalidated and (folder / "invalidated.tsv").is_file():
+    if not invalidated and (tsv := table_in(folder, "invalidated.tsv")):
         broken: list[tuple[Path, str]] = []
-        rows = sum(1 for _ in read_rows(folder / "invalidated.tsv", (), broken))
+        rows = sum(1 for _ in read_rows(tsv, (), broken))
         some.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
     return some
 
@@ -153,8 +157,8 @@ def _read_language(
 def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Clips and rows of dev and test."""
     for table in ("dev", "test"):
-        if (folder / f"{table}.tsv").is_file():
-            for _, row in read_rows(folder / f"{table}.tsv", NEEDED, []):
+        if tsv := table_in(folder, f"{table}.tsv"):
+            for _, row in read_rows(tsv, NEEDED, []):
                 yield Path(_clip_name(row["path"])).stem, row
 
 
@@ -174,11 +178,11 @@ def _read_durations(folder: Path) -> dict[str, float]:
 
 def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:
     """Clips and their milliseconds, from the table or from the list that came before it."""
-    table, older = folder / "clip_durations.tsv", folder / "times.txt"
-    if table.is_file():
+    table, older = table_in(folder, "clip_durations.tsv"), table_in(folder, "times.txt")
+    if table:
         for _, row in read_rows(table, ("clip", "duration[ms]"), []):
             yield row["clip"], row["duration[ms]"]
-    elif older.is_file():
+    elif older:
         for _, line in text_lines(older):
             words = line.split()
             if len(words) == 2:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows
+from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -32,8 +33,10 @@ def prepare(
 
     `root` holds unpacked archives, or is one; `languages` None means all that are there.
     """
-    tables = _tables(Path(root))
-    wanted = asked_for(languages, {language: language for language in tables}, Path(root))
+    root = Path(root)
+    tables = _tables(root)
+    wanted = asked_for(languages, {language: language for language in tables}, root)
+    name_links(root, (tables[language].parent for language in wanted), out.log)
     return finish(
         (_read_language(language, tables[language]) for language in wanted),
         out,
@@ -74,9 +77,11 @@ def _read_language(language: str, table: Path) -> Preparation:
     some = Preparation(
         language, corpus="commonvoice-spontaneous", release=_release(table), whole_files=True
     )
+    table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
+    audios = inside(table.parent, "audios", str(table.parent / "audios"))
     for line, row in read_rows(table, NEEDED, some.corrupt):
         place = f"{table}:{line}"
-        audio = some.file(table.parent / "audios", row["audio_file"], place)
+        audio = some.file(audios, row["audio_file"], place)
         if audio is None:
             continue
         text = " ".join(MARK.sub(" ", row["transcription"]).split())

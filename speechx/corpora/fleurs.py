@@ -18,6 +18,7 @@ from typing import Literal, get_args
 
 from speechx.corpora.folders import language_folders
 from speechx.corpora.lines import read_rows
+from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -44,6 +45,7 @@ def prepare(
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
     root = Path(root)
     folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
+    name_links(root, folders.values(), out.log)
     return finish(
         (_read_language(code, folder, text) for code, folder in folders.items()),
         out,
@@ -58,12 +60,12 @@ def _is_language(folder: Path) -> bool:
 def _read_language(language: str, folder: Path, text: Text) -> Preparation:
     some = Preparation(language, corpus="fleurs", named=folder.resolve().name)
     for split in SPLITS:
-        table = folder / f"{split}.tsv"
-        if not table.is_file():
+        tsv = table_in(folder, f"{split}.tsv")
+        if tsv is None:
             continue
         _refuse_packed(folder / "audio", split)
-        for line, row in read_rows(table, (), some.corrupt, COLUMNS):
-            audio = some.file(folder, f"audio/{split}/{row['file']}", f"{table}:{line}")
+        for line, row in read_rows(tsv, (), some.corrupt, COLUMNS):
+            audio = some.file(folder, f"audio/{split}/{row['file']}", f"{tsv}:{line}")
             if audio is None:
                 continue
             said = row[text].strip()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from speechx.corpora.folders import language_folders
 from speechx.corpora.lines import read_rows, text_lines
+from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -31,10 +32,12 @@ def prepare(
     `root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None for
     all.
     """
+    root = Path(root)
     folders = language_folders(
-        [Path(root)], languages, _is_language, "Multilingual LibriSpeech",
+        [root], languages, _is_language, "Multilingual LibriSpeech",
         lambda name: name.removeprefix("mls_").removesuffix("_opus"),
     )  # fmt: skip
+    name_links(root, folders.values(), out.log)
     return finish(
         (_read_language(code, folder) for code, folder in folders.items()),
         out,
@@ -54,16 +57,16 @@ def _read_language(language: str, folder: Path) -> Preparation:
         release=release,
         named=release.removeprefix("mls_").removesuffix("_opus"),
     )
-    gender = _genders(folder / "metainfo.txt")
+    gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
-    limited = _limited_supervision(folder / "train" / "limited_supervision")
+    limited = _limited_supervision(folder)
     for split in SPLITS:
-        table = folder / split / "transcripts.txt"
-        if not table.is_file():
+        transcripts = table_in(folder, f"{split}/transcripts.txt")
+        if transcripts is None:
             continue
-        for line, row in read_rows(table, (), some.corrupt, ("id", "text")):
+        for line, row in read_rows(transcripts, (), some.corrupt, ("id", "text")):
             words = row["id"].split("_")
-            place = f"{table}:{line}"
+            place = f"{transcripts}:{line}"
             if len(words) != 3 or not all(words):
                 some.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
                 continue
@@ -91,9 +94,10 @@ def _read_language(language: str, folder: Path) -> Preparation:
     return some
 
 
-def _genders(metainfo: Path) -> dict[str, str]:
-    """Speaker to gender; empty without the file."""
-    if not metainfo.is_file():
+def _genders(folder: Path) -> dict[str, str]:
+    """Speaker to gender; empty without the table."""
+    metainfo = table_in(folder, "metainfo.txt")
+    if metainfo is None:
         return {}
     rows = ([cell.strip() for cell in line.split("|")] for _, line in text_lines(metainfo))
     return {row[0]: GENDERS[row[1]] for row in rows if len(row) > 1 and row[1] in GENDERS}
@@ -102,11 +106,11 @@ def _genders(metainfo: Path) -> dict[str, str]:
 def _limited_supervision(folder: Path) -> dict[str, list[str]]:
     """Id to the small training sets that it is in."""
     sets: dict[str, list[str]] = {}
-    for handles in sorted(folder.glob("*/handles.txt")):
-        for _, id in text_lines(handles):
-            sets.setdefault(id.strip(), []).append(f"train_{handles.parent.name}")
-    for handles in sorted(folder.glob("1hr/*/handles.txt")):
-        for _, id in text_lines(handles):
-            small = [f"train_10min_{handles.parent.name}", "train_1hr"]
-            sets.setdefault(id.strip(), []).extend(small)
+    for pattern in ("*/handles.txt", "1hr/*/handles.txt"):
+        for found in sorted(folder.glob(f"train/limited_supervision/{pattern}")):
+            handles, name = table_in(folder, str(found.relative_to(folder))), found.parent.name
+            of_an_hour = [f"train_10min_{name}", "train_1hr"]
+            names = of_an_hour if pattern.startswith("1hr") else [f"train_{name}"]
+            for _, id in text_lines(handles) if handles else ():
+                sets.setdefault(id.strip(), []).extend(names)
     return sets

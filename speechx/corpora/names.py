@@ -1,10 +1,13 @@
-"""Names in tables are not to be trusted: they may lead anywhere.
+"""Names in tables are not to be trusted, nor are links in a tree: they may lead anywhere.
 
-A file is read only if it lies in the corpus, and only a name that cannot lead elsewhere becomes the
-name of a file or folder that is written.
+What the user points to may be a symbolic link and is followed: ROOT, and in it the folder of a
+language, which the log names with where it leads. All below that, tables as well as sound, lies in
+the folder led to (in ROOT where languages have none), or is refused by name before it is read. And
+only a name that cannot lead elsewhere becomes that of a file or folder that is written.
 """
 
 import hashlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from speechx.errors import UserError
@@ -13,9 +16,10 @@ LONGEST_PATH = 4096  # bytes, on Linux
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
 
 
-def inside(root: Path, name: str, where: str = "") -> Path:
+def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
     """`root/name`, or a UserError if that is outside of `root`: by `..`, as an absolute path, or
-    through a symbolic link. `where` names the table and its line. `root` itself may be a link."""
+    through a symbolic link. `where` names the table and its line, or the file if no table does;
+    `or_else` is where it may lie besides. `root` itself may be a link."""
     path = root / name
     try:
         if not 0 < len(name.encode()) < LONGEST_PATH or min(name) < " ":
@@ -25,11 +29,32 @@ def inside(root: Path, name: str, where: str = "") -> Path:
         why = f"{name[:LONGEST_NAME]!r} cannot be a path: {error}"
         raise UserError(f"{where or root}: {why}") from None
     if not stays:
+        what = "" if where == str(path) else f"{name!r} "
         raise UserError(
-            f"{where or root}: {name!r} leads out of {root}, so it is not read; audio belongs "
-            "inside that folder (a table's own folder, unless --root names another)"
+            f"{where or root}: {what}leads out of {root}, so it is not read; what belongs to a "
+            f"corpus lies inside that folder{or_else}"
         )
     return path
+
+
+def table_in(folder: Path, name: str) -> Path | None:
+    """The table `name` of a corpus, in its language's folder; None where there is none."""
+    path = folder / name
+    if not path.is_file():
+        return None
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{path} is a link that leads out of {folder}, to {path.resolve()}, so it is not read; "
+            "put the file itself there (the whole folder of a language may be a link)"
+        )
+    return path
+
+
+def name_links(root: Path, folders: Iterable[Path], log: Callable[[str], object]) -> None:
+    """Says which folders of languages lie elsewhere than in `root`."""
+    for folder in folders:
+        if folder.is_dir() and folder.resolve() != root.resolve() / folder.relative_to(root):
+            log(f"{folder} is a link, and is read from {folder.resolve()}")
 
 
 def check_name(name: str) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.folders import folder_names, language_code
+from speechx.corpora.names import name_links
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -31,16 +32,22 @@ def prepare(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; VoxLingua107 was expected.")
-    names = {f.name for parent in (root, root / "dev") for f in _folders(parent)} - {"dev"}
+    found = {f: name for parent in (root, root / "dev") for f in _folders(parent)
+             if (name := _first_sound(f))}  # fmt: skip
+    names = {folder.name for folder in found}
     zips = sorted(f.stem for f in root.glob("*.zip") if f.stem not in {*names, "dev"})
     unzip = f"cd {root} && for f in *.zip; do unzip -qn $f; done"
-    if not names:
-        packed = f"; unpack its {len(zips)} zip files: {unzip}" if zips else ""
-        raise UserError(f"{root}: no folder of it is a language of VoxLingua107{packed}.")
+    if not any("__U__" in name for name in found.values()):
+        packed = f"; perhaps its {len(zips)} zip files are to be unpacked: {unzip}" if zips else ""
+        raise UserError(
+            f"{root}: not VoxLingua107, which is LANGUAGE/VIDEO__U__S1---START-END.wav{packed}"
+        )
     if zips:
         out.log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
+    chosen = folder_names(names, languages, root)
+    name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")), out.log)
     return finish(
-        (_read_language(root, name) for name in folder_names(names, languages, root)),
+        (_read_language(root, name) for name in chosen),
         out,
         "VoxLingua107",
     )
@@ -50,6 +57,12 @@ def _folders(parent: Path) -> list[Path]:
     if not parent.is_dir():
         return []
     return [f for f in parent.iterdir() if f.is_dir() and f.name.isalpha()]
+
+
+def _first_sound(folder: Path) -> str:
+    """The name of one; there may be hundreds of thousands."""
+    with os.scandir(folder) as entries:
+        return next((e.name for e in entries if e.name.lower().endswith(".wav")), "")
 
 
 def _read_language(root: Path, name: str) -> Preparation:

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 from speechx.corpora.folders import folder_names, language_code
 from speechx.corpora.lines import read_rows
+from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -64,7 +65,7 @@ def prepare(
     if text not in COLUMN:
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
     root = Path(root)
-    labelled = {f.name for f in _folders(root / "transcribed_data") if _tables(f)}
+    labelled = {f.name for f in _folders(root / "transcribed_data") if _has_tables(f)}
     sessions = {f.name for f in _folders(root / "raw_audios") if f.name != "original"}
     names = labelled | sessions
     if not names:
@@ -73,7 +74,9 @@ def prepare(
             "raw_audios/LANGUAGE is there."
         )
     chosen = folder_names(names, languages, root)
-    speech = _read_segments(root / "unlabelled_data", [x for x in chosen if x in sessions])
+    both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
+    name_links(root, both, out.log)
+    speech = _read_segments(root, [x for x in chosen if x in sessions])
     return finish(
         (_read_language(root, name, text, speech) for name in chosen),
         out,
@@ -86,18 +89,19 @@ def _folders(parent: Path) -> list[Path]:
     return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
 
 
-def _tables(folder: Path) -> dict[str, Path]:
-    """The tables of a language by split."""
-    tables = {split: folder / f"asr_{split}.tsv" for split in SPLITS}
-    return {split: table for split, table in tables.items() if table.is_file()}
+def _has_tables(folder: Path) -> bool:
+    return any((folder / f"asr_{split}.tsv").is_file() for split in SPLITS)
 
 
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
     some = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
-    for split, table in _tables(folder).items():
-        for line, row in read_rows(table, ("id", "speaker_id", COLUMN[text]), some.corrupt):
-            audio = some.file(folder, f"{row['id'][:4]}/{row['id']}.ogg", f"{table}:{line}")
+    for split in SPLITS:
+        tsv = table_in(folder, f"asr_{split}.tsv")
+        if tsv is None:
+            continue
+        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), some.corrupt):
+            audio = some.file(folder, f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}")
             if audio is None:
                 continue
             said = row[COLUMN[text]].strip()
@@ -149,14 +153,13 @@ def _read_sessions(root: Path, name: str, some: Preparation, speech: Speech | No
         some.left_out["segments of sessions that are not here"] = elsewhere
 
 
-def _read_segments(folder: Path, names: Sequence[str]) -> Speech | None:
+def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
     """What the table says of all those languages, read once; None where there is no table."""
-    tables = (file for file in SEGMENTS if (folder / file).is_file())
-    file = next(tables, None) if names else None
-    if file is None:
+    tables = ((table_in(root, f"unlabelled_data/{file}"), file) for file in SEGMENTS)
+    table, file = next((found for found in tables if found[0] and names), (None, ""))
+    if table is None:
         return None
     delimiter, session, number, start, end = SEGMENTS[file]
-    table = folder / file
     speech = Speech({name: {} for name in names}, {name: [] for name in names})
     of_no_language = speech.broken[names[0]]
     before, name = "", None

@@ -50,7 +50,7 @@ def test_two_folders_of_one_language_are_not_written_over_each_other(tmp_path: P
 
 def test_zips_are_named_and_not_forgotten(tmp_path: Path) -> None:
     (tmp_path / "aa.zip").touch()
-    with pytest.raises(UserError, match=r"is a language of VoxLingua107; unpack its 1 zip files"):
+    with pytest.raises(UserError, match=r"not VoxLingua107.* its 1 zip files are to be unpacked"):
         prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     tree(tmp_path)
     said: list[str] = []
@@ -68,3 +68,14 @@ def test_links_out_of_the_folder_and_empty_files_are_named(tmp_path: Path) -> No
     said: list[str] = []
     prepare(root, Output(tmp_path / "out", allow_missing=True, log=said.append), ["et"])
     assert said == ["et: unlabelled 1 (0.00 h); left out: 3 corrupt (corrupt.txt)"]
+
+
+def test_folders_of_folders_are_not_taken_for_languages(tmp_path: Path) -> None:
+    sound(tmp_path / "own" / "ann" / "one.wav")
+    sound(tmp_path / "cv" / "es" / "clips" / CLIP.format("x", 1))
+    for root in ("own", "cv"):
+        with pytest.raises(UserError, match=r"not VoxLingua107, which is LANGUAGE/VIDEO__U__S1---"):
+            prepare(tmp_path / root, Output(tmp_path / "out", log=quiet))
+    root = tree(tmp_path / "vox")
+    (root / "notes").mkdir()
+    assert "notes" not in prepare(root, Output(tmp_path / "out", log=quiet))
