@@ -120,9 +120,9 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
 
 
 def _summary(options: Any) -> None:
-    from speechx.data.manifest import read_manifest, summarize, summary_table
+    from speechx.data.manifest import stream_manifest, summarize, summary_table
 
-    print(summary_table(summarize([u for path in options.manifests for u in read_manifest(path)])))
+    print(summary_table(summarize(u for path in options.manifests for u in stream_manifest(path))))
 
 
 def _validate(options: Any) -> int:

@@ -16,6 +16,7 @@ Files are read and written line by line: a manifest may be larger than the memor
 import json
 import os
 from array import array
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from speechx.data import parquet
-from speechx.data.utterance import KNOWN, Utterance, from_record, to_record
+from speechx.data.utterance import KNOWN, Utterance, from_record, hours, to_record
 from speechx.errors import UserError
 from speechx.whole_file import whole_file
 
@@ -53,8 +54,13 @@ def read_manifest(path: str | Path) -> list[Utterance]:
 
 
 def stream_manifest(path: str | Path) -> Iterator[Utterance]:
-    """As `read_manifest`, one after the other. That ids are unique is not checked."""
-    return _good(path, read_lines(path))
+    """As `read_manifest`, one after the other. An id that is there twice is an error at the end."""
+    hashes = array("q")
+    for utterance in _good(path, read_lines(path)):
+        hashes.append(hash(utterance.id))
+        yield utterance
+    if (name := repeated_id(hashes, lambda: _ids(path))) is not None:
+        raise UserError(f"{path}: two utterances have the id {name!r}; {UNIQUE}")
 
 
 def read_manifest_in_part(path: str | Path) -> tuple[list[Utterance], list[str]]:
@@ -137,6 +143,10 @@ def _unique(lines: Iterable[Line]) -> Iterator[Line]:
         yield line
 
 
+def _ids(path: str | Path) -> Iterator[str]:
+    return (utterance.id for utterance in _good(path, read_lines(path)))
+
+
 def repeated_id(hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> str | None:
     """An id that is there twice, if any. Of millions only the hashes are held; where two are equal
     the ids themselves are gone through once more."""
@@ -155,10 +165,7 @@ def convert_manifest(source: str | Path, target: str | Path) -> int:
     """Copies a manifest, to the other form if the suffix says so; returns how many lines."""
     if Path(target).suffix.lower() not in SUFFIXES:
         raise UserError(f"{target}: a manifest ends in {' or '.join(SUFFIXES)}")
-    try:
-        return write_manifest(target, stream_manifest(source))
-    except ValueError as error:
-        raise UserError(f"{source}: {error}; {UNIQUE}") from error
+    return write_manifest(target, stream_manifest(source))
 
 
 def is_manifest(path: Path) -> bool:
@@ -211,7 +218,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
                 file.writelines(map(json_line, records()))
         if not hashes:
             raise ValueError(f"{path}: an empty manifest would not be read back")
-        if (name := repeated_id(hashes, lambda: (u.id for u in stream_manifest(new)))) is not None:
+        if (name := repeated_id(hashes, lambda: _ids(new))) is not None:
             raise ValueError(f"two utterances have the id {name!r}")
     return len(hashes)
 
@@ -228,17 +235,24 @@ class LanguageSummary:
 
 def summarize(utterances: Iterable[Utterance]) -> dict[str, LanguageSummary]:
     """Amounts per language, in alphabetical order. Utterances without a speaker add none."""
-    of: dict[str, list[Utterance]] = {}
-    for utterance in utterances:
-        of.setdefault(utterance.language, []).append(utterance)
+    number: Counter[str] = Counter()
+    seconds: Counter[str] = Counter()
+    labelled: Counter[str] = Counter()
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for u in utterances:
+        number[u.language] += 1
+        seconds[u.language] += u.duration
+        labelled[u.language] += u.duration if u.labelled else 0.0
+        if u.speaker is not None:
+            speakers[u.language].add(u.speaker)
     return {
         language: LanguageSummary(
-            utterances=len(some),
-            hours=sum(u.duration for u in some) / 3600,
-            labelled_hours=sum(u.duration for u in some if u.labelled) / 3600,
-            speakers=len({u.speaker for u in some if u.speaker is not None}),
+            utterances=number[language],
+            hours=seconds[language] / 3600,
+            labelled_hours=labelled[language] / 3600,
+            speakers=len(speakers[language]),
         )
-        for language, some in sorted(of.items())
+        for language in sorted(number)
     }
 
 
@@ -252,7 +266,12 @@ def summary_table(summary: dict[str, LanguageSummary]) -> str:
     )
     rows = [("language", "utterances", "hours", "labelled h", "speakers")]
     rows += [
-        (name, str(s.utterances), f"{s.hours:.2f}", f"{s.labelled_hours:.2f}", str(s.speakers))
+        (
+            name,
+            str(s.utterances),
+            *map(hours, (3600 * s.hours, 3600 * s.labelled_hours)),
+            str(s.speakers),
+        )
         for name, s in [*summary.items(), ("total", total)]
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

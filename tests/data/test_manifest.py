@@ -77,6 +77,10 @@ def test_an_id_that_is_there_twice_is_not_converted(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"m\.jsonl: two utterances have the id 'twice'; ids must"):
         convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.parquet")
     assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
+    some = stream_manifest(tmp_path / "m.jsonl")
+    assert [next(some).id, next(some).id] == ["twice", "twice"]
+    with pytest.raises(UserError, match="two utterances have the id 'twice'"):
+        next(some)
     with pytest.raises(UserError, match=r"a\.tsv: a manifest ends in"):
         convert_manifest(tmp_path / "m.jsonl", tmp_path / "a.tsv")
     (tmp_path / "m.jsonl").write_text(line)
