@@ -21,6 +21,7 @@ from speechx.corpora.measuring import by_file, check_longest, measure, watched
 from speechx.corpora.names import check_name
 from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
+from speechx.data.utterance import hours
 from speechx.errors import UserError
 
 
@@ -59,6 +60,10 @@ def finish(
         if not out.allow_missing:
             _refuse(some)
         folder = out.folder / some.language
+        if not (any(some.splits.values()) or some.missing or some.corrupt or folder.exists()):
+            counts[some.language] = {}  # nor is it claimed: the right corpus may come next
+            out.log(_report(some))
+            continue
         owner = source if isinstance(source, str) else source(some.language)
         if out.convert or folder.exists():  # else after all that could be refused
             claim(folder, owner)
@@ -196,11 +201,11 @@ def _report(some: Preparation) -> str:
     for split in _in_order({*some.splits, *some.notes}):
         listed = some.splits.get(split, {})
         if listed or split in some.notes:
-            hours = sum(u.duration for u in listed.values()) / 3600
+            amount = hours(sum(u.duration for u in listed.values()))
             said = some.notes.get(split, "")
             note = said() if callable(said) else said
             note = f", {note}" if note else ""
-            parts.append(f"{split} {len(listed)} ({hours:.2f} h{note})")
+            parts.append(f"{split} {len(listed)} ({amount} h{note})")
     line = f"{some.language}: {', '.join(parts) or 'nothing'}"
     reasons = {
         "missing (missing.txt)": len(some.missing),

@@ -309,3 +309,19 @@ def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path:
             read_audio(audio, channel=channel),
             atol=1e-4,
         )
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_what_has_nothing_to_write_makes_and_claims_no_folder(tmp_path: Path, convert: bool) -> None:
+    some = Preparation("it")
+    some.add("train", said("u", sound(tmp_path / "a.wav")))
+    log: list[str] = []
+    out = Output(tmp_path / "out", convert=convert, log=log.append)
+    assert finish([Preparation("es"), some], out, "toy") == {"es": {}, "it": {"train": 1}}
+    assert log[0] == "es: nothing"
+    assert [folder.name for folder in out.folder.iterdir()] == ["it"]
+    with pytest.raises(UserError, match="no usable utterance is listed for es"):
+        finish([Preparation("es")], out, "a wrong name of a corpus")
+    right = Preparation("es")
+    right.add("train", said("u", tmp_path / "a.wav"))
+    finish([right], out, "the right one")
