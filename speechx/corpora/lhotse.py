@@ -13,22 +13,23 @@ the working directory, and with `audio_root` all in it.
 """
 
 import gzip
-import json
-import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
+from speechx.corpora.copies import ASKED
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import json_lines
 from speechx.corpora.listing import Listing, base_of, split_named
 from speechx.corpora.measuring import spread, watched
 from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
-from speechx.data.manifest import KNOWN, Utterance, read_manifest
+from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
+from speechx.whole_file import whole_file
 
 KINDS = ("cuts", "recordings", "supervisions")
 ENDINGS = (".jsonl", ".jsonl.gz")
@@ -59,19 +60,22 @@ def prepare(
         kind, split = _kind_and_split(file)
         read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
         for place, cut in read:
-            try:
-                rows = list(_rows(cut, split))
-            except UserError as error:
-                listing.refuse(place, str(error))
-                continue
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-                listing.refuse(place, f"not as Lhotse writes it: {error}")
-                continue
-            for row, extra in rows:
+            for row, extra in _rows(cut, split, place, listing):
                 base = base_of(row["path"], audio_root)
                 find = partial(Preparation.file, root=base, name=row["path"], place=place)
                 listing.add(row, place, find, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
+
+
+@contextmanager
+def _refusing(listing: Listing, place: str) -> Iterator[None]:
+    """Lists what is at `place` as broken, and goes on behind it."""
+    try:
+        yield
+    except UserError as error:
+        listing.refuse(place, str(error))
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        listing.refuse(place, f"not as Lhotse writes it: {error}")
 
 
 def _files(source: Path) -> list[Path]:
@@ -112,31 +116,36 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
     """Recordings and supervisions of two files as cuts: one for each recording."""
     recordings_file = file.with_name(file.name.replace(kind, "recordings"))
     supervisions_file = file.with_name(file.name.replace(kind, "supervisions"))
-    of: dict[Any, list[Any]] = {}
+    of: dict[str, dict[int, list[Any]]] = {}  # by recording and channel
     if supervisions_file.is_file():
         for line, supervision in json_lines(supervisions_file, listing.broken):
             recording_id = supervision.get("recording_id")
-            if isinstance(recording_id, str):
-                of.setdefault(recording_id, []).append(supervision)
-            else:
+            if not isinstance(recording_id, str):
                 listing.refuse(f"{supervisions_file}:{line}", "has no recording_id")
+                continue
+            some = of.setdefault(recording_id, {})  # also if this is all there is, and refused
+            with _refusing(listing, f"{supervisions_file}:{line}"):
+                some.setdefault(_channel(supervision), []).append(supervision)
     for line, recording in json_lines(recordings_file, listing.broken):
-        some = of.pop(recording.get("id"), []) if isinstance(recording.get("id"), str) else []
+        id = recording.get("id")
+        sides = of.pop(id, None) if isinstance(id, str) else None
+        if bare := sides is None:
+            sides = {channel: [] for channel in _channels(recording.get("channel_ids", 0))}
         # A side of a call is a cut of its own, as every cut is of one channel.
-        channels = {channel for s in some for channel in _channels(s.get("channel", 0))}
-        for channel in sorted(channels) or _channels(recording.get("channel_ids", 0)):
+        for channel in sorted(sides):
             yield (
                 f"{recordings_file}:{line}",
                 {
-                    "id": recording.get("id"),
+                    "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
                     "start": 0.0,
                     "duration": recording.get("duration"),
                     "channel": channel,
-                    "supervisions": [s for s in some if channel in _channels(s.get("channel", 0))],
+                    "supervisions": sides[channel],
                     "recording": recording,
                 },
             )
-    listing.leave_out("supervisions of no recording", sum(map(len, of.values())))
+    alone = sum(len(some) for sides in of.values() for some in sides.values())
+    listing.leave_out("supervisions of no recording", alone)
 
 
 def _channels(value: Any) -> list[int]:
@@ -144,51 +153,41 @@ def _channels(value: Any) -> list[int]:
     return [channel for channel in channels if isinstance(channel, int)]
 
 
-def _rows(cut: dict[str, Any], split: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows of a listing, and what more is known of each; a UserError says why there is none."""
+def _channel(supervision: Mapping[str, Any]) -> int:
+    channels = _channels(supervision.get("channel", 0))
+    if len(channels) != 1:
+        raise UserError(f"supervision {supervision.get('id')!r:.60} is not of one channel")
+    return channels[0]
+
+
+def _rows(
+    cut: dict[str, Any], split: str, place: str, listing: Listing
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Rows of a listing, and what more is known of each. A cut that has none is refused, and so is
+    a supervision, by itself."""
+    with _refusing(listing, place):
+        path, channel = _stretch(cut)
+        extra = {} if channel is None else {"channel": channel}
+        common = {"path": path, "split": split}
+        start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
+        supervisions = cut.get("supervisions") or []
+        if not supervisions:
+            yield {"id": cut.get("id"), "start": start, "duration": duration, **common}, extra
+        for supervision in supervisions:
+            with _refusing(listing, place):
+                row, more = _said(supervision, cut)
+                yield row | common, more | extra
+
+
+def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The file of a cut, and which of several channels; a UserError says why there is none."""
     kind = cut.get("type", "MonoCut")
     if kind not in ("MonoCut", "Cut"):
         raise UserError(f"a {kind!s:.40} is no stretch of one recording; save it as audio first")
     recording = cut.get("recording")
     if not isinstance(recording, dict):
         raise UserError("it has no recording; features alone are not read")
-    start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
-    path, channel = _file_and_channel(recording, cut.get("channel", 0))
-    supervisions = cut.get("supervisions") or []
-    if not supervisions:
-        row = {"id": cut.get("id"), "path": path, "start": start, "duration": duration}
-        extra = {} if channel is None else {"channel": channel}
-        yield {**row, "split": split}, extra
-    for supervision in supervisions:
-        if _channels(supervision.get("channel", 0)) != [cut.get("channel", 0)]:
-            raise UserError("a supervision is of another channel, or of several")
-        begins, lasts = float(supervision["start"]), float(supervision["duration"])
-        if not (begins >= -SLACK and begins + lasts <= duration + SLACK):
-            raise UserError(f"supervision {supervision.get('id')!r} reaches out of the cut")
-        custom = supervision.get("custom") or {}
-        spoken, corpus = supervision.get("language"), custom.get("corpus")
-        row = {
-            "id": supervision.get("id"),
-            "path": path,
-            "start": max(0.0, start + begins),
-            "duration": lasts,
-            "text": supervision.get("text"),
-            "speaker": supervision.get("speaker"),
-            "language": language_code(spoken) if isinstance(spoken, str) else spoken,
-            "phones": custom.get("phones"),
-            "corpus": corpus if isinstance(corpus, str) else None,
-            "split": split,
-        }
-        extra = {key: value for key, value in custom.items() if key not in KNOWN}
-        if supervision.get("gender"):
-            extra["gender"] = supervision["gender"]
-        if channel is not None:
-            extra["channel"] = channel
-        yield row, extra
-
-
-def _file_and_channel(recording: Mapping[str, Any], channel: Any) -> tuple[str, int | None]:
-    """The recording's file with this channel, and which of several it is there."""
+    channel = cut.get("channel", 0)
     changes = [t.get("name", "?") for t in recording.get("transforms") or []]
     if changes := [name for name in changes if name != "Resample"]:
         raise UserError(f"it is changed by {', '.join(map(str, changes))}; save it as audio first")
@@ -201,6 +200,34 @@ def _file_and_channel(recording: Mapping[str, Any], channel: Any) -> tuple[str, 
             several = len(source["channels"]) > 1
             return source["source"], source["channels"].index(channel) if several else None
     raise UserError(f"its recording has no channel {channel!s:.40}")
+
+
+def _said(
+    supervision: Mapping[str, Any], cut: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The row of a supervision but for its file, and what more is known."""
+    named = f"supervision {supervision.get('id')!r:.60}"
+    if _channel(supervision) != cut.get("channel", 0):
+        raise UserError(f"{named} is of another channel than the cut")
+    begins, lasts = float(supervision["start"]), float(supervision["duration"])
+    if not (begins >= -SLACK and begins + lasts <= float(cut["duration"]) + SLACK):
+        raise UserError(f"{named} reaches out of the cut")
+    custom = supervision.get("custom") or {}
+    spoken, corpus = supervision.get("language"), custom.get("corpus")
+    row = {
+        "id": supervision.get("id"),
+        "start": max(0.0, float(cut.get("start", 0.0)) + begins),
+        "duration": lasts,
+        "text": supervision.get("text"),
+        "speaker": supervision.get("speaker"),
+        "language": language_code(spoken) if isinstance(spoken, str) else spoken,
+        "phones": custom.get("phones"),
+        "corpus": corpus if isinstance(corpus, str) else None,
+    }
+    extra = {key: value for key, value in custom.items() if key not in (*KNOWN, *ASKED)}
+    if supervision.get("gender"):
+        extra["gender"] = supervision["gender"]
+    return row, extra
 
 
 def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> dict[str, int]:
@@ -232,7 +259,7 @@ def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> d
         supervisions.append(supervision)
         cuts.append({**cut, "supervisions": [within], "recording": recording, "type": "MonoCut"})
     out.mkdir(parents=True, exist_ok=True)
-    stem = manifest.name.split(".")[0]
+    stem = manifest.stem  # all of train.clean.100
     _write(out / f"recordings_{stem}.jsonl.gz", list(recordings.values()))
     _write(out / f"supervisions_{stem}.jsonl.gz", supervisions)
     _write(out / f"cuts_{stem}.jsonl.gz", cuts)
@@ -275,8 +302,9 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:
     """One JSON object a line, gzipped; the file appears whole or not at all."""
-    new = path.with_name(f".new.{path.name}")
-    with new.open("wb") as raw, gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file:
-        for record in records:
-            file.write(json.dumps(record, ensure_ascii=False).encode() + b"\n")
-    os.replace(new, path)
+    with (
+        whole_file(path) as new,
+        new.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+    ):
+        file.writelines(map(json_line, records))

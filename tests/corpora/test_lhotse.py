@@ -1,10 +1,12 @@
 """Lhotse's manifests: those of the real package are read exactly, and ours are opened by it."""
 
+import errno
 import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -86,6 +88,74 @@ def test_recordings_and_supervisions_apart(tmp_path: Path) -> None:
         assert np.abs(read_audio(dev[id].audio) - expected).max() < 1e-3
     with pytest.raises(UserError, match="it is one channel of"):
         prepare(tmp_path, Output(tmp_path / "out2", log=quiet), "en")
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_bad_supervision_takes_no_others_with_it(tmp_path: Path, apart: bool) -> None:
+    call = sound(tmp_path / "call.wav", 2.0, channels=2)
+    source = {"type": "file", "channels": [0, 1], "source": str(call)}
+    two = recording(call, sources=[source], channel_ids=[0, 1])
+    said = {"recording_id": "r", "start": 0.0, "duration": 1.0, "text": "due"}
+    told = [
+        {**said, "id": "A", "channel": 0}, {**said, "id": "AB", "channel": [0, 1]},
+        {**said, "id": "late", "channel": 0, "start": 1.5}, {**said, "id": "B", "channel": 1},
+        {**said, "id": "", "channel": 0, "start": None},
+    ]  # fmt: skip
+    if apart:
+        lines(tmp_path / "recordings_dev.jsonl", json.dumps(two))
+        lines(tmp_path / "supervisions_dev.jsonl", *map(json.dumps, told))
+    else:
+        whole = {"recording": two, "supervisions": told}
+        sides = [{**cut(call), **whole, "id": "c0"}, {**cut(call), **whole, "id": "c1"}]
+        sides[0]["supervisions"] = [s for s in told if s["id"] != "B"]
+        sides[1] |= {"channel": 1, "supervisions": told[3:4]}
+        lines(tmp_path / "cuts_dev.jsonl", *map(json.dumps, sides))
+    out = Output(tmp_path / "out", allow_missing=True, convert=True, log=quiet)
+    assert prepare(tmp_path, out, "it") == {"it": {"dev": 2}}
+    assert list(read(tmp_path / "out", "it", "dev")) == ["A", "B"]
+    corrupt = (tmp_path / "out" / "it" / "corrupt.txt").read_text().splitlines()
+    assert len(corrupt) == 3
+    for why in (
+        "supervision 'AB' is not of one channel", "supervision 'late' reaches out of the cut",
+        "not as Lhotse writes it",
+    ):  # fmt: skip
+        assert sum(why in line for line in corrupt) == 1
+
+
+def test_a_recording_whose_supervisions_are_refused_is_not_unlabelled(tmp_path: Path) -> None:
+    both = {"id": "s", "recording_id": "r", "start": 0.0, "duration": 1.0, "channel": [0, 1]}
+    lone = recording(sound(tmp_path / "b.wav", 2.0), id="lone")
+    lines(
+        tmp_path / "recordings_train.jsonl",
+        *map(json.dumps, (recording(sound(tmp_path / "a.wav", 2.0)), lone)),
+    )
+    lines(tmp_path / "supervisions_train.jsonl", json.dumps(both))
+    out = Output(tmp_path / "out", allow_missing=True, log=quiet)
+    assert prepare(tmp_path, out, "it") == {"it": {"unlabelled": 1}}
+    assert list(read(tmp_path / "out", "it", "unlabelled")) == ["lone"]
+
+
+def test_each_channel_without_supervisions_is_an_utterance(tmp_path: Path) -> None:
+    call = sound(tmp_path / "call.wav", 2.0, channels=2)
+    source = {"type": "file", "channels": [0, 1], "source": str(call)}
+    two = recording(call, id="call", sources=[source], channel_ids=[0, 1])
+    lines(tmp_path / "recordings_train.jsonl", json.dumps(two))
+    counts = prepare(tmp_path, Output(tmp_path / "out", convert=True, log=quiet), "en")
+    assert counts == {"en": {"unlabelled": 2}}
+    found = read(tmp_path / "out", "en", "unlabelled")
+    assert list(found) == ["call-0", "call-1"]
+    for channel, u in enumerate(found.values()):
+        assert np.abs(read_audio(u.audio) - read_audio(call, channel=channel)).max() < 1e-3
+
+
+@pytest.mark.parametrize("channel", ["far-field", 1, None])
+def test_a_channel_that_people_note_is_not_that_of_the_file(tmp_path: Path, channel: Any) -> None:
+    one = cut(sound(tmp_path / "a.wav", 2.0))
+    one["supervisions"][0]["custom"] = {"channel": channel, "mood": "gay"}
+    path = lines(tmp_path / "cuts.jsonl", json.dumps(one))
+    prepare(path, Output(tmp_path / "out", log=quiet), "it")
+    (u,) = read(tmp_path / "out", "it", "train").values()
+    assert u.extra == {"mood": "gay"}
 
 
 @pytest.mark.parametrize(
@@ -224,6 +294,32 @@ def test_what_lhotse_writes_is_read(tmp_path: Path) -> None:
     resampled.to_file(tmp_path / "r" / "cuts_dev.jsonl")
     prepare(tmp_path / "r", Output(tmp_path / "out2", log=quiet), corpus=u.corpus)
     assert read(tmp_path / "out2", "it", "dev") == {"s": u}
+
+
+def test_every_manifest_is_exported_under_its_whole_name(tmp_path: Path) -> None:
+    u = Utterance(id="u", audio=sound(tmp_path / "a.wav", 1.0), duration=1.0, language="it")
+    names = ("train.clean.100", "train.clean.360")
+    for name in names:
+        write_manifest(tmp_path / f"{name}.jsonl", [replace(u, id=name, text="due")])
+        export(tmp_path / f"{name}.jsonl", tmp_path / "lhotse", log=quiet)
+    counts = prepare(tmp_path / "lhotse", Output(tmp_path / "out", log=quiet))
+    assert counts == {"it": dict.fromkeys(names, 1)}
+    assert [list(read(tmp_path / "out", "it", name)) for name in names] == [[n] for n in names]
+
+
+def test_an_export_appears_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    u = Utterance(id="u", audio=sound(tmp_path / "a.wav", 1.0), duration=1.0, language="it")
+    write_manifest(tmp_path / "train.jsonl", [replace(u, extra={"half a letter": "\ud800"})])
+    out, full = tmp_path / "lhotse", OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(gzip.GzipFile, "write", Mock(side_effect=full))
+        with pytest.raises(OSError, match="No space left"):
+            export(tmp_path / "train.jsonl", out, log=quiet)
+    assert list(out.iterdir()) == []
+    assert export(tmp_path / "train.jsonl", out, log=quiet)["cuts"] == 1
+    assert len(list(out.iterdir())) == 3
 
 
 def test_several_channels_and_shards_are_not_exported(tmp_path: Path) -> None:
