@@ -23,17 +23,23 @@ callers dev is a tenth of the calls, and test may be of callers of train; the re
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from speechx.audio.files import END_TOLERANCE_SECONDS
 from speechx.corpora.babel_callers import callers_of_test, dev_recordings, split_of
 from speechx.corpora.babel_lexicon import Lexicon, Spelling, read_lexicon
-from speechx.corpora.babel_pack import Pack, Recording, find_packs, measure, recordings
+from speechx.corpora.babel_pack import (
+    TRANSCRIPTS,
+    Pack,
+    Recording,
+    find_packs,
+    measure,
+    recordings,
+)
 from speechx.corpora.babel_text import (
     HESITATION,
     HESITATION_WORD,
@@ -41,6 +47,8 @@ from speechx.corpora.babel_text import (
     read_segments,
     read_text,
 )
+from speechx.corpora.measuring import check_longest, equal_parts
+from speechx.corpora.names import table_in
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
@@ -67,6 +75,9 @@ class Options:
     longest: float = 20.0
     """Longer stretches are cut into equal pieces."""
 
+    def __post_init__(self) -> None:
+        check_longest(self.longest)
+
 
 def prepare(
     root: Path,
@@ -86,8 +97,24 @@ def prepare(
     return finish(
         (_read(pack, how, out.log) for pack in packs),
         out,
-        lambda language: f"BABEL {release[language]}",
+        lambda language: ", ".join((f"BABEL {release[language]}", *_choices(how))),
     )
+
+
+def _choices(how: Options) -> list[str]:
+    """What else than usual the labels were made with: other labels belong into another folder."""
+    usual = Options()
+    choices = [
+        (f.name, getattr(how.policy, f.name), getattr(usual.policy, f.name))
+        for f in fields(how.policy)
+    ]
+    for name in ("transcript", "sub_train", "scripted"):
+        choices.append((name.replace("_", "-"), getattr(how, name), getattr(usual, name)))
+    return [
+        name if chosen is True else f"{name}={chosen}"
+        for name, chosen, default in choices
+        if chosen != default
+    ]
 
 
 @dataclass(slots=True)
@@ -124,7 +151,7 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
     labelled = {one.recording: sum(end - start for start, end, _ in one.texts) for one in heard}
     dev = dev_recordings(labelled, tested, some)
     for one in heard:
-        split = split_of(one.recording)
+        split = split_of(one.recording.part)
         held_out = one.recording.call in tested or one.recording in dev
         if split == "train" and one.recording in dev:
             split = "dev"
@@ -149,8 +176,28 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
         for kind, stretches in ((UNLABELLED, one.spoken), (NO_SPEECH, one.silent)):
             for start, seconds in _pieces(stretches, how, some):
                 some.add(kind, Utterance(**_where(one.recording, pack, start, seconds)))
+    _check_words(pack, heard, how, some)
     _say(some, heard, lexicon, log)
     return some
+
+
+def _check_words(pack: Pack, heard: Sequence[Heard], how: Options, some: Preparation) -> None:
+    """A part with words in the other spelling alone would be lost with all its labels."""
+    texts = TRANSCRIPTS[how.transcript]
+    other = next(name for name in TRANSCRIPTS.values() if name != texts)
+    for part in sorted({one.recording.part for one in heard} - {"scripted"}):
+        if any(one.texts for one in heard if one.recording.part == part):
+            continue
+        folder = pack.conversational / part
+        split = split_of(part)
+        if any((folder / other).glob("*.txt")):
+            some.refuse(
+                str(folder),
+                f"no words are in its {texts}, only in {other}, so nothing would be in {split}: "
+                "choose with --transcript",
+            )
+        if split == "test":
+            some.notes[split] = f"no words are in {texts} of dev"
 
 
 def _listen(recording: Recording, length: float, how: Options, some: Preparation) -> Heard:
@@ -219,19 +266,18 @@ def _pieces(
         if end - start < how.shortest:
             some.left_out[f"untranscribed stretches below {how.shortest:g} s"] += 1
             continue
-        number = math.ceil((end - start) / how.longest)
-        seconds = (end - start) / number
-        for index in range(number):
-            yield start + index * seconds, seconds
+        for at, seconds in equal_parts(end - start, how.longest):
+            yield start + at, seconds
 
 
 def _lexicon(pack: Pack, how: Options, some: Preparation) -> Lexicon:
     """Of the whole pack, or of the ten-hour condition; lines that cannot be read go to `some`."""
     folder = pack.conversational / "reference_materials"
     names = ("lexicon.txt", "lexicon.sub-train.txt")
+    root = pack.conversational.parent
     for name in reversed(names) if how.sub_train else names:
-        if (folder / name).is_file():
-            lexicon = read_lexicon(folder / name, how.transcript, pack.code)
+        if path := table_in(root, str((folder / name).relative_to(root))):
+            lexicon = read_lexicon(path, how.transcript, pack.code)
             for place, why in lexicon.odd:
                 some.refuse(place, why)
             said = lexicon.pronunciations

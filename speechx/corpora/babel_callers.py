@@ -19,16 +19,16 @@ MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
 _SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
 
 
-def split_of(recording: Recording) -> str:
-    """By its part alone; what of train is dev is decided later."""
-    return _SPLITS.get(recording.part, recording.part)
+def split_of(part: str) -> str:
+    """Of a recording's part; what of train is dev is decided later."""
+    return _SPLITS.get(part, part)
 
 
 def callers_of_test(found: Iterable[Recording], some: Preparation) -> set[str]:
     """The callers of test; none where training has no others, so that it is kept."""
     callers: dict[str, set[str]] = defaultdict(set)
     for recording in found:
-        callers[split_of(recording)].add(recording.call)
+        callers[split_of(recording.part)].add(recording.call)
     if callers["train"] and callers["train"] <= callers["test"]:
         some.notes["test"] = "of callers of train"
         return set()
@@ -50,11 +50,13 @@ def dev_recordings(
     for note, group in ways.items():
         training: dict[str, float] = defaultdict(float)
         for recording, labelled in seconds.items():
-            if labelled and split_of(recording) == "train" and recording.call not in tested:
+            if labelled and split_of(recording.part) == "train" and recording.call not in tested:
                 training[group(recording)] += labelled
         if chosen := _tenth(training):
             some.notes["dev"] = note
             return {recording for recording in seconds if group(recording) in chosen}
+    if training:
+        some.notes["dev"] = f"as each call is more than {MOST_DEV_SHARE:.0%} of training"
     return set()
 
 

@@ -1,7 +1,8 @@
 """What is where in a BABEL language pack: its releases, recordings and transcripts.
 
 Wrapper folders differ from pack to pack, and one download may hold several, so the folders named
-`conversational` are searched below the root. In each of them, and in `scripted` beside it:
+`conversational` are searched below the root. In each of them, and (training alone) in `scripted`
+beside it:
 
     {training,dev,eval}/audio/BABEL_BP_101_37210_20111102_170037_inLine.sph    (or .wav)
     {training,dev,eval}/{transcription,transcript_roman}/BABEL_..._inLine.txt
@@ -58,7 +59,14 @@ class Pack:
 
     @property
     def release(self) -> str:
-        return self.conversational.resolve().parent.name
+        """The folder's name; before it, where it does not name the language (`release-current`),
+        that of the folder above, or the code."""
+        folder = self.conversational.resolve().parent
+        code = re.compile(rf"(?<!\d){re.escape(self.code)}(?!\d)")
+        if code.search(folder.name):
+            return folder.name
+        above = folder.parent.name
+        return f"{above if code.search(above) else self.code}/{folder.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +144,8 @@ def recordings(
 
     With `sub_train`, only the transcripts of sub-train are those of training recordings.
     """
-    here = pack.conversational
-    folders = {folder.name: folder for folder in sorted(here.iterdir()) if folder.is_dir()}
+    here, beside = pack.conversational, pack.conversational.parent / "scripted"
+    folders = _parts(here)
     if sub_train and "sub-train" not in folders:
         raise UserError(f"{here}: has no folder sub-train, so leave out --sub-train")
     texts = TRANSCRIPTS[transcript]
@@ -145,24 +153,20 @@ def recordings(
     if transcript not in there and (there or transcript == "roman"):
         have = ", ".join(TRANSCRIPTS[kind] for kind in there) or "no transcripts"
         raise UserError(f"{here}: has no {texts}, it has {have}: choose with --transcript")
-    labels = folders["sub-train"] if sub_train else folders.get("training", here)
-    if sub_train and not (labels / texts).is_dir():
-        raise UserError(f"{labels}: has no {texts}, so leave out --sub-train")
-    if not (labels / texts).is_dir() and "sub-train" in folders:
-        labels = folders["sub-train"]  # the packs of the ten-hour condition have only these
-    found: dict[str, Recording] = {}
-    for name in (*TRAINING, "dev", *sorted(set(folders) - {*TRAINING, "dev"})):
+    if sub_train and not (folders["sub-train"] / texts).is_dir():
+        raise UserError(f"{folders['sub-train']}: has no {texts}, so leave out --sub-train")
+    found: dict[str, Recording | None] = {}
+    _list_training(folders, texts, sub_train, "training", pack, some, found)
+    for name in ("dev", *sorted(set(folders) - {*TRAINING, "dev"})):
         if name in folders:
-            part = "training" if name in TRAINING else name
-            given = labels if name in TRAINING else folders[name]
-            _list(folders[name] / "audio", given / texts, part, pack, some, found)
-    for stem, path in _files(labels / texts, {".txt"}, some):
-        if stem not in found:
-            absent = here / "training" / "audio" / f"{stem}.sph"
-            some.missing.append((absent, f"named by the transcript {path}"))
-    if scripted and (beside := here.parent / "scripted").is_dir():
-        _list(beside / "training/audio", beside / "training" / texts, "scripted", pack, some, found)
-    return [found[stem] for stem in sorted(found)]
+            _list([folders[name]], folders[name] / texts, name, pack, some, found)
+    prompts = _parts(beside)
+    if scripted:
+        _list_training(prompts, texts, sub_train, "scripted", pack, some, found)
+    for name, folder in prompts.items():
+        if not (scripted and name in TRAINING) and (number := _recordings_in(folder)):
+            some.left_out[f"recordings of scripted/{name}"] += number
+    return [one for _, one in sorted(found.items()) if one is not None]
 
 
 def measure(
@@ -203,46 +207,73 @@ def _measure_one(path: Path) -> AudioInfo | str:
         return str(error).removeprefix(f"{path}: ").rstrip(".")
 
 
-def _list(
-    audio: Path,
-    texts: Path,
+def _list_training(
+    folders: dict[str, Path],
+    texts: str,
+    sub_train: bool,
     part: str,
     pack: Pack,
     some: Preparation,
-    found: dict[str, Recording],
+    found: dict[str, Recording | None],
 ) -> None:
-    """Adds the recordings of one folder, each with its transcript if it has one."""
-    transcripts = dict(_files(texts, {".txt"}, some))
-    for stem, path in _files(audio, AUDIO_SUFFIXES, some):
-        name = _NAME.fullmatch(stem)
-        if name is None:
-            some.corrupt.append((path, "not named BABEL_<phase>_<language>_<speaker>_<date>_..."))
-        elif name["code"] != pack.code:
-            some.corrupt.append((path, f"named as language {name['code']} among {pack.code}"))
-        elif stem in found:
-            some.left_out["recordings that are there twice"] += 1
-        else:
-            found[stem] = Recording(
-                audio=path,
-                part=part,
-                code=name["code"],
-                call=name["call"],
-                side="B" if name["channel"] == "outLine" else "A",
-                when=name["when"],
-                transcript=transcripts.pop(stem, None),
-            )
-    if part in ("training", "scripted"):  # more than one folder of audio shares these
-        return
+    """As `_list`, of all folders of training, which share transcripts."""
+    shared = [folders[name] for name in TRAINING if name in folders]
+    # The packs of the ten-hour condition have only those of sub-train.
+    given = ("sub-train",) if sub_train else ("training", "sub-train")
+    labels = [folders[name] / texts for name in given if name in folders]
+    if shared:
+        labelled = next((folder for folder in labels if folder.is_dir()), None)
+        _list(shared, labelled, part, pack, some, found)
+
+
+def _list(
+    folders: Sequence[Path],
+    texts: Path | None,
+    part: str,
+    pack: Pack,
+    some: Preparation,
+    found: dict[str, Recording | None],
+) -> None:
+    """Adds the recordings of folders, each with its transcript if it has one; None for those that
+    are refused, which are then not said to be missing."""
+    transcripts = dict(_files(texts, {".txt"}, some, {}))
+    for folder in folders:
+        for stem, path in _files(folder / "audio", AUDIO_SUFFIXES, some, found):
+            name = _NAME.fullmatch(stem)
+            if name is None:
+                some.corrupt.append(
+                    (path, "not named BABEL_<phase>_<language>_<speaker>_<date>_...")
+                )
+            elif name["code"] != pack.code:
+                some.corrupt.append((path, f"named as language {name['code']} among {pack.code}"))
+            elif found.get(stem):
+                some.left_out["recordings that are there twice"] += 1
+            else:
+                found[stem] = Recording(
+                    audio=path,
+                    part=part,
+                    code=name["code"],
+                    call=name["call"],
+                    side="B" if name["channel"] == "outLine" else "A",
+                    when=name["when"],
+                    transcript=transcripts.get(stem),
+                )
+            found.setdefault(stem, None)
     for stem, path in transcripts.items():
         if stem not in found:
-            some.missing.append((audio / f"{stem}.sph", f"named by the transcript {path}"))
+            absent = folders[0] / "audio" / f"{stem}.sph"
+            some.missing.append((absent, f"named by the transcript {path}"))
 
 
 def _files(
-    folder: Path, suffixes: frozenset[str] | set[str], some: Preparation
+    folder: Path | None,
+    suffixes: frozenset[str] | set[str],
+    some: Preparation,
+    refused: dict[str, Recording | None],
 ) -> Iterator[tuple[str, Path]]:
-    """Stem and path of each file of these kinds, in order; links out of the folder are refused."""
-    if not folder.is_dir():
+    """Stem and path of each file of these kinds, in order; stems of links out of the pack become
+    `refused`."""
+    if folder is None or not folder.is_dir():
         return
     pack = folder.parent.parent.parent
     for path in sorted(folder.iterdir()):
@@ -250,7 +281,21 @@ def _files(
             try:
                 yield path.stem, inside(pack, str(path.relative_to(pack)), str(path))
             except UserError as error:
-                some.corrupt.append((path, str(error)))
+                some.refuse(str(path), str(error).removeprefix(f"{path}: "))
+                refused.setdefault(path.stem, None)
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """Folders by name: training, dev, eval, ..."""
+    if not folder.is_dir():
+        return {}
+    return {part.name: part for part in sorted(folder.iterdir()) if part.is_dir()}
+
+
+def _recordings_in(part: Path) -> int:
+    audio = part / "audio"
+    files = audio.iterdir() if audio.is_dir() else ()
+    return sum(path.suffix.lower() in AUDIO_SUFFIXES for path in files)
 
 
 def _babel_code(word: str) -> str:

@@ -26,6 +26,7 @@ ALSO = {
     "audio": "path", "audio_filepath": "path", "utt_id": "id", "offset": "start",
     "sentence": "text", "transcription": "text", "speaker_id": "speaker",
 }  # fmt: skip
+OR_ELSE = ", unless --root names another"
 
 
 class Listing:
@@ -74,7 +75,8 @@ class Listing:
         except (UserError, ValueError) as error:
             self.refuse(place, str(error))
             return
-        some = self.languages.setdefault(language, Preparation(language, corpus=self.corpus))
+        new = Preparation(language, self.corpus, or_else=OR_ELSE)
+        some = self.languages.setdefault(language, new)
         audio = find(some)
         if audio is None:
             return

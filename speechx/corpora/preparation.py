@@ -42,6 +42,8 @@ class Preparation:
     whole_files: bool = False
     """Every utterance is a whole file, and a length in the corpus's tables is a claim about it, not
     a segment to cut out."""
+    or_else: str = ""
+    """What a message adds about a file outside of its folder, where a reader has an option."""
     splits: dict[str, dict[str, Utterance]] = field(default_factory=dict)
     """Split to id to utterance."""
     missing: list[tuple[Path, str]] = field(default_factory=list)
@@ -105,7 +107,7 @@ class Preparation:
     def file(self, root: Path, name: str, place: str) -> Path | None:
         """The file `name` below `root`, or None once it is listed as missing or corrupt."""
         try:
-            path = inside(root, name, place)
+            path = inside(root, name, place, self.or_else)
         except UserError as error:
             self.refuse(place, str(error).removeprefix(f"{place}: "))
             return None

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,7 +70,8 @@ def test_a_pack_becomes_the_promised_splits(pack: Pack, tmp_path: Path) -> None:
     assert one.id == f"103_{caller}_A_20120101_120000_000125"
     assert (one.text, one.duration, one.language, one.corpus) == ("three", 1.25, "bn", "babel")
     assert one.speaker == f"103_{caller}_A"
-    assert one.extra == {"release": "release-current", "locale": "103", "text_policy": POLICY}
+    release = "IARPA_BABEL_OP1_103/release-current"
+    assert one.extra == {"release": release, "locale": "103", "text_policy": POLICY}
     assert [(u.id, u.text) for u in split(tmp_path / "out", "test").values()] == [
         ("103_30000_A_20120101_120000_000000", "five"),
         ("103_30000_A_20120101_120000_000250", "six"),
@@ -84,7 +86,7 @@ def test_a_pack_becomes_the_promised_splits(pack: Pack, tmp_path: Path) -> None:
     assert "bn: 22 recordings are at 8 kHz" in said
     assert said.count("8 kHz") == 1
     assert "by caller" in said
-    assert (tmp_path / "out/bn/source.txt").read_text() == "BABEL release-current\n"
+    assert (tmp_path / "out/bn/source.txt").read_text() == f"BABEL {release}\n"
 
 
 def test_preparing_twice_writes_the_same(pack: Pack, tmp_path: Path) -> None:
@@ -105,13 +107,68 @@ def test_speakers_sides_and_prompts_are_those_of_the_names(pack: Pack, tmp_path:
         "103_20000_A_20111102_170037_O1_000000",
         "103_20000_A_20111102_170037_O2_000000",
     ]
-    run(pack.root, tmp_path / "out", scripted="train")
-    everything = split(tmp_path / "out", "train") | split(tmp_path / "out", "dev")
+    run(pack.root, tmp_path / "read", scripted="train")
+    everything = split(tmp_path / "read", "train") | split(tmp_path / "read", "dev")
     assert everything[ids[0]].text == "read aloud"
     assert everything[ids[0]].speaker == "103_20000_A"
     assert everything["103_20000_B_20120101_120000_000000"].speaker == "103_20000_B"
-    run(pack.root, tmp_path / "out", scripted="leave")
-    assert not any("_O" in id for id in split(tmp_path / "out", "unlabelled"))
+    said = run(pack.root, tmp_path / "left", scripted="leave")
+    assert not any("_O" in id for id in split(tmp_path / "left", "unlabelled"))
+    assert "2 recordings of scripted/training" in said
+
+
+def test_only_training_prompts_are_trained_on(pack: Pack, tmp_path: Path) -> None:
+    prompt = "20120101_120000_O1_scripted"
+    for caller, part in enumerate(("training", "dev", "eval", "sub-train"), start=50_000):
+        pack.call(part, f"{caller}_{prompt}", turns("read"), 1.25, portion="scripted")
+    said = run(pack.root, tmp_path / "out", scripted="train")
+    assert "1 recordings of scripted/dev, 1 recordings of scripted/eval" in said
+    manifests = "".join(path.read_text() for path in (tmp_path / "out/bn").glob("*.jsonl"))
+    assert [f"{caller}_A" in manifests for caller in range(50_000, 50_004)] == [
+        *(True, False, False, True)
+    ]
+    pack.call("sub-train", f"20000_{A}", turns("one"))
+    run(pack.root, tmp_path / "ten", scripted="train", sub_train=True)
+    texts = {u.speaker for u in split(tmp_path / "ten", "train").values()}
+    assert "103_50003_A" in texts | {u.speaker for u in split(tmp_path / "ten", "dev").values()}
+    assert "103_50000_A" in {u.speaker for u in split(tmp_path / "ten", "unlabelled").values()}
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "release"),
+    [
+        ("103-bengali/release-current", "103-bengali/release-current"),
+        ("103-bengali/release-0.4b", "103-bengali/release-0.4b"),
+        ("IARPA_BABEL_OP1_103", "IARPA_BABEL_OP1_103"),
+        ("11034/bn", "103/bn"),
+    ],
+)
+def test_a_release_names_its_language(tmp_path: Path, wrapper: str, release: str) -> None:
+    Pack(tmp_path, wrapper=wrapper).call("untranscribed-training", f"50000_{A}", None)
+    run(tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/bn/source.txt").read_text() == f"BABEL {release}\n"
+    assert [u.extra["release"] for u in split(tmp_path / "out", "unlabelled").values()] == [release]
+
+
+@pytest.mark.parametrize(
+    ("choice", "named"),
+    [
+        ({"policy": TextPolicy(hesitations="keep")}, "hesitations=keep"),
+        ({"transcript": "roman"}, "transcript=roman"),
+        ({"scripted": "train"}, "scripted=train"),
+        ({"sub_train": True}, "sub-train"),
+    ],
+)
+def test_other_labels_are_not_written_over(
+    tmp_path: Path, choice: dict[str, object], named: str
+) -> None:
+    pack = Pack(tmp_path / "root")
+    for part in ("training", "sub-train"):
+        pack.call(part, f"50000_{A}", turns("one"), roman=turns("ek"))
+    run(pack.root, tmp_path / "out")
+    with pytest.raises(UserError, match=rf"give BABEL .*-current, {named} another -o"):
+        run(pack.root, tmp_path / "out", **choice)
+    run(pack.root, tmp_path / "out")
 
 
 ODD = """[0.5]
@@ -366,7 +423,7 @@ def test_test_may_be_of_the_only_callers_of_train(pack: Pack, tmp_path: Path) ->
     for caller in range(10):
         pack.call("dev", f"{20_000 + caller}_20120202_120000_inLine", turns("five"))
     said = run(pack.root, tmp_path / "out")
-    assert "test 12 (0.00 h, of callers of train)" in said
+    assert re.search(r"test 12 \(.* h, of callers of train\)", said)
     assert len(split(tmp_path / "out", "train")) == 54
 
 
@@ -411,14 +468,69 @@ def test_links_out_of_the_root_are_not_followed(pack: Pack, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bn"]
 
 
+def test_what_a_link_hides_is_refused_and_not_missing(pack: Pack, tmp_path: Path) -> None:
+    training = pack.folder / "conversational/training"
+    for part in ("audio", "transcription"):
+        (training / part).rename(tmp_path / part)
+        (training / part).symlink_to(tmp_path / part)
+        path = min((training / part).iterdir())
+        with pytest.raises(UserError) as caught:
+            run(pack.root, tmp_path / "out")
+        assert f" leads out of {pack.folder}, so it is not read; what belongs" in str(caught.value)
+        assert str(caught.value).count(path.stem) == 1
+        assert str(caught.value).startswith(str(training / part))
+        assert "--root" not in str(caught.value)
+        assert "(and 19 more of language bn)" in str(caught.value)
+        said = run(pack.root, tmp_path / "out", allow_missing=True)
+        assert "20 corrupt" in said
+        assert "missing.txt" not in said
+        (training / part).unlink()
+        (tmp_path / part).rename(training / part)
+
+
+def test_a_lexicon_that_is_a_link_out_of_the_pack_is_not_read(pack: Pack, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("root:x:0:0\n")
+    pack.lexicon("one\tek\te k\n")
+    lexicon = pack.folder / "conversational/reference_materials/lexicon.txt"
+    lexicon.rename(pack.folder / "lexicon.txt")
+    lexicon.symlink_to(pack.folder / "lexicon.txt")
+    run(pack.root, tmp_path / "out", phones=True)
+    lexicon.unlink()
+    lexicon.symlink_to(secret)
+    with pytest.raises(UserError, match=r"lexicon.txt is a link that leads out") as caught:
+        run(pack.root, tmp_path / "out", phones=True)
+    assert "root:x" not in str(caught.value)
+
+
+def test_a_split_that_only_the_other_spelling_has_is_not_lost(pack: Pack, tmp_path: Path) -> None:
+    for path in list(pack.root.rglob("training/transcription/*.txt")):
+        write_transcript(path.parent.parent / "transcript_roman" / path.name, turns("ek"))
+    why = r"conversational/dev: no words are in its transcript_roman, only in transcription, so no"
+    with pytest.raises(UserError, match=why):
+        run(pack.root, tmp_path / "out", transcript="roman")
+    said = run(pack.root, tmp_path / "out", transcript="roman", allow_missing=True)
+    assert re.search(r"test 0 \(.* h, no words are in transcript_roman of dev\)", said)
+    assert "1 corrupt" in said
+    assert split(tmp_path / "out", "train")
+
+
+def test_a_tiny_pack_says_that_it_gets_no_dev(tmp_path: Path) -> None:
+    pack = Pack(tmp_path / "root")
+    for caller in range(3):
+        pack.call("training", f"{20_000 + caller}_{A}", turns("one"))
+    said = run(pack.root, tmp_path / "out")
+    assert re.search(r"dev 0 \(.* h, as each call is more than 30% of training\)", said)
+
+
 def test_choices_of_the_policy_reach_every_line(pack: Pack, tmp_path: Path) -> None:
     policy = TextPolicy(hesitations="keep", unknown="drop-utterance")
     said = run(pack.root, tmp_path / "out", policy=policy)
     lines = (tmp_path / "out/bn/test.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["five"]
     policy = TextPolicy(hesitations="keep")
-    said += run(pack.root, tmp_path / "out", policy=policy)
-    lines = (tmp_path / "out/bn/test.jsonl").read_text().splitlines()
+    said += run(pack.root, tmp_path / "keep", policy=policy)
+    lines = (tmp_path / "keep/bn/test.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["five", "six hes"]
     assert {json.loads(line)["text_policy"] for line in lines} == {str(policy)}
     assert "hesitations=keep" in str(policy)
