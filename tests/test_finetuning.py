@@ -426,7 +426,7 @@ def test_lists_of_what_to_leave_out_are_honoured(manifests, tmp_path, capsys):
     data = {"exclude": [str(tmp_path / "exclude.tsv")], "corpus_alpha": 0.5}
     finetune(finetune_config(tmp_path / "run", manifests, data=data, run={"steps": 1}))
     err = capsys.readouterr().err
-    assert "finetune: exclude.tsv leaves out 2 utterances (0.0 h)\n" in err
+    assert "finetune: exclude.tsv leaves out 2 utterances (0.00090 h)\n" in err
     assert "finetune: 15 utterances" in err
 
 

@@ -259,7 +259,7 @@ def test_lists_of_what_to_leave_out_are_honoured(tmp_path, manifests, capsys):
     config = pretrain_config(tmp_path / "run", manifests, data=data, run={"steps": 1})
     pretrain(config)
     err = capsys.readouterr().err
-    assert "pretrain: exclude.tsv leaves out 3 utterances (0.0 h); 1 of its 4 lines are" in err
+    assert "pretrain: exclude.tsv leaves out 3 utterances (0.0011 h); 1 of its 4 lines are" in err
     assert "pretrain: 14 utterances" in err
     task = Pretraining(config, ["xx", "yy"], HERE)
     assert [u.id for u in task.valid] == [u.id for u in dev if u is not dev[1]]

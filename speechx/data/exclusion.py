@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from speechx.data.utterance import Utterance
+from speechx.data.utterance import Utterance, hours
 from speechx.errors import UserError
 
 
@@ -118,7 +118,7 @@ class Exclusions:
             nothing = f"; {unmet} of its {len(lines)} lines are about nothing here" if unmet else ""
             speak(
                 f"{path.name} leaves out {self.utterances[number]} utterances "
-                f"({self.seconds[number] / 3600:.1f} h){nothing}"
+                f"({hours(self.seconds[number])} h){nothing}"
             )
 
 

@@ -236,8 +236,8 @@ class LanguageSummary:
 def summarize(utterances: Iterable[Utterance]) -> dict[str, LanguageSummary]:
     """Amounts per language, in alphabetical order. Utterances without a speaker add none."""
     number: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    labelled: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
+    labelled: dict[str, float] = defaultdict(float)
     speakers: dict[str, set[str]] = defaultdict(set)
     for u in utterances:
         number[u.language] += 1
@@ -265,15 +265,9 @@ def summary_table(summary: dict[str, LanguageSummary]) -> str:
         speakers=sum(s.speakers for s in summary.values()),
     )
     rows = [("language", "utterances", "hours", "labelled h", "speakers")]
-    rows += [
-        (
-            name,
-            str(s.utterances),
-            *map(hours, (3600 * s.hours, 3600 * s.labelled_hours)),
-            str(s.speakers),
-        )
-        for name, s in [*summary.items(), ("total", total)]
-    ]
+    for name, some in [*summary.items(), ("total", total)]:
+        both = hours(some.hours * 3600), hours(some.labelled_hours * 3600)
+        rows.append((name, str(some.utterances), *both, str(some.speakers)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -70,7 +70,7 @@ from speechx.data.shard_files import (
     write_list,
     write_shard,
 )
-from speechx.data.utterance import Utterance
+from speechx.data.utterance import Utterance, hours
 from speechx.errors import UserError
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, to plan with
@@ -202,8 +202,8 @@ class _Packing:
                 for future in as_completed(running):
                     done[running[future]] = future.result()
                     self._note(done, before)
-                    hours = sum(shard.seconds for _, shard in done.values()) / 3600
-                    self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {hours:.2f} h")
+                    amount = hours(sum(shard.seconds for _, shard in done.values()))
+                    self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

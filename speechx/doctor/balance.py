@@ -15,6 +15,7 @@ import numpy as np
 
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import shares
+from speechx.data.utterance import hours
 from speechx.doctor.checks import REPEATS, Case
 from speechx.doctor.shelves import for_evaluation
 
@@ -100,8 +101,8 @@ class Balance:
     def cases(self, alpha: float) -> Iterator[Case]:
         for language, share in self.shares(alpha).items():
             if share.repeats > REPEATS:
-                hours = self.languages()[language] / 3600
-                detail = f"{hours:.2f} h, heard {share.repeats:.0f} times an epoch"
+                said = hours(self.languages()[language])
+                detail = f"{said} h, heard {share.repeats:.0f} times an epoch"
                 yield Case("repeated_language", "", f"{detail} at alpha {alpha:g}", language)
         groups = sorted(self.amounts.items())
         for (corpus, language), amount in groups:
@@ -142,4 +143,4 @@ class Balance:
 
 
 def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.2f}" if seconds else "-"
+    return hours(seconds) if seconds else "-"

@@ -12,6 +12,7 @@ from typing import Any
 
 from speechx.data.exclusion import Exclusion, Key
 from speechx.data.manifest import Utterance
+from speechx.data.utterance import hours
 from speechx.doctor.balance import ALPHAS, Balance
 from speechx.doctor.checks import CHECKS, Case, Check
 from speechx.doctor.respelling import Respelling
@@ -102,13 +103,13 @@ class Diagnosis:
 
     def _amount(self, title: str, utterances: int, seconds: float) -> list[str]:
         share = seconds / self.seconds if self.seconds else 0.0
-        return [title, f"{utterances:,}", f"{seconds / 3600:.2f}", f"{share:.2%}"]
+        return [title, f"{utterances:,}", hours(seconds), f"{share:.2%}"]
 
     def headline(self) -> str:
         """How much was examined, in one sentence."""
         languages = len({language for _, language in self.balance.amounts})
         return (
-            f"{self.utterances:,} utterances, {self.seconds / 3600:.2f} h, {languages} "
+            f"{self.utterances:,} utterances, {hours(self.seconds)} h, {languages} "
             f"{'language' if languages == 1 else 'languages'}, {len(self.manifests)} "
             f"{'manifest' if len(self.manifests) == 1 else 'manifests'}"
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from speechx.data.corpus import Corpus
+from speechx.data.utterance import hours
 
 
 def say(text: str) -> None:
@@ -18,11 +19,12 @@ def say(text: str) -> None:
 
 def amounts(corpus: Corpus) -> str:
     """One line: how much of which language."""
-    hours_L = corpus.seconds_CL.sum(0) / 3600
+    seconds_L = corpus.seconds_CL.sum(0)
     each = ", ".join(
-        f"{language} {h:.2f}" for language, h in zip(corpus.languages, hours_L, strict=True)
+        f"{language} {hours(seconds)}"
+        for language, seconds in zip(corpus.languages, seconds_L, strict=True)
     )
-    return f"{len(corpus)} utterances, {hours_L.sum():.2f} hours: {each}"
+    return f"{len(corpus)} utterances, {hours(seconds_L.sum())} hours: {each}"
 
 
 class Progress:

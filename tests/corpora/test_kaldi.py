@@ -177,7 +177,7 @@ def test_nothing_is_run_and_nothing_outside_is_read(
     said: list[str] = []
     prepare(data, Output(tmp_path / "out", allow_missing=True, log=said.append), "it")
     assert said == [
-        "it: train 1 (0.00 h); left out: 3 corrupt (corrupt.txt), 1 texts of no utterance"
+        "it: train 1 (0.00014 h); left out: 3 corrupt (corrupt.txt), 1 texts of no utterance"
     ]
     corrupt = (tmp_path / "out" / "it" / "corrupt.txt").read_text()
     assert "'../secret.wav' leads out of" in corrupt

@@ -67,7 +67,7 @@ def test_links_out_of_the_folder_and_empty_files_are_named(tmp_path: Path) -> No
     (root / "et" / "empty.wav").touch()
     said: list[str] = []
     prepare(root, Output(tmp_path / "out", allow_missing=True, log=said.append), ["et"])
-    assert said == ["et: unlabelled 1 (0.00 h); left out: 3 corrupt (corrupt.txt)"]
+    assert said == ["et: unlabelled 1 (0.00014 h); left out: 3 corrupt (corrupt.txt)"]
 
 
 def test_folders_of_folders_are_not_taken_for_languages(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_segments_come_from_the_table(tmp_path: Path, diarised: bool) -> None:
     said: list[str] = []
     prepare(tmp_path, Output(tmp_path / "out", log=said.append))
     assert said == [
-        "hr: unlabelled 2 (0.00 h); left out: 1 sessions without a segment, "
+        "hr: unlabelled 2 (0.00035 h); left out: 1 sessions without a segment, "
         "1 segments of sessions that are not here"
     ]
     first, second = read(tmp_path / "out", "hr", "unlabelled").values()

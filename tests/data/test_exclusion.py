@@ -61,8 +61,8 @@ def test_corpus_language_and_id_together_name_an_utterance(tmp_path):
     said = []
     lists.report(said.append)
     assert said == [
-        "a.tsv leaves out 2 utterances (1.0 h); 1 of its 3 lines are about nothing here",
-        "b.tsv leaves out 1 utterances (0.5 h)",
+        "a.tsv leaves out 2 utterances (1.00 h); 1 of its 3 lines are about nothing here",
+        "b.tsv leaves out 1 utterances (0.50 h)",
     ]
 
 

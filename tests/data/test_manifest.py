@@ -25,7 +25,7 @@ from speechx.data.manifest import (
     summary_table,
     write_manifest,
 )
-from speechx.data.utterance import KNOWN, NEEDED, Utterance
+from speechx.data.utterance import KNOWN, NEEDED, Utterance, hours
 from speechx.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "data_manifests" / "manifest.schema.json"
@@ -321,6 +321,11 @@ def test_the_summary_adds_up(tmp_path: Path) -> None:
     rows = [line.split() for line in summary_table(summary).splitlines()]
     assert rows[2] == ["es", "3", "1.25", "0.75", "2"]
     assert rows[3] == ["total", "4", "2.25", "0.75", "2"]
+
+
+def test_few_hours_are_not_none() -> None:
+    said = {0: "0", 0.1: "0.000028", 12: "0.0033", 359.99: "0.10", 900: "0.25", 4336200: "1,204.50"}
+    assert {seconds: hours(seconds) for seconds in said} == said
 
 
 def test_the_schema_says_what_the_reader_does() -> None:

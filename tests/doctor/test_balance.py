@@ -48,9 +48,9 @@ def test_what_is_excluded_does_not_count(tmp_path):
     diagnosis = examined(tmp_path, train=[*train, silent])
     assert diagnosis.balance.languages() == {"es": pytest.approx(6.0)}
     _, silence, total, rest = diagnosis.filters()
-    assert silence == ["Silent", "1", "0.00", "25.00%", "left out"]
-    assert total[1:] == ["1", "0.00", "25.00%", "left out"]
-    assert rest[1:] == ["3", "0.00", "75.00%", "kept"]
+    assert silence == ["Silent", "1", "0.00056", "25.00%", "left out"]
+    assert total[1:] == ["1", "0.00056", "25.00%", "left out"]
+    assert rest[1:] == ["3", "0.0017", "75.00%", "kept"]
 
 
 def test_what_a_filter_would_cost(tmp_path):
@@ -64,11 +64,11 @@ def test_what_a_filter_would_cost(tmp_path):
         "short": ["short"],
     }
     rows = {row[0]: row[1:] for row in diagnosis.filters()[1:]}
-    assert rows["Audio that is not there"] == ["1", "0.00", "44.44%", "left out"]
-    assert rows["Too long to train on"] == ["2", "0.00", "88.89%", "kept"]
-    assert rows["Shorter than asked for"] == ["1", "0.00", "11.11%", "kept"]
-    assert rows["all that is left out"] == ["1", "0.00", "44.44%", "left out"]
-    assert rows["the rest"] == ["2", "0.00", "55.56%", "kept"]
+    assert rows["Audio that is not there"] == ["1", "0.0011", "44.44%", "left out"]
+    assert rows["Too long to train on"] == ["2", "0.0022", "88.89%", "kept"]
+    assert rows["Shorter than asked for"] == ["1", "0.00028", "11.11%", "kept"]
+    assert rows["all that is left out"] == ["1", "0.0011", "44.44%", "left out"]
+    assert rows["the rest"] == ["2", "0.0014", "55.56%", "kept"]
 
 
 def test_corpora_are_told_apart(tmp_path):
