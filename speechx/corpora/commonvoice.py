@@ -41,6 +41,7 @@ NEEDED = ("client_id", "path", "sentence")
 AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".ogg", ".opus", ".webm", ".m4a"))
 KEPT_COLUMNS = ("sentence_id", "age", "gender", "variant")
 RELEASE = re.compile(r"cv-corpus-\d+(\.\d+)?(-delta)?(-singleword)?(-\d{4}-\d{2}-\d{2})?")
+GIVEN_RELEASE = re.compile(r"\w[\w.-]{,99}")
 
 
 def prepare(
@@ -60,14 +61,21 @@ def prepare(
     """
     if splits not in get_args(Splits):
         raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
+    if release is not None and not GIVEN_RELEASE.fullmatch(release):
+        raise UserError(
+            "--release is a name such as cv-corpus-17.0-2024-03-15, of letters, digits, '.', '_' "
+            f"and '-', but {release!r} was given."
+        )
     root = Path(root)
     folders = _language_folders(root, languages)
     name_links(root, folders.values(), out.log)
+    for folder in folders.values():
+        _check_whole(folder, out)
     releases = {
         language: release or _release(folder, out.log) for language, folder in folders.items()
     }
     how = "" if splits == "official" else f", train disjoint by {splits}"
-    return finish(
+    counts = finish(
         (
             _read_language(language, folder, releases[language], splits, invalidated)
             for language, folder in folders.items()
@@ -75,6 +83,13 @@ def prepare(
         out,
         lambda language: f"CommonVoice {releases[language]}{how}",
     )
+    bare = [language for language, some in counts.items() if "train" not in some]
+    if bare and splits != "official":
+        raise UserError(
+            f"--splits {splits} leaves no clip for train in {', '.join(bare)}: the reports above "
+            "say why, and what else there is has been written; use --splits official there."
+        )
+    return counts
 
 
 def _release(folder: Path, log: Callable[[str], object]) -> str:
@@ -115,12 +130,11 @@ def _read_language(
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
     some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
-    if splits != "official" and not (folder / "test.tsv").is_file():
-        raise UserError(
-            f"{folder}: no test.tsv, so there is nothing for train to be disjoint from; use the "
-            "official splits (delta releases and some small languages have none)."
-        )
-    splitter = Splitter(some, splits, _held_out(folder))
+    held_out = list(_held_out(folder))
+    if splits != "official":
+        _check_held_out(folder, held_out)
+    clips_held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in held_out)
+    splitter = Splitter(some, splits, clips_held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
     tables = [*TABLES, *(["invalidated"] if invalidated else [])]
@@ -154,12 +168,47 @@ def _read_language(
     return some
 
 
+def _absent(folder: Path) -> list[str]:
+    """The tables of splits that are not there, of a language that has something validated."""
+    judged = any(table_in(folder, f"{table}.tsv") for table in (*SPLITS, "validated"))
+    return [f"{s}.tsv" for s in SPLITS if judged and not table_in(folder, f"{s}.tsv")]
+
+
+def _check_whole(folder: Path, out: Output) -> None:
+    """A language that is unpacked in part would have clips of dev and test among the others."""
+    if not (absent := _absent(folder)):
+        return
+    if not out.allow_missing:
+        raise UserError(
+            f"{folder}: no {', '.join(absent)}, so perhaps it is not wholly unpacked; "
+            "--allow-missing goes on without (a delta release has no splits)."
+        )
+    out.log(f"{folder}: no {', '.join(absent)}: what is validated may belong there")
+
+
 def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Clips and rows of dev and test."""
+    """Places and rows of dev and test."""
     for table in ("dev", "test"):
         if tsv := table_in(folder, f"{table}.tsv"):
-            for _, row in read_rows(tsv, NEEDED, []):
-                yield Path(_clip_name(row["path"])).stem, row
+            for line, row in read_rows(tsv, NEEDED, []):
+                yield f"{tsv}:{line}", row
+
+
+def _check_held_out(folder: Path, held_out: Sequence[tuple[str, dict[str, str]]]) -> None:
+    """Whether the speakers of dev and test are known, so that train can do without them."""
+    for table in ("dev.tsv", "test.tsv"):
+        if not any(Path(place).name.startswith(f"{table}:") for place, _ in held_out):
+            what = f"{table} lists no clip" if (folder / table).is_file() else f"no {table}"
+            raise UserError(
+                f"{folder}: {what}, so there is nothing for train to be disjoint from; use the "
+                "official splits (delta releases and some small languages have none)."
+            )
+    if nameless := [place for place, row in held_out if not row["client_id"].strip()]:
+        raise UserError(
+            f"{folder}: {len(nameless)} rows of dev.tsv and test.tsv have no client_id, the first "
+            f"in {nameless[0]}, so train cannot be kept disjoint from their speakers; use the "
+            "official splits."
+        )
 
 
 def _clip_name(path: str) -> str:

@@ -11,10 +11,11 @@ gone.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.data.utterance import hours
 from speechx.text.normalize import normalize
 
 Splits = Literal["official", "speaker", "speaker+sentence"]
@@ -31,9 +32,11 @@ class Splitter:
         some: Preparation,
         splits: Splits,
         held_out: Iterable[tuple[str, Mapping[str, str]]] = (),
+        absent: Sequence[str] = (),
     ) -> None:
-        """`held_out` are the clips and rows of dev and test."""
-        self.some, self.splits = some, splits
+        """`held_out` are the clips and rows of dev and test; `absent` are tables of splits that are
+        not there."""
+        self.some, self.splits, self.absent = some, splits, absent
         self.in_train: set[str] = set()  # of train.tsv
         self.in_splits: set[str] = set()  # of train.tsv, dev.tsv or test.tsv
         self.unlabelled_since: dict[str, str] = {}  # clip to reason
@@ -86,8 +89,10 @@ class Splitter:
     def _reason(self, row: Mapping[str, str]) -> str | None:
         """Why a validated row is not for training."""
         if self.splits == "official":
+            if self.absent:
+                return f"validated, of an unknown split without {', '.join(self.absent)}"
             return "validated but in no split"
-        if not row["client_id"] or row["client_id"] in self.speakers:
+        if not row["client_id"].strip() or row["client_id"] in self.speakers:
             return "validated but by speakers of dev or test"
         if self.sentences and self._plain(row) in self.sentences:
             return "validated but with sentences of dev or test"
@@ -99,7 +104,9 @@ class Splitter:
     def _gained(self) -> str:
         listed = {u.id: u for split in self.some.splits.values() for u in split.values()}
         seconds = sum(listed[clip].duration for clip in self.in_train & listed.keys())
-        return f"instead of {seconds / 3600:.2f} h"
+        gain = sum(u.duration for u in self.some.splits["train"].values()) - seconds
+        sign = "-" if gain < 0 else "+"
+        return f"official train {hours(seconds)} h: {sign}{hours(abs(gain))} h"
 
     def note(self) -> None:
         """Adds to the report why clips are unlabelled."""

@@ -13,6 +13,7 @@ import soundfile
 from speechx.corpora import measuring
 from speechx.corpora.commonvoice import prepare
 from speechx.corpora.output import Output
+from speechx.corpora.preparation import SPLITS
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 
@@ -59,9 +60,13 @@ def release(
     language: str = "es",
     header: str = V17,
     durations: bool = False,
+    whole: bool = True,
 ) -> Path:
-    """A small release under `root`, clips included; returns the language folder."""
+    """A small release under `root`, clips included; returns the language folder. If `whole`, splits
+    that are not given have tables without rows."""
     folder = root / language
+    for split in SPLITS if whole else ():
+        write_tsv(folder / f"{split}.tsv", header, [])
     clips = {r["path"].removesuffix(".mp3") for rows in splits.values() for r in rows}
     for clip in clips:
         write_clip(folder / "clips" / f"{clip}.mp3")
@@ -117,7 +122,7 @@ def test_a_quote_in_a_sentence_does_not_eat_rows(tmp_path: Path) -> None:
 def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None:
     folder = release(tmp_path, {"train": [row(f"c{i}") for i in range(5)]})
     write_clip(folder / "clips" / "c1.mp3", 1.25)
-    listed = {"c0.mp3": "4321", "c2.mp3": "0", "c3.mp3": "unknown", "c4": "1500.5"}
+    listed = {"c0.mp3": "654", "c2.mp3": "0", "c3.mp3": "unknown", "c4": "700.5"}
     write_tsv(
         folder / "clip_durations.tsv",
         "clip duration[ms]",
@@ -125,15 +130,42 @@ def test_listed_durations_are_used_and_gaps_are_measured(tmp_path: Path) -> None
     )
     prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
-    assert read == {"c0": 4.321, "c1": 1.25, "c2": 0.5, "c3": 0.5, "c4": 1.5005}
+    assert read == {"c0": 0.654, "c1": 1.25, "c2": 0.5, "c3": 0.5, "c4": 0.7005}
+
+
+@pytest.mark.parametrize("suffix", ["MP3", "WAV"])
+@pytest.mark.parametrize("convert", [False, True])
+def test_a_length_that_is_not_the_clips_is_corrupt(
+    tmp_path: Path, convert: bool, suffix: str
+) -> None:
+    """Far from it; of a length that is only too long for what is there, the clip's is taken."""
+    claims = {"near": 2950, "over": 3400, "long": 99_999_999, "short": 1500}
+    folder = release(tmp_path, {"train": [row(clip) for clip in claims]})
+    for clip in claims:
+        noise_S = np.random.default_rng(0).uniform(-0.3, 0.3, 48_000)
+        soundfile.write(folder / f"clips/{clip}.mp3", noise_S, 16_000, format=suffix)
+    write_tsv(
+        folder / "clip_durations.tsv",
+        "clip duration[ms]",
+        [{"clip": f"{clip}.mp3", "duration[ms]": str(ms)} for clip, ms in claims.items()],
+    )
+    why = r"long\.mp3: listed as 99999\.999 s long, but the file is 3\.\d+ s long \(and 1 more"
+    with pytest.raises(UserError, match=why):
+        prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet))
+    out = Output(tmp_path / "out", allow_missing=True, convert=convert, log=quiet)
+    assert prepare(tmp_path, out) == {"es": {"train": 2}}
+    read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
+    assert read == pytest.approx({"near": 3.0 if convert else 2.95, "over": 3.0}, abs=0.09)
+    listed = (tmp_path / "out/es/corrupt.txt").read_text()
+    assert "short.mp3\tlisted as 1.5 s long, but the file is 3." in listed
 
 
 def test_durations_of_releases_before_the_table(tmp_path: Path) -> None:
     folder = release(tmp_path, {"train": [row(f"c{i}") for i in range(3)]})
-    (folder / "times.txt").write_text("c0.mp3\t4321\nc1.mp3 1500\nclip\tduration\n")
+    (folder / "times.txt").write_text("c0.mp3\t654\nc1.mp3 700\nclip\tduration\n")
     prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     read = {u.id: u.duration for u in read_manifest(tmp_path / "out" / "es" / "train.jsonl")}
-    assert read == {"c0": 4.321, "c1": 1.5, "c2": 0.5}
+    assert read == {"c0": 0.654, "c1": 0.7, "c2": 0.5}
 
 
 def test_old_paths_without_a_suffix(tmp_path: Path) -> None:
@@ -152,7 +184,9 @@ def test_what_has_no_validated_sentence_is_for_pretraining(tmp_path: Path) -> No
     counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append))
     assert counts == {"es": {"train": 1, "unlabelled": 3}}
     assert texts(tmp_path / "out" / "es" / "unlabelled.jsonl") == dict.fromkeys(("c2", "c3", "c4"))
-    assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h); left out: 1 listed twice"]
+    assert said[1:] == [
+        "es: train 1 (0.00014 h), unlabelled 3 (0.00042 h); left out: 1 listed twice"
+    ]
 
 
 def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_counted(
@@ -176,8 +210,8 @@ def test_validated_clips_of_no_split_are_for_pretraining_and_invalidated_ones_co
     unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
     assert unlabelled == dict.fromkeys(("c3", "c4", "c5"))
     assert said[1:] == [
-        "es: train 1 (0.00 h), test 1 (0.00 h), "
-        "unlabelled 3 (0.00 h, 2 of them validated but in no split); "
+        "es: train 1 (0.00014 h), test 1 (0.00014 h), "
+        "unlabelled 3 (0.00042 h, 2 of them validated but in no split); "
         "left out: 3 invalidated (invalidated.tsv)"
     ]
 
@@ -187,7 +221,7 @@ def test_invalidated_clips_on_request(tmp_path: Path) -> None:
     release(tmp_path, tables)
     said: list[str] = []
     prepare(tmp_path, Output(tmp_path / "out", log=said.append), invalidated=True)
-    assert said[1:] == ["es: train 1 (0.00 h), unlabelled 3 (0.00 h, 2 of them invalidated)"]
+    assert said[1:] == ["es: train 1 (0.00014 h), unlabelled 3 (0.00042 h, 2 of them invalidated)"]
     unlabelled = texts(tmp_path / "out" / "es" / "unlabelled.jsonl")
     assert unlabelled == dict.fromkeys(("c2", "c8", "c9"))
 
@@ -246,23 +280,19 @@ def test_train_may_be_all_that_is_validated_but_for_held_out_speakers(tmp_path: 
     }
     assert not speakers["train"] & (speakers["dev"] | speakers["test"])
     assert said[1:] == [
-        "es: train 5 (0.00 h, instead of 0.00 h), dev 1 (0.00 h), test 1 (0.00 h), "
-        "unlabelled 3 (0.00 h, 2 of them validated but by speakers of dev or test)"
+        "es: train 5 (0.00069 h, official train 0.00028 h: +0.00042 h), dev 1 (0.00014 h), "
+        "test 1 (0.00014 h), "
+        "unlabelled 3 (0.00042 h, 2 of them validated but by speakers of dev or test)"
     ]
 
 
 def test_train_without_the_held_out_sentences_either(tmp_path: Path) -> None:
-    folder = crowded_release(tmp_path)
-    seconds = [
-        {"clip": f"{c}.mp3", "duration[ms]": f"{3_600_000 * n}"}
-        for n, c in enumerate(["c1", "c2", "d1", "t1", "v1", "v2", "v3", "v4", "v5", "o1"], start=1)
-    ]
-    write_tsv(folder / "clip_durations.tsv", "clip duration[ms]", seconds)
+    crowded_release(tmp_path)
     said: list[str] = []
     prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker+sentence")
     train = texts(tmp_path / "out" / "es" / "train.jsonl")
     assert train == {"c1": "uno", "c2": "dos", "v1": "cinco", "v5": "ocho"}
-    assert "train 4 (17.00 h, instead of 3.00 h)" in said[-1]
+    assert "train 4 (0.00056 h, official train 0.00028 h: +0.00028 h)" in said[-1]
     assert "1 of them validated but with sentences of dev or test" in said[-1]
     assert "2 of them validated but by speakers of dev or test" in said[-1]
     with pytest.raises(UserError, match=r"train disjoint by speaker\+sentence; give CommonVoice"):
@@ -275,6 +305,7 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> 
         tmp_path,
         {
             "train": [row("c1"), row("c2", speaker="s2"), row("both", speaker="s3")],
+            "dev": [row("d1", speaker="s4")],
             "test": [row("t1"), row("both", speaker="s3")],
             "validated": [row("c1"), row("c2", speaker="s2"), row("t1"), row("c3", speaker="")],
         },
@@ -282,23 +313,67 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(tmp_path: Path) -> 
     )
     said: list[str] = []
     counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
-    assert counts == {"es": {"train": 1, "test": 2, "unlabelled": 2}}
+    assert counts == {"es": {"train": 1, "dev": 1, "test": 2, "unlabelled": 2}}
     assert "2 of them validated but by speakers of dev or test" in said[-1]
     assert "1 in train.tsv and in dev.tsv or test.tsv" in said[-1]
 
 
 def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path) -> None:
-    tables = {"train": [row("c1")], "test": [row("t1")]}
+    tables = {"train": [row("c1")], "dev": [row("d1", speaker="s2")], "test": [row("t1")]}
     release(tmp_path, tables | {"validated": tables["train"] + tables["test"]})
     said: list[str] = []
-    prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
-    assert "train 0 (0.00 h, instead of 0.00 h), test 1" in said[-1]
+    with pytest.raises(UserError, match=r"--splits speaker leaves no clip for train in es: the re"):
+        prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
+    assert "es: train 0 (0 h, official train 0.00014 h: -0.00014 h), dev 1" in said[-1]
+    assert "1 of them validated but by speakers of dev or test" in said[-1]
+    assert (tmp_path / "out" / "es" / "test.jsonl").is_file()
+
+
+@pytest.mark.parametrize("splits", ["speaker", "speaker+sentence"])
+@pytest.mark.parametrize("table", ["dev", "test"])
+def test_train_is_disjoint_only_from_speakers_that_are_known(
+    tmp_path: Path, table: str, splits: Any
+) -> None:
+    folder, out = crowded_release(tmp_path), Output(tmp_path / "out", log=quiet)
+    [held_out] = [{"dev": row("d1", speaker="s3"), "test": row("t1", speaker="s4")}[table]]
+    rows = [held_out, held_out | {"client_id": " "}, held_out | {"client_id": ""}]
+    write_tsv(folder / f"{table}.tsv", V17, rows)
+    said = rf"2 rows of dev\.tsv and test\.tsv have no client_id, the first in .*{table}\.tsv:3,"
+    with pytest.raises(UserError, match=said):
+        prepare(tmp_path, out, splits=splits)
+    write_tsv(folder / f"{table}.tsv", V17, [])
+    with pytest.raises(UserError, match=rf"{table}\.tsv lists no clip, so there is nothing for tr"):
+        prepare(tmp_path, out, splits=splits)
+    (folder / f"{table}.tsv").unlink()
+    with pytest.raises(UserError, match=rf"no {table}\.tsv, so there is nothing for train to be d"):
+        prepare(tmp_path, Output(tmp_path / "out", allow_missing=True, log=quiet), splits=splits)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("absent", [("train",), ("dev",), ("test",), ("train", "dev", "test")])
+def test_a_language_that_is_unpacked_in_part_is_not_taken_for_whole(
+    tmp_path: Path, absent: tuple[str, ...]
+) -> None:
+    folder = crowded_release(tmp_path)
+    for table in absent:
+        (folder / f"{table}.tsv").unlink()
+    names = ", ".join(f"{table}.tsv" for table in absent)
+    with pytest.raises(UserError, match=f"es: no {names}, so perhaps it is not wholly unpacked; "):
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
+    assert not (tmp_path / "out").exists()
+    said: list[str] = []
+    prepare(tmp_path, Output(tmp_path / "out", allow_missing=True, log=said.append))
+    assert said[0] == f"{folder}: no {names}: what is validated may belong there"
+    assert f"of them validated, of an unknown split without {names})" in said[-1]
+
+
+def test_a_language_of_which_nothing_is_validated_has_no_splits(tmp_path: Path) -> None:
+    release(tmp_path, {"other": [row("c1")], "invalidated": [row("c2")]}, whole=False)
+    assert prepare(tmp_path, Output(tmp_path / "out", log=quiet)) == {"es": {"unlabelled": 1}}
 
 
 def test_splits_that_cannot_be(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1")]})
-    with pytest.raises(UserError, match=r"no test\.tsv, so there is nothing for train to be disj"):
-        prepare(tmp_path, Output(tmp_path / "out", log=quiet), splits="speaker")
     with pytest.raises(UserError, match=r"official, speaker, speaker\+sentence, but 'no'"):
         prepare(tmp_path, Output(tmp_path / "out", log=quiet), splits="no")  # type: ignore[arg-type]
 
@@ -314,6 +389,10 @@ def test_the_release_is_pinned_in_every_line(tmp_path: Path) -> None:
     prepare(tmp_path / "x", Output(tmp_path / "y", log=said.append), release="cv-corpus-4")
     assert read_manifest(tmp_path / "y" / "es" / "train.jsonl")[0].extra["release"] == "cv-corpus-4"
     assert sum("--release" in line for line in said) == 1
+    for bad in ("", "../x y", "..", "a/b", "a\nb", "x" * 101):
+        with pytest.raises(UserError, match=r"--release is a name such as cv-corpus-17\.0") as no:
+            prepare(tmp_path / "x", Output(tmp_path / "z", log=quiet), release=bad)
+        assert repr(bad) in str(no.value)
     with pytest.raises(UserError, match="holds the manifests of CommonVoice cv-corpus-4; give"):
         prepare(tmp_path / "x", Output(tmp_path / "y", log=quiet))
 
@@ -418,7 +497,7 @@ def test_converted_clips_are_16_khz_flac_of_their_true_length(tmp_path: Path) ->
     write_tsv(
         folder / "clip_durations.tsv",
         "clip duration[ms]",
-        [{"clip": "c1.mp3", "duration[ms]": "9999"}],
+        [{"clip": "c1.mp3", "duration[ms]": "900"}],
     )
     soundfile.write(
         folder / "clips" / "c2.mp3", np.random.default_rng(0).uniform(-1, 1, (4000, 2)), 8_000
@@ -499,7 +578,8 @@ def test_tables_that_are_none(tmp_path: Path) -> None:
     write_tsv(folder / "invalidated.tsv", V17, [row("c1")])
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds es"):
         prepare(tmp_path, Output(tmp_path / "out", log=quiet))
-    write_tsv(folder / "train.tsv", V17, [])
+    for split in SPLITS:
+        write_tsv(folder / f"{split}.tsv", V17, [])
     with pytest.raises(UserError, match="no usable utterance is listed for es"):
         prepare(tmp_path, Output(tmp_path / "out", log=quiet))
     write_tsv(folder / "train.tsv", "client_id path text", [])

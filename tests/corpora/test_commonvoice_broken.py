@@ -24,7 +24,7 @@ WIDTH = len(V17.split())
 
 @cache
 def sound_release() -> Path:
-    tables = {"train": [row("c1")], "test": [row("c1", speaker="s2")]}
+    tables = {"train": [row("c1")], "dev": [row("c2")], "test": [row("c1", speaker="s2")]}
     return release(Path(tempfile.mkdtemp()), tables)
 
 

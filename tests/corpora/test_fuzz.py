@@ -68,7 +68,7 @@ class Reader:
 
 def build_commonvoice(root: Path) -> None:
     rows = ["client_id\tpath\tsentence", "s1\tc1.mp3\tdue", "s2\tc2.mp3\ttre"]
-    for split in ("train", "test", "validated", "invalidated"):
+    for split in ("train", "dev", "test", "validated", "invalidated"):
         lines(root / "es" / f"{split}.tsv", *rows)
     lines(root / "es" / "clip_durations.tsv", "clip\tduration[ms]", "c1.mp3\t500")
     for clip in ("c1", "c2"):
