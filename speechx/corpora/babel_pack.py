@@ -15,23 +15,20 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.babel_lexicon import Spelling
-from speechx.corpora.measuring import watched
+from speechx.corpora.copies import why_not
+from speechx.corpora.measuring import spread, watched
 from speechx.corpora.preparation import Preparation, inside
 from speechx.errors import UserError
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages
 
 TELEPHONE_RATE = 8000
-PROCESSES = min(8, os.cpu_count() or 1)
-FEW = 64  # recordings are not worth processes
 TRAINING = ("training", "sub-train", "untranscribed-training")
 AUDIO_SUFFIXES = frozenset((".sph", ".wav", ".flac"))
 TRANSCRIPTS: dict[Spelling, str] = {"plain": "transcription", "roman": "transcript_roman"}
@@ -176,16 +173,11 @@ def measure(
     paths = [recording.audio for recording in found]
     rates: Counter[int] = Counter()
     lengths: dict[Path, float] = {}
-    with ProcessPoolExecutor(PROCESSES) if len(paths) > FEW else nullcontext() as pool:
-        measured: Iterable[AudioInfo | str]
-        if pool is None:
-            measured = map(_measure_one, paths)
-        else:
-            measured = pool.map(_measure_one, paths, chunksize=16)
-        results = list(watched(measured, len(paths), f"{some.language}: measured", log))
+    measured = spread(_measure_one, ((path,) for path in paths))
+    results = watched(measured, len(paths), f"{some.language}: measured", log)
     for path, info in zip(paths, results, strict=True):
-        if isinstance(info, str):
-            some.corrupt.append((path, info))
+        if isinstance(info, UserError):
+            some.corrupt.append((path, why_not(info, path)))
         else:
             lengths[path] = info.duration
             rates[info.rate] += 1
@@ -200,11 +192,11 @@ def measure(
     return lengths
 
 
-def _measure_one(path: Path) -> AudioInfo | str:
+def _measure_one(path: Path) -> AudioInfo | UserError:
     try:
         return audio_info(path, exact=False)
     except UserError as error:
-        return str(error).removeprefix(f"{path}: ").rstrip(".")
+        return error
 
 
 def _list_training(
