@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,7 @@ FILES_A_TURN = 16  # that a process takes at once
 TURNS_AHEAD = 64  # of a process, so that one long file does not keep the others waiting
 SECONDS_BETWEEN_PROGRESS = 10.0
 SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
+FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
 
 T = TypeVar("T")
 
@@ -101,15 +103,38 @@ def _measure_file(
     path = Path(utterances[0].audio)
     cut = any(u.start for u in utterances) or len({u.duration for u in utterances}) > 1
     listed = all(u.duration and "channel" not in u.extra for u in utterances)
+    claim = utterances[0].duration if listed and not cut else 0.0
     try:
         info: AudioInfo | None = check_audio(path, exact=cut)
+        if info and claim and (whole_files or path.suffix.lower() == ".mp3"):
+            info = _unless_claimed(path, info, claim, whole_files)
     except UserError as error:
         return [Problem(why_not(error, path))] * len(utterances)
-    if path.suffix.lower() == ".mp3" and listed and not cut:
-        # The header of an mp3 claims a length, and a table's claim about it is as good.
-        info = None
-    found = [_pieces(u, info, longest, copies is not None) for u in utterances]
+    asked = utterances
+    if info and claim and whole_files:
+        if _far_apart(claim, info.duration):
+            why = f"listed as {claim:.10g} s long, but the file is {info.duration:.2f} s long"
+            return [Problem(why)] * len(utterances)
+        asked = [replace(u, duration=0.0) for u in utterances]  # to be measured
+    found = [_pieces(u, info, longest, copies is not None) for u in asked]
     return found if copies is None else copied(path, utterances, found, whole_files, copies)
+
+
+def _unless_claimed(
+    path: Path, info: AudioInfo, claim: float, whole_file: bool
+) -> AudioInfo | None:
+    """None if a table's claim of a length can stand: the header of an mp3 is no more than a claim.
+    A file is decoded to find out only where the two disagree."""
+    for exact in (False, True):
+        info = check_audio(path, exact=True) if exact else info
+        ends = claim <= info.duration + END_TOLERANCE_SECONDS
+        if ends and not (whole_file and _far_apart(claim, info.duration)):
+            return None
+    return info
+
+
+def _far_apart(claim: float, seconds: float) -> bool:
+    return abs(claim - seconds) > max(FAR_SECONDS, FAR_SHARE * seconds)
 
 
 def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool) -> Found:

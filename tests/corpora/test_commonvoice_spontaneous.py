@@ -49,7 +49,7 @@ def row(folder: Path | None, number: int, split: str, text: str, **more: str) ->
 def corpus(tmp_path: Path) -> Path:
     folder = tmp_path / "sps-corpus-3.0-2026-03-09-el-CY"
     rows = [
-        row(folder, 1, "train", "εν [disfluency] ωραίο [noise]", duration_ms="2345", age="20s"),
+        row(folder, 1, "train", "εν [disfluency] ωραίο [noise]", duration_ms="654", age="20s"),
         row(folder, 2, "dev", "ναι"),
         row(folder, 3, "test", "όι"),
         row(folder, 4, "unassigned", "not checked"),
@@ -65,7 +65,7 @@ def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
     counts = prepare(corpus, Output(out, log=quiet))
     assert counts == {"el-CY": {"train": 1, "dev": 1, "test": 1, "unlabelled": 3}}
     [u] = read(out, "el-CY", "train").values()
-    assert (u.id, u.text, u.duration) == ("spontaneous-speech-el-CY-1", "εν ωραίο", 2.345)
+    assert (u.id, u.text, u.duration) == ("spontaneous-speech-el-CY-1", "εν ωραίο", 0.654)
     assert (u.speaker, u.language, u.corpus) == ("s1", "el-CY", "commonvoice-spontaneous")
     assert u.extra == {
         "release": "sps-corpus-3.0-2026-03-09",
@@ -80,7 +80,7 @@ def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
 
 def test_a_copy_is_whole_however_short_the_table_says_it_is(corpus: Path) -> None:
     table = corpus / "sps-corpus-3.0-2026-03-09-el-CY" / "ss-corpus-el-CY.tsv"
-    table.write_text(table.read_text(encoding="utf-8").replace("2345", "123"), encoding="utf-8")
+    table.write_text(table.read_text(encoding="utf-8").replace("654", "123"), encoding="utf-8")
     prepare(corpus, Output(corpus / "out", convert=True, log=quiet))
     assert {u.duration for u in read(corpus / "out", "el-CY", "train").values()} == {0.5}
 
