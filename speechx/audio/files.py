@@ -41,6 +41,9 @@ READABLE = "wav, flac, mp3, ogg, opus or NIST SPHERE"
 FFMPEG_SUFFIXES = frozenset(
     (".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mkv", ".mka", ".mov", ".wma", ".amr", ".3gp")
 )
+AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
+    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
+}
 HEAD_BYTES = 1024
 # Without waiting: a pipe that nobody writes to would otherwise be opened without end.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
+from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
 from speechx.corpora.folders import asked_for
 from speechx.corpora.lines import read_rows, text_lines
@@ -38,7 +39,6 @@ from speechx.errors import UserError
 
 TABLES = (*SPLITS, "validated", "other")
 NEEDED = ("client_id", "path", "sentence")
-AUDIO_SUFFIXES = frozenset((".mp3", ".wav", ".flac", ".ogg", ".opus", ".webm", ".m4a"))
 KEPT_COLUMNS = ("sentence_id", "age", "gender", "variant")
 RELEASE = re.compile(r"cv-corpus-\d+(\.\d+)?(-delta)?(-singleword)?(-\d{4}-\d{2}-\d{2})?")
 GIVEN_RELEASE = re.compile(r"\w[\w.-]{,99}")

@@ -10,16 +10,13 @@ stretches. The id is the path below the folder, without the ending of the file.
 import os
 from pathlib import Path
 
-from speechx.audio.files import FFMPEG_SUFFIXES
+from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.lines import text_lines
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
-AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
-}
 TEXT_SUFFIXES = (".txt", ".lab")
 LONGEST = 20.0  # seconds of a stretch
 

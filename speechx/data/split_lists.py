@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.data.manifest import Utterance, claim, first_few, read_manifest, write_manifest
 from speechx.errors import UserError
 
@@ -148,4 +149,6 @@ def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
 
 def _id(name: str) -> str:
     """A clip's id: its name without folder and audio suffix."""
-    return re.sub(r"\.(mp3|wav|flac|ogg|opus|sph)$", "", name.rsplit("/", 1)[-1])
+    name = name.rsplit("/", 1)[-1]
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot + suffix.lower() in AUDIO_SUFFIXES else name

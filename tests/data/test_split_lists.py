@@ -75,13 +75,15 @@ def test_nothing_is_left_of_earlier_lists(tmp_path: Path) -> None:
 
 
 def test_clip_names_with_folder_and_suffix(tmp_path: Path) -> None:
-    (tmp_path / "trainSeqs_1.0_uniform.txt").write_text("c1\nclips/c2.mp3\n\nc9.mp3\n# no\n")
+    (tmp_path / "trainSeqs_1.0_uniform.txt").write_text(
+        "c1\nclips/c2.mp3\nc3.webm\n\nc9.mp3\n# no\n"
+    )
     told: list[str] = []
     there = clips("c1", "c2", "c3")
     splits = apply_lists(there, [tmp_path / "trainSeqs_1.0_uniform.txt"], told.append)
-    assert [u.id for u in splits["train_1h"]] == ["c1", "c2"]
+    assert [u.id for u in splits["train_1h"]] == ["c1", "c2", "c3"]
     assert told == [
-        "train_1h: 2 of 3 utterances of trainSeqs_1.0_uniform.txt; 1 are in no manifest: c9.mp3"
+        "train_1h: 3 of 4 utterances of trainSeqs_1.0_uniform.txt; 1 are in no manifest: c9.mp3"
     ]
     (tmp_path / "dev.txt").write_text("fillets-ng/c1.ogg\n")  # an id that looks like a path
     assert len(apply_lists(clips("fillets-ng/c1.ogg"), [tmp_path / "dev.txt"], quiet)["dev"]) == 1
