@@ -31,10 +31,10 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
 from speechx.corpora.debian_sources import SOURCES, Recording
+from speechx.corpora.preparation import SPLITS, UNLABELLED
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 
-SPLITS = ("train", "dev", "test")
 LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.languages}))
 MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
@@ -92,12 +92,12 @@ def write_language(
     dropped |= misfits(clips)
     clips = [clip for clip in clips if clip.recording.id not in dropped]
 
-    splits: dict[str, list[Utterance]] = {name: [] for name in (*SPLITS, "unlabelled")}
+    splits: dict[str, list[Utterance]] = {name: [] for name in (*SPLITS, UNLABELLED)}
     enough = sum(is_plain(clip.recording) for clip in clips) >= MIN_LABELLED
     for clip in clips:
         recording = clip.recording
         text = recording.text if enough and is_plain(recording) else None
-        splits["unlabelled" if text is None else split_of(text)].append(
+        splits[UNLABELLED if text is None else split_of(text)].append(
             Utterance(
                 id=recording.id,
                 audio=clip.path,
