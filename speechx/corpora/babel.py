@@ -13,7 +13,7 @@ none of BABEL's by its code):
     train, dev    of training; a tenth of its callers are dev
     test          the official dev (dev10h), since packs have no transcripts of eval
     eval          eval as far as it is transcribed
-    unlabelled    what nobody transcribed, or without words that the policy keeps; scripted prompts
+    unlabelled    what nobody transcribed, or without words that the policy keeps; training prompts
     no-speech     stretches of `<no-speech>` or line noise, which pretraining is better without
 
 The last two come from training and from eval without transcripts, and like train never from the

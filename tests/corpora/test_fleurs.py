@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from speechx.corpora import commonvoice
 from speechx.corpora.fleurs import prepare
 from speechx.corpora.output import Output
 from speechx.errors import UserError
+from tests.corpora.test_fuzz import build_commonvoice
 from tests.corpora.trees import lines, quiet, read, sound
 
 
@@ -64,6 +66,7 @@ def test_rows_that_are_broken_or_lead_out_are_named(tmp_path: Path) -> None:
     corrupt = (out / "af" / "corrupt.txt").read_text()
     assert "line 2 has 2 fields, its columns 7" in corrupt
     assert "test.tsv:1\t'audio/test/../../../secret.wav' leads out of" in corrupt
+    assert "--root" not in corrupt  # which this reader does not have
     assert not (out / "af" / "test.jsonl").exists()
 
 
@@ -73,6 +76,22 @@ def test_packed_audio_is_refused_with_the_way_to_unpack_it(tmp_path: Path) -> No
     lines(folder / "audio" / "train.tar.gz", "packed")
     with pytest.raises(UserError, match=r"train\.tar\.gz is packed; .*tar -xzf"):
         prepare(tmp_path, Output(tmp_path / "out", log=quiet))
+
+
+def test_tables_of_another_corpus_are_not_taken_for_those_of_fleurs(tmp_path: Path) -> None:
+    build_commonvoice(tmp_path / "cv")
+    for allow_missing in (False, True):
+        with pytest.raises(UserError, match=r"es/train\.tsv is no table of FLEURS, which .* anothe"):
+            prepare(tmp_path / "cv", Output(tmp_path / "out", allow_missing, log=quiet))
+        assert not (tmp_path / "out").exists()
+    language(tmp_path / "fleurs" / "af_za")
+    lines(tmp_path / "fleurs" / "af_za" / "test.tsv", "")
+    with pytest.raises(UserError, match=r"af_za/train\.tsv is no table of CommonVoice, which has"):
+        commonvoice.prepare(tmp_path / "fleurs", Output(tmp_path / "out", log=quiet))
+    table = tmp_path / "fleurs" / "af_za" / "train.tsv"
+    table.write_text("a line that is broken\n" + table.read_text())
+    out = Output(tmp_path / "out", allow_missing=True, log=quiet)
+    assert prepare(tmp_path / "fleurs", out) == {"af": {"train": 2, "dev": 1}}
 
 
 def test_what_is_not_fleurs(tmp_path: Path) -> None:

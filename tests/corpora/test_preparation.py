@@ -42,6 +42,9 @@ def test_only_what_lies_inside_is_a_path(tmp_path: Path) -> None:
     for bad in ("../outside/a.wav", "link.wav", "folder/a.wav", "/etc/passwd", "../root2/a.wav"):
         with pytest.raises(UserError, match=r"t\.tsv:3: .* leads out of"):
             inside(root, bad, "t.tsv:3")
+    link = root / "link.wav"
+    with pytest.raises(UserError, match=rf"^{link}: leads out of {root}, so it is not read; "):
+        inside(root, "link.wav", str(link))  # which is said once
     for bad in ("", "a\0b", "a\nb", "x" * 5000, "\udcff.wav", "loop/a.wav"):
         with pytest.raises(UserError, match=r"t\.tsv:3: .* cannot be a path") as raised:
             inside(root, bad, "t.tsv:3")
@@ -158,6 +161,15 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
     (tmp_path / "out" / "x.jsonl").touch()
     finish([some], Output(tmp_path / "out", log=quiet), "toy")
     assert (tmp_path / "out" / "x.jsonl").exists()
+
+
+def test_an_mp3_is_not_longer_because_a_table_says_so(tmp_path: Path) -> None:
+    """Nor decoded for a claim that its header bears out."""
+    some = Preparation("it")
+    for n, claim in enumerate((0.5, 1.2, 1.5)):
+        some.add("train", said(f"u{n}", sound(tmp_path / f"{n}.mp3", 1.0), claim))
+    with pytest.raises(UserError, match=r"2\.mp3: .*2\.mp3, which is 1\.\d\d s long; --allow"):
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
 
 
 def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +324,9 @@ def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path:
 
 
 @pytest.mark.parametrize("convert", [False, True])
-def test_what_has_nothing_to_write_makes_and_claims_no_folder(tmp_path: Path, convert: bool) -> None:
+def test_what_has_nothing_to_write_makes_and_claims_no_folder(
+    tmp_path: Path, convert: bool
+) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
     log: list[str] = []

@@ -278,7 +278,9 @@ def test_audio_lies_below_the_root_or_is_not_read(corpus, tmp_path):
     counts = prepare(path, Output(corpus / "out", log=said.append, allow_missing=True), "it")
     assert counts == {"it": {"unlabelled": 1}}
     assert said[-1].endswith("left out: 1 missing (missing.txt), 2 corrupt (corrupt.txt)")
-    assert "3\t'../secret.wav' leads out of" in (corpus / "out/it/corrupt.txt").read_text()
+    corrupt = (corpus / "out/it/corrupt.txt").read_text()
+    assert "3\t'../secret.wav' leads out of" in corrupt
+    assert "lies inside that folder, unless --root names another" in corrupt
     absolute = table(corpus, "path", f"{tmp_path}/secret.wav", "corpus/wav/1.wav", name="all2.tsv")
     counts = prepare(absolute, Output(corpus / "out2", log=said.append), "it", audio_root=tmp_path)
     assert counts == {"it": {"unlabelled": 2}}
