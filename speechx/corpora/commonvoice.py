@@ -29,7 +29,7 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.folders import asked_for
+from speechx.corpora.folders import asked_for, check_tables
 from speechx.corpora.lines import read_rows, text_lines
 from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -71,6 +71,11 @@ def prepare(
     name_links(root, folders.values(), out.log)
     for folder in folders.values():
         _check_whole(folder, out)
+        tables = filter(None, (table_in(folder, f"{table}.tsv") for table in TABLES))
+        columns = f"the columns {', '.join(NEEDED)} by name"
+        check_tables("CommonVoice", columns, tables, lambda cells: any(x in cells for x in NEEDED))
+        if splits != "official":
+            _check_held_out(folder)
     releases = {
         language: release or _release(folder, out.log) for language, folder in folders.items()
     }
@@ -130,11 +135,8 @@ def _read_language(
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
     some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
-    held_out = list(_held_out(folder))
-    if splits != "official":
-        _check_held_out(folder, held_out)
-    clips_held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in held_out)
-    splitter = Splitter(some, splits, clips_held_out, _absent(folder))
+    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _held_out(folder))
+    splitter = Splitter(some, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
     tables = [*TABLES, *(["invalidated"] if invalidated else [])]
@@ -194,8 +196,9 @@ def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
                 yield f"{tsv}:{line}", row
 
 
-def _check_held_out(folder: Path, held_out: Sequence[tuple[str, dict[str, str]]]) -> None:
+def _check_held_out(folder: Path) -> None:
     """Whether the speakers of dev and test are known, so that train can do without them."""
+    held_out = [(place, row["client_id"].strip()) for place, row in _held_out(folder)]
     for table in ("dev.tsv", "test.tsv"):
         if not any(Path(place).name.startswith(f"{table}:") for place, _ in held_out):
             what = f"{table} lists no clip" if (folder / table).is_file() else f"no {table}"
@@ -203,7 +206,7 @@ def _check_held_out(folder: Path, held_out: Sequence[tuple[str, dict[str, str]]]
                 f"{folder}: {what}, so there is nothing for train to be disjoint from; use the "
                 "official splits (delta releases and some small languages have none)."
             )
-    if nameless := [place for place, row in held_out if not row["client_id"].strip()]:
+    if nameless := [place for place, speaker in held_out if not speaker]:
         raise UserError(
             f"{folder}: {len(nameless)} rows of dev.tsv and test.tsv have no client_id, the first "
             f"in {nameless[0]}, so train cannot be kept disjoint from their speakers; use the "

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import language_folders
+from speechx.corpora.folders import check_tables, language_folders
 from speechx.corpora.lines import read_rows
 from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -46,6 +46,8 @@ def prepare(
     root = Path(root)
     folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
     name_links(root, folders.values(), out.log)
+    tables = (table for folder in folders.values() for table in _tables(folder).values())
+    check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(
         (_read_language(code, folder, text) for code, folder in folders.items()),
         out,
@@ -57,12 +59,19 @@ def _is_language(folder: Path) -> bool:
     return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
 
 
+def _tables(folder: Path) -> dict[str, Path]:
+    """The tables of a language by split."""
+    found = {split: table_in(folder, f"{split}.tsv") for split in SPLITS}
+    return {split: table for split, table in found.items() if table}
+
+
+def _is_row(cells: Sequence[str]) -> bool:
+    return len(cells) == len(COLUMNS) and cells[COLUMNS.index("samples")].isdecimal()
+
+
 def _read_language(language: str, folder: Path, text: Text) -> Preparation:
     some = Preparation(language, corpus="fleurs", named=folder.resolve().name)
-    for split in SPLITS:
-        tsv = table_in(folder, f"{split}.tsv")
-        if tsv is None:
-            continue
+    for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
         for line, row in read_rows(tsv, (), some.corrupt, COLUMNS):
             audio = some.file(folder, f"audio/{split}/{row['file']}", f"{tsv}:{line}")

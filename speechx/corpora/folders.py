@@ -6,10 +6,14 @@ CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
+from speechx.corpora.lines import text_lines
 from speechx.errors import UserError
 from speechx.text.languages import find
+
+FIRST_LINES = 20  # by which a table is recognised
 
 
 def language_code(word: str) -> str:
@@ -36,15 +40,13 @@ def language_folders(
     from its name what is not the language's (`mls_`).
     """
     root = roots[0]
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; {corpus} was expected.")
+    check_folder(root, corpus)
     found = [root] if holds(root) else []
     for parent in [] if found else roots:
         if parent.is_dir():
             found += [f for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
     if not found:
-        there = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
-        raise UserError(f"{root}: neither {corpus} nor one language of it; it holds {there}.")
+        raise no_language(root, corpus)
     folders: dict[str, Path] = {}
     names: dict[str, str] = {}
     for folder in found:
@@ -58,6 +60,30 @@ def language_folders(
         folders[code] = folder
         names |= {folder.name: code, name: code, code: code}
     return {names[word]: folders[names[word]] for word in asked_for(languages, names, root)}
+
+
+def check_tables(
+    corpus: str, columns: str, tables: Iterable[Path], known: Callable[[Sequence[str]], bool]
+) -> None:
+    """Other corpora have tables of the same names: none of their first lines is `known`."""
+    for table in tables:
+        first = [line.split("\t") for _, line in islice(text_lines(table), FIRST_LINES)]
+        if first and not any(map(known, first)):
+            raise UserError(
+                f"{table} is no table of {corpus}, which has {columns}; is this another corpus?"
+            )
+
+
+def check_folder(root: Path, corpus: str) -> None:
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {corpus} was expected.")
+
+
+def no_language(root: Path, corpus: str, sign: str = "") -> UserError:
+    """What to raise where no language of a corpus is; `sign` is what one would be known by."""
+    holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+    known = f" (a folder with {sign})" if sign else ""
+    return UserError(f"{root}: neither {corpus} nor one language of it{known}; it holds {holds}.")
 
 
 def folder_names(names: Iterable[str], languages: Sequence[str] | None, root: Path) -> list[str]:
