@@ -7,10 +7,15 @@ with whole_file(Path("scores.json")) as new:
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+LEFTOVER = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1", re.DOTALL)  # .NAME.SUFFIX.random.SUFFIX
+LEFT_SECONDS = 24 * 3600.0  # since it was last written to
 
 
 @contextmanager
@@ -18,7 +23,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A file to write that becomes `path` when all is well, and nothing otherwise.
 
     Its name begins with a dot, as no manifest's does, and ends like that of `path`: a process that
-    is killed leaves nothing behind that anybody reads.
+    is killed leaves nothing behind that anybody reads, and `remove_leftovers` finds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(path.suffix, f".{path.name}.", path.parent)
@@ -32,6 +37,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             name_file(error, path)
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed processes left of whole files. Others may be writing theirs there: those
+    are not touched for a day, if ever."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if LEFTOVER.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with suppress(OSError):  # another process was quicker, or it is another's
+                    if entry.stat().st_mtime < time.time() - LEFT_SECONDS:
+                        os.unlink(entry.path)
 
 
 def name_file(error: OSError, path: Path) -> None:

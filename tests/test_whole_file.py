@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import pytest
 
 from speechx.data.manifest import is_manifest
-from speechx.whole_file import whole_file
+from speechx.whole_file import remove_leftovers, whole_file
 
 
 def test_it_replaces_what_was_there_when_all_is_well(tmp_path):
@@ -26,10 +29,31 @@ def test_nothing_changes_when_it_is_not(tmp_path):
     def stop_half_way():
         with whole_file(path) as new:
             new.write_text("half")
-            assert new.is_file() and not is_manifest(new)
+            assert new.is_file()
+            assert not is_manifest(new)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stop_half_way()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_processes_left_is_removed_a_day_later_and_nothing_else(tmp_path):
+    def left(name):
+        with whole_file(tmp_path / name) as new:
+            half = new
+        return (tmp_path / name).rename(half)
+
+    old = [left("a.b.flac"), left(".hidden.flac"), left("train.jsonl")]
+    young = left("c.flac")
+    others = ["a.flac", ".a.flac", ".a.flac.0123456.flac", ".a.flac.01234567.wav", "x.y.01234567.y"]
+    others.append(".a.flac.01234567.flac")
+    (tmp_path / others[-1]).mkdir()
+    for path in (*old, *map(tmp_path.joinpath, others)):
+        path.touch()
+        os.utime(path, (time.time() - 25 * 3600,) * 2)
+    remove_leftovers(tmp_path)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {young.name, *others}
+    remove_leftovers(tmp_path / "absent")

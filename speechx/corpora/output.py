@@ -23,6 +23,7 @@ from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError
+from speechx.whole_file import remove_leftovers
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,8 @@ def _measure(
 
     What an earlier run listed in `folder` and has not changed since is not opened again.
     """
+    if copies is not None:
+        remove_leftovers(copies)
     todo, number = by_file(some.splits, known_before(some.splits, folder, copies))
     asked: deque[list[tuple[str, Utterance]]] = deque()
 

@@ -339,3 +339,16 @@ def test_what_has_nothing_to_write_makes_and_claims_no_folder(
     right = Preparation("es")
     right.add("train", said("u", tmp_path / "a.wav"))
     finish([right], out, "the right one")
+
+
+def test_a_killed_conversion_leaves_nothing_for_ever(tmp_path: Path) -> None:
+    some = Preparation("it")
+    some.add("train", said("u", sound(tmp_path / "a.wav")))
+    left = tmp_path / "out" / "it" / "audio" / ".u.0123456789ab.flac.abcd_123.flac"
+    sound(left)
+    os.utime(left, (0, 0))
+    finish([some], Output(tmp_path / "out", log=quiet), "toy")
+    assert left.exists()
+    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+    assert not left.exists()
+    assert len(list(left.parent.iterdir())) == 1
