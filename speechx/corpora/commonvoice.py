@@ -29,7 +29,7 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.folders import asked_for, check_tables
+from speechx.corpora.folders import asked_for, check_folder, check_tables, no_language
 from speechx.corpora.lines import read_rows, text_lines
 from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -110,18 +110,13 @@ def _release(folder: Path, log: Callable[[str], object]) -> str:
 
 def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
     """Which folder holds which language; all of them, or those asked for."""
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; a CommonVoice release was expected.")
+    check_folder(root, "a CommonVoice release")
     if _is_language_folder(root):
         there = {root.resolve().name: root}
     else:
         there = {f.name: f for f in sorted(root.iterdir()) if _is_language_folder(f)}
     if not there:
-        holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
-        raise UserError(
-            f"{root}: neither a CommonVoice release nor one language of it (a folder with "
-            f"train.tsv or validated.tsv); it holds {holds}."
-        )
+        raise no_language(root, "a CommonVoice release", "train.tsv or validated.tsv")
     wanted = asked_for(languages, {language: language for language in there}, root)
     return {language: there[language] for language in wanted}
 
@@ -222,10 +217,15 @@ def _read_durations(folder: Path) -> dict[str, float]:
     """Clip name to seconds. Clips with no positive number are left out, to be measured."""
     durations = {}
     for clip, number in _duration_rows(folder):
-        milliseconds = number.strip()
-        if milliseconds.replace(".", "", 1).isdecimal() and float(milliseconds) > 0:
-            durations[_clip_name(clip)] = float(milliseconds) / 1000
+        if length := seconds(number):
+            durations[_clip_name(clip)] = length
     return durations
+
+
+def seconds(milliseconds: str) -> float:
+    """0, to be measured, for what is no positive number."""
+    number = milliseconds.strip()
+    return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
 
 
 def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import asked_for
+from speechx.corpora.commonvoice import seconds
+from speechx.corpora.folders import asked_for, check_folder, no_language
 from speechx.corpora.lines import read_rows
 from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -46,15 +47,10 @@ def prepare(
 
 def _tables(root: Path) -> dict[str, Path]:
     """The table of every language, by its name."""
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; CommonVoice Spontaneous Speech was expected.")
+    check_folder(root, "CommonVoice Spontaneous Speech")
     found = sorted(root.glob("ss-corpus-*.tsv")) or sorted(root.glob("*/ss-corpus-*.tsv"))
     if not found:
-        holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
-        raise UserError(
-            f"{root}: neither CommonVoice Spontaneous Speech nor one language of it (a folder with "
-            f"ss-corpus-LANGUAGE.tsv); it holds {holds}."
-        )
+        raise no_language(root, "CommonVoice Spontaneous Speech", "ss-corpus-LANGUAGE.tsv")
     tables: dict[str, Path] = {}
     for table in found:
         language = table.stem.removeprefix("ss-corpus-")
@@ -94,7 +90,7 @@ def _read_language(language: str, table: Path) -> Preparation:
         utterance = Utterance(
             id=audio.stem,
             audio=audio,
-            duration=_seconds(row.get("duration_ms", "")),
+            duration=seconds(row.get("duration_ms", "")),
             language=language,
             text=None if split == UNLABELLED else text,
             speaker=row["client_id"] or None,
@@ -102,9 +98,3 @@ def _read_language(language: str, table: Path) -> Preparation:
         )
         some.add(split, utterance, place)
     return some
-
-
-def _seconds(milliseconds: str) -> float:
-    """0, to be measured, for what is no positive number."""
-    number = milliseconds.strip()
-    return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0

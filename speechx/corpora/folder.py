@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
+from speechx.corpora.folders import check_folder
 from speechx.corpora.lines import text_lines
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import UNLABELLED, Preparation
@@ -36,8 +37,7 @@ def prepare(
     without text, in seconds. `corpus` is the folder's name unless given.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; a folder of recordings was expected.")
+    check_folder(root, "a folder of recordings")
     name = corpus or root.resolve().name
     some = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
     return finish([some], out, f"the folder {name}", longest)

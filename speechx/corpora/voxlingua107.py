@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import folder_names, language_code
+from speechx.corpora.folders import check_folder, folder_names, language_code
 from speechx.corpora.names import name_links
 from speechx.corpora.output import Output, finish
 from speechx.corpora.preparation import UNLABELLED, Preparation
@@ -30,8 +30,7 @@ def prepare(
     names or by ours, None for all.
     """
     root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; VoxLingua107 was expected.")
+    check_folder(root, "VoxLingua107")
     found = {f: name for parent in (root, root / "dev") for f in _folders(parent)
              if (name := _first_sound(f))}  # fmt: skip
     names = {folder.name for folder in found}
