@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import check_tables, language_folders
+from speechx.corpora.folders import check_tables, language_folders, own_name
 from speechx.corpora.lines import read_rows
 from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -49,7 +49,7 @@ def prepare(
     tables = (table for folder in folders.values() for table in _tables(folder).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(
-        (_read_language(code, folder, text) for code, folder in folders.items()),
+        (_read_language(code, folder, own_name(folder, root), text) for code, folder in folders.items()),
         out,
         f"FLEURS, {text} text",
     )
@@ -69,8 +69,8 @@ def _is_row(cells: Sequence[str]) -> bool:
     return len(cells) == len(COLUMNS) and cells[COLUMNS.index("samples")].isdecimal()
 
 
-def _read_language(language: str, folder: Path, text: Text) -> Preparation:
-    some = Preparation(language, corpus="fleurs", named=folder.resolve().name)
+def _read_language(language: str, folder: Path, named: str, text: Text) -> Preparation:
+    some = Preparation(language, corpus="fleurs", named=named)
     for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
         for line, row in read_rows(tsv, (), some.corrupt, COLUMNS):

@@ -50,7 +50,7 @@ def language_folders(
     folders: dict[str, Path] = {}
     names: dict[str, str] = {}
     for folder in found:
-        name = spoken(folder.resolve().name)
+        name = spoken(own_name(folder, root))
         code = language_code(name)
         if code in folders:
             raise UserError(
@@ -60,6 +60,11 @@ def language_folders(
         folders[code] = folder
         names |= {folder.name: code, name: code, code: code}
     return {names[word]: folders[names[word]] for word in asked_for(languages, names, root)}
+
+
+def own_name(folder: Path, root: Path) -> str:
+    """What the corpus calls the folder of a language, also where that is a link."""
+    return root.resolve().name if folder == root else folder.name
 
 
 def check_tables(

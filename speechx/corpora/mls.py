@@ -14,7 +14,7 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import language_folders
+from speechx.corpora.folders import language_folders, own_name
 from speechx.corpora.lines import read_rows, text_lines
 from speechx.corpora.names import name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -39,9 +39,9 @@ def prepare(
     )  # fmt: skip
     name_links(root, folders.values(), out.log)
     return finish(
-        (_read_language(code, folder) for code, folder in folders.items()),
+        (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
         out,
-        lambda code: f"MLS {folders[code].resolve().name}",
+        lambda code: f"MLS {own_name(folders[code], root)}",
     )
 
 
@@ -49,8 +49,7 @@ def _is_language(folder: Path) -> bool:
     return any((folder / split / "transcripts.txt").is_file() for split in SPLITS)
 
 
-def _read_language(language: str, folder: Path) -> Preparation:
-    release = folder.resolve().name
+def _read_language(language: str, folder: Path, release: str) -> Preparation:
     some = Preparation(
         language,
         corpus="mls",

@@ -92,7 +92,7 @@ def test_a_language_and_root_may_be_links_and_a_language_is_said_to_be(
     whole = Output(tmp_path / "a", allow_missing=True, log=said.append)
     counts = prepare(tmp_path / "alias", whole)
     assert not any("is a link" in line for line in said)
-    folder, away = tmp_path / "root" / language, tmp_path / "away" / Path(language).name
+    folder, away = tmp_path / "root" / language, tmp_path / "away" / "part1"
     away.parent.mkdir()
     shutil.move(folder, away)
     folder.symlink_to(away)
