@@ -18,6 +18,9 @@ sentence, and, if asked for, what was judged bad (`invalidated.tsv`); never a cl
 Clips left out are counted; those missing or corrupt are listed in `missing.txt` and `corrupt.txt`
 beside the manifests.
 
+A language of which something is validated has train, dev and test, empty or not: without one of
+these tables clips of dev or test could pass for others. `allow_missing` goes on, and says so.
+
 Splits are drawn anew for every release, not always alike, so the release is all that pins them: its
 name is in every line of the manifests.
 """

@@ -49,7 +49,10 @@ def prepare(
     tables = (table for folder in folders.values() for table in _tables(folder).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(
-        (_read_language(code, folder, own_name(folder, root), text) for code, folder in folders.items()),
+        (
+            _read_language(code, folder, own_name(folder, root), text)
+            for code, folder in folders.items()
+        ),
         out,
         f"FLEURS, {text} text",
     )
