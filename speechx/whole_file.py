@@ -1,7 +1,7 @@
 """A file that appears whole or not at all.
 
-with whole_file(Path("scores.json")) as new:
-    new.write_text(text)
+    with whole_file(Path("scores.json")) as new:
+        new.write_text(text)
 """
 
 from __future__ import annotations
