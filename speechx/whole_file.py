@@ -2,6 +2,8 @@
 
     with whole_file(Path("scores.json")) as new:
         new.write_text(text)
+
+Until the end it has a name that nobody reads, beside the one it will have.
 """
 
 from __future__ import annotations

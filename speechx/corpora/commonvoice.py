@@ -26,7 +26,7 @@ name is in every line of the manifests.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -80,8 +80,14 @@ def prepare(
         if splits != "official":
             _check_held_out(folder)
     releases = {
-        language: release or _release(folder, out.log) for language, folder in folders.items()
+        language: release or folder.resolve().parent.name for language, folder in folders.items()
     }
+    for name in sorted({*releases.values()} - {release}):
+        if not RELEASE.fullmatch(name):
+            out.log(
+                f"the release is taken to be {name!r}, as the folder is called; if it is another, "
+                "say so with --release cv-corpus-VERSION-DATE"
+            )
     how = "" if splits == "official" else f", train disjoint by {splits}"
     counts = finish(
         (
@@ -98,17 +104,6 @@ def prepare(
             "say why, and what else there is has been written; use --splits official there."
         )
     return counts
-
-
-def _release(folder: Path, log: Callable[[str], object]) -> str:
-    """The name of the release that a language folder is in."""
-    name = folder.resolve().parent.name
-    if not RELEASE.fullmatch(name):
-        log(
-            f"{folder.name}: the release is taken to be {name!r}, as the folder is called; if it "
-            "is another, say so with --release cv-corpus-VERSION-DATE"
-        )
-    return name
 
 
 def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
