@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-LEFTOVER = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1", re.DOTALL)  # .NAME.SUFFIX.random.SUFFIX
+LEFTOVER = re.compile(r"\..+(\.[^.]+)\.[0-9a-f]{8}\1", re.DOTALL)  # .NAME.SUFFIX.random.SUFFIX
 LEFT_SECONDS = 24 * 3600.0  # since it was last written to
 
 
@@ -28,14 +28,13 @@ def whole_file(path: Path) -> Iterator[Path]:
     is killed leaves nothing behind that anybody reads, and `remove_leftovers` finds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(path.suffix, f".{path.name}.", path.parent)
-    os.close(handle)
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
+    new.touch(exist_ok=False)  # who may read it is as for any file of this user
     try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        yield new
+        os.replace(new, path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
         if isinstance(error, OSError):
             name_file(error, path)
         raise

@@ -18,8 +18,18 @@ def test_it_replaces_what_was_there_when_all_is_well(tmp_path):
             assert new.suffix == ".json"
             new.write_text(text)
         assert path.read_text() == text
-        assert path.stat().st_mode & 0o777 == 0o644
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
+def test_who_may_read_it_is_as_for_any_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        with whole_file(tmp_path / "text.txt") as new:
+            new.write_text("what somebody said")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "text.txt").stat().st_mode & 0o777 == mode
 
 
 def test_nothing_changes_when_it_is_not(tmp_path):

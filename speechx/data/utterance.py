@@ -41,7 +41,7 @@ def hours(seconds: float) -> str:
     """Hours for people: two decimals, or two significant digits of less than 0.1."""
     amount = seconds / 3600
     digits = 1 - int(f"{amount:.1e}".partition("e")[2])
-    return f"{amount:,.{max(2, digits)}f}" if amount else "0"
+    return f"{amount:.{max(2, digits)}f}" if amount else "0"
 
 
 NEEDED = ("id", "audio", "duration", "language")

@@ -324,7 +324,7 @@ def test_the_summary_adds_up(tmp_path: Path) -> None:
 
 
 def test_few_hours_are_not_none() -> None:
-    said = {0: "0", 0.1: "0.000028", 12: "0.0033", 359.99: "0.10", 900: "0.25", 4336200: "1,204.50"}
+    said = {0: "0", 0.1: "0.000028", 12: "0.0033", 359.99: "0.10", 900: "0.25", 4336200: "1204.50"}
     assert {seconds: hours(seconds) for seconds in said} == said
 
 
