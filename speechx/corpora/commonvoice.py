@@ -25,6 +25,7 @@ Splits are drawn anew for every release, not always alike, so the release is all
 name is in every line of the manifests.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -59,8 +60,9 @@ def prepare(
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` is a release or one language folder of it; `languages` None means all that are there.
-    `invalidated` adds those clips to the unlabelled ones. `release` is the name of the folder that
-    holds the languages, unless given.
+    `splits` are the official ones where dev or test lists no clip. `invalidated` adds those clips
+    to the unlabelled ones. `release` is the name of the folder that holds the languages, unless
+    given.
     """
     if splits not in get_args(Splits):
         raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
@@ -72,38 +74,53 @@ def prepare(
     root = Path(root)
     folders = _language_folders(root, languages)
     name_links(root, folders.values(), out.log)
-    for folder in folders.values():
+    splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
+    for language, folder in folders.items():
         _check_whole(folder, out)
         tables = filter(None, (table_in(folder, f"{table}.tsv") for table in TABLES))
         columns = f"the columns {', '.join(NEEDED)} by name"
         check_tables("CommonVoice", columns, tables, lambda cells: any(x in cells for x in NEEDED))
-        if splits != "official":
-            _check_held_out(folder)
-    releases = {
-        language: release or folder.resolve().parent.name for language, folder in folders.items()
-    }
+        if splits != "official" and (empty := _check_held_out(folder)):
+            splits_of[language] = "official"
+            train = "none" if "train.tsv" in empty else "official"
+            out.log(f"train of {language}: {train}, since no clip is in {', '.join(empty)}")
+    releases = {language: release or _release(folder) for language, folder in folders.items()}
     for name in sorted({*releases.values()} - {release}):
         if not RELEASE.fullmatch(name):
             out.log(
                 f"the release is taken to be {name!r}, as the folder is called; if it is another, "
                 "say so with --release cv-corpus-VERSION-DATE"
             )
-    how = "" if splits == "official" else f", train disjoint by {splits}"
+    how = f", train disjoint by {splits}"
     counts = finish(
         (
-            _read_language(language, folder, releases[language], splits, invalidated)
+            _read_language(language, folder, releases[language], splits_of[language], invalidated)
             for language, folder in folders.items()
         ),
         out,
-        lambda language: f"CommonVoice {releases[language]}{how}",
+        lambda language: (
+            f"CommonVoice {releases[language]}" + how * (splits_of[language] != "official")
+        ),
     )
-    bare = [language for language, some in counts.items() if "train" not in some]
-    if bare and splits != "official":
-        raise UserError(
+    without = [language for language, some in counts.items() if "train" not in some]
+    if bare := [language for language in without if splits_of[language] != "official"]:
+        said = (
             f"--splits {splits} leaves no clip for train in {', '.join(bare)}: the reports above "
-            "say why, and what else there is has been written; use --splits official there."
+            "say why, and what else there is has been written; the official train would go to "
+            "another -o, with --splits official"
         )
+        if len(without) == len(counts):
+            raise UserError(f"{said}.")
+        out.log(said)
     return counts
+
+
+def _release(folder: Path) -> str:
+    """The name of the folder that holds a language. Where the language is a link, both the folder
+    that it is in and that of what it leads to may have the release's name."""
+    here, away = Path(os.path.abspath(folder)).parent, folder.resolve().parent
+    names = (here.resolve().name, away.name, here.name)
+    return next(filter(RELEASE.fullmatch, names), away.name)
 
 
 def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
@@ -128,7 +145,7 @@ def _read_language(
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
     some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
-    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _held_out(folder))
+    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _listed(folder))
     splitter = Splitter(some, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
@@ -181,30 +198,36 @@ def _check_whole(folder: Path, out: Output) -> None:
     out.log(f"{folder}: no {', '.join(absent)}: what is validated may belong there")
 
 
-def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Places and rows of dev and test."""
-    for table in ("dev", "test"):
+def _listed(
+    folder: Path, tables: Sequence[str] = ("dev", "test")
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """Places and rows of tables, in turn."""
+    for table in tables:
         if tsv := table_in(folder, f"{table}.tsv"):
             for line, row in read_rows(tsv, NEEDED, []):
                 yield f"{tsv}:{line}", row
 
 
-def _check_held_out(folder: Path) -> None:
-    """Whether the speakers of dev and test are known, so that train can do without them."""
-    held_out = [(place, row["client_id"].strip()) for place, row in _held_out(folder)]
+def _check_held_out(folder: Path) -> list[str]:
+    """Whether the speakers of dev and test are known, so that train can do without them; the tables
+    of splits without a clip where dev or test is one."""
     for table in ("dev.tsv", "test.tsv"):
-        if not any(Path(place).name.startswith(f"{table}:") for place, _ in held_out):
-            what = f"{table} lists no clip" if (folder / table).is_file() else f"no {table}"
+        if not table_in(folder, table):
             raise UserError(
-                f"{folder}: {what}, so there is nothing for train to be disjoint from; use the "
-                "official splits (delta releases and some small languages have none)."
+                f"{folder}: no {table}, so there is nothing for train to be disjoint from; use the "
+                "official splits (delta releases have none)."
             )
+    empty = [f"{table}.tsv" for table in SPLITS if not any(_listed(folder, [table]))]
+    if {*empty} - {"train.tsv"}:
+        return empty
+    held_out = [(place, row["client_id"].strip()) for place, row in _listed(folder)]
     if nameless := [place for place, speaker in held_out if not speaker]:
         raise UserError(
             f"{folder}: {len(nameless)} rows of dev.tsv and test.tsv have no client_id, the first "
             f"in {nameless[0]}, so train cannot be kept disjoint from their speakers; use the "
             "official splits."
         )
+    return []
 
 
 def _clip_name(path: str) -> str:

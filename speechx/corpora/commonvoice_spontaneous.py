@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds
-from speechx.corpora.folders import asked_for, check_folder, no_language
+from speechx.corpora.folders import asked_for, check_folder, no_language, own_name
 from speechx.corpora.lines import read_rows
 from speechx.corpora.names import inside, name_links, table_in
 from speechx.corpora.output import Output, finish
@@ -38,10 +38,11 @@ def prepare(
     tables = _tables(root)
     wanted = asked_for(languages, {language: language for language in tables}, root)
     name_links(root, (tables[language].parent for language in wanted), out.log)
+    releases = {word: _release(word, tables[word].parent, root) for word in wanted}
     return finish(
-        (_read_language(language, tables[language]) for language in wanted),
+        (_read_language(language, tables[language], releases[language]) for language in wanted),
         out,
-        lambda language: f"CommonVoice Spontaneous Speech {_release(tables[language])}",
+        lambda language: f"CommonVoice Spontaneous Speech {releases[language]}",
     )
 
 
@@ -63,15 +64,17 @@ def _tables(root: Path) -> dict[str, Path]:
     return tables
 
 
-def _release(table: Path) -> str:
-    """sps-corpus-3.0-2026-03-09 of the folder's name, or that name."""
-    language = table.stem.removeprefix("ss-corpus-")
-    return table.resolve().parent.name.removesuffix(f"-{language}")
+def _release(language: str, folder: Path, root: Path) -> str:
+    """sps-corpus-3.0-2026-03-09 of the folder's name, or that name; of a link, the name of what it
+    leads to if its own is no release's."""
+    names = (own_name(folder, root), folder.resolve().name)
+    name = next((name for name in names if name.startswith("sps-corpus-")), names[1])
+    return name.removesuffix(f"-{language}")
 
 
-def _read_language(language: str, table: Path) -> Preparation:
+def _read_language(language: str, table: Path, release: str) -> Preparation:
     some = Preparation(
-        language, corpus="commonvoice-spontaneous", release=_release(table), whole_files=True
+        language, corpus="commonvoice-spontaneous", release=release, whole_files=True
     )
     table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
     audios = inside(table.parent, "audios", str(table.parent / "audios"))

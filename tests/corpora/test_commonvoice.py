@@ -329,6 +329,37 @@ def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "es" / "test.jsonl").is_file()
 
 
+def test_a_language_with_nothing_left_to_train_on_leaves_the_others_be(tmp_path: Path) -> None:
+    crowded_release(tmp_path)
+    held_out = {"dev": [row("d1", speaker="s2")], "test": [row("t1")]}
+    release(tmp_path, held_out | {"train": [row("c1")], "validated": [row("c1")]}, "it")
+    said: list[str] = []
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits="speaker")
+    assert (counts["es"]["train"], counts["it"]) == (5, {"dev": 1, "test": 1, "unlabelled": 1})
+    assert said[-1].startswith("--splits speaker leaves no clip for train in it: the reports above")
+    assert said[-1].endswith("to another -o, with --splits official")
+
+
+@pytest.mark.parametrize("splits", ["speaker", "speaker+sentence"])
+def test_a_language_that_holds_nothing_out_is_read_as_it_is(tmp_path: Path, splits: Any) -> None:
+    crowded_release(tmp_path)
+    release(tmp_path, {"other": [row("o1")]}, "nds")
+    rows = [row("c1"), row("c2")]
+    release(tmp_path, {"train": rows[:1], "test": [row("t1")], "validated": rows}, "tn")
+    said: list[str] = []
+    counts = prepare(tmp_path, Output(tmp_path / "out", log=said.append), splits=splits)
+    assert counts["es"]["train"] == {"speaker": 5, "speaker+sentence": 4}[splits]
+    assert counts["nds"] == {"unlabelled": 1}
+    assert counts["tn"] == {"train": 1, "test": 1, "unlabelled": 1}
+    assert said[:2] == [
+        "train of nds: none, since no clip is in train.tsv, dev.tsv, test.tsv",
+        "train of tn: official, since no clip is in dev.tsv",
+    ]
+    assert prepare(tmp_path, Output(tmp_path / "out", log=quiet), ["tn"]) == {"tn": counts["tn"]}
+    alone = Output(tmp_path / "alone", log=quiet)
+    assert prepare(tmp_path / "nds", alone, splits=splits) == {"nds": {"unlabelled": 1}}
+
+
 @pytest.mark.parametrize("splits", ["speaker", "speaker+sentence"])
 @pytest.mark.parametrize("table", ["dev", "test"])
 def test_train_is_disjoint_only_from_speakers_that_are_known(
@@ -340,9 +371,6 @@ def test_train_is_disjoint_only_from_speakers_that_are_known(
     write_tsv(folder / f"{table}.tsv", V17, rows)
     said = rf"2 rows of dev\.tsv and test\.tsv have no client_id, the first in .*{table}\.tsv:3,"
     with pytest.raises(UserError, match=said):
-        prepare(tmp_path, out, splits=splits)
-    write_tsv(folder / f"{table}.tsv", V17, [])
-    with pytest.raises(UserError, match=rf"{table}\.tsv lists no clip, so there is nothing for tr"):
         prepare(tmp_path, out, splits=splits)
     (folder / f"{table}.tsv").unlink()
     with pytest.raises(UserError, match=rf"no {table}\.tsv, so there is nothing for train to be d"):
@@ -395,6 +423,27 @@ def test_the_release_is_pinned_in_every_line(tmp_path: Path) -> None:
         assert repr(bad) in str(no.value)
     with pytest.raises(UserError, match="holds the manifests of CommonVoice cv-corpus-4; give"):
         prepare(tmp_path / "x", Output(tmp_path / "y", log=quiet))
+
+
+def test_the_release_of_a_language_elsewhere_is_that_of_root(tmp_path: Path) -> None:
+    name = "cv-corpus-17.0-2024-03-15"
+    folder = release(tmp_path / name, {"train": [row("c1")]})
+    (tmp_path / "disk").mkdir()
+    folder.rename(tmp_path / "disk" / "spanish")
+    folder.symlink_to(tmp_path / "disk" / "spanish")
+    (tmp_path / "alias").symlink_to(name)
+    (tmp_path / "es").symlink_to(folder)
+    for number, root in enumerate((tmp_path / name, tmp_path / "alias", folder)):
+        out = Output(tmp_path / f"out{number}", log=quiet)
+        [language] = prepare(root, out)
+        [u] = read_manifest(out.folder / language / "train.jsonl")
+        assert u.extra["release"] == name
+    (tmp_path / "disk" / "spanish").rename(tmp_path / name / "moved")
+    folder.unlink()
+    (tmp_path / name / "moved").rename(folder)
+    out = Output(tmp_path / "out", log=quiet)
+    prepare(tmp_path / "es", out)  # a link from anywhere into a release
+    assert read_manifest(out.folder / "es" / "train.jsonl")[0].extra["release"] == name
 
 
 def test_a_row_cannot_lead_out_of_the_release(tmp_path: Path) -> None:

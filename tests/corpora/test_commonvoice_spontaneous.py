@@ -116,3 +116,17 @@ def test_rows_that_cannot_be_used_are_named(corpus: Path) -> None:
     prepare(corpus, Output(corpus / "out", allow_missing=True, log=said.append))
     assert "1 missing (missing.txt), 2 corrupt (corrupt.txt)" in said[-1]
     assert "leads out of" in (corpus / "out" / "el-CY" / "corrupt.txt").read_text()
+
+
+def test_the_release_of_a_folder_elsewhere_is_that_of_root(corpus: Path) -> None:
+    name, disk = "sps-corpus-3.0-2026-03-09-el-CY", corpus / "disk" / "x7" / "data"
+    disk.parent.mkdir(parents=True)
+    (corpus / name).rename(disk)
+    (corpus / name).symlink_to(disk)
+    prepare(corpus, Output(corpus / "out", log=quiet))
+    [u] = read(corpus / "out", "el-CY", "train").values()
+    assert u.extra["release"] == "sps-corpus-3.0-2026-03-09"
+    (corpus / name).unlink()
+    disk.rename(disk.with_name(name))
+    (corpus / "Greek").symlink_to(disk.with_name(name))  # only what it leads to is named so
+    prepare(corpus, Output(corpus / "out", log=quiet))
