@@ -19,7 +19,7 @@ from typing import Any
 
 from speechx.corpora.folders import language_code
 from speechx.corpora.lines import shown
-from speechx.corpora.listing import Listing, given, renamed, split_named
+from speechx.corpora.listing import ALSO, Listing, given, renamed, split_named
 from speechx.corpora.names import inside, safe_name
 from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
@@ -48,7 +48,7 @@ def prepare(
     """
     root = Path(root)
     name = corpus or root.resolve().name
-    listing = Listing(name, language)
+    listing = Listing(name, language, audio_root)
     source = f"the Hugging Face dataset {name}"
     files = _Unpacked(out.folder, "unpacked" if out.convert else "audio", source)
     unused: set[str] = set()
@@ -153,7 +153,9 @@ def _rows(
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
                 types = {**_features_in(stream.schema), **features}
                 audio = _audio_column(stream.schema, types)
-                columns_here = {"path": audio} | dict(columns or {}) if audio else columns
+                columns_here = dict(columns or {})
+                if audio and not any(ALSO.get(ours, ours) == "path" for ours in columns_here):
+                    columns_here["path"] = audio
                 ours_of = renamed(stream.schema.names, columns_here, file)
                 unused |= {name for name, ours in ours_of.items() if not ours}
                 for batch in stream:

@@ -56,7 +56,7 @@ def prepare(
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
     name = corpus or root.resolve().name
-    listing = Listing(name, language)
+    listing = Listing(name, language, audio_root)
     for folder in folders:
         _read(folder, audio_root, listing)
     return listing.finish(out, f"the Kaldi data {name}")

@@ -55,7 +55,7 @@ def prepare(
     files = _files(root)
     folder = root if root.is_dir() else root.absolute().parent
     name = corpus or folder.resolve().name
-    listing = Listing(name, language)
+    listing = Listing(name, language, audio_root)
     for file in files:
         kind, split = _kind_and_split(file)
         read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
@@ -126,9 +126,16 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
             some = of.setdefault(recording_id, {})  # also if this is all there is, and refused
             with _refusing(listing, f"{supervisions_file}:{line}"):
                 some.setdefault(_channel(supervision), []).append(supervision)
+    ids: set[str] = set()
     for line, recording in json_lines(recordings_file, listing.broken):
         id = recording.get("id")
         sides = of.pop(id, None) if isinstance(id, str) else None
+        if isinstance(id, str):
+            if id in ids:
+                why = f"recording {id[:200]!r} is there twice"
+                listing.refuse(f"{recordings_file}:{line}", why)
+                continue
+            ids.add(id)
         if bare := sides is None:
             sides = {channel: [] for channel in _channels(recording.get("channel_ids", 0))}
         # A side of a call is a cut of its own, as every cut is of one channel.
@@ -210,6 +217,8 @@ def _said(
     if _channel(supervision) != cut.get("channel", 0):
         raise UserError(f"{named} is of another channel than the cut")
     begins, lasts = float(supervision["start"]), float(supervision["duration"])
+    if not lasts > 0:
+        raise UserError(f"{named} lasts {lasts:g} s, but must last longer than 0 s")
     if not (begins >= -SLACK and begins + lasts <= float(cut["duration"]) + SLACK):
         raise UserError(f"{named} reaches out of the cut")
     custom = supervision.get("custom") or {}
@@ -240,7 +249,7 @@ def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> d
     manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
-    if parts := [u.id for u in utterances if getattr(u, "bytes", None)]:
+    if parts := [u.id for u in utterances if u.bytes]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
     opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened", log)
     infos = dict(zip(files, opened, strict=True))

@@ -4,6 +4,9 @@ A row is a mapping with some of the names in `KNOWN` (and `corpus`, where it say
 values as text or of their own types. A row that cannot be used is listed with its place, as
 `corrupt`; nothing is guessed.
 
+Without an id a row is named by its file, and by its start in hundredths of a second where it has
+one: a manifest of NeMo lists the segments of a recording so.
+
 A split that others call valid or validation is dev. Train without text or phones is for
 pretraining, and becomes `unlabelled`.
 """
@@ -32,10 +35,15 @@ OR_ELSE = ", unless --root names another"
 class Listing:
     """The preparations of all languages that rows name."""
 
-    def __init__(self, corpus: str, language: str | None = None) -> None:
-        """`language` is that of rows that name none."""
+    def __init__(
+        self, corpus: str, language: str | None = None, audio_root: Path | None = None
+    ) -> None:
+        """`language` is that of rows that name none; `audio_root` is what --root says."""
+        if audio_root is not None and not Path(audio_root).is_dir():
+            raise UserError(f"--root {audio_root}: no such folder")
         self.corpus = corpus
         self.language = language
+        self.or_else = OR_ELSE if audio_root is None else ""
         self.languages: dict[str, Preparation] = {}
         self.broken: list[tuple[Path, str]] = []
         """Rows that cannot be used, whose language may not be known."""
@@ -60,7 +68,7 @@ class Listing:
             language = _text(row, "language") or self.language
             if not language:
                 raise ValueError("no language column, so give one with --language")
-            start, duration = _seconds(row, "start") or 0.0, _seconds(row, "duration")
+            start, duration = _seconds(row, "start"), _seconds(row, "duration")
             if duration == 0:  # which is not known, in a Preparation
                 raise ValueError("duration must be more than 0 seconds, or not given")
             text, speaker = _text(row, "text"), _text(row, "speaker")
@@ -75,15 +83,17 @@ class Listing:
         except (UserError, ValueError) as error:
             self.refuse(place, str(error))
             return
-        new = Preparation(language, self.corpus, or_else=OR_ELSE)
-        some = self.languages.setdefault(language, new)
+        some = self.languages.get(language)
+        if some is None:
+            some = Preparation(language, self.corpus, or_else=self.or_else)
+            self.languages[language] = some
         audio = find(some)
         if audio is None:
             return
         utterance = Utterance(
-            id=id or audio.stem,
+            id=id or (audio.stem if start is None else f"{audio.stem}_{round(100 * start):07d}"),
             audio=audio,
-            start=start,
+            start=start or 0.0,
             duration=duration or 0.0,
             language=language,
             text=text or None,
@@ -96,7 +106,7 @@ class Listing:
             self.refuse(
                 place,
                 f"id {utterance.id[:200]!r} is already on {earlier}; ids must be unique in a "
-                "split, and without an id it is the name of the file",
+                "split, and without an id it is the name of the file and the start, if given",
             )
         else:
             some.add(split, utterance, place)

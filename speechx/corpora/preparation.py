@@ -66,7 +66,10 @@ class Preparation:
         `place` is what to name if the segment is found not to be in its file."""
         start, duration = utterance.start, utterance.duration
         if not (0 <= start < LONGEST and (duration == 0 or SHORTEST <= duration < LONGEST)):
-            self.refuse(place or str(utterance.audio), f"{duration:g} s from {start:g} s on")
+            why = (
+                f"{duration:g} s from {start:g} s on, but it is to begin at 0 s or later and last "
+            )
+            self.refuse(place or str(utterance.audio), f"{why}{SHORTEST:g} to {LONGEST:g} s")
             return
         listed = self.splits.setdefault(split, {})
         if utterance.id in listed:

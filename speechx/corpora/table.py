@@ -48,9 +48,7 @@ def prepare(
     """
     table = Path(root)
     folder = Path(audio_root).absolute() if audio_root else table.parent.absolute()
-    if audio_root and not folder.is_dir():
-        raise UserError(f"--root {audio_root}: no such folder")
-    listing = Listing(corpus or table.absolute().parent.name or "table", language)
+    listing = Listing(corpus or table.absolute().parent.name or "table", language, audio_root)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():

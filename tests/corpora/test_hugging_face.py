@@ -180,6 +180,14 @@ def test_an_image_is_not_taken_for_the_sound(tmp_path: Path, said_in: str) -> No
     assert (u.id, u.audio.read_bytes()) == ("x", rows["audio"][0]["bytes"])
 
 
+@pytest.mark.parametrize("ours", ["audio", "path"])
+def test_of_two_audio_columns_the_one_asked_for_is_read(tmp_path: Path, ours: str) -> None:
+    near, far = ({"bytes": wav(tmp_path), "path": f"{name}.wav"} for name in ("near", "far"))
+    folder = save(tmp_path / "saved", {"audio": [near], "also": [far], "text": ["due"]})
+    prepare(folder, Output(tmp_path / "out", log=quiet), "it", columns={ours: "also"})
+    assert list(read(tmp_path / "out", "it", "train")) == ["far"]
+
+
 def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
     for split in ("dev", "validation"):
         audio = [{"bytes": wav(tmp_path), "path": f"{split}.wav"}]

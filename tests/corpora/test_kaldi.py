@@ -185,8 +185,11 @@ def test_nothing_is_run_and_nothing_outside_is_read(
     assert not (tmp_path / "ran").exists()
     lines(data / "wav.scp", f"u3 {secret}")
     prepare(data, Output(tmp_path / "out", allow_missing=True, log=quiet), "it")  # as Kaldi has it
-    with pytest.raises(UserError, match=r"secret\.wav' leads out of"):
+    with pytest.raises(UserError, match=r"secret\.wav' leads out of") as raised:
         prepare(data, Output(tmp_path / "out", log=quiet), "it", audio_root=tmp_path / "work")
+    assert "--root" not in str(raised.value)
+    with pytest.raises(UserError, match=r"--root .*nowhere: no such folder"):
+        prepare(data, Output(tmp_path / "out"), "it", audio_root=tmp_path / "nowhere")
 
 
 def test_what_is_not_kaldi(tmp_path: Path) -> None:

@@ -122,6 +122,17 @@ def test_a_bad_supervision_takes_no_others_with_it(tmp_path: Path, apart: bool) 
         assert sum(why in line for line in corrupt) == 1
 
 
+def test_a_recording_that_is_listed_twice_is_read_once(tmp_path: Path) -> None:
+    said = {"id": "s", "recording_id": "r", "start": 0.0, "duration": 1.0, "channel": 0}
+    one = recording(sound(tmp_path / "a.wav", 2.0))
+    table = lines(tmp_path / "recordings_train.jsonl", *map(json.dumps, (one, one)))
+    lines(tmp_path / "supervisions_train.jsonl", json.dumps(said | {"text": "due"}))
+    with pytest.raises(UserError, match=f"{table}:2: recording 'r' is there twice"):
+        prepare(tmp_path, Output(tmp_path / "out", log=quiet), "it")
+    out = Output(tmp_path / "out", allow_missing=True, log=quiet)
+    assert prepare(tmp_path, out, "it") == {"it": {"train": 1}}
+
+
 def test_a_recording_whose_supervisions_are_refused_is_not_unlabelled(tmp_path: Path) -> None:
     both = {"id": "s", "recording_id": "r", "start": 0.0, "duration": 1.0, "channel": [0, 1]}
     lone = recording(sound(tmp_path / "b.wav", 2.0), id="lone")
@@ -173,6 +184,8 @@ def test_a_channel_that_people_note_is_not_that_of_the_file(tmp_path: Path, chan
         ({"channel": [0, 1]}, "its recording has no channel [0, 1]"),
         ({"supervisions": [{"id": "s", "start": 1.5, "duration": 9, "text": "x"}]},
          "supervision 's' reaches out of the cut"),
+        ({"supervisions": [{"id": "s", "start": 0.5, "duration": 0, "text": "x"}]},
+         "supervision 's' lasts 0 s, but must last longer than 0 s"),
         ({"duration": None}, "not as Lhotse writes it"),
         ({"supervisions": 7}, "not as Lhotse writes it"),
         ({"supervisions": [7]}, "not as Lhotse writes it"),

@@ -100,6 +100,15 @@ def test_an_offset_is_where_an_utterance_starts(corpus):
     assert (u.start, u.duration) == (2.0, 1.0)
 
 
+def test_segments_of_a_recording_need_no_ids(corpus):
+    rows = (f'{{"audio_filepath": "wav/3.wav", "offset": {n}, "text": "due"}}' for n in (0, 1.25))
+    whole = '{"audio_filepath": "wav/1.wav", "duration": 1.0, "text": "due"}'
+    path = table(corpus, *rows, whole, name="m.jsonl")
+    prepare(path, Output(corpus / "out", log=unless_unused), "it")
+    found = read_manifest(corpus / "out/it/train.jsonl")
+    assert [u.id for u in found] == ["3_0000000", "3_0000125", "1"]
+
+
 def test_csv_has_quotes_and_tsv_has_none(corpus):
     csv = table(corpus, "path,text", 'wav/1.wav,"uno, due\ne tre"', name="all.csv")
     prepare(csv, Output(corpus / "csv", log=unless_unused), "it")
@@ -143,8 +152,13 @@ def test_columns_that_are_not_used_are_named(corpus):
             ":2: the segment starts at 0.1 s and ends",
         ),
         (
-            ["path\tstart\tduration", "wav/3.wav\t0\t1", "wav/3.wav\t1\t1"],
-            ":3: id '3' is already on",
+            ["path\tduration", "wav/1.wav\t0.000001"],
+            ":2: 1e-06 s from 0 s on, but it is to begin at 0 s or later and last 1e-05 to 1e+08 s",
+        ),
+        (["path", "wav/3.wav", "wav/3.wav"], ":3: id '3' is already on"),
+        (
+            ["path\tstart\tduration", "wav/3.wav\t1\t1", "wav/3.wav\t1\t2"],
+            ":3: id '3_0000100' is already on",
         ),
     ],
 )
