@@ -8,6 +8,7 @@ Until the end it has a name that nobody reads, beside the one it will have.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import secrets
@@ -21,8 +22,9 @@ LEFT_SECONDS = 24 * 3600.0  # since it was last written to
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` when all is well, and nothing otherwise.
+def whole_file(path: Path, keep_equal: bool = False) -> Iterator[Path]:
+    """A file to write that becomes `path` when all is well, and nothing otherwise. With
+    `keep_equal`, one that holds the same already is left alone, and its time too.
 
     Its name begins with a dot, as no manifest's does, and ends like that of `path`: a process that
     is killed leaves nothing behind that anybody reads, and `remove_leftovers` finds it.
@@ -32,7 +34,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     new.touch(exist_ok=False)  # who may read it is as for any file of this user
     try:
         yield new
-        os.replace(new, path)
+        if keep_equal and path.is_file() and filecmp.cmp(new, path, shallow=False):
+            new.unlink()
+        else:
+            os.replace(new, path)
     except BaseException as error:
         new.unlink(missing_ok=True)
         if isinstance(error, OSError):

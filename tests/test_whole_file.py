@@ -21,6 +21,17 @@ def test_it_replaces_what_was_there_when_all_is_well(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_is_equal_can_be_kept(tmp_path):
+    path = tmp_path / "train.jsonl"
+    for text, changes in (("one", True), ("one", False), ("two", True)):
+        before = path.stat().st_ino if path.exists() else None
+        with whole_file(path, keep_equal=True) as new:
+            new.write_text(text)
+        assert path.read_text() == text
+        assert (path.stat().st_ino != before) == changes
+        assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
 def test_who_may_read_it_is_as_for_any_file(tmp_path, mask, mode):
     before = os.umask(mask)

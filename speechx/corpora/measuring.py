@@ -125,12 +125,15 @@ def _unless_claimed(
 ) -> AudioInfo | None:
     """None if a table's claim of a length can stand: the header of an mp3 is no more than a claim.
     A file is decoded to find out only where the two disagree."""
-    for exact in (False, True):
-        info = check_audio(path, exact=True) if exact else info
+
+    def stands(info: AudioInfo) -> bool:
         ends = claim <= info.duration + END_TOLERANCE_SECONDS
-        if ends and not (whole_file and _far_apart(claim, info.duration)):
-            return None
-    return info
+        return ends and not (whole_file and _far_apart(claim, info.duration))
+
+    if stands(info):
+        return None
+    info = check_audio(path, exact=True)
+    return None if stands(info) else info
 
 
 def _far_apart(claim: float, seconds: float) -> bool:

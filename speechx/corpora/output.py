@@ -2,13 +2,12 @@
 
 `finish` measures what has no duration yet, refuses or lists what cannot be used, writes
 `<language>/<split>.jsonl` and says how much there is of what. Preparing again what has not changed
-touches no manifest, and opens no file but recordings that are cut into stretches. `manifests.txt`
-names the manifests written here: of those, what a later preparation does not have is removed.
+writes nothing but `manifests.txt`, and opens no file but recordings that are cut into stretches or,
+without copies, of which one channel is asked for. `manifests.txt` names the manifests written here:
+of those, what a later preparation does not have is removed.
 """
 
-import filecmp
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError
-from speechx.whole_file import remove_leftovers
+from speechx.whole_file import remove_leftovers, whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +39,9 @@ class Output:
     already there are kept."""
     log: Callable[[str], object] = print
     """Told what is done, and what was left out; a line each."""
+
+    def __post_init__(self) -> None:  # a string is taken too
+        object.__setattr__(self, "folder", Path(self.folder))
 
 
 def finish(
@@ -104,9 +106,9 @@ def _measure(
 
     What an earlier run listed in `folder` and has not changed since is not opened again.
     """
-    if copies is not None:
-        remove_leftovers(copies)
-    todo, number = by_file(some.splits, known_before(some.splits, folder, copies))
+    for place in (folder, copies) if copies else (folder,):
+        remove_leftovers(place)
+    todo, number = by_file(some.splits, known_before(some.splits, folder, copies, longest))
     asked: deque[list[tuple[str, Utterance]]] = deque()
 
     def of_each_file() -> Iterator[list[Utterance]]:
@@ -165,32 +167,20 @@ def _write(some: Preparation, folder: Path, listed: str) -> dict[str, int]:
         if name not in names:
             (folder / name).unlink(missing_ok=True)
     now = Written(names, listed)
-    if now != before:  # without claims as long as manifests are of before and of now
+    if now != before:
         note_written(folder, now._replace(claims=""))
     for split, name in zip(splits, names, strict=True):
-        _write_if_changed(folder / name, some.of(split))
-    if now != before:
-        note_written(folder, now)
+        with whole_file(folder / name, keep_equal=True) as new:
+            write_manifest(new, some.of(split))
     for name, bad in (("missing.txt", some.missing), ("corrupt.txt", some.corrupt)):
         if bad:
             lines = "".join(f"{path}\t{why}\n" for path, why in bad)
-            (folder / name).write_text(lines, encoding="utf-8", errors="backslashreplace")
+            with whole_file(folder / name, keep_equal=True) as new:
+                new.write_text(lines, encoding="utf-8", errors="backslashreplace")
         else:
             (folder / name).unlink(missing_ok=True)
+    note_written(folder, now)
     return {split: len(some.splits[split]) for split in splits}
-
-
-def _write_if_changed(path: Path, utterances: Iterable[Utterance]) -> None:
-    """A manifest that says the same keeps its time, so that nothing is made from it anew."""
-    if not path.is_file():
-        write_manifest(path, utterances)
-        return
-    new = path.with_name(f".new.{path.name}")
-    write_manifest(new, utterances)
-    if filecmp.cmp(new, path, shallow=False):
-        new.unlink()
-    else:
-        os.replace(new, path)
 
 
 def _in_order(splits: Iterable[str]) -> Sequence[str]:

@@ -178,15 +178,15 @@ def claim(folder: Path, source: str) -> None:
     there is an error and does not mix the two. The same one may be prepared again."""
     note = folder / "source.txt"
     before = note.read_text(encoding="utf-8").strip() if note.is_file() else "an unknown source"
-    if before != source and (
-        note.is_file() or (folder.is_dir() and any(map(is_manifest, folder.iterdir())))
-    ):
+    if note.is_file() and before == source:
+        return
+    if note.is_file() or (folder.is_dir() and any(map(is_manifest, folder.iterdir()))):
         raise UserError(
             f"{folder} holds the manifests of {before}; give {source} another -o, "
             f"or remove {folder}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    note.write_text(source + "\n", encoding="utf-8")
+    with whole_file(note) as new:
+        new.write_text(source + "\n", encoding="utf-8")
 
 
 def first_few(ids: Sequence[str]) -> str:

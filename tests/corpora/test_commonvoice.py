@@ -575,7 +575,9 @@ def test_preparing_again_opens_nothing_and_touches_nothing(
     folder = release(tmp_path, {"train": [row("c1"), row("c2")], "other": [row("c3")]})
     once = prepare(tmp_path, Output(tmp_path / "out", convert=convert, log=quiet))
     made = {
-        f: f.stat().st_mtime_ns for f in (tmp_path / "out").rglob("*.*") if f.name != "source.txt"
+        f: f.stat().st_mtime_ns
+        for f in (tmp_path / "out").rglob("*.*")
+        if f.name != "manifests.txt"
     }
 
     def refuse(*_: Any, **__: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import speechx.audio.files as files
 import speechx.corpora.measuring as measuring
+import speechx.corpora.output as output
 from speechx.audio.files import read_audio
 from speechx.corpora.measuring import spread
 from speechx.corpora.names import inside
@@ -287,10 +288,8 @@ def test_a_segment_that_changed_is_measured_and_copied_anew(
         )
 
 
-def test_a_length_that_is_no_longer_listed_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = sound(tmp_path / "1.wav", 1.0), sound(tmp_path / "2.wav", 2.0)
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[list[Path | str]]:
+    """What is opened from now on: the utterances' audio of each file."""
     opened: list[list[Path | str]] = []
     look = measuring._measure_file
     monkeypatch.setattr(
@@ -298,6 +297,111 @@ def test_a_length_that_is_no_longer_listed_is_measured(
         "_measure_file",
         lambda some, *how: opened.append([u.audio for u in some]) or look(some, *how),
     )
+    return opened
+
+
+@pytest.mark.parametrize("convert", [False, True])
+@pytest.mark.parametrize("claim", [0.0, 1.0, 1.4, 0.7])  # as the tables say; it is 1 s
+def test_preparing_again_opens_only_what_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: float, convert: bool
+) -> None:
+    one, two = sound(tmp_path / "1.mp3", 1.0), sound(tmp_path / "2.mp3", 1.0)
+    opened = watch(monkeypatch)
+
+    def prepare(claim: float = claim) -> tuple[dict[str, float], dict[Path, int]]:
+        some = Preparation("it", whole_files=True)
+        some.add("train", said("one", one, claim))
+        some.add("dev", said("two", two))
+        some.missing.append((tmp_path / "3.mp3", "listed"))
+        some.refuse("t.tsv:4", "no text")
+        opened.clear()
+        finish([some], Output(tmp_path / "out", True, convert, log=quiet), "toy")
+        folder = tmp_path / "out" / "it"
+        times = {f: f.stat().st_mtime_ns for f in folder.rglob("*.*") if f.suffix != ".flac"}
+        del times[folder / "manifests.txt"]
+        found = read(tmp_path / "out", "it", "train") | read(tmp_path / "out", "it", "dev")
+        return {id: u.duration for id, u in found.items()}, times
+
+    first = prepare()
+    assert sorted(opened) == [[str(one)], [str(two)]]
+    for _ in range(2):
+        assert prepare() == first
+        assert opened == []
+    one.chmod(0o600)  # which leaves the manifest as it is
+    assert prepare() == first
+    assert opened == [[str(one)]]
+    assert prepare() == first
+    assert opened == []
+    if claim == 1.4:
+        assert prepare(1.3)[0]["one"] == first[0]["one"]
+        assert [str(one)] in opened
+        sound(tmp_path / "1.mp3", 1.35)
+        assert abs(prepare(1.3)[0]["one"] - 1.35) < 0.1
+
+
+def test_what_was_stopped_while_manifests_were_written_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = sound(tmp_path / "1.wav", 1.0)
+
+    def prepare(*splits: str) -> None:
+        some = Preparation("it")
+        for split in splits:
+            some.add(split, said(split, audio))
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    for splits in (("train",), ("train", "dev")):  # as before, and others
+        prepare("train")
+        sound(audio, 2.0)
+        with monkeypatch.context() as killed:
+            killed.setattr(output, "write_manifest", stop)
+            with pytest.raises(KeyboardInterrupt):
+                prepare(*splits)
+        prepare("train")
+        assert read(tmp_path / "out", "it", "train")["train"].duration == 2.0
+        sound(audio, 1.0)
+
+
+def test_one_channel_of_what_was_measured_is_refused_as_if_it_had_not_been(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "both.wav", 1.0, channels=2)
+    u = said("u", audio)
+    for extra in ({}, {"channel": 0, "channel_if_several": True}):
+        some = Preparation("it")
+        some.add("train", replace(u, extra=extra))
+        if extra:
+            with pytest.raises(
+                UserError, match=r"it is one channel of .*, which has 2; with --con"
+            ):
+                finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        else:
+            finish([some], Output(tmp_path / "out", log=quiet), "toy")
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_recordings_that_are_too_long_now_are_cut(tmp_path: Path, convert: bool) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0)
+    out = Output(tmp_path / "out", convert=convert, log=quiet)
+    for text, longest, number in (("", 3.0, 1), ("", 2.0, 2), ("due", 2.0, 1), ("", 2.0, 2)):
+        some = Preparation("it")
+        some.add("train", said("u", audio, text=text))
+        assert finish([some], out, "toy", longest) == {"it": {"train": number}}
+
+
+def test_the_folder_can_be_a_string(tmp_path: Path) -> None:
+    some = Preparation("it")
+    some.add("train", said("u", sound(tmp_path / "a.wav")))
+    finish([some], Output(str(tmp_path / "out"), log=quiet), "toy")  # type: ignore[arg-type]
+    assert len(read(tmp_path / "out", "it", "train")) == 1
+
+
+def test_a_length_that_is_no_longer_listed_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = sound(tmp_path / "1.wav", 1.0), sound(tmp_path / "2.wav", 2.0)
+    opened = watch(monkeypatch)
     for listed, found, looks in (
         (0.5, 0.5, 2), (0.5, 0.5, 0), (0.0, 1.0, 2), (0.0, 1.0, 0), (0.5, 0.5, 2), (0.0, 1.0, 2),
     ):  # fmt: skip
@@ -346,11 +450,14 @@ def test_what_has_nothing_to_write_makes_and_claims_no_folder(
 def test_a_killed_conversion_leaves_nothing_for_ever(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
-    left = tmp_path / "out" / "it" / "audio" / ".u.0123456789ab.flac.abcd_123.flac"
-    sound(left)
-    os.utime(left, (0, 0))
+    left = tmp_path / "out" / "it" / "audio" / ".u.0123456789ab.flac.abcd0123.flac"
+    manifest = tmp_path / "out" / "it" / ".train.jsonl.abcd0123.jsonl"
+    for path in (sound(left), manifest):
+        path.touch()
+        os.utime(path, (0, 0))
     finish([some], Output(tmp_path / "out", log=quiet), "toy")
     assert left.exists()
+    assert not manifest.exists()
     finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
     assert not left.exists()
     assert len(list(left.parent.iterdir())) == 1
