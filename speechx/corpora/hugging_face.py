@@ -4,7 +4,7 @@
     SAVED/dataset_info.json, state.json, data-*.arrow        or one
 
 The rows lie in Arrow files. An audio column holds the bytes of a sound file, which are written to
-`out/<language>/audio` as they are, or the path of one below the dataset's folder. Text is looked
+`out/<language>/unpacked` as they are, or the path of one below the dataset's folder. Text is looked
 for under `text`, `sentence` and `transcription`; other names are mapped with `--column` as for
 tables. A validation split becomes dev.
 """
@@ -43,14 +43,13 @@ def prepare(
 
     `root` is what `save_to_disk` wrote. `language` is that of rows that name none, `columns` maps
     our names to the dataset's, `audio_root` is where the files are whose bytes are not in it.
-    `corpus` is the folder's name unless given. With `convert` the bytes go to
-    `out/<language>/unpacked`.
+    `corpus` is the folder's name unless given.
     """
     root = Path(root)
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root)
     source = f"the Hugging Face dataset {name}"
-    files = _Unpacked(out.folder, "unpacked" if out.convert else "audio", source)
+    files = _Unpacked(out.folder, source)
     unused: set[str] = set()
     for split, folder in _splits(root).items():
         features = _object(folder / "dataset_info.json").get("features")
@@ -207,8 +206,8 @@ def _value(value: Any, feature: Any) -> Any:
 class _Unpacked:
     """Sound files written from bytes, each under a name of its own."""
 
-    def __init__(self, out: Path, folder: str, source: str) -> None:
-        self.out, self.folder, self.source = out, folder, source
+    def __init__(self, out: Path, source: str) -> None:
+        self.out, self.source = out, source
         self.written: set[Path] = set()
         self.claimed: set[str] = set()
 
@@ -217,7 +216,7 @@ class _Unpacked:
             claim(self.out / some.language, self.source)
             self.claimed.add(some.language)
         suffix = next((s for magic, s in MAGIC.items() if data.startswith(magic)), ".bin")
-        folder, name = self.out.absolute() / some.language / self.folder, safe_name(id)
+        folder, name = self.out.absolute() / some.language / "unpacked", safe_name(id)
         path, copies = folder / f"{name}{suffix}", 1
         while path in self.written:
             copies += 1

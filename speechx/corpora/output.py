@@ -11,7 +11,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 
 from speechx.corpora.copies import Found, Problem
@@ -63,6 +63,7 @@ def finish(
         if not out.allow_missing:
             _refuse(some)
         folder = out.folder / some.language
+        copies = folder / "audio"
         if not (any(some.splits.values()) or some.missing or some.corrupt or folder.exists()):
             counts[some.language] = {}  # nor is it claimed: the right corpus may come next
             out.log(_report(some))
@@ -71,27 +72,18 @@ def finish(
         if out.convert or folder.exists():  # else after all that could be refused
             claim(folder, owner)
         listed = claims(some.splits)
-        _measure(some, folder, folder / "audio" if out.convert else None, longest, out.log)
+        _measure(some, folder, copies if out.convert else None, longest, out.log)
         if not out.allow_missing:
             _refuse(some)
         claim(folder, owner)
         counts[some.language] = _write(some, folder, listed)
-        _say_unused(some, folder / "audio", out.log)
+        if not out.convert and copies.is_dir():  # back to the slow originals
+            unused = f"{copies} has copies of an earlier --convert, which are not used now"
+            out.log(f"{some.language}: {unused}")
         out.log(_report(some))
     if not any(counts.values()):
         raise UserError(f"no usable utterance is listed for {', '.join(counts) or 'any language'}.")
     return counts
-
-
-def _say_unused(some: Preparation, copies: Path, log: Callable[[str], object]) -> None:
-    """A second preparation without `convert` goes back to the slow originals: that is said."""
-    used = any(
-        Path(u.audio).is_relative_to(copies)
-        for listed in some.splits.values()
-        for u in islice(listed.values(), 1)
-    )
-    if copies.is_dir() and not used:
-        log(f"{some.language}: {copies} has copies of an earlier --convert, which are not used now")
 
 
 def _measure(

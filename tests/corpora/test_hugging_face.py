@@ -1,6 +1,7 @@
 """Datasets as the real library saves them are read without it; broken ones are named."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,9 @@ def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
     assert [(u.id, u.text, u.speaker, u.duration, u.corpus) for u in found.values()] == [
         ("0", 'due "è', "7", 0.5, "saved"), ("1", "tre", "7", 0.75, "saved"),
     ]  # fmt: skip
-    assert found["0"].audio == out / "it" / "audio" / "0.wav"
+    assert found["0"].audio == out / "it" / "unpacked" / "0.wav"
     assert found["0"].audio.read_bytes() == Path(clips[0]).read_bytes()
-    assert sorted(f.name for f in (out / "it" / "audio").iterdir()) == [
+    assert sorted(f.name for f in (out / "it" / "unpacked").iterdir()) == [
         "0.wav", "1.2.flac", "1.flac", "3.ogg",
     ]  # fmt: skip
     dataset().save_to_disk(tmp_path / "alone")
@@ -150,7 +151,7 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
     assert counts == {"it": {"train": 1}}
     assert "6 corrupt (corrupt.txt)" in said[-1]
     (u,) = read(out, "it", "train").values()
-    assert (u.id, u.audio) == ("../../../id", out / "it" / "audio" / f"{u.audio.name}")
+    assert (u.id, u.audio) == ("../../../id", out / "it" / "unpacked" / f"{u.audio.name}")
     written = {f.relative_to(tmp_path).parts[0] for f in tmp_path.rglob("*") if f.is_file()}
     assert written == {"secret.wav", "in", "a"}
     assert all(out in f.parents for f in (tmp_path / "a").rglob("*") if f.is_file())
@@ -186,6 +187,21 @@ def test_of_two_audio_columns_the_one_asked_for_is_read(tmp_path: Path, ours: st
     folder = save(tmp_path / "saved", {"audio": [near], "also": [far], "text": ["due"]})
     prepare(folder, Output(tmp_path / "out", log=quiet), "it", columns={ours: "also"})
     assert list(read(tmp_path / "out", "it", "train")) == ["far"]
+
+
+def test_what_is_unpacked_is_no_copy_and_is_there_once(tmp_path: Path) -> None:
+    audio = [{"bytes": wav(tmp_path), "path": "x.wav"}]
+    save(tmp_path / "saved", {"audio": audio, "text": ["due"]})
+    unused = "it: .*/it/audio has copies of an earlier --convert, which are not used now"
+    folders = {False: "unpacked", True: "audio"}
+    for convert, notes in ((False, 0), (False, 0), (True, 0), (False, 1)):
+        said: list[str] = []
+        out = Output(tmp_path / "out", convert=convert, log=said.append)
+        prepare(tmp_path / "saved", out, "it")
+        (u,) = read(tmp_path / "out", "it", "train").values()
+        assert u.audio.parent == tmp_path / "out" / "it" / folders[convert]
+        assert sum(bool(re.fullmatch(unused, line)) for line in said) == notes
+    assert len(list((tmp_path / "out" / "it").rglob("*.wav"))) == 1
 
 
 def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
