@@ -23,7 +23,8 @@ from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.babel_lexicon import Spelling
 from speechx.corpora.copies import why_not
 from speechx.corpora.measuring import spread, watched
-from speechx.corpora.preparation import Preparation, inside
+from speechx.corpora.names import inside, name_links
+from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages
@@ -57,13 +58,14 @@ class Pack:
     @property
     def release(self) -> str:
         """The folder's name; before it, where it does not name the language (`release-current`),
-        that of the folder above, or the code."""
-        folder = self.conversational.resolve().parent
+        that of the folder above, or the code. Of a link, what it leads to goes first."""
         code = re.compile(rf"(?<!\d){re.escape(self.code)}(?!\d)")
-        if code.search(folder.name):
-            return folder.name
-        above = folder.parent.name
-        return f"{above if code.search(above) else self.code}/{folder.name}"
+        away = self.conversational.resolve().parent
+        for folder in (away, Path(os.path.abspath(self.conversational)).parent):
+            for named in (folder.name, f"{folder.parent.name}/{folder.name}"):
+                if code.search(named):
+                    return named
+        return f"{self.code}/{away.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ def find_packs(
             f"below it; it holds {holds}"
         )
     packs = _chosen(root, [found[code][0] for code in sorted(found)], languages)
+    tops = (pack.conversational.relative_to(root).parts[:1] for pack in packs)
+    name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops), log)
     for pack in packs:
         if len(found[pack.code]) > 1:
             folders = " and ".join(str(one.conversational.parent) for one in found[pack.code])
@@ -297,8 +301,12 @@ def _babel_code(word: str) -> str:
         return ""
 
 
-def _folders(root: Path, name: str, log: Callable[[str], object]) -> Iterator[Path]:
-    """Folders of that name, however deep; not below one another, and not through links."""
+def _folders(
+    root: Path, name: str, log: Callable[[str], object], follow: bool = True
+) -> Iterator[Path]:
+    """Folders of that name, however deep; not below one another, and through links only right below
+    `root`, where languages are, if they are to `follow`."""
+    inner = root.resolve()
     for here, folders, _ in os.walk(root):
         folders.sort()
         if Path(here).name == name:
@@ -307,7 +315,14 @@ def _folders(root: Path, name: str, log: Callable[[str], object]) -> Iterator[Pa
             continue
         for folder in folders:
             link = Path(here, folder)
-            if link.is_symlink() and not link.resolve().is_relative_to(root.resolve()):
+            away = link.resolve()
+            if not link.is_symlink() or away.is_relative_to(inner):
+                continue
+            below: list[Path] = []
+            if follow and Path(here) == root and folder != name and not inner.is_relative_to(away):
+                below = list(_folders(link, name, log, follow=False))
+            yield from below
+            if not below:
                 log(f"{link}: a link to a folder outside of {root} is not followed")
 
 

@@ -15,9 +15,12 @@ of its own, so it counts only where nothing else names a channel and the file ha
 
 Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
 and relative ones are below the working directory, as in Kaldi, and must stay there. With `root` all
-must lie in it. What is no audio is named and never shown.
+must lie in it. What is no audio is named and never shown. Tables are shown, and recipes link them:
+such a link may lead anywhere below the folder that holds the data directory (`data`) or below the
+working directory, and no further.
 """
 
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,6 +28,7 @@ from pathlib import Path
 
 from speechx.corpora.lines import text_lines
 from speechx.corpora.listing import Listing, base_of, split_named
+from speechx.corpora.names import name_links
 from speechx.corpora.output import Output
 from speechx.corpora.preparation import Preparation
 from speechx.errors import UserError
@@ -55,6 +59,7 @@ def prepare(
     folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
+    name_links(root, folders, out.log)
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root)
     for folder in folders:
@@ -153,6 +158,13 @@ def _utterances(
 
 def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
     """Line number, key and the rest of every line; a key of nothing, or met before, is listed."""
+    folder = Path(os.path.abspath(table.parent))
+    allowed = (folder, folder.parent, Path.cwd())
+    if not any(table.resolve().is_relative_to(base.resolve()) for base in allowed):
+        raise UserError(
+            f"{table}: leads out of {folder.parent} and of the working directory, so it is not "
+            "read; put the file itself there"
+        )
     keys: set[str] = set()
     for line, text in text_lines(table):
         key, *rest = text.split(None, 1)[:2] or [""]

@@ -2,8 +2,9 @@
 
 What the user points to may be a symbolic link and is followed: ROOT, and in it the folder of a
 language, which the log names with where it leads. All below that, tables as well as sound, lies in
-the folder led to (in ROOT where languages have none), or is refused by name before it is read. And
-only a name that cannot lead elsewhere becomes that of a file or folder that is written.
+the folder led to (in ROOT where languages have none), or is refused by name before it is read; only
+Kaldi's tables, which recipes link, have a rule of their own (see `kaldi`). And only a name that
+cannot lead elsewhere becomes that of a file or folder that is written.
 """
 
 import hashlib
@@ -40,14 +41,8 @@ def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
 def table_in(folder: Path, name: str) -> Path | None:
     """The table `name` of a corpus, in its language's folder; None where there is none."""
     path = folder / name
-    if not path.is_file():
-        return None
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{path} is a link that leads out of {folder}, to {path.resolve()}, so it is not read; "
-            "put the file itself there (the whole folder of a language may be a link)"
-        )
-    return path
+    or_else = " (the whole folder of a language may be a link)"
+    return inside(folder, name, str(path), or_else) if path.is_file() else None
 
 
 def name_links(root: Path, folders: Iterable[Path], log: Callable[[str], object]) -> None:

@@ -459,13 +459,24 @@ def test_what_is_no_pack_says_so(tmp_path: Path, content: str) -> None:
         run(root, tmp_path / "out")
 
 
-def test_links_out_of_the_root_are_not_followed(pack: Pack, tmp_path: Path) -> None:
+def test_links_out_of_the_root_are_followed_where_languages_are(pack: Pack, tmp_path: Path) -> None:
     elsewhere = Pack(tmp_path / "elsewhere", "104", "pack")
     elsewhere.call("dev", f"30000_{A}", turns("one"))
-    (pack.root / "link").symlink_to(elsewhere.root)
+    (pack.root / "104-pashto").symlink_to(elsewhere.folder)
+    (elsewhere.folder / "up").symlink_to(tmp_path)
+    (pack.root / "up").symlink_to(tmp_path)
+    (tmp_path / "none").mkdir()
+    (pack.root / "none").symlink_to(tmp_path / "none")
+    (pack.folder / "beside").symlink_to(elsewhere.root)
     said = run(pack.root, tmp_path / "out")
-    assert "link: a link to a folder outside" in said
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bn"]
+    assert f"104-pashto is a link, and is read from {elsewhere.folder}" in said
+    assert said.count("is a link, and is read from") == 1
+    for link in ("104-pashto/up", "root/up", "beside", "none"):
+        assert f"{link}: a link to a folder outside" in said
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bn", "ps"]
+    [u] = split(tmp_path / "out", "test", "ps").values()
+    assert u.extra["release"] == "104-pashto"
+    assert "is a link" not in run(pack.root, tmp_path / "out", ["bn"]).replace("is a link to", "")
 
 
 def test_what_a_link_hides_is_refused_and_not_missing(pack: Pack, tmp_path: Path) -> None:
@@ -498,7 +509,7 @@ def test_a_lexicon_that_is_a_link_out_of_the_pack_is_not_read(pack: Pack, tmp_pa
     run(pack.root, tmp_path / "out", phones=True)
     lexicon.unlink()
     lexicon.symlink_to(secret)
-    with pytest.raises(UserError, match=r"lexicon.txt is a link that leads out") as caught:
+    with pytest.raises(UserError, match=r"lexicon.txt: leads out of") as caught:
         run(pack.root, tmp_path / "out", phones=True)
     assert "root:x" not in str(caught.value)
 

@@ -192,6 +192,34 @@ def test_nothing_is_run_and_nothing_outside_is_read(
         prepare(data, Output(tmp_path / "out"), "it", audio_root=tmp_path / "nowhere")
 
 
+def test_tables_may_be_links_to_other_data_and_to_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audio = sound(tmp_path / "a.wav")
+    secret = lines(tmp_path / "secret" / "text", "u1 secret")
+    data, other = tmp_path / "data" / "train", tmp_path / "data" / "other"
+    lines(data / "wav.scp", f"u1 {audio}")
+    lines(other / "text", "u1 due")
+    (data / "text").symlink_to("../other/text")
+    for root in (data, tmp_path / "data"):
+        assert prepare(root, Output(tmp_path / root.name, log=quiet), "it")["it"]["train"] == 1
+    (data / "text").unlink()
+    (data / "text").symlink_to(secret)
+    out = Output(tmp_path / "out", allow_missing=True, log=quiet)
+    with pytest.raises(UserError, match=r"train/text: leads out of .*data and of the working dir"):
+        prepare(data, out, "it", audio_root=tmp_path)
+    assert not out.folder.exists()
+    monkeypatch.chdir(tmp_path)
+    assert prepare(data, out, "it") == {"it": {"train": 1}}
+    away = tmp_path / "disk" / "train"
+    away.parent.mkdir()
+    data.rename(away)
+    data.symlink_to(away)
+    said: list[str] = []
+    prepare(tmp_path / "data", Output(tmp_path / "data-out", log=said.append), "it")
+    assert said[0] == f"{data} is a link, and is read from {away}"
+
+
 def test_what_is_not_kaldi(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no wav\.scp is in it"):
         prepare(tmp_path, Output(tmp_path / "out"), "it")
