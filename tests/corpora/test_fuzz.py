@@ -467,4 +467,4 @@ def test_preparing_again_changes_nothing(name: str, trees: dict[str, Path], conv
 
 
 def files(out: Path) -> list[Path]:
-    return [f for f in out.rglob("*") if f.is_file() and f.name != "source.txt"]
+    return [f for f in out.rglob("*") if f.is_file() and f.name != "manifests.txt"]
