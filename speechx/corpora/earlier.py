@@ -78,7 +78,8 @@ def known_before(
                 u = utterances.get(line.found.id)
                 if u is None:
                     continue
-                before = _known(u, copies, line.found, when, same_claims)
+                same = same_claims and name == f"{split}.jsonl"  # an id may be in two splits
+                before = _known(u, copies, line.found, when, same)
                 if before and (before.labelled or before.duration <= longest):
                     utterances[u.id] = before
                     measured[split].add(u.id)

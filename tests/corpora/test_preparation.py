@@ -390,6 +390,17 @@ def test_recordings_that_are_too_long_now_are_cut(tmp_path: Path, convert: bool)
         assert finish([some], out, "toy", longest) == {"it": {"train": number}}
 
 
+def test_segments_of_one_id_in_two_splits_keep_their_lengths(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0)
+    for _ in range(3):
+        some = Preparation("it")
+        for split, seconds in (("train", 0.5), ("dev", 1.0), ("test", 0.0)):
+            some.add(split, said("same", audio, seconds))
+        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        found = [read(tmp_path / "out", "it", s)["same"] for s in ("train", "dev", "test")]
+        assert [u.duration for u in found] == [0.5, 1.0, 3.0]
+
+
 def test_the_folder_can_be_a_string(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
