@@ -225,7 +225,7 @@ def test_work_is_handed_out_as_it_is_done() -> None:
 def test_a_clip_takes_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What processes have in hand depends on how busy the machine is, not on the number of clips.
     monkeypatch.setattr("speechx.corpora.measuring.TURNS_AHEAD", 4)
-    root, number = tmp_path / "corpus" / "clips", 3000
+    root, number = tmp_path / "corpus" / "clips", 9000
     first = sound(root / "0.wav", 0.1)
     for i in range(1, number):
         os.link(first, root / f"{i}.wav")
