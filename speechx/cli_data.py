@@ -77,8 +77,8 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     few.add_argument("manifests", nargs="+", type=Path)
     few.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
     few.add_argument("--minutes", nargs="+", type=float, default=(10, 60, 600), help="of train")
-    few.add_argument("--dev-minutes", type=float, default=20)
-    few.add_argument("--test-minutes", type=float, default=60)
+    few.add_argument("--dev-minutes", type=float, default=20, help="filled before train")
+    few.add_argument("--test-minutes", type=float, default=60, help="filled first")
     few.add_argument("--seed", type=int, default=1)
     few.set_defaults(command=_few_shot)
 

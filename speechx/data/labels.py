@@ -39,11 +39,14 @@ def labelled(
         else:
             without.append(u.id)
     if not some:
-        have = "text, so use units=characters" if any(u.text for u in utterances) else "no labels"
-        have = "phones, so use units=phonemes" if any(u.phones for u in utterances) else have
+        have = "no labels"
+        if any(u.text for u in utterances):
+            have = "text: `speechx data phones` adds phones, or train a model with units=characters"
+        if any(u.phones for u in utterances):
+            have = "phones: give texts, or train a model with units=phonemes"
         wanted = {"phonemes": "phones", "characters": "text"}[kind]
         raise UserError(
-            f"units={kind} needs `{wanted}` in the manifest, "
+            f"a model of {kind} needs `{wanted}` in the manifest, "
             f"but the {len(utterances)} utterances have {have}"
         )
     if without:

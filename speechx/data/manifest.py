@@ -34,6 +34,7 @@ SUFFIXES = (".jsonl", ".parquet")
 BOM = b"\xef\xbb\xbf"
 EMPTY = "the manifest is empty; one JSON object a line was expected."
 UNIQUE = "ids must be unique in a manifest."
+SOURCE = "source.txt"  # in a folder of manifests: what they are of
 FEW = 5  # ids that a message names
 
 
@@ -176,7 +177,7 @@ def is_manifest(path: Path) -> bool:
 def claim(folder: Path, source: str) -> None:
     """Says that the manifests in `folder` are those of `source`, so that preparing another corpus
     there is an error and does not mix the two. The same one may be prepared again."""
-    note = folder / "source.txt"
+    note = folder / SOURCE
     before = note.read_text(encoding="utf-8").strip() if note.is_file() else "an unknown source"
     if note.is_file() and before == source:
         return

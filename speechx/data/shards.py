@@ -58,7 +58,7 @@ import numpy as np
 
 from speechx.audio.sources import is_url
 from speechx.data.exclusion import Exclusions
-from speechx.data.manifest import claim, is_manifest, read_manifest, write_manifest
+from speechx.data.manifest import SOURCE, claim, is_manifest, read_manifest, write_manifest
 from speechx.data.shard_files import (
     LISTED,
     Format,
@@ -211,7 +211,7 @@ class _Packing:
 
     def _origin(self) -> str:
         folder = self.manifest.parent.resolve()
-        note = folder / "source.txt"
+        note = folder / SOURCE
         origin = note.read_text(encoding="utf-8").strip() if note.is_file() else ""
         return f"{self.format} shards of " + (f"{folder.name}, {origin}" if origin else str(folder))
 

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
-from speechx.data.manifest import Utterance, claim, first_few, read_manifest, write_manifest
+from speechx.data.manifest import SOURCE, Utterance, claim, first_few, read_manifest, write_manifest
 from speechx.errors import UserError
 
 # 1.0 and 5.0 are hours.
@@ -74,6 +74,7 @@ def split_by_lists(
     log: Callable[[str], object] = print,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl` for every list; returns the numbers of utterances."""
+    lists = [path for path in lists if path.name != SOURCE] or lists  # FOLDER/*.txt has it too
     splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists, log)
     languages = sorted({u.language for some in splits.values() for u in some})
     source = f"the lists {', '.join(map(str, lists))} of {', '.join(map(str, manifests))}"

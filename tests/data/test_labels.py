@@ -88,8 +88,12 @@ def test_utterances_without_labels_are_counted(tones):
 @pytest.mark.parametrize(
     ("kind", "changes", "advice"),
     [
-        ("phonemes", {"phones": None}, "needs `phones` in the manifest.*use units=characters"),
-        ("characters", {"text": None}, "needs `text` in the manifest.*use units=phonemes"),
+        (
+            "phonemes",
+            {"phones": None},
+            "needs `phones` in.*data phones` adds phones, .*units=characters",
+        ),
+        ("characters", {"text": None}, "needs `text` in the manifest.*units=phonemes"),
         ("characters", {"text": None, "phones": None}, "have no labels"),
     ],
 )

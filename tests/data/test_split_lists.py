@@ -45,7 +45,9 @@ def test_lists_that_were_written_are_read_back(tmp_path: Path) -> None:
     lists = sorted((tmp_path / "a" / "es").glob("*t*.txt"))
     lists = [path for path in lists if path.stem in counts["es"]]
     lists.append(tmp_path / "a" / "es" / "dev.txt")
-    assert split_by_lists([tmp_path / "es.jsonl"], lists, tmp_path / "b", quiet) == {
+    given = [*lists, tmp_path / "a" / "es" / "source.txt"]  # as */*.txt has it too
+    assert given[-1].is_file()
+    assert split_by_lists([tmp_path / "es.jsonl"], given, tmp_path / "b", quiet) == {
         "es": {path.stem: counts["es"][path.stem] for path in lists}
     }
     for split in counts["es"]:
