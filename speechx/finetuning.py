@@ -73,6 +73,9 @@ class LabelledData:
     Without it corpora are not told apart."""
     limit_minutes: float | None = None
     """Use only so many minutes of each language, the same ones for the same run.seed."""
+    max_seconds: float = 60.0
+    """Labelled utterances that are longer are an error: one goes through the model as one row,
+    whose memory and time grow with its square."""
     speed: tuple[float, float] = (1.0, 1.0)
     """Each time an utterance is heard it is played at another speed between these two."""
     augment: Augment = Augment()
@@ -90,6 +93,8 @@ class LabelledData:
             raise ValueError(f"corpus_alpha must be between 0 and 1, but is {self.corpus_alpha}")
         if self.limit_minutes is not None and self.limit_minutes <= 0:
             raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
+        if not self.max_seconds > 0:
+            raise ValueError(f"max_seconds must be above 0, but is {self.max_seconds}")
         if not 0 <= self.max_unreadable <= 1:
             raise ValueError(f"max_unreadable is a share, 0 to 1, but is {self.max_unreadable}")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
@@ -180,6 +185,13 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     )
     training, dev = (labelled(some, config.units, speak) for some in read)
     exclusions.report(lambda line: speak(f"finetune: {line}"))
+    for name, some in (("train", training), ("dev", dev)):
+        _refuse_long(some, config.data.max_seconds, name)
+    if strange := sorted({u.language for u in dev} - {u.language for u in training}):
+        speak(
+            f"finetune: data.dev has languages that data.train has not: {', '.join(strange)}; "
+            f"the best model is chosen by them too (train: {_languages(training)})"
+        )
     if config.data.limit_minutes is not None:
         training = limit(training, config.data.limit_minutes * 60, config.run.seed)
     training = feasible(
@@ -234,6 +246,24 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
         monitor, config.data.max_unreadable,
     )  # fmt: skip
     return config.out / "best"
+
+
+def _refuse_long(utterances: Sequence[Utterance], most: float, split: str) -> None:
+    """A recording of an hour in one row would run out of memory, or seem to hang."""
+    long = [u for u in utterances if u.duration > most]
+    if not long:
+        return
+    longest = max(long, key=lambda u: u.duration)
+    raise UserError(
+        f"{len(long)} of {len(utterances)} utterances of data.{split} are longer than "
+        f"data.max_seconds = {most:g}, the longest is {longest.id} of {longest.duration:.1f} s "
+        f"({longest.audio}): cut it by times (a line for each sentence, with `start` and "
+        "`duration` in seconds), leave it out with data.exclude, or raise data.max_seconds"
+    )
+
+
+def _languages(utterances: Sequence[Utterance]) -> str:
+    return ", ".join(sorted({u.language for u in utterances}))
 
 
 def _same_units(file: Path, vocabulary: Vocabulary, resume: bool, first: bool) -> None:

@@ -376,6 +376,47 @@ def test_units_of_dev_that_are_never_trained_are_named(manifests, tmp_path, caps
     assert "2 units of dev are never trained and count as errors: z ß" in capsys.readouterr().err
 
 
+def test_languages_of_dev_that_are_never_trained_are_named(manifests, tmp_path, capsys):
+    dev = read_manifest(manifests[1])
+    write_manifest(tmp_path / "dev.jsonl", [replace(dev[0], language="es"), *dev[1:]])
+    said = "data.dev has languages that data.train has not: es; the best model is chosen by"
+    for name, file in (("same", manifests[1]), ("other", tmp_path / "dev.jsonl")):
+        run = {"steps": 1}
+        finetune(finetune_config(tmp_path / name, (manifests[0], file), run=run))
+        assert (said in capsys.readouterr().err) == (name == "other")
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_long_recording_is_refused_before_it_is_one_row(split, manifests, tmp_path, capsys):
+    """An hour with a text beside it seemed to hang: attention over all of it."""
+    at = ("train", "dev").index(split)
+    first, *others = read_manifest(manifests[at])
+    hour = replace(first, id="lecture", duration=3600.0)
+    unlabelled = replace(first, id="silent", duration=7200.0, text=None)
+    write_manifest(tmp_path / "m.jsonl", [hour, replace(first, duration=61.0), unlabelled, *others])
+    paths = [*manifests[:at], tmp_path / "m.jsonl", *manifests[at + 1 :]]
+    with pytest.raises(UserError) as error:
+        finetune(finetune_config(tmp_path / "run", paths))
+    count = len(others) + 2
+    assert f"2 of {count} utterances of data.{split} are longer than data.max_seconds = 60" in str(
+        error.value
+    )
+    assert f"the longest is lecture of 3600.0 s ({first.audio}): cut it by times" in str(
+        error.value
+    )
+    write_exclusions(tmp_path / "long.tsv", [Exclusion("", first.language, "lecture")])
+    data = {"exclude": [str(tmp_path / "long.tsv")]}
+    with pytest.raises(UserError, match=f"1 of .*the longest is {first.id} of 61"):
+        finetune(finetune_config(tmp_path / "run2", paths, data=data))
+    with pytest.raises(UserError, match="max_seconds must be above 0, but is 0"):
+        finetune_config(tmp_path, manifests, data={"max_seconds": 0})
+
+
+def test_how_long_is_too_long_can_be_set(manifests, tmp_path):
+    with pytest.raises(UserError, match=r"longer than data\.max_seconds = 0\.1"):
+        finetune(finetune_config(tmp_path, manifests, data={"max_seconds": 0.1}))
+
+
 def test_two_manifests_may_use_the_same_ids(tmp_path):
     """Each language numbers its utterances from 1; labels must stay with their audio."""
     random = np.random.default_rng(0)
