@@ -31,7 +31,8 @@ def open_text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
         ) as file:
             yield file
     except UnicodeDecodeError:
-        raise UserError(f"{path} is not UTF-8 text") from None
+        remedy = "if it is Latin-1, make it so with: iconv -f latin1 -t utf-8 OLD > NEW"
+        raise UserError(f"{path} is not UTF-8 text; {remedy}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is no whole gzip file: {error}") from None
     except OSError as error:

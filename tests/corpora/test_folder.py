@@ -1,6 +1,7 @@
 """A plain folder: texts beside recordings, long ones in stretches, nothing read from outside."""
 
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,65 @@ def test_texts_beside_recordings_are_theirs(tmp_path: Path) -> None:
     }
     (bob,) = read(tmp_path / "out", "it", "unlabelled").values()
     assert (bob.id, bob.speaker, bob.corpus) == ("bob/deep/a b", "bob", "interviews")
+
+
+def test_a_text_is_found_whatever_the_case_of_its_ending_or_the_form_of_its_accents(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "in"
+    decomposed = unicodedata.normalize("NFD", "señora.wav")
+    for audio, text in {
+        "a.wav": "a.TXT",
+        "b.WAV": "b.wav.txt",
+        decomposed: unicodedata.normalize("NFC", "señora.txt"),
+        "e.flac": "e.Lab",
+    }.items():
+        sound(root / "x.wav").rename(root / audio)
+        lines(root / text, f"text of {audio}")
+    lines(root / "c.txt", "nobody's")
+    lines(root / "d.mp3.txt", "nobody's")
+    lines(root / ".d" / "d.txt", "hidden")
+    said: list[str] = []
+    assert prepare(root, Output(tmp_path / "out", log=said.append), "it") == {"it": {"train": 4}}
+    train = read(tmp_path / "out", "it", "train")
+    assert {u.text for u in train.values()} == {
+        f"text of {audio}" for audio in ("a.wav", "b.WAV", decomposed, "e.flac")
+    }
+    orphans = "2 text files beside no recording of the same name (the first is c.txt)"
+    assert orphans in said[0]
+
+
+def test_a_text_with_the_whole_name_of_its_recording_goes_first(tmp_path: Path) -> None:
+    for name in ("a.wav", "a.flac"):
+        sound(tmp_path / "in" / name)
+    lines(tmp_path / "in" / "a.wav.txt", "of the wav")
+    lines(tmp_path / "in" / "a.txt", "of a")
+    prepare(tmp_path / "in", Output(tmp_path / "out", log=quiet), "it")
+    train = read(tmp_path / "out", "it", "train")
+    assert {i: u.text for i, u in train.items()} == {"a": "of a", "a.wav": "of the wav"}
+
+
+def test_what_is_written_cannot_be_among_the_recordings(tmp_path: Path) -> None:
+    root = tmp_path / "data" / "it"
+    sound(root / "a.wav")
+    for out in (root, tmp_path / "data", root / ".." / "it"):
+        with pytest.raises(UserError, match=r"among the recordings .*-o .*it/prepared"):
+            prepare(root, Output(out, convert=True, log=quiet), "it")
+    assert [path.name for path in root.iterdir()] == ["a.wav"]
+    for _ in range(2):
+        counts = prepare(root, Output(root / "prepared", convert=True, log=quiet), "it")
+        assert counts == {"it": {"unlabelled": 1}}
+
+
+def test_a_text_that_is_not_utf8_is_left_out_and_its_recording_kept(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sound(tmp_path / "in" / f"{name}.wav")
+        (tmp_path / "in" / f"{name}.txt").write_bytes("perché".encode("latin1"))
+    with pytest.raises(UserError, match=r"is not UTF-8 text; .*iconv -f latin1 -t utf-8"):
+        prepare(tmp_path / "in", Output(tmp_path / "out", log=quiet), "it")
+    said: list[str] = []
+    prepare(tmp_path / "in", Output(tmp_path / "out", True, log=said.append), "it")
+    assert "2 recordings are kept here, only their texts are left out); left out: 2 corr" in said[0]
 
 
 @pytest.mark.parametrize("convert", [False, True])
