@@ -172,11 +172,9 @@ def _doctor(options: Any) -> int:
 
 
 def _respell(options: Any) -> None:
-    from speechx.data.manifest import stream_manifest, write_manifest
-    from speechx.doctor.respelling import read_respellings, respell
+    from speechx.doctor.respelling import respell_manifest
 
-    changed = respell(stream_manifest(options.manifest), read_respellings(options.table))
-    _note(f"{write_manifest(options.output, changed)} utterances: {options.output}")
+    respell_manifest(options.manifest, options.table, options.output, _note)
 
 
 def _few_shot(options: Any) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechx.data.manifest import Utterance
+from speechx.data.manifest import Utterance, first_few, stream_manifest, write_manifest
 from speechx.errors import UserError
 
 HEADER = ("language", "from", "to", "utterances", "code points", "why")
@@ -42,7 +42,35 @@ def write_respellings(path: Path, respellings: Sequence[Respelling]) -> None:
             writer.writerow(cells)
 
 
-def read_respellings(path: Path) -> dict[str, Callable[[str], str]]:
+class Spellings:
+    """What the texts of one language are put through; knows which of its rules met something."""
+
+    def __init__(self, new_of: dict[str, str]) -> None:
+        self.new_of = new_of
+        self.met: set[str] = set()
+        self.letters = {old: new for old, new in new_of.items() if len(old) == 1}
+        words = sorted((old for old in new_of if len(old) > 1), key=len, reverse=True)
+        either = "|".join(map(re.escape, words))
+        self.pattern = re.compile(rf"(?<!\w)(?:{either})(?!\w)") if words else None
+        self.table = str.maketrans(self.letters)
+
+    def __call__(self, text: str) -> str:
+        if self.pattern is not None:
+            text = self.pattern.sub(self._word, text)
+        self.met.update(self.letters.keys() & set(text))
+        return text.translate(self.table)
+
+    def _word(self, match: re.Match[str]) -> str:
+        self.met.add(match[0])
+        return self.new_of[match[0]]
+
+    @property
+    def unmet(self) -> list[str]:
+        """What was to be replaced and stood nowhere."""
+        return [old for old in self.new_of if old not in self.met]
+
+
+def read_respellings(path: Path) -> dict[str, Spellings]:
     """What each language's texts are put through."""
     table: dict[str, dict[str, str]] = {}
     try:
@@ -61,11 +89,11 @@ def read_respellings(path: Path) -> dict[str, Callable[[str], str]]:
         if len(cells) < 3 or not cells[1]:
             raise UserError(f"{path}:{number}: language, from and to were expected, by tabs")
         table.setdefault(cells[0], {})[_plain(cells[1])] = _plain(cells[2])
-    return {language: _replacer(spellings) for language, spellings in table.items()}
+    return {language: Spellings(spellings) for language, spellings in table.items()}
 
 
 def respell(
-    utterances: Iterable[Utterance], spellings: dict[str, Callable[[str], str]]
+    utterances: Iterable[Utterance], spellings: dict[str, Spellings]
 ) -> Iterator[Utterance]:
     """The utterances with their texts put through the table of their language."""
     for u in utterances:
@@ -73,18 +101,29 @@ def respell(
         yield u if u.text is None or change is None else replace(u, text=change(u.text))
 
 
-def _replacer(spellings: dict[str, str]) -> Callable[[str], str]:
-    letters = {old: new for old, new in spellings.items() if len(old) == 1}
-    words = sorted((old for old in spellings if len(old) > 1), key=len, reverse=True)
-    pattern = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)") if words else None
-    table = str.maketrans(letters)
+def respell_manifest(
+    manifest: Path, table: Path, output: Path, log: Callable[[str], object]
+) -> None:
+    """Writes a manifest with its texts put through a table, and says what came of it."""
+    if output.resolve() == manifest.resolve():
+        raise UserError(f"-o {output} is the manifest itself: give another file")
+    spellings = read_respellings(table)
+    texts = changed = 0
 
-    def change(text: str) -> str:
-        if pattern is not None:
-            text = pattern.sub(lambda match: spellings[match[0]], text)
-        return text.translate(table)
+    def counted() -> Iterator[Utterance]:
+        nonlocal texts, changed
+        for u in stream_manifest(manifest):
+            (new,) = respell([u], spellings)
+            texts += u.text is not None
+            changed += new.text != u.text
+            yield new
 
-    return change
+    count = write_manifest(output, counted())
+    log(f"{count} utterances, {changed} of {texts} texts changed: {output}")
+    unmet = [f"{_escaped(old)} ({of})" for of, some in spellings.items() for old in some.unmet]
+    if unmet:
+        rules = sum(len(some.new_of) for some in spellings.values())
+        log(f"{len(unmet)} of the {rules} rules of {table} met nothing: {first_few(unmet)}")
 
 
 def _points(text: str) -> str:

@@ -1,8 +1,18 @@
 """A table of spellings is written, read back and applied, letter by letter and word by word."""
 
+import re
+
 import pytest
 
-from speechx.doctor.respelling import Respelling, read_respellings, respell, write_respellings
+from speechx.cli import main
+from speechx.data.manifest import read_manifest, write_manifest
+from speechx.doctor.respelling import (
+    Respelling,
+    read_respellings,
+    respell,
+    respell_manifest,
+    write_respellings,
+)
 from speechx.errors import UserError
 from tests.doctor.wards import clip
 
@@ -24,6 +34,35 @@ def test_what_is_written_is_read_and_applied(tmp_path):
     texts = {"ro": "şi\u200bşi", "ru": "Pоссия, Pоссиянин \\", "es": "şi", "xx": None}
     some = [clip(tmp_path, k, language=k, text=text) for k, text in texts.items()]
     assert [u.text for u in respell(some, spellings)] == ["șiși", "Россия, Pоссиянин /", "şi", None]
+
+
+def test_what_a_table_did_is_said(tmp_path, capsys):
+    write_respellings(tmp_path / "t.tsv", TABLE)
+    texts = {"ro": "şişi", "ru": "Pоссиянин", "es": "şi", "xx": None}
+    some = [clip(tmp_path, k, language=k, text=text) for k, text in texts.items()]
+    write_manifest(tmp_path / "m.jsonl", some)
+    words = ["data", "respell", str(tmp_path / "m.jsonl"), str(tmp_path / "t.tsv"), "-o"]
+    assert main([*words, str(tmp_path / "n.jsonl")]) == 0
+    err = capsys.readouterr().err
+    assert f"4 utterances, 1 of 3 texts changed: {tmp_path / 'n.jsonl'}\n" in err
+    unmet = (
+        r"3 of the 4 rules of .*t\.tsv met nothing: \\u200b \(ro\), Pоссия \(ru\), \\u005c \(ru\)"
+    )
+    assert re.search(unmet, err)
+    assert read_manifest(tmp_path / "n.jsonl")[0].text == "șiși"
+    before = (tmp_path / "m.jsonl").read_bytes()
+    assert main([*words, str(tmp_path / "x" / ".." / "m.jsonl")]) == 1
+    assert "is the manifest itself: give another file" in capsys.readouterr().err
+    assert (tmp_path / "m.jsonl").read_bytes() == before
+
+
+def test_a_table_whose_rules_all_met_something(tmp_path, capsys):
+    write_respellings(tmp_path / "t.tsv", TABLE[:1])
+    write_manifest(tmp_path / "m.jsonl", [clip(tmp_path, "a", language="ro", text="şi")])
+    respell_manifest(tmp_path / "m.jsonl", tmp_path / "t.tsv", tmp_path / "n.jsonl", print)
+    assert capsys.readouterr().out == (
+        f"1 utterances, 1 of 1 texts changed: {tmp_path / 'n.jsonl'}\n"
+    )
 
 
 def test_a_table_that_is_none(tmp_path):
