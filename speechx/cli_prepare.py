@@ -114,8 +114,8 @@ def _own_corpora(corpora: Any) -> None:
             action="append",
             default=[],
             metavar="OURS=THEIRS",
-            help="as in text=transcription; ours are path id split duration start text phones "
-            "speaker language",
+            help="as in text=transcription; ours are path id split duration start end text "
+            "phones speaker language",
         )
     kaldi = _own(corpora, "kaldi", _kaldi, "data directories of Kaldi, ESPnet, icefall")
     lhotse = _own(corpora, "lhotse", _lhotse, "manifests of Lhotse: cuts, or their parts")

@@ -23,12 +23,15 @@ from speechx.corpora.preparation import UNLABELLED, Preparation
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
-KNOWN = ("id", "path", "split", "duration", "start", "text", "phones", "speaker", "language")
+KNOWN = (
+    "id", "path", "split", "duration", "start", "end", "text", "phones", "speaker", "language"
+)  # fmt: skip
 # What the same are called elsewhere.
 ALSO = {
     "audio": "path", "audio_filepath": "path", "utt_id": "id", "offset": "start",
     "sentence": "text", "transcription": "text", "speaker_id": "speaker",
 }  # fmt: skip
+SAME_WITHIN = 0.01  # seconds, of a duration and that from start to end
 OR_ELSE = ", unless --root names another"
 
 
@@ -68,9 +71,8 @@ class Listing:
             language = _text(row, "language") or self.language
             if not language:
                 raise ValueError("no language column, so give one with --language")
-            start, duration = _seconds(row, "start"), _seconds(row, "duration")
-            if duration == 0:  # which is not known, in a Preparation
-                raise ValueError("duration must be more than 0 seconds, or not given")
+            start = _seconds(row, "start")
+            duration = _duration(row, start or 0.0)
             text, speaker = _text(row, "text"), _text(row, "speaker")
             id = _text(row, "id")
             phones = _phones(row.get("phones"))
@@ -150,6 +152,23 @@ def _seconds(row: Mapping[str, Any], key: str) -> float | None:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{key} must be seconds, not {str(value)[:60]!r}")
     return seconds
+
+
+def _duration(row: Mapping[str, Any], start: float) -> float | None:
+    """How long it is, as said or by where it ends; None if neither is said."""
+    duration, end = _seconds(row, "duration"), _seconds(row, "end")
+    if duration == 0:  # which is not known, in a Preparation
+        raise ValueError("duration must be more than 0 seconds, or not given")
+    if end is None:
+        return duration
+    length = round(end - start, 9)  # 0.3 - 0.1 is 0.2
+    if length <= 0:
+        raise ValueError(f"end, {end} s, must be after start, {start} s")
+    if duration is not None and round(abs(duration - length), 9) > SAME_WITHIN:
+        raise ValueError(
+            f"duration, {duration} s, must be end - start, {length} s; correct one, or leave it out"
+        )
+    return length if duration is None else duration
 
 
 def _phones(value: Any) -> tuple[str, ...] | None:

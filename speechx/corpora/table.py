@@ -5,9 +5,10 @@
 
 Tabs without quoting (.tsv), commas or semicolons with it (.csv), or a JSON object a line (.jsonl);
 gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
-`utt_id`), `split`, `start` (or `offset`) and `duration` in seconds, `text` (or `sentence`,
+`utt_id`), `split`, `start` (or `offset`), `duration` and `end` in seconds, `text` (or `sentence`,
 `transcription`), `phones` (separated by spaces), `speaker` (or `speaker_id`) and `language` where
-they are there; a table's own names are mapped to these. Other columns are left out, and named.
+they are there; a table's own names are mapped to these. Other columns are left out, and named. An
+`end` is from the start of the file, as `start` is, and says with it what `duration` would.
 Audio is below `root`, the table's own folder unless given: nothing outside of it is read.
 
 Splits are as everywhere: `valid` and `validation` are dev, rows without a split are train, and

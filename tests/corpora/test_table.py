@@ -100,6 +100,20 @@ def test_an_offset_is_where_an_utterance_starts(corpus):
     assert (u.start, u.duration) == (2.0, 1.0)
 
 
+def test_an_end_is_where_an_utterance_ends(corpus):
+    rows = ("wav/3.wav\t0.5\t2.5", "wav/3.wav\t0.1\t0.3", "wav/2.wav\t\t1.5", "wav/3.wav\t2\t")
+    path = table(corpus, "path\tstart\tend", *rows)
+    prepare(path, Output(corpus / "out", log=unless_unused), "it")
+    found = read_manifest(corpus / "out/it/unlabelled.jsonl")
+    times = [(u.start, u.duration) for u in found]
+    assert times == [(0.5, 2.0), (0.1, 0.2), (0.0, 1.5), (2.0, 1.0)]
+    path = table(corpus, "path\tduration\tto", "wav/2.wav\t1.51\t1.5")
+    columns = {"end": "to"}
+    prepare(path, Output(corpus / "own", log=unless_unused), "it", columns=columns)
+    (u,) = read_manifest(corpus / "own/it/unlabelled.jsonl")
+    assert (u.start, u.duration) == (0.0, 1.51)
+
+
 def test_segments_of_a_recording_need_no_ids(corpus):
     rows = (f'{{"audio_filepath": "wav/3.wav", "offset": {n}, "text": "due"}}' for n in (0, 1.25))
     whole = '{"audio_filepath": "wav/1.wav", "duration": 1.0, "text": "due"}'
@@ -141,6 +155,13 @@ def test_columns_that_are_not_used_are_named(corpus):
         (["path\tduration", "wav/9.wav\t3"], "wav/9.wav: no such file, but it is listed in"),
         (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
         (["path\tstart\tduration", "wav/3.wav\t2\t0"], ":2: duration must be more than 0 seconds"),
+        (["path\tstart\tend", "wav/3.wav\t2\t2"], ":2: end, 2.0 s, must be after start, 2.0 s"),
+        (["path\tend", "wav/3.wav\t0"], ":2: end, 0.0 s, must be after start, 0.0 s"),
+        (["path\tend", "wav/3.wav\tlate"], ":2: end must be seconds, not 'late'"),
+        (
+            ["path\tstart\tend\tduration", "wav/3.wav\t1\t2.5\t1.52"],
+            ":2: duration, 1.52 s, must be end - start, 1.5 s; correct one, or leave it out",
+        ),
         (["path\tduration", "wav/1.wav\t-1"], ":2: duration must be seconds, not '-1'"),
         (["path\tstart", "wav/1.wav\tnan"], ":2: start must be seconds, not 'nan'"),
         (["path\tduration", "wav/1.wav\t1e-320"], ":2: 9.99989e-321 s from 0 s on"),
