@@ -7,11 +7,12 @@ values as text or of their own types. A row that cannot be used is listed with i
 Without an id a row is named by its file, and by its start in hundredths of a second where it has
 one: a manifest of NeMo lists the segments of a recording so.
 
-A split that others call valid or validation is dev. Train without text or phones is for
-pretraining, and becomes `unlabelled`.
+A split that others call Training is train, valid or validation is dev, and testing is test. Train
+without text or phones is for pretraining, and becomes `unlabelled`.
 """
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ KNOWN = (
 ALSO = {
     "audio": "path", "audio_filepath": "path", "utt_id": "id", "offset": "start",
     "sentence": "text", "transcription": "text", "speaker_id": "speaker",
+}  # fmt: skip
+SPLIT_OF = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "dev": "dev", "valid": "dev", "validation": "dev",
 }  # fmt: skip
 SAME_WITHIN = 0.01  # seconds, of a duration and that from start to end
 OR_ELSE = ", unless --root names another"
@@ -182,8 +187,8 @@ def _phones(value: Any) -> tuple[str, ...] | None:
 
 
 def split_named(name: str) -> str:
-    """Our name of a split: others call dev valid, or validation."""
-    return "dev" if name in ("valid", "validation") else name
+    """Our name of a split, whose case is no part of it; any other name stays as it is."""
+    return SPLIT_OF.get(name.lower(), name)
 
 
 def base_of(path: str, root: Path | None) -> Path:
@@ -196,12 +201,17 @@ def base_of(path: str, root: Path | None) -> Path:
 
 
 def renamed(
-    names: list[str], columns: Mapping[str, str] | None, table: object, all_known: bool = True
+    names: list[str],
+    columns: Mapping[str, str] | None,
+    table: object,
+    all_known: bool = True,
+    header: bool = False,
 ) -> dict[str, str | None]:
     """What each column of a table is called here, None for those not used.
 
     `columns` says it for some: ours to the table's. What is needed may still come if not
-    `all_known`: a row of JSON need not have every name.
+    `all_known`: a row of JSON need not have every name. With `header` the names are those of a
+    first line, which may be no header.
     """
     columns = columns or {}
     if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
@@ -226,5 +236,11 @@ def renamed(
             f"meant, as in --column {twice}={both[0]}"
         )
     if "path" not in used and all_known:
-        raise UserError(f"table {table} has no column `path`; it has {shown(names)}")
+        theirs = next((name for name in names if name and not ours_of[name]), (*names, "NAME")[0])
+        option = shlex.quote(f"path={theirs[:60]}")
+        absent_header = ", or give it a line of column names if its first line is none"
+        raise UserError(
+            f"table {table} has no column `path`; it has {shown(names)}; say which it is with "
+            f"--column {option}{absent_header if header and not used else ''}"
+        )
     return ours_of

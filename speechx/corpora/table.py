@@ -11,8 +11,9 @@ they are there; a table's own names are mapped to these. Other columns are left 
 `end` is from the start of the file, as `start` is, and says with it what `duration` would.
 Audio is below `root`, the table's own folder unless given: nothing outside of it is read.
 
-Splits are as everywhere: `valid` and `validation` are dev, rows without a split are train, and
-those of train without text or phones are `unlabelled`, for pretraining.
+Splits are as everywhere: `Training` is train, `valid` and `validation` are dev, `testing` is test,
+in capitals or not; rows without a split are train, and those of train without text or phones are
+`unlabelled`, for pretraining.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ def prepare(
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
             names = list(dict.fromkeys([*ours_of, *found]))
-            ours_of = renamed(names, columns, table, all_known=not _is_json(table))
+            is_json = _is_json(table)
+            ours_of = renamed(names, columns, table, all_known=not is_json, header=not is_json)
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         place, path = f"{table}:{number}", row.get("path")
         if isinstance(path, str) and path:

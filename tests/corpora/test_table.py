@@ -143,7 +143,12 @@ def test_columns_that_are_not_used_are_named(corpus):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["text", "uno"], "has no column `path`; it has text"),
+        (["text", "uno"], "has no column `path`; it has text; say which it is with --column path="),
+        (
+            ["Datei\tTranskription\tSprecher", "wav/1.wav\tuno\tann"],
+            "has no column `path`; it has Datei, Transkription, Sprecher; say which it is with "
+            "--column path=Datei, or give it a line of column names if its first line is none",
+        ),
         (["path"], "needs a line of column names and at least one row"),
         (["path\tpath", "wav/1.wav\twav/1.wav"], "names a column twice: path, path"),
         (
@@ -185,6 +190,13 @@ def test_columns_that_are_not_used_are_named(corpus):
 )
 def test_what_is_wrong_is_said_with_its_place(corpus, lines, said):
     assert said in refused(table(corpus, *lines))
+
+
+def test_no_header_is_asked_for_where_there_is_one(corpus):
+    said = refused(table(corpus, "text\tMy file", "uno\twav/1.wav"))
+    assert said.endswith("it has text, My file; say which it is with --column 'path=My file'")
+    said = refused(table(corpus, '{"clip": "wav/1.wav"}', name="all.jsonl"))
+    assert said.endswith("--column path=clip")
 
 
 def test_a_language_is_needed_from_somewhere(corpus):
@@ -273,11 +285,13 @@ def test_no_line_of_a_csv_fills_the_memory(corpus, monkeypatch):
 
 
 def test_splits_are_called_as_everywhere(corpus):
-    names = ("valid", "validation", "dev", "train", "train_1h", "eval", "")
+    others = ("Training", "TRAIN", "Validation", "VALID", "Dev", "Testing", "Held")
+    names = ("valid", "validation", "dev", "train", "train_1h", "eval", "", *others)
     rows = [f"{name}-{text}\twav/1.wav\t{name}\t{text}" for name in names for text in ("uno", "")]
     path = table(corpus, "id\tpath\tsplit\ttext", *rows)
     counts = prepare(path, Output(corpus / "out", log=unless_unused), "it")
-    splits = {"train": 2, "dev": 6, "eval": 2, "train_1h": 1, "unlabelled": 3}
+    splits = {"train": 4, "dev": 12, "test": 2, "Held": 2, "eval": 2, "train_1h": 1}
+    splits["unlabelled"] = 5
     assert counts == {"it": splits}
 
 
