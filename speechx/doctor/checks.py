@@ -66,7 +66,8 @@ CHECKS = {
         Check(
             "absent", "Audio that is not there",
             "the file that the manifest names does not exist, or is a folder",
-            "see whether the corpus was moved: a manifest's paths are relative to its own folder",
+            "see whether the corpus was moved: a relative path in a manifest starts at the "
+            "manifest's own folder, an absolute one is right on one machine only (prepare again)",
             hard=True,
         ),
         Check(

@@ -186,8 +186,9 @@ class _Examination:
         assert first is not None
         folders = ", ".join(sorted({str(shelf.path.parent) for shelf in self.shelves})[:3])
         self.moved = (
-            f"none of the first {MOVED:,} files is there: was the corpus moved? Paths are "
-            f"relative to the manifest's folder ({folders}); the first is {first.audio}"
+            f"none of the first {MOVED:,} files is there: was the corpus moved? Relative paths "
+            f"start at the manifest's folder ({folders}), absolute ones are right on one machine "
+            f"only; the first is {first.audio}"
         )
         self.log(writable(f"doctor: {self.moved}. No more are opened."))
         self.cases = [item for item in self.cases if item[1].check != "absent"]

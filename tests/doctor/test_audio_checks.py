@@ -85,6 +85,8 @@ def test_files_that_are_absent_empty_or_no_sound(tmp_path):
     }
     assert {e.id for e in diagnosis.exclusions()} == {u.id for u in train[2:]}
     assert "No such file" in diagnosis.cases[0].detail
+    for kind in ("a relative path in a manifest starts at", "an absolute one is right on one"):
+        assert kind in diagnosis.text(), "which of them it was is not known any more"
 
 
 def test_an_utterance_past_the_end_of_its_file_and_one_that_leaves_half_of_it(tmp_path):

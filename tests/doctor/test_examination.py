@@ -202,8 +202,9 @@ def test_a_corpus_that_was_moved_is_said_at_once_and_no_more_is_opened(tmp_path,
     train.append(replace(u, text="en 1984"))
     said = []
     diagnosis = examined(tmp_path, train=train, out=tmp_path / "out", log=said.append)
-    why = "none of the first 20 files is there: was the corpus moved? Paths are relative to "
-    why += f"the manifest's folder ({tmp_path}); the first is {tmp_path}/gone/0.wav"
+    why = "none of the first 20 files is there: was the corpus moved? Relative paths start at "
+    why += f"the manifest's folder ({tmp_path}), absolute ones are right on one machine only; "
+    why += f"the first is {tmp_path}/gone/0.wav"
     assert said[0].startswith(f"doctor: {why}")
     assert why in diagnosis.text().splitlines()[0]
     assert diagnosis.serious
