@@ -22,6 +22,7 @@ from tqdm import tqdm
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, check_audio
 from speechx.corpora.copies import Found, Piece, Problem, copied, why_not
 from speechx.data.manifest import Utterance
+from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
 
 PROCESSES = min(8, os.cpu_count() or 1)
@@ -67,7 +68,7 @@ def spread(
         return
     arguments = chain(first, arguments)
     turns = iter(lambda: list(islice(arguments, turn)), [])
-    pool = ProcessPoolExecutor(PROCESSES)
+    pool = ProcessPoolExecutor(PROCESSES, initializer=end_at_interrupt)
     ahead: deque[Future[list[T]]] = deque()
     try:
         for some_turn in turns:

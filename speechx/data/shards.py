@@ -71,6 +71,7 @@ from speechx.data.shard_files import (
     write_shard,
 )
 from speechx.data.utterance import Utterance, hours
+from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, to plan with
@@ -196,7 +197,8 @@ class _Packing:
         todo = {n: job for n, job in enumerate(jobs) if n not in done}
         if done:
             self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards are there already")
-        with ProcessPoolExecutor(min(processes, max(1, len(todo)))) as pool:
+        number = min(processes, max(1, len(todo)))
+        with ProcessPoolExecutor(number, initializer=end_at_interrupt) as pool:
             running = {pool.submit(job.write): n for n, job in todo.items()}
             try:
                 for future in as_completed(running):
