@@ -121,7 +121,10 @@ class Preparation:
         try:
             status = path.stat()
         except (OSError, ValueError):
-            self.missing.append((path, f"listed in {place}"))
+            why = f"listed in {place}"
+            if "\\" in path.name:  # which no name has on Windows, where they divide a path
+                why += "; in its name are backslashes, where / was expected"
+            self.missing.append((path, why))
             return False
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait without end
             self.corrupt.append((path, f"not a file, but it is listed in {place}"))
