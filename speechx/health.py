@@ -74,8 +74,16 @@ def verdict(run: Run) -> list[str]:
             f"SUSPICIOUS: the last {sick} steps show the signature of a failure; a finding needs "
             f"{run.monitor.window}"
         )
+    elif not run.lines:
+        lines.append("the log is empty so far")
+    elif run.step < (judged := run.monitor.judges_from):
+        lines.append(
+            f"TOO EARLY to say: a run of {run.steps} steps is judged from step {judged} on"
+            if judged <= run.steps
+            else f"TOO SHORT to say: a finding needs {judged} steps, the run has {run.steps}"
+        )
     else:
-        lines.append("healthy" if run.lines else "the log is empty so far")
+        lines.append("healthy")
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 
@@ -114,7 +115,30 @@ def test_a_run_continued_after_its_stop_is_no_longer_stopped(runs, tmp_path):
     (again / "log.jsonl").write_text("\n".join(lines) + "\n")
     said = verdict(read_run(again))
     assert "at step 5 of 100, last line" in said[0]
-    assert said[-1] == "healthy"
+    assert said[-1].startswith("TOO EARLY to say: a run of 100 steps is judged from step ")
+
+
+def test_a_run_of_a_few_steps_is_not_yet_called_healthy(manifests, tmp_path, capsys):
+    """Its values are far outside of the ranges, and no finding was possible yet."""
+    finetune(finetune_config(tmp_path / "run", manifests))
+    capsys.readouterr()
+    assert examine(tmp_path / "run") == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == "TOO SHORT to say: a finding needs 100 steps, the run has 6"
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("  steps: 6\n", "  steps: 1000\n"))
+    said = verdict(read_run(tmp_path / "run"))[-1]
+    assert said == "TOO EARLY to say: a run of 1000 steps is judged from step 333 on"
+
+
+@pytest.mark.parametrize(("step", "word"), [(27, "TOO EARLY"), (28, "healthy")])
+def test_the_warm_up_and_a_window_come_first(step, word, runs, tmp_path):
+    shutil.copytree(runs / "well", tmp_path / "w")
+    config = tmp_path / "w" / "config.yaml"
+    config.write_text(re.sub(r"warmup: .*", "warmup: 0.13", config.read_text()))
+    line = json.loads((tmp_path / "w" / "log.jsonl").read_text().splitlines()[-1])
+    (tmp_path / "w" / "log.jsonl").write_text(json.dumps({**line, "step": step}) + "\n")
+    assert verdict(read_run(tmp_path / "w"))[-1].startswith(word)
 
 
 def test_fine_tuning_on_a_blank_plateau(runs, capsys):

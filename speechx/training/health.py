@@ -192,6 +192,13 @@ class Monitor:
         return "rollback" if self.health.action == "rollback" and possible else "stop"
 
     @property
+    def judges_from(self) -> int:
+        """The step by which each signature could have become a finding."""
+        if self.contrast is None:
+            return self._blank_at
+        return max(self.warm, self.settled) + self.window
+
+    @property
     def may_keep(self) -> bool:
         """Whether the model is worth to replace one that was kept: a stop leaves that of a good
         line. Who asked for warnings only gets every model."""
@@ -214,6 +221,10 @@ class Monitor:
             self.memory.healthy, self.memory.pending = before.healthy, None
             self.memory.rollbacks, self.memory.rate = before.rollbacks + 1, before.rate / 2
             self.memory.refused = 0
+
+    @property
+    def _blank_at(self) -> int:
+        return max(math.ceil(self.health.blank_at * self.steps), self.window)
 
     def _counts(self, code: str, begin: int) -> bool:
         """Whether a run is expected to be free of this from step `begin` on."""
@@ -265,9 +276,8 @@ class Monitor:
     def _blank(self, begin: int, step: int, values: Mapping[str, Any]) -> Finding | None:
         """E201, once, by the line that covers `blank_at` of the run."""
         before, self.memory.loss = self.memory.loss, values.get("loss", math.inf)
-        at = max(math.ceil(self.health.blank_at * self.steps), self.window)
         share = values.get("blank_share", 0.0)
-        if not begin < at <= step or share <= self.health.blank:
+        if not begin < self._blank_at <= step or share <= self.health.blank:
             return None
         labels = "labels that do not belong to the audio"
         rate = "a learning rate too low for the head (optim.rate, optim.head_scale)"
