@@ -52,6 +52,9 @@ BLOCK_FRAMES = 1 << 21
 # most a block of the codec (8192): that much before the samples wanted is decoded too.
 VORBIS_FRAMES = 8192
 UNKNOWN_FRAMES = 1 << 62
+MOST_CHUNKS = 1000  # of a wav before its sound
+STREAM_BYTES = 0x7FFF0000  # of a wav whose length was not known: programs write this and more
+CUT_SECONDS = 0.1  # old programs counted the header in
 MOST_TAGS = 1 << 14  # bytes that titles and the like may take at the end of an mp3
 # How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
 # encoders pad, so clips end up to some tenths of a second from where their tables say.
@@ -73,14 +76,39 @@ def check_audio(path: str | Path, part: Part | None = None, exact: bool = False)
     """Opens a file, decodes one frame, and says what the file holds, as `audio_info` would: a
     UserError if it is absent, empty or not audio.
 
-    A fraction of a millisecond, whatever the length; damage further on passes.
+    A fraction of a millisecond, whatever the length; damage further on passes, but not a wav whose
+    end is missing.
     """
     name = source_name(path, part)
     with _open(path, part) as sound:
         first = len(_read_frames(sound, name, 0, 1))
         if first == 0:
             raise UserError(_no_samples(name))
-        return _info(sound, name, exact, first)
+        info = _info(sound, name, exact, first)
+    if part is None and not is_url(path):
+        _refuse_cut_wav(path, info.duration)
+    return info
+
+
+def _refuse_cut_wav(path: str | Path, seconds: float) -> None:
+    """libsndfile takes what is there for all that there was; a stream's size is no promise."""
+    with open(path, "rb") as file:
+        riff = file.read(12)
+        chunk = file.read(8) if riff[:4] == b"RIFF" and riff[8:] == b"WAVE" else b""
+        for _ in range(MOST_CHUNKS):
+            size = int.from_bytes(chunk[4:], "little")
+            if len(chunk) < 8 or chunk.startswith(b"data"):
+                break
+            file.seek(size + size % 2, os.SEEK_CUR)
+            chunk = file.read(8)
+        there = os.fstat(file.fileno()).st_size - file.tell()
+    if chunk.startswith(b"data") and 0 < there < size < STREAM_BYTES:
+        promised = seconds * size / there
+        if promised - seconds > CUT_SECONDS:
+            raise UserError(
+                f"{path}: the file is cut off: its header promises {promised:.2f} s, but "
+                f"{seconds:.2f} s are there; copy it again."
+            )
 
 
 def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -> AudioInfo:

@@ -23,6 +23,7 @@ from speechx.corpora.names import safe_name
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
+FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
 ASKED = ("channel", "channel_if_several")  # of `extra` until the file is opened; see Preparation
 
 
@@ -55,6 +56,10 @@ class Piece(NamedTuple):
 
 
 Found = list[Piece] | Problem
+
+
+def far_apart(claim: float, seconds: float) -> bool:
+    return abs(claim - seconds) > max(FAR_SECONDS, FAR_SHARE * seconds)
 
 
 def copied(
@@ -96,6 +101,12 @@ def _with_lengths(pieces: list[Piece], lengths: dict[str, float | Problem]) -> F
         length = lengths[str(piece.copy)]
         if isinstance(length, Problem):
             return length
+        if length < piece.duration and far_apart(piece.duration, length):
+            return Problem(
+                f"the file is cut off: its header promises {piece.duration:.3f} s, but {length:.3f}"
+                " s could be decoded; if that is all of an mp3, give it a header that tells its "
+                "length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
+            )
         measured.append(piece._replace(duration=length))
     return measured
 

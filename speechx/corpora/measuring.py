@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, check_audio
-from speechx.corpora.copies import Found, Piece, Problem, copied, why_not
+from speechx.corpora.copies import Found, Piece, Problem, copied, far_apart, why_not
 from speechx.data.manifest import Utterance
 from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
@@ -30,7 +30,6 @@ FILES_A_TURN = 16  # that a process takes at once
 TURNS_AHEAD = 64  # of a process, so that one long file does not keep the others waiting
 SECONDS_BETWEEN_PROGRESS = 10.0
 SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
-FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
 
 T = TypeVar("T")
 
@@ -113,7 +112,7 @@ def _measure_file(
         return [Problem(why_not(error, path))] * len(utterances)
     asked = utterances
     if info and claim and whole_files:
-        if _far_apart(claim, info.duration):
+        if far_apart(claim, info.duration):
             why = f"listed as {claim:.10g} s long, but the file is {info.duration:.2f} s long"
             return [Problem(why)] * len(utterances)
         asked = [replace(u, duration=0.0) for u in utterances]  # to be measured
@@ -129,16 +128,12 @@ def _unless_claimed(
 
     def stands(info: AudioInfo) -> bool:
         ends = claim <= info.duration + END_TOLERANCE_SECONDS
-        return ends and not (whole_file and _far_apart(claim, info.duration))
+        return ends and not (whole_file and far_apart(claim, info.duration))
 
     if stands(info):
         return None
     info = check_audio(path, exact=True)
     return None if stands(info) else info
-
-
-def _far_apart(claim: float, seconds: float) -> bool:
-    return abs(claim - seconds) > max(FAR_SECONDS, FAR_SHARE * seconds)
 
 
 def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool) -> Found:

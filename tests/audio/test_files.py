@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -198,6 +199,48 @@ def test_an_mp3_is_as_long_as_it_decodes_not_as_it_claims(tmp_path: Path) -> Non
     assert (
         len(read_audio(tmp_path / "cut.mp3")) / 16_000 == audio_info(tmp_path / "cut.mp3").duration
     )
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX"])
+@pytest.mark.parametrize("coding", ["PCM_U8", "PCM_16", "PCM_24", "FLOAT", "ULAW"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_half_a_wav_is_refused_where_a_corpus_is_prepared(
+    tmp_path: Path, form: str, coding: str, channels: int
+) -> None:
+    path = tmp_path / "a.wav"
+    wave_SC = np.tile(tone(2.0, 8000)[:, None], (1, channels))
+    soundfile.write(path, wave_SC, 8000, coding, format=form)
+    assert check_audio(path).duration == 2.0
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"cut off: its header promises 2\.00 s, but (1\.00|0\.9)"):
+        check_audio(path)
+    assert len(read_audio(path)) == pytest.approx(SAMPLE_RATE, rel=0.02)  # as in training
+
+
+def wav(length: int, *chunks: tuple[bytes, int], promised: int | None = None, pad: bool) -> bytes:
+    """8-bit mono at 8 kHz, with other chunks around the sound."""
+    form = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 8000, 8000, 1, 8)
+    sound = b"data" + struct.pack("<I", length if promised is None else promised)
+    sound += b"\x90\x70" * (length // 2) + b"\x80" * (length % 2) + b"\0" * (pad and length % 2)
+    others = [name + struct.pack("<I", n) + bytes(n + n % 2) for name, n in chunks]
+    body = b"WAVE" + b"".join([form, *others[:1], sound, *others[1:]])
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def test_whole_wavs_of_old_programs_are_no_halves(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        length, size = int(rng.integers(1, 9000)), int(rng.integers(0, 300))
+        chunks = [(b"LIST", size), (b"junk", size // 2)][: int(rng.integers(0, 3))]
+        counted_too = int(rng.choice([0, 8, 44]))
+        path.write_bytes(
+            wav(length, *chunks, promised=length + counted_too, pad=bool(rng.integers(0, 2)))
+        )
+        check_audio(path)
+    for promised in (0x7FFFF000, 0x80000000, 0xFFFFFFFF):  # of streams
+        path.write_bytes(wav(8000, promised=promised, pad=True))
+        assert check_audio(path).duration == 1.0
 
 
 def bad_files(folder: Path) -> dict[str, str]:

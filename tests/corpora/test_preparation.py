@@ -173,6 +173,21 @@ def test_an_mp3_is_not_longer_because_a_table_says_so(tmp_path: Path) -> None:
         finish([some], Output(tmp_path / "out", log=quiet), "toy")
 
 
+@pytest.mark.parametrize("claim", [0.0, 5.0])
+def test_half_an_mp3_does_not_keep_the_whole_text(tmp_path: Path, claim: float) -> None:
+    half = sound(tmp_path / "half.mp3", 5.0)
+    half.write_bytes(half.read_bytes()[: half.stat().st_size // 7])
+    some = Preparation("it", whole_files=True)
+    some.add("train", said("half", half, claim))
+    some.add("train", said("whole", sound(tmp_path / "whole.mp3", 5.0), claim))
+    for _ in range(2):
+        again = replace(some, splits={"train": dict(some.splits["train"])}, corrupt=[])
+        with pytest.raises(UserError, match=r"half\.mp3: .*promises 5\.\d+ s, but 0\.\d+ s could"):
+            finish([again], Output(tmp_path / "out", convert=True, log=quiet), "a test")
+    finish([some], Output(tmp_path / "out", True, True, quiet), "a test")
+    assert list(read(tmp_path / "out", "it", "train")) == ["whole"]
+
+
 def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     audio = sound(tmp_path / "long.mp3", 20.0)
     decoded = 0
