@@ -91,16 +91,19 @@ def prepare(
                 f"the release is taken to be {name!r}, as the folder is called; if it is another, "
                 "say so with --release cv-corpus-VERSION-DATE"
             )
-    how = f", train disjoint by {splits}"
+
+    def source(language: str) -> str:
+        how = splits_of[language]
+        train = "" if how == "official" else f", train disjoint by {how}"
+        return f"CommonVoice {releases[language]}{train}"
+
     counts = finish(
         (
             _read_language(language, folder, releases[language], splits_of[language], invalidated)
             for language, folder in folders.items()
         ),
         out,
-        lambda language: (
-            f"CommonVoice {releases[language]}" + how * (splits_of[language] != "official")
-        ),
+        source,
     )
     without = [language for language, some in counts.items() if "train" not in some]
     if bare := [language for language in without if splits_of[language] != "official"]:

@@ -7,8 +7,7 @@
 dev and test are always the official ones, and their clips are in no other split but the official
 train. That holds only a fraction of what is validated in most languages, since it takes no sentence
 twice (Basque: 10.9 of 89.6 hours). Where dev or test lists no clip, train is the official one
-whatever is asked for. Sentences are the same if they are once case and punctuation are
-gone.
+whatever is asked for. Sentences are the same if they are once case and punctuation are gone.
 """
 
 from collections import Counter
