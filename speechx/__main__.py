@@ -2,7 +2,7 @@
 
 import sys
 
-from speechx.cli import main
+from speechx.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

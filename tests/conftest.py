@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 from speechx.data.manifest import Utterance, write_manifest
+from speechx.log import log_to_stderr
 
 # For `from tests.models.peers import ...`, here and in the processes that tests start.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -72,6 +73,12 @@ def tone_corpus(folder: Path, counts: dict[str, int], seed: int = 0) -> list[Utt
                 )
             )
     return utterances
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _messages_on_stderr() -> None:
+    """Messages are seen where the command line shows them."""
+    log_to_stderr()
 
 
 @pytest.fixture(scope="session")

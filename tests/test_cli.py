@@ -16,7 +16,7 @@ import soundfile
 import yaml
 
 from speechx.audio.files import write_flac
-from speechx.cli import main
+from speechx.cli.main import main
 from speechx.config import to_dict
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.recognition import load
@@ -461,7 +461,7 @@ def test_codes_and_streams_of_the_real_program(place, tmp_path):
 
 def test_help_loads_no_torch():
     code = (
-        "import sys; from speechx.cli import main\n"
+        "import sys; from speechx.cli.main import main\n"
         "try: main(['transcribe', '--help'])\n"
         "except SystemExit: assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
     )
@@ -487,7 +487,7 @@ def test_a_run_that_stops_for_its_health_exits_with_3(recipe, tmp_path, capsys):
 
 def test_a_program_that_is_ended_ends_its_processes(tmp_path):
     script = (
-        "import multiprocessing, time; import speechx.cli as cli\n"
+        "import multiprocessing, time; import speechx.cli.main as cli\n"
         "cli.main(['data', 'summary', 'absent.jsonl'])\n"
         "child = multiprocessing.Process(target=time.sleep, args=(60,)); child.start()\n"
         "print(child.pid, flush=True); time.sleep(60)\n"

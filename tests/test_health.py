@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from speechx.cli import main
+from speechx.cli.main import main
 from speechx.errors import UserError
 from speechx.finetuning import finetune
 from speechx.health import examine, ills, verdict

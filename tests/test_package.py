@@ -57,7 +57,7 @@ def test_wheel_names_its_command_its_licence_and_its_needs(wheel):
     def read(name):
         return archive.read(texts[name]).decode("utf-8")
 
-    assert "speechx = speechx.cli:main" in read("entry_points.txt")
+    assert "speechx = speechx.cli.main:main" in read("entry_points.txt")
     assert "Apache License" in read("licenses/LICENSE")
     metadata = read("METADATA")
     assert "Requires-Python: <3.13,>=3.10" in metadata

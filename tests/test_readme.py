@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from speechx.cli import main
+from speechx.cli.main import main
 from tests.babel_tree import make_conversations
 from tests.conftest import small_convolutional
 from tests.recipe_run import ROOT, SENTENCES, RecipeRun, environment, make_release, write_murmur

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from speechx.cli import main
+from speechx.cli.main import main
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.doctor.respelling import (
     Respelling,

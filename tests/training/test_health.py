@@ -11,7 +11,7 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from speechx.cli import main
+from speechx.cli.main import main
 from speechx.config import dump, merge, parse, to_dict
 from speechx.errors import UserError
 from speechx.finetuning import finetune

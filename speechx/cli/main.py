@@ -16,12 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from speechx.cli_data import add_data_commands
+from speechx.cli.data import add_data_commands
 from speechx.errors import UserError
+from speechx.log import log_to_stderr
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    log_to_stderr()
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _end)
     try:

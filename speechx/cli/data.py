@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speechx.cli_prepare import add_corpora
+from speechx.cli.prepare import add_corpora
 from speechx.errors import UserError
 
 
