@@ -1,9 +1,10 @@
 """The product quantizer that all languages share (wav2vec 2.0, section 2, 'Quantization module').
 
-G codebooks of V entries each: a latent frame picks one entry from every codebook, the picks are
+G codebooks of V entries each: a frame picks one entry from every codebook, the picks are
 concatenated. In training the pick is a Gumbel-softmax sample, hard forward and soft backward.
 
-    B utterances · M masked frames · C latent channels · G groups · V entries · Q quantized width
+    B utterances · M masked frames · C feature channels · G groups · V entries of a group
+    · E = Q / G width of an entry · Q quantized width
 """
 
 from __future__ import annotations
@@ -19,19 +20,26 @@ from speechx.config import config, require_positive
 
 @config
 class QuantizerConfig:
-    groups: int = 2
-    entries: int = 320
-    width: int = 256
+    num_groups: int = 2
+    num_entries: int = 320
+    """Entries of each group."""
+    dim: int = 256
+    """Width of a quantized frame, over all groups."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "groups", "entries", "width")
-        if self.width % self.groups:
-            raise ValueError(f"width {self.width} must be a multiple of groups {self.groups}")
+        require_positive(self, "num_groups", "num_entries", "dim")
+        if self.dim % self.num_groups:
+            raise ValueError(f"dim {self.dim} must be a multiple of num_groups {self.num_groups}")
+
+    @property
+    def num_codes(self) -> int:
+        """Entries of all groups."""
+        return self.num_groups * self.num_entries
 
 
 @config
-class Temperature:
-    """Gumbel temperature as a function of the optimiser step: max(start * decay^step, floor)."""
+class GumbelTemperature:
+    """A function of the optimiser step: max(start * decay^step, floor)."""
 
     start: float = 2.0
     floor: float = 0.5
@@ -59,16 +67,16 @@ class ProductQuantizer(nn.Module):
     def __init__(self, channels: int, config: QuantizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.logits = nn.Linear(channels, config.groups * config.entries)
+        self.logits = nn.Linear(channels, config.num_codes)
         nn.init.normal_(self.logits.weight)
         nn.init.zeros_(self.logits.bias)
-        self.codebook_GVQ = nn.Parameter(
-            torch.rand(config.groups, config.entries, config.width // config.groups)
+        self.codebook = nn.Parameter(  # (G, V, E)
+            torch.rand(config.num_groups, config.num_entries, config.dim // config.num_groups)
         )
 
     def forward(self, features_BMC: Tensor, temperature: float | None) -> Quantized:
         """`temperature` None picks the best entry without noise (evaluation)."""
-        groups, entries = self.config.groups, self.config.entries
+        groups, entries = self.config.num_groups, self.config.num_entries
         # Perplexity and sampling need float32: a bfloat16 softmax over 320 entries loses codes.
         with torch.autocast(features_BMC.device.type, enabled=False):
             logits_BMGV = self.logits(features_BMC.float()).unflatten(2, (groups, entries))
@@ -77,7 +85,7 @@ class ProductQuantizer(nn.Module):
                 chosen_BMGV = picked_BMGV
             else:
                 chosen_BMGV = F.gumbel_softmax(logits_BMGV, tau=temperature, hard=True)
-            vectors = torch.einsum("bmgv,gvq->bmgq", chosen_BMGV, self.codebook_GVQ.float())
+            vectors = torch.einsum("bmgv,gve->bmge", chosen_BMGV, self.codebook.float())
             return Quantized(
                 vectors_BMQ=vectors.flatten(2),
                 codes_BMG=chosen_BMGV.argmax(3),

@@ -1,4 +1,4 @@
-"""From a waveform to latent frames: the convolutional encoder of wav2vec 2.0 (section 2, 'Feature
+"""From a waveform to frames: the convolutional feature extractor of wav2vec 2.0 (section 2, 'Feature
 encoder').
 
 Seven convolutions without padding turn 16 kHz samples into one 512-wide vector every 320 samples
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_positive
+from speechx.models.lengths import frame_mask
 
 
 @config
@@ -48,7 +49,8 @@ class ConvolutionalConfig:
     norm: Literal["group", "layer"] = "group"
     bias: bool = False
     gradient_scale: float = 0.1
-    """What the gradient is multiplied with on its way into this encoder (`feature_grad_mult`)."""
+    """Factor of the gradient that enters this extractor (fairseq's `feature_grad_mult`). 0 freezes
+    it."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -66,39 +68,44 @@ class ConvolutionalConfig:
         return math.prod(layer.stride for layer in self.layers)
 
     @property
-    def field(self) -> int:
+    def receptive_field(self) -> int:
         """Samples that one frame sees."""
-        field, stride = 1, 1
+        samples, stride = 1, 1
         for layer in self.layers:
-            field += (layer.kernel - 1) * stride
+            samples += (layer.kernel - 1) * stride
             stride *= layer.stride
-        return field
+        return samples
+
+    @property
+    def dim(self) -> int:
+        """Channels of a frame."""
+        return self.layers[-1].channels
 
 
-class ConvolutionalEncoder(nn.Module):
+class ConvolutionalExtractor(nn.Module):
     """`forward(wave (B, S), lengths (B,) or None) -> (features (B, T, C), frames (B,) or None)`."""
 
     def __init__(self, config: ConvolutionalConfig) -> None:
         super().__init__()
         self.config = config
-        self.width = config.layers[-1].channels
-        blocks, previous = [], 1
+        layers: list[nn.Module] = []
+        previous = 1
         for index, layer in enumerate(config.layers):
             norm = config.norm if config.norm == "layer" or index == 0 else None
-            blocks.append(ConvolutionBlock(previous, layer, config.bias, norm))
+            layers.append(ConvolutionLayer(previous, layer, config.bias, norm))
             previous = layer.channels
-        self.blocks = nn.ModuleList(blocks)
+        self.layers = nn.ModuleList(layers)
 
     def forward(
         self, wave_BS: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         x_BCT = wave_BS[:, None]
-        for block in self.blocks:
-            x_BCT, lengths_B = block(x_BCT, lengths_B)
+        for layer in self.layers:
+            x_BCT, lengths_B = layer(x_BCT, lengths_B)
         return scale_gradient(x_BCT.transpose(1, 2), self.config.gradient_scale), lengths_B
 
 
-class ConvolutionBlock(nn.Module):
+class ConvolutionLayer(nn.Module):
     """Convolution, normalisation over frames or over channels (in float32), GELU."""
 
     def __init__(self, inputs: int, layer: Convolution, bias: bool, norm: str | None) -> None:
@@ -140,11 +147,6 @@ def masked_channel_norm(x_BCT: Tensor, lengths_B: Tensor | None, norm: nn.GroupN
     variance_BC1 = centred_BCT.square().sum(2, keepdim=True) / count_B11
     x_BCT = centred_BCT * torch.rsqrt(variance_BC1 + norm.eps)
     return x_BCT * norm.weight[:, None] + norm.bias[:, None]
-
-
-def frame_mask(lengths_B: Tensor, frames: int) -> Tensor:
-    """(B, frames) booleans, true on each row's first `lengths_B` frames."""
-    return torch.arange(frames, device=lengths_B.device) < lengths_B[:, None]
 
 
 class _ScaleGradient(torch.autograd.Function):

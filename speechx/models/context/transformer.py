@@ -1,16 +1,15 @@
-"""The context network: positional convolution and transformer blocks (wav2vec 2.0, section 2).
+"""The transformer context network: positional convolution and transformer layers (wav2vec 2.0, section 2).
 
-    B utterances · T frames · D width · H heads · L blocks
+    B utterances · T frames · D width · H heads · L layers · K taps
 
-"post" norm (base): a layer norm after every sum, one before the first block. "pre" norm (large,
-XLSR): a layer norm at the entrance of every branch, one after the last block.
+"post" norm (base): a layer norm after every sum, one before the first layer. "pre" norm (large,
+XLSR): a layer norm at the entrance of every branch, one after the last layer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,15 +17,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_positive
-from speechx.models.waveform import frame_mask
+from speechx.models.context.output import ContextOutput
+from speechx.models.lengths import frame_mask
 
 
 @config
 class TransformerConfig:
-    blocks: int = 12
-    width: int = 768
-    inner: int = 3072
-    heads: int = 12
+    kind: Literal["transformer"] = "transformer"
+    num_layers: int = 12
+    embed_dim: int = 768
+    ffn_dim: int = 3072
+    num_heads: int = 12
     norm: Literal["post", "pre"] = "post"
     position_kernel: int = 128
     position_groups: int = 16
@@ -37,13 +38,15 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         require_positive(
-            self, "blocks", "width", "inner", "heads", "position_kernel", "position_groups"
+            self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "position_kernel",
+            "position_groups",
         )
-        if self.width % self.heads:
-            raise ValueError(f"width {self.width} must be a multiple of heads {self.heads}")
-        if self.width % self.position_groups:
+        if self.embed_dim % self.num_heads:
+            raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}")
+        if self.embed_dim % self.position_groups:
             raise ValueError(
-                f"width {self.width} must be a multiple of position_groups {self.position_groups}"
+                f"embed_dim {self.embed_dim} must be a multiple of position_groups "
+                f"{self.position_groups}"
             )
         for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
             if not 0 <= getattr(self, name) < 1:
@@ -52,62 +55,61 @@ class TransformerConfig:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    output_BTD: Tensor
-    hidden: tuple[Tensor, ...]
-    """The input of the first block and the output of every block, each (B, T, D)."""
-
-
 class Transformer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
         self.position = PositionalConvolution(config)
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
+        self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
 
     def forward(
-        self, x_BTD: Tensor, lengths_B: Tensor | None = None, keep_L: Sequence[bool] | None = None
-    ) -> Context:
-        """`lengths_B` true frames per row, None when all are; `keep_L` blocks LayerDrop keeps."""
+        self,
+        x_BTD: Tensor,
+        frames_B: Tensor | None = None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> ContextOutput:
+        """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
+        LayerDrop keeps, None for all."""
         attend = None
-        if lengths_B is not None:
-            true_BT = frame_mask(lengths_B, x_BTD.shape[1])
+        if frames_B is not None:
+            true_BT = frame_mask(frames_B, x_BTD.shape[1])
             x_BTD = x_BTD * true_BT[:, :, None]
             # Rows without any frame attend to themselves, so that their softmax is finite.
-            attend = (true_BT | (lengths_B == 0)[:, None])[:, None, None]
+            attend = (true_BT | (frames_B == 0)[:, None])[:, None, None]
         x_BTD = x_BTD + self.position(x_BTD)
         if self.config.norm == "post":
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
         hidden = [x_BTD]
-        for index, block in enumerate(self.blocks):
-            y_BTD = block(x_BTD, attend)
-            # A dropped block is multiplied by 0 and not left out: every rank has the same graph
+        for index, layer in enumerate(self.layers):
+            y_BTD = layer(x_BTD, attend)
+            # A dropped layer is multiplied by 0 and not left out: every rank has the same graph
             # and every parameter a gradient.
-            x_BTD = y_BTD if keep_L is None or keep_L[index] else x_BTD + 0 * y_BTD
+            keep = layer_keep_L is None or layer_keep_L[index]
+            x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
             hidden.append(x_BTD)
         if self.config.norm == "pre":
             x_BTD = self.norm(x_BTD)
-        return Context(x_BTD, tuple(hidden))
+        return ContextOutput(x_BTD, tuple(hidden))
 
 
 class PositionalConvolution(nn.Module):
-    """A grouped convolution over time whose weight is a direction times one gain per tap."""
+    """A grouped convolution over time, weight-normalised with one gain per tap (torch's weight norm
+    with dim=2)."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        kernel, groups, width = config.position_kernel, config.position_groups, config.width
+        kernel, groups, dim = config.position_kernel, config.position_groups, config.embed_dim
         self.padding, self.groups, self.even = kernel // 2, groups, kernel % 2 == 0
-        self.direction = nn.Parameter(torch.empty(width, width // groups, kernel))
-        nn.init.normal_(self.direction, std=math.sqrt(4 / (kernel * width)))
-        self.gain = nn.Parameter(self.direction.detach().norm(dim=(0, 1), keepdim=True))
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.weight_v = nn.Parameter(torch.empty(dim, dim // groups, kernel))
+        nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
+        self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
+        self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        weight = self.gain * self.direction / self.direction.norm(dim=(0, 1), keepdim=True)
+        weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=(0, 1), keepdim=True)
         y_BDT = F.conv1d(
             x_BTD.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups
         )
@@ -115,17 +117,17 @@ class PositionalConvolution(nn.Module):
         return F.gelu(y_BDT[:, :, :-1] if self.even else y_BDT).transpose(1, 2)
 
 
-class Block(nn.Module):
+class TransformerLayer(nn.Module):
     """Self-attention and a two-layer perceptron, each with a residual connection."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
         self.attention = Attention(config)
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.up = nn.Linear(config.width, config.inner)
-        self.down = nn.Linear(config.inner, config.width)
-        self.feed_norm = nn.LayerNorm(config.width)
+        self.attention_norm = nn.LayerNorm(config.embed_dim)
+        self.up = nn.Linear(config.embed_dim, config.ffn_dim)
+        self.down = nn.Linear(config.ffn_dim, config.embed_dim)
+        self.feed_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
         for linear in (self.up, self.down):
@@ -146,11 +148,11 @@ class Block(nn.Module):
 class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
-        self.heads, self.dropout = config.heads, config.attention_dropout
-        self.query = nn.Linear(config.width, config.width)
-        self.key = nn.Linear(config.width, config.width)
-        self.value = nn.Linear(config.width, config.width)
-        self.out = nn.Linear(config.width, config.width)
+        self.heads, self.dropout = config.num_heads, config.attention_dropout
+        self.query = nn.Linear(config.embed_dim, config.embed_dim)
+        self.key = nn.Linear(config.embed_dim, config.embed_dim)
+        self.value = nn.Linear(config.embed_dim, config.embed_dim)
+        self.out = nn.Linear(config.embed_dim, config.embed_dim)
         for linear in (self.query, self.key, self.value, self.out):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)

@@ -1,8 +1,8 @@
-"""From a waveform to latent frames through a log-mel filterbank: the cheap waveform encoder.
+"""From a waveform to frames through a log-mel filterbank: the cheap feature extractor.
 
 25 ms windows every 10 ms, log-mel energies normalised per bin over the utterance, then strided
-convolutions down to 50 frames a second. It stands behind the same interface as the convolutional
-encoder, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v-BERT and Whistle
+convolutions down to 50 frames a second. It has the interface of the convolutional
+extractor, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v-BERT and Whistle
 use.
 
     B utterances · S samples · T frames · F mel bins · C channels
@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, require_positive
-from speechx.models.waveform import Convolution, frame_mask, scale_gradient
+from speechx.models.features.convolutional import Convolution, scale_gradient
+from speechx.models.lengths import frame_mask
 
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, and the transform they are padded to
 FLOOR = 1e-6  # energy below which a mel bin counts as silent: about -60 dB of a full-scale sine
@@ -53,16 +54,21 @@ class FilterbankConfig:
         return HOP * math.prod(layer.stride for layer in self.layers)
 
     @property
-    def field(self) -> int:
+    def receptive_field(self) -> int:
         """Samples that one frame sees."""
-        field, stride = WINDOW, HOP
+        samples, stride = WINDOW, HOP
         for layer in self.layers:
-            field += (layer.kernel - 1) * stride
+            samples += (layer.kernel - 1) * stride
             stride *= layer.stride
-        return field
+        return samples
+
+    @property
+    def dim(self) -> int:
+        """Channels of a frame."""
+        return self.layers[-1].channels
 
 
-class FilterbankEncoder(nn.Module):
+class FilterbankExtractor(nn.Module):
     """`forward(wave (B, S), lengths (B,) or None) -> (features (B, T, C), frames (B,) or None)`."""
 
     mel_FK: Tensor
@@ -73,7 +79,6 @@ class FilterbankEncoder(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         self.config = config
-        self.width = config.layers[-1].channels
         convs, norms, previous = [], [], config.bins
         for layer in config.layers:
             conv = nn.Conv1d(previous, layer.channels, layer.kernel, layer.stride)

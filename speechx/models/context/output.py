@@ -1,0 +1,16 @@
+"""What every context network returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ContextOutput:
+    """B utterances · T frames · D = embed_dim."""
+
+    context_BTD: Tensor
+    hidden: tuple[Tensor, ...]
+    """The input of the first layer and the output of every layer, each (B, T, D)."""

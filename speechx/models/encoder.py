@@ -1,0 +1,150 @@
+"""The encoder that every objective trains: a feature extractor and a context network (wav2vec 2.0,
+Baevski et al. 2020, section 2).
+
+    waveform --feature extractor, norm--> features --projection, mask--> context network --> context
+
+`extract` and `contextualize` are its two halves. Objectives that change what lies between them, or
+need only one of them, call them one by one.
+
+    B utterances · S samples · T frames · C feature channels · D = embed_dim · L layers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from speechx.config import config
+from speechx.models.context.conformer import Conformer, ConformerConfig
+from speechx.models.context.transformer import Transformer, TransformerConfig
+from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
+from speechx.models.features.filterbank import FilterbankConfig, FilterbankExtractor
+from speechx.models.lengths import frame_mask
+
+
+@config
+class EncoderConfig:
+    features: ConvolutionalConfig | FilterbankConfig = ConvolutionalConfig()
+    context: TransformerConfig | ConformerConfig = TransformerConfig()
+    normalize: bool = False
+    """Bring each recording to mean 0 and variance 1 before it enters (large, XLSR, XLS-R: true)."""
+    input_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.input_dropout < 1:
+            raise ValueError(
+                f"input_dropout must be at least 0 and below 1, but is {self.input_dropout}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the feature extractor makes of a batch."""
+
+    features_BTC: Tensor
+    """Layer-normed, before masking: the input of a quantizer."""
+    frames_B: Tensor | None
+    """Real frames per row; None if there is no padding."""
+    raw_BTC: Tensor
+    """Before the layer norm: the input of the feature penalty."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderOutput:
+    """What the encoder computes from a batch."""
+
+    context_BTD: Tensor
+    frames_B: Tensor | None
+    features: Features
+    hidden: tuple[Tensor, ...]
+    """The input of the first context layer and the output of every layer, each (B, T, D)."""
+
+
+class Encoder(nn.Module):
+    """Waveforms (B, S) in, context vectors (B, T, D) out."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_dim = config.context.embed_dim
+        self.feature_extractor = build_extractor(config.features)
+        self.feature_norm = nn.LayerNorm(config.features.dim)
+        self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
+        self.context = build_context(config.context)
+
+    def forward(
+        self,
+        wave_BS: Tensor,
+        lengths_B: Tensor | None = None,
+        mask_BT: Tensor | None = None,
+        channel_mask_BD: Tensor | None = None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> EncoderOutput:
+        """`extract`, then `contextualize`."""
+        features = self.extract(wave_BS, lengths_B)
+        return self.contextualize(features, mask_BT, channel_mask_BD, layer_keep_L)
+
+    def extract(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> Features:
+        """Features of `wave_BS`, 16 kHz; `lengths_B` real samples per row (None: no padding)."""
+        short = self.config.features.receptive_field - wave_BS.shape[1]
+        if short > 0:  # less than one frame: its frame count is 0, but the convolutions need input
+            if lengths_B is None:
+                lengths_B = torch.full((len(wave_BS),), wave_BS.shape[1], device=wave_BS.device)
+            wave_BS = nn.functional.pad(wave_BS, (0, short))
+        if lengths_B is not None:
+            # Zero the padding: multiplying NaN by 0 would keep NaN.
+            wave_BS = wave_BS.masked_fill(~frame_mask(lengths_B, wave_BS.shape[1]), 0)
+        raw_BTC, frames_B = self.feature_extractor(wave_BS, lengths_B)
+        return Features(self.feature_norm(raw_BTC), frames_B, raw_BTC)
+
+    def contextualize(
+        self,
+        features: Features,
+        mask_BT: Tensor | None = None,
+        channel_mask_BD: Tensor | None = None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> EncoderOutput:
+        """Context of the features. Masked frames become one learned vector, masked channels 0, both
+        before positions are added; `layer_keep_L` are the layers that LayerDrop keeps."""
+        x_BTD = self.input_dropout(self.post_extract_proj(features.features_BTC))
+        mask_embedding = self.mask_embedding.to(x_BTD.dtype)
+        if mask_BT is not None:
+            x_BTD = torch.where(mask_BT[:, :, None], mask_embedding, x_BTD)
+        elif self.training:
+            # Changes nothing, but every parameter has a gradient, which other processes wait for.
+            x_BTD = x_BTD + 0 * mask_embedding
+        if channel_mask_BD is not None:
+            x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)
+        output = self.context(x_BTD, features.frames_B, layer_keep_L)
+        return EncoderOutput(output.context_BTD, features.frames_B, features, output.hidden)
+
+
+def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:
+    """Mean over channels of the squares, summed over the real frames, in float32."""
+    square_BT = x_BTC.float().square().mean(2)
+    if frames_B is not None:
+        square_BT = square_BT * frame_mask(frames_B, square_BT.shape[1])
+    return square_BT.sum()
+
+
+def build_extractor(
+    config: ConvolutionalConfig | FilterbankConfig,
+) -> ConvolutionalExtractor | FilterbankExtractor:
+    match config:
+        case FilterbankConfig():
+            return FilterbankExtractor(config)
+        case ConvolutionalConfig():
+            return ConvolutionalExtractor(config)
+
+
+def build_context(config: TransformerConfig | ConformerConfig) -> Transformer | Conformer:
+    match config:
+        case ConformerConfig():
+            return Conformer(config)
+        case TransformerConfig():
+            return Transformer(config)

@@ -1,0 +1,1 @@
+"""Feature extractors: from a waveform to frames."""
