@@ -1,9 +1,9 @@
-"""A file that appears whole or not at all.
+"""A file or a folder that appears whole or not at all.
 
     with whole_file(Path("scores.json")) as new:
         new.write_text(text)
 
-Until the end it has a name that nobody reads, beside the one it will have.
+Until the end it has a temporary name beside its final one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import filecmp
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,6 +44,26 @@ def whole_file(path: Path, keep_equal: bool = False) -> Iterator[Path]:
         if isinstance(error, OSError):
             name_file(error, path)
         raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `folder`, in place of an earlier one, when all is well, and
+    nothing otherwise."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new, old = (folder.with_name(f".{folder.name}.{word}") for word in ("new", "old"))
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        yield new
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    os.replace(new, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_leftovers(folder: Path) -> None:

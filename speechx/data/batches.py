@@ -1,17 +1,19 @@
-"""Batches: waveforms and targets as tensors, read ahead by the workers of torch's DataLoader.
+"""Batches: waveforms, labels and random draws as tensors, read ahead by the workers of torch's
+DataLoader.
 
-    B utterances · S samples · U units
+    B utterances · S samples · U labels
 
-Pretraining never pads: rows are cropped to the shortest of the batch. Fine-tuning pads.
+Rows are cropped to the shortest of their batch, or padded to the longest.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -22,8 +24,7 @@ from speechx.audio.augment import change_speed
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.augmentation import Augmentation
 from speechx.data.corpus import Corpus
-from speechx.data.manifest import Utterance
-from speechx.data.reading import Fault, Heard, Reading, Training, read_samples
+from speechx.data.reading import AudioError, AudioLimits, LoadedUtterance, UtteranceReader
 from speechx.data.sampling import Plan, Position, Row
 from speechx.errors import UserError
 
@@ -31,40 +32,62 @@ from speechx.errors import UserError
 @dataclass(frozen=True, slots=True)
 class Batch:
     position: Position
-    """Where in the run's stream of batches it is."""
+    """Its position in the stream of batches."""
     wave_BS: Tensor
     lengths_B: Tensor
+    """Real samples per row."""
+    padded: bool
+    """Whether rows may be shorter than the batch."""
     ids: tuple[str, ...]
     languages: tuple[str, ...]
-    targets_BU: Tensor | None = None
-    units_B: Tensor | None = None
+    labels_BU: Tensor | None = None
+    """Token ids, from 1 on; 0 is padding, and the blank of CTC."""
+    label_lengths_B: Tensor | None = None
+    draws: Mapping[str, Tensor] = field(default_factory=dict)
+    """Everything random that the objective needs: masks, negatives."""
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Targets by name: what the terms of the loss are divided by."""
     tried: int = 0
     """Utterances that were opened."""
-    faults: tuple[Fault, ...] = ()
+    errors: tuple[AudioError, ...] = ()
     """What was wrong with some of them."""
     spent: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that went to decoding, resampling and the rest."""
+    """Seconds that decoding, resampling and the rest took."""
 
     @property
     def number(self) -> int:
-        """Of the batch in the run; with the run's seed it seeds masks, negatives and dropout."""
+        """Number of the batch in the run; with the run's seed it seeds all that is random."""
         return self.position.number
 
     @property
     def seconds(self) -> float:
         return float(self.lengths_B.sum()) / SAMPLE_RATE
 
-    def to(self, device: torch.device) -> Batch:
-        def move(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor.to(device, non_blocking=True)
+    @property
+    def padded_lengths_B(self) -> Tensor | None:
+        """Real samples per row, or None where all rows are equally long."""
+        return self.lengths_B if self.padded else None
 
+    def to(self, device: torch.device) -> Batch:
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """For torch's DataLoader: pinned memory is copied to a GPU in the background."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return replace(
             self,
-            wave_BS=self.wave_BS.to(device, non_blocking=True),
-            lengths_B=self.lengths_B.to(device, non_blocking=True),
-            targets_BU=move(self.targets_BU),
-            units_B=move(self.units_B),
+            wave_BS=change(self.wave_BS),
+            lengths_B=change(self.lengths_B),
+            labels_BU=None if self.labels_BU is None else change(self.labels_BU),
+            label_lengths_B=None if self.label_lengths_B is None else change(self.label_lengths_B),
+            draws={name: change(tensor) for name, tensor in self.draws.items()},
         )
+
+
+Draw: TypeAlias = Callable[[Batch, np.random.Generator], tuple[dict[str, Tensor], dict[str, int]]]
+"""Draws masks and the like for a batch; returns them and the counts of targets."""
 
 
 def normalize(wave_S: np.ndarray) -> np.ndarray:
@@ -72,91 +95,83 @@ def normalize(wave_S: np.ndarray) -> np.ndarray:
     return (wave_S - wave_S.mean()) / np.sqrt(wave_S.var() + 1e-5)
 
 
-def read_utterance(utterance: Utterance, normalized: bool) -> np.ndarray:
-    """Its samples (S,) at 16 kHz."""
-    wave_S = read_samples(utterance)
-    return normalize(wave_S) if normalized else wave_S
-
-
+@dataclass(frozen=True)
 class Batches(Dataset[Batch]):
-    """Turns plans into batches; what torch's DataLoader calls, in its workers."""
+    """Turns plans into batches; torch's DataLoader calls it in its workers."""
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        normalized: bool,
-        crop_seconds: float | None,
-        targets: Sequence[Sequence[int]] | None,
-        seed: int,
-        augment: Augmentation | None = None,
-        training: Training | None = None,
-    ) -> None:
-        """`crop_seconds` None pads; `targets` are the unit ids of each utterance of the corpus.
-        With `training` rules what cannot be read is replaced; without them it is an error."""
-        self.corpus, self.normalized, self.crop_seconds, self.targets, self.seed = (
-            corpus,
-            normalized,
-            crop_seconds,
-            targets,
-            seed,
-        )
-        self.augment, self.training = augment, training
+    corpus: Corpus
+    normalized: bool
+    """Bring every recording to mean 0 and variance 1."""
+    seed: int = 0
+    crop_seconds: float | None = None
+    """Crop rows to the shortest of the batch and to this; None pads them to the longest."""
+    labels: Sequence[Sequence[int]] | None = None
+    """Token ids of each utterance of the corpus."""
+    augment: Augmentation | None = None
+    limits: AudioLimits | None = None
+    """With limits, audio that cannot be used is replaced; without, it is an error."""
+    draw: Draw | None = None
 
     def __getitem__(self, plan: Plan) -> Batch:  # type: ignore[override]
         begun, number = time.perf_counter(), plan.position.number
         room = max(row.seconds for row in plan.rows)
-        reading = Reading(self.corpus, self.targets, self.training, room)
-        heard = [self._hear(reading, row, number, r) for r, row in enumerate(plan.rows)]
-        waves = [row.wave_S for row in heard]
+        reader = UtteranceReader(self.corpus, self.labels, self.limits, room)
+        loaded = [self._load(reader, row, number, r) for r, row in enumerate(plan.rows)]
+        waves = [row.wave_S for row in loaded]
         if self.crop_seconds is not None:
             random = np.random.default_rng([self.seed, 1, number])
             waves = crop(waves, round(self.crop_seconds * SAMPLE_RATE), random)
-        targets_BU = units_B = None
-        if self.targets is not None:
-            ids = [torch.tensor(self.targets[row.number], dtype=torch.long) for row in heard]
-            targets_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-            units_B = torch.tensor([len(i) for i in ids])
+        labels_BU = label_lengths_B = None
+        if self.labels is not None:
+            ids = [torch.tensor(self.labels[row.number], dtype=torch.long) for row in loaded]
+            labels_BU = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
+            label_lengths_B = torch.tensor([len(i) for i in ids])
         wave_BS = padded(waves)
-        rest = time.perf_counter() - begun - sum(reading.spent.values())
-        return Batch(
+        rest = time.perf_counter() - begun - sum(reader.spent.values())
+        batch = Batch(
             position=plan.position,
             wave_BS=wave_BS,
             lengths_B=torch.tensor([len(w) for w in waves]),
-            ids=tuple(row.utterance.id for row in heard),
-            languages=tuple(row.utterance.language for row in heard),
-            targets_BU=targets_BU,
-            units_B=units_B,
-            tried=reading.tried,
-            faults=tuple(reading.faults),
-            spent={**reading.spent, "the rest": rest},
+            padded=self.crop_seconds is None,
+            ids=tuple(row.utterance.id for row in loaded),
+            languages=tuple(row.utterance.language for row in loaded),
+            labels_BU=labels_BU,
+            label_lengths_B=label_lengths_B,
+            tried=reader.tried,
+            errors=tuple(reader.errors),
+            spent={**reader.spent, "the rest": rest},
         )
+        if self.draw is None:
+            return batch
+        draws, counts = self.draw(batch, np.random.default_rng([self.seed, 2, number]))
+        return replace(batch, draws=draws, counts=counts)
 
-    def _hear(self, reading: Reading, row: Row, number: int, r: int) -> Heard:
-        """The first utterance of a row, with the samples of all as they are heard this time. What
-        replaces one is as long as that would be at the row's speed, and is heard at its own."""
-        heard: list[Heard] = []
+    def _load(self, reader: UtteranceReader, row: Row, number: int, r: int) -> LoadedUtterance:
+        """The samples of all utterances of a row, as one. A replacement is as long as the utterance
+        would be at the row's speed, and keeps its own speed."""
+        loaded: list[LoadedUtterance] = []
         for n, i in enumerate(row.utterances):
             seed = (self.seed, 6, number, r, n)
-            heard.append(reading.read(i, row.speed, seed, self._least(row, heard)))
+            loaded.append(reader.read(i, row.speed, seed, self._least_seconds(row, loaded)))
         early = self.normalized and self.augment is None
-        waves = [normalize(some.wave_S) if early else some.wave_S for some in heard]
+        waves = [normalize(some.wave_S) if early else some.wave_S for some in loaded]
         wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
-        if heard[0].speed != 1:
-            wave_S = change_speed(wave_S, heard[0].speed)
-        if self.augment is not None:  # levels are normalised after what a channel does to them
+        if loaded[0].speed != 1:
+            wave_S = change_speed(wave_S, loaded[0].speed)
+        if self.augment is not None:  # a telephone line changes levels, so they are normalised after
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
             wave_S = normalize(wave_S) if self.normalized else wave_S
-        return Heard(heard[0].number, heard[0].utterance, wave_S)
+        return LoadedUtterance(loaded[0].number, loaded[0].utterance, wave_S)
 
-    def _least(self, row: Row, heard: Sequence[Heard]) -> float:
-        """Seconds that the next utterance of a row must have for the row to be long enough: of one
-        alone all, of several what the others leave, and never more than it was thought to have."""
-        if self.training is None:
+    def _least_seconds(self, row: Row, loaded: Sequence[LoadedUtterance]) -> float:
+        """Seconds that the next utterance of a row needs for the row to be long enough: a single
+        one needs all, one of several what the others leave, and never more than its own length."""
+        if self.limits is None:
             return 0.0
-        seconds = [float(self.corpus.seconds_N[i]) for i in row.utterances[len(heard) :]]
-        there = sum(len(some.wave_S) for some in heard) / SAMPLE_RATE + sum(seconds[1:])
-        return max(0.0, min(seconds[0], self.training.least_seconds - there))
+        seconds = [float(self.corpus.seconds_N[i]) for i in row.utterances[len(loaded) :]]
+        there = sum(len(some.wave_S) for some in loaded) / SAMPLE_RATE + sum(seconds[1:])
+        return max(0.0, min(seconds[0], self.limits.least_seconds - there))
 
 
 def padded(waves: Sequence[np.ndarray]) -> Tensor:
@@ -195,13 +210,12 @@ def load(batches: Batches, plans: Iterable[Plan], workers: int) -> Iterator[Batc
 
 
 def one_thread(_: int) -> None:
-    """Workers are as many as they shall be: threads within them would fight over the same cores,
-    and over those that feed the GPU. Torch's own are set by the DataLoader too; those of numpy's
-    BLAS, which averages channels, only `threadpoolctl` can stop once numpy is there."""
+    """Use one thread per worker; more would oversubscribe the cores. The DataLoader limits torch's
+    threads; only `threadpoolctl` limits the threads of numpy's BLAS, which averages channels."""
     torch.set_num_threads(1)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for programs that are started: ffmpeg
-    with suppress(ImportError):  # trainings also run where only the core's packages are
+    with suppress(ImportError):  # an optional package
         from threadpoolctl import threadpool_limits
 
         threadpool_limits(1)

@@ -1,10 +1,9 @@
-"""What a labelled utterance shall be written as, and which ones can be trained on."""
+"""Labels of utterances: which tokens they are, and which utterances can be trained on."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,53 +11,53 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.manifest import Utterance, first_few
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.normalize import normalize
-from speechx.text.vocabulary import Kind
+from speechx.text.vocabulary import TokenType
 
-MOST_INFEASIBLE = 0.01  # share of utterances whose labels are longer than their frames
+MOST_TOO_LONG = 0.01  # share of utterances whose labels are longer than their frames
+FIELD = {"phonemes": "phones", "characters": "text", "languages": "language"}  # of a manifest
 
 
-def units(utterance: Utterance, kind: Kind) -> Sequence[str]:
-    """What the model shall write for it."""
-    match kind:
+def tokens_of(utterance: Utterance, token_type: TokenType) -> Sequence[str]:
+    """The tokens that a model should write for an utterance."""
+    match token_type:
         case "phonemes":
             return utterance.phones or ()
         case "characters":
             return list(normalize(utterance.text or "", utterance.language))
+        case "languages":
+            return [utterance.language]
 
 
-def labelled(
-    utterances: Sequence[Utterance], kind: Kind, speak: Callable[[str], object]
-) -> list[Utterance]:
-    """Those with labels of this kind; how many have none, and the first of them, is said."""
-    some: list[Utterance] = []
-    without: list[str] = []
-    for u in utterances:
-        if units(u, kind):
-            some.append(u)
-        else:
-            without.append(u.id)
+def labelled(utterances: Iterable[Utterance], token_type: TokenType) -> list[Utterance]:
+    """The utterances that have labels of this type; logs how many do not."""
+    utterances = list(utterances)
+    some = [u for u in utterances if tokens_of(u, token_type)]
     if not some:
         have = "no labels"
         if any(u.text for u in utterances):
-            have = "text: `speechx data phones` adds phones, or train a model with units=characters"
+            have = (
+                "text: `speechx data phones` adds phones, or train a model with "
+                "objective.tokens=characters"
+            )
         if any(u.phones for u in utterances):
-            have = "phones: give texts, or train a model with units=phonemes"
-        wanted = {"phonemes": "phones", "characters": "text"}[kind]
+            have = "phones: give texts, or train a model with objective.tokens=phonemes"
         raise UserError(
-            f"a model of {kind} needs `{wanted}` in the manifest, "
+            f"a model of {token_type} needs `{FIELD[token_type]}` in the manifest, "
             f"but the {len(utterances)} utterances have {have}"
         )
-    if without:
-        speak(
+    if len(some) < len(utterances):
+        without = [u.id for u in utterances if not tokens_of(u, token_type)]
+        logger.info(
             f"{len(without)} of {len(utterances)} utterances "
-            f"have no {kind} and are left out ({first_few(without)})"
+            f"have no {token_type} and are left out ({first_few(without)})"
         )
     return some
 
 
 def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Utterance]:
-    """Random utterances of each language, as many as fit in `seconds`."""
+    """Random utterances of each language that fit in `seconds` together."""
     by_language: dict[str, list[Utterance]] = {u.language: [] for u in utterances}
     taken = dict.fromkeys(by_language, 0.0)
     for index in np.random.default_rng([seed, 5]).permutation(len(utterances)):
@@ -76,40 +75,36 @@ def limit(utterances: Sequence[Utterance], seconds: float, seed: int) -> list[Ut
 
 def feasible(
     utterances: Sequence[Utterance],
-    kind: Kind,
+    token_type: TokenType,
     frames: Callable[[int], int],
+    frames_needed: Callable[[Sequence[str]], int],
     listing: Path,
-    speak: Callable[[str], object],
 ) -> list[Utterance]:
-    """Without those whose labels need more frames than they have, which `listing` names.
+    """Without the utterances whose labels need more frames than there are; `listing` names them.
 
-    `frames` counts the frames of a number of samples. More than one in a hundred is an error.
+    `frames` counts the frames of a number of samples, `frames_needed` the frames that labels need.
+    More than one such utterance in a hundred is an error.
     """
     short = []
     for utterance in utterances:
         there = frames(int(utterance.duration * SAMPLE_RATE))
-        needed = frames_needed(units(utterance, kind))
+        needed = frames_needed(tokens_of(utterance, token_type))
         if there < needed:
             short.append((utterance, there, needed))
     if not short:
         return list(utterances)
     with listing.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
-        writer.writerow(["id", "frames", "frames needed (units + repeats)"])
+        writer.writerow(["id", "frames", "frames needed (tokens + repeats)"])
         writer.writerows([u.id, there, needed] for u, there, needed in short)
     message = (
         f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, "
         f"listed in {listing}"
     )
-    if len(short) > MOST_INFEASIBLE * len(utterances):
+    if len(short) > MOST_TOO_LONG * len(utterances):
         raise UserError(
-            f"{message}; more than {MOST_INFEASIBLE:.0%}: do the labels belong to this audio?"
+            f"{message}; more than {MOST_TOO_LONG:.0%}: do the labels belong to this audio?"
         )
-    speak(f"{message}, and are left out")
+    logger.info(f"{message}, and are left out")
     dropped = {u for u, _, _ in short}
     return [u for u in utterances if u not in dropped]
-
-
-def frames_needed(labels: Sequence[object]) -> int:
-    """Least number of frames that can spell them: one each, a blank between equal neighbours."""
-    return len(labels) + sum(a == b for a, b in pairwise(labels))

@@ -1,19 +1,19 @@
-"""Utterances of one batch as samples, and what is done where a recording is not as its line says.
+"""Utterances of one batch as samples, and what happens where a recording contradicts its manifest.
 
-Scoring and validation want every recording: there anything wrong is an error. In training one
-broken file in a million must not end the run, so with `Training` rules
+Scoring and validation need every recording: there anything wrong is an error. In training one
+broken file in a million must not end the run. With `AudioLimits`,
 
-- an utterance that cannot be read is replaced by another of about its length, of its language if
-  there is one, drawn from the seed, the batch and the row: every rank keeps its number of steps and
-  rows, and a resumed run hears what it would have heard. It is at most a tenth longer, or as
-  long as the longest of the batch, which has only so much room; and not shorter than a row may be;
-- one that ends before its manifest says (mp3 headers and corpus tables drift) is used at its true
-  length, with its labels: at its own speed if they do not fit at that of the row. If it is too
-  short for them even so, or for a row, it is replaced too;
-- one that goes on for longer is cut where its manifest says, which may be a segment's end.
+- an utterance that cannot be read is replaced by another of similar length, of its language if
+  there is one. The replacement is drawn from the seed, the batch and the row: every rank keeps its
+  number of steps and rows, and a resumed run draws the same one. It is at most a tenth longer, or
+  as long as the longest row of the batch, and not shorter than a row may be;
+- an utterance that ends before its manifest says (mp3 headers and corpus tables drift) is used at
+  its true length with its labels, at its own speed if they do not fit at the speed of the row. If
+  it is too short for its labels or for a row, it is replaced;
+- an utterance that goes on for longer is cut where the manifest says: a segment may end there.
 
-The first two are a `Fault` that travels with the batch, to be counted and listed
-(speechx/training/faults.py).
+The first two become an `AudioError` that travels with the batch, to be counted and listed
+(speechx/training/audio_errors.py).
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ import numpy as np
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_native, resample
 from speechx.data.corpus import Corpus
-from speechx.data.labels import frames_needed
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 
@@ -39,18 +38,20 @@ ROUNDING = 0.9  # of the length that a row needs: lengths in tables are rounded
 
 
 @dataclass(frozen=True, slots=True)
-class Training:
-    """The least that an utterance must have to be used."""
+class AudioLimits:
+    """The least that an utterance of the training data needs."""
 
     least_seconds: float = 0.0
-    """Of a row."""
+    """Length of a row."""
     frames: Callable[[int], int] | None = None
-    """Frames of so many samples, for labels that must fit in them."""
+    """Number of frames of a number of samples ..."""
+    frames_needed: Callable[[Sequence[int]], int] | None = None
+    """... of which the labels of an utterance need this many."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
-    """What was wrong with an utterance; `failed` ones were not used, but `instead` was."""
+class AudioError:
+    """What was wrong with an utterance; a `failed` one was not used, but its `replacement` was."""
 
     corpus: str
     language: str
@@ -58,12 +59,12 @@ class Fault:
     audio: str
     why: str
     failed: bool
-    instead: str = ""
+    replacement: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """An utterance of the corpus, its samples, and the speed that they are to be played at."""
+class LoadedUtterance:
+    """An utterance of the corpus, its samples, and the speed to play them at."""
 
     number: int
     utterance: Utterance
@@ -71,44 +72,44 @@ class Heard:
     speed: float = 1.0
 
 
-class Reading:
-    """Reads what one batch needs; keeps the faults, the utterances tried and the seconds spent."""
+class UtteranceReader:
+    """Reads the utterances of one batch; counts errors, attempts and seconds."""
 
     def __init__(
         self,
         corpus: Corpus,
-        targets: Sequence[Sequence[int]] | None = None,
-        training: Training | None = None,
+        labels: Sequence[Sequence[int]] | None = None,
+        limits: AudioLimits | None = None,
         room: float = 0.0,
     ) -> None:
-        """`room`: seconds that any row of the batch may have, those of its longest one."""
-        self.corpus, self.targets, self.training, self.room = corpus, targets, training, room
-        self.faults: list[Fault] = []
+        """`room`: seconds of the longest row of the batch."""
+        self.corpus, self.labels, self.limits, self.room = corpus, labels, limits, room
+        self.errors: list[AudioError] = []
         self.spent: dict[str, float] = {}
         self.tried = 0
 
-    def read(self, i: int, speed: float, seed: Sequence[int], least: float = 0.0) -> Heard:
-        """Utterance `i`, or another in its place, about as long as it is at that speed; of at least
-        `least` seconds."""
+    def read(self, i: int, speed: float, seed: Sequence[int], least: float = 0.0) -> LoadedUtterance:
+        """Utterance `i` at that speed, or a replacement of similar length; of at least `least`
+        seconds."""
         failed = []
-        for j in self._in_turn(i, speed, seed, least):
+        for j in self._candidates(i, speed, seed, least):
             u = self.corpus[j]
             try:
-                heard = self._try(j, u, speed if j == i else 1.0, least)
+                loaded = self._try(j, u, speed if j == i else 1.0, least)
             except UserError as error:
-                if self.training is None:
+                if self.limits is None:
                     raise
-                failed.append(_fault(u, str(error), failed=True))
+                failed.append(_error(u, str(error), failed=True))
                 continue
-            self.faults += [replace(fault, instead=u.id) for fault in failed]
-            return heard
-        raise UserError(f"{failed[0].why} {self._nobody(i, speed, failed[1:])}")
+            self.errors += [replace(error, replacement=u.id) for error in failed]
+            return loaded
+        raise UserError(f"{failed[0].why} {self._no_replacement(i, speed, failed[1:])}")
 
-    def _in_turn(
+    def _candidates(
         self, i: int, speed: float, seed: Sequence[int], least: float = 0.0
     ) -> Iterator[int]:
-        """The utterance, then others: at random among those of about its length, of its language
-        or else of any; and only then those that are less like it, the nearest first."""
+        """The utterance, then replacements: at random among utterances of similar length, of the
+        same language, then of any; then others, the most similar first."""
         yield i
         seconds_N, language_N = self.corpus.seconds_N, self.corpus.language_N
         wanted = float(seconds_N[i]) / speed
@@ -124,40 +125,43 @@ class Reading:
                 yield from (random.permutation(some) if like else some)[:left].tolist()
                 left -= min(left, len(some))
 
-    def _try(self, i: int, u: Utterance, speed: float, least: float) -> Heard:
+    def _try(self, i: int, u: Utterance, speed: float, least: float) -> LoadedUtterance:
         self.tried += 1
-        wave_S = read_samples(u, math.inf if self.training else END_TOLERANCE_SECONDS, self.spent)
-        if self.training is None:
-            return Heard(i, u, wave_S, speed)
+        wave_S = read_samples(u, math.inf if self.limits else END_TOLERANCE_SECONDS, self.spent)
+        if self.limits is None:
+            return LoadedUtterance(i, u, wave_S, speed)
         why = f"{len(wave_S) / SAMPLE_RATE:.3f} s of the {u.duration:.3f} s in the manifest"
         if len(wave_S) < ROUNDING * least * SAMPLE_RATE:
             raise UserError(f"{u.audio}: only {why}, too short to train on.")
-        if not self._spells(i, len(wave_S) / speed):
+        if not self._labels_fit(i, len(wave_S) / speed):
             speed = 1.0
-            if not self._spells(i, len(wave_S)):
+            if not self._labels_fit(i, len(wave_S)):
                 raise UserError(f"{u.audio}: only {why}, too short to train on with its labels.")
         if len(wave_S) < (u.duration - END_TOLERANCE_SECONDS) * SAMPLE_RATE:
-            self.faults.append(_fault(u, why, failed=False))
-        return Heard(i, u, wave_S, speed)
+            self.errors.append(_error(u, why, failed=False))
+        return LoadedUtterance(i, u, wave_S, speed)
 
-    def _spells(self, i: int, samples: float) -> bool:
-        """Whether the labels of utterance `i` fit in the frames of so many samples."""
-        if self.targets is None or self.training is None or self.training.frames is None:
+    def _labels_fit(self, i: int, samples: float) -> bool:
+        """Whether the labels of utterance `i` fit in the frames of `samples`."""
+        limits = self.limits
+        if self.labels is None or limits is None:
             return True
-        return self.training.frames(int(samples)) >= frames_needed(self.targets[i])
+        if limits.frames is None or limits.frames_needed is None:
+            return True
+        return limits.frames(int(samples)) >= limits.frames_needed(self.labels[i])
 
-    def _nobody(self, i: int, speed: float, tried: Sequence[Fault]) -> str:
+    def _no_replacement(self, i: int, speed: float, tried: Sequence[AudioError]) -> str:
         if tried:
-            return f"Nor can the {len(tried)} tried in its place, the last of them: {tried[-1].why}"
+            return f"{len(tried)} replacements failed as well, the last one: {tried[-1].why}"
         wanted = float(self.corpus.seconds_N[i]) / speed
         return (
-            f"Nor is there an utterance to hear in its place, for {wanted:.1f} s; leave it out "
+            f"No replacement of about {wanted:.1f} s is available; leave the utterance out "
             "(data.exclude) or give more data."
         )
 
 
-def _fault(u: Utterance, why: str, failed: bool) -> Fault:
-    return Fault(u.corpus or "", u.language, u.id, str(u.audio), why, failed)
+def _error(u: Utterance, why: str, failed: bool) -> AudioError:
+    return AudioError(u.corpus or "", u.language, u.id, str(u.audio), why, failed)
 
 
 def read_samples(
@@ -165,8 +169,8 @@ def read_samples(
     tolerance: float = END_TOLERANCE_SECONDS,
     spent: MutableMapping[str, float] | None = None,
 ) -> np.ndarray:
-    """Its samples (S,) at 16 kHz; it may end `tolerance` seconds early. `spent` takes up the
-    seconds that went to what."""
+    """The samples (S,) of an utterance at 16 kHz, which may end `tolerance` seconds early. The
+    seconds that decoding and resampling took are added to `spent`."""
     begun = time.perf_counter()
     wave_S, rate = read_native(u.audio, u.start, u.duration, part=u.bytes, tolerance=tolerance)
     decoded = time.perf_counter()

@@ -1,1 +1,13 @@
-"""What is learned: masking, the contrastive loss, CTC. All give sums over targets."""
+"""What is learned. A new objective is one file, and one line in the union below."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.language_id import LanguageIDConfig
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
+
+AnyObjective: TypeAlias = Wav2Vec2Config | CTCConfig | LanguageIDConfig
+
+PRETRAINING, FINETUNING = "wav2vec2", "ctc"  # the kinds that the two commands train by default

@@ -1,45 +1,211 @@
-"""The CTC loss (Graves et al. 2006), summed over the sentences of a batch, in float32.
+"""The CTC objective (Graves et al. 2006): a linear layer to the blank and the tokens.
 
-B utterances · T frames · V outputs · U units
+wav2vec 2.0, section 4.3: the layer stands on the last context layer; masking of frames and of
+channels stays on in fine-tuning. The loss is a sum over the sentences of a batch, in float32,
+divided once by their global number.
+
+    B utterances · T frames · D = embed_dim · U labels · V = blank and tokens
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.models.ctc import BLANK, Emissions
+from speechx.config import config
+from speechx.data.batches import Batch
+from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
+from speechx.models.lengths import frame_mask
+from speechx.objectives.masking import Masking, draw_masks
+from speechx.objectives.objective import (
+    Head,
+    LogLine,
+    Loss,
+    ObjectiveConfig,
+    Signature,
+    Term,
+)
+from speechx.text.vocabulary import BLANK, Vocabulary
 
 
-@dataclass(frozen=True, slots=True)
-class CTCLoss:
-    loss: Tensor
-    """Sum over sentences, in nats; sentences that no path can spell count 0."""
-    infeasible: Tensor
-    """How many those are."""
+@config
+class BlankLimits:
+    """From which value on a number of the log is a signature."""
+
+    blank: float = 0.995
+    """E201: more than this share of the frames is read as blank ..."""
+    at: float = 0.2
+    """... at this share of the run."""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.blank <= 1 and 0 <= self.at <= 1):
+            raise ValueError("blank and at are shares, 0 to 1")
 
 
-def ctc_loss(emissions: Emissions, targets_BU: Tensor, units_B: Tensor) -> CTCLoss:
-    with torch.autocast(targets_BU.device.type, enabled=False):
-        log_probabilities_TBV = emissions.logits_BTV.float().log_softmax(2).transpose(0, 1)
+@config
+class CTCConfig(ObjectiveConfig):
+    kind: Literal["ctc"] = "ctc"
+    tokens: Literal["characters", "phonemes"]
+    time_masking: Masking = Masking(probability=0.65, span=10)
+    channel_masking: Masking = Masking(probability=0.25, span=64, min_spans=0)
+    dropout: float = 0.0
+    """Dropout before the linear layer."""
+    limits: BlankLimits = BlankLimits()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, but is {self.dropout}")
+
+    @property
+    def token_type(self) -> Literal["characters", "phonemes"]:
+        return self.tokens
+
+    def draw(
+        self, batch: Batch, encoder: EncoderConfig, random: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+        draws = draw_masks(
+            batch.lengths_B, encoder, self.time_masking, self.channel_masking, random
+        )
+        return draws, {"sentences": len(batch.ids)}
+
+    def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
+        assert vocabulary is not None
+        return CTC(self, encoder, vocabulary)
+
+    def frames_needed(self, labels: Sequence[object]) -> int:
+        """One frame for each label, and one for a blank between equal neighbours."""
+        return len(labels) + sum(a == b for a, b in pairwise(labels))
+
+    def signatures(self) -> tuple[Signature, ...]:
+        advice = (
+            "a higher rate for the head (optim.lr, optim.head_lr_scale); if that does not help, "
+            "check the labels and encoder.normalize"
+        )
+        return (Signature("E201", "blank plateau", advice, self._blank, at=self.limits.at),)
+
+    def _blank(self, line: LogLine) -> str:
+        share, loss = line.values["blank_share"], line.values["loss"]
+        if share <= self.limits.blank:
+            return ""
+        labels = "labels that do not belong to the audio"
+        rate = "a learning rate too low for the head (optim.lr, optim.head_lr_scale)"
+        normal = "encoder.normalize not as in pretraining"
+        still = 0 < line.before.get("loss", math.inf) < 1.02 * loss
+        ranked = [labels, normal, rate] if still else [rate, normal, labels]
+        if line.values.get("infeasible"):
+            ranked = ["labels longer than their frames (too_long.tsv)", rate, normal]
+        return (
+            f"{share:.2%} of the frames are read as blank at {line.progress:.0%} of the run and "
+            f"the loss {'stands still' if still else 'is'} at {loss:.3f} nats per token; in "
+            "healthy runs of ours the share is lower after a tenth of the run. Likely causes, the "
+            f"most likely first: {'; '.join(ranked)}"
+        )
+
+
+class CTC(Head):
+    def __init__(self, config: CTCConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.config, self.vocabulary = config, vocabulary
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
+        start_near_constant(self.head)
+
+    def forward(
+        self,
+        encoder: Encoder,
+        batch: Batch,
+        step: int | None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> Loss:
+        assert batch.labels_BU is not None
+        assert batch.label_lengths_B is not None
+        output = encoder(
+            batch.wave_BS,
+            batch.lengths_B,
+            batch.draws.get("mask_BT"),
+            batch.draws.get("channel_mask_BD"),
+            layer_keep_L,
+        )
+        logits_BTV, frames_B = self.logits(output)
+        losses_B, infeasible_B = ctc_loss(
+            logits_BTV, frames_B, batch.labels_BU, batch.label_lengths_B
+        )
+        loss = losses_B.sum()
+        best_BT, frames = logits_BTV.argmax(2), frames_B.sum()
+        padding = best_BT.numel() - frames
+        totals = {
+            "loss": loss.detach(),
+            "labels": batch.label_lengths_B.sum(),
+            "infeasible": infeasible_B.sum(),
+            "blank": (best_BT == BLANK).sum() - padding,
+            "frames": frames,
+        }
+        return Loss((Term(loss, "sentences"),), totals)
+
+    def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Nats per label, and the share of frames read as blank."""
+        values = {
+            "loss": totals["loss"] / totals["labels"],
+            "blank_share": totals["blank"] / max(totals["frames"], 1),
+        }
+        return {**values, "infeasible": totals["infeasible"]} if totals["infeasible"] else values
+
+    def log_probabilities(
+        self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits_BTV, frames_B = self.logits(encoder(wave_BS, lengths_B))
+        return logits_BTV.log_softmax(2), frames_B
+
+    def logits(self, output: EncoderOutput) -> tuple[Tensor, Tensor]:
+        """Logits (B, T, V) in float32 and real frames (B,). Padded frames are -inf except for the
+        blank: they can only be read as blank."""
+        logits_BTV = self.head(self.dropout(output.context_BTD)).float()
+        assert output.frames_B is not None
+        padded_BT = ~frame_mask(output.frames_B, logits_BTV.shape[1])
+        logits_BTV = logits_BTV.masked_fill(padded_BT[:, :, None], -torch.inf)
+        blank_V = torch.arange(logits_BTV.shape[2], device=logits_BTV.device) == BLANK
+        return logits_BTV.masked_fill(padded_BT[:, :, None] & blank_V, 0.0), output.frames_B
+
+
+def ctc_loss(
+    logits_BTV: Tensor, frames_B: Tensor, labels_BU: Tensor, label_lengths_B: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Nats of each sentence (B,), 0 for those that no path can spell, and which those are (B,)."""
+    with torch.autocast(labels_BU.device.type, enabled=False):
+        log_probabilities_TBV = logits_BTV.float().log_softmax(2).transpose(0, 1)
         # cuDNN's CTC gives other results for some lengths; the native one is exact everywhere.
-        native = torch.backends.cudnn.flags(enabled=False) if targets_BU.is_cuda else nullcontext()
+        native = torch.backends.cudnn.flags(enabled=False) if labels_BU.is_cuda else nullcontext()
         with native:
             losses_B = F.ctc_loss(
                 log_probabilities_TBV,
-                targets_BU,
-                emissions.frames_B,
-                units_B,
+                labels_BU,
+                frames_B,
+                label_lengths_B,
                 blank=BLANK,
                 reduction="none",
                 zero_infinity=True,
             )
-    repeats_BU = (targets_BU[:, 1:] == targets_BU[:, :-1]) & (
-        torch.arange(1, targets_BU.shape[1], device=targets_BU.device) < units_B[:, None]
+    repeats_BU = (labels_BU[:, 1:] == labels_BU[:, :-1]) & (
+        torch.arange(1, labels_BU.shape[1], device=labels_BU.device) < label_lengths_B[:, None]
     )
-    infeasible_B = emissions.frames_B < units_B + repeats_BU.sum(1)
-    return CTCLoss(losses_B.sum(), infeasible_B.sum())
+    return losses_B, frames_B < label_lengths_B + repeats_BU.sum(1)
+
+
+def start_near_constant(head: nn.Linear) -> None:
+    """Small weights and a blank as likely as three times all tokens together.
+
+    A head that starts with an even distribution falls into a state without blanks and stays there
+    for hundreds of updates; near the constant predictor it learns at once.
+    """
+    with torch.no_grad():
+        head.weight.mul_(0.1)
+        head.bias.zero_()
+        head.bias[BLANK] = math.log(3 * head.out_features)

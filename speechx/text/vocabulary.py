@@ -1,71 +1,85 @@
-"""The units a model writes: characters or phonemes, in a list, never characters of a string.
+"""The tokens a model writes: characters, phonemes or names of languages.
 
-Id 0 is the blank of CTC and belongs to no unit; unit i has id i + 1. In a character vocabulary
-the space is an ordinary unit, so that any text round-trips; in a phoneme vocabulary there are no
-spaces.
+Token i has id i + 1. Id 0 belongs to no token: it is the blank of CTC, and padding. In a character
+vocabulary the space is an ordinary token, so that any text round-trips; in a phoneme vocabulary
+there are no spaces.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from speechx.errors import UserError
 
-Kind = Literal["characters", "phonemes"]
+TokenType = Literal["characters", "phonemes", "languages"]
+BLANK = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    kind: Kind
-    units: tuple[str, ...]
+    token_type: TokenType
+    tokens: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(set(self.units)) != len(self.units) or "" in self.units:
-            raise ValueError("units must be distinct and not empty")
+        if len(set(self.tokens)) != len(self.tokens) or "" in self.tokens:
+            raise ValueError("tokens must be distinct and not empty")
 
     @classmethod
-    def collect(cls, kind: Kind, sequences: Iterable[Sequence[str]]) -> Vocabulary:
-        """All units seen, in code point order."""
-        seen = Counter(unit for sequence in sequences for unit in sequence)
-        return cls(kind, tuple(sorted(seen)))
+    def collect(cls, token_type: TokenType, sequences: Iterable[Sequence[str]]) -> Vocabulary:
+        """All tokens of the sequences, in code point order."""
+        seen = Counter(token for sequence in sequences for token in sequence)
+        return cls(token_type, tuple(sorted(seen)))
 
     def __len__(self) -> int:
-        """Number of outputs: the units and the blank."""
-        return len(self.units) + 1
+        """Number of ids: the tokens and the blank."""
+        return len(self.tokens) + 1
 
     def encode(self, sequence: Sequence[str]) -> list[int]:
-        """Ids of the units; an unknown one raises KeyError with its name."""
-        ids = {unit: index + 1 for index, unit in enumerate(self.units)}
-        return [ids[unit] for unit in sequence]
+        """Ids of the tokens; an unknown token raises KeyError with its name."""
+        ids = {token: index + 1 for index, token in enumerate(self.tokens)}
+        return [ids[token] for token in sequence]
 
     def unknown(self, sequence: Sequence[str]) -> list[str]:
-        """Units of the sequence that the vocabulary lacks, each once."""
-        return sorted(set(sequence) - set(self.units))
+        """Tokens of the sequence that the vocabulary lacks, each once."""
+        return sorted(set(sequence) - set(self.tokens))
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Units of the ids; blanks are left out."""
-        return [self.units[i - 1] for i in ids if i != 0]
+        """Tokens of the ids, without blanks."""
+        return [self.tokens[i - 1] for i in ids if i != BLANK]
 
-    def join(self, units: Sequence[str]) -> str:
-        """Units as text: characters side by side, phonemes with spaces."""
-        return " ".join("".join(units).split()) if self.kind == "characters" else " ".join(units)
+    def join(self, tokens: Sequence[str]) -> str:
+        """Tokens as text: characters side by side, others with spaces."""
+        if self.token_type == "characters":
+            return " ".join("".join(tokens).split())
+        return " ".join(tokens)
 
-    def save(self, path: Path) -> None:
-        data = {"kind": self.kind, "blank": 0, "units": list(self.units)}
-        path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    def to_dict(self) -> dict[str, Any]:
+        return {"token_type": self.token_type, "blank": BLANK, "tokens": list(self.tokens)}
 
     @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            kind, units = data["kind"], tuple(data["units"])
-            if kind not in get_args(Kind) or not all(isinstance(unit, str) for unit in units):
-                raise ValueError("needs a kind and a list of units")
-            return cls(kind, units)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"vocabulary {path} cannot be read: {error}") from None
+    def from_dict(cls, data: Mapping[str, Any]) -> Vocabulary:
+        """Raises KeyError, TypeError or ValueError if it is not what `to_dict` makes."""
+        token_type, tokens = data["token_type"], tuple(data["tokens"])
+        if token_type not in get_args(TokenType) or not all(isinstance(t, str) for t in tokens):
+            raise ValueError("needs a token_type and a list of tokens")
+        return cls(token_type, tokens)
+
+
+def save_vocabularies(path: Path, vocabularies: Mapping[str, Vocabulary]) -> None:
+    """Writes the vocabulary of each head, by name, as JSON."""
+    data = {name: vocabulary.to_dict() for name, vocabulary in vocabularies.items()}
+    path.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def load_vocabularies(path: Path) -> dict[str, Vocabulary]:
+    """Reads what `save_vocabularies` wrote."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Vocabulary.from_dict(each) for name, each in data.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"vocabulary {path} cannot be read: {error}") from None

@@ -1,0 +1,198 @@
+"""A model on disk, format 2: a folder that opens by itself, years later.
+
+    model.safetensors    encoder.*, objectives.NAME.*
+    config.yaml          format, languages, encoder, objectives by name
+    vocabulary.json      tokens of each head by name, if the model has heads
+    README.md            the model card
+
+No pickle, no path to a parent, nothing about objectives that are not inside. Configs of objectives
+are plain data here: only `objectives/` knows what they mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from speechx.config import parse, read_yaml, to_dict
+from speechx.errors import UserError
+from speechx.models.encoder import EncoderConfig
+from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
+from speechx.whole_file import whole_folder
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """The content of a model folder, or what was read from another toolkit's file."""
+
+    folder: Path
+    encoder: EncoderConfig
+    weights: dict[str, Tensor]
+    objectives: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Configs of the objectives by name, as plain data."""
+    vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
+    """Tokens of the objectives that are heads, by name."""
+    languages: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What reading another toolkit's file assumed or left out."""
+
+    def of_kind(self, kind: str) -> str | None:
+        """The name of the first objective of a kind."""
+        named = (name for name, config in self.objectives.items() if config.get("kind") == kind)
+        return next(named, None)
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Weights whose names start with `prefix`, without it."""
+        return {n.removeprefix(prefix): t for n, t in self.weights.items() if n.startswith(prefix)}
+
+
+def save_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    encoder: EncoderConfig,
+    objectives: Mapping[str, Any],
+    vocabularies: Mapping[str, Vocabulary],
+    languages: Sequence[str],
+) -> None:
+    """Writes a model folder, which appears whole or not at all; `objectives` are configs."""
+    with whole_folder(folder) as new:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        save_file(tensors, new / "model.safetensors")
+        about = {
+            "format": FORMAT,
+            "languages": list(languages),
+            "encoder": to_dict(encoder),
+            "objectives": {name: to_dict(config) for name, config in objectives.items()},
+        }
+        text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+        (new / "config.yaml").write_text(text, encoding="utf-8")
+        if vocabularies:
+            save_vocabularies(new / "vocabulary.json", vocabularies)
+        card = model_card(folder.name, encoder, about["objectives"], vocabularies, languages)
+        (new / "README.md").write_text(card, encoding="utf-8")
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether it holds the files of a model of ours."""
+    return all((path / name).is_file() for name in ("config.yaml", "model.safetensors"))
+
+
+def open_folder(folder: Path | str) -> SavedModel:
+    """Reads a model folder."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(
+            f"model {folder} does not exist: "
+            "expected a folder with model.safetensors and config.yaml"
+        )
+    for name in ("config.yaml", "model.safetensors"):
+        if not (folder / name).is_file():
+            inside = [p for p in sorted(folder.iterdir()) if is_model_folder(p)]
+            hint = f"; did you mean {inside[0]}?" if inside else ""
+            raise UserError(f"{folder} is not a speechx model folder: it has no {name}{hint}")
+    file = folder / "config.yaml"
+    about = read_yaml(file)
+    if about.get("format") != FORMAT or not isinstance(about.get("encoder"), dict):
+        raise UserError(f"{file} does not describe a model of format {FORMAT}")
+    objectives = about.get("objectives") or {}
+    if not isinstance(objectives, dict) or not all(map(_has_kind, objectives.values())):
+        raise UserError(f"{file}: objectives must be mappings with a kind, by name")
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{folder / 'model.safetensors'} cannot be read: {error}") from None
+    vocabulary = folder / "vocabulary.json"
+    return SavedModel(
+        folder=folder,
+        encoder=parse(EncoderConfig, about["encoder"], str(file)),
+        weights=weights,
+        objectives=objectives,
+        vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
+        languages=tuple(about.get("languages") or ()),
+    )
+
+
+def _has_kind(config: Any) -> bool:
+    return isinstance(config, dict) and isinstance(config.get("kind"), str)
+
+
+def load_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], source: str, fresh: Sequence[str] = ()
+) -> str:
+    """Copies tensors by name and returns how many of each part; names that start with one of
+    `fresh` may be absent.
+
+    A tensor that is missing, of another shape or left over is an error: nothing starts from chance
+    where weights were asked for.
+    """
+    own = model.state_dict()
+    problems = {
+        "missing": [n for n in own if n not in weights and not n.startswith(tuple(fresh))],
+        "left over": [n for n in weights if n not in own],
+        "of another shape": [
+            n for n in own if n in weights and own[n].shape != weights[n].shape
+        ],
+    }
+    if any(problems.values()):
+        parts = [
+            f"{len(names)} tensors {what} (first: {names[0]})"
+            for what, names in problems.items()
+            if names
+        ]
+        raise UserError(f"{source} does not fit this model: {', '.join(parts)}")
+    model.load_state_dict({n: weights.get(n, own[n]) for n in own})
+    counts: dict[str, list[int]] = {}
+    for name in own:
+        part = counts.setdefault(_part(name), [0, 0])
+        part[0] += name in weights
+        part[1] += 1
+    return ", ".join(
+        f"{part} {loaded}/{all_}" + ("" if loaded == all_ else " (rest starts fresh)")
+        for part, (loaded, all_) in counts.items()
+    )
+
+
+def _part(name: str) -> str:
+    """The part of the model that a tensor belongs to: feature_extractor, context, ctc, ..."""
+    return name.removeprefix("encoder.").removeprefix("objectives.").split(".")[0]
+
+
+def model_card(
+    name: str,
+    encoder: EncoderConfig,
+    objectives: Mapping[str, dict[str, Any]],
+    vocabularies: Mapping[str, Vocabulary],
+    languages: Sequence[str],
+) -> str:
+    """A page about the model in Markdown."""
+    kinds = ", ".join(f"{name} ({config['kind']})" for name, config in objectives.items())
+    writes = "; ".join(
+        f"{head}: {len(vocabulary.tokens)} {vocabulary.token_type}"
+        for head, vocabulary in vocabularies.items()
+    )
+    features, context = encoder.features.kind, encoder.context.kind
+    lines = [
+        f"# {name}",
+        "",
+        "A speech model of speechx, in its folder format 2.",
+        "",
+        f"- encoder: {features} features, {context} with {encoder.context.num_layers} layers of "
+        f"{encoder.context.embed_dim}",
+        f"- objectives: {kinds or 'none'}",
+        f"- writes: {writes or 'nothing by itself; continue or fine-tune it'}",
+        f"- languages in training: {', '.join(languages) or 'not recorded'}",
+        "",
+        "Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a "
+        "training.",
+    ]
+    return "\n".join(lines) + "\n"
+

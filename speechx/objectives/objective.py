@@ -1,0 +1,153 @@
+"""What every objective is: a loss, with parameters of its own, on top of the encoder.
+
+A new objective is one file: a frozen config with a `kind`, and a module.
+
+    config.draw(batch, encoder, random)   in the loader's workers: everything random, and the counts
+    config.build(encoder, vocabulary)     the module
+    module(encoder, batch, step)          the loss of one micro-batch: sums, not means
+    module.metrics(totals)                what the log shows, from sums over many micro-batches
+
+Each term of a loss is a sum over targets. The counts of the targets are drawn with the batch, so
+they are known before the backward pass: the loop adds them over ranks and micro-batches and divides
+each term once per step by its own global count. K micro-batches or K processes then equal one big
+batch for every term that is additive by nature.
+
+    B utterances · T frames · V tokens and the blank · L layers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch import Tensor, nn
+
+from speechx.data.batches import Batch
+from speechx.models.encoder import Encoder, EncoderConfig
+from speechx.text.vocabulary import TokenType, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One summand of the loss over a micro-batch."""
+
+    sum: Tensor
+    """A scalar to differentiate: a sum over targets, times the weight of the term."""
+    count: str
+    """Which count of the batch normalises it, as in "masked frames"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    terms: tuple[Term, ...]
+    totals: dict[str, Tensor]
+    """Sums for the log, detached and left on the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log, for signatures."""
+
+    values: Mapping[str, float]
+    highest: Mapping[str, float]
+    """Highest value of each metric in the lines before."""
+    before: Mapping[str, float]
+    """Values of the line before; empty for the first."""
+    progress: float
+    """Step of the line as a share of the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A failure of a loss that shows exactly in the numbers of the log."""
+
+    code: str
+    name: str
+    advice: str
+    shows: Callable[[LogLine], str]
+    """What the line shows of the failure, in words; empty if nothing."""
+    after_warmup: bool = False
+    """Counts from the end of the warm-up on, if that is later than `health.settled`."""
+    at: float | None = None
+    """Instead of watching all lines, look once, at this share of the run, and only warn."""
+
+
+class ObjectiveConfig:
+    """What every config of an objective offers; subclasses are frozen dataclasses with a `kind`."""
+
+    __slots__ = ()
+
+    kind: str
+
+    @property
+    def token_type(self) -> TokenType | None:
+        """The labels that it needs; None: it learns from unlabelled speech."""
+        return None
+
+    def draw(
+        self, batch: Batch, encoder: EncoderConfig, random: np.random.Generator
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Everything random that `forward` needs, and the counts of its terms."""
+        raise TypeError(f"{type(self).__name__} draws nothing")
+
+    def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> Objective:
+        """The module, with fresh parameters; `vocabulary` for objectives with labels."""
+        raise TypeError(f"{type(self).__name__} builds nothing")
+
+    def require(self, encoder: EncoderConfig, least_seconds: float) -> None:
+        """Raises ValueError if this objective cannot learn from rows of `least_seconds`."""
+
+    def frames_needed(self, labels: Sequence[object]) -> int:
+        """The least number of frames that labels need."""
+        return 0
+
+    def continued(self) -> ObjectiveConfig:
+        """The config with which a model goes on that was trained with this objective before."""
+        return self
+
+    def signatures(self) -> tuple[Signature, ...]:
+        """Failures of this loss that a run watches for; the more exact one first."""
+        return ()
+
+
+class Objective(nn.Module):
+    """A loss with its own parameters on top of an encoder."""
+
+    def forward(
+        self,
+        encoder: Encoder,
+        batch: Batch,
+        step: int | None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> Loss:
+        """The loss of one micro-batch; `step` None evaluates without noise."""
+        raise TypeError(f"{type(self).__name__} has no loss")
+
+    def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
+        """Values for the log, in stated units, from sums over micro-batches."""
+        raise TypeError(f"{type(self).__name__} has no metrics")
+
+    def watched_gradients(self) -> dict[str, list[nn.Parameter]]:
+        """Groups of parameters whose gradient norm is logged under the name given."""
+        return {}
+
+    def untrained(self, metrics: Mapping[str, float]) -> str:
+        """Why these metrics of a loaded model show that it was not restored; empty if they do not.
+        The sentence goes on after the name of the model."""
+        return ""
+
+
+class Head(Objective):
+    """An objective that can be read out: it gives probabilities of tokens."""
+
+    vocabulary: Vocabulary
+    windowed: ClassVar[bool] = True
+    """Whether a long recording may be cut into windows whose frames are put together again."""
+
+    def log_probabilities(
+        self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (B, T, V) in float32, the blank first, and real frames (B,)."""
+        raise TypeError(f"{type(self).__name__} cannot be read out")
