@@ -1,4 +1,4 @@
-"""The machine, applied from outside the model: devices, ranks, precision.
+"""Devices, ranks and precision, applied from outside the model.
 
 Started by `torchrun --nproc-per-node N -m speechx ...` there are N ranks; started plainly there
 is one. Nothing else in speechx imports torch.distributed.
@@ -7,6 +7,7 @@ is one. Nothing else in speechx imports torch.distributed.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import traceback
 from collections.abc import Iterator, Sequence
@@ -21,22 +22,25 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from speechx.errors import UserError
+from speechx.log import logger
 
 Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Ranks:
+    """The processes of a job, and this one among them."""
+
     rank: int
     world: int
     device: torch.device
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this rank writes files and talks to the user."""
         return self.rank == 0
 
-    def total(self, values: Sequence[float]) -> list[float]:
+    def all_reduce_sum(self, values: Sequence[float]) -> list[float]:
         """Sums over all ranks, in float64."""
         if self.world == 1:
             return list(values)
@@ -45,39 +49,43 @@ class Machine:
         return sums.tolist()
 
     def gather(self, names: Sequence[str]) -> list[str]:
-        """The names that all ranks give, in the order of the ranks."""
+        """The names of all ranks, in the order of the ranks."""
         if self.world == 1:
             return list(names)
         of_ranks: list[Any] = [None] * self.world
         dist.all_gather_object(of_ranks, list(names))
         return [name for of_rank in of_ranks for name in of_rank]
 
-    def wait(self) -> None:
-        """Until every rank is here."""
+    def barrier(self) -> None:
+        """Waits until every rank has called it."""
         if self.world > 1:
             dist.barrier()
 
 
 @contextmanager
-def machine(device: str = "auto") -> Iterator[Machine]:
-    """This process's place in the job; joins the process group that torchrun announces."""
+def distributed(device: str = "auto") -> Iterator[Ranks]:
+    """Joins the process group that torchrun announces. Only the first rank logs messages."""
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     chosen = pick_device(device)
     if chosen.type == "cuda" and chosen.index is None:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     if world == 1:
-        yield Machine(0, 1, chosen)
+        yield Ranks(0, 1, chosen)
         return
     # The first rank validates alone: the others must wait longer than the usual ten minutes.
     backend = "nccl" if chosen.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(hours=6))
+    level = logger.level
+    if rank:
+        logger.setLevel(logging.ERROR)
     try:
-        yield Machine(rank, world, chosen)
+        yield Ranks(rank, world, chosen)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the wrapped model
         raise
     finally:
+        logger.setLevel(level)
         # DistributedDataParallel must be gone before its group: as the last to hold the group it
         # would wait for gloo's threads, which may wait for Python's lock, which it has.
         gc.collect()
@@ -99,13 +107,13 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def parallelize(model: nn.Module, machine: Machine, frozen: Sequence[str] = ()) -> nn.Module:
+def parallelize(model: nn.Module, ranks: Ranks, frozen: Sequence[str] = ()) -> nn.Module:
     """The model as the loop calls it; parameters whose names start with `frozen` do not train."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
-    if machine.world == 1:
+    if ranks.world == 1:
         return model
-    ids = [machine.device.index] if machine.device.type == "cuda" else None
+    ids = [ranks.device.index] if ranks.device.type == "cuda" else None
     return DistributedDataParallel(model, device_ids=ids)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -12,18 +13,20 @@ from speechx.config import config, require_not_negative, require_positive
 
 @config
 class Optim:
-    """AdamW as in wav2vec 2.0. Fractions are of the whole run."""
+    """AdamW as in wav2vec 2.0. Ratios are shares of the whole run."""
 
-    rate: float = 5e-4
+    lr: float = 5e-4
     """Peak learning rate."""
     schedule: Literal["polynomial", "tri_stage"] = "polynomial"
-    warmup: float = 0.08
-    hold: float = 0.4
-    """Only tri_stage: how long the peak is held; the rest decays exponentially to `last` x rate."""
-    first: float = 0.01
-    last: float = 0.05
-    head_scale: float = 1.0
-    """The rate of a fresh head, as a multiple of the rate of the trunk."""
+    warmup_ratio: float = 0.08
+    hold_ratio: float = 0.4
+    """Only tri_stage: share of the run at the peak; the rest decays exponentially."""
+    init_lr_scale: float = 0.01
+    """Only tri_stage: first learning rate, as a share of the peak."""
+    final_lr_scale: float = 0.05
+    """Only tri_stage: last learning rate, as a share of the peak."""
+    head_lr_scale: float = 1.0
+    """Learning rate of the heads, as a multiple of the rate of the encoder."""
     betas: tuple[float, float] = (0.9, 0.98)
     epsilon: float = 1e-6
     weight_decay: float = 0.01
@@ -31,25 +34,28 @@ class Optim:
     """Largest norm of the gradient (per target); longer ones are scaled down to it."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "rate", "head_scale", "epsilon", "clip", "first", "last")
-        require_not_negative(self, "weight_decay", "warmup", "hold")
+        require_positive(
+            self, "lr", "head_lr_scale", "epsilon", "clip", "init_lr_scale", "final_lr_scale"
+        )
+        require_not_negative(self, "weight_decay", "warmup_ratio", "hold_ratio")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be at least 0 and below 1, but are {self.betas}")
-        used = self.warmup + (self.hold if self.schedule == "tri_stage" else 0)
+        used = self.warmup_ratio + (self.hold_ratio if self.schedule == "tri_stage" else 0)
         if used > 1:
             raise ValueError(
-                "warmup and hold are fractions of the run and must not exceed 1 together"
+                "warmup_ratio and hold_ratio are shares of the run and must not exceed 1 together"
             )
 
 
 def learning_rate(step: int, steps: int, optim: Optim) -> float:
-    """Rate of the trunk at optimiser step `step` of `steps`."""
+    """Rate of the encoder at optimiser step `step` of `steps`."""
     match optim.schedule:
         case "polynomial":
-            return optim.rate * polynomial(step, steps, optim.warmup)
+            return optim.lr * polynomial(step, steps, optim.warmup_ratio)
         case "tri_stage":
-            return optim.rate * tri_stage(
-                step, steps, optim.warmup, optim.hold, optim.first, optim.last
+            return optim.lr * tri_stage(
+                step, steps, optim.warmup_ratio, optim.hold_ratio, optim.init_lr_scale,
+                optim.final_lr_scale
             )
 
 
@@ -74,24 +80,25 @@ def tri_stage(
     return last ** min((step - rise - flat) / fall, 1)
 
 
-def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """Three groups: trunk matrices, trunk vectors (not decayed), head."""
+def build_optimizer(model: nn.Module, heads: Sequence[str], optim: Optim) -> torch.optim.Optimizer:
+    """Three groups: matrices, vectors (not decayed), and the heads, whose parameters' names start
+    with one of `heads`."""
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
-    head: list[nn.Parameter] = []
+    of_heads: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         several = sum(size > 1 for size in parameter.shape) > 1  # a gain per tap is (1, 1, K)
         group = matrices if several else vectors
-        group = head if name.startswith("head.") else group
+        group = of_heads if name.startswith(tuple(heads)) else group
         group.append(parameter)
     groups = [
         {"params": matrices, "scale": 1.0, "weight_decay": optim.weight_decay},
         {"params": vectors, "scale": 1.0, "weight_decay": 0.0},
-        {"params": head, "scale": optim.head_scale, "weight_decay": optim.weight_decay},
+        {"params": of_heads, "scale": optim.head_lr_scale, "weight_decay": optim.weight_decay},
     ]
     optimizer = torch.optim.AdamW(
         [group for group in groups if group["params"]],
-        lr=optim.rate,
+        lr=optim.lr,
         betas=optim.betas,
         eps=optim.epsilon,
     )
@@ -105,6 +112,6 @@ def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     return optimizer
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        group["lr"] = lr * group["scale"]
