@@ -1,14 +1,28 @@
-"""The conformer context network (Gulati et al. 2020)."""
+"""The conformer context network (Gulati et al. 2020, section 2) with the relative positions of
+Transformer-XL (Dai et al. 2019, section 3.3).
+
+    B utterances · T frames · D width · H heads · C channels of a head · P distances · L layers
+
+A layer is half a feed-forward, self-attention, convolution and the other half feed-forward, each
+with a layer norm at its entrance and a residual connection, and a layer norm at the end. One more
+layer norm follows the last layer.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_positive
 from speechx.models.context.output import ContextOutput
+from speechx.models.lengths import frame_mask
+
+MOMENTUM = 0.1  # of the running statistics of batch norm
 
 
 @config
@@ -16,13 +30,40 @@ class ConformerConfig:
     kind: Literal["conformer"] = "conformer"
     num_layers: int = 12
     embed_dim: int = 512
+    ffn_dim: int = 2048
+    num_heads: int = 8
+    conv_kernel: int = 31
+    dropout: float = 0.1
+    attention_dropout: float = 0.1
+    activation_dropout: float = 0.0
     layer_drop: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "conv_kernel")
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}"
+            )
+        if self.embed_dim % 2:
+            raise ValueError(f"embed_dim {self.embed_dim} must be even: a sine for every cosine")
+        if self.conv_kernel % 2 == 0:
+            raise ValueError(
+                f"conv_kernel {self.conv_kernel} must be odd: as many taps either side"
+            )
+        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 0 and below 1, but is {getattr(self, name)}"
+                )
 
 
 class Conformer(nn.Module):
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_layers))
 
     def forward(
         self,
@@ -30,4 +71,163 @@ class Conformer(nn.Module):
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
     ) -> ContextOutput:
-        return ContextOutput(x_BTD, ())
+        """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
+        LayerDrop keeps, None for all."""
+        rows, width, dim = x_BTD.shape
+        if frames_B is None:
+            frames_B = torch.full((rows,), width, device=x_BTD.device)
+        true_BT = frame_mask(frames_B, width)
+        # Rows without any frame attend to themselves, so that their softmax is finite.
+        attend_BT = true_BT | (frames_B == 0)[:, None]
+        position_PD = relative_positions(width, dim, x_BTD.device).to(x_BTD.dtype)
+        x_BTD = self.dropout(x_BTD.masked_fill(~true_BT[:, :, None], 0))
+        hidden = [x_BTD]
+        for index, layer in enumerate(self.layers):
+            y_BTD = layer(x_BTD, position_PD, attend_BT, true_BT)
+            # A dropped layer is multiplied by 0 and not left out: every rank has the same graph
+            # and every parameter a gradient.
+            keep = layer_keep_L is None or layer_keep_L[index]
+            x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
+            hidden.append(x_BTD)
+        return ContextOutput(self.norm(x_BTD), tuple(hidden))
+
+
+def relative_positions(width: int, dim: int, device: torch.device) -> Tensor:
+    """(P, D) interleaved sines and cosines of the distances from a frame back to another: from
+    `width` - 1 down to -`width`, the last one only so that `align` can shift by a view."""
+    distance_P = torch.arange(width - 1, -width - 1, -1, device=device, dtype=torch.float32)
+    even = torch.arange(0, dim, 2, device=device, dtype=torch.float32)
+    angle = distance_P[:, None] * torch.exp(even * (-math.log(10_000) / dim))
+    return torch.stack((angle.sin(), angle.cos()), 2).flatten(1)
+
+
+def align(score_BHTP: Tensor) -> Tensor:
+    """(B, H, T, T) scores, query by key: row t begins at distance t. In the flattened scores the
+    rows of the result are one number less apart than those given (Dai et al. 2019, appendix B)."""
+    width = score_BHTP.shape[2]
+    flat = score_BHTP.flatten(2)[:, :, width - 1 : -1]
+    return flat.unflatten(2, (width, 2 * width - 1))[..., :width]
+
+
+class ConformerLayer(nn.Module):
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        self.first_feed_norm = nn.LayerNorm(config.embed_dim)
+        self.first_feed = FeedForward(config)
+        self.attention_norm = nn.LayerNorm(config.embed_dim)
+        self.attention = RelativeAttention(config)
+        self.convolution_norm = nn.LayerNorm(config.embed_dim)
+        self.convolution = ConvolutionModule(config)
+        self.second_feed_norm = nn.LayerNorm(config.embed_dim)
+        self.second_feed = FeedForward(config)
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self, x_BTD: Tensor, position_PD: Tensor, attend_BT: Tensor, true_BT: Tensor
+    ) -> Tensor:
+        x_BTD = x_BTD + 0.5 * self.dropout(self.first_feed(self.first_feed_norm(x_BTD)))
+        y_BTD = self.attention(self.attention_norm(x_BTD), position_PD, attend_BT)
+        x_BTD = x_BTD + self.dropout(y_BTD)
+        y_BTD = self.convolution(self.convolution_norm(x_BTD), true_BT)
+        x_BTD = x_BTD + self.dropout(y_BTD)
+        x_BTD = x_BTD + 0.5 * self.dropout(self.second_feed(self.second_feed_norm(x_BTD)))
+        return self.norm(x_BTD)
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.embed_dim, config.ffn_dim)
+        self.down = nn.Linear(config.ffn_dim, config.embed_dim)
+        self.activation_dropout = nn.Dropout(config.activation_dropout)
+        for linear in (self.up, self.down):
+            nn.init.normal_(linear.weight, std=0.02)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down(self.activation_dropout(F.silu(self.up(x_BTD))))
+
+
+class RelativeAttention(nn.Module):
+    """Scores are (query + u) · key + (query + v) · position of the distance, with learned u and v
+    (Dai et al. 2019, section 3.3)."""
+
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        self.heads, self.dropout = config.num_heads, config.attention_dropout
+        self.query = nn.Linear(config.embed_dim, config.embed_dim)
+        self.key = nn.Linear(config.embed_dim, config.embed_dim)
+        self.value = nn.Linear(config.embed_dim, config.embed_dim)
+        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+        self.position = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
+        self.bias_u = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
+        self.bias_v = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
+        for linear in (self.query, self.key, self.value, self.out):
+            nn.init.zeros_(linear.bias)
+        for linear in (self.query, self.key, self.value, self.out, self.position):
+            nn.init.normal_(linear.weight, std=0.02)
+        for bias_HC in (self.bias_u, self.bias_v):
+            nn.init.xavier_uniform_(bias_HC)
+
+    def forward(self, x_BTD: Tensor, position_PD: Tensor, attend_BT: Tensor) -> Tensor:
+        def split(y_BTD: Tensor) -> Tensor:
+            return y_BTD.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+        query_BHTC = split(self.query(x_BTD))
+        u_H1C = self.bias_u.to(query_BHTC.dtype)[:, None]
+        v_H1C = self.bias_v.to(query_BHTC.dtype)[:, None]
+        position_HPC = split(self.position(position_PD))
+        score_BHTP = (query_BHTC + v_H1C) @ position_HPC.transpose(1, 2)
+        score_BHTT = align(score_BHTP) / math.sqrt(query_BHTC.shape[3])
+        y_BHTC = F.scaled_dot_product_attention(
+            query_BHTC + u_H1C,
+            split(self.key(x_BTD)),
+            split(self.value(x_BTD)),
+            attn_mask=score_BHTT.masked_fill(~attend_BT[:, None, None], -math.inf),
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(y_BHTC.transpose(1, 2).flatten(2))
+
+
+class ConvolutionModule(nn.Module):
+    """Pointwise, GLU, depthwise, batch norm, swish, pointwise (Gulati et al. 2020, section 2.2)."""
+
+    def __init__(self, config: ConformerConfig) -> None:
+        super().__init__()
+        dim, kernel = config.embed_dim, config.conv_kernel
+        self.pointwise_in = nn.Conv1d(dim, 2 * dim, 1, bias=False)
+        self.depthwise = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim, bias=False)
+        self.batch_norm = nn.BatchNorm1d(dim, momentum=MOMENTUM)
+        self.pointwise_out = nn.Conv1d(dim, dim, 1, bias=False)
+        for conv in (self.pointwise_in, self.depthwise, self.pointwise_out):
+            nn.init.kaiming_normal_(conv.weight)
+
+    def forward(self, x_BTD: Tensor, true_BT: Tensor) -> Tensor:
+        true_B1T = true_BT[:, None]
+        x_BDT = F.glu(self.pointwise_in(x_BTD.transpose(1, 2)), dim=1).masked_fill(~true_B1T, 0)
+        x_BDT = masked_batch_norm(self.depthwise(x_BDT).float(), true_B1T, self.batch_norm)
+        return self.pointwise_out(F.silu(x_BDT)).transpose(1, 2)
+
+
+def masked_batch_norm(x_BDT: Tensor, true_B1T: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+    """Batch norm whose statistics see real frames only."""
+    # The batch is one micro-batch of one process, so a step depends on how its audio is divided.
+    # Running statistics move once per micro-batch, each process its own, and
+    # DistributedDataParallel copies rank 0's to all when a step begins. Without two real frames, or
+    # where NaN, they stay: a refused step keeps the weights, but a NaN would never leave them.
+    if not norm.training:
+        return norm(x_BDT)
+    count = true_B1T.sum()
+    mean_1D1 = (x_BDT * true_B1T).sum((0, 2), keepdim=True) / count.clamp(min=1)
+    centred_BDT = (x_BDT - mean_1D1) * true_B1T
+    square_1D1 = centred_BDT.square().sum((0, 2), keepdim=True)
+    with torch.no_grad():
+        norm.get_buffer("num_batches_tracked").add_(1)
+        unbiased_1D1 = square_1D1 / (count - 1).clamp(min=1)
+        for name, new_1D1 in (("running_mean", mean_1D1), ("running_var", unbiased_1D1)):
+            running_D, new_D = norm.get_buffer(name), new_1D1.flatten()
+            usable_D = new_D.isfinite() & (count > 1)
+            running_D.lerp_(torch.where(usable_D, new_D, running_D), MOMENTUM)
+    x_BDT = centred_BDT * torch.rsqrt(square_1D1 / count.clamp(min=1) + norm.eps)
+    return x_BDT * norm.weight[:, None] + norm.bias[:, None]
