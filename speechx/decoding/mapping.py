@@ -1,8 +1,8 @@
-"""From the phones a model knows to the phones of a language it has never heard.
+"""From the phones a model knows to the phones of a language it was never trained on.
 
 Xu, Baevski and Auli (2021), "tr2tgt": every trained phone s goes to the target phone t that is
 nearest in articulatory features (`speechx.text.articulation.distance`), itself if the language
-has it. A target phone that nothing reaches then takes its nearest trained phone in a second pass.
+has it. A target phone that nothing reaches then takes its nearest trained phone in a reverse pass.
 The result is a relation, not a function: one trained phone may stand for several target phones.
 
 Ties are common (about every fourth inexact pair) and broken by rule: smaller weighted feature
@@ -22,18 +22,18 @@ from speechx.errors import UserError
 from speechx.text.articulation import distance, require_features, weighted_distance
 from speechx.text.ipa import normalize_ipa
 
-EXACT, NEAREST, SECOND, RANDOM = "exact", "nearest", "second-pass", "random"
-SECOND_PASS_WEIGHT = 0.999  # of a shared phone's probability: a second-pass target loses the tie
+EXACT, NEAREST, REVERSE, RANDOM = "exact", "nearest", "reverse-pass", "random"
+REVERSE_WEIGHT = 0.999  # of a shared phone's probability: a reverse-pass target loses the tie
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MappingRow:
     """One pair of the relation. tied: other phones that were equally near."""
 
     source: str
     target: str
     distance: float
-    kind: str
+    match: str
     tied: tuple[str, ...] = ()
 
 
@@ -43,7 +43,7 @@ class Mapping:
 
     source: tuple[str, ...]
     target: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MappingRow, ...]
 
     def matrix(self) -> np.ndarray:
         """(V, U) float32: what share of each output's probability each target receives."""
@@ -52,24 +52,24 @@ class Mapping:
         target_column = {phone: u for u, phone in enumerate(self.target, start=1)}
         source_column = {phone: v for v, phone in enumerate(self.source, start=1)}
         for row in self.rows:
-            weight = SECOND_PASS_WEIGHT if row.kind == SECOND else 1.0
+            weight = REVERSE_WEIGHT if row.match == REVERSE else 1.0
             weight_VU[source_column[row.source], target_column[row.target]] = weight
         return weight_VU
 
     def to_tsv(self) -> str:
         """One row a line under a header, ties separated by spaces."""
-        lines = ["source\ttarget\tdistance\tkind\ttied"]
+        lines = ["source\ttarget\tdistance\tmatch\ttied"]
         lines += [
-            f"{r.source}\t{r.target}\t{r.distance:.4f}\t{r.kind}\t{' '.join(r.tied)}"
+            f"{r.source}\t{r.target}\t{r.distance:.4f}\t{r.match}\t{' '.join(r.tied)}"
             for r in self.rows
         ]
         return "\n".join(lines) + "\n"
 
     def summary(self) -> str:
         """For people: how many phones go where, in a line."""
-        kinds = [row.kind for row in self.rows]
+        matches = [row.match for row in self.rows]
         ties = sum(bool(row.tied) for row in self.rows)
-        counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+        counts = ", ".join(f"{matches.count(match)} {match}" for match in dict.fromkeys(matches))
         return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties"
 
 
@@ -77,19 +77,19 @@ def map_inventory(source: Sequence[str], target: Sequence[str]) -> Mapping:
     """The two passes. Raises UserError with every symbol of either side that has no features."""
     source, target = _checked(source, target)
     rows = [
-        Row(phone, normalize_ipa(phone), 0.0, EXACT)
+        MappingRow(phone, normalize_ipa(phone), 0.0, EXACT)
         if normalize_ipa(phone) in target
         else _nearest(phone, target, NEAREST)
         for phone in source
     ]
-    return Mapping(source, target, (*rows, *_second_pass(source, target, rows)))
+    return Mapping(source, target, (*rows, *_reverse_pass(source, target, rows)))
 
 
 def masked_map(source: Sequence[str], target: Sequence[str]) -> Mapping:
     """The baseline that mapping has to beat: only the phones that both sides share."""
     whole = map_inventory(source, target)
     return Mapping(
-        whole.source, whole.target, tuple(row for row in whole.rows if row.kind == EXACT)
+        whole.source, whole.target, tuple(row for row in whole.rows if row.match == EXACT)
     )
 
 
@@ -101,21 +101,21 @@ def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mappi
     """
     whole = map_inventory(source, target)
     rng = np.random.default_rng(seed)
-    rows: list[Row] = []
+    rows: list[MappingRow] = []
     for row in whole.rows:
-        if row.kind == NEAREST:
+        if row.match == NEAREST:
             chosen = whole.target[rng.integers(len(whole.target))]
-            row = Row(row.source, chosen, distance(row.source, chosen), RANDOM)
-        if row.kind != SECOND:
+            row = MappingRow(row.source, chosen, distance(row.source, chosen), RANDOM)
+        if row.match != REVERSE:
             rows.append(row)
     return Mapping(whole.source, whole.target, tuple(rows))
 
 
-def fold(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
+def map_posteriors(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
     """(T, U) probabilities over the blank and the target phones, each frame summing to 1.
 
-    A target receives the sum over the phones that go to it in the first pass. A second-pass target
-    receives the probability of its phone times `SECOND_PASS_WEIGHT`, beside the phone's own target:
+    A target receives the sum over the phones that go to it in the first pass. A reverse-pass target
+    receives the probability of its phone times `REVERSE_WEIGHT`, beside the phone's own target:
     greedy decoding never prefers it, a beam search with a language model of the target can. Frames
     are divided by their sum; one in which the mapping keeps nothing at all becomes blank.
     """
@@ -125,9 +125,9 @@ def fold(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
             f"probabilities must be (T, {1 + len(mapping.source)}), blank first, "
             f"but are {probabilities_TV.shape}"
         )
-    folded_TU = probabilities_TV.astype(np.float64) @ mapping.matrix()
-    folded_TU[folded_TU.sum(axis=1) <= 0.0, 0] = 1.0
-    return (folded_TU / folded_TU.sum(axis=1, keepdims=True)).astype(np.float32)
+    mapped_TU = probabilities_TV.astype(np.float64) @ mapping.matrix()
+    mapped_TU[mapped_TU.sum(axis=1) <= 0.0, 0] = 1.0
+    return (mapped_TU / mapped_TU.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _checked(
@@ -145,20 +145,20 @@ def _checked(
     return tuple(source), tuple(dict.fromkeys(normalize_ipa(phone) for phone in target))
 
 
-def _nearest(phone: str, candidates: Sequence[str], kind: str) -> Row:
+def _nearest(phone: str, candidates: Sequence[str], match: str) -> MappingRow:
     far = {candidate: round(distance(phone, candidate), 9) for candidate in candidates}
     least = min(far.values())
     best = [candidate for candidate in candidates if far[candidate] == least]
     best.sort(key=lambda c: (round(weighted_distance(phone, c), 9), c))
-    return Row(phone, best[0], least, kind, tuple(best[1:]))
+    return MappingRow(phone, best[0], least, match, tuple(best[1:]))
 
 
-def _second_pass(source: Sequence[str], target: Sequence[str], first: Sequence[Row]) -> list[Row]:
+def _reverse_pass(source: Sequence[str], target: Sequence[str], first: Sequence[MappingRow]) -> list[MappingRow]:
     """Rows for targets that no phone reached, each from its nearest phone."""
     reached = {row.target for row in first}
-    rows: list[Row] = []
+    rows: list[MappingRow] = []
     for phone in target:
         if phone not in reached:
-            found = _nearest(phone, source, SECOND)
-            rows.append(Row(found.target, phone, found.distance, SECOND, found.tied))
+            found = _nearest(phone, source, REVERSE)
+            rows.append(MappingRow(found.target, phone, found.distance, REVERSE, found.tied))
     return rows

@@ -1,4 +1,4 @@
-"""Error rates that say what they are.
+"""Error rates that name themselves.
 
 The same outputs have several error rates: edits summed over the corpus, the mean over utterances,
 the mean over languages. All three are given here, each under its own name; the headline is
@@ -8,9 +8,13 @@ the mean over languages. All three are given here, each under its own name; the 
 with its substitutions, insertions and deletions, a bootstrap interval and a policy in words.
 Two scores may be compared when their policies are equal.
 
-    references = [words("a b c"), words("d e")]
-    hypotheses = [words("a x c"), words("d e f")]
-    score(references, hypotheses, ["es", "it"], ["1", "2"], [None, None], "wer").overall.rate  # 2/5
+    utterances = [
+        Scored("1", "es", None, words("a b c"), words("a x c")),
+        Scored("2", "it", None, words("d e"), words("d e f")),
+    ]
+    score(utterances, "wer").overall.rate  # 2/5
+
+    N scored utterances · U units of the bootstrap
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from speechx.errors import UserError
+from speechx.text_table import text_table
 
 WORST = 10  # utterances listed in a score
 
@@ -34,6 +39,18 @@ _AVERAGES = (
     "corpus-level (all edits / all reference tokens); "
     "an empty reference adds its insertions and no tokens"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """An utterance whose reference is known, and what was decoded of it. Decodings of one utterance
+    under several conditions share its id."""
+
+    id: str
+    language: str
+    speaker: str | None
+    reference: Sequence[str]
+    hypothesis: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +101,20 @@ class Score:
         """The same, as JSON types."""
         return asdict(self)
 
+    @property
+    def error(self) -> float:
+        """What a training makes small."""
+        return self.overall.rate
+
     def table(self) -> str:
         """Aligned plain text: a row per language, then the averages and the policy."""
         head = [self.metric.upper(), "rate", "95 % interval", "edits", "tokens", "sub", "ins"]
         rows = [[*head, "del", "utterances", "resampled"]]
         rows += [_row(language, rate) for language, rate in self.languages.items()]
         rows.append(_row("overall", self.overall))
-        rows.append(["language mean", _percent(self.macro), *[""] * 8])
-        rows.append(["utterance mean", _percent(self.utterance_mean), *[""] * 8])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = []
-        for name, *cells in rows:
-            right = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            lines.append("  ".join([name.ljust(widths[0]), *right]).rstrip())
-        return "\n".join([*lines, self.policy])
+        rows.append(["language mean", _percent(self.macro)])
+        rows.append(["utterance mean", _percent(self.utterance_mean)])
+        return f"{text_table(rows)}\n{self.policy}"
 
 
 def words(text: str) -> list[str]:
@@ -111,46 +128,45 @@ def characters(text: str) -> list[str]:
 
 
 def score(
-    references: Sequence[Sequence[str]],
-    hypotheses: Sequence[Sequence[str]],
-    languages: Sequence[str],
-    ids: Sequence[str],
-    speakers: Sequence[str | None],
+    utterances: Sequence[Scored],
     metric: str,
     *,
     prepared: str = "as given",
-    readings: int = 1,
     resamples: int = 1000,
     seed: int = 0,
 ) -> Score:
-    """Score tokens against tokens; `metric` ("wer", "cer" or "per") says what the tokens are.
+    """Scores tokens against tokens; `metric` ("wer", "cer" or "per") names the tokens.
 
-    `prepared` says in words what was done to references and hypotheses before; it is part of the
-    policy. With `readings` the lists hold that many readings of the same utterances, one after the
-    other: edits and tokens are summed over them, and the bootstrap keeps them together.
+    `prepared` describes what was done to references and hypotheses before; it is part of the
+    policy. Edits and tokens of utterances with one language and id are summed, and the bootstrap
+    keeps them together.
 
     The bootstrap draws speakers where all utterances of a group name theirs and there are at least
     two, else utterances. Raises UserError where a rate would be undefined.
     """
-    _check(references, hypotheses, languages, ids, speakers, metric)
-    utterances, rest = divmod(len(ids), readings)
-    if rest:
-        raise ValueError(f"{len(ids)} items are not {readings} readings of the same utterances")
-    check_references(references, languages)
-    counts_N4 = _count_edits(references, hypotheses)  # substitutions insertions deletions tokens
+    if metric not in _TOKENS:
+        raise ValueError(f"metric must be one of {', '.join(_TOKENS)}, but is {metric!r}")
+    for u in utterances:
+        if isinstance(u.reference, str) or isinstance(u.hypothesis, str):
+            raise ValueError(
+                "references and hypotheses must be lists of tokens: use words(text) or "
+                "characters(text)"
+            )
+    check_references(utterances)
+    counts_N4 = _count_edits(utterances)  # substitutions insertions deletions tokens
 
     def rate(chosen: Sequence[int]) -> Rate:
-        read = [n % utterances for n in chosen]
-        return _rate(counts_N4[chosen], [speakers[n] for n in chosen], read, resamples, seed)
+        return _rate(counts_N4[chosen], [utterances[n] for n in chosen], resamples, seed)
 
     by_language = {
-        language: rate([n for n, other in enumerate(languages) if other == language])
-        for language in sorted(set(languages))
+        language: rate([n for n, u in enumerate(utterances) if u.language == language])
+        for language in sorted({u.language for u in utterances})
     }
     edits_N, tokens_N = counts_N4[:, :3].sum(1), counts_N4[:, 3]
     rate_N = edits_N / np.maximum(tokens_N, 1)
     joint = "" if metric == "cer" else " "
-    worst = sorted(range(len(ids)), key=lambda n: (-rate_N[n], -edits_N[n], ids[n]))[:WORST]
+    everything = range(len(utterances))
+    worst = sorted(everything, key=lambda n: (-rate_N[n], -edits_N[n], utterances[n].id))[:WORST]
     return Score(
         metric=metric,
         policy=(
@@ -158,18 +174,18 @@ def score(
             f"interval: 95 % percentile bootstrap, {resamples} draws of speakers if known, "
             f"else of utterances, seed {seed}"
         ),
-        overall=rate(range(len(ids))),
+        overall=rate(everything),
         macro=float(np.mean([each.rate for each in by_language.values()])),
         utterance_mean=float(rate_N.mean()),
         languages=by_language,
         worst=[
             Worst(
-                id=ids[n],
-                language=languages[n],
+                id=utterances[n].id,
+                language=utterances[n].language,
                 edits=int(edits_N[n]),
                 tokens=int(tokens_N[n]),
-                reference=joint.join(references[n]),
-                hypothesis=joint.join(hypotheses[n]),
+                reference=joint.join(utterances[n].reference),
+                hypothesis=joint.join(utterances[n].hypothesis),
             )
             for n in worst
             if edits_N[n]
@@ -177,13 +193,13 @@ def score(
     )
 
 
-def check_references(references: Sequence[Sequence[str]], languages: Sequence[str]) -> None:
-    """Refuse, before anything is decoded, what cannot be scored: a language without any token."""
-    if not references:
+def check_references(utterances: Sequence[Scored]) -> None:
+    """Refuses, before anything is decoded, what cannot be scored: a language without any token."""
+    if not utterances:
         raise UserError("There is nothing to score: no utterance was given.")
-    tokens = dict.fromkeys(languages, 0)
-    for language, reference in zip(languages, references, strict=True):
-        tokens[language] += len(reference)
+    tokens = dict.fromkeys((u.language for u in utterances), 0)
+    for u in utterances:
+        tokens[u.language] += len(u.reference)
     silent = sorted(language for language, number in tokens.items() if number == 0)
     if silent:
         raise UserError(
@@ -192,30 +208,7 @@ def check_references(references: Sequence[Sequence[str]], languages: Sequence[st
         )
 
 
-def _check(
-    references: Sequence[Sequence[str]],
-    hypotheses: Sequence[Sequence[str]],
-    languages: Sequence[str],
-    ids: Sequence[str],
-    speakers: Sequence[str | None],
-    metric: str,
-) -> None:
-    if metric not in _TOKENS:
-        raise ValueError(f"metric must be one of {', '.join(_TOKENS)}, but is {metric!r}")
-    lengths = [len(each) for each in (references, hypotheses, languages, ids, speakers)]
-    if len(set(lengths)) > 1:
-        raise ValueError(
-            "references, hypotheses, languages, ids and speakers must be equally long, "
-            f"but have {', '.join(map(str, lengths))} items"
-        )
-    for name, sentences in (("references", references), ("hypotheses", hypotheses)):
-        if any(isinstance(sentence, str) for sentence in sentences):
-            raise ValueError(f"{name} must be lists of tokens: use words(text) or characters(text)")
-
-
-def _count_edits(
-    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
-) -> np.ndarray:
+def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
     """(N, 4): substitutions, insertions, deletions and reference tokens of every utterance."""
     import jiwer
 
@@ -223,12 +216,12 @@ def _count_edits(
         return [list(sentence) for sentence in sentences]
 
     transform: Any = as_given
-    reference: Any = references
-    hypothesis: Any = hypotheses
+    reference: Any = [u.reference for u in utterances]
+    hypothesis: Any = [u.hypothesis for u in utterances]
     output = jiwer.process_words(
         reference, hypothesis, reference_transform=transform, hypothesis_transform=transform
     )
-    counts_N4 = np.zeros((len(references), 4), dtype=np.int64)
+    counts_N4 = np.zeros((len(utterances), 4), dtype=np.int64)
     for n, chunks in enumerate(output.alignments):
         for chunk in chunks:
             if chunk.type == "substitute":
@@ -237,22 +230,21 @@ def _count_edits(
                 counts_N4[n, 1] += chunk.hyp_end_idx - chunk.hyp_start_idx
             elif chunk.type == "delete":
                 counts_N4[n, 2] += chunk.ref_end_idx - chunk.ref_start_idx
-        counts_N4[n, 3] = len(references[n])
+        counts_N4[n, 3] = len(reference[n])
     return counts_N4
 
 
 def _rate(
-    counts_N4: np.ndarray,
-    speakers: Sequence[str | None],
-    utterances: Sequence[int],
-    resamples: int,
-    seed: int,
+    counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, seed: int
 ) -> Rate:
     """The rate of one group of utterances, with its interval."""
     substitutions, insertions, deletions, tokens = (int(total) for total in counts_N4.sum(0))
     edits = substitutions + insertions + deletions
+    # A speaker belongs to a language: two corpora may both have a reader "1".
+    speakers = [u.speaker and (u.language, u.speaker) for u in utterances]
+    ids = [(u.language, u.id) for u in utterances]
     by_speaker = None not in speakers and len(set(speakers)) > 1
-    names = speakers if by_speaker else utterances
+    names: Sequence[Any] = speakers if by_speaker else ids
     unit = {name: u for u, name in enumerate(dict.fromkeys(names))}
     units_N = np.array([unit[name] for name in names])
     edits_U = np.bincount(units_N, weights=counts_N4[:, :3].sum(1))
@@ -267,7 +259,7 @@ def _rate(
         rate=edits / tokens,
         low=low,
         high=high,
-        utterances=len(set(utterances)),
+        utterances=len(set(ids)),
         resampled=f"{len(unit)} {'speakers' if by_speaker else 'utterances'}",
     )
 

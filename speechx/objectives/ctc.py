@@ -69,7 +69,7 @@ class CTCConfig(ObjectiveConfig):
         return self.tokens
 
     def draw(
-        self, batch: Batch, encoder: EncoderConfig, random: np.random.Generator
+        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
         draws = draw_masks(
             batch.lengths_B, encoder, self.time_masking, self.channel_masking, random

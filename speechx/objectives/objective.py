@@ -2,7 +2,7 @@
 
 A new objective is one file: a frozen config with a `kind`, and a module.
 
-    config.draw(batch, encoder, random)   in the loader's workers: everything random, and the counts
+    config.draw(batch, random, encoder)   in the loader's workers: everything random, and the counts
     config.build(encoder, vocabulary)     the module
     module(encoder, batch, step)          the loss of one micro-batch: sums, not means
     module.metrics(totals)                what the log shows, from sums over many micro-batches
@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from speechx.data.batches import Batch
 from speechx.models.encoder import Encoder, EncoderConfig
-from speechx.text.vocabulary import TokenType, Vocabulary
+from speechx.text.vocabulary import BLANK, TokenType, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,17 @@ class ObjectiveConfig:
     kind: str
 
     @property
+    def part(self) -> str:
+        """The name of its parameters in messages and in `allow_missing`."""
+        return self.kind
+
+    @property
     def token_type(self) -> TokenType | None:
         """The labels that it needs; None: it learns from unlabelled speech."""
         return None
 
     def draw(
-        self, batch: Batch, encoder: EncoderConfig, random: np.random.Generator
+        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
         """Everything random that `forward` needs, and the counts of its terms."""
         raise TypeError(f"{type(self).__name__} draws nothing")
@@ -145,6 +151,22 @@ class Head(Objective):
     vocabulary: Vocabulary
     windowed: ClassVar[bool] = True
     """Whether a long recording may be cut into windows whose frames are put together again."""
+
+    def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
+        """Copies the rows of tokens that another head of this kind has too, and of the blank;
+        returns the number of tokens."""
+        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
+        rows = [
+            (i, theirs[token])
+            for i, token in enumerate(self.vocabulary.tokens, start=1)
+            if token in theirs
+        ]
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if len(parameter) == len(self.vocabulary):
+                    for new, old in [(BLANK, BLANK), *rows]:
+                        parameter[new] = weights[name][old]
+        return len(rows)
 
     def log_probabilities(
         self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor

@@ -105,12 +105,16 @@ class Wav2Vec2Config(ObjectiveConfig):
             raise ValueError("masking.min_spans must be at least 2, so that there are negatives")
 
     @property
+    def part(self) -> str:
+        return "quantizer"
+
+    @property
     def chance_bits(self) -> float:
         """Bits of a guess among the target and all negatives."""
         return math.log2(1 + self.num_negatives)
 
     def draw(
-        self, batch: Batch, encoder: EncoderConfig, random: np.random.Generator
+        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
         """Masks with equally many frames in every row, so that targets form a rectangle, and
         negatives."""

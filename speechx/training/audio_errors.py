@@ -16,12 +16,13 @@ run has the share of the whole run.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from speechx.data.batches import Batch, AudioError
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.training.distributed import Ranks
 
 LEAST_TRIED = 1000
@@ -57,21 +58,19 @@ class AudioErrors:
         """Goes on with saved counts."""
         self.tried, self.failed, self.first = saved["tried"], saved["failed"], saved["first"]
 
-    def see(
-        self, group: Sequence[Batch], tried: float, errors: float, say: Callable[[str], object]
-    ) -> None:
-        """The batches of this rank's step; `tried` and `errors` are counts of all ranks, so that
-        all come here together and stop together."""
+    def add(self, batches: Sequence[Batch], tried: float, errors: float) -> None:
+        """Adds the batches of this rank's step; `tried` and `errors` are counts of all ranks, so
+        that all stop together."""
         self.tried += tried
         if not errors:
             return
-        mine = [error for batch in group for error in batch.errors]
+        mine = [error for batch in batches for error in batch.errors]
         self.failed += self.ranks.all_reduce_sum([sum(error.failed for error in mine)])[0]
         found = [_error(line) for line in self.ranks.gather([_line(error) for error in mine])]
         self.first = self.first or next((f"{f.id}: {f.why}" for f in found if f.failed), "")
         if self.ranks.is_main:
             for failed in (True, False):
-                self._list(failed, [error for error in found if error.failed == failed], say)
+                self._list(failed, [error for error in found if error.failed == failed])
         if self.failed > self.most * max(self.tried, LEAST_TRIED):
             raise UserError(
                 f"{self.failed:.0f} of {self.tried:.0f} utterances cannot be read, more than "
@@ -79,11 +78,11 @@ class AudioErrors:
                 f"{self.files[True]}, the first is {self.first}"
             )
 
-    def _list(self, failed: bool, found: Sequence[AudioError], say: Callable[[str], object]) -> None:
+    def _list(self, failed: bool, found: Sequence[AudioError]) -> None:
         new: dict[Key, AudioError] = {}
         for f in found:
             if (key := (f.corpus, f.language, f.id)) not in self.listed[failed]:
-                new.setdeerror(key, f)
+                new.setdefault(key, f)
         if not new:
             return
         file = self.files[failed]
@@ -98,11 +97,11 @@ class AudioErrors:
         if before == 0 or math.log2(len(self.listed[failed])) // 1 > math.log2(before) // 1:
             many = len(self.listed[failed])
             what = (
-                "cannot be read and others are heard in their place"
+                "cannot be read and are replaced by others of similar length"
                 if failed
                 else "end before their manifest says and are used at their true length"
             )
-            say(f"{many} utterance(s) {what}, listed in {file}")
+            logger.info(f"{many} utterance(s) {what}, listed in {file}")
 
 
 def _line(error: AudioError) -> str:

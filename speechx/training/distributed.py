@@ -56,6 +56,12 @@ class Ranks:
         dist.all_gather_object(of_ranks, list(names))
         return [name for of_rank in of_ranks for name in of_rank]
 
+    def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Gives every rank the tensors of the first."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def barrier(self) -> None:
         """Waits until every rank has called it."""
         if self.world > 1:

@@ -1,11 +1,11 @@
-"""The training loop that every objective runs in.
+"""The training loop that every run goes through.
 
-A task draws what is random (masks, negatives) before the forward pass, so that the number of
-targets of all micro-batches on all ranks is known, and gives sums over targets. The loop divides
-once per optimiser step by the global number of targets: K micro-batches, or K ranks, equal one
-big batch.
+Masks and negatives are drawn in the loader's workers, so the targets of all micro-batches on all
+ranks are counted before the first forward pass. The loop divides each term of the loss once per
+step by its own global count: K micro-batches or K ranks equal one big batch, for every term that is
+additive by nature.
 
-The whole run is (config, position in the stream of batches). Every micro-batch seeds torch's
+The whole run is (config, position in the streams of batches). Every micro-batch seeds torch's
 generator with the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise
 to the bit.
 """
@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,249 +25,311 @@ from torch import Tensor, nn
 from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position
-from speechx.training.checkpoint import save_state
-from speechx.training.distributed import Machine, Precision, accumulating, autocast, parallelize
-from speechx.training.faults import Faults
+from speechx.log import logger
+from speechx.objectives.model import SpeechModel, layer_keep
+from speechx.objectives.objective import Loss
+from speechx.training.audio_errors import AudioErrors
+from speechx.training.distributed import (
+    Precision,
+    Ranks,
+    accumulating,
+    autocast,
+    parallelize,
+)
 from speechx.training.health import Health, Monitor
-from speechx.training.optim import Optim, build_optimizer, learning_rate, set_rate
-from speechx.training.progress import Progress, Silent
-from speechx.training.recovery import Place, cut_log, must_go_back, restore
+from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
+from speechx.training.progress import NoProgress, Progress
+from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back
+from speechx.training.state import TrainState, save_state, sum_over_ranks
 from speechx.training.throughput import Throughput, cores
+
+MicroStep: TypeAlias = dict[str, Batch]  # one micro-batch of each task
 
 
 @config
-class Run:
+class TrainingConfig:
     """How long, how much at a time, on what."""
 
     steps: int
     seed: int = 1
     batch_seconds: float = 5760.0
-    """Audio per optimiser step over the whole job (1.6 hours, as XLSR); accumulation is derived."""
-    device_seconds: float = 87.5
-    """Audio that fits one device at once."""
+    """Audio per optimiser step over the whole job (1.6 hours, as XLSR), of each task that does not
+    set its own; accumulation is derived."""
+    max_seconds_per_device: float = 87.5
+    """Audio that fits one device at once, of all tasks together."""
     precision: Precision = "float32"
     device: str = "auto"
     workers: int | None = None
     """Processes that read audio ahead, on each rank. By default none on a CPU, where reading is a
-    small part of a step, and up to four beside a GPU, which then never waits for single files of
-    usual corpora; a line after the first steps says whether that is enough."""
+    small part of a step, and up to four beside a GPU; a line after the first steps says whether
+    that is enough."""
     log_steps: int = 50
     eval_steps: int = 500
     save_steps: int = 500
 
     def __post_init__(self) -> None:
         require_positive(
-            self,
-            "steps",
-            "batch_seconds",
-            "device_seconds",
-            "log_steps",
-            "eval_steps",
+            self, "steps", "batch_seconds", "max_seconds_per_device", "log_steps", "eval_steps",
             "save_steps",
-        )
+        )  # fmt: skip
         require_not_negative(self, "seed")
         if self.workers is not None:
             require_not_negative(self, "workers")
 
-    def readers(self, device: torch.device) -> int:
-        """How many workers this rank has."""
+    def num_workers(self, device: torch.device) -> int:
+        """Loader processes of this rank."""
         if self.workers is not None:
             return self.workers
         return min(4, max(1, cores() - 1)) if device.type == "cuda" else 0
 
-    def accumulate(self, world: int) -> int:
-        """Micro-batches per rank and optimiser step."""
-        return max(1, math.ceil(self.batch_seconds / (world * self.device_seconds) - 1e-9))
 
-    def micro_seconds(self, world: int) -> float:
-        """Audio per micro-batch."""
-        return self.batch_seconds / (world * self.accumulate(world))
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An objective of the model, by name, and the stream of batches that feeds it."""
 
-
-P = TypeVar("P", bound="Prepared")
-
-
-class Prepared(Protocol):
-    """A batch with everything random drawn."""
-
-    @property
-    def batch(self) -> Batch: ...
-    @property
-    def targets(self) -> int: ...
+    name: str
+    batches: Callable[[Position], Iterator[Batch]]
+    """This rank's batches from a position on."""
+    micro_seconds: float
+    """Audio of a micro-batch."""
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """Over the targets of a micro-batch: the loss that is differentiated, and what is logged."""
+class Job:
+    """Everything about a run that is decided before it starts."""
 
-    loss: Tensor
-    metrics: dict[str, Tensor]
+    name: str
+    """Of the command, for messages."""
+    out: Path
+    training: TrainingConfig
+    optim: Optim
+    health: Health
+    accumulate: int
+    """Micro-batches per rank and step."""
+    max_unreadable: float = 0.01
+    resume: bool = False
+    frozen: Callable[[int], tuple[str, ...]] = field(default=lambda step: ())
+    """Beginnings of the names of parameters that do not train at a step."""
 
 
-class Task(Protocol, Generic[P]):
-    """What is learned. `frozen` names the parameters that do not train at a step."""
+class Hooks(Protocol):
+    """What a run does with its model beside training it."""
 
-    def prepare(self, batch: Batch, step: int) -> P: ...
-    def sums(self, model: nn.Module, prepared: P, step: int) -> Sums: ...
-    def summary(self, sums: Mapping[str, float]) -> dict[str, float]: ...
-    def frozen(self, step: int) -> tuple[str, ...]: ...
-    def validate(self, model: nn.Module, step: int) -> dict[str, float | str]: ...
-    def keep(self, model: nn.Module, step: int, values: Mapping[str, float | str]) -> None: ...
+    def validate(self, model: SpeechModel) -> dict[str, float | str]:
+        """Values for the log; called by the first rank, in evaluation mode."""
+        ...
+
+    def save(
+        self, model: SpeechModel, values: Mapping[str, float | str], state: TrainState
+    ) -> None:
+        """Writes model folders after a validation with these values; called by the first rank."""
+        ...
 
 
-def train(
-    name: str,
-    model: nn.Module,
-    task: Task[Any],
-    batches: Callable[[Position], Iterator[Batch]],
-    run: Run,
-    optim: Optim,
-    out: Path,
-    machine: Machine,
-    resume: bool = False,
-    monitor: Monitor | None = None,
-    max_unreadable: float = 0.01,
-) -> None:
-    """Runs the optimiser steps; `batches(position)` gives this rank's batches from there on.
-    Without a `monitor` only what needs no limits is watched."""
-    optimizer = build_optimizer(model, optim)
-    monitor = monitor or Monitor(Health(), run.steps, optim.warmup)
-    place = Place()
-    faults = Faults(out, max_unreadable, resume, machine)
-    if resume:
-        place = restore(out, model, optimizer, monitor, machine)
-        faults.resume(place.faults)
-    log = out / "log.jsonl"
-    progress: Progress = Silent()
-    if machine.first:
-        if not resume:
-            cut_log(log, 0)
+def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ranks: Ranks) -> None:
+    """Runs the optimiser steps."""
+    training, out, accumulate = job.training, job.out, job.accumulate
+    heads = [f"objectives.{name}." for name in model.heads]
+    optimizer = build_optimizer(model, heads, job.optim)
+    prefixes = {task.name: f"{task.name}/" if len(tasks) > 1 else "" for task in tasks}
+    signatures = {prefixes[name]: c.signatures() for name, c in model.configs.items()}
+    monitor = Monitor(job.health, training.steps, job.optim.warmup_ratio, signatures)
+    errors = AudioErrors(out, job.max_unreadable, job.resume, ranks)
+    if job.resume:
+        state = resume(out, model, optimizer, monitor, ranks)
+    else:
+        state = TrainState(health=monitor.memory, positions={t.name: Position() for t in tasks})
+        if ranks.is_main:
+            cut_log(out / "log.jsonl", 0)
             (out / "health.jsonl").unlink(missing_ok=True)
-        progress = Progress(name, log, run.steps, place.step)
-    accumulate = run.accumulate(machine.world)
-    progress.say(
-        f"{run.batch_seconds:g} s of audio per step = {machine.world} process(es) x {accumulate} "
-        f"micro-batch(es) x {run.micro_seconds(machine.world):g} s, on {machine.device}"
-        + (f"; continuing at step {place.step}" if resume else "")
-        + (f", at {share:g} of the learning rate" if (share := monitor.memory.rate) < 1 else "")
-    )
-    micro_seconds = run.micro_seconds(machine.world)
-    if place.micro_seconds not in (None, micro_seconds):
-        progress.say(
-            f"micro-batches had {place.micro_seconds:g} s before: other settings or another number "
-            "of processes put the data in another order from here on"
-        )
-    if place.step >= run.steps:
-        progress.say("all steps are done; raise run.steps to go on")
-    pace = Throughput(run.readers(machine.device), run.steps - place.step)
-    source = pace.watch(batches(place.position))
-    wrapped, frozen = model, None
+    errors.resume(state.audio_errors)
+    _announce(job, tasks, state, ranks)
+    progress: Progress = NoProgress()
+    if ranks.is_main:
+        progress = Progress(job.name, out / "log.jsonl", training.steps, state.step)
+    clock = Throughput(training.num_workers(ranks.device), training.steps - state.step)
+
+    def open_streams() -> dict[str, Iterator[Batch]]:
+        return {t.name: clock.watch(t.batches(state.positions[t.name])) for t in tasks}
+
+    streams, wrapped, frozen = open_streams(), None, None
     model.train()
-    while place.step < run.steps:
-        step = place.step
-        if task.frozen(step) != frozen:
-            frozen = task.frozen(step)
-            wrapped = parallelize(model, machine, frozen)
-        group = [task.prepare(next(source).to(machine.device), step) for _ in range(accumulate)]
-        place.position = group[-1].batch.position.after(machine.world - machine.rank)
-        heard = [part.batch for part in group]
-        targets, audio, tried, wrong = machine.total(
-            [
-                sum(part.targets for part in group),
-                sum(batch.seconds for batch in heard),
-                sum(batch.tried for batch in heard),
-                sum(len(batch.faults) for batch in heard),
-            ]
-        )
-        faults.see(heard, tried, wrong, progress.say)
-        metrics: dict[str, float] = {}
-        for index, part in enumerate(group):
-            torch.manual_seed(run.seed * 1_000_003 + part.batch.number)
-            with accumulating(wrapped, last=index == accumulate - 1):
-                with autocast(machine.device, run.precision):
-                    sums = task.sums(wrapped, part, step)
-                (sums.loss * (machine.world / max(targets, 1))).backward()
-            for key, value in sums.metrics.items():
-                metrics[key] = metrics.get(key, 0.0) + float(value)
-        norms = _clip(model, optim.clip)
-        rate = learning_rate(step, run.steps, optim) * monitor.memory.rate
+    while state.step < training.steps:
+        step = state.step
+        if wrapped is None or job.frozen(step) != frozen:
+            frozen = job.frozen(step)
+            wrapped = parallelize(model, ranks, frozen)
+        group: list[MicroStep] = [
+            {name: next(stream).to(ranks.device) for name, stream in streams.items()}
+            for _ in range(accumulate)
+        ]
+        for name, batch in group[-1].items():
+            state.positions[name] = batch.position.after(ranks.world - ranks.rank)
+        counts, seconds = _count(group, errors, ranks)
+        totals = _backward(wrapped, group, tasks, counts, step, job, ranks)
+        norms = _clip(model, job.optim.clip, prefixes)
+        lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
-        if math.isfinite(norms["gradient_norm"]):
-            set_rate(optimizer, rate)
+        if math.isfinite(norm := float(norms["gradient_norm"])):
+            set_lr(optimizer, lr)
             optimizer.step()
             monitor.step_taken()
-            for key, number in {**metrics, **norms, "steps": 1.0}.items():
-                place.totals[key] = place.totals.get(key, 0.0) + number
+            for key, total in {**totals, **norms, "steps": 1.0}.items():
+                state.totals[key] = state.totals.get(key, 0.0) + total
         else:
             # Before the update: the weights are still good. DDP has summed the gradients, so all
             # ranks agree.
-            _refuse(step, norms["gradient_norm"], group, out, machine, progress)
+            _write_refused(job, step, norm, group, ranks)
             finding = monitor.refuse(step)
         optimizer.zero_grad(set_to_none=True)
-        place.step = done = step + 1
-        progress.advance(done, audio)
-        if line := pace.step_done(machine):
-            progress.say(line)
-        if (done % run.log_steps == 0 or done == run.steps) and place.totals:
-            summed = _over_ranks(place.totals, machine)
+        state.step = done = step + 1
+        progress.advance(done, seconds)
+        if line := clock.step_done(ranks):
+            logger.info(f"{job.name}: {line}")
+        if (done % training.log_steps == 0 or done == training.steps) and state.totals:
+            summed = sum_over_ranks(state.totals, ranks)
             means = {key: summed[key] / summed["steps"] for key in norms}
-            waiting = {"waiting_share": pace.waiting_share(machine)}
-            values = {**task.summary(summed), **means, "rate": rate, **waiting}
+            waiting = {"waiting_share": clock.waiting_share(ranks)}
+            values = {**_metrics(model, summed, prefixes), **means, "lr": lr, **waiting}
             progress.report(values)
-            place.totals = {}
+            state.totals = {}
             finding = finding or monitor.see(done, values)
-        if finding is not None and must_go_back(finding, monitor, out, optim, machine, progress):
-            place = restore(out, model, optimizer, monitor, machine, back=True)
-            faults.resume(place.faults)
-            source = pace.watch(batches(place.position))
+        if finding is not None and must_roll_back(finding, monitor, out, job.optim, ranks):
+            state = roll_back(out, model, optimizer, monitor, ranks)
+            errors.resume(state.audio_errors)
+            streams = open_streams()
             continue
-        if done % run.eval_steps == 0 or done == run.steps:
+        if ranks.is_main and (done % training.eval_steps == 0 or done == training.steps):
             model.eval()
-            with torch.no_grad(), autocast(machine.device, run.precision):
-                validated = task.validate(model, done)
+            with torch.no_grad():
+                validated = hooks.validate(model)
             model.train()
             if validated:
                 progress.report(validated)
-            if machine.first and (monitor.may_keep or done == run.steps):
-                task.keep(model, done, validated)
-        if done % run.save_steps == 0 or done == run.steps:
+            if monitor.may_save or done == training.steps:
+                hooks.save(model, validated, state)
+        if done % training.save_steps == 0 or done == training.steps:
             monitor.saved(done)
-            extra = {
-                "taken": place.position.number,
-                "epoch": place.position.epoch,
-                "index": place.position.index,
-                "totals": _over_ranks(place.totals, machine),
-                "health": monitor.to_dict(),
-                "faults": faults.to_dict(),
-                "micro_seconds": micro_seconds,
-            }
-            save_state(out, done, model, optimizer, extra, keep=monitor.memory.healthy)
-    machine.wait()
+            state.micro_seconds = {t.name: t.micro_seconds for t in tasks}
+            state.audio_errors = errors.to_dict()
+            save_state(out, model, optimizer, state, ranks)
+    ranks.barrier()
     progress.close()
 
 
-def _clip(model: nn.Module, limit: float) -> dict[str, float]:
-    """Cuts the gradient to `limit`; its norm before, and that of the part that chooses codes."""
-    choosing = [
-        parameter.grad
-        for name, parameter in model.named_parameters()
-        if name.startswith("quantizer.logits.") and parameter.grad is not None
-    ]
-    part = {"quantizer_gradient": float(nn.utils.get_total_norm(choosing))} if choosing else {}
-    return {"gradient_norm": float(nn.utils.clip_grad_norm_(model.parameters(), limit)), **part}
+def _announce(job: Job, tasks: Sequence[Task], state: TrainState, ranks: Ranks) -> None:
+    """Logs every derived number: a log then explains itself."""
+    for task in tasks:
+        of_task = f" of {task.name}" if len(tasks) > 1 else ""
+        scale = state.health.lr_scale
+        logger.info(
+            f"{job.name}: {task.micro_seconds * job.accumulate * ranks.world:g} s of audio per "
+            f"step{of_task} = {ranks.world} process(es) x {job.accumulate} micro-batch(es) x "
+            f"{task.micro_seconds:g} s, on {ranks.device}"
+            + (f"; continuing at step {state.step}" if job.resume else "")
+            + (f", at {scale:g} of the learning rate" if scale < 1 else "")
+        )
+        before = state.micro_seconds.get(task.name, task.micro_seconds)
+        if before != task.micro_seconds:
+            logger.info(
+                f"{job.name}: micro-batches had {before:g} s before: other settings or another "
+                "number of processes put the data in another order from here on"
+            )
+    if state.step >= job.training.steps:
+        logger.info(f"{job.name}: all steps are done; raise run.steps to go on")
 
 
-def _refuse(
-    step: int, norm: float, group: list[Any], out: Path, machine: Machine, progress: Progress
+def _count(
+    group: Sequence[MicroStep], errors: AudioErrors, ranks: Ranks
+) -> tuple[dict[str, float], float]:
+    """Global counts of the targets of each task ("task/count"), and seconds of audio of a step."""
+    batches = [batch for micro in group for batch in micro.values()]
+    counts: dict[str, float] = {}
+    for micro in group:
+        for name, batch in micro.items():
+            for count, number in batch.counts.items():
+                key = f"{name}/{count}"
+                counts[key] = counts.get(key, 0) + number
+    keys = sorted(counts)
+    *numbers, seconds, tried, wrong = ranks.all_reduce_sum(
+        [
+            *(counts[key] for key in keys),
+            sum(batch.seconds for batch in batches),
+            sum(batch.tried for batch in batches),
+            sum(len(batch.errors) for batch in batches),
+        ]
+    )
+    errors.add(batches, tried, wrong)
+    return dict(zip(keys, numbers, strict=True)), seconds
+
+
+def _backward(
+    wrapped: nn.Module,
+    group: Sequence[MicroStep],
+    tasks: Sequence[Task],
+    counts: Mapping[str, float],
+    step: int,
+    job: Job,
+    ranks: Ranks,
+) -> dict[str, Tensor]:
+    """Gradients of a step; returns the sums for the log ("task/total"), in float64."""
+    seed, totals = job.training.seed, {}
+    inner: SpeechModel = getattr(wrapped, "module", wrapped)
+    layer_keep_L = layer_keep(inner.encoder.config, seed, step)
+    for index, micro in enumerate(group):
+        torch.manual_seed(seed * 1_000_003 + next(iter(micro.values())).number)
+        with accumulating(wrapped, last=index == len(group) - 1):
+            with autocast(ranks.device, job.training.precision):
+                losses: dict[str, Loss] = wrapped(micro, step, layer_keep_L)
+            scaled = [
+                term.sum * (task.weight * ranks.world / max(counts[f"{task.name}/{term.count}"], 1))
+                for task in tasks
+                for term in losses[task.name].terms
+            ]
+            torch.stack(scaled).sum().backward()
+        for name, loss in losses.items():
+            for key, total in loss.totals.items():
+                key = f"{name}/{key}"
+                totals[key] = totals.get(key, 0.0) + total.double()
+    return totals
+
+
+def _clip(model: SpeechModel, limit: float, prefixes: Mapping[str, str]) -> dict[str, Tensor]:
+    """Cuts the gradient to `limit`; returns its norm before, and the norms of the groups that
+    objectives watch."""
+    norms = {}
+    for name, prefix in prefixes.items():
+        for key, parameters in model.objective(name).watched_gradients().items():
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norms[f"{prefix}{key}"] = nn.utils.get_total_norm(gradients).double()
+    whole = nn.utils.clip_grad_norm_(model.parameters(), limit).double()
+    return {"gradient_norm": whole, **norms}
+
+
+def _metrics(
+    model: SpeechModel, summed: Mapping[str, float], prefixes: Mapping[str, str]
+) -> dict[str, float]:
+    """Values for the log; the names of several tasks stand before their metrics."""
+    values = {}
+    for name, prefix in prefixes.items():
+        own = {
+            key.removeprefix(f"{name}/"): v for key, v in summed.items() if key.startswith(f"{name}/")
+        }
+        metrics = model.objective(name).metrics(own)
+        values |= {f"{prefix}{key}": value for key, value in metrics.items()}
+    return values
+
+
+def _write_refused(
+    job: Job, step: int, norm: float, group: Sequence[MicroStep], ranks: Ranks
 ) -> None:
-    """Says which step is not taken, and writes down the utterances of all ranks."""
-    ids = machine.gather([i for part in group for i in part.batch.ids])
-    progress.say(f"step {step}: gradient is not finite; update refused, batch in refused.jsonl")
-    if machine.first:
-        with (out / "refused.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, "norm": str(norm), "ids": ids}) + "\n")
-
-
-def _over_ranks(totals: Mapping[str, float], machine: Machine) -> dict[str, float]:
-    keys = sorted(totals)
-    return dict(zip(keys, machine.total([totals[key] for key in keys]), strict=True))
+    """Names the step that is not taken, and lists the utterances of all ranks."""
+    ids = ranks.gather([i for micro in group for batch in micro.values() for i in batch.ids])
+    logger.info(
+        f"{job.name}: step {step}: gradient is not finite; update refused, batch in refused.jsonl"
+    )
+    if ranks.is_main:
+        line: dict[str, Any] = {"step": step, "norm": str(norm), "ids": ids}
+        with (job.out / "refused.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

@@ -1,4 +1,4 @@
-"""What a run says while it runs: a bar on a terminal, plain lines elsewhere, JSON lines on disk."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, JSON lines on disk."""
 
 from __future__ import annotations
 
@@ -8,27 +8,11 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from speechx.data.corpus import Corpus
-from speechx.data.utterance import hours
-
-
-def say(text: str) -> None:
-    """A line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def amounts(corpus: Corpus) -> str:
-    """One line: how much of which language."""
-    seconds_L = corpus.seconds_CL.sum(0)
-    each = ", ".join(
-        f"{language} {hours(seconds)}"
-        for language, seconds in zip(corpus.languages, seconds_L, strict=True)
-    )
-    return f"{len(corpus)} utterances, {hours(seconds_L.sum())} hours: {each}"
+from speechx.log import logger
 
 
 class Progress:
-    """Counts steps and seconds of audio; goes to stderr and, if given, to a log (JSON lines)."""
+    """Counts steps and seconds of audio, for people and, if given, for a log (JSON lines)."""
 
     def __init__(self, name: str, log: Path | None, steps: int, start: int) -> None:
         self.name, self.log, self.steps, self.start = name, log, steps, start
@@ -41,7 +25,7 @@ class Progress:
             self.bar = tqdm(total=steps, initial=start, desc=name, bar_format=shape)
 
     def advance(self, step: int, audio_seconds: float) -> None:
-        """`step` steps are done; the last one heard `audio_seconds`."""
+        """`step` steps are done; the last one took `audio_seconds` of audio."""
         self.audio += audio_seconds
         if self.bar is not None:
             self.bar.update(step - self.step)
@@ -61,25 +45,18 @@ class Progress:
             return
         done = self.step - self.start
         left = spent / done * (self.steps - self.step) if done else 0.0
-        self.say(
-            f"{self.step}/{self.steps}  {_clock(spent)}<{_clock(left)}  "
+        logger.info(
+            f"{self.name}: {self.step}/{self.steps}  {_clock(spent)}<{_clock(left)}  "
             f"{self.audio:.0f} s audio, {speed}  {shown}"
         )
-
-    def say(self, text: str) -> None:
-        """A remark for people."""
-        if self.bar is not None:
-            self.bar.write(f"{self.name}: {text}", file=sys.stderr)
-        else:
-            say(f"{self.name}: {text}")
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
 
 
-class Silent(Progress):
-    """The ranks that do not talk."""
+class NoProgress(Progress):
+    """For the ranks that show nothing."""
 
     def __init__(self) -> None:
         pass
@@ -88,9 +65,6 @@ class Silent(Progress):
         pass
 
     def report(self, values: Mapping[str, float | str]) -> None:
-        pass
-
-    def say(self, text: str) -> None:
         pass
 
     def close(self) -> None:
@@ -116,7 +90,7 @@ class Bar:
         )
 
     def reach(self, seconds: float) -> None:
-        """So many seconds are done."""
+        """`seconds` of the recording are done."""
         self.bar.update(seconds - self.bar.n)
 
     def close(self) -> None:

@@ -1,132 +1,102 @@
-"""Where a run goes on: after an interruption, or after a finding about its health.
-
-Two states are kept: the newest, and the newest that is known to be healthy. Going back means to
-remove what came after the healthy one and to resume.
-"""
+"""Continuing a run: after an interruption, or from its last healthy state after a finding."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from speechx.data.sampling import Position
-from speechx.training.checkpoint import amend_state, drop_states, load_state
-from speechx.training.distributed import Machine
-from speechx.training.health import ADVICE, Finding, HealthStop, Monitor
+from speechx.log import logger
+from speechx.training.distributed import Ranks
+from speechx.training.health import Finding, HealthStop, Monitor
 from speechx.training.optim import Optim
-from speechx.training.progress import Progress
+from speechx.training.state import (
+    TrainState,
+    amend_health,
+    drop_states,
+    load_state,
+    state_folder,
+)
 
 
-@dataclass(slots=True)
-class Place:
-    """Where a run is."""
-
-    step: int = 0
-    position: Position = field(default_factory=Position)
-    """Of the next batch, over all ranks."""
-    totals: dict[str, float] = field(default_factory=dict)
-    """Of this rank, since the last line of the log."""
-    micro_seconds: float | None = None
-    """Length of the micro-batches up to here."""
-    faults: dict[str, Any] = field(default_factory=dict)
-    """Counts of what could not be read up to here."""
+def resume(
+    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, monitor: Monitor, ranks: Ranks
+) -> TrainState:
+    """Loads the newest state; the lines of later steps leave the log."""
+    state = load_state(out, model, optimizer, ranks)
+    monitor.memory = state.health
+    forget_deleted(out, monitor)
+    if ranks.is_main:
+        cut_log(out / "log.jsonl", state.step)
+        write_event(out, {"step": state.step, "action": "resume"})
+    return state
 
 
-def restore(
-    out: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    monitor: Monitor,
-    machine: Machine,
-    back: bool = False,
-) -> Place:
-    """The place of the newest state, with its weights and moments; `back`: after a finding."""
-    state = load_state(out, model, optimizer)
-    monitor.resume(state.get("health", {}), back)
-    _forget_missing(out, monitor)
-    totals = state["totals"] if machine.first else dict.fromkeys(state["totals"], 0.0)
-    if machine.first:
-        cut_log(out / "log.jsonl", state["step"])
-        if back:
-            amend_state(out, {"health": monitor.to_dict()})
-        else:
-            _note(out, {"step": state["step"], "action": "resume"})
-    seconds, faults = state.get("micro_seconds"), state.get("faults", {})
-    return Place(state["step"], _position(state), totals, seconds, faults)
+def roll_back(
+    out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, monitor: Monitor, ranks: Ranks
+) -> TrainState:
+    """Loads the last healthy state, the newest one after `must_roll_back`, at half the learning
+    rate."""
+    before = monitor.memory
+    state = load_state(out, model, optimizer, ranks)
+    monitor.memory = state.health
+    monitor.roll_back(before)
+    forget_deleted(out, monitor)
+    if ranks.is_main:
+        cut_log(out / "log.jsonl", state.step)
+        amend_health(out, state.step, **asdict(monitor.memory))
+    return state
 
 
-def _position(state: dict[str, Any]) -> Position:
-    """Older states name no epoch: all batches that were taken count from the first one."""
-    number = state["taken"]
-    return Position(state.get("epoch", 0), state.get("index", number), number)
-
-
-def must_go_back(
-    finding: Finding,
-    monitor: Monitor,
-    out: Path,
-    optim: Optim,
-    machine: Machine,
-    progress: Progress,
+def must_roll_back(
+    finding: Finding, monitor: Monitor, out: Path, optim: Optim, ranks: Ranks
 ) -> bool:
-    """What a run does about a finding: False goes on, True is to `restore`, HealthStop ends it."""
-    _forget_missing(out, monitor)
+    """Acts on a finding: False goes on, True is to `roll_back`, HealthStop ends the run."""
+    forget_deleted(out, monitor)
     memory, action = monitor.memory, monitor.action(finding)
     healthy = memory.healthy
-    if machine.first:
-        event = {"step": finding.step, "code": finding.code, "text": finding.text}
-        _note(out, {**event, "action": action, "healthy": healthy})
+    if ranks.is_main:
+        named = {"code": finding.code, "name": finding.name, "advice": finding.advice}
+        event = {"step": finding.step, **named, "text": finding.text}
+        write_event(out, {**event, "action": action, "healthy": healthy})
     if action != "stop":
-        progress.say(str(finding))
+        logger.info(str(finding))
     if action == "warn":
         return False
     if healthy is not None:
-        machine.wait()
-        if machine.first:
+        ranks.barrier()
+        if ranks.is_main:
             drop_states(out, healthy)
-            _vouch(out, healthy)
-        machine.wait()
+            # It was saved before anyone knew.
+            amend_health(out, healthy, healthy=healthy, pending=None)
+        ranks.barrier()
     if action == "rollback":
-        rate, tries = optim.rate * memory.rate / 2, monitor.health.rollbacks
-        progress.say(
+        lr, tries = optim.lr * memory.lr_scale / 2, monitor.health.rollbacks
+        logger.info(
             f"back to step {healthy}, the last healthy checkpoint, and on with half the learning "
-            f"rate (peak {rate:g}); return {memory.rollbacks + 1} of {tries}"
+            f"rate (peak {lr:g}); rollback {memory.rollbacks + 1} of {tries}"
         )
         return True
-    tried = f" (after {memory.rollbacks} returns to a healthy checkpoint)"
+    tried = f" (after {memory.rollbacks} rollbacks)" if memory.rollbacks else ""
     what_next = (
         "No checkpoint is known to be healthy: start again with another out"
         if healthy is None
-        else f"Last healthy checkpoint: step {healthy}; --resume optim.rate={optim.rate / 2:g} "
+        else f"Last healthy checkpoint: step {healthy}; --resume optim.lr={optim.lr / 2:g} "
         "continues from it at half the rate"
     )
-    raise HealthStop(
-        f"{finding}{tried if memory.rollbacks else ''}. {what_next}. "
-        f"What helps: {ADVICE[finding.code]}"
-    )
+    raise HealthStop(f"{finding}{tried}. {what_next}. What helps: {finding.advice}")
 
 
-def _forget_missing(out: Path, monitor: Monitor) -> None:
-    """A healthy state that is no longer on disk is none: what is there must not be dropped for it.
-    All ranks see the same."""
+def forget_deleted(out: Path, monitor: Monitor) -> None:
+    """If the last healthy checkpoint was deleted, forget it, so that newer checkpoints are not
+    removed. All ranks see the same."""
     memory = monitor.memory
-    if memory.healthy is not None and not _state(out, memory.healthy).is_dir():
+    if memory.healthy is not None and not state_folder(out, memory.healthy).is_dir():
         memory.healthy = None
-
-
-def _vouch(out: Path, healthy: int) -> None:
-    """Writes into the newest state that it is healthy; it was saved before anyone knew."""
-    saved = json.loads((_state(out, healthy) / "run.json").read_text())["health"]
-    amend_state(out, {"health": {**saved, "healthy": healthy, "pending": None}})
-
-
-def _state(out: Path, step: int) -> Path:
-    return out / "state" / f"step_{step}"
 
 
 def cut_log(log: Path, step: int) -> None:
@@ -134,13 +104,13 @@ def cut_log(log: Path, step: int) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     kept = []
     if step and log.is_file():
-        # What follows the last newline was cut off where the process was killed.
+        # A killed process may have cut off what follows the last newline.
         lines = log.read_text(encoding="utf-8").split("\n")[:-1]
         kept = [line + "\n" for line in lines if json.loads(line)["step"] <= step]
     log.write_text("".join(kept), encoding="utf-8")
 
 
-def _note(out: Path, event: dict[str, Any]) -> None:
-    """A line of health.jsonl: what was found and done, for `speechx health`."""
+def write_event(out: Path, event: dict[str, Any]) -> None:
+    """Adds a line to health.jsonl: what was found and done, for `speechx health`."""
     with (out / "health.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(event) + "\n")

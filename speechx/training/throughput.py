@@ -2,18 +2,17 @@
 
     loader 412x real time, model needs 280x: ok
 
-Both are seconds of audio per second, of the whole job. The loader's is measured where it works: the
-time that its workers spent on the batches of the first steps, times the number of workers; the
-model's is what is left of the same steps without waiting for data. So neither hides behind the
-other, and the line names what to change before hours of a GPU have gone. The first two steps do not
-count: workers start, kernels are chosen.
+Both are seconds of audio per second, of the whole job. The speed of the loader comes from the time
+that its workers spent on the batches of the first steps, times the number of workers; the speed of
+the model from the rest of the same steps, without waiting for data. Neither hides behind the other,
+and the line names what to change before GPU hours are lost. The first two steps do not count:
+workers start, kernels are chosen.
 
-With several ranks all wait for the one whose data comes last. So a step waited as long as that one,
-and computed as long as the rank that did the least besides waiting for its own data: the others
-also waited for it.
+With several ranks, all wait for the rank whose data comes last. The waiting time of a step is
+therefore the longest of all ranks, and its computing time the shortest.
 
-Every report in the log also says `waiting_share`, the share of the time since the report before in
-which the model waited for data, on the rank that waited most.
+Every line of the log has `waiting_share`: the share of the time since the line before in which the
+model waited for data, on the rank that waited most.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from speechx.data.batches import Batch
-from speechx.training.distributed import Machine
+from speechx.training.distributed import Ranks
 
 NOT_COUNTED = 2
 STEPS = 10
@@ -61,7 +60,7 @@ class Throughput:
                 self.spent.update(batch.spent)
             yield batch
 
-    def step_done(self, machine: Machine) -> str | None:
+    def step_done(self, ranks: Ranks) -> str | None:
         """After each step, on every rank: once, when enough were taken, the line about them."""
         now = time.perf_counter()
         if self.steps >= NOT_COUNTED and self.begun is not None:
@@ -73,16 +72,16 @@ class Throughput:
         counted = self.steps - NOT_COUNTED
         if counted < 1 or not (counted == STEPS or (counted < STEPS and self.left == 0)):
             return None
-        names = sorted(set(machine.gather(sorted(self.spent))))
-        audio, *parts = machine.total([self.audio, *(self.spent[name] for name in names)])
-        computed = sum(map(min, _of_ranks(self.computed, machine)))
-        waited = sum(map(max, _of_ranks(self.waited, machine)))
+        names = sorted(set(ranks.gather(sorted(self.spent))))
+        audio, *parts = ranks.all_reduce_sum([self.audio, *(self.spent[name] for name in names)])
+        computed = sum(map(min, _of_ranks(self.computed, ranks)))
+        waited = sum(map(max, _of_ranks(self.waited, ranks)))
         spent = dict(zip(names, parts, strict=True))
         read = sum(spent.values())
         if min(audio, computed, read) <= 0:
             return None
         return verdict(
-            loader=audio / read * machine.world * max(1, self.workers),
+            loader=audio / read * ranks.world * max(1, self.workers),
             model=audio / computed,
             waiting=waited / (waited + computed),
             workers=self.workers,
@@ -90,12 +89,12 @@ class Throughput:
             spent=spent,
         )
 
-    def waiting_share(self, machine: Machine) -> float:
+    def waiting_share(self, ranks: Ranks) -> float:
         """Of the time since it was asked before, on the rank that waited most."""
         now = time.perf_counter()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
-        (share_of_ranks,) = _of_ranks([share], machine)
+        (share_of_ranks,) = _of_ranks([share], ranks)
         return round(max(share_of_ranks), 4)
 
 
@@ -155,10 +154,10 @@ def _enough(workers: int, loader: float, model: float) -> int:
     return max(1, math.ceil(workers * model / loader * ROOM))
 
 
-def _of_ranks(values: list[float], machine: Machine) -> list[list[float]]:
+def _of_ranks(values: list[float], ranks: Ranks) -> list[list[float]]:
     """For each value what it is on every rank."""
     of_all = [
-        value if rank == machine.rank else 0.0 for value in values for rank in range(machine.world)
+        value if rank == ranks.rank else 0.0 for value in values for rank in range(ranks.world)
     ]
-    totals = machine.total(of_all)
-    return [totals[i : i + machine.world] for i in range(0, len(totals), machine.world)]
+    totals = ranks.all_reduce_sum(of_all)
+    return [totals[i : i + ranks.world] for i in range(0, len(totals), ranks.world)]

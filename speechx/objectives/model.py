@@ -1,0 +1,133 @@
+"""The root module: one encoder, and the objectives it is trained with.
+
+DDP, FSDP2 and compile wrap this one thing, so its `forward` takes the batches of all tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+import speechx.objectives as kinds
+from speechx.config import parse
+from speechx.data.batches import Batch
+from speechx.errors import UserError
+from speechx.models.encoder import Encoder, EncoderConfig
+from speechx.models.folder import SavedModel, load_weights, save_model
+from speechx.objectives.objective import Head, Loss, Objective, ObjectiveConfig
+from speechx.text.vocabulary import Vocabulary
+
+
+class SpeechModel(nn.Module):
+    """`model.encoder`, and `model.objectives[name]`."""
+
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        objectives: Mapping[str, ObjectiveConfig],
+        vocabularies: Mapping[str, Vocabulary],
+    ) -> None:
+        """`vocabularies`: of the objectives with labels, by name."""
+        super().__init__()
+        self.configs = dict(objectives)
+        self.encoder = Encoder(encoder)
+        self.objectives = nn.ModuleDict(
+            {name: c.build(encoder, vocabularies.get(name)) for name, c in objectives.items()}
+        )
+
+    def forward(
+        self,
+        batches: Mapping[str, Batch],
+        step: int | None,
+        layer_keep_L: Sequence[bool] | None = None,
+    ) -> dict[str, Loss]:
+        """The loss of one micro-batch of each task, by name; `step` None evaluates."""
+        return {
+            name: self.objective(name)(self.encoder, batch, step, layer_keep_L)
+            for name, batch in batches.items()
+        }
+
+    @classmethod
+    def from_saved(
+        cls, saved: SavedModel, allow_missing: Sequence[str] = ()
+    ) -> tuple[SpeechModel, str]:
+        """The whole model of a folder, and how many tensors of each part were loaded; parts of the
+        encoder that `allow_missing` names may be absent and then start fresh."""
+        source = str(saved.folder)
+        objectives = parse(dict[str, kinds.AnyObjective], dict(saved.objectives), source)
+        model = cls(saved.encoder, objectives, saved.vocabularies)
+        fresh = [f"encoder.{part}" for part in allow_missing]
+        return model, load_weights(model, saved.weights, source, fresh)
+
+    def objective(self, name: str) -> Objective:
+        found = self.objectives[name]
+        assert isinstance(found, Objective)
+        return found
+
+    @property
+    def heads(self) -> dict[str, Head]:
+        """The objectives that can be read out."""
+        return {n: head for n, head in self.objectives.items() if isinstance(head, Head)}
+
+    def save(self, folder: Path, languages: Sequence[str]) -> None:
+        """Writes a model folder."""
+        vocabularies = {name: head.vocabulary for name, head in self.heads.items()}
+        save_model(
+            folder, self.state_dict(), self.encoder.config, self.configs, vocabularies, languages
+        )
+
+
+def layer_keep(encoder: EncoderConfig, seed: int, step: int) -> list[bool] | None:
+    """The layers that LayerDrop keeps at a step; None keeps all. Drawn from the step and not from
+    the batch, so that every rank drops the same layers."""
+    context = encoder.context
+    if not context.layer_drop:
+        return None
+    draws_L = np.random.default_rng([seed, 3, step]).random(context.num_layers)
+    return (draws_L >= context.layer_drop).tolist()
+
+
+def start_from(
+    model: SpeechModel, saved: SavedModel, allow_missing: Sequence[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Copies the weights of a saved model. Returns the names of the objectives that go on from
+    there, and lines for people about what was copied.
+
+    Everything must be there, but for parts that `allow_missing` names. An objective goes on from
+    the saved objective of its kind. A head starts fresh, but for the rows of tokens that a saved
+    head of its kind has too.
+    """
+    source = str(saved.folder)
+    lines = [load_weights(model.encoder, saved.part("encoder."), source, allow_missing)]
+    continued = []
+    for name, config in model.configs.items():
+        objective, theirs = model.objective(name), saved.of_kind(config.kind)
+        weights = saved.part(f"objectives.{theirs}.")
+        if isinstance(objective, Head):
+            if theirs is not None and weights:
+                copied = objective.copy_rows(weights, saved.vocabularies[theirs])
+                wanted = objective.vocabulary
+                lines.append(
+                    f"{name}: head rows of {copied} of {len(wanted.tokens)} {wanted.token_type} "
+                    "and the blank"
+                )
+        elif weights:
+            lines.append(load_weights(objective, weights, source))
+            continued.append(name)
+        elif config.part in allow_missing:
+            lines.append(f"{name}: {source} has no {config.part}, which starts fresh")
+        else:
+            raise missing_part(source, config.part)
+    return continued, lines
+
+
+def missing_part(source: str, *parts: str) -> UserError:
+    """The error where a model lacks a part that was not allowed to be missing."""
+    options = " ".join(f"--allow-missing {part}" for part in parts)
+    return UserError(
+        f"{source} has no {' and no '.join(parts)}: to start {'it' if len(parts) == 1 else 'them'} "
+        f"fresh say {options}, or in a configuration allow_missing: [{', '.join(parts)}]"
+    )

@@ -1,0 +1,168 @@
+"""The configuration of a run: an encoder, and the tasks that it is trained with.
+
+A run of one task is written short, with `objective` and `data`; a run of several names them:
+
+    tasks:
+      speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
+      text: {objective: {kind: ctc, tokens: phonemes}, data: {train: [...], dev: [...]}, weight: 0.3}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from speechx import objectives
+from speechx.config import config, merge, parse, read_yaml, require_positive, to_dict
+from speechx.errors import UserError
+from speechx.log import logger
+from speechx.models.encoder import EncoderConfig
+from speechx.models.folder import SavedModel
+from speechx.models.presets import preset
+from speechx.training.health import Health
+from speechx.training.loop import TrainingConfig
+from speechx.training.optim import Optim
+from speechx.training.streams import SpeechData
+
+C = TypeVar("C", bound="RunConfig")
+
+
+@config
+class TaskConfig:
+    """An objective, and the data that feeds it."""
+
+    objective: objectives.AnyObjective
+    data: SpeechData
+    weight: float = 1.0
+    """Factor of the loss of this task."""
+    batch_seconds: float | None = None
+    """Audio of this task per optimiser step; by default run.batch_seconds."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "weight", *(["batch_seconds"] if self.batch_seconds else []))
+        self.data.require(self.objective.token_type)
+
+
+@config
+class RunConfig:
+    out: Path
+    init: Path | None = None
+    """A model to start from, ours or another toolkit's; without one weights start random."""
+    allow_missing: tuple[str, ...] = ()
+    """Parts that `init` may lack and that then start fresh: quantizer, mask_embedding, or the kind
+    of an objective."""
+    allow_chance_level: bool = False
+    """With `init`: go on even if the loaded model is at chance on this audio."""
+    preset: str | None = None
+    """Sizes of a published model, and what its paper sets for the objective."""
+    encoder: EncoderConfig = EncoderConfig()
+    """What differs from the preset, or from the model of `init`."""
+    objective: objectives.AnyObjective | None = None
+    data: SpeechData | None = None
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    """Several objectives at once, by name, instead of `objective` and `data`."""
+    optim: Optim = Optim()
+    health: Health = Health()
+    run: TrainingConfig
+
+    def __post_init__(self) -> None:
+        if self.tasks and (self.objective or self.data):
+            raise ValueError("give either tasks, or objective and data")
+        if not self.tasks and self.objective is None:
+            raise ValueError("an objective is required")
+        if not self.tasks and self.data is None:
+            raise ValueError("data is required")
+        for name, task in self.all_tasks().items():
+            if not name.replace("_", "").isalnum():
+                raise ValueError(f"a task is named by letters, digits and _, not {name!r}")
+            if task.objective.token_type is None:
+                task.objective.require(self.encoder, task.data.min_seconds)
+
+    def all_tasks(self) -> dict[str, TaskConfig]:
+        """The tasks by name; a single one has the name of its objective's kind."""
+        if self.objective is None or self.data is None:
+            return dict(self.tasks)
+        return {self.objective.kind: TaskConfig(objective=self.objective, data=self.data)}
+
+    def batch_seconds(self, task: TaskConfig) -> float:
+        """Audio of a task per optimiser step over the whole job."""
+        return task.batch_seconds or self.run.batch_seconds
+
+    def accumulate(self, world: int) -> int:
+        """Micro-batches per rank and optimiser step."""
+        total = sum(map(self.batch_seconds, self.all_tasks().values()))
+        return max(1, math.ceil(total / (world * self.run.max_seconds_per_device) - 1e-9))
+
+    def micro_seconds(self, task: TaskConfig, world: int) -> float:
+        """Audio of a task per micro-batch."""
+        return self.batch_seconds(task) / (world * self.accumulate(world))
+
+    def seed_of(self, index: int) -> int:
+        """The seed of a task's stream: tasks draw independently, the first one as if alone."""
+        return self.run.seed if not index else int(
+            np.random.SeedSequence([self.run.seed, index]).generate_state(1)[0]
+        )  # fmt: skip
+
+
+def complete(
+    cls: type[C],
+    raw: dict[str, Any],
+    source: str,
+    defaults: Mapping[str, Any],
+    saved: SavedModel | None,
+) -> C:
+    """A config from plain data, with everything written out: `defaults` of the command, the preset,
+    or the model that `saved` holds."""
+    defaults = dict(defaults)
+    if raw.get("tasks"):
+        defaults.pop("objective", None)
+    raw = merge(defaults, {k: _with_kind(k, v) for k, v in raw.items()})
+    if saved is None:
+        chosen = preset(raw.get("preset") or "base")
+        encoder, of_kind = to_dict(chosen.encoder), chosen.objectives
+    else:
+        named = raw.pop("preset", None)
+        if named is not None and preset(named).encoder != saved.encoder:
+            logger.info(f"the model is that of init, which is not exactly the preset {named!r}")
+        encoder = to_dict(saved.encoder)
+        of_kind = {config["kind"]: config for config in saved.objectives.values()}
+
+    def whole(objective: Any) -> Any:
+        if not isinstance(objective, dict):
+            return objective
+        return merge(of_kind.get(str(objective.get("kind")), {}), objective)
+
+    if isinstance(raw.get("encoder", {}), dict):
+        raw["encoder"] = merge(encoder, raw.get("encoder", {}))
+    if "objective" in raw:
+        raw["objective"] = whole(raw["objective"])
+    for task in (raw.get("tasks") or {}).values() if isinstance(raw.get("tasks"), dict) else ():
+        if isinstance(task, dict) and "objective" in task:
+            task["objective"] = whole(_with_kind("objective", task["objective"]))
+    return parse(cls, raw, source)
+
+
+def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
+    """The config of an interrupted run: its own config.yaml, with what `raw` changes. The model of
+    `init` is not opened again."""
+    out = raw.get("out")
+    file = Path(str(out)) / "config.yaml"
+    if out is None or not file.is_file():
+        raise UserError(
+            f"--resume: {out} holds no saved state to continue from; start it without --resume"
+        )
+    changes = {k: _with_kind(k, v) for k, v in raw.items()}
+    before = read_yaml(file)
+    if before.get("init") is not None:
+        changes.pop("preset", None)
+    return parse(cls, merge(before, changes), source)
+
+
+def _with_kind(key: str, value: Any) -> Any:
+    """`objective: language_id` is short for `objective: {kind: language_id}`."""
+    return {"kind": value} if key == "objective" and isinstance(value, str) else value

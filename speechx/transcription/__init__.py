@@ -1,0 +1,1 @@
+"""Audio to text or phones: any length, with times, to files."""

@@ -1,0 +1,225 @@
+"""The one place that runs a trained model: validation, evaluation, transcription, phones.
+
+    model = speechx.load("runs/mine/best")
+    print(model.transcribe("talk.mp3").text)
+
+A long recording is cut into windows that overlap; outputs are joined in frame space, on one frame
+grid, so nothing is cut off and nothing is read twice. Times come from the exact frame arithmetic of
+the encoder. CTC places a token where it is most certain: starts are good to about 0.1 s, ends are
+early. Outputs are computed in float32, so that the same model on the same manifest gives the same
+numbers everywhere.
+
+    S samples · T frames · V = blank and tokens, the blank first
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from speechx.audio.files import SAMPLE_RATE, read_audio
+from speechx.data.batches import Batches, normalize
+from speechx.data.corpus import Corpus
+from speechx.data.manifest import Utterance
+from speechx.data.sampling import every_row, once, padded_batches
+from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
+from speechx.decoding.mapping import Mapping, map_inventory
+from speechx.errors import UserError
+from speechx.interchange.opening import open_model
+from speechx.log import logger
+from speechx.models.folder import is_model_folder
+from speechx.objectives.model import SpeechModel
+from speechx.text.inventory import Inventory
+from speechx.text.vocabulary import TokenType
+from speechx.training.distributed import pick_device
+from speechx.transcription.result import Token, Transcript
+
+WINDOW_SECONDS = 30.0
+MARGIN_SECONDS = 2.0  # of context on each side of a window, computed and thrown away
+BATCH_SECONDS = 60.0  # of utterances that are decoded at once
+
+
+class Recognizer:
+    """A model with a head, ready to decode."""
+
+    def __init__(self, model: SpeechModel, name: str, folder: Path, device: torch.device) -> None:
+        """`name` is the head that is read out; `folder` stands in results."""
+        self.model, self.head, self.folder = model, model.heads[name], folder
+        self.vocabulary, self.device = self.head.vocabulary, device
+        self.features = model.encoder.config.features
+        self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
+
+    def transcribe(
+        self, audio: Path | str | np.ndarray, progress: Callable[[float], object] | None = None
+    ) -> Transcript:
+        """`audio` is a file, or samples (S,) at 16 kHz. `progress` gets the seconds done."""
+        wave_S = read_wave(audio)
+        spans = self.decoder.decode(self.log_probabilities(wave_S, progress))
+        return self._transcript(spans, len(wave_S), None)
+
+    def phonemize(
+        self,
+        audio: Path | str | np.ndarray,
+        inventory: Inventory,
+        progress: Callable[[float], object] | None = None,
+    ) -> Transcript:
+        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021)."""
+        decoder = MappedDecoder(self.map_inventory(inventory))
+        wave_S = read_wave(audio)
+        spans = decoder.decode(self.log_probabilities(wave_S, progress))
+        return self._transcript(spans, len(wave_S), inventory)
+
+    def decode(
+        self, utterances: Sequence[Utterance], decoders: Sequence[Decoder] | None = None
+    ) -> Iterator[tuple[int, list[list[TokenSpan]]]]:
+        """The index of each utterance with what each decoder makes of it, by default the model's
+        own; similar lengths are computed together, so indices come in another order."""
+        decoders = [self.decoder] if decoders is None else decoders
+        corpus = Corpus.of(utterances)
+        reader = Batches(corpus, self.model.encoder.config.normalize)
+        plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
+        for plan in once(plan_of):
+            batch = reader[plan]
+            outputs = self._outputs(batch.wave_BS, batch.lengths_B)
+            for row, outputs_TV in zip(plan.rows, outputs, strict=True):
+                yield row.utterances[0], [decoder.decode(outputs_TV) for decoder in decoders]
+
+    def map_inventory(self, inventory: Inventory) -> Mapping:
+        """From the phones this model writes to the phones of the inventory; printable."""
+        self.require("phonemes", "map its outputs to an inventory")
+        return map_inventory(self.vocabulary.tokens, inventory.phones)
+
+    def require(self, token_type: TokenType, purpose: str) -> None:
+        """Raises UserError if the model writes something else."""
+        if self.vocabulary.token_type != token_type:
+            raise UserError(
+                f"{self.folder} writes {self.vocabulary.token_type}; to {purpose}, a model "
+                f"fine-tuned with objective.tokens={token_type} is needed"
+            )
+
+    def log_probabilities(
+        self, wave_S: np.ndarray, progress: Callable[[float], object] | None = None
+    ) -> np.ndarray:
+        """(T, V) for samples (S,) at 16 kHz of any length, T exactly as the encoder counts."""
+        if self.model.encoder.config.normalize and len(wave_S):
+            wave_S = normalize(wave_S)
+        return self._long(torch.from_numpy(np.ascontiguousarray(wave_S)), progress)
+
+    def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
+        """(T, V) of each row; rows longer than a window one by one."""
+        if wave_BS.shape[1] <= WINDOW_SECONDS * SAMPLE_RATE or not self.head.windowed:
+            return self._run(wave_BS, lengths_B)
+        return [
+            self._long(wave_S[:n]) for wave_S, n in zip(wave_BS, lengths_B.tolist(), strict=True)
+        ]
+
+    def _long(
+        self, wave_S: Tensor, progress: Callable[[float], object] | None = None
+    ) -> np.ndarray:
+        frames = self.features.frames(len(wave_S))
+        stride, field = self.features.stride, self.features.receptive_field
+        if not self.head.windowed:
+            (outputs_TV,) = self._run(wave_S[None], torch.tensor([len(wave_S)]))
+            if progress is not None:
+                progress(len(wave_S) / SAMPLE_RATE)
+            return outputs_TV
+        window, margin = (int(s * SAMPLE_RATE / stride) for s in (WINDOW_SECONDS, MARGIN_SECONDS))
+        parts = [np.empty((0, len(self.vocabulary)), np.float32)]
+        for first in range(0, frames, window):
+            last = min(first + window, frames)
+            low, high = max(first - margin, 0), min(last + margin, frames)
+            # The last window has the samples after its last frame too, as in training.
+            end = (high - 1) * stride + field if high < frames else len(wave_S)
+            piece_S = wave_S[low * stride : end]
+            (outputs_TV,) = self._run(piece_S[None], torch.tensor([len(piece_S)]))
+            parts.append(outputs_TV[first - low : last - low])
+            if progress is not None:
+                progress((last * stride if last < frames else len(wave_S)) / SAMPLE_RATE)
+        return np.concatenate(parts)
+
+    def _run(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
+        training = self.model.training
+        self.model.eval()
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            outputs_BTV, frames_B = self.head.log_probabilities(
+                self.model.encoder, wave_BS.to(self.device), lengths_B.to(self.device)
+            )
+        self.model.train(training)
+        whole_BTV = outputs_BTV.cpu().numpy()
+        return [rows_TV[:n] for rows_TV, n in zip(whole_BTV, frames_B.tolist(), strict=True)]
+
+    def _transcript(
+        self, spans: Sequence[TokenSpan], samples: int, inventory: Inventory | None
+    ) -> Transcript:
+        second, duration = self.features.stride / SAMPLE_RATE, samples / SAMPLE_RATE
+        frames = self.features.frames(samples)
+        if not self.head.windowed:  # one answer for the whole recording
+            second = duration
+        words: list[list[TokenSpan]] = [[]]
+        for span in spans:
+            if self.vocabulary.token_type != "characters":
+                words.append([span])
+            elif span.token == " ":
+                words.append([])
+            else:
+                words[-1].append(span)
+        tokens = tuple(
+            Token(
+                text="".join(span.token for span in word),
+                start=round(word[0].first * second, 3),
+                end=round(min((word[-1].last + 1) * second, duration), 3),
+                probability=round(float(np.mean([span.probability for span in word])), 4),
+            )
+            for word in words
+            if word
+        )
+        covered = (frames - 1) * self.features.stride + self.features.receptive_field
+        covered = covered if frames else 0
+        tail = samples - covered  # a remainder below one stride belongs to the last frame
+        whole = frames and tail < self.features.stride
+        return Transcript(
+            text=" ".join(token.text for token in tokens),
+            tokens=tokens,
+            token_type=self.vocabulary.token_type,
+            duration=round(duration, 3),
+            covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
+            model=str(self.folder),
+            language=inventory.language if inventory else None,
+            inventory=inventory.source if inventory else None,
+        )
+
+
+def read_wave(audio: Path | str | np.ndarray) -> np.ndarray:
+    """Samples (S,) at 16 kHz of a file, or of an array that holds them already."""
+    if not isinstance(audio, np.ndarray):
+        return read_audio(audio)
+    if audio.ndim != 1:
+        raise ValueError(
+            f"audio must be one channel of samples (S,) at 16 kHz, but has shape {audio.shape}"
+        )
+    if not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
+        raise ValueError("samples must be finite floats between -1 and 1")
+    return audio.astype(np.float32)
+
+
+def load(folder: Path | str, device: str = "auto") -> Recognizer:
+    """Opens a model that writes something: a folder that `speechx finetune` wrote, or a CTC model
+    of another toolkit. Nothing but the folder is needed."""
+    unused = ("mask_embedding",)  # nothing is masked here
+    saved = open_model(folder, unused)
+    if not saved.vocabularies:
+        trained = ", ".join(saved.objectives) or "nothing"
+        raise UserError(
+            f"{folder} writes nothing by itself (it was trained with {trained}); a fine-tuned "
+            "model is needed: run `speechx finetune` with init= this model"
+        )
+    model, report = SpeechModel.from_saved(saved, unused)
+    if not is_model_folder(Path(folder)):
+        for note in (report, *saved.notes):
+            logger.info(f"{folder}: {note}")
+    chosen = pick_device(device)
+    return Recognizer(model.to(chosen).eval(), next(iter(model.heads)), saved.folder, chosen)
