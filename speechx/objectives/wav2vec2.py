@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -243,6 +243,8 @@ class Wav2Vec2Config(ObjectiveConfig):
 
 class Wav2Vec2(Objective):
     """The quantizer that all languages share, and the two projections of the contrastive loss."""
+
+    headline: ClassVar[tuple[str, ...]] = ("bits", "accuracy", "code_perplexity")
 
     def __init__(self, config: Wav2Vec2Config, encoder: EncoderConfig) -> None:
         super().__init__()

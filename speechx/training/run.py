@@ -83,6 +83,10 @@ class RunConfig:
             if task.objective.token_type is None:
                 task.objective.require(self.encoder, task.data.min_seconds)
 
+    def frozen(self, step: int) -> tuple[str, ...]:
+        """Beginnings of the names of parameters that do not train at a step."""
+        return ("encoder.feature_extractor.",) if not self.encoder.features.gradient_scale else ()
+
     def all_tasks(self) -> dict[str, TaskConfig]:
         """The tasks by name; a single one has the name of its objective's kind."""
         if self.objective is None or self.data is None:
