@@ -1,6 +1,6 @@
 """Configuration: frozen dataclasses beside the code they configure, one YAML file per run.
 
-    speechx pretrain recipe.yaml optim.rate=3e-4 data.alpha=0.5
+    speechx pretrain recipe.yaml optim.lr=3e-4 data.alpha=0.5
 
 `@config` makes the dataclass; `read_yaml`, `override` and `parse` read the file, apply the `a.b=c`
 settings and check everything at once: a user sees all mistakes in one go. `dump` writes YAML that
@@ -60,15 +60,13 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(
-                f"override {setting!r} is not of the form key=value, as in optim.rate=1e-4"
+                f"override {setting!r} is not of the form key=value, as in optim.lr=1e-4"
             )
         inner = result
         *folders, last = key.split(".")
         for folder in folders:
             there = inner.get(folder)
-            if isinstance(there, str) and inner is result and folder == "model":
-                inner[folder] = {"preset": there}  # model=tiny model.transformer.blocks=2
-            elif there is None:
+            if there is None:
                 inner[folder] = {}
             elif not isinstance(there, dict):
                 raise UserError(f"override {setting!r}: {folder} is {there!r} and has no keys")

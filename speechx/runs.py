@@ -17,6 +17,7 @@ from speechx.evaluation import score_utterances
 from speechx.interchange.opening import open_model
 from speechx.log import logger
 from speechx.objectives.model import SpeechModel, start_from
+from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
@@ -55,13 +56,14 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
     with distributed(config.run.device) as ranks:
         open_run(config.out, config, resume, ranks)
         torch.manual_seed(config.run.seed)
-        tasks, seeds = config.all_tasks(), {}
-        data: dict[str, TaskData] = {}
-        for index, (name, task) in enumerate(tasks.items()):
-            seeds[name] = config.seed_of(index)
-            prefix = command if len(tasks) == 1 else f"{command}: {name}"
+        tasks, data = config.all_tasks(), {}
+        seeds = {name: config.seed_of(index) for index, name in enumerate(tasks)}
+        several = len(tasks) > 1
+        prefixes = {name: f"{command}: {name}" if several else command for name in tasks}
+        for name, task in tasks.items():
+            too_long = config.out / (f"too_long_{name}.tsv" if several else "too_long.tsv")
             data[name] = read_task(
-                task.data, task.objective, config.encoder, config.out, seeds[name], prefix
+                task.data, task.objective, config.encoder, too_long, seeds[name], prefixes[name]
             )
         model = _build(command, config, data, resume, ranks)
         streams = [
@@ -69,7 +71,7 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
                 name,
                 open_stream(
                     data[name], task.data, task.objective, config.encoder, config.run, seeds[name],
-                    config.micro_seconds(task, ranks.world), ranks, command,
+                    config.micro_seconds(task, ranks.world), ranks, prefixes[name],
                 ),
                 config.micro_seconds(task, ranks.world),
                 task.weight,
@@ -94,16 +96,20 @@ def _build(
     command: str, config: RunConfig, data: Mapping[str, TaskData], resume: bool, ranks: Ranks
 ) -> SpeechModel:
     """The model on its device, with the weights of `init` unless it is resumed."""
-    objectives = {name: task.objective for name, task in config.all_tasks().items()}
+    objectives: dict[str, ObjectiveConfig] = {
+        name: task.objective for name, task in config.all_tasks().items()
+    }
     if config.init is not None:
         objectives = {
             name: c if c.part in config.allow_missing else c.continued()
             for name, c in objectives.items()
         }
     vocabularies = {name: d.vocabulary for name, d in data.items() if d.vocabulary is not None}
-    _same_tokens(config.out / "vocabulary.json", vocabularies, resume)
-    if vocabularies and ranks.is_main:
-        save_vocabularies(config.out / "vocabulary.json", vocabularies)
+    file = config.out / "vocabulary.json"
+    if resume and file.is_file():
+        _same_tokens(load_vocabularies(file), vocabularies)
+    elif vocabularies and ranks.is_main:
+        save_vocabularies(file, vocabularies)
     model = SpeechModel(config.encoder, objectives, vocabularies)
     logger.info(f"{command}: {sum(p.numel() for p in model.parameters()):,} parameters")
     continued: list[str] = []
@@ -137,7 +143,8 @@ class Validation:
         for name, data in self.data.items():
             if data.dev:
                 prefix = "dev_" if len(self.tasks) == 1 else f"{name}/dev_"
-                own = self._scores(model, name) if name in model.heads else self._metrics(model, name)
+                measure = self._scores if name in model.heads else self._metrics
+                own = measure(model, name)
                 values |= {f"{prefix}{key}": value for key, value in own.items()}
         return values
 
@@ -181,13 +188,12 @@ class Validation:
         return values
 
 
-def _same_tokens(file: Path, vocabularies: Mapping[str, Vocabulary], resume: bool) -> None:
+def _same_tokens(before: Mapping[str, Vocabulary], vocabularies: Mapping[str, Vocabulary]) -> None:
     """A resumed run writes the tokens it began with, or rows of its head would change meaning."""
-    before = load_vocabularies(file) if resume and file.is_file() else vocabularies
     for name, vocabulary in vocabularies.items():
         if name in before and before[name] != vocabulary:
             other = sorted(set(before[name].tokens) ^ set(vocabulary.tokens))
             raise UserError(
                 "--resume: the training data now has other tokens than the run began with "
-                f"({len(other)} differ: {' '.join(other[:10])}); start another run with init instead"
+                f"({len(other)} differ: {' '.join(other[:10])}); start another run with init"
             )

@@ -213,4 +213,3 @@ class Monitor:
     def _once_at(self, signature: Signature) -> int:
         assert signature.at is not None
         return max(math.ceil(signature.at * self.steps), self.window)
-

@@ -167,7 +167,8 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(wrapped, group, tasks, counts, step, job, ranks)
+        kept = layer_keep(model.encoder.config, training.seed, step)
+        totals = _backward(wrapped, group, tasks, counts, step, kept, job, ranks)
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
@@ -270,13 +271,13 @@ def _backward(
     tasks: Sequence[Task],
     counts: Mapping[str, float],
     step: int,
+    layer_keep_L: Sequence[bool] | None,
     job: Job,
     ranks: Ranks,
 ) -> dict[str, Tensor]:
     """Gradients of a step; returns the sums for the log ("task/total"), in float64."""
-    seed, totals = job.training.seed, {}
-    inner: SpeechModel = getattr(wrapped, "module", wrapped)
-    layer_keep_L = layer_keep(inner.encoder.config, seed, step)
+    seed = job.training.seed
+    totals: dict[str, Tensor] = {}
     for index, micro in enumerate(group):
         torch.manual_seed(seed * 1_000_003 + next(iter(micro.values())).number)
         with accumulating(wrapped, last=index == len(group) - 1):
@@ -290,8 +291,8 @@ def _backward(
             torch.stack(scaled).sum().backward()
         for name, loss in losses.items():
             for key, total in loss.totals.items():
-                key = f"{name}/{key}"
-                totals[key] = totals.get(key, 0.0) + total.double()
+                key, total = f"{name}/{key}", total.double()
+                totals[key] = totals[key] + total if key in totals else total
     return totals
 
 
@@ -311,10 +312,12 @@ def _metrics(
     model: SpeechModel, summed: Mapping[str, float], prefixes: Mapping[str, str]
 ) -> dict[str, float]:
     """Values for the log; the names of several tasks stand before their metrics."""
-    values = {}
+    values: dict[str, float] = {}
     for name, prefix in prefixes.items():
         own = {
-            key.removeprefix(f"{name}/"): v for key, v in summed.items() if key.startswith(f"{name}/")
+            key.removeprefix(f"{name}/"): total
+            for key, total in summed.items()
+            if key.startswith(f"{name}/")
         }
         metrics = model.objective(name).metrics(own)
         values |= {f"{prefix}{key}": value for key, value in metrics.items()}

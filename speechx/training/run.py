@@ -3,8 +3,11 @@
 A run of one task is written short, with `objective` and `data`; a run of several names them:
 
     tasks:
-      speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
-      text: {objective: {kind: ctc, tokens: phonemes}, data: {train: [...], dev: [...]}, weight: 0.3}
+      speech: {objective: wav2vec2, data: {train: [unlabelled.jsonl]}}
+      phones:
+        objective: {kind: ctc, tokens: phonemes}
+        data: {train: [labelled.jsonl], dev: [dev.jsonl]}
+        weight: 0.3
 """
 
 from __future__ import annotations
@@ -134,7 +137,9 @@ def complete(
         if named is not None and preset(named).encoder != saved.encoder:
             logger.info(f"the model is that of init, which is not exactly the preset {named!r}")
         encoder = to_dict(saved.encoder)
-        of_kind = {config["kind"]: config for config in saved.objectives.values()}
+        # The first objective of a kind, which is the one that `start_from` continues.
+        of_kind = dict(preset(named).objectives) if named is not None else {}
+        of_kind |= {config["kind"]: config for config in reversed([*saved.objectives.values()])}
 
     def whole(objective: Any) -> Any:
         if not isinstance(objective, dict):
@@ -145,9 +150,8 @@ def complete(
         raw["encoder"] = merge(encoder, raw.get("encoder", {}))
     if "objective" in raw:
         raw["objective"] = whole(raw["objective"])
-    for task in (raw.get("tasks") or {}).values() if isinstance(raw.get("tasks"), dict) else ():
-        if isinstance(task, dict) and "objective" in task:
-            task["objective"] = whole(_with_kind("objective", task["objective"]))
+    for task in _tasks(raw):
+        task["objective"] = whole(_with_kind("objective", task["objective"]))
     return parse(cls, raw, source)
 
 
@@ -160,11 +164,24 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
         raise UserError(
             f"--resume: {out} holds no saved state to continue from; start it without --resume"
         )
-    changes = {k: _with_kind(k, v) for k, v in raw.items()}
+    changes = {k: _with_kind(k, v) for k, v in merge({}, raw).items()}
+    for task in _tasks(changes):
+        task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
-    if before.get("init") is not None:
-        changes.pop("preset", None)
+    named = changes.pop("preset", None)  # the sizes are written out, and a run keeps them
+    if named is not None and before.get("init") is None and named != before.get("preset"):
+        raise UserError(
+            f"--resume: {out} has the preset {before.get('preset')}, and a resumed run keeps its "
+            f"model; start another run with preset={named} and another out"
+        )
     return parse(cls, merge(before, changes), source)
+
+
+def _tasks(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tasks in plain data that name an objective."""
+    tasks = raw.get("tasks")
+    some = tasks.values() if isinstance(tasks, dict) else ()
+    return [task for task in some if isinstance(task, dict) and "objective" in task]
 
 
 def _with_kind(key: str, value: Any) -> Any:
