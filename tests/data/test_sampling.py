@@ -151,7 +151,7 @@ def heard_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
         width = min(crop, *(row.seconds for row in batch))
         for row in batch:
             heard_L[corpus.language_N[row.utterances[0]]] += width
-    assert heard_L.sum() == pytest.approx(once.heard_CL.sum(), rel=0.05)
+    assert heard_L.sum() == pytest.approx(once.cropped_CL.sum(), rel=0.05)
     return heard_L / heard_L.sum()
 
 
