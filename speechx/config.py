@@ -14,7 +14,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from typing_extensions import dataclass_transform
@@ -166,7 +166,7 @@ def _explain(cls: type, item: Any) -> str:
     name = ".".join(str(part) for part in place) or "configuration"
     if unknown:
         known = _known_keys(cls, place[:-1])
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        near = difflib.get_close_matches(str(place[-1]).lower(), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else f" (known keys: {', '.join(known)})"
         return f"unknown key {name!r}{hint}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -185,12 +185,16 @@ def _is_type_name(part: Any) -> bool:
 
 def _known_keys(cls: Any, place: Sequence[Any]) -> list[str]:
     """Field names of the config class at `place` inside `cls`."""
-    classes = [cls]
+    classes, is_name = [cls], False
     for part in place:
+        if is_name:  # a name that the user gave to a member of a mapping
+            is_name = False
+            continue
         inner: list[Any] = []
         for found in classes:
             hints = get_type_hints(found) if dataclasses.is_dataclass(found) else {}
             target = found if isinstance(part, int) else hints.get(part)
+            is_name = is_name or get_origin(target) is dict
             inner += _dataclasses_in(target)
         classes = inner
     return [
