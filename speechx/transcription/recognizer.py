@@ -211,13 +211,13 @@ def load(folder: Path | str, device: str = "auto") -> Recognizer:
     of another toolkit. Nothing but the folder is needed."""
     unused = ("mask_embedding",)  # nothing is masked here
     saved = open_model(folder, unused)
-    if not saved.vocabularies:
+    model, report = SpeechModel.from_saved(saved, unused)
+    if not model.heads:
         trained = ", ".join(saved.objectives) or "nothing"
         raise UserError(
             f"{folder} writes nothing by itself (it was trained with {trained}); a fine-tuned "
             "model is needed: run `speechx finetune` with init= this model"
         )
-    model, report = SpeechModel.from_saved(saved, unused)
     if not is_model_folder(Path(folder)):
         for note in (report, *saved.notes):
             logger.info(f"{folder}: {note}")
