@@ -21,7 +21,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from speechx.data.batches import Batch
 from speechx.training.distributed import Ranks
@@ -35,24 +35,26 @@ TOLERABLE = 0.05  # share of waiting
 class Throughput:
     """Clock of a run: what is read, computed and waited."""
 
-    def __init__(self, workers: int, steps: int) -> None:
-        """`steps` are those that the run still takes."""
-        self.workers, self.left, self.steps = workers, steps, 0
+    def __init__(
+        self, workers: int, steps: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """`steps` are the steps that the run still takes."""
+        self.workers, self.left, self.steps, self.clock = workers, steps, 0, clock
         self.begun: float | None = None
         self.step_waited = self.audio = 0.0
         self.computed: list[float] = []  # of each step that counts
         self.waited: list[float] = []
         self.spent: Counter[str] = Counter()  # type: ignore[assignment]
-        self.reported, self.reported_waited, self.all_waited = time.perf_counter(), 0.0, 0.0
+        self.reported, self.reported_waited, self.all_waited = self.clock(), 0.0, 0.0
 
     def watch(self, source: Iterator[Batch]) -> Iterator[Batch]:
         """The batches, with the time that is waited for them."""
         while True:
-            before = time.perf_counter()
+            before = self.clock()
             if self.begun is None:
                 self.begun = before
             batch = next(source)
-            waited = time.perf_counter() - before
+            waited = self.clock() - before
             self.step_waited += waited
             self.all_waited += waited
             if self.steps >= NOT_COUNTED:
@@ -62,7 +64,7 @@ class Throughput:
 
     def step_done(self, ranks: Ranks) -> str | None:
         """After each step, on every rank: once, when enough were taken, the line about them."""
-        now = time.perf_counter()
+        now = self.clock()
         if self.steps >= NOT_COUNTED and self.begun is not None:
             self.computed.append(now - self.begun - self.step_waited)
             self.waited.append(self.step_waited)
@@ -91,7 +93,7 @@ class Throughput:
 
     def waiting_share(self, ranks: Ranks) -> float:
         """Of the time since it was asked before, on the rank that waited most."""
-        now = time.perf_counter()
+        now = self.clock()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
         (share_of_ranks,) = _of_ranks([share], ranks)
