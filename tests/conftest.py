@@ -12,7 +12,6 @@ import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +219,25 @@ def tasks_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any
         },
     }  # fmt: skip
     return complete(merge(settings, changes), "test")
+
+
+def batches_of(config: Any, world: int = 1, rank: int = 0) -> Iterator[Any]:
+    """The training batches of the only task of a run, as one rank gets them."""
+    import torch
+
+    from speechx.data.sampling import Position
+    from speechx.training.distributed import Ranks
+    from speechx.training.streams import open_stream, read_task
+
+    ((name, task),) = config.all_tasks().items()
+    ranks, encoder = Ranks(rank, world, torch.device("cpu")), config.encoder
+    listing, seed = config.out / "too_long.tsv", config.run.seed
+    data = read_task(task.data, task.objective, encoder, listing, seed, name)
+    stream = open_stream(
+        data, task.data, task.objective, encoder, config.run, seed,
+        config.micro_seconds(task, world), ranks, name,
+    )  # fmt: skip
+    return stream(Position())
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

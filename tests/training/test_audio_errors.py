@@ -1,4 +1,4 @@
-"""Audio that contradicts its manifest is listed once, counted always, and ends a run beyond a share."""
+"""Audio that contradicts its manifest is listed once, and ends a run beyond a share."""
 
 from __future__ import annotations
 

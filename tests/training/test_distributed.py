@@ -16,16 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.finetuning import finetune
 from speechx.models.folder import open_folder
 from speechx.objectives.model import SpeechModel
 from speechx.pretraining import pretrain
 from speechx.training.distributed import Ranks, distributed, pick_device
-from speechx.training.streams import open_stream, read_task
 from tests.conftest import (
     SMALL_CONFORMER,
+    batches_of,
     finetune_config,
     pretrain_config,
     read_log,
@@ -89,6 +88,7 @@ def runs(tmp_path_factory, manifests):
     unmasked = {"time_masking": {"probability": 0.0}}
     free = {"freeze_feature_extractor": False, "freeze_steps": 0}
     still = {"features": {"gradient_scale": 0.0}}
+    scratch = finetune_config(folder / "two_scratch", manifests, objective=unmasked)
     run_in_two_processes(
         (run_job, "pretrain", pre("two_pre")),
         (run_job, "pretrain", pre("two_then_one"), False, 4),
@@ -96,7 +96,7 @@ def runs(tmp_path_factory, manifests):
         (run_bad_step, pre("two_bad", run={"log_steps": 6})),
         (run_job, "finetune", fine("two_fine")),
         (run_job, "finetune", fine("two_unmasked", objective=unmasked, **free)),
-        (run_job, "finetune", finetune_config(folder / "two_scratch", manifests, objective=unmasked)),
+        (run_job, "finetune", scratch),
         (run_job, "finetune", fine("two_still", encoder=still, **free)),
         (run_job, "pretrain", pre("two_still_scratch", encoder=still)),
         (run_job, "pretrain", conformer("two_conformer", batch_seconds=12)),
@@ -191,13 +191,7 @@ def test_both_refuse_a_step_that_is_bad_for_one_and_name_the_batches_of_both(run
     refused = json.loads(line)
     assert refused["step"] == BAD_STEP
     config = runs.config("two_bad")
-    alone, (task,) = Ranks(0, 1, CPU), config.all_tasks().values()
-    data = read_task(task.data, task.objective, config.encoder, config.out / "x", 1, "test")
-    every = open_stream(
-        data, task.data, task.objective, config.encoder, config.run, config.run.seed,
-        config.micro_seconds(task, 1), alone, "test",
-    )(Position())  # fmt: skip
-    numbered = {batch.number: batch.ids for batch in islice(every, 4 * (BAD_STEP + 1))}
+    numbered = {batch.number: batch.ids for batch in islice(batches_of(config), 4 * (BAD_STEP + 1))}
     first = 4 * BAD_STEP  # two micro-batches on each rank and step, dealt out in turn
     expected = [id_ for number in (0, 2, 1, 3) for id_ in numbered[first + number]]
     assert refused["ids"] == expected

@@ -10,6 +10,7 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from tests.sick_runs import SICK, sick_config
 
 from speechx.cli.main import main
 from speechx.config import dump, merge, parse, to_dict
@@ -19,7 +20,6 @@ from speechx.pretraining import Pretraining, pretrain
 from speechx.pretraining import monitor as monitor_of
 from speechx.training.health import NAMES, Contrast, Health, HealthStop, Monitor
 from tests.conftest import finetune_config, finish, read_log, run_job, start
-from tests.sick_runs import SICK, sick_config
 from tests.training.test_distributed import be_rank, free_ports
 
 XLSR = Contrast(negatives=100, groups=2, entries=320)

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: folders that open by themselves, or one line that states the mistake."""
+"""What a run leaves on disk: folders that open by themselves, or one line about the mistake."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_damaged_files(finetuned):
     (folder / "vocabulary.json").write_text("{")
     assert "vocabulary.json" in complaint(folder)
     (folder / "vocabulary.json").unlink()
-    with pytest.raises(UserError, match="ctc.*vocabulary"):
+    with pytest.raises(UserError, match=r"ctc.*vocabulary"):
         SpeechModel.from_saved(open_folder(folder))
     (folder / "vocabulary.json").write_text(vocabulary)
     config = (folder / "config.yaml").read_text()
@@ -166,7 +166,7 @@ def test_damaged_files(finetuned):
         (folder / "config.yaml").write_text(config.replace(old, new))
         assert fact in complaint(folder)
     (folder / "config.yaml").write_text(config.replace("tokens: phonemes", "tokens: words"))
-    with pytest.raises(UserError, match="ctc.*tokens"):
+    with pytest.raises(UserError, match=r"ctc.*tokens"):
         SpeechModel.from_saved(open_folder(folder))
 
 
