@@ -137,7 +137,9 @@ class Validation:
         for name, data in self.data.items():
             if data.dev:
                 prefix = "dev_" if len(self.tasks) == 1 else f"{name}/dev_"
-                own = self._scores(model, name) if name in model.heads else self._metrics(model, name)
+                own = (
+                    self._scores(model, name) if name in model.heads else self._metrics(model, name)
+                )
                 values |= {f"{prefix}{key}": value for key, value in own.items()}
         return values
 
@@ -189,5 +191,6 @@ def _same_tokens(file: Path, vocabularies: Mapping[str, Vocabulary], resume: boo
             other = sorted(set(before[name].tokens) ^ set(vocabulary.tokens))
             raise UserError(
                 "--resume: the training data now has other tokens than the run began with "
-                f"({len(other)} differ: {' '.join(other[:10])}); start another run with init instead"
+                f"({len(other)} differ: {' '.join(other[:10])}); start another run with init "
+                "instead"
             )

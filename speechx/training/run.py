@@ -4,7 +4,7 @@ A run of one task is written short, with `objective` and `data`; a run of severa
 
     tasks:
       speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
-      text: {objective: {kind: ctc, tokens: phonemes}, data: {train: [...], dev: [...]}, weight: 0.3}
+      text: {objective: {kind: ctc, tokens: phonemes}, data: {...}, weight: 0.3}
 """
 
 from __future__ import annotations
