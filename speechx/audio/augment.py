@@ -4,7 +4,7 @@ Clean synthetic speech is too easy to learn from: every copy of a phone is nearl
 functions change what a channel changes (spectrum, room, noise) and leave what a listener hears as
 phones. All randomness comes from the generator that is passed in.
 
-Legend: S samples, R samples of a response, F frequency bins of the real Fourier transform.
+    S samples · R samples of a response · F frequency bins of the real Fourier transform
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ wav2vec 2.0, section 4.3: the layer stands on the last context layer; masking of
 channels stays on in fine-tuning. The loss is a sum over the sentences of a batch, in float32,
 divided once by their global number.
 
-    B utterances · T frames · D = embed_dim · U labels · V = blank and tokens
+    B utterances · S samples · T frames · D = embed_dim · L layers · U labels
+    · V = blank and tokens
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Unlabelled speech is cropped to rows of equal length; labelled speech is padded.
 are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure function of
 (seed, epoch).
 
-    N utterances · R rows
+    N utterances · R rows · L languages
 """
 
 from __future__ import annotations
