@@ -90,7 +90,7 @@ def gather(given: Path | None, made: Path, clips: int) -> dict[str, list[Utteran
     if kinds["flac"]:
         write_manifest(made / "flac.jsonl", kinds["flac"])
         for format in ("flac", "int16"):
-            pack(made / "flac.jsonl", made / format, format, log=lambda _: None)
+            pack(made / "flac.jsonl", made / format, format)
             kinds[f"shards {format}"] = read_manifest(made / format / "flac.jsonl")
     return {kind: utterances for kind, utterances in kinds.items() if utterances}
 

@@ -184,7 +184,8 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
         for paths in (config.data.train, config.data.dev)
     )
     training, dev = (labelled(some, config.units, speak) for some in read)
-    exclusions.report(lambda line: speak(f"finetune: {line}"))
+    for line in exclusions.report():
+        speak(f"finetune: {line}")
     for name, some in (("train", training), ("dev", dev)):
         _refuse_long(some, config.data.max_seconds, name)
     if strange := sorted({u.language for u in dev} - {u.language for u in training}):
@@ -217,7 +218,9 @@ def _finetune(config: Finetune, here: Machine, resume: bool) -> Path:
     task = Finetuning(config, vocabulary, dev, corpus.languages, here, resume)
     spelled = [units(u, config.units) for u in training]
     targets = list(map(vocabulary.encode, spelled))
-    augment = load_augmentation(config.data.augment, lambda line: speak(f"finetune: {line}"))
+    augment = load_augmentation(config.data.augment)
+    if augment is not None:
+        speak(f"finetune: {augment.describe()}")
     reader = Batches(
         corpus, config.model.normalize, None, targets, config.run.seed, augment,
         Training(frames=config.model.encoder.frames),

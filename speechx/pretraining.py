@@ -181,7 +181,8 @@ def _pretrain(config: Pretrain, here: Machine, resume: bool) -> Path:
     corpus = Corpus.read(config.data.train, exclusions)
     task = Pretraining(config, corpus.languages, here, exclusions)
     if here.first:
-        exclusions.report(lambda line: say(f"pretrain: {line}"))
+        for line in exclusions.report():
+            say(f"pretrain: {line}")
         say(f"pretrain: {amounts(corpus)}")
         parameters = sum(p.numel() for p in model.parameters())
         negatives = config.contrastive.negatives

@@ -1,4 +1,4 @@
-"""A spectrogram as a small PNG, and an excerpt to listen to, without any other package.
+"""A spectrogram as a small PNG, and an excerpt to listen to, with numpy and soundfile only.
 
 Time goes to the right, 0 to 8 kHz upwards, ink is power: 70 dB below the loudest point is paper,
 and silence is all paper.

@@ -1,4 +1,4 @@
-"""What can be measured of a recording, without and with decoding it. Runs in worker processes.
+"""Measurements of a recording, without and with decoding it. Runs in worker processes.
 
 S samples · K bins · levels in dB of full scale (dBFS), shares of samples
 """
@@ -15,25 +15,24 @@ from functools import lru_cache
 import numpy as np
 
 from speechx.audio.files import audio_info, read_native
-from speechx.audio.sources import is_url
+from speechx.audio.sources import is_url, read_bytes
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import CLIPPED_SHARE
+from speechx.doctor.workers import PATIENCE_SECONDS, Unreadable
 from speechx.errors import UserError
 
-PIECE_SECONDS = 300.0  # of sound in memory at a time
-PATIENCE_SECONDS = 60.0  # and one more for each MB
-PATIENCE_ONLINE_SECONDS = 600.0
-LOOK_BYTES = 4096
+PIECE_SECONDS = 300.0  # of audio in memory at a time
+FINGERPRINT_BYTES = 4096
 WINDOW_SECONDS = 0.032
 LOW_BAND, HIGH_BAND = (300.0, 3400.0), (4400.0, 7200.0)  # Hz, a gap for the filters between them
 FULL_SCALE = 0.99
-FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; below that nobody turned a gain too high
+FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the sound of an utterance is."""
+class AudioSpan:
+    """The file of an utterance, and where in it the utterance is."""
 
     audio: str
     part: tuple[int, int] | None
@@ -41,106 +40,103 @@ class Place:
     duration: float
 
     @classmethod
-    def of(cls, utterance: Utterance) -> Place:
+    def of(cls, utterance: Utterance) -> AudioSpan:
         return cls(str(utterance.audio), utterance.bytes, utterance.start, utterance.duration)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself. `look` stands for its size and some bytes of its middle: files
-    whose looks differ are different. 0 where it is not on disk."""
+    """The header of a file. `fingerprint` is a hash of the size and 4 KB from the middle: files
+    with different fingerprints are different. 0 for a URL."""
 
     seconds: float
     rate: int
-    look: int
+    fingerprint: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What was heard. `samples` stands for all samples as 16-bit numbers: equal ones are one
-    recording, in whatever file."""
+    """Measurements of the decoded audio. `samples` is a hash of all samples as 16-bit numbers:
+    recordings with equal hashes are the same, whatever their files."""
 
     seconds: float
     promised: float
-    """Seconds of the whole file by its header."""
+    """Seconds of the whole file, according to its header."""
     rate: int
     peak: float
     loudest: float
-    """Of the loudest tenth of a second, its mean taken off, in dBFS."""
+    """Level of the loudest tenth of a second without its mean, in dBFS."""
     offset: float
     clipped: float
     high_band: float | None
-    """dB against the low band; None if the rate leaves no room for one."""
+    """dB relative to the low band; None if the sample rate is too low for a high band."""
     samples: int
 
 
-def patience(place: Place) -> float:
-    """Seconds that reading it may take before its decoder is taken to hang."""
+def patience(span: AudioSpan, per_file: float) -> float:
+    """Seconds after which reading it is taken to hang: one per MB is added to `per_file`."""
+    if is_url(span.audio):
+        return PATIENCE_SECONDS
     try:
-        size = place.part[1] if place.part else os.stat(place.audio).st_size
+        size = span.part[1] if span.part else os.stat(span.audio).st_size
     except (OSError, ValueError):
         size = 0
-    return PATIENCE_SECONDS + size / 1e6 if not is_url(place.audio) else PATIENCE_ONLINE_SECONDS
+    return per_file + size / 1e6
 
 
-def header(place: Place) -> Header | str:
-    """The header, or what is wrong with the file."""
-    return _header(place.audio, place.part)
+def read_header(span: AudioSpan) -> Header | Unreadable:
+    return _header(span.audio, span.part)
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str, part: tuple[int, int] | None) -> Header | str:
+def _header(audio: str, part: tuple[int, int] | None) -> Header | Unreadable:
     try:
         info = audio_info(audio, exact=False, part=part)
-        return Header(info.duration, info.rate, _look(audio, part))
-    except UserError as error:
-        return str(error)
-    except (OSError, ValueError) as error:  # a zero byte in a name, a link to itself
-        return f"{audio}: cannot be read as audio: {error}"
+        return Header(info.duration, info.rate, _fingerprint(audio, part))
+    except (UserError, OSError, ValueError) as error:
+        return _unreadable(audio, error)
 
 
-def _look(audio: str, part: tuple[int, int] | None) -> int:
+def _unreadable(audio: str, error: Exception) -> Unreadable:
+    why = str(error).removeprefix(f"{audio}: ").removeprefix("cannot be read as audio: ")
+    return Unreadable(why)
+
+
+def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
     if is_url(audio):
         return 0
     with open(audio, "rb", buffering=0) as file:
         offset, size = part or (0, os.fstat(file.fileno()).st_size)
-        file.seek(offset + max(0, size - LOOK_BYTES) // 2)
-        return _number(size.to_bytes(8, "little") + file.read(min(LOOK_BYTES, size)))
+        file.seek(offset + max(0, size - FINGERPRINT_BYTES) // 2)
+        return _number(size.to_bytes(8, "little") + file.read(min(FINGERPRINT_BYTES, size)))
 
 
-def all_bytes(place: Place) -> int | str:
-    """A number that stands for every byte of the file or part."""
-    from speechx.audio.sources import read_bytes
-
+def hash_bytes(span: AudioSpan) -> int:
+    """A hash of every byte of the file or part; 0 if it cannot be read."""
     try:
-        return _number(read_bytes(place.audio, place.part))
-    except UserError as error:
-        return str(error)
+        return _number(read_bytes(span.audio, span.part))
+    except UserError:
+        return 0
 
 
-def listen(place: Place) -> Sound | str:
-    """Decodes and measures the utterance; to the end of its file if that comes within a second.
-
-    Returns what is wrong with the sound if it cannot be decoded.
-    """
+def measure(span: AudioSpan) -> Sound | Unreadable:
+    """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
-        promised = audio_info(place.audio, exact=False, part=place.part).duration
-        return measured(_pieces(place, promised), promised)
-    except UserError as error:
-        return str(error)
-    except (OSError, ValueError) as error:
-        return f"{place.audio}: cannot be read as audio: {error}"
+        promised = audio_info(span.audio, exact=False, part=span.part).duration
+        return measured(_pieces(span, promised), promised)
+    except (UserError, OSError, ValueError) as error:
+        return _unreadable(span.audio, error)
 
 
-def _pieces(place: Place, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(span: AudioSpan, whole: float) -> Iterator[tuple[np.ndarray, int]]:
     """Samples (S,) at the file's own rate, a few minutes at a time."""
-    end = place.start + place.duration
+    end = span.start + span.duration
     if end >= whole - 1:
         end = math.inf
-    at = place.start
+    at = span.start
     while at < end:
         length = min(PIECE_SECONDS, end - at)
-        wave_S, rate = read_native(place.audio, at, length, part=place.part, tolerance=math.inf)
+        wave_S, rate = read_native(span.audio, at, length, part=span.part, tolerance=math.inf)
         yield wave_S, rate
         at += length
         if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
@@ -148,7 +144,7 @@ def _pieces(place: Place, whole: float) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def measured(pieces: Iterable[tuple[np.ndarray, int]], promised: float) -> Sound:
-    """The measures of a wave that comes in pieces."""
+    """Measures a recording that is read in pieces."""
     count = clipped = 0
     total = peak = 0.0
     loudest = NOTHING_DB
@@ -189,11 +185,10 @@ def _loudest(wave_S: np.ndarray, rate: int) -> float:
 
 
 def _clipped(wave_S: np.ndarray, peak: float) -> int:
-    """Samples at full scale, or in a row of three or more of the same height near the peak."""
+    """Samples at full scale, or in a run of three or more equal ones near the peak."""
     size_S = np.abs(wave_S)
     at_peak_S = size_S >= FLAT * peak
-    most = int(at_peak_S.sum())
-    if peak < LOUD_ENOUGH_TO_CLIP or most < CLIPPED_SHARE * len(wave_S) / 4:
+    if peak < LOUD_ENOUGH_TO_CLIP or at_peak_S.sum() < CLIPPED_SHARE * len(wave_S) / 4:
         return 0
     if peak >= FULL_SCALE:
         return int((size_S >= FULL_SCALE).sum())

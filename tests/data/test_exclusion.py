@@ -58,12 +58,10 @@ def test_corpus_language_and_id_together_name_an_utterance(tmp_path):
     ]  # fmt: skip
     lists = Exclusions([tmp_path / "a.tsv", tmp_path / "b.tsv"])
     assert lists.kept(some) == some[1:4]
-    said = []
-    lists.report(said.append)
-    assert said == [
-        "a.tsv leaves out 2 utterances (1.00 h); 1 of its 3 lines are about nothing here",
-        "b.tsv leaves out 1 utterances (0.50 h)",
-    ]
+    first, second = lists.report()
+    for fact in ("a.tsv", " 2 utterances (1.00 h)", "1 of its 3 lines"):
+        assert fact in first
+    assert second == "b.tsv leaves out 1 utterances (0.50 h)"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])

@@ -8,7 +8,7 @@ import soundfile
 import soxr
 
 from speechx.doctor.sound import measured
-from tests.doctor.wards import RATE, clip, examined, found, sound_corpus, speech
+from tests.doctor.broken_corpora import RATE, clip, examined, found, sound_corpus, speech
 
 
 def heard(wave_S, rate=RATE):
@@ -20,7 +20,7 @@ def test_nothing_is_wrong_with_a_sound_corpus(tmp_path):
     assert found(diagnosis) == {}
     assert not diagnosis.serious
     assert diagnosis.exclusions() == []
-    assert "Nothing is wrong." in diagnosis.text()
+    assert "No problems were found." in diagnosis.text()
 
 
 def telephone(wave_S):
@@ -84,8 +84,8 @@ def test_files_that_are_absent_empty_or_no_sound(tmp_path):
         "unreadable": ["empty.wav", "noise.mp3"],
     }
     assert {e.id for e in diagnosis.exclusions()} == {u.id for u in train[2:]}
-    assert "No such file" in diagnosis.cases[0].detail
-    for kind in ("a relative path in a manifest starts at", "an absolute one is right on one"):
+    assert "gone.wav" in diagnosis.cases[0].detail
+    for kind in ("relative path", "absolute path"):
         assert kind in diagnosis.text(), "which of them it was is not known any more"
 
 
@@ -139,7 +139,8 @@ def test_telephone_speech_is_said_once(tmp_path):
     diagnosis = examined(tmp_path, train=train)
     assert list(found(diagnosis)) == ["low_rate"]
     (case,) = diagnosis.cases
-    assert case.detail == "all 4 are 8 kHz: band-limited to 4 kHz, expect a higher error"
+    for fact in ("all 4 ", "8 kHz", "4 kHz"):
+        assert fact in case.detail
     assert not diagnosis.serious
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from speechx.doctor.characters import Letters, in_one_script, script, shown
+from speechx.doctor.characters import Letters, in_one_script, printable, script
 from speechx.text.normalize import normalize
-from tests.doctor.wards import clip, examined, found, sound_corpus
+from tests.doctor.broken_corpora import clip, examined, found, sound_corpus
 
 
 def letters_of(*texts, language="es"):
@@ -25,7 +25,7 @@ def cases(*texts, language="es"):
 
 def proposals(*texts, language="es"):
     letters = letters_of(*texts, language=language)
-    return {r.old: r.new for r in letters.respellings()}
+    return {r.old: r.new for r in letters.replacements()}
 
 
 FAITHFUL = {
@@ -90,7 +90,7 @@ def test_what_cannot_be_seen():
         assert any(name in subject for subject in some), name
     assert proposals(*texts) == dict.fromkeys("\u00ad\u200b\u200d\ufeff\x07", "")
     assert proposals("كـتاب", language="ar") == {"\u0640": ""}
-    assert "becomes a space" in next(c.detail for c in letters_of("lar\ufffdgo").cases())
+    assert "makes it a space" in next(c.detail for c in letters_of("lar\ufffdgo").cases())
 
 
 def test_digits_tags_and_garbled_text():
@@ -108,7 +108,7 @@ def test_digits_tags_and_garbled_text():
 
 def test_rare_letters_of_an_alphabet_but_not_of_a_syllabary(tmp_path):
     usual = ["casa verde"] * 60
-    assert cases(*usual, "çedilla")["rare"] == [shown(c) for c in "cdeilçv" if c in "ilç"]
+    assert cases(*usual, "çedilla")["rare"] == [printable(c) for c in "cdeilçv" if c in "ilç"]
     characters = ["".join(map(chr, range(0x4E00 + i, 0x4E00 + i + 5))) for i in range(0, 1500, 5)]
     assert cases(*characters, language="zh") == {}
 
@@ -125,7 +125,7 @@ def test_the_report_names_letters_by_code_point(tmp_path):
     train.append(clip(tmp_path, "x", text="una sola cosa"))
     diagnosis = examined(tmp_path, train=train, decode="none")
     assert found(diagnosis)["mixed_word"] == ["cаsa"]
-    assert [r.new for r in diagnosis.respellings] == ["casa"]
+    assert [r.new for r in diagnosis.replacements] == ["casa"]
     assert not diagnosis.serious
 
 

@@ -11,7 +11,7 @@ from speechx.errors import UserError
 from speechx.models.waveform import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary
 from tests.conftest import small_filterbank
-from tests.doctor.wards import clip, examined, found, sound_corpus, speech
+from tests.doctor.broken_corpora import clip, examined, found, sound_corpus, speech
 
 
 def test_the_usual_frames_are_those_of_the_seven_convolutions():
@@ -41,7 +41,7 @@ def test_labels_that_no_path_of_ctc_can_spell(tmp_path):
     assert usual_frames(second) == 49
     diagnosis = examined(tmp_path, train=[fits, repeats, phones], decode="none")
     assert found(diagnosis) == {"infeasible": ["repeats", "phones"]}
-    assert diagnosis.cases[0].detail == "51 frames for its characters, and it has 49"
+    assert [n for n in diagnosis.cases[0].detail.split() if n.isdigit()] == ["51", "49"]
     assert [e.reason for e in diagnosis.exclusions()] == ["infeasible"] * 2
 
 
@@ -88,7 +88,7 @@ def test_units_outside_a_vocabulary_or_of_another_manifest(tmp_path):
     (tmp_path / "c").mkdir()
     examined(tmp_path / "c", train=[replace(train[0], text=None)], decode="none")
     options["vocabulary"] = tmp_path / "c" / "train.jsonl"
-    with pytest.raises(UserError, match="none of its utterances has a text"):
+    with pytest.raises(UserError, match="no utterance of this manifest has a text"):
         examined(tmp_path / "a", train=train, **options)
 
 
@@ -99,8 +99,8 @@ def test_letters_and_phones_that_only_dev_and_test_have(tmp_path):
     diagnosis = examined(tmp_path, train=train, dev=dev, test=test, decode="none")
     assert set(found(diagnosis)) == {"unknown_unit"}
     details = [(c.subject[0], c.split, c.detail) for c in diagnosis.cases]
-    assert ("k", "dev", "in dev, never in train; first in d") in details
-    assert ("k", "dev", "in dev, never in train") in details
+    assert ("k", "dev", "in dev, not in train; first in d") in details
+    assert ("k", "dev", "in dev, not in train") in details
     assert {split for _, split, _ in details} == {"dev"}
 
 
@@ -122,7 +122,7 @@ def test_a_pace_is_judged_within_its_language_and_not_among_few(tmp_path):
     slow = [clip(tmp_path, f"slow{i}", speech(9.0, i), text="ab", language="zz") for i in range(3)]
     diagnosis = examined(tmp_path, train=[*train, *slow], decode="none", most_seconds=60)
     assert found(diagnosis) == {}
-    assert "Too few labelled utterances to judge the pace of es, zz" in diagnosis.text()
+    assert "Too few labelled utterances to check the pace of es, zz" in diagnosis.text()
 
 
 def test_a_few_bad_rows_do_not_move_the_rule():
