@@ -169,7 +169,7 @@ def _doctor(options: Any) -> int:
 
 
 def _respell(options: Any) -> None:
-    from speechx.doctor.text_replacements import replace_texts
+    from speechx.data.text_replacements import replace_texts
 
     replace_texts(options.manifest, options.table, options.output)
 

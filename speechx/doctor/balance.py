@@ -30,14 +30,11 @@ class Amount:
     """Amounts of one language in one corpus, in seconds."""
 
     utterances: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """By split."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # by split
     labelled: float = 0.0
-    excluded: float = 0.0
-    """On the exclusion list, without dev and test."""
+    excluded: float = 0.0  # on the exclusion list, without dev and test
     speakers: set[int] = field(default_factory=set)
-    rates: Counter[int] = field(default_factory=Counter)
-    """Utterances by sample rate."""
+    rates: Counter[int] = field(default_factory=Counter)  # utterances by sample rate
 
     @property
     def trained(self) -> float:

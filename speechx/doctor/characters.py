@@ -5,11 +5,6 @@ it as a and z, so each pair that a reader cannot distinguish costs training data
 worse. Normalisation (text/normalize.py) already unifies composed and decomposed letters,
 apostrophes inside words and all punctuation; these checks are about what remains.
 
-    letters = Letters()
-    letters.read("es", "train", "cv_es_1", "buenos días", "buenos días")
-    cases = letters.cases()
-    replacements = letters.replacements()
-
 The tables are ours: Unicode's confusables (confusable-homoglyphs) do not contain k/к, t/т or the
 pairs between Cyrillic and Greek, and ftfy takes 14 times as long as GARBLED for the same findings.
 """
@@ -23,8 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from speechx.data.text_replacements import Replacement
 from speechx.doctor.checks import ALPHABET, PACE_UTTERANCES, RARE_UTTERANCES, Case
-from speechx.doctor.text_replacements import Replacement
 
 # The same shape in several scripts, Latin first.
 SHAPES = (
@@ -56,7 +51,6 @@ class LanguageCharacters:
     """What the texts of one language contain, and in how many utterances."""
 
     utterances: int = 0
-    decomposed: int = 0
     scripts: Counter[str] = field(default_factory=Counter)
     """Letters of each script."""
     letters_of: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
@@ -101,7 +95,6 @@ class Letters:
                 found.scripts["LATIN"] += len(normal)
                 found.add("other_script", "LATIN", id)
             return []
-        found.decomposed += not unicodedata.is_normalized("NFC", text)
         checks = {c: character_check(c) for c in set(text)}
         odd = [("digits", "digits")] if "digits" in checks.values() else []
         odd += [("invisible", c) for c in sorted(checks) if checks[c] == "invisible"]
@@ -189,11 +182,7 @@ def _proposals(found: LanguageCharacters) -> Iterator[tuple[str, str, str, int]]
 
 def in_one_script(word: str, wanted: str) -> str:
     """The word in the script of its language, or of most of its letters if it has none of those;
-    "" if that script has no letter of the same shape.
-
-    >>> in_one_script("Mосква", "CYRILLIC") == "Москва"
-    True
-    """
+    "" if that script has no letter of the same shape."""
     counts = Counter(filter(None, map(script, word)))
     if wanted not in counts:
         wanted = counts.most_common(1)[0][0]

@@ -12,10 +12,10 @@ from typing import Any
 
 from speechx.data.exclusion import Exclusion, Key
 from speechx.data.manifest import Utterance
+from speechx.data.text_replacements import Replacement
 from speechx.data.utterance import hours
 from speechx.doctor.balance import ALPHAS, Balance
 from speechx.doctor.checks import CHECKS, Case, Check
-from speechx.doctor.text_replacements import Replacement
 from speechx.text_table import text_table
 
 FEW = 3  # cases of each check on the terminal
@@ -28,17 +28,14 @@ class Diagnosis:
     utterances: int
     seconds: float
     cases: tuple[Case, ...]
-    excluding: frozenset[str]
-    """Checks whose utterances are excluded."""
+    excluding: frozenset[str]  # checks whose utterances are excluded
     balance: Balance
     replacements: tuple[Replacement, ...]
     alpha: float
-    notes: tuple[str, ...]
-    """What was examined, and how."""
+    notes: tuple[str, ...]  # what was examined, and how
     not_listed: frozenset[Key] = frozenset()
     """Utterances that an exclusion list cannot name without excluding a good one."""
-    moved: str = ""
-    """Why files were not opened, if many were missing."""
+    moved: str = ""  # why files were not opened, if many were missing
     lost: tuple[int, float] = (0, 0.0)
     """Utterances and seconds that the exclusion list removes from all manifests."""
 
@@ -122,11 +119,8 @@ class Diagnosis:
     def headline(self) -> str:
         """How much was examined."""
         languages = len({language for _, language in self.balance.amounts})
-        return (
-            f"{self.utterances:,} utterances, {hours(self.seconds)} h, {languages} "
-            f"{'language' if languages == 1 else 'languages'}, {len(self.manifests)} "
-            f"{'manifest' if len(self.manifests) == 1 else 'manifests'}"
-        )
+        amounts = f"{self.utterances:,} utterances, {hours(self.seconds)} h"
+        return f"{amounts}, languages: {languages}, manifests: {len(self.manifests)}"
 
     def verdict(self) -> str:
         if not self.by_check:
@@ -137,13 +131,9 @@ class Diagnosis:
         parts = [self.moved] if self.moved else []
         if self.lost[0]:
             parts.append(f"{self.lost[0]:,} of {self.utterances:,} utterances should be left out")
-        for name, what in (
-            ("recording_leak", "recordings of dev or test in train"),
-            ("ambiguous_id", "bad utterances with an ambiguous id"),
-            ("line", "unreadable lines"),
-        ):
+        for name in ("recording_leak", "ambiguous_id", "line"):
             if name in counts:
-                parts.append(f"{what}: {counts[name]:,}")
+                parts.append(f"{CHECKS[name].title.lower()}: {counts[name]:,}")
         return "; ".join(parts) + "."
 
     def problems(self) -> list[str]:

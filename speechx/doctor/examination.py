@@ -31,29 +31,13 @@ import numpy as np
 
 from speechx.corpora.measuring import PROCESSES, SECONDS_BETWEEN_PROGRESS
 from speechx.data.exclusion import Key, write_exclusions
-from speechx.data.manifest import Utterance
+from speechx.doctor import manifests, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
 from speechx.doctor.duplicates import Duplicate, duplicates, recordings, several
-from speechx.doctor.manifests import (
-    ManifestFile,
-    describe_use,
-    find_manifests,
-    numbered,
-    select,
-    stream,
-)
-from speechx.doctor.sound import (
-    AudioSpan,
-    Header,
-    Sound,
-    hash_bytes,
-    measure,
-    patience,
-    read_header,
-)
+from speechx.doctor.manifests import ManifestFile, Numbered, find_manifests, select
 from speechx.doctor.split_checks import SHARED, SplitChecks, key_number, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import CHUNK, Unreadable, in_parallel
@@ -63,33 +47,24 @@ from speechx.text.normalize import normalize
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
-Numbered = tuple[int, ManifestFile, Utterance]
 NO_SPEECH = "no-speech"  # pauses of BABEL (corpora/babel.py): silent by design
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
     decode: Decode = "sample"
-    """Which audio to decode: of no utterance, of `sample` per language, or of all."""
+    """Audio to decode: of no utterance, of `sample` utterances per language, or of all."""
     sample: int = 100
-    model: Path | None = None
-    """Model whose frames and vocabulary the labels must fit."""
-    vocabulary: Path | None = None
-    """Vocabulary that the labels must fit, instead of the model's."""
+    model: Path | None = None  # whose frames and vocabulary the labels must fit
+    vocabulary: Path | None = None  # to be used instead of the model's
     alpha: float = 0.5
-    least_seconds: float = 0.0
-    """Shorter utterances are counted, to show what such a limit costs."""
-    most_seconds: float = 30.0
-    """Longer labelled utterances are counted."""
-    exclude: Sequence[str] = ()
-    """Soft checks whose utterances are excluded too."""
-    players: int = 24
-    """Excerpts in the page; with 0 it contains no audio."""
+    least_seconds: float = 0.0  # shorter utterances are counted, to show what a limit costs
+    most_seconds: float = 30.0  # longer labelled utterances are counted
+    exclude: Sequence[str] = ()  # soft checks whose utterances are excluded too
+    players: int = 24  # excerpts in the page; with 0 it contains no audio
     seed: int = 1
-    missing_files: int = 1000
-    """If this many files are missing at the start, no more are opened."""
-    seconds_per_file: float = 60.0
-    """Reading a file for longer, and one second more per MB, is reported as a hang."""
+    missing_files: int = 1000  # at the start, after which no more files are opened
+    seconds_per_file: float = 60.0  # and one more per MB, after which reading it is a hang
 
     def __post_init__(self) -> None:
         if self.decode not in get_args(Decode):
@@ -117,8 +92,8 @@ def examine(
 
 def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
     """The four files; those of an earlier examination are replaced."""
+    from speechx.data.text_replacements import write_replacements
     from speechx.doctor.page import page
-    from speechx.doctor.text_replacements import write_replacements
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "doctor.json").write_text(diagnosis.to_json(), encoding="utf-8")
@@ -131,9 +106,9 @@ class _Examination:
     """The state between the passes over the manifests."""
 
     def __init__(
-        self, manifests: Sequence[ManifestFile], options: DoctorOptions, processes: int
+        self, files: Sequence[ManifestFile], options: DoctorOptions, processes: int
     ) -> None:
-        self.manifests, self.options, self.processes = manifests, options, processes
+        self.manifests, self.options, self.processes = files, options, processes
         self.excluding = to_exclude(options.exclude)
         self.target = Target.of(options.model, options.vocabulary)
         self.texts = TextChecks(self.target, self.excluding)
@@ -155,13 +130,11 @@ class _Examination:
         self.compare_utterances()
         return self.diagnosis()
 
-    def add(
-        self, number: int, manifest: ManifestFile, u: Utterance, findings: Iterable[tuple[str, str]]
-    ) -> set[str]:
+    def add(self, job: Numbered, findings: Iterable[tuple[str, str]]) -> set[str]:
         """Adds a case for each finding; returns the names of the checks."""
-        cases = [Case(c, u.id, detail, u.language, manifest.split, u) for c, detail in findings]
-        self.cases += [(number, case) for case in cases]
-        return {case.check for case in cases}
+        cases = [_case(job, *finding) for finding in findings]
+        self.cases += cases
+        return {case.check for _, case in cases}
 
     def read(self) -> None:
         """Reads every line, every text and every header."""
@@ -169,14 +142,12 @@ class _Examination:
         seen: Counter[str] = Counter()
         missing: set[str] = set()  # files, as long as no other is found
         jobs = self._lines()
-        for job, header in self._progress(self._at_work(read_header, jobs), "headers"):
+        for job, header in self._progress(self._at_work(sound.read_header, jobs), "headers"):
             number, _, u = job
-            failed = self.add(*job, by_header(u, header))
-            known = header if isinstance(header, Header) else None
-            self.fingerprints.append(known.fingerprint if known else 0)
-            if known:
-                self.balance.of(u).rates[known.rate] += 1
-            if not failed & {"absent", "unreadable"}:
+            failed = self.add(job, by_header(u, header))
+            if isinstance(header, sound.Header):
+                self.fingerprints.append(header.fingerprint)
+                self.balance.of(u).rates[header.rate] += 1
                 # Algorithm R: all utterances of a language have the same chance.
                 chosen = self.sampled[u.language]
                 place = draw.randrange(seen[u.language] + 1)
@@ -186,6 +157,7 @@ class _Examination:
                 elif place < self.options.sample:
                     chosen[place] = job
                 continue
+            self.fingerprints.append(0)
             self.unreadable.add(number)
             if len(self.unreadable) == number + 1 and "absent" in failed:
                 missing.add(str(u.audio))
@@ -198,20 +170,20 @@ class _Examination:
 
     def _lines(self) -> Iterator[Numbered]:
         limits = self.options.least_seconds, self.options.most_seconds
-        for manifest, u in stream(self.manifests):
+        for manifest, u in manifests.stream(self.manifests):
             if isinstance(u, Unreadable):
                 where, _, why = u.why.partition(": ")
                 self.cases.append((-1, Case("line", where, why, split=manifest.split)))
                 continue
-            number = self.utterances
+            job = self.utterances, manifest, u
             self.utterances += 1
             self.seconds += u.duration
             normal = normalize(u.text or "", u.language)
             self.splits.read(manifest.split, u, normal)
             self.balance.read(manifest.split, u)
-            self.add(number, manifest, u, by_length(u, self.target.frames, *limits))
-            self.add(number, manifest, u, self.texts.read(number, manifest.split, u, normal))
-            yield number, manifest, u
+            self.add(job, by_length(u, self.target.frames, *limits))
+            self.add(job, self.texts.read(job[0], manifest.split, u, normal))
+            yield job
 
     def _stop_opening(self, count: int) -> None:
         """Replaces the cases of missing files by one for all of them."""
@@ -230,35 +202,32 @@ class _Examination:
     def compare_files(self) -> None:
         """Finds files with the same bytes, and utterances that are listed twice; removes the
         different durations of files that several utterances share."""
-        _, inverse, counts = np.unique(
-            self.splits.keys("file"), return_inverse=True, return_counts=True
-        )
+        files = self.splits.keys("file")
+        _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
         alone = counts[inverse] == 1
         self.cases = [(n, c) for n, c in self.cases if c.check != "duration" or alone[n]]
         again, first = repeated(np.where(alone, np.frombuffer(self.fingerprints, np.int64), 0))
-        alike = select(self.manifests, {*again.tolist(), *first.tolist()})
+        jobs = select(self.manifests, {*again.tolist(), *first.tolist()}).values()
         contents = np.zeros(len(alone), np.int64)
-        jobs = ((number, *found) for number, found in alike.items())
-        for (number, _, _), content in self._at_work(hash_bytes, jobs):
-            contents[number] = content if isinstance(content, int) else 0
+        for job, content in self._at_work(sound.hash_bytes, jobs):
+            contents[job[0]] = content if isinstance(content, int) else 0
         self.alike["the file has the same bytes as that of"] = contents
         self.alike["the same segment of the same file as"] = self.splits.keys("sound")
 
     def decode(self) -> None:
         """Decodes the sample or all utterances, whose samples can be compared too."""
-        jobs: Iterable[Numbered]
-        if self.options.decode == "all":
-            jobs = (job for job in numbered(self.manifests) if job[0] not in self.unreadable)
-        else:
-            jobs = sorted(job for chosen in self.sampled.values() for job in chosen)
+        jobs = manifests.numbered(self.manifests)
+        if self.options.decode == "sample":
+            jobs = iter(sorted(job for chosen in self.sampled.values() for job in chosen))
+        readable = (job for job in jobs if job[0] not in self.unreadable)
+        results = self._at_work(sound.measure, readable, chunk=16)
         samples = np.zeros(self.utterances, np.int64)
-        sounds = self._at_work(measure, jobs, chunk=16)
-        for (number, manifest, u), sound in self._progress(sounds, "decoded"):
+        for job, found in self._progress(results, "decoded"):
             self.decoded += 1
-            quiet = ("silent", "faint") if manifest.split == NO_SPEECH else ()
-            self.add(number, manifest, u, (f for f in by_sound(u, sound) if f[0] not in quiet))
-            if isinstance(sound, Sound) and sound.loudest >= SILENT_DB:  # all silences are equal
-                samples[number] = sound.samples
+            quiet = ("silent", "faint") if job[1].split == NO_SPEECH else ()
+            self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
+            if isinstance(found, sound.Sound) and found.loudest >= SILENT_DB:  # silences are equal
+                samples[job[0]] = found.samples
         self.alike["sample by sample the same as"] = samples
 
     def compare_utterances(self) -> None:
@@ -269,18 +238,12 @@ class _Examination:
         wanted = {*(n for n, *_ in paces), *ids, *(n for some in leaks.values() for n in some)}
         found = select(self.manifests, wanted)
         for number in ids:
-            manifest, u = found[number]
-            self.add(number, manifest, u, [("repeated_id", f"again in {manifest.path}")])
-        before = len(self.cases)
-        for number, check, detail in paces:
-            self.add(number, *found[number], [(check, detail)])
-        odd = self.cases[before:]
-        del self.cases[before:]
+            self.add(found[number], [("repeated_id", f"again in {found[number][1].path}")])
+        odd = [_case(found[number], check, detail) for number, check, detail in paces]
         self.compare_recordings({n for n, case in odd if case.check in self.excluding})
-        later = [case for _, case in odd]
-        later += self.texts.cases()
+        later = [*(case for _, case in odd), *self.texts.cases()]
         for name, numbers in leaks.items():
-            later += leak_cases(name, ((found[n][0].split, found[n][1]) for n in numbers))
+            later += leak_cases(name, (found[n][1:] for n in numbers))
         later += self.balance.cases(self.options.alpha)
         self.cases += [(self.utterances, case) for case in later]
         self.cases.sort(key=lambda item: item[0])
@@ -304,10 +267,9 @@ class _Examination:
         for number in shared:
             row = next(n for n in rows_of[ids[number]] if recording[n] != recording[number])
             found.append(Duplicate("ambiguous_id", number, row))
-        wanted = {n for duplicate in found for n in (duplicate.number, duplicate.kept)}
-        utterances = select(self.manifests, wanted)
+        utterances = select(self.manifests, {n for d in found for n in (d.number, d.kept)})
         for d in found:
-            (manifest, u), (other, kept) = utterances[d.number], utterances[d.kept]
+            (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
             if d.check == "ambiguous_id":
                 self.not_listed.add(key_of(u))
                 why = f"id {u.id} of {u.language} is another recording in {other.path}"
@@ -318,34 +280,26 @@ class _Examination:
             if d.check == "recording_leak" and ids[d.number] == ids[d.kept]:
                 self.not_listed.add(key_of(u))
                 why += f", with the same id: remove it from {manifest.path}"
-            self.add(d.number, manifest, u, [(d.check, why)])
+            self.add(utterances[d.number], [(d.check, why)])
 
     def _why(self, d: Duplicate) -> str:
-        for why, keys in self.alike.items():
-            if keys[d.number] == keys[d.kept] != 0:
-                return why
-        return "through a third the same recording as"
+        reasons = (why for why, keys in self.alike.items() if keys[d.number] == keys[d.kept] != 0)
+        return next(reasons, "through a third the same recording as")
 
     def diagnosis(self) -> Diagnosis:
         found = Diagnosis(
             manifests=tuple(str(manifest.path) for manifest in self.manifests),
-            utterances=self.utterances,
-            seconds=self.seconds,
-            cases=tuple(case for _, case in self.cases),
-            excluding=self.excluding,
-            balance=self.balance,
-            replacements=tuple(self.texts.letters.replacements()),
-            alpha=self.options.alpha,
-            notes=tuple(self._notes()),
-            not_listed=frozenset(self.not_listed),
-            moved=self.moved,
-        )
+            utterances=self.utterances, seconds=self.seconds, balance=self.balance,
+            cases=tuple(case for _, case in self.cases), excluding=self.excluding,
+            replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
+            notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
+        )  # fmt: skip
         out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
-        for manifest, u in excluded.values():
+        for _, manifest, u in excluded.values():
             self.balance.exclude(manifest.split, u)
-        lost = len(excluded), sum(u.duration for _, u in excluded.values())
+        lost = len(excluded), sum(u.duration for _, _, u in excluded.values())
         return replace(found, lost=lost)
 
     def _notes(self) -> Iterator[str]:
@@ -360,7 +314,7 @@ class _Examination:
             yield f"No audio was examined: {self.moved}."
         else:
             yield f"Every text and every header was read; {decoded[options.decode]}."
-        yield describe_use(self.manifests)
+        yield manifests.describe_use(self.manifests)
         yield f"Labels were compared with {self.target.name}."
         if few := self.texts.unjudged():
             yield f"Too few labelled utterances to check the pace of {', '.join(few)}."
@@ -369,13 +323,10 @@ class _Examination:
             yield f"Of {evaluated:,} utterances in dev and test, some share with train: {shared}."
 
     def _at_work(
-        self, work: Callable[[AudioSpan], T], jobs: Iterable[Numbered], chunk: int = CHUNK
+        self, work: Callable[[sound.AudioSpan], T], jobs: Iterable[Numbered], chunk: int = CHUNK
     ) -> Iterator[tuple[Numbered, T | Unreadable]]:
-        def span(job: Numbered) -> AudioSpan:
-            return AudioSpan.of(job[2])
-
-        seconds = partial(patience, per_file=self.options.seconds_per_file)
-        return in_parallel(work, jobs, span, self.processes, chunk, seconds)
+        seconds = partial(sound.patience, per_file=self.options.seconds_per_file)
+        return in_parallel(work, jobs, _span, self.processes, chunk, seconds)
 
     def _progress(self, results: Iterable[T], what: str) -> Iterator[T]:
         logged = time.monotonic()
@@ -384,3 +335,12 @@ class _Examination:
                 logged = time.monotonic()
                 logger.info(f"doctor: {what}: {done:,} utterances")
             yield result
+
+
+def _span(job: Numbered) -> sound.AudioSpan:
+    return sound.AudioSpan.of(job[2])
+
+
+def _case(job: Numbered, check: str, detail: str) -> tuple[int, Case]:
+    number, manifest, u = job
+    return number, Case(check, u.id, detail, u.language, manifest.split, u)

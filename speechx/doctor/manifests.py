@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +81,9 @@ def _order(split: str) -> int:
     return next((i for i, name in enumerate(order) if name in _words(split)), len(order))
 
 
+Numbered = tuple[int, ManifestFile, Utterance]
+
+
 def stream(
     manifests: Sequence[ManifestFile],
 ) -> Iterator[tuple[ManifestFile, Utterance | Unreadable]]:
@@ -105,15 +108,13 @@ def stream(
                 yield manifest, Unreadable(f"{manifest.path}: {EMPTY}")
 
 
-def numbered(manifests: Sequence[ManifestFile]) -> Iterator[tuple[int, ManifestFile, Utterance]]:
+def numbered(manifests: Sequence[ManifestFile]) -> Iterator[Numbered]:
     """All utterances with their numbers; unreadable lines are not counted."""
     whole = ((m, u) for m, u in stream(manifests) if isinstance(u, Utterance))
     return ((number, m, u) for number, (m, u) in enumerate(whole))
 
 
-def select(
-    manifests: Sequence[ManifestFile], wanted: Collection[int]
-) -> dict[int, tuple[ManifestFile, Utterance]]:
+def select(manifests: Sequence[ManifestFile], wanted: Iterable[int]) -> dict[int, Numbered]:
     """The utterances with these numbers, read from the manifests again."""
     wanted = set(wanted)
-    return {i: (m, u) for i, m, u in numbered(manifests) if i in wanted} if wanted else {}
+    return {job[0]: job for job in numbered(manifests) if job[0] in wanted} if wanted else {}

@@ -1,6 +1,6 @@
 """Measurements of a recording, without and with decoding it. Runs in worker processes.
 
-S samples · K bins · levels in dB of full scale (dBFS), shares of samples
+S samples · K bins · B bands · levels in dB of full scale (dBFS), shares of samples
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from speechx.errors import UserError
 PIECE_SECONDS = 300.0  # of audio in memory at a time
 FINGERPRINT_BYTES = 4096
 WINDOW_SECONDS = 0.032
-LOW_BAND, HIGH_BAND = (300.0, 3400.0), (4400.0, 7200.0)  # Hz, a gap for the filters between them
+BANDS = ((300.0, 3400.0), (4400.0, 7200.0))  # Hz, with a gap for the filters between them
 FULL_SCALE = 0.99
 FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
@@ -32,7 +32,7 @@ NOTHING_DB = -200.0
 
 @dataclass(frozen=True, slots=True)
 class AudioSpan:
-    """The file of an utterance, and where in it the utterance is."""
+    """Where the audio of an utterance is."""
 
     audio: str
     part: tuple[int, int] | None
@@ -60,16 +60,12 @@ class Sound:
     recordings with equal hashes are the same, whatever their files."""
 
     seconds: float
-    promised: float
-    """Seconds of the whole file, according to its header."""
+    promised: float  # seconds of the whole file, according to its header
     rate: int
-    peak: float
-    loudest: float
-    """Level of the loudest tenth of a second without its mean, in dBFS."""
+    loudest: float  # dBFS of the loudest tenth of a second, without its mean
     offset: float
     clipped: float
-    high_band: float | None
-    """dB relative to the low band; None if the sample rate is too low for a high band."""
+    high_band: float | None  # dB relative to the low band; None if the rate is too low for it
     samples: int
 
 
@@ -145,37 +141,24 @@ def _pieces(span: AudioSpan, whole: float) -> Iterator[tuple[np.ndarray, int]]:
 
 def measured(pieces: Iterable[tuple[np.ndarray, int]], promised: float) -> Sound:
     """Measures a recording that is read in pieces."""
-    count = clipped = 0
-    total = peak = 0.0
-    loudest = NOTHING_DB
-    rate = 1
-    low = high = 0.0
+    count, clipped, rate, total, loudest = 0, 0, 1, 0.0, NOTHING_DB
+    band_B = np.zeros(2)
     digest = hashlib.blake2b(digest_size=8)
     for wave_S, rate in pieces:
         count += len(wave_S)
         digest.update((wave_S * 32767).round().astype("<i4").tobytes())
         mean = float(wave_S.mean(dtype=np.float64))
         total += mean * len(wave_S)
-        top = float(np.abs(wave_S).max())
-        peak = max(peak, top)
         loudest = max(loudest, _loudest(wave_S - np.float32(mean), rate))
-        clipped += _clipped(wave_S, top)
-        if rate / 2 > HIGH_BAND[1]:
-            more_low, more_high = _bands(wave_S, rate)
-            low, high = low + more_low, high + more_high
+        clipped += _clipped(wave_S)
+        if rate / 2 > BANDS[1][1]:
+            band_B += _bands(wave_S, rate)
     if count == 0:
         raise UserError("the file holds no audio samples")
-    return Sound(
-        seconds=count / rate,
-        promised=promised,
-        rate=rate,
-        peak=peak,
-        loudest=loudest,
-        offset=total / count,
-        clipped=clipped / count,
-        high_band=_db(high / low) if low > 0 else None,
-        samples=int.from_bytes(digest.digest(), "little", signed=True),
-    )
+    high_band = _db(band_B[1] / band_B[0]) if band_B[0] > 0 else None
+    samples = int.from_bytes(digest.digest(), "little", signed=True)
+    return Sound(count / rate, promised, rate, loudest, total / count, clipped / count, high_band,
+                 samples)  # fmt: skip
 
 
 def _loudest(wave_S: np.ndarray, rate: int) -> float:
@@ -184,35 +167,31 @@ def _loudest(wave_S: np.ndarray, rate: int) -> float:
     return _db(float(np.square(stretches).mean(axis=1, dtype=np.float64).max()))
 
 
-def _clipped(wave_S: np.ndarray, peak: float) -> int:
+def _clipped(wave_S: np.ndarray) -> int:
     """Samples at full scale, or in a run of three or more equal ones near the peak."""
     size_S = np.abs(wave_S)
+    peak = float(size_S.max())
     at_peak_S = size_S >= FLAT * peak
     if peak < LOUD_ENOUGH_TO_CLIP or at_peak_S.sum() < CLIPPED_SHARE * len(wave_S) / 4:
         return 0
     if peak >= FULL_SCALE:
         return int((size_S >= FULL_SCALE).sum())
     same_S = np.diff(wave_S) == 0
-    middle_S = at_peak_S[1:-1] & same_S[:-1] & same_S[1:]
-    return 3 * int(middle_S.sum())
+    return 3 * int((at_peak_S[1:-1] & same_S[:-1] & same_S[1:]).sum())
 
 
-def _bands(wave_S: np.ndarray, rate: int) -> tuple[float, float]:
-    """Power density in the low and in the high band, summed over windows."""
+def _bands(wave_S: np.ndarray, rate: int) -> np.ndarray:
+    """Power density (B,) in the bands, summed over windows."""
     length = round(WINDOW_SECONDS * rate)
     if len(wave_S) < length:
-        return 0.0, 0.0
+        return np.zeros(2)
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, length)[:: length // 2]
     window = np.hanning(length).astype(np.float32)
     power_K = np.zeros(length // 2 + 1)
     for at in range(0, len(frames), 1024):
         power_K += np.square(np.abs(np.fft.rfft(frames[at : at + 1024] * window))).sum(axis=0)
     hertz_K = np.fft.rfftfreq(length, 1 / rate)
-    low, high = (
-        float(power_K[(hertz_K > start) & (hertz_K < end)].mean())
-        for start, end in (LOW_BAND, HIGH_BAND)
-    )
-    return low, high
+    return np.array([power_K[(hertz_K > low) & (hertz_K < high)].mean() for low, high in BANDS])
 
 
 def _db(power: float) -> float:

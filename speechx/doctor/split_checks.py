@@ -14,7 +14,7 @@ import numpy as np
 
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import Case
-from speechx.doctor.manifests import for_evaluation, for_training
+from speechx.doctor.manifests import ManifestFile, for_evaluation, for_training
 
 TRAIN, EVALUATION, OTHER = 0, 1, 2
 SHARED = ("speaker", "sentence")
@@ -68,13 +68,12 @@ def repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return again, first[inverse][again]
 
 
-def leak_cases(name: str, shared: Iterable[tuple[str, Utterance]]) -> Iterator[Case]:
-    """One case for each shared speaker or sentence of `(split, utterance)`, the most frequent
-    first."""
+def leak_cases(name: str, shared: Iterable[tuple[ManifestFile, Utterance]]) -> Iterator[Case]:
+    """One case for each speaker or sentence of these utterances, the most frequent first."""
     users: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for split, u in shared:
+    for manifest, u in shared:
         what = u.speaker if name == "speaker" else u.text or " ".join(u.phones or ())
-        users[u.language, split, str(what)].append(u.id)
+        users[u.language, manifest.split, str(what)].append(u.id)
     for (language, split, what), ids in sorted(users.items(), key=lambda item: -len(item[1])):
         detail = f"also in train; first in {ids[0]}"
         yield Case(f"{name}_leak", what, detail, language, split, count=len(ids))

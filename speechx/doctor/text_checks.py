@@ -51,13 +51,8 @@ class Target:
             from speechx.interchange.conversion import open_any
 
             saved = open_any(model)
-            known = saved.vocabulary
-            target = cls(
-                saved.config.encoder.frames,
-                known.kind if known else None,
-                frozenset(known.units) if known else None,
-                f"the frames of {model}",
-            )
+            kind, tokens = _tokens(saved.vocabulary) if saved.vocabulary else (None, None)
+            target = cls(saved.config.encoder.frames, kind, tokens, f"the frames of {model}")
         if vocabulary is None:
             return target
         return cls(target.frames, *_read_vocabulary(vocabulary), target.name)
@@ -68,11 +63,14 @@ def usual_frames(samples: int) -> int:
     return max(0, (samples - FIELD) // STRIDE + 1)
 
 
+def _tokens(vocabulary: Vocabulary) -> tuple[Kind, frozenset[str]]:
+    return vocabulary.kind, frozenset(vocabulary.units)
+
+
 def _read_vocabulary(path: Path) -> tuple[Kind | None, frozenset[str]]:
     file = path / "vocabulary.json" if path.is_dir() else path
     if file.suffix == ".json":
-        known = Vocabulary.load(file)
-        return known.kind, frozenset(known.units)
+        return _tokens(Vocabulary.load(file))
     utterances = read_manifest(file)
     units = {c for u in utterances if u.text for c in normalize(u.text, u.language)}
     units |= {p for u in utterances for p in u.phones or ()}
@@ -87,9 +85,7 @@ class TextChecks:
     def __init__(self, target: Target, listed: Collection[str] = ()) -> None:
         """Checks of characters are about a language; those `listed` name each utterance too."""
         if "unknown_unit" in listed and target.vocabulary is None:
-            raise UserError(
-                "--exclude unknown_unit needs a vocabulary: give --vocabulary or --model"
-            )
+            raise UserError("--exclude unknown_unit needs --vocabulary or --model")
         self.target, self.listed = target, listed
         self.letters = Letters()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))

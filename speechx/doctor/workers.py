@@ -14,7 +14,7 @@ from concurrent.futures import TimeoutError  # the builtin one from Python 3.11 
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -50,10 +50,10 @@ def in_parallel(
     Only the keys go to the processes, and items are read as they are needed.
     """
 
-    def schedule(keys: Sequence[K]):  # type: ignore[no-untyped-def]
+    def schedule(keys: Sequence[K]) -> ProcessFuture:
         return pool.schedule(_each, (work, keys), timeout=max(map(seconds, keys)))
 
-    def results(keys: Sequence[K], future) -> list[R | Unreadable]:  # type: ignore[no-untyped-def]
+    def results(keys: Sequence[K], future: ProcessFuture) -> list[R | Unreadable]:
         try:
             return future.result()
         except (TimeoutError, ProcessExpired) as error:
@@ -62,23 +62,17 @@ def in_parallel(
             alone = [([key], schedule([key])) for key in keys]
             return [result for one in alone for result in results(*one)]
 
+    pool = ProcessPool(processes)  # starts with the first chunk
     stream = iter(items)
-    first = list(itertools.islice(stream, chunk))
-    if not first:
-        return
-    stream = itertools.chain(first, stream)
-    pool = ProcessPool(processes)
-    ahead: deque = deque()
+    ahead: deque[tuple[list[T], list[K], ProcessFuture]] = deque()
     try:
-        while True:
-            while len(ahead) < processes * CHUNKS_AHEAD:
-                if not (some := list(itertools.islice(stream, chunk))):
-                    break
-                keys = [key(item) for item in some]
-                ahead.append((some, keys, schedule(keys)))
-            if not ahead:
-                return
-            some, keys, future = ahead.popleft()
+        while some := list(itertools.islice(stream, chunk)):
+            keys = [key(item) for item in some]
+            ahead.append((some, keys, schedule(keys)))
+            if len(ahead) == processes * CHUNKS_AHEAD:
+                some, keys, future = ahead.popleft()
+                yield from zip(some, results(keys, future), strict=True)
+        for some, keys, future in ahead:
             yield from zip(some, results(keys, future), strict=True)
     finally:
         pool.stop()

@@ -1,4 +1,4 @@
-"""Whatever is in a manifest or a file: no crash, no hang, and each is named."""
+"""Broken manifests and files cause no crash and no hang, and each is named."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechx.doctor import examination
+from speechx.doctor import sound
 from speechx.doctor.examination import DoctorOptions, examine
 from speechx.doctor.page import page
 from speechx.doctor.sound import AudioSpan, measure, read_header
@@ -77,8 +77,8 @@ def test_any_bytes_for_a_sound(tmp_path, data, suffix):
         path.write_bytes(content)
         span = AudioSpan(str(path), None, 0.0, 1.0)
         assert isinstance(read_header(span), Unreadable) or read_header(span).seconds > 0
-        sound = measure(span)
-        assert isinstance(sound, Unreadable) or sound.seconds > 0
+        found = measure(span)
+        assert isinstance(found, Unreadable) or found.seconds > 0
 
 
 @quick
@@ -94,8 +94,8 @@ def test_a_sound_with_a_hole_or_an_end_too_soon(tmp_path, at, suffix, hole):
         path.write_bytes(content)
         span = AudioSpan(str(path), None, 0.0, 1.0)
         read_header(span)
-        sound = measure(span)
-        assert isinstance(sound, Unreadable) or 0 < sound.seconds < 100
+        found = measure(span)
+        assert isinstance(found, Unreadable) or 0 < found.seconds < 100
 
 
 def wav_claiming(seconds):
@@ -113,8 +113,8 @@ def sphere_claiming(samples):
         f"sample_count -i {samples}\nsample_rate -i 8000\nchannel_count -i 1\n"
         "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n"
     )
-    sound = (speech(1.0, rate=8000) * 32767).astype("<i2").tobytes()
-    return head.encode().ljust(1024) + sound
+    samples = (speech(1.0, rate=8000) * 32767).astype("<i2").tobytes()
+    return head.encode().ljust(1024) + samples
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def deadly(span):
 
 
 def test_a_file_that_kills_its_reader_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "read_header", deadly)
+    monkeypatch.setattr(sound, "read_header", deadly)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
     diagnosis = examined(tmp_path, train=train, decode="none")
     assert found(diagnosis) == {"unreadable": ["bad"]}
@@ -152,7 +152,7 @@ def endless(span):
 
 
 def test_a_file_that_its_reader_never_leaves_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "read_header", endless)
+    monkeypatch.setattr(sound, "read_header", endless)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
     diagnosis = examined(tmp_path, train=train, decode="none", seconds_per_file=1.0)
     assert found(diagnosis) == {"unreadable": ["bad"]}

@@ -145,7 +145,7 @@ def test_utterances_with_odd_texts_are_excluded_when_asked_for(tmp_path):
     ]  # fmt: skip
     assert found(diagnosis) == {"markup": ["tag", "<risa>"], "digits": ["year", "digits"]}
     options["exclude"] = ("unknown_unit",)
-    with pytest.raises(UserError, match="give --vocabulary or --model"):
+    with pytest.raises(UserError, match="--vocabulary or --model"):
         examined(tmp_path, **options)
     words = "buenos días amigo casa verde camino pan noche largo río"
     Vocabulary("characters", tuple(sorted(set(f"{words} abcdefghij")))).save(tmp_path / "v.json")

@@ -4,7 +4,7 @@ import pytest
 
 from speechx.cli.main import main
 from speechx.data.manifest import read_manifest, write_manifest
-from speechx.doctor.text_replacements import (
+from speechx.data.text_replacements import (
     Replacement,
     read_replacements,
     replace_texts,
