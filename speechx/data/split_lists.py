@@ -7,7 +7,7 @@ of the release it makes a result repeatable, and it is small enough for a reposi
 Published lists are read too: clip names with or without folder and suffix (Riviere et
 al. 2020: `trainSeqs_1.0_uniform_new_version.txt`, `valSeqs_...`, `testSeqs_...`), and the tables of
 fairseq and UniSpeech (`train.tsv`: a line with a folder, then path and samples). If a file of the
-same name ending in `.phone` lies beside it, with as many lines, its phones become those of the
+same name ending in `.phone` is beside it, with as many lines, its phones become those of the
 utterances; the word boundary `|` is left out.
 """
 

@@ -123,8 +123,8 @@ class Letters:
                 yield Case(check, printable(what), detail, language, count=count)
 
     def replacements(self) -> list[Replacement]:
-        """The most frequent of the letters that look the same for the others; nothing for
-        invisible characters."""
+        """Of letters that look the same the most frequent replaces the others; invisible characters
+        are removed."""
         return [
             Replacement(language, old, new, count, check)
             for language, found in sorted(self.languages.items())

@@ -76,8 +76,8 @@ _ALL = (
           f"the loudest tenth of a second is below {SILENT_DB:g} dB of full scale",
           "the microphone was probably off", hard=True),
     Check("recording_leak", "Recordings of dev or test in train",
-          "the samples (or all bytes of the file, or its name and times) equal those of an "
-          "utterance in dev or test, whatever their ids",
+          "an utterance in dev or test has the same samples (or the same bytes of its file, or the "
+          "same file and times), whatever the ids",
           "remove these lines from train, or scores are too good; an exclusion list cannot do it "
           "if the id is the same, since it would exclude both", hard=True),
     Check("ambiguous_id", "Bad utterance with an ambiguous id",
@@ -86,7 +86,7 @@ _ALL = (
           "rename the ids in one manifest, or prepare with corpus names", hard=True,
           excludable=False),
     Check("duplicate", "Duplicate recordings",
-          "the samples (or all bytes of the file) equal those of an utterance that is kept: the "
+          "an utterance that is kept has the same samples (or the same bytes of its file): the "
           "first without another problem, in the order test, dev, train",
           "if the texts differ, one of them is wrong", hard=True),
     Check("empty_text", "Empty text",

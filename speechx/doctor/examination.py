@@ -91,7 +91,7 @@ def examine(
 
 
 def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
-    """The four files; those of an earlier examination are replaced."""
+    """Writes the four files, which replace the files of an earlier examination."""
     from speechx.data.text_replacements import write_replacements
     from speechx.doctor.page import page
 
@@ -249,8 +249,8 @@ class _Examination:
         self.cases.sort(key=lambda item: item[0])
 
     def compare_recordings(self, bad: set[int]) -> None:
-        """Finds duplicates and leaks; needs to know which utterances are excluded anyway, which
-        are `bad` and those of the cases so far."""
+        """Finds duplicates and leaks. Utterances that are `bad`, or excluded by a case so far, are
+        not kept in place of good ones."""
         ids, side = self.splits.keys("id"), self.splits.side
         recording = recordings(list(self.alike.values()))
         ambiguous = several(ids, recording)

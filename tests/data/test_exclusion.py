@@ -99,14 +99,14 @@ def test_lists_by_hand_and_mistakes(tmp_path):
     path = tmp_path / "x.tsv"
     path.write_bytes(b"\xef\xbb\xbflanguage\tid\tcorpus\r\nes\ta 1\t\r\n\r\nit\tb\tmls\r\n")
     assert read_exclusions(path) == [Exclusion("", "es", "a 1"), Exclusion("mls", "it", "b")]
-    for content, said in (
+    for content, message in (
         ("", "the first line of an exclusion list names its columns"),
         ("es\t1\n", "the first line"),
         (f"{HEADER}\n\tes\t\tsilent\n", r"x\.tsv:2: needs a language and an id"),
         (f"{HEADER}\n\tes\n", r"x\.tsv:2: needs"),
     ):
         path.write_text(content)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_exclusions(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -53,7 +53,7 @@ def test_amounts_nesting_and_disjoint_speakers() -> None:
     assert {u.extra["release"] for u in s["dev"]} == {"cv-corpus-9.0"}
 
 
-def test_speakers_say_about_the_same_amount() -> None:
+def test_speakers_have_about_the_same_amount() -> None:
     """However unlike the amounts are that they have recorded."""
     some = corpus(60, 20) + [
         replace(u, id=f"m{u.id}", text=f"más {u.text}", speaker="s0") for u in corpus(1, 600)
@@ -66,7 +66,7 @@ def test_speakers_say_about_the_same_amount() -> None:
     assert max(spoken.values()) - min(spoken.values()) < 6  # less than two utterances
 
 
-def test_no_few_voices_are_all_of_dev_and_test() -> None:
+def test_dev_and_test_have_several_speakers() -> None:
     """A few speakers have recorded most of many corpora."""
     for seed in range(3):
         draw = random.Random(seed)
@@ -85,7 +85,7 @@ def test_no_few_voices_are_all_of_dev_and_test() -> None:
         assert len(speakers(s["train_10h"])) >= 3
 
 
-def test_few_voices_are_said() -> None:
+def test_few_speakers_are_noted() -> None:
     made = few_shot(corpus(6, 600), (10,))
     assert "few speakers in test (2), dev (2), train_10min (2)" in made.notes
     giant = [replace(u, speaker="s9") for u in corpus(100, 50)]
@@ -104,7 +104,7 @@ def test_rows_may_come_in_any_order_and_seeds_differ() -> None:
     assert {u.id for u in other} != {u.id for u in few_shot(some).splits["train_10min"]}
 
 
-def test_too_little_audio_gives_what_is_possible_and_says_so() -> None:
+def test_too_little_audio_gives_smaller_splits_and_notes() -> None:
     made = few_shot(corpus(60, 20))  # 104 minutes
     assert list(made.splits) == ["test", "dev", "train_10min", "train_1h"]
     assert minutes(made.splits["train_10min"]) > 9.9
@@ -123,11 +123,11 @@ def test_two_speakers_cannot_be_kept_apart_but_sentences_are() -> None:
     some += [replace(u, id=f"again_{u.id}", text=f"¡{u.text.upper()}!") for u in some if u.text]
     made = few_shot(some, (10,), 5, 10)
     assert any("speakers are in several splits (only 2)" in note for note in made.notes)
-    said = {
+    sentences = {
         split: {u.text.strip("¡!").lower() for u in x if u.text} for split, x in made.splits.items()
     }
-    assert not said["test"] & said["dev"]
-    assert not said["train_10min"] & (said["test"] | said["dev"])
+    assert not sentences["test"] & sentences["dev"]
+    assert not sentences["train_10min"] & (sentences["test"] | sentences["dev"])
     unnamed = few_shot([replace(u, speaker=None) for u in some], (10,), 5, 10)
     assert any("not all are named" in note for note in unnamed.notes)
 
@@ -159,7 +159,7 @@ def test_a_phone_without_text_is_a_label_too() -> None:
     assert len(few_shot(some, (10,), 5, 10).splits) == 3
 
 
-def test_an_empty_text_beside_phones_is_no_sentence() -> None:
+def test_an_empty_text_with_phones_is_not_a_sentence() -> None:
     some = [replace(u, text="", phones=(f"p{i}", "a")) for i, u in enumerate(corpus(50, 30))]
     made = few_shot(some, (10, 20), 5, 10)
     nothing = [replace(u, text=None) for u in some]

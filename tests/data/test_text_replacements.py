@@ -65,7 +65,7 @@ def test_a_table_whose_rules_all_matched(tmp_path, capsys):
     assert str(tmp_path / "n.jsonl") in line
 
 
-def test_a_table_that_is_none(tmp_path):
+def test_invalid_tables(tmp_path):
     (tmp_path / "t.tsv").write_text("id\ttext\n")
     with pytest.raises(UserError, match="columns language, from, to"):
         read_replacements(tmp_path / "t.tsv")

@@ -53,7 +53,7 @@ def test_what_is_excluded_does_not_count(tmp_path):
     assert rest[1:] == ["3", "0.0017", "75.00%", "kept"]
 
 
-def test_what_a_filter_would_cost(tmp_path):
+def test_what_a_check_would_cost(tmp_path):
     long = [clip(tmp_path, x, speech(4.0, i)) for i, x in enumerate(("long", "gone"))]
     (tmp_path / "gone.wav").unlink()
     short = clip(tmp_path, "short", speech(1.0, 5))
@@ -71,10 +71,10 @@ def test_what_a_filter_would_cost(tmp_path):
     assert rows["the rest"] == ["2", "0.0014", "55.56%", "kept"]
 
 
-def test_corpora_are_told_apart(tmp_path):
+def test_corpora_have_their_own_rows(tmp_path):
     some = [clip(tmp_path, x, corpus=x, text=f"frase {x}") for x in ("mls", "fleurs")]
     heading, first, second, _ = examined(tmp_path, train=some).balance.table()
     assert heading[:2] == ["language", "corpus"]
     assert first[1:2] + second[1:2] == ["fleurs", "mls"]
-    assert second[-1] == "", "the share is of the language, said once"
+    assert second[-1] == "", "the share of a language is printed once"
     assert found(examined(tmp_path, train=some)) == {}

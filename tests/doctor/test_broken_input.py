@@ -69,7 +69,7 @@ def test_any_manifest(tmp_path, some):
 
 @quick
 @given(st.binary(max_size=300), st.sampled_from(["wav", "flac", "mp3", "ogg", "sph", "opus"]))
-def test_any_bytes_for_a_sound(tmp_path, data, suffix):
+def test_any_bytes_as_audio(tmp_path, data, suffix):
     heads = {"wav": b"RIFF\x00\x00\x00\x7fWAVE", "flac": b"fLaC", "mp3": b"\xff\xfb\x90\x64",
              "ogg": b"OggS", "sph": b"NIST_1A\n   1024\n", "opus": b"OggS"}  # fmt: skip
     for i, content in enumerate((data, heads[suffix] + data)):
@@ -85,7 +85,7 @@ def test_any_bytes_for_a_sound(tmp_path, data, suffix):
 @given(
     st.integers(0, 20_000), st.sampled_from(["wav", "flac", "mp3", "ogg"]), st.binary(max_size=40)
 )
-def test_a_sound_with_a_hole_or_an_end_too_soon(tmp_path, at, suffix, hole):
+def test_audio_that_is_damaged_or_cut_off(tmp_path, at, suffix, hole):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, speech(1.0), RATE)
     data = path.read_bytes()
@@ -137,7 +137,7 @@ def deadly(span):
     return read_header(span)
 
 
-def test_a_file_that_kills_its_reader_is_named(tmp_path, monkeypatch):
+def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sound, "read_header", deadly)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
     diagnosis = examined(tmp_path, train=train, decode="none")
@@ -151,7 +151,7 @@ def endless(span):
     return read_header(span)
 
 
-def test_a_file_that_its_reader_never_leaves_is_named(tmp_path, monkeypatch):
+def test_a_file_that_hangs_the_decoder_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(sound, "read_header", endless)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
     diagnosis = examined(tmp_path, train=train, decode="none", seconds_per_file=1.0)
@@ -170,8 +170,8 @@ def test_folders_and_files_whose_names_are_not_utf8(tmp_path, capsys):
     manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     diagnosis = examine([tmp_path], tmp_path / "out", processes=1)
     assert found(diagnosis) == {"absent": ["gone"]}
-    told = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
-    assert told["manifests"] == [f"{tmp_path}/f\\xff/train\\xfe.jsonl"]
+    report = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
+    assert report["manifests"] == [f"{tmp_path}/f\\xff/train\\xfe.jsonl"]
     for name in ("doctor.html", "exclude.tsv"):
         assert "f\\xff/gone.wav" in (tmp_path / "out" / name).read_text(encoding="utf-8")
     assert "f\\xff/gone.wav" in diagnosis.text()

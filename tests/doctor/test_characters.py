@@ -1,4 +1,4 @@
-"""What an eye cannot tell apart is found and a spelling proposed; what languages need is left."""
+"""Confusable and invisible characters are found and replacements proposed; correct texts pass."""
 
 from dataclasses import replace
 
@@ -49,13 +49,13 @@ FAITHFUL = {
 
 
 @pytest.mark.parametrize("language", FAITHFUL)
-def test_nothing_is_said_of_good_spelling(language):
+def test_correct_texts_have_no_cases(language):
     text = FAITHFUL[language]
     assert cases(text, text.swapcase(), language=language) == {}
     assert proposals(text, language=language) == {}
 
 
-def test_a_foreign_letter_in_a_word_is_given_back_to_its_script():
+def test_a_letter_of_another_script_in_a_word_is_replaced():
     some = ("Россия и Pоссия", "Привет, мiр", "Ohm Ωm")
     assert cases(*some, language="ru")["mixed_word"] == ["Pоссия", "мiр", "Ωm"]
     assert proposals(*some, language="ru") == {"Pоссия": "Россия", "мiр": "мір"}
@@ -82,7 +82,7 @@ def test_letters_typed_for_each_other():
     assert proposals("كتاب", "کتاب", "کتاب", language="fa") == {"ك": "ک"}
 
 
-def test_what_cannot_be_seen():
+def test_invisible_characters():
     texts = ("ca\u00adsa", "ver\u200bde", "pa\u200dn", "lar\ufffdgo", "\ufeffrío", "a\x07b")
     some = cases(*texts)["invisible"]
     names = ("soft hyphen", "zero width space", "joiner", "replacement", "no-break space", "U+0007")
@@ -114,7 +114,7 @@ def test_rare_letters_of_an_alphabet_but_not_of_a_syllabary(tmp_path):
     assert cases(*characters, language="zh") == {}
 
 
-def test_what_is_composed_or_not_is_one_letter_already():
+def test_composed_and_decomposed_letters_are_equal():
     assert cases("cafe\u0301", "café") == {}
 
 

@@ -42,7 +42,7 @@ def test_a_bad_recording_of_an_id_that_another_has_is_not_on_the_list(tmp_path):
     assert diagnosis.costs()[-2][1] == "0"
 
 
-def test_what_a_list_takes_from_all_manifests_is_counted(tmp_path):
+def test_excluded_utterances_of_all_manifests_are_counted(tmp_path):
     train = [*sound_corpus(tmp_path, 3), clip(tmp_path, "silent", np.zeros(RATE, np.float32))]
     spelt = [replace(u, phones=("a",)) for u in train]
     diagnosis = examined(tmp_path, train=train, train_phones=spelt)
@@ -52,7 +52,7 @@ def test_what_a_list_takes_from_all_manifests_is_counted(tmp_path):
     assert "2 of 8 utterances" in diagnosis.verdict()
 
 
-def test_of_two_copies_the_good_one_stays(tmp_path):
+def test_of_two_duplicates_the_good_one_is_kept(tmp_path):
     bad = clip(tmp_path, "bad", speech(1.0, seed=5), text="x y z " * 40)
     good = clip(tmp_path, "good", speech(1.0, seed=5), text="hola")
     third = clip(tmp_path, "third", speech(1.0, seed=5), text="hola")

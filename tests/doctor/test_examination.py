@@ -28,15 +28,15 @@ def test_the_files_it_writes(tmp_path):
     assert lines[0] == "corpus\tlanguage\tid\treason\tdetail"
     assert lines[1].split("\t") == ["cv", "es", "silent", "silent", "all samples are equal"]
     assert len(lines) == 2
-    told = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
-    assert told["serious"] is True
-    assert told["utterances"] == 5
-    assert told["excluded"] == 1
-    checks = {check["check"]: check for check in told["checks"]}
+    report = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
+    assert report["serious"] is True
+    assert report["utterances"] == 5
+    assert report["excluded"] == 1
+    checks = {check["check"]: check for check in report["checks"]}
     assert checks["silent"]["excluded"]
     assert checks["silent"]["cases"][0]["subject"] == "silent"
     assert not checks["mixed_word"]["excluded"]
-    assert set(told["shares"]) == {"0", "0.5", "1"}
+    assert set(report["shares"]) == {"0", "0.5", "1"}
     assert [r.new for r in diagnosis.replacements] == ["casa"]
     assert "\tcаsa\tcasa\t1\t" in (tmp_path / "out" / "respell.tsv").read_text(encoding="utf-8")
 
@@ -68,7 +68,7 @@ def test_a_folder_is_every_manifest_under_it_each_once(tmp_path):
         examine([tmp_path / "gone.jsonl"])
 
 
-def test_lines_that_are_no_utterances_are_named(tmp_path):
+def test_unreadable_lines_are_named(tmp_path):
     write_manifest(tmp_path / "train.jsonl", sound_corpus(tmp_path, 2))
     with (tmp_path / "train.jsonl").open("a") as file:
         file.write('{"id": 3}\nnot json\n')
@@ -154,14 +154,14 @@ def test_utterances_with_odd_texts_are_excluded_when_asked_for(tmp_path):
     assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("k", "unknown_unit")]
 
 
-def test_an_utterance_is_excluded_once_for_its_gravest_fault(tmp_path):
+def test_an_utterance_is_excluded_once(tmp_path):
     bad = clip(tmp_path, "bad", np.zeros(RATE, np.float32), text="a" * 200)
     diagnosis = examined(tmp_path, train=[bad, *sound_corpus(tmp_path, 2)])
     assert list(found(diagnosis)) == ["silent", "infeasible"]
     assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("bad", "silent")]
 
 
-def test_options_that_make_no_sense(tmp_path):
+def test_invalid_options(tmp_path):
     train = sound_corpus(tmp_path, 1)
     with pytest.raises(UserError, match="none, sample or all"):
         examined(tmp_path, train=train, decode="some")
@@ -181,7 +181,7 @@ def test_the_same_examination_gives_the_same_report(tmp_path):
     assert one.text() == two.text()
 
 
-def test_every_check_can_be_told(tmp_path):
+def test_every_check_can_be_reported(tmp_path):
     for check in CHECKS.values():
         assert check.title[0].isupper()
         assert not check.rule.endswith(".")

@@ -22,13 +22,13 @@ from speechx.doctor.manifests import (
         ("neither", "validated developers unlabelled trainer testimony evaluated other no-speech"),
     ],
 )  # fmt: skip
-def test_whole_words_say_what_a_split_is_for(use, names):
+def test_whole_words_decide_the_use_of_a_split(use, names):
     for name in names.split():
         assert for_training(name) == (use == "training"), name
         assert for_evaluation(name) == (use == "evaluation"), name
 
 
-def test_what_is_tested_on_comes_first(tmp_path):
+def test_evaluation_comes_first(tmp_path):
     for name in ("es-train", "validated", "es_test", "x-dev"):
         (tmp_path / f"{name}.jsonl").touch()
     assert [manifest.split for manifest in find_manifests([tmp_path])] == [
@@ -39,7 +39,7 @@ def test_what_is_tested_on_comes_first(tmp_path):
     ]
 
 
-def test_what_each_was_taken_for_is_said():
+def test_the_use_of_each_manifest_is_described():
     paths = [f"{i}/{name}.jsonl" for i in "ab" for name in ("train", "x_dev")]
     use = describe_use(ManifestFile(Path(path)) for path in [*paths, "validated.jsonl"])
     for fact in ("training: train (2);", "evaluation: x_dev (2);", "neither: validated."):

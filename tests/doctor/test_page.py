@@ -39,9 +39,9 @@ def broken(tmp_path):
     silent = clip(tmp_path, "silent", np.zeros(RATE, np.float32), text=EVIL, speaker=EVIL)
     clipped = clip(tmp_path, "clipped", np.clip(20 * speech(), -1, 1))
     gone = replace(silent, id=f"gone {EVIL}", audio=tmp_path / f"{EVIL.replace('/', '')}.wav")
-    heard = clip(tmp_path, "leak", speaker=EVIL, text=EVIL)
+    leak = clip(tmp_path, "leak", speaker=EVIL, text=EVIL)
     train = [*sound_corpus(tmp_path, 3), silent, clipped, gone]
-    return examined(tmp_path, train=train, test=[heard], players=0)
+    return examined(tmp_path, train=train, test=[leak], players=0)
 
 
 def test_nothing_in_a_manifest_becomes_markup(tmp_path):
@@ -74,7 +74,7 @@ def test_players_and_pictures_are_in_it_and_can_be_left_out(tmp_path):
     assert parsed(page(diagnosis, players=1)).tags.count("audio") == 1
 
 
-def test_a_sound_that_cannot_be_played_is_said(tmp_path):
+def test_audio_that_cannot_be_played_is_named(tmp_path):
     torn = tmp_path / "torn.wav"
     torn.write_bytes(b"RIFF")
     train = [*sound_corpus(tmp_path, 2), clip(tmp_path, "x", text="una frase")]

@@ -1,4 +1,4 @@
-"""What stands on both sides of a split, and what only seems to."""
+"""What train shares with dev and test, and what only seems to be shared."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Labels that say nothing, do not fit their frames, or go at a pace unlike the others'."""
+"""Labels that are empty, do not fit their frames, or have an unusual pace."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ def test_the_usual_frames_are_those_of_the_seven_convolutions():
         assert usual_frames(samples) == exact.frames(samples)
 
 
-def test_texts_and_phones_that_say_nothing(tmp_path):
+def test_empty_texts_and_phones(tmp_path):
     blank = clip(tmp_path, "blank", text="  ")
     marks = clip(tmp_path, "marks", text="...?!")
     phones = clip(tmp_path, "phones", text=None, phones=())
@@ -33,7 +33,7 @@ def test_texts_and_phones_that_say_nothing(tmp_path):
     ]  # fmt: skip
 
 
-def test_labels_that_no_path_of_ctc_can_spell(tmp_path):
+def test_labels_without_a_path_in_ctc(tmp_path):
     second = 16_000  # 49 frames
     fits = clip(tmp_path, "fits", speech(1.0), text="ab" * 24 + "a")
     repeats = clip(tmp_path, "repeats", speech(1.0, 1), text="a" * 26)
@@ -117,7 +117,7 @@ def test_paces_unlike_the_others(tmp_path):
     assert "the language's median is" in diagnosis.text()
 
 
-def test_a_pace_is_judged_within_its_language_and_not_among_few(tmp_path):
+def test_a_pace_is_compared_within_a_language_of_enough_utterances(tmp_path):
     train = sound_corpus(tmp_path, 49)
     slow = [clip(tmp_path, f"slow{i}", speech(9.0, i), text="ab", language="zz") for i in range(3)]
     diagnosis = examined(tmp_path, train=[*train, *slow], decode="none", most_seconds=60)
@@ -125,7 +125,7 @@ def test_a_pace_is_judged_within_its_language_and_not_among_few(tmp_path):
     assert "Too few labelled utterances to check the pace of es, zz" in diagnosis.text()
 
 
-def test_a_few_bad_rows_do_not_move_the_rule():
+def test_a_few_bad_utterances_do_not_change_the_limit():
     random = np.random.default_rng(0)
     rates = np.log(14) + 0.2 * random.standard_normal(1000)
     assert outliers(rates)[0] == []
@@ -136,7 +136,7 @@ def test_a_few_bad_rows_do_not_move_the_rule():
     assert outliers(np.full(60, 2.0))[0] == []
 
 
-def test_a_model_that_is_none(tmp_path):
+def test_a_model_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         examined(tmp_path, train=sound_corpus(tmp_path, 2), model=tmp_path / "none")
 

@@ -10,7 +10,7 @@ from speechx.doctor.validation import problems
 from tests.doctor.broken_corpora import RATE, clip, sound_corpus, speech
 
 
-def test_a_sound_manifest_has_no_problems(manifests):
+def test_a_good_manifest_has_no_problems(manifests):
     assert problems(manifests, decode=True) == []
 
 
@@ -34,9 +34,9 @@ def test_each_problem_is_named_once(tmp_path):
     write_manifest(tmp_path / "b.jsonl", [gone, late, quiet])
     with (tmp_path / "b.jsonl").open("a") as file:
         file.write("{}\n")
-    told = problems([tmp_path / "b.jsonl"])
-    assert [line.split(":")[0] for line in told[1:]] == ["gone", "late", "quiet", "quiet"]
-    assert told[0].startswith(f"{tmp_path / 'b.jsonl'}:4: ")
-    assert "gone.wav" in told[1]
-    assert "ends at 3.000 s" in told[2]
-    assert "2.000 s long" in told[2]
+    lines = problems([tmp_path / "b.jsonl"])
+    assert [line.split(":")[0] for line in lines[1:]] == ["gone", "late", "quiet", "quiet"]
+    assert lines[0].startswith(f"{tmp_path / 'b.jsonl'}:4: ")
+    assert "gone.wav" in lines[1]
+    assert "ends at 3.000 s" in lines[2]
+    assert "2.000 s long" in lines[2]

@@ -120,6 +120,6 @@ def fail(number):
     raise ZeroDivisionError(number)
 
 
-def test_a_mistake_of_ours_is_not_blamed_on_the_file():
+def test_an_exception_of_the_work_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(fail, range(3), lambda x: x, 2))
