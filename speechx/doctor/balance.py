@@ -119,12 +119,15 @@ class Balance:
         at = [self.shares(alpha) for alpha in alphas]
 
         def row(language: str, corpus: str, a: Amount, mix: Sequence[str]) -> list[str]:
-            split_hours = [_hours(a.seconds.get(split, 0.0)) for split in splits]
-            return [language, *([corpus] if several else []), f"{a.utterances:,}", *split_hours,
-                    _hours(a.labelled), str(len(a.speakers) or "-"), *mix]  # fmt: skip
+            by_split = [_hours(a.seconds.get(split, 0.0)) for split in splits]
+            whole = hours(sum(a.seconds.values()))
+            return [language, *([corpus] if several else []), f"{a.utterances:,}", whole,
+                    *(by_split if len(splits) > 1 else []), _hours(a.labelled),
+                    str(len(a.speakers) or "-"), *mix]  # fmt: skip
 
-        heading = ["language", *(["corpus"] if several else []), "utterances"]
-        heading += [*(f"{split} h" for split in splits), "labelled h", "speakers"]
+        heading = ["language", *(["corpus"] if several else []), "utterances", "hours"]
+        heading += [f"{split} h" for split in splits] if len(splits) > 1 else []
+        heading += ["labelled h", "speakers"]
         rows = [[*heading, *(f"alpha {alpha:g}" for alpha in alphas)]]
         for (corpus, language), a in sorted(self.amounts.items(), key=lambda item: item[0][::-1]):
             known = [mixed.get(language) for mixed in at]

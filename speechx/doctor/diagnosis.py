@@ -147,7 +147,7 @@ class Diagnosis:
 
     def text(self) -> str:
         """The report for a terminal."""
-        lines = [f"{self.headline()}: {self.verdict()}", *self.notes]
+        lines = [f"{self.headline()}. {self.verdict()}", *self.notes]
         for title, found in self.groups():
             lines += ["", title.upper()]
             for check, cases in found.items():

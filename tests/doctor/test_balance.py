@@ -35,11 +35,12 @@ def test_shares_and_repeats(tmp_path):
 
 def test_the_table_has_a_column_for_each_split_and_a_sum(tmp_path):
     heading, *rows = balance_of(tmp_path, HOURS).table()
-    assert heading[:5] == ["language", "utterances", "train h", "test h", "unlabelled h"]
-    assert rows[0][:5] == ["aa", "2", "90.00", "50.00", "-"]
-    assert rows[2][:5] == ["cc", "1", "-", "-", "1.00"]
+    assert heading[:4] == ["language", "utterances", "hours", "train h"]
+    assert heading[4:6] == ["test h", "unlabelled h"]
+    assert rows[0][:6] == ["aa", "2", "140.00", "90.00", "50.00", "-"]
+    assert rows[2][:6] == ["cc", "1", "1.00", "-", "-", "1.00"]
     assert rows[2][-3:] == ["33.3% x33.3", "7.4% x7.41", "1.0% x1"]
-    assert rows[-1][:5] == ["total", "4", "99.00", "50.00", "1.00"]
+    assert rows[-1][:6] == ["total", "4", "150.00", "99.00", "50.00", "1.00"]
 
 
 def test_what_is_excluded_does_not_count(tmp_path):

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from speechx.data.exclusion import Exclusions
+from speechx.cli.main import main
+from speechx.data.exclusion import Exclusions, read_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.doctor.checks import CHECKS
 from speechx.doctor.examination import DoctorOptions, examine
@@ -217,3 +218,23 @@ def test_later_files_are_opened_unless_very_many_before_are_missing(tmp_path):
     options = {"decode": "none", "missing_files": 20}
     diagnosis = examined(tmp_path / "x", train=[*segments, some[19]], **options)
     assert len(found(diagnosis)["absent"]) == 30, "of one file"
+
+
+def test_the_commands(tmp_path, capsys):
+    loud = clip(tmp_path, "loud", np.clip(20 * speech(), -1, 1))
+    write_manifest(tmp_path / "train.jsonl", [*sound_corpus(tmp_path, 2), loud])
+    write_manifest(tmp_path / "test.jsonl", [clip(tmp_path, "t", language="ca", text="una casa")])
+    words = ["--decode", "all", "--exclude", "clipped", "--players", "0", "--alpha", "0.3"]
+    out = tmp_path / "out"
+    assert main(["data", "doctor", str(tmp_path), "-o", str(out), *words]) == 0
+    streams = capsys.readouterr()
+    for fact in ("4 utterances", "left out too", "alpha 0.3"):
+        assert fact in streams.out
+    assert str(out / "exclude.tsv") in streams.err
+    assert "<audio" not in (out / "doctor.html").read_text(encoding="utf-8")
+    assert [e.id for e in read_exclusions(out / "exclude.tsv")] == ["loud"]
+    manifests = [str(tmp_path / f"{name}.jsonl") for name in ("train", "test")]
+    assert main(["data", "summary", *manifests]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == ["language", "ca", "es", "total"]
+    assert [line[1] for line in lines] == ["utterances", "1", "3", "4"]
