@@ -1,4 +1,4 @@
-"""Labels that say nothing, do not fit their frames, or go at a pace unlike the others'."""
+"""Labels that are empty, do not fit their frames, or have an unusual pace."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from speechx.errors import UserError
 from speechx.models.waveform import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary
 from tests.conftest import small_filterbank
-from tests.doctor.wards import clip, examined, found, sound_corpus, speech
+from tests.doctor.broken_corpora import clip, examined, found, sound_corpus, speech
 
 
 def test_the_usual_frames_are_those_of_the_seven_convolutions():
@@ -20,7 +20,7 @@ def test_the_usual_frames_are_those_of_the_seven_convolutions():
         assert usual_frames(samples) == exact.frames(samples)
 
 
-def test_texts_and_phones_that_say_nothing(tmp_path):
+def test_empty_texts_and_phones(tmp_path):
     blank = clip(tmp_path, "blank", text="  ")
     marks = clip(tmp_path, "marks", text="...?!")
     phones = clip(tmp_path, "phones", text=None, phones=())
@@ -33,7 +33,7 @@ def test_texts_and_phones_that_say_nothing(tmp_path):
     ]  # fmt: skip
 
 
-def test_labels_that_no_path_of_ctc_can_spell(tmp_path):
+def test_labels_without_a_path_in_ctc(tmp_path):
     second = 16_000  # 49 frames
     fits = clip(tmp_path, "fits", speech(1.0), text="ab" * 24 + "a")
     repeats = clip(tmp_path, "repeats", speech(1.0, 1), text="a" * 26)
@@ -41,7 +41,7 @@ def test_labels_that_no_path_of_ctc_can_spell(tmp_path):
     assert usual_frames(second) == 49
     diagnosis = examined(tmp_path, train=[fits, repeats, phones], decode="none")
     assert found(diagnosis) == {"infeasible": ["repeats", "phones"]}
-    assert diagnosis.cases[0].detail == "51 frames for its characters, and it has 49"
+    assert [n for n in diagnosis.cases[0].detail.split() if n.isdigit()] == ["51", "49"]
     assert [e.reason for e in diagnosis.exclusions()] == ["infeasible"] * 2
 
 
@@ -88,7 +88,7 @@ def test_units_outside_a_vocabulary_or_of_another_manifest(tmp_path):
     (tmp_path / "c").mkdir()
     examined(tmp_path / "c", train=[replace(train[0], text=None)], decode="none")
     options["vocabulary"] = tmp_path / "c" / "train.jsonl"
-    with pytest.raises(UserError, match="none of its utterances has a text"):
+    with pytest.raises(UserError, match="no utterance of this manifest has a text"):
         examined(tmp_path / "a", train=train, **options)
 
 
@@ -99,8 +99,8 @@ def test_letters_and_phones_that_only_dev_and_test_have(tmp_path):
     diagnosis = examined(tmp_path, train=train, dev=dev, test=test, decode="none")
     assert set(found(diagnosis)) == {"unknown_unit"}
     details = [(c.subject[0], c.split, c.detail) for c in diagnosis.cases]
-    assert ("k", "dev", "in dev, never in train; first in d") in details
-    assert ("k", "dev", "in dev, never in train") in details
+    assert ("k", "dev", "in dev, not in train; first in d") in details
+    assert ("k", "dev", "in dev, not in train") in details
     assert {split for _, split, _ in details} == {"dev"}
 
 
@@ -117,15 +117,15 @@ def test_paces_unlike_the_others(tmp_path):
     assert "the language's median is" in diagnosis.text()
 
 
-def test_a_pace_is_judged_within_its_language_and_not_among_few(tmp_path):
+def test_a_pace_is_compared_within_a_language_of_enough_utterances(tmp_path):
     train = sound_corpus(tmp_path, 49)
     slow = [clip(tmp_path, f"slow{i}", speech(9.0, i), text="ab", language="zz") for i in range(3)]
     diagnosis = examined(tmp_path, train=[*train, *slow], decode="none", most_seconds=60)
     assert found(diagnosis) == {}
-    assert "Too few labelled utterances to judge the pace of es, zz" in diagnosis.text()
+    assert "Too few labelled utterances to check the pace of es, zz" in diagnosis.text()
 
 
-def test_a_few_bad_rows_do_not_move_the_rule():
+def test_a_few_bad_utterances_do_not_change_the_limit():
     random = np.random.default_rng(0)
     rates = np.log(14) + 0.2 * random.standard_normal(1000)
     assert outliers(rates)[0] == []
@@ -136,7 +136,7 @@ def test_a_few_bad_rows_do_not_move_the_rule():
     assert outliers(np.full(60, 2.0))[0] == []
 
 
-def test_a_model_that_is_none(tmp_path):
+def test_a_model_that_does_not_exist(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         examined(tmp_path, train=sound_corpus(tmp_path, 2), model=tmp_path / "none")
 
