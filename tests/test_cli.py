@@ -317,10 +317,21 @@ def test_settings_may_stand_before_or_after_options(capsys, order):
 
 def test_a_setting_of_the_model_changes_the_preset_that_the_file_names(capsys):
     recipe = str(ROOT / "recipes/tiny/pretrain.yaml")
-    words = ["--show", "data.train=[a.jsonl]", "model.transformer.dropout=0.3"]
+    words = ["--show", "data.train=[a.jsonl]", "encoder.context.dropout=0.3"]
     assert main(["pretrain", recipe, *words]) == 0
-    transformer = yaml.safe_load(capsys.readouterr().out)["model"]["transformer"]
-    assert (transformer["dropout"], transformer["blocks"], transformer["width"]) == (0.3, 4, 192)
+    context = yaml.safe_load(capsys.readouterr().out)["encoder"]["context"]
+    assert (context["dropout"], context["num_layers"], context["embed_dim"]) == (0.3, 4, 192)
+
+
+def test_alone_it_prints_its_help_and_its_version(capsys):
+    from speechx import __version__
+
+    assert main([]) == 0
+    assert "finetune" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"speechx {__version__}\n"
 
 
 def test_a_release_with_a_missing_column(refused, tmp_path):
@@ -416,7 +427,7 @@ def test_evaluate_an_unseen_language(place, manifests, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "required: COMMAND; see speechx --help"),
+        (["data"], "required: ACTION; see speechx data --help"),
         (["transcrib"], "invalid choice: 'transcrib'"),
         (["transcribe", "a.wav"], "required: --model; see speechx transcribe --help"),
         (["transcribe", "a.wav", "--modell", "x"], "--model"),

@@ -127,7 +127,7 @@ _ALL = (
           "listen: the recording was cut, or the text belongs to another recording"),
     Check("slow", "Audio too long for its text", "the same rule in the other direction",
           "listen: long pauses, a second speaker, or a text that was cut"),
-    Check("unknown_unit", "Letters and phones outside the vocabulary",
+    Check("unknown_token", "Letters and phones outside the vocabulary",
           "the letter or phone is not in the given vocabulary (--model, --vocabulary); without "
           "one, it is in dev or test but not in the language's train",
           "they always count as errors: replace them, or train on them"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +25,12 @@ from speechx.doctor.manifests import for_evaluation
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
-from speechx.text.vocabulary import Kind, Vocabulary
+from speechx.text.vocabulary import TokenType, Vocabulary, load_vocabularies
 
 FIELD, STRIDE = 400, 320  # samples, of all wav2vec 2.0 models: a frame every 20 ms
 PACE_SECONDS = 0.5  # shorter utterances are mostly pause
 Pace = tuple[str, str]
-"""Language and unit."""
+"""Language and token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Target:
     """What the labels must fit: a model, or the usual frames and no vocabulary."""
 
     frames: Callable[[int], int]
-    kind: Kind | None = None
+    token_type: TokenType | None = None
     vocabulary: frozenset[str] | None = None
     name: str = "the usual 20 ms frames (no --model given)"
 
@@ -48,11 +48,13 @@ class Target:
         folder, a vocabulary.json, or a manifest."""
         target = cls(usual_frames)
         if model is not None:
-            from speechx.interchange.conversion import open_any
+            from speechx.interchange.opening import open_model
 
-            saved = open_any(model)
-            kind, tokens = _tokens(saved.vocabulary) if saved.vocabulary else (None, None)
-            target = cls(saved.config.encoder.frames, kind, tokens, f"the frames of {model}")
+            saved = open_model(model, ("quantizer", "mask_embedding"))
+            token_type, tokens = _tokens(saved.vocabularies)
+            target = cls(
+                saved.encoder.features.frames, token_type, tokens, f"the frames of {model}"
+            )
         if vocabulary is None:
             return target
         return cls(target.frames, *_read_vocabulary(vocabulary), target.name)
@@ -63,20 +65,26 @@ def usual_frames(samples: int) -> int:
     return max(0, (samples - FIELD) // STRIDE + 1)
 
 
-def _tokens(vocabulary: Vocabulary) -> tuple[Kind, frozenset[str]]:
-    return vocabulary.kind, frozenset(vocabulary.units)
+def _tokens(
+    vocabularies: Mapping[str, Vocabulary],
+) -> tuple[TokenType | None, frozenset[str] | None]:
+    """Of the first head that spells."""
+    for vocabulary in vocabularies.values():
+        if vocabulary.token_type != "languages":
+            return vocabulary.token_type, frozenset(vocabulary.tokens)
+    return None, None
 
 
-def _read_vocabulary(path: Path) -> tuple[Kind | None, frozenset[str]]:
+def _read_vocabulary(path: Path) -> tuple[TokenType | None, frozenset[str] | None]:
     file = path / "vocabulary.json" if path.is_dir() else path
     if file.suffix == ".json":
-        return _tokens(Vocabulary.load(file))
+        return _tokens(load_vocabularies(file))
     utterances = read_manifest(file)
-    units = {c for u in utterances if u.text for c in normalize(u.text, u.language)}
-    units |= {p for u in utterances for p in u.phones or ()}
-    if not units:
+    tokens = {c for u in utterances if u.text for c in normalize(u.text, u.language)}
+    tokens |= {p for u in utterances for p in u.phones or ()}
+    if not tokens:
         raise UserError(f"--vocabulary {path}: no utterance of this manifest has a text or phones")
-    return None, frozenset(units)
+    return None, frozenset(tokens)
 
 
 class TextChecks:
@@ -84,8 +92,8 @@ class TextChecks:
 
     def __init__(self, target: Target, listed: Collection[str] = ()) -> None:
         """Checks of characters are about a language; those `listed` name each utterance too."""
-        if "unknown_unit" in listed and target.vocabulary is None:
-            raise UserError("--exclude unknown_unit needs --vocabulary or --model")
+        if "unknown_token" in listed and target.vocabulary is None:
+            raise UserError("--exclude unknown_token needs --vocabulary or --model")
         self.target, self.listed = target, listed
         self.letters = Letters()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -109,22 +117,22 @@ class TextChecks:
         if u.phones:
             self.phones[u.language][split].update(set(u.phones))
         labels = {
-            kind: units
-            for kind, units in (("characters", normal), ("phonemes", u.phones or ()))
-            if units and self.target.kind in (None, kind)
+            token_type: tokens
+            for token_type, tokens in (("characters", normal), ("phonemes", u.phones or ()))
+            if tokens and self.target.token_type in (None, token_type)
         }
         there = self.target.frames(int(u.duration * SAMPLE_RATE))
-        for kind, units in labels.items():
-            if there < len(units) * 2 and there < (needed := frames_needed(units)):
-                yield "infeasible", f"its {kind} need {needed} frames, but it has {there}"
+        for token_type, tokens in labels.items():
+            if there < len(tokens) * 2 and there < (needed := frames_needed(tokens)):
+                yield "infeasible", f"its {token_type} need {needed} frames, but it has {there}"
                 break
         if self.target.vocabulary is not None:
-            for units in labels.values():
-                for unit in sorted(set(units) - self.target.vocabulary):
-                    self.unknown[u.language, unit] += 1
-                    self.first_unknown.setdefault((u.language, unit), u.id)
-                    if "unknown_unit" in self.listed:
-                        yield "unknown_unit", printable(unit)
+            for tokens in labels.values():
+                for token in sorted(set(tokens) - self.target.vocabulary):
+                    self.unknown[u.language, token] += 1
+                    self.first_unknown.setdefault((u.language, token), u.id)
+                    if "unknown_token" in self.listed:
+                        yield "unknown_token", printable(token)
         if u.duration >= PACE_SECONDS and (length := len(normal) or len(u.phones or ())):
             rates, indices = self.paces[u.language, "characters" if normal else "phones"]
             rates.append(math.log(length / u.duration))
@@ -147,12 +155,12 @@ class TextChecks:
     def odd_paces(self) -> list[tuple[int, str, str]]:
         """Index, check and detail, the farthest from the median first."""
         found: list[tuple[float, int, str, str]] = []
-        for (_, unit), (rates, indices) in sorted(self.paces.items()):
+        for (_, token), (rates, indices) in sorted(self.paces.items()):
             log_rates = np.frombuffer(rates, np.float32)
             odd, median = outliers(log_rates)
             for i in odd:
                 far = float(log_rates[i]) - median
-                pace = f"{math.exp(median + far):.1f} {unit} a second"
+                pace = f"{math.exp(median + far):.1f} {token} a second"
                 detail = f"{pace}; the language's median is {math.exp(median):.1f}"
                 found.append((-abs(far), indices[i], "fast" if far > 0 else "slow", detail))
         return [(index, check, detail) for _, index, check, detail in sorted(found)]
@@ -163,25 +171,25 @@ class TextChecks:
         return sorted({language for language, _ in few})
 
     def _unknown(self) -> Iterator[Case]:
-        for (language, unit), count in sorted(self.unknown.items()):
-            detail = f"not in the vocabulary; first in {self.first_unknown[language, unit]}"
-            yield Case("unknown_unit", printable(unit), detail, language, count=count)
+        for (language, token), count in sorted(self.unknown.items()):
+            detail = f"not in the vocabulary; first in {self.first_unknown[language, token]}"
+            yield Case("unknown_token", printable(token), detail, language, count=count)
         if self.target.vocabulary is not None:
             return
-        units = {language: w.letters_of for language, w in self.letters.languages.items()}
-        for some, first in ((units, True), (self.phones, False)):
+        tokens = {language: w.letters_of for language, w in self.letters.languages.items()}
+        for some, first in ((tokens, True), (self.phones, False)):
             for language, splits in sorted(some.items()):
                 known = set().union(*(splits[s] for s in splits if not for_evaluation(s)))
                 if not known:
                     continue
                 for split in sorted(filter(for_evaluation, splits)):
-                    for unit in sorted(set(splits[split]) - known):
+                    for token in sorted(set(splits[split]) - known):
                         detail = f"in {split}, not in train"
                         if first:
                             of_language = self.letters.languages[language]
-                            detail += f"; first in {of_language.first['', unit]}"
-                        count = splits[split][unit]
-                        yield Case("unknown_unit", printable(unit), detail, language, split,
+                            detail += f"; first in {of_language.first['', token]}"
+                        count = splits[split][token]
+                        yield Case("unknown_token", printable(token), detail, language, split,
                                    count=count)  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The contrastive objective of wav2vec 2.0 and XLSR (Baevski et al. 2020, section 3.2): which of
 K+1 quantized frames was masked here?
 
-    loss = sum over masked frames of  -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
+    loss = sum over masked frames of -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
         + diversity * N * (G*V - perplexity) / (G*V)
         + features_penalty * sum over all frames of the mean square of the raw features
 

@@ -12,7 +12,7 @@ from speechx.data.manifest import read_manifest, write_manifest
 from speechx.doctor.checks import CHECKS
 from speechx.doctor.examination import DoctorOptions, examine
 from speechx.errors import UserError
-from speechx.text.vocabulary import Vocabulary
+from speechx.text.vocabulary import Vocabulary, save_vocabularies
 from tests.doctor.broken_corpora import RATE, clip, examined, found, sound_corpus, speech
 
 
@@ -145,14 +145,15 @@ def test_utterances_with_odd_texts_are_excluded_when_asked_for(tmp_path):
         ("tag", "markup", "<risa>"), ("year", "digits", "digits"),
     ]  # fmt: skip
     assert found(diagnosis) == {"markup": ["tag", "<risa>"], "digits": ["year", "digits"]}
-    options["exclude"] = ("unknown_unit",)
+    options["exclude"] = ("unknown_token",)
     with pytest.raises(UserError, match="--vocabulary or --model"):
         examined(tmp_path, **options)
     words = "buenos días amigo casa verde camino pan noche largo río"
-    Vocabulary("characters", tuple(sorted(set(f"{words} abcdefghij")))).save(tmp_path / "v.json")
+    vocabulary = Vocabulary("characters", tuple(sorted(set(f"{words} abcdefghij"))))
+    save_vocabularies(tmp_path / "v.json", {"ctc": vocabulary})
     options["train"] = [clip(tmp_path, "k", text="kiwi"), *train[:2]]
     diagnosis = examined(tmp_path, **options, vocabulary=tmp_path / "v.json")
-    assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("k", "unknown_unit")]
+    assert [(e.id, e.reason) for e in diagnosis.exclusions()] == [("k", "unknown_token")]
 
 
 def test_an_utterance_is_excluded_once(tmp_path):

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from speechx.models.features.convolutional import ConvolutionalConfig
 
 from speechx.doctor.text_checks import outliers, usual_frames
 from speechx.errors import UserError
-from speechx.models.waveform import ConvolutionalConfig
-from speechx.text.vocabulary import Vocabulary
+from speechx.text.vocabulary import Vocabulary, save_vocabularies
 from tests.conftest import small_filterbank
 from tests.doctor.broken_corpora import clip, examined, found, sound_corpus, speech
+from tests.toy_models import toy_model
 
 
 def test_the_usual_frames_are_those_of_the_seven_convolutions():
@@ -45,17 +46,9 @@ def test_labels_without_a_path_in_ctc(tmp_path):
     assert [e.reason for e in diagnosis.exclusions()] == ["infeasible"] * 2
 
 
-def test_a_model_gives_its_frames_and_its_units(tmp_path):
-    import torch
-
-    from speechx.models.ctc import CTC
-    from speechx.training.checkpoint import save_model
-
-    config = small_filterbank()
-    vocabulary = Vocabulary("characters", tuple(" abcdefghijklmnopqrstuvxyzáéíóú"))
-    torch.manual_seed(0)
-    save_model(tmp_path / "model", "ctc", CTC(config, len(vocabulary)), config, ["es"], vocabulary)
-    frames = config.encoder.frames(16_000)
+def test_a_model_gives_its_frames_and_its_tokens(tmp_path):
+    toy_model(tmp_path / "model", tuple(" abcdefghijklmnopqrstuvxyzáéíóú"))
+    frames = small_filterbank().features.frames(16_000)
     fits = clip(tmp_path, "fits", speech(1.0), text="ab" * (frames // 2), phones=("ʃ",) * 500)
     over = clip(tmp_path, "over", speech(1.0), text="ab" * (frames // 2 + 1), phones=("ʃ",))
     other = clip(tmp_path, "other", text="año wiki")
@@ -63,23 +56,22 @@ def test_a_model_gives_its_frames_and_its_units(tmp_path):
     (tmp_path / "data").mkdir()
     diagnosis = examined(tmp_path / "data", train=[fits, over, other], **options)
     assert found(diagnosis)["infeasible"] == ["over"]
-    unknown = found(diagnosis)["unknown_unit"]
+    unknown = found(diagnosis)["unknown_token"]
     assert [u[0] for u in unknown] == ["w", "ñ"]
     assert f"the frames of {tmp_path / 'model'}" in diagnosis.text()
 
 
-def test_units_outside_a_vocabulary_or_of_another_manifest(tmp_path):
+def test_tokens_outside_a_vocabulary_or_of_another_manifest(tmp_path):
     train = [*sound_corpus(tmp_path, 2), clip(tmp_path, "odd", text="ñandú", phones=("ɲ", "a"))]
-    Vocabulary("characters", tuple(" abcdefghijlmnoprstuvdíúñ".replace("dí", "í"))).save(
-        tmp_path / "units.json"
-    )
-    options = {"decode": "none", "vocabulary": tmp_path / "units.json"}
+    letters = tuple(" abcdefghijlmnoprstuvdíúñ".replace("dí", "í"))
+    save_vocabularies(tmp_path / "tokens.json", {"ctc": Vocabulary("characters", letters)})
+    options = {"decode": "none", "vocabulary": tmp_path / "tokens.json"}
     (tmp_path / "a").mkdir()
     assert found(examined(tmp_path / "a", train=train, **options)) == {}
     (tmp_path / "b").mkdir()
     examined(tmp_path / "b", train=train[:2], decode="none")
     options["vocabulary"] = tmp_path / "b" / "train.jsonl"
-    some = found(examined(tmp_path / "a", train=train, **options))["unknown_unit"]
+    some = found(examined(tmp_path / "a", train=train, **options))["unknown_token"]
     assert [u[0] for u in some] == ["a", "ñ", "ú", "ɲ"][1:] or [u[0] for u in some] == [
         "ñ",
         "ú",
@@ -97,7 +89,7 @@ def test_letters_and_phones_that_only_dev_and_test_have(tmp_path):
     dev = [clip(tmp_path, "d", text="kilo", phones=("a", "k"))]
     test = [clip(tmp_path, "t", text="pan", phones=("a",))]
     diagnosis = examined(tmp_path, train=train, dev=dev, test=test, decode="none")
-    assert set(found(diagnosis)) == {"unknown_unit"}
+    assert set(found(diagnosis)) == {"unknown_token"}
     details = [(c.subject[0], c.split, c.detail) for c in diagnosis.cases]
     assert ("k", "dev", "in dev, not in train; first in d") in details
     assert ("k", "dev", "in dev, not in train") in details
