@@ -279,10 +279,11 @@ def _evaluate(options: Any) -> None:
 
 
 def _chosen_inventory(options: Any) -> Any:
+    from speechx.data.phones import read_inventory
     from speechx.text.inventory import Inventory
 
     if options.inventory is not None:
-        return Inventory.from_file(options.inventory)
+        return read_inventory(options.inventory)
     return Inventory.for_language(options.language) if options.language else None
 
 
