@@ -1,4 +1,4 @@
-"""Phone labels for utterances that have a text, and the inventory of utterances that have phones."""
+"""Phone labels for utterances that have a text, and inventories of utterances that have phones."""
 
 from __future__ import annotations
 
