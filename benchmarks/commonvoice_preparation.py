@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from speechx.corpora.commonvoice import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 
 COLUMNS = (
     "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents "

@@ -187,7 +187,7 @@ def _care(parser: argparse.ArgumentParser) -> None:
 
 def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     """A reader with what all have and what only it has."""
-    from speechx.corpora.output import Output
+    from speechx.corpora.engine.write import Output
 
     out = Output(words.output, words.allow_missing, words.convert, _note)
     print(json.dumps(prepare(words.root, out, words.language, **own)))
@@ -212,7 +212,7 @@ def _spontaneous(options: Any) -> None:
 
 def _babel(options: Any) -> None:
     from speechx.corpora.babel import Options, prepare
-    from speechx.corpora.babel_text import TextPolicy
+    from speechx.corpora.babel.text import TextPolicy
 
     policy = TextPolicy(
         hesitations=options.hesitations,

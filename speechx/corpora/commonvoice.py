@@ -33,11 +33,11 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.folders import asked_for, check_folder, check_tables, no_language
-from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.names import inside, name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.languages import asked_for, check_folder, check_tables, no_language
+from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.data.utterance import hours
 from speechx.text.normalize import normalize
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds
-from speechx.corpora.folders import asked_for, check_folder, no_language, own_name
-from speechx.corpora.lines import read_rows
-from speechx.corpora.names import inside, name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.languages import asked_for, check_folder, no_language, own_name
+from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

@@ -31,7 +31,7 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
 from speechx.corpora.debian_sources import SOURCES, Recording
-from speechx.corpora.preparation import SPLITS, UNLABELLED
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
 

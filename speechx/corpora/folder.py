@@ -14,11 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
-from speechx.corpora.folders import check_folder
-from speechx.corpora.lines import text_lines
-from speechx.corpora.names import check_name
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.languages import check_folder
+from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.tables import text_lines
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.folders import language_code
-from speechx.corpora.lines import shown
-from speechx.corpora.listing import ALSO, Listing, given, renamed, split_named
-from speechx.corpora.names import inside, safe_name
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.languages import language_code
+from speechx.corpora.engine.paths import inside, safe_name
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.rows import ALSO, Listing, given, renamed, split_named
+from speechx.corpora.engine.tables import shown
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import claim
 from speechx.errors import UserError
 

@@ -26,11 +26,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from speechx.corpora.lines import text_lines
-from speechx.corpora.listing import Listing, base_of, split_named
-from speechx.corpora.names import name_links
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.rows import Listing, base_of, split_named
+from speechx.corpora.engine.tables import text_lines
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}

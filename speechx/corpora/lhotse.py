@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.copies import ASKED
-from speechx.corpora.folders import language_code
-from speechx.corpora.lines import json_lines
-from speechx.corpora.listing import Listing, base_of, split_named
-from speechx.corpora.measuring import spread, watched
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.copies import ASKED
+from speechx.corpora.engine.languages import language_code
+from speechx.corpora.engine.measure import spread, watched
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.rows import Listing, base_of, split_named
+from speechx.corpora.engine.tables import json_lines
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
 from speechx.whole_file import whole_file

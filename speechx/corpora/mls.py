@@ -14,11 +14,11 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import language_folders, own_name
-from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.names import name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.languages import language_folders, own_name
+from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 
 GENDERS = {"M": "male", "F": "female"}

@@ -25,11 +25,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora import lines
-from speechx.corpora.lines import json_lines, open_text, shown, text_lines
-from speechx.corpora.listing import Listing, renamed
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine import tables
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.rows import Listing, renamed
+from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 
 
@@ -107,7 +107,7 @@ def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
     with open_text(table, newline="") as file:
-        rest = lines.bounded_lines(file, table)
+        rest = tables.bounded_lines(file, table)
         header = next(rest, "")
         between = ";" if header.count(";") > header.count(",") else ","
         length = 0  # of the row so far: a quoted cell may hold line breaks
@@ -116,8 +116,8 @@ def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
             nonlocal length
             for line in chain([header], rest):
                 length += len(line)
-                if length > lines.LONGEST_LINE:
-                    row = f"a row of more than {lines.LONGEST_LINE} letters"
+                if length > tables.LONGEST_LINE:
+                    row = f"a row of more than {tables.LONGEST_LINE} letters"
                     raise UserError(f"{table}:{reader.line_num + 1}: {row}")
                 yield line
 

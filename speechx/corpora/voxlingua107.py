@@ -13,10 +13,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import check_folder, folder_names, language_code
-from speechx.corpora.names import name_links
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.languages import check_folder, folder_names, language_code
+from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

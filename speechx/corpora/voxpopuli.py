@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import folder_names, language_code
-from speechx.corpora.lines import read_rows
-from speechx.corpora.names import name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.languages import folder_names, language_code
+from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

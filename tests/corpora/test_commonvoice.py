@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechx.corpora import measuring
 from speechx.corpora.commonvoice import prepare
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import SPLITS
+from speechx.corpora.engine import measure as measuring
+from speechx.corpora.engine.preparation import SPLITS
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 

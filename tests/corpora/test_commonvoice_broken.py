@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechx.corpora.commonvoice import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.corpora.test_commonvoice import V17, quiet, release, row

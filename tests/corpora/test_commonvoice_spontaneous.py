@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.commonvoice_spontaneous import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, read, sound
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora import commonvoice
+from speechx.corpora.engine.write import Output
 from speechx.corpora.fleurs import prepare
-from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.test_fuzz import build_commonvoice
 from tests.corpora.trees import lines, quiet, read, sound

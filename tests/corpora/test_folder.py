@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.babel import Options
+from speechx.corpora.engine.write import Output
 from speechx.corpora.folder import prepare
-from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 

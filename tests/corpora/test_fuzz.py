@@ -39,7 +39,7 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, turns

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from speechx.corpora.engine.write import Output
 from speechx.corpora.hugging_face import prepare
-from speechx.corpora.output import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound

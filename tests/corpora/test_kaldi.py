@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from speechx.audio.files import read_audio
+from speechx.corpora.engine.write import Output
 from speechx.corpora.kaldi import prepare, source_of
-from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 

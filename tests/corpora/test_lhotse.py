@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from speechx.audio.files import read_audio
+from speechx.corpora.engine.write import Output
 from speechx.corpora.lhotse import export, prepare
-from speechx.corpora.output import Output
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound

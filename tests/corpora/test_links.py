@@ -16,7 +16,7 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 from tests.corpora import test_fleurs, test_fuzz, test_mls
 from tests.corpora.trees import quiet

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from speechx.corpora.engine.write import Output
 from speechx.corpora.mls import prepare
-from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.corpora.table import prepare
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
@@ -272,7 +272,7 @@ def test_tables_may_be_gzipped(corpus):
 
 
 def test_no_line_of_a_csv_fills_the_memory(corpus, monkeypatch):
-    monkeypatch.setattr("speechx.corpora.lines.LONGEST_LINE", 100)
+    monkeypatch.setattr("speechx.corpora.engine.tables.LONGEST_LINE", 100)
     for rows, place in ((("path,text" * 99,), 1), (("path,text", "x" * 999), 2)):
         path = table(corpus, *rows, name="long.csv")
         path.with_name("long.csv.gz").write_bytes(gzip.compress(path.read_bytes()))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.corpora.voxlingua107 import prepare
 from speechx.errors import UserError
 from tests.corpora.trees import quiet, read, sound

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from speechx.corpora import voxpopuli
-from speechx.corpora.lines import read_rows
-from speechx.corpora.output import Output
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output
 from speechx.corpora.voxpopuli import prepare
 from speechx.errors import UserError
 from tests.corpora.trees import lines, quiet, read, sound

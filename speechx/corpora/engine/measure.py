@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, check_audio
-from speechx.corpora.copies import Found, Piece, Problem, copied, far_apart, why_not
+from speechx.corpora.engine.copies import Found, Piece, Problem, copied, far_apart, why_not
 from speechx.data.manifest import Utterance
 from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError

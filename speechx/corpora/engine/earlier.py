@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from speechx.corpora.copies import Piece, copy_name
-from speechx.corpora.measuring import SHORTEST
+from speechx.corpora.engine.copies import Piece, copy_name
+from speechx.corpora.engine.measure import SHORTEST
 from speechx.data.manifest import Utterance, read_lines
 from speechx.whole_file import whole_file
 

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from speechx.corpora.copies import Found, Problem
-from speechx.corpora.earlier import Written, claims, known_before, note_written, written_before
-from speechx.corpora.measuring import by_file, check_longest, measure, watched
-from speechx.corpora.names import check_name
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.copies import Found, Problem
+from speechx.corpora.engine.earlier import (
+    Written,
+    claims,
+    known_before,
+    note_written,
+    written_before,
+)
+from speechx.corpora.engine.measure import by_file, check_longest, measure, watched
+from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError

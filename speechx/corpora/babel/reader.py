@@ -30,9 +30,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from speechx.audio.files import END_TOLERANCE_SECONDS
-from speechx.corpora.babel_callers import callers_of_test, dev_recordings, split_of
-from speechx.corpora.babel_lexicon import Lexicon, Spelling, read_lexicon
-from speechx.corpora.babel_pack import (
+from speechx.corpora.babel.callers import callers_of_test, dev_recordings, split_of
+from speechx.corpora.babel.lexicon import Lexicon, Spelling, read_lexicon
+from speechx.corpora.babel.pack import (
     TRANSCRIPTS,
     Pack,
     Recording,
@@ -40,17 +40,17 @@ from speechx.corpora.babel_pack import (
     measure,
     recordings,
 )
-from speechx.corpora.babel_text import (
+from speechx.corpora.babel.text import (
     HESITATION,
     HESITATION_WORD,
     TextPolicy,
     read_segments,
     read_text,
 )
-from speechx.corpora.measuring import check_longest, equal_parts
-from speechx.corpora.names import table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.measure import check_longest, equal_parts
+from speechx.corpora.engine.paths import table_in
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

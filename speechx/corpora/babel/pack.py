@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.babel_lexicon import Spelling
-from speechx.corpora.copies import why_not
-from speechx.corpora.measuring import spread, watched
-from speechx.corpora.names import inside, name_links
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.babel.lexicon import Spelling
+from speechx.corpora.engine.copies import why_not
+from speechx.corpora.engine.measure import spread, watched
+from speechx.corpora.engine.paths import inside, name_links
+from speechx.corpora.engine.preparation import Preparation
 from speechx.errors import UserError
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages

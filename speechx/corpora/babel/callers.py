@@ -10,8 +10,8 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
-from speechx.corpora.babel_pack import Recording
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.babel.pack import Recording
+from speechx.corpora.engine.preparation import Preparation
 
 DEV_SHARE = 0.1
 MOST_DEV_SHARE = 0.3  # one caller can be much of a small language

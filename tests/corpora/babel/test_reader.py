@@ -11,8 +11,8 @@ import soundfile
 
 from speechx.audio.files import read_audio, read_native
 from speechx.corpora.babel import Options, prepare
-from speechx.corpora.babel_text import TextPolicy
-from speechx.corpora.output import Output
+from speechx.corpora.babel.text import TextPolicy
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, compress, turns, write_transcript

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speechx.corpora.measuring import LONGEST, SHORTEST
-from speechx.corpora.names import inside
+from speechx.corpora.engine.measure import LONGEST, SHORTEST
+from speechx.corpora.engine.paths import inside
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

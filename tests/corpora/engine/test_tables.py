@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from speechx.corpora import lines
-from speechx.corpora.lines import json_lines, read_rows, text_lines
+from speechx.corpora.engine import tables
+from speechx.corpora.engine.tables import json_lines, read_rows, text_lines
 from speechx.errors import UserError
 
 
@@ -35,7 +35,7 @@ def test_what_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     packed = gzip.compress(bytes(1000))
     (tmp_path / "half.gz").write_bytes(packed[:-4])
     assert "is no whole gzip file" in refused(tmp_path / "half.gz")
-    monkeypatch.setattr(lines, "LONGEST_LINE", 100)
+    monkeypatch.setattr(tables, "LONGEST_LINE", 100)
     (tmp_path / "zeros.gz").write_bytes(packed)
     assert "zeros.gz:1: a line of more than 100 letters" in refused(tmp_path / "zeros.gz")
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import speechx.audio.files as files
-import speechx.corpora.measuring as measuring
-import speechx.corpora.output as output
+import speechx.corpora.engine.measure as measuring
+import speechx.corpora.engine.write as output
 from speechx.audio.files import read_audio
-from speechx.corpora.measuring import spread
-from speechx.corpora.names import inside
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.measure import spread
+from speechx.corpora.engine.paths import inside
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from tests.corpora.trees import quiet, read, sound

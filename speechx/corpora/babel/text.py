@@ -37,7 +37,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from speechx.corpora.lines import text_lines
+from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 
 NO_SPEECH = "<no-speech>"

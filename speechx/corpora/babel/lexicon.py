@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speechx.corpora.lines import text_lines
+from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 from speechx.text.languages import languages
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speechx.corpora.babel_text import Reading, TextPolicy, read_segments, read_text
+from speechx.corpora.babel.text import Reading, TextPolicy, read_segments, read_text
 from speechx.errors import UserError
 
 DEFAULT = TextPolicy()

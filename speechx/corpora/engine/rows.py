@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.lines import shown
-from speechx.corpora.names import check_name
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.tables import shown
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

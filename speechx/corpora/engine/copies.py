@@ -19,7 +19,7 @@ from speechx.audio.files import (
     read_segments,
     write_flac,
 )
-from speechx.corpora.names import safe_name
+from speechx.corpora.engine.paths import safe_name
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 

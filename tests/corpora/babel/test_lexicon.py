@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechx.corpora.babel_lexicon import ROMANISED, read_lexicon, spread_tags
+from speechx.corpora.babel.lexicon import ROMANISED, read_lexicon, spread_tags
 from speechx.errors import UserError
 from speechx.text.languages import languages
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from speechx.corpora.lines import text_lines
+from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 from speechx.text.languages import find
 
