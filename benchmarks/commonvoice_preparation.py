@@ -81,7 +81,7 @@ def main() -> None:
             build(release / "xx", options.clips, mp3, durations)
             for run in ("first run", "second run, nothing changed"):
                 began = time.perf_counter()
-                out = Output(release.with_name("out"), log=lambda _: None)
+                out = Output(release.with_name("out"))
                 prepare(release, out, splits="speaker+sentence")
                 seconds = time.perf_counter() - began
                 lengths = "clip_durations.tsv" if durations else "lengths from headers"

@@ -219,7 +219,7 @@ def _pack(options: Any) -> int:
 def _export_lhotse(options: Any) -> None:
     from speechx.corpora.lhotse import export
 
-    print(json.dumps(export(options.manifest, options.output, log=_note)))
+    print(json.dumps(export(options.manifest, options.output)))
 
 
 def _note(text: object) -> None:

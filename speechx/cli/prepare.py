@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,7 +188,7 @@ def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
     """A reader with what all have and what only it has."""
     from speechx.corpora.engine.write import Output
 
-    out = Output(words.output, words.allow_missing, words.convert, _note)
+    out = Output(words.output, words.allow_missing, words.convert)
     print(json.dumps(prepare(words.root, out, words.language, **own)))
 
 
@@ -302,7 +301,7 @@ def _columns(options: Any) -> dict[str, str]:
 def _debian(options: Any) -> None:
     from speechx.corpora.debian_speech import prepare
 
-    print(json.dumps(prepare(options.output, options.language, log=_note)))
+    print(json.dumps(prepare(options.output, options.language)))
 
 
 def _synthetic(options: Any) -> None:
@@ -310,10 +309,4 @@ def _synthetic(options: Any) -> None:
     from speechx.text.shipped import sentence_languages
 
     languages = options.language or sentence_languages()
-    print(
-        json.dumps(make_corpus(options.output, languages, options.minutes, options.seed, log=_note))
-    )
-
-
-def _note(text: object) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(json.dumps(make_corpus(options.output, languages, options.minutes, options.seed)))

@@ -40,6 +40,7 @@ from speechx.corpora.engine.tables import read_rows, text_lines
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.log import logger
 
 TABLES = (*SPLITS, "validated", "other")
 NEEDED = ("client_id", "path", "sentence")
@@ -73,7 +74,7 @@ def prepare(
         )
     root = Path(root)
     folders = _language_folders(root, languages)
-    name_links(root, folders.values(), out.log)
+    name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
     for language, folder in folders.items():
         _check_whole(folder, out)
@@ -83,11 +84,11 @@ def prepare(
         if splits != "official" and (empty := _check_held_out(folder)):
             splits_of[language] = "official"
             train = "none" if "train.tsv" in empty else "official"
-            out.log(f"train of {language}: {train}, since no clip is in {', '.join(empty)}")
+            logger.info(f"train of {language}: {train}, since no clip is in {', '.join(empty)}")
     releases = {language: release or _release(folder) for language, folder in folders.items()}
     for name in sorted({*releases.values()} - {release}):
         if not RELEASE.fullmatch(name):
-            out.log(
+            logger.info(
                 f"the release is taken to be {name!r}, as the folder is called; if it is another, "
                 "say so with --release cv-corpus-VERSION-DATE"
             )
@@ -114,7 +115,7 @@ def prepare(
         )
         if len(without) == len(counts):
             raise UserError(f"{said}.")
-        out.log(said)
+        logger.info(said)
     return counts
 
 
@@ -198,7 +199,7 @@ def _check_whole(folder: Path, out: Output) -> None:
             f"{folder}: no {', '.join(absent)}, so perhaps it is not wholly unpacked; "
             "--allow-missing goes on without (a delta release has no splits)."
         )
-    out.log(f"{folder}: no {', '.join(absent)}: what is validated may belong there")
+    logger.info(f"{folder}: no {', '.join(absent)}: what is validated may belong there")
 
 
 def _listed(

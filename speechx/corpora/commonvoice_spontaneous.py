@@ -37,7 +37,7 @@ def prepare(
     root = Path(root)
     tables = _tables(root)
     wanted = asked_for(languages, {language: language for language in tables}, root)
-    name_links(root, (tables[language].parent for language in wanted), out.log)
+    name_links(root, (tables[language].parent for language in wanted))
     releases = {word: _release(word, tables[word].parent, root) for word in wanted}
     return finish(
         (_read_language(language, tables[language], releases[language]) for language in wanted),

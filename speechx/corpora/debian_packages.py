@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.errors import UserError
+from speechx.log import logger
 
 TOOLS = ("apt-get", "dpkg-deb")
 
@@ -42,9 +43,7 @@ def unpacked(folder: Path) -> dict[str, Package]:
     return found
 
 
-def fetch(
-    names: Iterable[str], folder: Path, log: Callable[[str], None] = print
-) -> tuple[dict[str, Package], dict[str, str]]:
+def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[str, str]]:
     """Have these packages in `folder`: those that are there now, and why the others are not.
 
     Raises UserError when something must be fetched and this machine has no apt-get or dpkg-deb.
@@ -61,11 +60,11 @@ def fetch(
         )
     failed = {}
     for k, name in enumerate(missing, 1):
-        log(f"fetching {name} ({k} of {len(missing)})")
+        logger.info(f"fetching {name} ({k} of {len(missing)})")
         problem = _download(name, folder)
         if problem:
             failed[name] = problem
-            log(f"  not fetched: {problem}")
+            logger.info(f"  not fetched: {problem}")
     have = unpacked(folder)
     return {name: have[name] for name in wanted if name in have}, failed
 

@@ -20,7 +20,7 @@ import re
 import statistics
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,14 +34,13 @@ from speechx.corpora.debian_sources import SOURCES, Recording
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
+from speechx.log import logger
 
 LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.languages}))
 MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
 
-def prepare(
-    out: Path, languages: Sequence[str] | None = None, log: Callable[[str], None] = print
-) -> dict[str, dict[str, int]]:
+def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
     """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
     Returns language -> split -> number of utterances. Languages are named as CommonVoice names
@@ -58,7 +57,7 @@ def prepare(
         )
     sources = [source for source in SOURCES if wanted & set(source.languages)]
     folder = out / "packages"
-    have, failed = fetch([name for s in sources for name in s.packages], folder, log)
+    have, failed = fetch([name for s in sources for name in s.packages], folder)
 
     recordings: dict[str, list[Recording]] = defaultdict(list)
     for source in sources:
@@ -72,20 +71,18 @@ def prepare(
     for language in found:
         claim(out / language, "debian-speech")
     write_licences(unpacked(folder).values(), out)
-    counts = {x: write_language(out / x, x, recordings[x], log) for x in found}
+    counts = {x: write_language(out / x, x, recordings[x]) for x in found}
     if failed:
-        log(f"{len(failed)} packages not fetched: {problems}")
+        logger.info(f"{len(failed)} packages not fetched: {problems}")
     if missing := sorted(wanted - set(found)):
-        log(f"no recordings in {' '.join(missing)}")
+        logger.info(f"no recordings in {' '.join(missing)}")
     return counts
 
 
-def write_language(
-    folder: Path, language: str, recordings: Iterable[Recording], log: Callable[[str], None]
-) -> dict[str, int]:
+def write_language(folder: Path, language: str, recordings: Iterable[Recording]) -> dict[str, int]:
     """Convert the recordings of one language and write its manifests; returns counts per split."""
     todo, dropped = sort_out(recordings)
-    log(f"{language}: converting {len(todo)} recordings")
+    logger.info(f"{language}: converting {len(todo)} recordings")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         clips = list(pool.map(lambda r: convert(r, folder / "audio" / f"{r.id}.flac"), todo))
     dropped |= {clip.recording.id: clip.problem for clip in clips if clip.problem}
@@ -119,7 +116,7 @@ def write_language(
     (folder / "dropped.tsv").write_text(f"id\treason\n{rows}", encoding="utf-8")
     counts = {split: len(utterances) for split, utterances in splits.items()}
     said = ", ".join(f"{count} {split}" for split, count in counts.items())
-    log(f"{language}: {said}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}")
+    logger.info(f"{language}: {said}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}")
     return counts
 
 

@@ -45,7 +45,7 @@ def prepare(
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
     root = Path(root)
     folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
-    name_links(root, folders.values(), out.log)
+    name_links(root, folders.values())
     tables = (table for folder in folders.values() for table in _tables(folder).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(

@@ -25,6 +25,7 @@ from speechx.corpora.engine.tables import shown
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import claim
 from speechx.errors import UserError
+from speechx.log import logger
 
 # What the first bytes say; libsndfile does not go by the name, people do.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
@@ -73,7 +74,7 @@ def prepare(
                 find = partial(Preparation.file, root=base, name=path, place=place)
             listing.add(row, place, find)
     if unused:
-        out.log(f"{root}: columns not used: {shown(sorted(unused))}")
+        logger.info(f"{root}: columns not used: {shown(sorted(unused))}")
     return listing.finish(out, source)
 
 

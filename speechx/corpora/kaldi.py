@@ -59,7 +59,7 @@ def prepare(
     folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
-    name_links(root, folders, out.log)
+    name_links(root, folders)
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root)
     for folder in folders:

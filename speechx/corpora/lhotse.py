@@ -13,7 +13,7 @@ the working directory, and with `audio_root` all in it.
 """
 
 import gzip
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -239,7 +239,7 @@ def _said(
     return row, extra
 
 
-def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> dict[str, int]:
+def export(manifest: Path, out: Path) -> dict[str, int]:
     """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; how many each has.
 
     Audio is not copied. Every utterance is a cut with one supervision; `corpus`, `phones` and
@@ -251,7 +251,7 @@ def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> d
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
     if parts := [u.id for u in utterances if u.bytes]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
-    opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened", log)
+    opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened")
     infos = dict(zip(files, opened, strict=True))
     stems = [Path(file).stem for file in files]
     unique = len(set(stems)) == len(stems)

@@ -37,7 +37,7 @@ def prepare(
         [root], languages, _is_language, "Multilingual LibriSpeech",
         lambda name: name.removeprefix("mls_").removesuffix("_opus"),
     )  # fmt: skip
-    name_links(root, folders.values(), out.log)
+    name_links(root, folders.values())
     return finish(
         (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
         out,

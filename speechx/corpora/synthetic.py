@@ -33,6 +33,7 @@ from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.phones import add_phones
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.g2p import espeak_voice
 from speechx.text.normalize import normalize
 from speechx.text.shipped import sentence_languages, shipped_sentences
@@ -67,7 +68,6 @@ def make_corpus(
     languages: Sequence[str] | Mapping[str, float],
     minutes: float = 12.0,
     seed: int = 1,
-    log: Callable[[str], object] = print,
     processes: int | None = None,
     variation: Variation | None = None,
 ) -> dict[str, dict[str, int]]:
@@ -103,7 +103,7 @@ def make_corpus(
         for language, (counts, notes) in zip(wanted, results, strict=True):
             made[language] = counts
             for note in notes:
-                log(note)
+                logger.info(note)
     return made
 
 

@@ -31,6 +31,7 @@ from speechx.corpora.engine.rows import Listing, renamed
 from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
 from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
+from speechx.log import logger
 
 
 def prepare(
@@ -66,7 +67,7 @@ def prepare(
     if ours_of:
         renamed(list(ours_of), columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
-        out.log(f"{table}: columns not used: {shown(unused)}")
+        logger.info(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
     return listing.finish(out, source)
 

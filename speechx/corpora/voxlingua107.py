@@ -19,6 +19,7 @@ from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.log import logger
 
 
 def prepare(
@@ -42,9 +43,9 @@ def prepare(
             f"{root}: not VoxLingua107, which is LANGUAGE/VIDEO__U__S1---START-END.wav{packed}"
         )
     if zips:
-        out.log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
+        logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
     chosen = folder_names(names, languages, root)
-    name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")), out.log)
+    name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish(
         (_read_language(root, name) for name in chosen),
         out,

@@ -75,7 +75,7 @@ def prepare(
         )
     chosen = folder_names(names, languages, root)
     both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
-    name_links(root, both, out.log)
+    name_links(root, both)
     speech = _read_segments(root, [x for x in chosen if x in sessions])
     return finish(
         (_read_language(root, name, text, speech) for name in chosen),

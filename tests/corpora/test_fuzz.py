@@ -50,7 +50,7 @@ from tests.corpora import (
     test_mls,
     test_voxpopuli,
 )
-from tests.corpora.trees import lines, quiet, sound
+from tests.corpora.trees import lines, sound
 
 EXAMPLES = 15
 SECONDS = 20  # for one reading; a good tree takes hundredths
@@ -300,7 +300,7 @@ def read_or_refuse(reader: Reader, root: Path, out: Path, **how: bool) -> str | 
     """Reads a tree; the message if it is refused. What is written must be good."""
     with in_time():
         try:
-            counts = reader.read(root, Output(out, log=quiet, **how))
+            counts = reader.read(root, Output(out, **how))
         except UserError as error:
             message = str(error)
             assert 0 < len(message) < 6000

@@ -20,7 +20,7 @@ from speechx.text.shipped import shipped_sentences
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("synthetic")
-    made = make_corpus(out, {"es": 1.0, "hu": 0.5}, seed=3, log=lambda line: None, processes=1)
+    made = make_corpus(out, {"es": 1.0, "hu": 0.5}, seed=3, processes=1)
     for language, minutes in (("es", 1.0), ("hu", 0.5)):
         train = read_manifest(out / language / "train.jsonl")
         assert minutes <= sum(u.duration for u in train) / 60 < minutes + 0.2
@@ -69,17 +69,17 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def test_the_seed_decides_every_byte_whatever_the_order_or_the_processes(corpus, tmp_path):
     again = tmp_path / "again"
-    make_corpus(again, {"hu": 0.5, "es": 1.0}, seed=3, log=lambda line: None, processes=2)
+    make_corpus(again, {"hu": 0.5, "es": 1.0}, seed=3, processes=2)
     assert checksums(again) == checksums(corpus)
     other = tmp_path / "other"
-    make_corpus(other, ["hu"], 0.1, seed=4, log=lambda line: None, processes=1)
+    make_corpus(other, ["hu"], 0.1, seed=4, processes=1)
     name = "hu/audio/hu-train-0000.flac"
     assert checksums(other)[name] != checksums(corpus)[name]
 
 
 def test_salad_can_be_left_out(tmp_path):
     variation = Variation(salad_share=0.0)
-    make_corpus(tmp_path, ["it"], 0.3, log=lambda line: None, processes=1, variation=variation)
+    make_corpus(tmp_path, ["it"], 0.3, processes=1, variation=variation)
     texts = {u.text for u in read_manifest(tmp_path / "it" / "train.jsonl")}
     assert texts <= set(shipped_sentences("it"))
 

@@ -1,11 +1,15 @@
 """What miniature trees of corpora are built of."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from speechx.data.manifest import Utterance, read_manifest
+from speechx.log import logger
 
 
 def sound(path: Path, seconds: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
@@ -30,5 +34,14 @@ def read(out: Path, language: str, split: str) -> dict[str, Utterance]:
     return {u.id: u for u in read_manifest(out / language / f"{split}.jsonl")}
 
 
-def quiet(_: object) -> None:
-    pass
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """The messages of speechx from here on."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from speechx.corpora.engine.measure import spread, watched
 from speechx.corpora.engine.paths import inside, name_links
 from speechx.corpora.engine.preparation import Preparation
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.languages import find
 from speechx.text.languages import languages as known_languages
 
@@ -93,17 +94,15 @@ class Recording:
         return f"{self.speaker}_{self.when}_{int(100 * start):06d}"
 
 
-def find_packs(
-    root: Path, languages: Sequence[str] | None, log: Callable[[str], object]
-) -> list[Pack]:
+def find_packs(root: Path, languages: Sequence[str] | None) -> list[Pack]:
     """The releases below `root`, by code; all of them, or those asked for by code or name."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; a BABEL language pack was expected")
     found: dict[str, list[Pack]] = {}
-    for folder in _folders(root, "conversational", log):
+    for folder in _folders(root, "conversational"):
         code = _code(folder)
         if code is None:
-            log(f"{folder}: no recording is named BABEL_..., so it is not read")
+            logger.info(f"{folder}: no recording is named BABEL_..., so it is not read")
         else:
             found.setdefault(code, []).append(Pack(code, folder))
     if not found:
@@ -114,7 +113,7 @@ def find_packs(
         )
     packs = _chosen(root, [found[code][0] for code in sorted(found)], languages)
     tops = (pack.conversational.relative_to(root).parts[:1] for pack in packs)
-    name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops), log)
+    name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops))
     for pack in packs:
         if len(found[pack.code]) > 1:
             folders = " and ".join(str(one.conversational.parent) for one in found[pack.code])
@@ -170,15 +169,13 @@ def recordings(
     return [one for _, one in sorted(found.items()) if one is not None]
 
 
-def measure(
-    found: Sequence[Recording], some: Preparation, log: Callable[[str], object]
-) -> dict[Path, float]:
+def measure(found: Sequence[Recording], some: Preparation) -> dict[Path, float]:
     """Seconds of each recording, from headers; says once what is not of the telephone's rate."""
     paths = [recording.audio for recording in found]
     rates: Counter[int] = Counter()
     lengths: dict[Path, float] = {}
     measured = spread(_measure_one, ((path,) for path in paths))
-    results = watched(measured, len(paths), f"{some.language}: measured", log)
+    results = watched(measured, len(paths), f"{some.language}: measured")
     for path, info in zip(paths, results, strict=True):
         if isinstance(info, UserError):
             some.corrupt.append((path, why_not(info, path)))
@@ -186,13 +183,13 @@ def measure(
             lengths[path] = info.duration
             rates[info.rate] += 1
     if rates[TELEPHONE_RATE]:
-        log(
+        logger.info(
             f"{some.language}: {rates.pop(TELEPHONE_RATE)} recordings are at 8 kHz: they are "
             "brought to 16 kHz when read, with nothing above 4 kHz in them"
         )
     if rates:
         others = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
-        log(f"{some.language}: {others} (not by telephone) keep their wider band")
+        logger.info(f"{some.language}: {others} (not by telephone) keep their wider band")
     return lengths
 
 
@@ -301,9 +298,7 @@ def _babel_code(word: str) -> str:
         return ""
 
 
-def _folders(
-    root: Path, name: str, log: Callable[[str], object], follow: bool = True
-) -> Iterator[Path]:
+def _folders(root: Path, name: str, follow: bool = True) -> Iterator[Path]:
     """Folders of that name, however deep; not below one another, and through links only right below
     `root`, where languages are, if they are to `follow`."""
     inner = root.resolve()
@@ -320,10 +315,10 @@ def _folders(
                 continue
             below: list[Path] = []
             if follow and Path(here) == root and folder != name and not inner.is_relative_to(away):
-                below = list(_folders(link, name, log, follow=False))
+                below = list(_folders(link, name, follow=False))
             yield from below
             if not below:
-                log(f"{link}: a link to a folder outside of {root} is not followed")
+                logger.info(f"{link}: a link to a folder outside of {root} is not followed")
 
 
 def _code(conversational: Path) -> str | None:

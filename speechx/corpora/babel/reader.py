@@ -24,7 +24,7 @@ callers dev is a tenth of the calls, and test may be of callers of train; the re
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -53,6 +53,7 @@ from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.log import logger
 
 NO_SPEECH = "no-speech"
 OF_HELD_OUT = "recordings of callers of dev and test"
@@ -92,10 +93,10 @@ def prepare(
     None means all that are there.
     """
     how = options or Options()
-    packs = find_packs(Path(root), languages, out.log)
+    packs = find_packs(Path(root), languages)
     release = {pack.language: pack.release for pack in packs}
     return finish(
-        (_read(pack, how, out.log) for pack in packs),
+        (_read(pack, how) for pack in packs),
         out,
         lambda language: ", ".join((f"BABEL {release[language]}", *_choices(how))),
     )
@@ -131,11 +132,11 @@ class Heard:
     labelled: bool = False
 
 
-def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation:
+def _read(pack: Pack, how: Options) -> Preparation:
     """All utterances and stretches of one release."""
     some = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found = recordings(pack, how.transcript, how.sub_train, how.scripted != "leave", some)
-    lengths = measure(found, some, log)
+    lengths = measure(found, some)
     lexicon = _lexicon(pack, how, some) if how.phones else None
     policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")
     heard: list[Heard] = []
@@ -177,7 +178,7 @@ def _read(pack: Pack, how: Options, log: Callable[[str], object]) -> Preparation
             for start, seconds in _pieces(stretches, how, some):
                 some.add(kind, Utterance(**_where(one.recording, pack, start, seconds)))
     _check_words(pack, heard, how, some)
-    _say(some, heard, lexicon, log)
+    _say(some, heard, lexicon)
     return some
 
 
@@ -287,22 +288,17 @@ def _lexicon(pack: Pack, how: Options, some: Preparation) -> Lexicon:
     raise UserError(f"{folder}: no lexicon.txt, so there are no phones: leave out --phones")
 
 
-def _say(
-    some: Preparation,
-    heard: Sequence[Heard],
-    lexicon: Lexicon | None,
-    log: Callable[[str], object],
-) -> None:
+def _say(some: Preparation, heard: Sequence[Heard], lexicon: Lexicon | None) -> None:
     """Tags and words that the tables do not have."""
     if strange := Counter(tag for one in heard for tag in one.strange):
         listed = ", ".join(f"{tag[:40]} ({number})" for tag, number in strange.most_common(10))
-        log(f"{some.language}: not BABEL's notation, left out of the text: {listed}")
+        logger.info(f"{some.language}: not BABEL's notation, left out of the text: {listed}")
     if lexicon is None:
         return
     texts = (text for one in heard for _, _, text in one.texts)
     if unknown := Counter(word for text in texts for word in lexicon.missing(text)):
         listed = ", ".join(word for word, _ in unknown.most_common(10))
-        log(
+        logger.info(
             f"{some.language}: {unknown.total()} words ({len(unknown)} different) are not in the "
             f"lexicon, and their utterances have no phones: {listed}"
         )

@@ -24,6 +24,7 @@ from speechx.corpora.engine.copies import Found, Piece, Problem, copied, far_apa
 from speechx.data.manifest import Utterance
 from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
+from speechx.log import logger
 
 PROCESSES = min(8, os.cpu_count() or 1)
 FILES_A_TURN = 16  # that a process takes at once
@@ -84,15 +85,13 @@ def _turn(work: Callable[..., T], turn: list[tuple[Any, ...]]) -> list[T]:
     return [work(*some) for some in turn]
 
 
-def watched(
-    results: Iterable[T], total: int, what: str, log: Callable[[str], object]
-) -> Iterator[T]:
+def watched(results: Iterable[T], total: int, what: str) -> Iterator[T]:
     """The results as they come, with a bar on a terminal and a line now and then elsewhere."""
     said = time.monotonic()
     for done, result in enumerate(tqdm(results, what, total, unit=" files", disable=None), start=1):
         if not sys.stderr.isatty() and time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
             said = time.monotonic()
-            log(f"{what} {done} of {total} files")
+            logger.info(f"{what} {done} of {total} files")
         yield result
 
 

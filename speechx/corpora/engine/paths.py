@@ -8,10 +8,11 @@ cannot lead elsewhere becomes that of a file or folder that is written.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.errors import UserError
+from speechx.log import logger
 
 LONGEST_PATH = 4096  # bytes, on Linux
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
@@ -45,11 +46,11 @@ def table_in(folder: Path, name: str) -> Path | None:
     return inside(folder, name, str(path), or_else) if path.is_file() else None
 
 
-def name_links(root: Path, folders: Iterable[Path], log: Callable[[str], object]) -> None:
+def name_links(root: Path, folders: Iterable[Path]) -> None:
     """Says which folders of languages lie elsewhere than in `root`."""
     for folder in folders:
         if folder.is_dir() and folder.resolve() != root.resolve() / folder.relative_to(root):
-            log(f"{folder} is a link, and is read from {folder.resolve()}")
+            logger.info(f"{folder} is a link, and is read from {folder.resolve()}")
 
 
 def check_name(name: str) -> None:

@@ -28,6 +28,7 @@ from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.whole_file import remove_leftovers, whole_file
 
 
@@ -43,8 +44,6 @@ class Output:
     convert: bool = False
     """16 kHz mono FLAC copies are written into `<language>/audio`, and those are listed; copies
     already there are kept."""
-    log: Callable[[str], object] = print
-    """Told what is done, and what was left out; a line each."""
 
     def __post_init__(self) -> None:  # a string is taken too
         object.__setattr__(self, "folder", Path(self.folder))
@@ -72,33 +71,27 @@ def finish(
         copies = folder / "audio"
         if not (any(some.splits.values()) or some.missing or some.corrupt or folder.exists()):
             counts[some.language] = {}  # nor is it claimed: the right corpus may come next
-            out.log(_report(some))
+            logger.info(_report(some))
             continue
         owner = source if isinstance(source, str) else source(some.language)
         if out.convert or folder.exists():  # else after all that could be refused
             claim(folder, owner)
         listed = claims(some.splits)
-        _measure(some, folder, copies if out.convert else None, longest, out.log)
+        _measure(some, folder, copies if out.convert else None, longest)
         if not out.allow_missing:
             _refuse(some)
         claim(folder, owner)
         counts[some.language] = _write(some, folder, listed)
         if not out.convert and copies.is_dir():  # back to the slow originals
             unused = f"{copies} has copies of an earlier --convert, which are not used now"
-            out.log(f"{some.language}: {unused}")
-        out.log(_report(some))
+            logger.info(f"{some.language}: {unused}")
+        logger.info(_report(some))
     if not any(counts.values()):
         raise UserError(f"no usable utterance is listed for {', '.join(counts) or 'any language'}.")
     return counts
 
 
-def _measure(
-    some: Preparation,
-    folder: Path,
-    copies: Path | None,
-    longest: float,
-    log: Callable[[str], object],
-) -> None:
+def _measure(some: Preparation, folder: Path, copies: Path | None, longest: float) -> None:
     """Gives every utterance its length, and lists those that cannot be used; with a folder
     `copies`, makes and uses copies.
 
@@ -117,7 +110,7 @@ def _measure(
 
     results = measure(of_each_file(), longest, copies, some.whole_files)
     what = f"{some.language}: {'opened' if copies is None else 'converted'}"
-    for of_a_file in watched(results, number, what, log):
+    for of_a_file in watched(results, number, what):
         for (split, u), found in zip(asked.popleft(), of_a_file, strict=True):
             _take(some, split, u, found)
 

@@ -16,6 +16,7 @@ from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, compress, turns, write_transcript
+from tests.corpora.trees import logged
 
 A, B = "20120101_120000_inLine", "20120101_120000_outLine"
 POLICY = str(TextPolicy())
@@ -30,10 +31,10 @@ def run(
     **options: object,
 ) -> str:
     """Prepares, and returns all that was said."""
-    said: list[str] = []
     how = Options(**options)  # type: ignore[arg-type]
-    prepare(root, Output(out, allow_missing, convert, said.append), languages, options=how)
-    return "\n".join(said)
+    with logged() as messages:
+        prepare(root, Output(out, allow_missing, convert), languages, options=how)
+    return "\n".join(messages)
 
 
 def split(out: Path, name: str, language: str = "bn") -> dict[str, Utterance]:

@@ -22,7 +22,7 @@ from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
-from tests.corpora.trees import quiet, read, sound
+from tests.corpora.trees import read, sound
 
 
 def said(id: str, audio: Path, duration: float = 0.0, start: float = 0.0, text: str = "due"):
@@ -55,7 +55,7 @@ def test_only_what_lies_inside_is_a_path(tmp_path: Path) -> None:
 
 
 def test_a_file_is_opened_once_for_all_its_segments(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     audio = sound(tmp_path / "long.wav", 3.0)
     opened: list[Path] = []
@@ -66,8 +66,8 @@ def test_a_file_is_opened_once_for_all_its_segments(
         some.add("train", said(f"u{i}", audio, 0.5, i / 2), f"segments:{i}")
     some.add("train", said("late", audio, 1.0, 2.5), "segments:6")
     some.add("train", said("rest", audio, 0.0, 2.75), "segments:7")
-    log: list[str] = []
-    counts = finish([some], Output(tmp_path / "out", allow_missing=True, log=log.append), "toy")
+    messages.clear()
+    counts = finish([some], Output(tmp_path / "out", allow_missing=True), "toy")
     assert counts == {"it": {"train": 7}}
     assert opened == [audio]
     assert read(tmp_path / "out", "it", "train")["rest"].duration == 0.25
@@ -82,7 +82,7 @@ def test_a_copy_of_the_first_segment_is_of_that_alone(tmp_path: Path) -> None:
     some.add("train", said("alone", sound(tmp_path / "b.wav", 1.0), 0.9))
     some.add("train", said("mp3", sound(tmp_path / "c.mp3", 3.0), 0.5))
     some.add("train", said("whole", sound(tmp_path / "d.mp3", 1.0)))
-    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+    finish([some], Output(tmp_path / "out", convert=True), "toy")
     found = read(tmp_path / "out", "it", "train")
     assert [u.duration for u in found.values()] == [0.5, 0.5, 0.9, 0.5, 1.0]
     for id, start in (("first", 0.0), ("second", 0.5)):
@@ -95,7 +95,7 @@ def test_one_id_in_two_splits_has_two_copies(tmp_path: Path) -> None:
         some.add(split, said("same", sound(tmp_path / split / "a.wav", seconds)))
     some.add("train", said("a/b", sound(tmp_path / "x.wav", 0.25)))
     some.add("train", said("a_b", sound(tmp_path / "y.wav", 0.75)))
-    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+    finish([some], Output(tmp_path / "out", convert=True), "toy")
     train = read(tmp_path / "out", "it", "train")
     assert {id: u.duration for id, u in train.items()} == {"same": 0.5, "a/b": 0.25, "a_b": 0.75}
     assert read(tmp_path / "out", "it", "test")["same"].duration == 1.0
@@ -107,7 +107,7 @@ def test_ids_that_a_file_system_takes_for_the_same_have_copies_of_their_own(
     some = Preparation("it")
     for i, id in enumerate(("a/b/c", "a_b/c", "a/b_c", "A/B/C", "a_b_c")):
         some.add("train", said(id, sound(tmp_path / f"{i}.wav", (i + 1) / 4)))
-    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+    finish([some], Output(tmp_path / "out", convert=True), "toy")
     found = read(tmp_path / "out", "it", "train")
     assert [u.duration for u in found.values()] == [0.25, 0.5, 0.75, 1.0, 1.25]
     for i, u in enumerate(found.values()):
@@ -125,7 +125,7 @@ def test_a_copy_is_of_what_the_table_says_now(tmp_path: Path, stopped: bool) -> 
         u = said("u", audio, duration, start)
         some = Preparation("it")
         some.add("train", replace(u, extra={"channel": channel}))
-        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+        finish([some], Output(tmp_path / "out", convert=True), "toy")
         found = read(tmp_path / "out", "it", "train")["u"]
         expected = read_audio(audio, start, duration or None, channel)
         assert np.allclose(read_audio(found.audio), expected, atol=1e-4)
@@ -139,7 +139,7 @@ def test_another_file_of_the_same_name_is_copied_anew_even_if_it_is_older(tmp_pa
     for _ in range(2):
         some = Preparation("it")
         some.add("train", said("u", audio))
-        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+        finish([some], Output(tmp_path / "out", convert=True), "toy")
         u = read(tmp_path / "out", "it", "train")["u"]
         assert np.allclose(read_audio(u.audio), read_audio(audio), atol=1e-4)
         if other.exists():
@@ -152,7 +152,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
         some = Preparation("it")
         for split in splits:
             some.add(split, said(split, sound(tmp_path / f"{split}.wav")))
-        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        finish([some], Output(tmp_path / "out"), "toy")
         assert {f.stem for f in folder.glob("*.jsonl")} - {"train_phones"} == set(splits)
         for name in ("train_phones.jsonl", "train.parquet", "extra.txt"):
             (folder / name).write_bytes((folder / "train.jsonl").read_bytes())
@@ -162,7 +162,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
     }
     (folder / "manifests.txt").write_text("../../train.wav\n../x.jsonl\ntrain.jsonl\n")
     (tmp_path / "out" / "x.jsonl").touch()
-    finish([some], Output(tmp_path / "out", log=quiet), "toy")
+    finish([some], Output(tmp_path / "out"), "toy")
     assert (tmp_path / "out" / "x.jsonl").exists()
 
 
@@ -172,7 +172,7 @@ def test_an_mp3_is_not_longer_because_a_table_says_so(tmp_path: Path) -> None:
     for n, claim in enumerate((0.5, 1.2, 1.5)):
         some.add("train", said(f"u{n}", sound(tmp_path / f"{n}.mp3", 1.0), claim))
     with pytest.raises(UserError, match=r"2\.mp3: .*2\.mp3, which is 1\.\d\d s long; --allow"):
-        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        finish([some], Output(tmp_path / "out"), "toy")
 
 
 @pytest.mark.parametrize("claim", [0.0, 5.0])
@@ -185,8 +185,8 @@ def test_half_an_mp3_does_not_keep_the_whole_text(tmp_path: Path, claim: float) 
     for _ in range(2):
         again = replace(some, splits={"train": dict(some.splits["train"])}, corrupt=[])
         with pytest.raises(UserError, match=r"half\.mp3: .*promises 5\.\d+ s, but 0\.\d+ s could"):
-            finish([again], Output(tmp_path / "out", convert=True, log=quiet), "a test")
-    finish([some], Output(tmp_path / "out", True, True, quiet), "a test")
+            finish([again], Output(tmp_path / "out", convert=True), "a test")
+    finish([some], Output(tmp_path / "out", True, True), "a test")
     assert list(read(tmp_path / "out", "it", "train")) == ["whole"]
 
 
@@ -204,7 +204,7 @@ def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(files, "_guarded", count)
     some = Preparation("it")
     some.add("train", said("u", audio, text=""))
-    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy", longest=1.0)
+    finish([some], Output(tmp_path / "out", convert=True), "toy", longest=1.0)
     found = read(tmp_path / "out", "it", "train")
     assert len(found) >= 20
     assert decoded < 1.2 * 20 * 16_000
@@ -213,16 +213,17 @@ def test_a_long_mp3_is_cut_in_one_pass(tmp_path: Path, monkeypatch: pytest.Monke
     assert np.allclose(pieces, read_audio(audio)[: len(pieces)], atol=1e-4)
 
 
-def test_a_stretch_does_not_take_the_place_of_an_utterance_with_its_id(tmp_path: Path) -> None:
+def test_a_stretch_does_not_take_the_place_of_an_utterance_with_its_id(
+    tmp_path: Path, messages: list[str]
+) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav", 2.0), text=""))
     some.add("train", said("u_0000000", sound(tmp_path / "b.wav", 0.5)))
-    log: list[str] = []
-    finish([some], Output(tmp_path / "out", log=log.append), "toy", longest=1.0)
+    finish([some], Output(tmp_path / "out"), "toy", longest=1.0)
     found = read(tmp_path / "out", "it", "train")
     assert found["u_0000000"].text == "due"
     assert set(found) == {"u_0000000", "u_0000100"}
-    assert "1 stretches with the id of another utterance" in log[-1]
+    assert "1 stretches with the id of another utterance" in messages[-1]
 
 
 def test_work_is_handed_out_as_it_is_done() -> None:
@@ -254,7 +255,7 @@ def peaks(folder: Path, number: int) -> list[int]:
         for i in range(number):
             u = said(f"clip_{i:08d}", root / f"{i}.wav", text=f"sentence number {i}")
             some.add("train", replace(u, speaker=f"{i % 50:064d}", extra={"age": f"{i % 5} years"}))
-        finish([some], Output(folder / "out", log=quiet), "toy")
+        finish([some], Output(folder / "out"), "toy")
         found.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     return found
@@ -272,7 +273,7 @@ def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("told", sound(tmp_path / "a.wav", 2.0)))
     some.add("train", said("bare", sound(tmp_path / "b.wav", 2.0), text=""))
-    counts = finish([some], Output(tmp_path / "out", log=quiet), "toy", longest=0.7)
+    counts = finish([some], Output(tmp_path / "out"), "toy", longest=0.7)
     assert counts == {"it": {"train": 4}}
     assert read(tmp_path / "out", "it", "train")["told"].duration == 2.0
 
@@ -280,7 +281,7 @@ def test_labelled_recordings_are_never_cut(tmp_path: Path) -> None:
 def test_corpus_release_and_the_corpus_own_name_are_in_every_line(tmp_path: Path) -> None:
     some = Preparation("sv-SE", corpus="toy", release="toy-2", named="sv_se")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
-    finish([some], Output(tmp_path / "out", log=quiet), "toy")
+    finish([some], Output(tmp_path / "out"), "toy")
     (u,) = read(tmp_path / "out", "sv-SE", "train").values()
     assert (u.corpus, u.extra) == ("toy", {"release": "toy-2", "locale": "sv_se"})
 
@@ -289,9 +290,9 @@ def test_another_corpus_is_not_mixed_in(tmp_path: Path) -> None:
     for source in ("toy", "toy"):
         some = Preparation("it")
         some.add("train", said("u", sound(tmp_path / "a.wav")))
-        finish([some], Output(tmp_path / "out", log=quiet), source)
+        finish([some], Output(tmp_path / "out"), source)
     with pytest.raises(UserError, match="holds the manifests of toy; give other another -o"):
-        finish([Preparation("it")], Output(tmp_path / "out", log=quiet), "other")
+        finish([Preparation("it")], Output(tmp_path / "out"), "other")
 
 
 @pytest.mark.parametrize("convert", [False, True])
@@ -303,7 +304,7 @@ def test_a_segment_that_changed_is_measured_and_copied_anew(
     for seconds in (1.0, 2.0, 0.5):
         some = Preparation("it")
         some.add("train", said("u", audio, seconds, start))
-        finish([some], Output(tmp_path / "out", convert=convert, log=quiet), "toy")
+        finish([some], Output(tmp_path / "out", convert=convert), "toy")
         u = read(tmp_path / "out", "it", "train")["u"]
         assert u.duration == seconds
         assert np.allclose(
@@ -338,7 +339,7 @@ def test_preparing_again_opens_only_what_has_changed(
         some.missing.append((tmp_path / "3.mp3", "listed"))
         some.refuse("t.tsv:4", "no text")
         opened.clear()
-        finish([some], Output(tmp_path / "out", True, convert, log=quiet), "toy")
+        finish([some], Output(tmp_path / "out", True, convert), "toy")
         folder = tmp_path / "out" / "it"
         times = {f: f.stat().st_mtime_ns for f in folder.rglob("*.*") if f.suffix != ".flac"}
         del times[folder / "manifests.txt"]
@@ -371,7 +372,7 @@ def test_what_was_stopped_while_manifests_were_written_is_measured_again(
         some = Preparation("it")
         for split in splits:
             some.add(split, said(split, audio))
-        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        finish([some], Output(tmp_path / "out"), "toy")
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -398,15 +399,15 @@ def test_one_channel_of_what_was_measured_is_refused_as_if_it_had_not_been(tmp_p
             with pytest.raises(
                 UserError, match=r"it is one channel of .*, which has 2; with --con"
             ):
-                finish([some], Output(tmp_path / "out", log=quiet), "toy")
+                finish([some], Output(tmp_path / "out"), "toy")
         else:
-            finish([some], Output(tmp_path / "out", log=quiet), "toy")
+            finish([some], Output(tmp_path / "out"), "toy")
 
 
 @pytest.mark.parametrize("convert", [False, True])
 def test_recordings_that_are_too_long_now_are_cut(tmp_path: Path, convert: bool) -> None:
     audio = sound(tmp_path / "long.wav", 3.0)
-    out = Output(tmp_path / "out", convert=convert, log=quiet)
+    out = Output(tmp_path / "out", convert=convert)
     for text, longest, number in (("", 3.0, 1), ("", 2.0, 2), ("due", 2.0, 1), ("", 2.0, 2)):
         some = Preparation("it")
         some.add("train", said("u", audio, text=text))
@@ -419,7 +420,7 @@ def test_segments_of_one_id_in_two_splits_keep_their_lengths(tmp_path: Path) -> 
         some = Preparation("it")
         for split, seconds in (("train", 0.5), ("dev", 1.0), ("test", 0.0)):
             some.add(split, said("same", audio, seconds))
-        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        finish([some], Output(tmp_path / "out"), "toy")
         found = [read(tmp_path / "out", "it", s)["same"] for s in ("train", "dev", "test")]
         assert [u.duration for u in found] == [0.5, 1.0, 3.0]
 
@@ -427,7 +428,7 @@ def test_segments_of_one_id_in_two_splits_keep_their_lengths(tmp_path: Path) -> 
 def test_the_folder_can_be_a_string(tmp_path: Path) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
-    finish([some], Output(str(tmp_path / "out"), log=quiet), "toy")  # type: ignore[arg-type]
+    finish([some], Output(str(tmp_path / "out")), "toy")  # type: ignore[arg-type]
     assert len(read(tmp_path / "out", "it", "train")) == 1
 
 
@@ -443,7 +444,7 @@ def test_a_length_that_is_no_longer_listed_is_measured(
         some = Preparation("it")
         some.add("train", said("one", one, listed))
         some.add("dev", said("two", two))
-        finish([some], Output(tmp_path / "out", log=quiet), "toy")
+        finish([some], Output(tmp_path / "out"), "toy")
         assert read(tmp_path / "out", "it", "train")["one"].duration == found
         assert read(tmp_path / "out", "it", "dev")["two"].duration == 2.0
         assert len(opened) == looks
@@ -454,7 +455,7 @@ def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path:
     for channel in (0, 1):
         some = Preparation("it")
         some.add("unlabelled", replace(said("u", audio, text=""), extra={"channel": channel}))
-        finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy", 2.0)
+        finish([some], Output(tmp_path / "out", convert=True), "toy", 2.0)
         found = read(tmp_path / "out", "it", "unlabelled")
         assert np.allclose(
             np.concatenate([read_audio(u.audio) for u in found.values()]),
@@ -465,14 +466,13 @@ def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path:
 
 @pytest.mark.parametrize("convert", [False, True])
 def test_what_has_nothing_to_write_makes_and_claims_no_folder(
-    tmp_path: Path, convert: bool
+    tmp_path: Path, convert: bool, messages: list[str]
 ) -> None:
     some = Preparation("it")
     some.add("train", said("u", sound(tmp_path / "a.wav")))
-    log: list[str] = []
-    out = Output(tmp_path / "out", convert=convert, log=log.append)
+    out = Output(tmp_path / "out", convert=convert)
     assert finish([Preparation("es"), some], out, "toy") == {"es": {}, "it": {"train": 1}}
-    assert log[0] == "es: nothing"
+    assert messages[0] == "es: nothing"
     assert [folder.name for folder in out.folder.iterdir()] == ["it"]
     with pytest.raises(UserError, match="no usable utterance is listed for es"):
         finish([Preparation("es")], out, "a wrong name of a corpus")
@@ -489,9 +489,9 @@ def test_a_killed_conversion_leaves_nothing_for_ever(tmp_path: Path) -> None:
     for path in (sound(left), manifest):
         path.touch()
         os.utime(path, (0, 0))
-    finish([some], Output(tmp_path / "out", log=quiet), "toy")
+    finish([some], Output(tmp_path / "out"), "toy")
     assert left.exists()
     assert not manifest.exists()
-    finish([some], Output(tmp_path / "out", convert=True, log=quiet), "toy")
+    finish([some], Output(tmp_path / "out", convert=True), "toy")
     assert not left.exists()
     assert len(list(left.parent.iterdir())) == 1
