@@ -36,9 +36,9 @@ from speechx.corpora.commonvoice_splits import Splits, Splitter
 from speechx.corpora.engine.languages import asked_for, check_folder, check_tables, no_language
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows, text_lines
 from speechx.corpora.engine.write import Output, finish
-from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -148,9 +148,9 @@ def _read_language(
     language: str, folder: Path, release: str, splits: Splits, invalidated: bool
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
-    some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
+    found = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
     held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _listed(folder))
-    splitter = Splitter(some, splits, held_out, _absent(folder))
+    splitter = Splitter(found, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
     tables = [*TABLES, *(["invalidated"] if invalidated else [])]
@@ -158,30 +158,22 @@ def _read_language(
         tsv = table_in(folder, f"{table}.tsv")
         if tsv is None:
             continue
-        for line, row in read_rows(tsv, NEEDED, some.corrupt):
+        for line, row in read_rows(tsv, NEEDED, found.corrupt):
             name, place = _clip_name(row["path"]), f"{tsv}:{line}"
             split = splitter.split_of(table, Path(name).stem, row)
-            clip = None if split is None else some.file(clips, name, place)
-            if split is None or clip is None:
+            if split is None:
                 continue
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["accents"] = row.get("accents") or row.get("accent", "")
-            utterance = Utterance(
-                id=clip.stem,
-                audio=clip,
-                duration=durations.get(clip.name, 0.0),
-                language=language,
-                text=None if split == UNLABELLED else row["sentence"].strip(),
-                speaker=row["client_id"] or None,
-                extra={column: value for column, value in extra.items() if value},
-            )
-            some.add(split, utterance)
+            text = None if split == UNLABELLED else row["sentence"].strip()
+            seconds = durations.get(Path(name).name, 0.0)
+            found.add_file(split, clips, name, place, text, row["client_id"], extra, seconds)
     splitter.note()
     if not invalidated and (tsv := table_in(folder, "invalidated.tsv")):
-        broken: list[tuple[Path, str]] = []
+        broken: list[Problem] = []
         rows = sum(1 for _ in read_rows(tsv, (), broken))
-        some.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
-    return some
+        found.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
+    return found
 
 
 def _absent(folder: Path) -> list[str]:
@@ -242,13 +234,13 @@ def _read_durations(folder: Path) -> dict[str, float]:
     """Clip name to seconds. Clips with no positive number are left out, to be measured."""
     durations = {}
     for clip, number in _duration_rows(folder):
-        if length := seconds(number):
+        if length := seconds_of(number):
             durations[_clip_name(clip)] = length
     return durations
 
 
-def seconds(milliseconds: str) -> float:
-    """0, to be measured, for what is no positive number."""
+def seconds_of(milliseconds: str) -> float:
+    """0, which is measured later, for what is no positive number."""
     number = milliseconds.strip()
     return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
 

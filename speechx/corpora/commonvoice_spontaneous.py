@@ -12,13 +12,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.commonvoice import seconds
+from speechx.corpora.commonvoice import seconds_of
 from speechx.corpora.engine.languages import asked_for, check_folder, no_language, own_name
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.tables import read_rows
 from speechx.corpora.engine.write import Output, finish
-from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 NEEDED = ("client_id", "audio_id", "audio_file", "transcription", "split")
@@ -73,16 +72,12 @@ def _release(language: str, folder: Path, root: Path) -> str:
 
 
 def _read_language(language: str, table: Path, release: str) -> Preparation:
-    some = Preparation(
+    found = Preparation(
         language, corpus="commonvoice-spontaneous", release=release, whole_files=True
     )
     table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
     audios = inside(table.parent, "audios", str(table.parent / "audios"))
-    for line, row in read_rows(table, NEEDED, some.corrupt):
-        place = f"{table}:{line}"
-        audio = some.file(audios, row["audio_file"], place)
-        if audio is None:
-            continue
+    for line, row in read_rows(table, NEEDED, found.corrupt):
         text = " ".join(MARK.sub(" ", row["transcription"]).split())
         split = row["split"].strip() if text else UNLABELLED
         if split not in SPLITS:
@@ -90,14 +85,9 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
         extra = {column: row.get(column, "").strip() for column in KEPT_COLUMNS}
         if split != UNLABELLED and MARK.search(row["transcription"]):
             extra["text_policy"] = POLICY
-        utterance = Utterance(
-            id=audio.stem,
-            audio=audio,
-            duration=seconds(row.get("duration_ms", "")),
-            language=language,
-            text=None if split == UNLABELLED else text,
-            speaker=row["client_id"] or None,
-            extra={column: value for column, value in extra.items() if value},
-        )
-        some.add(split, utterance, place)
-    return some
+        found.add_file(
+            split, audios, row["audio_file"], f"{table}:{line}",
+            None if split == UNLABELLED else text, row["client_id"], extra,
+            seconds_of(row.get("duration_ms", "")),
+        )  # fmt: skip
+    return found

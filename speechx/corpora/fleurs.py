@@ -8,8 +8,8 @@ tables have no line of names and no quoting:
 
     id, file, text as written, text normalised, its letters, samples, gender
 
-The first column is the sentence's: up to three people read each, so an utterance is named by its
-file. Nothing names the speakers. Lengths come from the files, not from the table.
+The first column numbers the sentence: up to three people read each, so an utterance is named by
+its file. Nothing names the speakers. Lengths come from the files, not from the table.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,9 @@ from typing import Literal, get_args
 
 from speechx.corpora.engine.languages import check_tables, language_folders, own_name
 from speechx.corpora.engine.paths import name_links, table_in
-from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows
 from speechx.corpora.engine.write import Output, finish
-from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 Text = Literal["normalised", "raw"]
@@ -73,28 +72,15 @@ def _is_row(cells: Sequence[str]) -> bool:
 
 
 def _read_language(language: str, folder: Path, named: str, text: Text) -> Preparation:
-    some = Preparation(language, corpus="fleurs", named=named)
+    found = Preparation(language, corpus="fleurs", named=named)
     for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
-        for line, row in read_rows(tsv, (), some.corrupt, COLUMNS):
-            audio = some.file(folder, f"audio/{split}/{row['file']}", f"{tsv}:{line}")
-            if audio is None:
-                continue
-            said = row[text].strip()
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=language,
-                text=said or None,
-                extra={
-                    "sentence_id": row["id"],
-                    "gender": row["gender"].lower(),
-                    "text_policy": f"fleurs {text}",
-                },
-            )
-            some.add(split if said else UNLABELLED, utterance)
-    return some
+        for line, row in read_rows(tsv, (), found.corrupt, COLUMNS):
+            name, place = f"audio/{split}/{row['file']}", f"{tsv}:{line}"
+            extra = {"sentence_id": row["id"], "gender": row["gender"].lower()}
+            extra["text_policy"] = f"fleurs {text}"
+            found.add_file(split, folder, name, place, row[text].strip(), extra=extra)
+    return found
 
 
 def _refuse_packed(audio: Path, split: str) -> None:

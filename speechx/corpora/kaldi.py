@@ -25,9 +25,10 @@ import shlex
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from speechx.corpora.engine.paths import name_links
-from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.preparation import ChannelChoice, Preparation
 from speechx.corpora.engine.rows import Listing, base_of, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Output
@@ -102,7 +103,7 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
             continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
         text, speaker = texts.get(id, ""), speakers.get(id, "")
-        row = {
+        row: dict[str, Any] = {
             **times,
             "id": id,
             "text": text,
@@ -110,11 +111,11 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
             "language": languages.get(id, ""),
             "split": split,
         }
-        extra: dict[str, str | int] = {}
         if channel is not None:
-            extra["channel"] = channel
+            row["channel"] = ChannelChoice(channel)
         elif side is not None:
-            extra |= {"channel": side, "channel_if_several": True}
+            row["channel"] = ChannelChoice(side, if_several=True)
+        extra = {}
         if speaker in genders:
             extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
         base, named_in = base_of(path, audio_root), sources[recording][0]

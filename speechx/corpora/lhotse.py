@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.engine.copies import ASKED
 from speechx.corpora.engine.languages import language_code
-from speechx.corpora.engine.measure import spread, watched
-from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.preparation import ChannelChoice, Preparation
+from speechx.corpora.engine.processes import spread, watched
 from speechx.corpora.engine.rows import Listing, base_of, split_named
 from speechx.corpora.engine.tables import json_lines
 from speechx.corpora.engine.write import Output
@@ -174,16 +173,16 @@ def _rows(
     a supervision, by itself."""
     with _refusing(listing, place):
         path, channel = _stretch(cut)
-        extra = {} if channel is None else {"channel": channel}
-        common = {"path": path, "split": split}
+        choice = None if channel is None else ChannelChoice(channel)
+        common = {"path": path, "split": split, "channel": choice}
         start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
         supervisions = cut.get("supervisions") or []
         if not supervisions:
-            yield {"id": cut.get("id"), "start": start, "duration": duration, **common}, extra
+            yield {"id": cut.get("id"), "start": start, "duration": duration, **common}, {}
         for supervision in supervisions:
             with _refusing(listing, place):
-                row, more = _said(supervision, cut)
-                yield row | common, more | extra
+                row, extra = _supervised(supervision, cut)
+                yield row | common, extra
 
 
 def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
@@ -209,7 +208,7 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
     raise UserError(f"its recording has no channel {channel!s:.40}")
 
 
-def _said(
+def _supervised(
     supervision: Mapping[str, Any], cut: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The row of a supervision but for its file, and what more is known."""
@@ -233,7 +232,7 @@ def _said(
         "phones": custom.get("phones"),
         "corpus": corpus if isinstance(corpus, str) else None,
     }
-    extra = {key: value for key, value in custom.items() if key not in (*KNOWN, *ASKED)}
+    extra = {key: value for key, value in custom.items() if key not in (*KNOWN, "channel")}
     if supervision.get("gender"):
         extra["gender"] = supervision["gender"]
     return row, extra

@@ -17,7 +17,6 @@ from speechx.corpora.engine.languages import check_folder, folder_names, languag
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Output, finish
-from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -66,23 +65,13 @@ def _first_sound(folder: Path) -> str:
 
 
 def _read_language(root: Path, name: str) -> Preparation:
-    some = Preparation(language_code(name), corpus="voxlingua107", named=name)
+    found = Preparation(language_code(name), corpus="voxlingua107", named=name)
     for split, folder in ((UNLABELLED, root / name), ("dev", root / "dev" / name)):
         if not folder.is_dir():
             continue
         with os.scandir(folder) as entries:
             files = sorted(e.name for e in entries if e.name.lower().endswith(".wav"))
         for file in files:
-            audio = some.file(folder, file, str(folder))
-            if audio is None:
-                continue
-            video, mark, _ = audio.stem.rpartition("__U__")
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=some.language,
-                speaker=video if mark else None,
-            )
-            some.add(split, utterance)
-    return some
+            video, _, _ = Path(file).stem.rpartition("__U__")
+            found.add_file(split, folder, file, str(folder), speaker=video)
+    return found

@@ -13,13 +13,14 @@ recordings of dev and test too, heard without their text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from speechx.corpora.engine.languages import folder_names, language_code
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
@@ -44,7 +45,7 @@ class Speech:
     segments: dict[str, dict[str, bytearray]]
     """Of each session: number, start and end of every segment, a line each. There are tens of
     millions, and as text they are a tenth of what Python makes of them."""
-    broken: dict[str, list[tuple[Path, str]]]
+    broken: dict[str, list[Problem]]
     """Rows without a time."""
 
 
@@ -94,63 +95,46 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
-    some = Preparation(language_code(name), corpus="voxpopuli", named=name)
+    found = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
     for split in SPLITS:
         tsv = table_in(folder, f"asr_{split}.tsv")
         if tsv is None:
             continue
-        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), some.corrupt):
-            audio = some.file(folder, f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}")
-            if audio is None:
-                continue
-            said = row[COLUMN[text]].strip()
+        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), found.corrupt):
+            audio, place = f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}"
+            speaker = "" if row["speaker_id"] == "None" else row["speaker_id"]
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=some.language,
-                text=said or None,
-                speaker=None if row["speaker_id"] in ("", "None") else row["speaker_id"],
-                extra={key: value for key, value in extra.items() if value}
-                | {"text_policy": f"voxpopuli {text}"},
-            )
-            some.add(split if said else UNLABELLED, utterance)
-    _read_sessions(root, name, some, speech)
-    return some
+            extra["text_policy"] = f"voxpopuli {text}"
+            found.add_file(split, folder, audio, place, row[COLUMN[text]].strip(), speaker, extra)
+    _read_sessions(root, name, found, speech)
+    return found
 
 
-def _read_sessions(root: Path, name: str, some: Preparation, speech: Speech | None) -> None:
+def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | None) -> None:
     """Adds the speech in the whole sessions, without text."""
-    some.corrupt += speech.broken.pop(name, []) if speech else []
+    found.corrupt += speech.broken.pop(name, []) if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))
     if not recordings:
         return
     segments = speech.segments.pop(name) if speech else {}
     for recording in recordings:
-        audio = some.file(folder, str(recording.relative_to(folder)), str(folder))
+        audio = found.file(folder, str(recording.relative_to(folder)), str(folder))
         if audio is None:
             continue
-        whole = Utterance(id=audio.stem, audio=audio, duration=0.0, language=some.language)
+        whole = Utterance(id=audio.stem, audio=audio, duration=0.0, language=found.language)
         if speech is None:
-            some.add(UNLABELLED, whole)
+            found.add(UNLABELLED, whole)
             continue
-        found = _unpacked(segments.pop(audio.stem, bytearray()))
-        some.left_out["sessions without a segment"] += not found
-        for number, start, end in found:
-            segment = Utterance(
-                id=f"{whole.id}_{number}",
-                audio=audio,
-                start=start,
-                duration=end - start,
-                language=whole.language,
-            )
-            some.add(UNLABELLED, segment, f"segment {number} of {audio.stem}")
+        parts = _unpacked(segments.pop(audio.stem, bytearray()))
+        found.left_out["sessions without a segment"] += not parts
+        for number, start, end in parts:
+            part = replace(whole, id=f"{whole.id}_{number}", start=start, duration=end - start)
+            found.add(UNLABELLED, part, f"segment {number} of {audio.stem}")
     if segments:
         elsewhere = sum(packed.count(b"\n") for packed in segments.values()) // 3
-        some.left_out["segments of sessions that are not here"] = elsewhere
+        found.left_out["segments of sessions that are not here"] = elsewhere
 
 
 def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
@@ -179,7 +163,7 @@ def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
             speech.segments[name].setdefault(before, bytearray()).extend(packed)
         else:
             why = f"no time: {row[start][:40]!r} to {row[end][:40]!r}"
-            speech.broken[name].append((Path(f"{table}:{line}"), why))
+            speech.broken[name].append(Problem(f"{table}:{line}", why))
     return speech
 
 

@@ -28,7 +28,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from speechx.corpora.engine.measure import PROCESSES
+from speechx.corpora.engine.processes import PROCESSES
 from speechx.data.exclusion import Key, write_exclusions
 from speechx.data.manifest import Utterance
 from speechx.doctor.audio_checks import by_header, by_length, by_sound

@@ -19,12 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.copies import why_not
-from speechx.corpora.engine.measure import spread, watched
+from speechx.corpora.engine.measure import measure_files
 from speechx.corpora.engine.paths import inside, name_links
 from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.languages import find
@@ -174,11 +173,10 @@ def measure(found: Sequence[Recording], some: Preparation) -> dict[Path, float]:
     paths = [recording.audio for recording in found]
     rates: Counter[int] = Counter()
     lengths: dict[Path, float] = {}
-    measured = spread(_measure_one, ((path,) for path in paths))
-    results = watched(measured, len(paths), f"{some.language}: measured")
+    results = measure_files(paths, f"{some.language}: measured", some.measured)
     for path, info in zip(paths, results, strict=True):
-        if isinstance(info, UserError):
-            some.corrupt.append((path, why_not(info, path)))
+        if isinstance(info, Problem):
+            some.corrupt.append(info)
         else:
             lengths[path] = info.duration
             rates[info.rate] += 1
@@ -191,13 +189,6 @@ def measure(found: Sequence[Recording], some: Preparation) -> dict[Path, float]:
         others = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
         logger.info(f"{some.language}: {others} (not by telephone) keep their wider band")
     return lengths
-
-
-def _measure_one(path: Path) -> AudioInfo | UserError:
-    try:
-        return audio_info(path, exact=False)
-    except UserError as error:
-        return error
 
 
 def _list_training(
@@ -234,11 +225,9 @@ def _list(
         for stem, path in _files(folder / "audio", AUDIO_SUFFIXES, some, found):
             name = _NAME.fullmatch(stem)
             if name is None:
-                some.corrupt.append(
-                    (path, "not named BABEL_<phase>_<language>_<speaker>_<date>_...")
-                )
+                some.refuse(str(path), "not named BABEL_<phase>_<language>_<speaker>_<date>_...")
             elif name["code"] != pack.code:
-                some.corrupt.append((path, f"named as language {name['code']} among {pack.code}"))
+                some.refuse(str(path), f"named as language {name['code']} among {pack.code}")
             elif found.get(stem):
                 some.left_out["recordings that are there twice"] += 1
             else:
@@ -255,7 +244,7 @@ def _list(
     for stem, path in transcripts.items():
         if stem not in found:
             absent = folders[0] / "audio" / f"{stem}.sph"
-            some.missing.append((absent, f"named by the transcript {path}"))
+            some.missing.append(Problem(str(absent), f"named by the transcript {path}"))
 
 
 def _files(

@@ -96,7 +96,7 @@ def prepare(
     packs = find_packs(Path(root), languages)
     release = {pack.language: pack.release for pack in packs}
     return finish(
-        (_read(pack, how) for pack in packs),
+        (_read(pack, how, out.folder) for pack in packs),
         out,
         lambda language: ", ".join((f"BABEL {release[language]}", *_choices(how))),
     )
@@ -132,10 +132,11 @@ class Heard:
     labelled: bool = False
 
 
-def _read(pack: Pack, how: Options) -> Preparation:
+def _read(pack: Pack, how: Options, out: Path) -> Preparation:
     """All utterances and stretches of one release."""
     some = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found = recordings(pack, how.transcript, how.sub_train, how.scripted != "leave", some)
+    some.measured.read(out / pack.language)
     lengths = measure(found, some)
     lexicon = _lexicon(pack, how, some) if how.phones else None
     policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")

@@ -1,61 +1,47 @@
-"""Copies of utterances, 16 kHz mono FLAC, each in a file of its own.
+"""Copies of utterances: 16 kHz mono FLAC, each in a file of its own.
 
-A copy's name ends in a hash of what it is a copy of: the id, the file with its size and time,
-where in it, which channel. So a copy that is there is the right one, whatever the tables said when
-it was made or where a run was stopped; copies of what has changed since stay beside it.
+A copy's name ends in a hash of its origin: the id, the source file with its size and time, the
+segment and the channel. So a copy that exists is the right one, whatever the tables said when it
+was made and wherever a run was stopped. Copies of sources that have changed stay beside it.
 """
 
 import hashlib
 import os
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from speechx.audio.files import (
-    SAMPLE_RATE,
-    audio_info,
-    read_segments,
-    write_flac,
-)
+from speechx.audio.files import SAMPLE_RATE, AudioInfo, read_segments, write_flac
+from speechx.corpora.engine.cache import MeasuredFiles
 from speechx.corpora.engine.paths import safe_name
+from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
-ASKED = ("channel", "channel_if_several")  # of `extra` until the file is opened; see Preparation
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a file, or with one segment of it."""
-
-    why: str
-    of_segment: bool = False
 
 
 class Piece(NamedTuple):
-    """What becomes of an utterance, or of one stretch of it."""
+    """An utterance as it is listed in the end, or one stretch of a long one."""
 
     id: str
     start: float
     duration: float
+    channel: int | None = None
+    """The only one to read of a file with several; None for all of them."""
+    whole: bool = False
+    """From `start` to the end of the file, however long that turns out to be."""
     copy: str | None = None
     """The file that holds this piece alone."""
-    channel: int | None = None
-    """Of the file that it is cut from; None for all of them."""
 
     def of(self, u: Utterance) -> Utterance:
-        extra = {key: value for key, value in u.extra.items() if key not in ASKED}
-        if self.copy is None:
-            return replace(u, id=self.id, start=self.start, duration=self.duration, extra=extra)
-        return replace(
-            u, id=self.id, audio=self.copy, start=0.0, duration=self.duration, extra=extra
-        )
+        audio, start = (u.audio, self.start) if self.copy is None else (self.copy, 0.0)
+        return replace(u, id=self.id, audio=audio, start=start, duration=self.duration)
 
 
 Found = list[Piece] | Problem
+"""The pieces of an utterance, or what is wrong with it."""
 
 
 def far_apart(claim: float, seconds: float) -> bool:
@@ -63,39 +49,33 @@ def far_apart(claim: float, seconds: float) -> bool:
 
 
 def copied(
-    path: Path,
-    utterances: Sequence[Utterance],
-    found: Sequence[Found],
-    whole_files: bool,
-    copies: Path,
+    path: Path, found: Sequence[Found], copies: Path, measured: MeasuredFiles
 ) -> list[Found]:
-    """What was found, with each piece in a file of its own; of `whole_files` the copy is whole,
-    whatever length a table claims."""
-    wanted: dict[str, tuple[float, float | None, int | None]] = {}
-    named: list[Found] = []
-    for u, pieces in zip(utterances, found, strict=True):
-        if isinstance(pieces, Problem):
-            named.append(pieces)
-            continue
-        # As earlier.py will look for it, which knows of no length that is not listed.
-        single = len(pieces) == 1
-        names = [copy_name(u if single else _part(u, piece)) for piece in pieces]
-        some = [p._replace(copy=str(copies / name)) for p, name in zip(pieces, names, strict=True)]
-        named.append(some)
-        for piece in some:
-            whole = single and not u.start and (whole_files or not u.duration)
-            length = None if whole else piece.duration
-            wanted[str(piece.copy)] = (piece.start, length, piece.channel)
-    lengths = _write_copies(path, wanted)
-    return [p if isinstance(p, Problem) else _with_lengths(p, lengths) for p in named]
+    """The same pieces, each in a file of its own, with its true length."""
+    status = os.stat(path)
+    source = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    named = [
+        pieces
+        if isinstance(pieces, Problem)
+        else [piece._replace(copy=str(copies / _copy_name(piece, source))) for piece in pieces]
+        for pieces in found
+    ]
+    wanted = [p for pieces in named if not isinstance(pieces, Problem) for p in pieces]
+    lengths = _write_copies(path, {str(piece.copy): piece for piece in wanted}, measured)
+    return [
+        pieces if isinstance(pieces, Problem) else _with_lengths(path, pieces, lengths)
+        for pieces in named
+    ]
 
 
-def _part(u: Utterance, piece: Piece) -> Utterance:
-    """Unlike `Piece.of`, with the channel."""
-    return replace(u, id=piece.id, start=piece.start, duration=piece.duration)
+def _copy_name(piece: Piece, source: tuple[str, int, int]) -> str:
+    duration = 0.0 if piece.whole else piece.duration
+    origin = repr((piece.id, *source, piece.start, duration, piece.channel))
+    digest = hashlib.blake2b(origin.encode(errors="backslashreplace"), digest_size=6)
+    return f"{safe_name(piece.id)}.{digest.hexdigest()}.flac"
 
 
-def _with_lengths(pieces: list[Piece], lengths: dict[str, float | Problem]) -> Found:
+def _with_lengths(path: Path, pieces: list[Piece], lengths: dict[str, float | Problem]) -> Found:
     measured = []
     for piece in pieces:
         length = lengths[str(piece.copy)]
@@ -103,45 +83,38 @@ def _with_lengths(pieces: list[Piece], lengths: dict[str, float | Problem]) -> F
             return length
         if length < piece.duration and far_apart(piece.duration, length):
             return Problem(
+                str(path),
                 f"the file is cut off: its header promises {piece.duration:.3f} s, but {length:.3f}"
-                " s could be decoded; if that is all of an mp3, give it a header that tells its "
-                "length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
+                " s could be decoded; if that is all of an mp3, give it a correct header: "
+                "ffmpeg -i IN.mp3 -c copy OUT.mp3",
             )
         measured.append(piece._replace(duration=length))
     return measured
 
 
 def _write_copies(
-    path: Path, wanted: dict[str, tuple[float, float | None, int | None]]
+    path: Path, wanted: dict[str, Piece], measured: MeasuredFiles
 ) -> dict[str, float | Problem]:
-    """How long each copy is; those that are not there are made, in one pass of the file."""
+    """The length of each copy; missing and damaged ones are made, in one pass of the file."""
     lengths: dict[str, float | Problem] = {}
-    for copy in wanted:
-        if os.path.isfile(copy):
-            with suppress(UserError):  # damaged since; it is made again
-                lengths[copy] = audio_info(copy).duration
-    absent = sorted((copy for copy in wanted if copy not in lengths), key=lambda c: wanted[c][0])
+    absent = []
+    for copy in sorted(wanted, key=lambda copy: wanted[copy].start):
+        try:
+            lengths[copy] = measured.info(copy).duration
+        except UserError:
+            absent.append(copy)
+    pieces = [wanted[copy] for copy in absent]
+    segments = [(p.start, None if p.whole else p.duration, p.channel) for p in pieces]
     try:
-        waves = read_segments(path, [wanted[copy] for copy in absent]) if absent else ()
-        for copy, wave_S in zip(absent, waves, strict=True):
+        for copy, wave_S in zip(
+            absent, read_segments(path, segments) if absent else (), strict=True
+        ):
             if isinstance(wave_S, UserError):
-                lengths[copy] = Problem(why_not(wave_S, path))
+                lengths[copy] = Problem.of(wave_S, path)
             else:
                 write_flac(copy, wave_S)
                 lengths[copy] = len(wave_S) / SAMPLE_RATE
+                measured.record(copy, AudioInfo(len(wave_S) / SAMPLE_RATE, SAMPLE_RATE, 1))
     except UserError as error:
-        lengths |= {copy: Problem(why_not(error, path)) for copy in absent}
+        lengths |= {copy: Problem.of(error, path) for copy in absent}
     return lengths
-
-
-def why_not(error: UserError, path: object) -> str:
-    return str(error).removeprefix(f"{path}: ").rstrip(".")
-
-
-def copy_name(u: Utterance) -> str:
-    """The name of a copy: the id, and a hash of what it is a copy of."""
-    status = os.stat(u.audio)
-    source = (os.path.abspath(u.audio), status.st_size, status.st_mtime_ns)
-    what = repr((u.id, *source, u.start, u.duration, u.extra.get("channel")))
-    digest = hashlib.blake2b(what.encode(errors="backslashreplace"), digest_size=6)
-    return f"{safe_name(u.id)}.{digest.hexdigest()}.flac"

@@ -1,169 +1,165 @@
-"""How long the utterances of a corpus are, and whether their files can be read at all.
+"""How long utterances are, and whether their files can be read at all.
 
-Every file is opened once for all its segments, and decoded once more where copies are made of
-them, in as many processes as there are cores. A segment that is not in its file is found here; so
-are long recordings without labels, which become stretches.
+Every file is opened once for all its segments, and decoded once more if copies are made of them. A
+segment outside of its file is found here, and long recordings without labels become stretches.
 """
 
 import math
-import os
-import sys
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import replace
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import NamedTuple
 
-from tqdm import tqdm
-
-from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, check_audio
-from speechx.corpora.engine.copies import Found, Piece, Problem, copied, far_apart, why_not
+from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo
+from speechx.corpora.engine.cache import MeasuredFiles, Measurement, NotMeasured
+from speechx.corpora.engine.copies import Found, Piece, copied, far_apart
+from speechx.corpora.engine.preparation import SHORTEST, ChannelChoice
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.processes import FILES_A_TURN, spread, watched
 from speechx.data.manifest import Utterance
-from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
-from speechx.log import logger
 
-PROCESSES = min(8, os.cpu_count() or 1)
-FILES_A_TURN = 16  # that a process takes at once
-TURNS_AHEAD = 64  # of a process, so that one long file does not keep the others waiting
-SECONDS_BETWEEN_PROGRESS = 10.0
-SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
-
-T = TypeVar("T")
+Listed = Sequence[tuple[Utterance, ChannelChoice | None]]
+"""The utterances of one file."""
 
 
-def by_file(
-    splits: Mapping[str, Mapping[str, Utterance]], measured: dict[str, set[str]]
-) -> tuple[list[tuple[str, str]], int]:
-    """Split and id of what is not measured, all of a file together, and how many files that is."""
-    todo = [(s, id) for s, listed in splits.items() for id in listed if id not in measured[s]]
-    files: dict[Path | str, int] = {}
-    for split, id in todo:
-        files.setdefault(splits[split][id].audio, len(files))
-    todo.sort(key=lambda at: files[splits[at[0]][at[1]].audio])
-    return todo, len(files)
+class Rules(NamedTuple):
+    """How the files of a preparation are examined."""
+
+    longest: float
+    """Seconds; longer recordings without labels become stretches."""
+    copies: Path | None
+    """The folder for copies."""
+    whole_files: bool
+    """See `Preparation.whole_files`."""
 
 
-def measure(
-    files: Iterable[Sequence[Utterance]], longest: float, copies: Path | None, whole_files: bool
-) -> Iterator[list[Found]]:
-    """What is found of all utterances of each file, in the order of the files; with a folder
-    `copies`, they are copied there (`whole_files`: see `Preparation`)."""
-    arguments = ((some, longest, copies, whole_files) for some in files)
-    return spread(_measure_file, arguments, turn=FILES_A_TURN if copies is None else 1)
-
-
-def spread(
-    work: Callable[..., T], arguments: Iterable[tuple[Any, ...]], turn: int = FILES_A_TURN
-) -> Iterator[T]:
-    """`starmap`, over processes where there is more than one turn for them; results come in order,
-    and no more is taken of `arguments` than is worked on soon."""
-    arguments = iter(arguments)
-    first = list(islice(arguments, FILES_A_TURN + 1))
-    if len(first) <= FILES_A_TURN:
-        yield from (work(*some) for some in first)
-        return
-    arguments = chain(first, arguments)
-    turns = iter(lambda: list(islice(arguments, turn)), [])
-    pool = ProcessPoolExecutor(PROCESSES, initializer=end_at_interrupt)
-    ahead: deque[Future[list[T]]] = deque()
+def examine_known(listed: Listed, rules: Rules, measured: MeasuredFiles) -> list[Found] | None:
+    """As `_examine`, by what was measured before; None if that is not enough."""
     try:
-        for some_turn in turns:
-            ahead.append(pool.submit(_turn, work, some_turn))
-            if len(ahead) > TURNS_AHEAD * PROCESSES:
-                yield from ahead.popleft().result()
-        while ahead:
-            yield from ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+        return _examine(listed, rules, measured)
+    except NotMeasured:
+        return None
 
 
-def _turn(work: Callable[..., T], turn: list[tuple[Any, ...]]) -> list[T]:
-    return [work(*some) for some in turn]
+def examine_files(
+    files: Iterable[Listed], number: int, what: str, rules: Rules, measured: MeasuredFiles
+) -> Iterator[list[Found]]:
+    """The pieces of all utterances of each file, in the order of the files; what is measured goes
+    into `measured`."""
+    paths: deque[str] = deque()
+
+    def work() -> Iterator[tuple[Listed, Rules, dict[str, Measurement]]]:
+        for some in files:
+            paths.append(str(some[0][0].audio))
+            yield some, rules, measured.known(paths[-1])
+
+    turn = FILES_A_TURN if rules.copies is None else 1
+    for found, new in watched(spread(_examine_file, work(), turn), number, what):
+        path = paths.popleft()  # one string for a path, not two
+        measured.now |= {path if name == path else name: new[name] for name in new}
+        yield found
 
 
-def watched(results: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The results as they come, with a bar on a terminal and a line now and then elsewhere."""
-    said = time.monotonic()
-    for done, result in enumerate(tqdm(results, what, total, unit=" files", disable=None), start=1):
-        if not sys.stderr.isatty() and time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
-            said = time.monotonic()
-            logger.info(f"{what} {done} of {total} files")
-        yield result
+def _examine_file(
+    listed: Listed, rules: Rules, known: dict[str, Measurement]
+) -> tuple[list[Found], dict[str, Measurement]]:
+    measured = MeasuredFiles(known, opens=True)
+    return _examine(listed, rules, measured), measured.now
 
 
-def _measure_file(
-    utterances: Sequence[Utterance], longest: float, copies: Path | None, whole_files: bool
-) -> list[Found]:
-    """What is found of each utterance in one file; several if it is cut into stretches."""
+def measure_files(
+    paths: Sequence[Path], what: str, measured: MeasuredFiles
+) -> Iterator[AudioInfo | Problem]:
+    """What each file holds, in order; only files that `measured` does not know are opened."""
+    new = []
+    for path in paths:
+        try:
+            measured.info(path, exact=True)
+        except NotMeasured:
+            new.append(path)
+    results = watched(spread(_measure_file, ((path,) for path in new)), len(new), what)
+    problems = {}
+    for path, (problem, found) in zip(new, results, strict=True):
+        measured.now |= found
+        if problem:
+            problems[path] = problem
+    for path in paths:
+        yield problems[path] if path in problems else measured.info(path, exact=True)
+
+
+def _measure_file(path: Path) -> tuple[Problem | None, dict[str, Measurement]]:
+    measured = MeasuredFiles(opens=True)
+    try:
+        measured.info(path, exact=True)
+    except UserError as error:
+        return Problem.of(error, path), {}
+    return None, measured.now
+
+
+def _examine(listed: Listed, rules: Rules, measured: MeasuredFiles) -> list[Found]:
+    """The pieces of each utterance in one file.
+
+    The length in the header of an mp3 is a claim, and so is one in a table. Where two claims agree,
+    the one in the table stands; where they do not, the file is decoded.
+    """
+    utterances = [u for u, _ in listed]
     path = Path(utterances[0].audio)
     cut = any(u.start for u in utterances) or len({u.duration for u in utterances}) > 1
-    listed = all(u.duration and "channel" not in u.extra for u in utterances)
-    claim = utterances[0].duration if listed and not cut else 0.0
+    claim = 0.0 if cut or any(channel for _, channel in listed) else utterances[0].duration
+    claimed_wrong = False
     try:
-        info: AudioInfo | None = check_audio(path, exact=cut)
-        if info and claim and (whole_files or path.suffix.lower() == ".mp3"):
-            info = _unless_claimed(path, info, claim, whole_files)
+        info = measured.info(path, exact=cut)
+        if claim and not _agree(claim, info.duration, rules.whole_files):
+            info = measured.info(path, exact=True)
+            claimed_wrong = rules.whole_files and not _agree(claim, info.duration, True)
     except UserError as error:
-        return [Problem(why_not(error, path))] * len(utterances)
-    asked = utterances
-    if info and claim and whole_files:
-        if far_apart(claim, info.duration):
-            why = f"listed as {claim:.10g} s long, but the file is {info.duration:.2f} s long"
-            return [Problem(why)] * len(utterances)
-        asked = [replace(u, duration=0.0) for u in utterances]  # to be measured
-    found = [_pieces(u, info, longest, copies is not None) for u in asked]
-    return found if copies is None else copied(path, utterances, found, whole_files, copies)
+        return [Problem.of(error, path)] * len(listed)
+    if claimed_wrong and far_apart(claim, info.duration):
+        why = f"listed as {claim:.10g} s long, but the file is {info.duration:.2f} s long"
+        return [Problem(str(path), why)] * len(listed)
+    found = [
+        _pieces(u, 0.0 if claimed_wrong else u.duration, channel, info, rules)
+        for u, channel in listed
+    ]
+    return found if rules.copies is None else copied(path, found, rules.copies, measured)
 
 
-def _unless_claimed(
-    path: Path, info: AudioInfo, claim: float, whole_file: bool
-) -> AudioInfo | None:
-    """None if a table's claim of a length can stand: the header of an mp3 is no more than a claim.
-    A file is decoded to find out only where the two disagree."""
-
-    def stands(info: AudioInfo) -> bool:
-        ends = claim <= info.duration + END_TOLERANCE_SECONDS
-        return ends and not (whole_file and far_apart(claim, info.duration))
-
-    if stands(info):
-        return None
-    info = check_audio(path, exact=True)
-    return None if stands(info) else info
+def _agree(claim: float, seconds: float, whole_file: bool) -> bool:
+    ends = claim <= seconds + END_TOLERANCE_SECONDS
+    return ends and not (whole_file and far_apart(claim, seconds))
 
 
-def _pieces(u: Utterance, info: AudioInfo | None, longest: float, copying: bool) -> Found:
-    """The utterance with its length, in stretches if that is too long; `info` is None for a whole
-    file whose length is known."""
-    channel = u.extra.get("channel")
-    if info is not None:
-        if info.channels == 1 and u.extra.get("channel_if_several"):
-            channel = None
-        end = info.duration + END_TOLERANCE_SECONDS
-        if u.start > info.duration - SHORTEST or u.start + u.duration > end:
-            return Problem(
-                f"the segment starts at {u.start:g} s and ends after the end of {u.audio}, which "
-                f"is {info.duration:.2f} s long",
-                of_segment=True,
-            )
-        if channel is not None and channel >= info.channels:
-            why = f"channel {channel + 1} of {u.audio} was asked for, which has {info.channels}"
-            return Problem(why, of_segment=True)
-        if channel is not None and info.channels > 1 and not copying:
-            return Problem(
-                f"it is one channel of {u.audio}, which has {info.channels}; with --convert each "
-                "channel is written to a file of its own",
-                of_segment=True,
-            )
-    seconds = u.duration or (info.duration - u.start if info else 0.0)
-    if u.labelled or seconds <= longest:
-        return [Piece(u.id, u.start, seconds, channel=channel)]
+def _pieces(
+    u: Utterance, duration: float, choice: ChannelChoice | None, info: AudioInfo, rules: Rules
+) -> Found:
+    """One utterance, in stretches if it is too long; a `duration` of 0 lasts to the end."""
+    channel = choice.number if choice else None
+    if choice and choice.if_several and info.channels == 1:
+        channel = None
+    end = info.duration + END_TOLERANCE_SECONDS
+    if u.start > info.duration - SHORTEST or u.start + duration > end:
+        return Problem(
+            "",
+            f"the segment starts at {u.start:g} s and ends after the end of {u.audio}, which is "
+            f"{info.duration:.2f} s long",
+        )
+    if channel is not None and channel >= info.channels:
+        why = f"channel {channel + 1} of {u.audio} was asked for, which has {info.channels}"
+        return Problem("", why)
+    if channel is not None and info.channels > 1 and rules.copies is None:
+        return Problem(
+            "",
+            f"it is one channel of {u.audio}, which has {info.channels}; with --convert each "
+            "channel is written to a file of its own",
+        )
+    seconds = duration or info.duration - u.start
+    if u.labelled or seconds <= rules.longest:
+        whole = not u.start and (rules.whole_files or not u.duration)
+        return [Piece(u.id, u.start, seconds, channel, whole)]
     return [  # named by where they start in centiseconds
-        Piece(f"{u.id}_{round(100 * at):07d}", u.start + at, length, channel=channel)
-        for at, length in equal_parts(seconds, longest)
+        Piece(f"{u.id}_{round(100 * at):07d}", u.start + at, length, channel)
+        for at, length in equal_parts(seconds, rules.longest)
     ]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from speechx.corpora.engine.paths import check_name
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import shown
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
@@ -53,12 +54,12 @@ class Listing:
         self.language = language
         self.or_else = OR_ELSE if audio_root is None else ""
         self.languages: dict[str, Preparation] = {}
-        self.broken: list[tuple[Path, str]] = []
+        self.broken: list[Problem] = []
         """Rows that cannot be used, whose language may not be known."""
         self.left_out: dict[str, int] = {}
 
     def refuse(self, place: str, why: str) -> None:
-        self.broken.append((Path(place), why))
+        self.broken.append(Problem(place, why))
 
     def leave_out(self, why: str, number: int = 1) -> None:
         if number:
@@ -71,7 +72,8 @@ class Listing:
         find: Callable[[Preparation], Path | None],
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        """Lists the utterance of a row, if `find` finds its file; `place` names the row."""
+        """Lists the utterance of a row, if `find` finds its file; `place` names the row. A row may
+        also have a `ChannelChoice` as `channel`."""
         try:
             language = _text(row, "language") or self.language
             if not language:
@@ -116,15 +118,14 @@ class Listing:
                 "split, and without an id it is the name of the file and the start, if given",
             )
         else:
-            some.add(split, utterance, place)
+            some.add(split, utterance, place, row.get("channel"))
 
     def finish(self, out: Output, source: str) -> dict[str, dict[str, int]]:
         """As `output.finish`; what is broken is of the first language."""
         if not self.languages:
             if not self.broken:
                 raise UserError(f"{source} lists no utterance.")
-            path, why = self.broken[0]
-            raise UserError(f"{path}: {why}")
+            raise UserError(f"{self.broken[0].where}: {self.broken[0].why}")
         first = next(iter(self.languages.values()))
         first.corrupt = self.broken + first.corrupt
         first.left_out.update(self.left_out)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
 LONGEST_LIST = 300  # characters of a message
@@ -69,7 +70,7 @@ def shown(names: Sequence[str]) -> str:
 def read_rows(
     path: Path,
     needed: Sequence[str],
-    broken: list[tuple[Path, str]],
+    broken: list[Problem],
     columns: Sequence[str] | None = None,
     delimiter: str = "\t",
 ) -> Iterator[tuple[int, dict[str, str]]]:
@@ -90,12 +91,12 @@ def read_rows(
         values = line.split(delimiter)
         if len(values) != len(columns):
             why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
-            broken.append((path, why))
+            broken.append(Problem(str(path), why))
             continue
         yield number, dict(zip(columns, values, strict=True))
 
 
-def json_lines(path: Path, broken: list[tuple[Path, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line number and object of a JSONL file; lines that are none go to `broken`."""
     for number, line in text_lines(path):
         if not line.strip():
@@ -104,9 +105,9 @@ def json_lines(path: Path, broken: list[tuple[Path, str]]) -> Iterator[tuple[int
             record = json.loads(line)
             json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except (ValueError, RecursionError):
-            broken.append((path, f"line {number} is not JSON"))
+            broken.append(Problem(str(path), f"line {number} is not JSON"))
             continue
         if isinstance(record, dict):
             yield number, record
         else:
-            broken.append((path, f"line {number} is not a JSON object"))
+            broken.append(Problem(str(path), f"line {number} is not a JSON object"))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 import speechx.audio.files as files
-import speechx.corpora.engine.measure as measuring
-import speechx.corpora.engine.write as output
 from speechx.audio.files import read_audio
-from speechx.corpora.engine.measure import spread
+from speechx.corpora.engine import processes, write
 from speechx.corpora.engine.paths import inside
-from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.preparation import ChannelChoice, Preparation
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.processes import spread
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -124,7 +124,7 @@ def test_a_copy_is_of_what_the_table_says_now(tmp_path: Path, stopped: bool) -> 
     ):  # fmt: skip
         u = said("u", audio, duration, start)
         some = Preparation("it")
-        some.add("train", replace(u, extra={"channel": channel}))
+        some.add("train", u, channel=ChannelChoice(channel))
         finish([some], Output(tmp_path / "out", convert=True), "toy")
         found = read(tmp_path / "out", "it", "train")["u"]
         expected = read_audio(audio, start, duration or None, channel)
@@ -158,7 +158,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
             (folder / name).write_bytes((folder / "train.jsonl").read_bytes())
     assert {f.name for f in folder.iterdir()} == {
         *("train.jsonl", "test.jsonl", "train_phones.jsonl", "train.parquet", "extra.txt"),
-        *("source.txt", "manifests.txt"),
+        *("source.txt", "manifests.txt", ".measured.cache"),
     }
     (folder / "manifests.txt").write_text("../../train.wav\n../x.jsonl\ntrain.jsonl\n")
     (tmp_path / "out" / "x.jsonl").touch()
@@ -243,7 +243,7 @@ def test_work_is_handed_out_as_it_is_done() -> None:
 def peaks(folder: Path, number: int) -> list[int]:
     """Bytes that two preparations of so many clips need, the second of what is known."""
     # What processes have in hand depends on how busy the machine is, not on the number of clips.
-    measuring.TURNS_AHEAD = 4
+    processes.TURNS_AHEAD = 4
     root = folder / "corpus" / "clips"
     first = sound(root / "0.wav", 0.1)
     for i in range(1, number):
@@ -312,58 +312,77 @@ def test_a_segment_that_changed_is_measured_and_copied_anew(
         )
 
 
-def watch(monkeypatch: pytest.MonkeyPatch) -> list[list[Path | str]]:
-    """What is opened from now on: the utterances' audio of each file."""
-    opened: list[list[Path | str]] = []
-    look = measuring._measure_file
-    monkeypatch.setattr(
-        measuring,
-        "_measure_file",
-        lambda some, *how: opened.append([u.audio for u in some]) or look(some, *how),
-    )
-    return opened
+def spoil(*paths: Path) -> None:
+    """Takes the sound away and leaves size and time: whoever opens the file finds no audio."""
+    for path in paths:
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 @pytest.mark.parametrize("convert", [False, True])
 @pytest.mark.parametrize("claim", [0.0, 1.0, 1.4, 0.7])  # as the tables say; it is 1 s
 def test_preparing_again_opens_only_what_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, claim: float, convert: bool
+    tmp_path: Path, claim: float, convert: bool
 ) -> None:
     one, two = sound(tmp_path / "1.mp3", 1.0), sound(tmp_path / "2.mp3", 1.0)
-    opened = watch(monkeypatch)
+    folder = tmp_path / "out" / "it"
 
-    def prepare(claim: float = claim) -> tuple[dict[str, float], dict[Path, int]]:
+    def prepare(claim: float = claim) -> tuple[dict[str, float], dict[Path, int], bytes]:
         some = Preparation("it", whole_files=True)
         some.add("train", said("one", one, claim))
         some.add("dev", said("two", two))
-        some.missing.append((tmp_path / "3.mp3", "listed"))
+        some.missing.append(Problem(str(tmp_path / "3.mp3"), "listed"))
         some.refuse("t.tsv:4", "no text")
-        opened.clear()
         finish([some], Output(tmp_path / "out", True, convert), "toy")
-        folder = tmp_path / "out" / "it"
         times = {f: f.stat().st_mtime_ns for f in folder.rglob("*.*") if f.suffix != ".flac"}
-        del times[folder / "manifests.txt"]
         found = read(tmp_path / "out", "it", "train") | read(tmp_path / "out", "it", "dev")
-        return {id: u.duration for id, u in found.items()}, times
+        corrupt = (folder / "corrupt.txt").read_bytes()
+        return {id: u.duration for id, u in found.items()}, times, corrupt
 
     first = prepare()
-    assert sorted(opened) == [[str(one)], [str(two)]]
+    assert first[0].keys() == {"one", "two"}
+    spoil(one, two, *folder.rglob("*.flac"))
     for _ in range(2):
         assert prepare() == first
-        assert opened == []
-    one.chmod(0o600)  # which leaves the manifest as it is
-    assert prepare() == first
-    assert opened == [[str(one)]]
-    assert prepare() == first
-    assert opened == []
-    if claim == 1.4:
-        assert prepare(1.3)[0]["one"] == first[0]["one"]
-        assert [str(one)] in opened
-        sound(tmp_path / "1.mp3", 1.35)
-        assert abs(prepare(1.3)[0]["one"] - 1.35) < 0.1
+    if claim == 1.4:  # another claim that is wrong leads to the same length
+        assert prepare(1.3)[0] == first[0]
+    sound(one, 1.35)  # only this is opened: the other is still spoilt
+    changed, _, _ = prepare(1.35)
+    assert abs(changed["one"] - 1.35) < 0.1
+    assert changed["two"] == first[0]["two"]
+    two.touch()
+    with pytest.raises(UserError, match=r"dev\.jsonl"):  # nothing is left of dev
+        prepare(1.35)
+    assert b"2.mp3" in (folder / "corrupt.txt").read_bytes()
 
 
-def test_what_was_stopped_while_manifests_were_written_is_measured_again(
+def test_a_recording_that_is_cut_is_not_opened_again(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "long.wav", 3.0, channels=2)
+    for convert in (False, True):
+        for again in range(2):
+            some = Preparation("it")
+            some.add(
+                "train", said("u", audio, 0.5, 1.0), channel=ChannelChoice(1) if convert else None
+            )
+            some.add("unlabelled", said("v", audio, text=""))
+            out = Output(tmp_path / f"out{convert}", convert=convert)
+            assert finish([some], out, "toy", 1.0) == {"it": {"train": 1, "unlabelled": 3}}
+            if not again:
+                spoil(audio)
+        sound(audio, 3.0, channels=2)
+
+
+@pytest.mark.parametrize("content", ["", "{}\n", "[1]\n", "[[], 1, 2, 3, 4, 5, 6]\n", "\xff\n"])
+def test_a_cache_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
+    for _ in range(2):
+        some = Preparation("it")
+        some.add("train", said("u", sound(tmp_path / "a.wav", 1.0)))
+        assert finish([some], Output(tmp_path / "out"), "toy") == {"it": {"train": 1}}
+        (tmp_path / "out" / "it" / ".measured.cache").write_text(content, encoding="latin-1")
+
+
+def test_what_was_stopped_while_manifests_were_written_is_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     audio = sound(tmp_path / "1.wav", 1.0)
@@ -381,7 +400,7 @@ def test_what_was_stopped_while_manifests_were_written_is_measured_again(
         prepare("train")
         sound(audio, 2.0)
         with monkeypatch.context() as killed:
-            killed.setattr(output, "write_manifest", stop)
+            killed.setattr(write, "write_manifest", stop)
             with pytest.raises(KeyboardInterrupt):
                 prepare(*splits)
         prepare("train")
@@ -392,10 +411,10 @@ def test_what_was_stopped_while_manifests_were_written_is_measured_again(
 def test_one_channel_of_what_was_measured_is_refused_as_if_it_had_not_been(tmp_path: Path) -> None:
     audio = sound(tmp_path / "both.wav", 1.0, channels=2)
     u = said("u", audio)
-    for extra in ({}, {"channel": 0, "channel_if_several": True}):
+    for channel in (None, ChannelChoice(0, if_several=True)):
         some = Preparation("it")
-        some.add("train", replace(u, extra=extra))
-        if extra:
+        some.add("train", u, channel=channel)
+        if channel:
             with pytest.raises(
                 UserError, match=r"it is one channel of .*, which has 2; with --con"
             ):
@@ -432,29 +451,23 @@ def test_the_folder_can_be_a_string(tmp_path: Path) -> None:
     assert len(read(tmp_path / "out", "it", "train")) == 1
 
 
-def test_a_length_that_is_no_longer_listed_is_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_length_that_is_no_longer_listed_is_measured(tmp_path: Path) -> None:
     one, two = sound(tmp_path / "1.wav", 1.0), sound(tmp_path / "2.wav", 2.0)
-    opened = watch(monkeypatch)
-    for listed, found, looks in (
-        (0.5, 0.5, 2), (0.5, 0.5, 0), (0.0, 1.0, 2), (0.0, 1.0, 0), (0.5, 0.5, 2), (0.0, 1.0, 2),
-    ):  # fmt: skip
-        opened.clear()
+    for listed, found in ((0.5, 0.5), (0.5, 0.5), (0.0, 1.0), (0.0, 1.0), (0.5, 0.5), (0.0, 1.0)):
         some = Preparation("it")
         some.add("train", said("one", one, listed))
         some.add("dev", said("two", two))
         finish([some], Output(tmp_path / "out"), "toy")
         assert read(tmp_path / "out", "it", "train")["one"].duration == found
         assert read(tmp_path / "out", "it", "dev")["two"].duration == 2.0
-        assert len(opened) == looks
+        spoil(one, two)  # both are known from the first time on
 
 
 def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path: Path) -> None:
     audio = sound(tmp_path / "long.wav", 3.0, channels=2)
     for channel in (0, 1):
         some = Preparation("it")
-        some.add("unlabelled", replace(said("u", audio, text=""), extra={"channel": channel}))
+        some.add("unlabelled", said("u", audio, text=""), channel=ChannelChoice(channel))
         finish([some], Output(tmp_path / "out", convert=True), "toy", 2.0)
         found = read(tmp_path / "out", "it", "unlabelled")
         assert np.allclose(
