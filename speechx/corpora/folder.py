@@ -29,7 +29,7 @@ LONGEST = 20.0  # seconds of a stretch
 def prepare(
     root: Path,
     out: Output,
-    language: str,
+    language: str | None,
     *,
     speakers: bool = False,
     longest: float = LONGEST,
@@ -42,6 +42,8 @@ def prepare(
     """
     root = Path(root)
     check_folder(root, "a folder of recordings")
+    if not language:
+        raise UserError(f"{root}: recordings do not name their language; give --language xx")
     check_name(language)
     _check_apart(root, out.folder, language)
     name = corpus or root.resolve().name

@@ -63,9 +63,9 @@ class Variation:
     channel: Channel = field(default_factory=Channel)
 
 
-def make_corpus(
+def prepare(
     out: Path,
-    languages: Sequence[str] | Mapping[str, float],
+    languages: Sequence[str] | Mapping[str, float] | None = None,
     minutes: float = 12.0,
     seed: int = 1,
     processes: int | None = None,
@@ -74,13 +74,14 @@ def make_corpus(
     """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; returns how many utterances of
     each split there are.
 
-    `minutes` of training speech for each language; a mapping gives each its own. Dev and test hold
-    every sentence of theirs once by every voice of theirs. Several processes are spawned, so a
-    script that calls this needs `if __name__ == "__main__"`, or processes=1. Raises UserError for a
-    language without sentences.
+    `languages` None means all that have sentences. Each gets `minutes` of training speech; a
+    mapping gives each its own number. Dev and test hold each of their sentences once by each of
+    their voices. Several processes are spawned, so a script that calls this needs
+    `if __name__ == "__main__"`, or processes=1.
     """
     if isinstance(languages, str):
         raise ValueError(f"languages must be a sequence of codes, but is the string {languages!r}")
+    languages = sentence_languages() if languages is None else languages
     wanted = (
         dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
     )
