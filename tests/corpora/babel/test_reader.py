@@ -141,7 +141,7 @@ def test_only_training_prompts_are_trained_on(pack: Pack, tmp_path: Path) -> Non
         ("103-bengali/release-current", "103-bengali/release-current"),
         ("103-bengali/release-0.4b", "103-bengali/release-0.4b"),
         ("IARPA_BABEL_OP1_103", "IARPA_BABEL_OP1_103"),
-        ("11034/bn", "103/bn"),
+        ("11034/bn", "11034/bn"),
     ],
 )
 def test_a_release_names_its_language(tmp_path: Path, wrapper: str, release: str) -> None:
@@ -328,7 +328,7 @@ def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Pa
     for words in (["101"], ["yue"], ["Cantonese"]):
         run(pack.root, tmp_path / words[0], words)
         assert [path.name for path in (tmp_path / words[0]).iterdir()] == ["yue"]
-    with pytest.raises(UserError, match=r"no language tur; there are yue \(101\), bn \(103\)"):
+    with pytest.raises(UserError, match=r"tur; there are yue, bn, 901"):
         run(pack.root, tmp_path / "none", ["tur"])
     Pack(pack.root, "103", "another/release").call("dev", f"30000_{A}", turns("one"))
     with pytest.raises(UserError, match=r"2 releases of 103: .*current and .*another/rel"):
@@ -456,7 +456,7 @@ def test_what_is_no_pack_says_so(tmp_path: Path, content: str) -> None:
         (root / ("clips" if content == "no pack" else "conversational/training")).mkdir(
             parents=True
         )
-    with pytest.raises(UserError, match=r"no such folder|no folder `conversational`"):
+    with pytest.raises(UserError, match=r"no such folder|neither .* `conversational`"):
         run(root, tmp_path / "out")
 
 
