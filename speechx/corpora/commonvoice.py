@@ -33,7 +33,7 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.engine.languages import asked_for, check_folder, check_tables, no_language
+from speechx.corpora.engine.languages import check_tables, choose, language_folders
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
@@ -73,7 +73,9 @@ def prepare(
             f"and '-', but {release!r} was given."
         )
     root = Path(root)
-    folders = _language_folders(root, languages)
+    sign = "train.tsv or validated.tsv"
+    there = language_folders([root], _is_language_folder, "a CommonVoice release", sign)
+    folders = choose(there, languages, root, code=str)
     name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
     for language, folder in folders.items():
@@ -125,19 +127,6 @@ def _release(folder: Path) -> str:
     here, away = Path(os.path.abspath(folder)).parent, folder.resolve().parent
     names = (here.resolve().name, away.name, here.name)
     return next(filter(RELEASE.fullmatch, names), away.name)
-
-
-def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
-    """Which folder holds which language; all of them, or those asked for."""
-    check_folder(root, "a CommonVoice release")
-    if _is_language_folder(root):
-        there = {root.resolve().name: root}
-    else:
-        there = {f.name: f for f in sorted(root.iterdir()) if _is_language_folder(f)}
-    if not there:
-        raise no_language(root, "a CommonVoice release", "train.tsv or validated.tsv")
-    wanted = asked_for(languages, {language: language for language in there}, root)
-    return {language: there[language] for language in wanted}
 
 
 def _is_language_folder(folder: Path) -> bool:

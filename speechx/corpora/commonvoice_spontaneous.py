@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds_of
-from speechx.corpora.engine.languages import asked_for, check_folder, no_language, own_name
+from speechx.corpora.engine.languages import check_folder, choose, no_language, own_name
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.tables import read_rows
@@ -34,12 +34,11 @@ def prepare(
     `root` holds unpacked archives, or is one; `languages` None means all that are there.
     """
     root = Path(root)
-    tables = _tables(root)
-    wanted = asked_for(languages, {language: language for language in tables}, root)
-    name_links(root, (tables[language].parent for language in wanted))
-    releases = {word: _release(word, tables[word].parent, root) for word in wanted}
+    tables = choose(_tables(root), languages, root, code=str)
+    name_links(root, (table.parent for table in tables.values()))
+    releases = {name: _release(name, table.parent, root) for name, table in tables.items()}
     return finish(
-        (_read_language(language, tables[language], releases[language]) for language in wanted),
+        (_read_language(name, table, releases[name]) for name, table in tables.items()),
         out,
         lambda language: f"CommonVoice Spontaneous Speech {releases[language]}",
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.engine.languages import check_tables, language_folders, own_name
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, own_name
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows
@@ -43,7 +43,8 @@ def prepare(
     if text not in get_args(Text):
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
     root = Path(root)
-    folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
+    there = language_folders([root, root / "data"], _is_language, "FLEURS")
+    folders = choose(there, languages, root)
     name_links(root, folders.values())
     tables = (table for folder in folders.values() for table in _tables(folder).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)

@@ -14,7 +14,7 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import language_folders, own_name
+from speechx.corpora.engine.languages import choose, language_code, language_folders, own_name
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows, text_lines
@@ -32,10 +32,8 @@ def prepare(
     all.
     """
     root = Path(root)
-    folders = language_folders(
-        [root], languages, _is_language, "Multilingual LibriSpeech",
-        lambda name: name.removeprefix("mls_").removesuffix("_opus"),
-    )  # fmt: skip
+    there = language_folders([root], _is_language, "Multilingual LibriSpeech")
+    folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
     name_links(root, folders.values())
     return finish(
         (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
@@ -53,7 +51,7 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
         language,
         corpus="mls",
         release=release,
-        named=release.removeprefix("mls_").removesuffix("_opus"),
+        named=_own_language(release),
     )
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
@@ -81,6 +79,10 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
     if unknown := sum(id not in listed for id in limited):
         found.left_out["ids of limited_supervision that are not in train"] = unknown
     return found
+
+
+def _own_language(folder: str) -> str:
+    return folder.removeprefix("mls_").removesuffix("_opus")
 
 
 def _genders(folder: Path) -> dict[str, str]:

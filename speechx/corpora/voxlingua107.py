@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import check_folder, folder_names, language_code
+from speechx.corpora.engine.languages import check_folder, choose, language_code
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Output, finish
@@ -43,7 +43,7 @@ def prepare(
         )
     if zips:
         logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
-    chosen = folder_names(names, languages, root)
+    chosen = choose({name: name for name in sorted(names)}, languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish(
         (_read_language(root, name) for name in chosen),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.engine.languages import folder_names, language_code
+from speechx.corpora.engine.languages import choose, language_code
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
@@ -74,7 +74,7 @@ def prepare(
             f"{root}: not VoxPopuli: neither transcribed_data/LANGUAGE with asr_train.tsv nor "
             "raw_audios/LANGUAGE is there."
         )
-    chosen = folder_names(names, languages, root)
+    chosen = list(choose({name: name for name in sorted(names)}, languages, root).values())
     both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
     name_links(root, both)
     speech = _read_segments(root, [x for x in chosen if x in sessions])

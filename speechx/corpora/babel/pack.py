@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.languages import asked_for, check_folder, language_code, no_language
+from speechx.corpora.engine.languages import check_folder, choose, language_code, no_language
 from speechx.corpora.engine.measure import measure_files
 from speechx.corpora.engine.paths import inside, name_links
 from speechx.corpora.engine.preparation import Preparation
@@ -96,18 +96,15 @@ def find_packs(root: Path, languages: Sequence[str] | None) -> list[Pack]:
             logger.info(f"{folder}: no recording is named BABEL_..., so it is not read")
     if not found:
         raise no_language(root, "a BABEL pack", "`conversational` and recordings BABEL_* below it")
-    there = {code: found[code][0].language for code in sorted(found)}
-    codes = {language: code for code, language in there.items()}
-    there |= {language: language for language in codes}
-    chosen = dict.fromkeys(codes[there[word]] for word in asked_for(languages, there, root))
-    for code in chosen:
-        if len(found[code]) > 1:
-            folders = " and ".join(str(pack.root) for pack in found[code])
+    chosen = choose(dict(sorted(found.items())), languages, root).values()
+    for releases in chosen:
+        if len(releases) > 1:
+            folders = " and ".join(str(pack.root) for pack in releases)
             raise UserError(
-                f"{root} holds {len(found[code])} releases of {code}: {folders}; give the one "
-                "that you want, or move the others away"
+                f"{root} holds {len(releases)} releases of {releases[0].code}: {folders}; give the "
+                "one that you want, or move the others away"
             )
-    packs = [found[code][0] for code in chosen]
+    packs = [pack for (pack,) in chosen]
     tops = (pack.root.relative_to(root).parts[:1] for pack in packs)
     name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops))
     return packs

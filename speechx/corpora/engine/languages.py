@@ -1,19 +1,22 @@
-"""Which folders of a corpus hold which languages, by the names that the corpus gives them.
+"""The languages of a corpus, by the names of its folders.
 
 Every corpus has names of its own: `sv_se`, `swedish`, `sv`. Manifests name a language as
 CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of ISO 639 otherwise
 (`jv`, `ceb`), so that manifests of several corpora go together. Any name can be asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 from speechx.text.languages import find
 
 FIRST_LINES = 20  # by which a table is recognised
+
+T = TypeVar("T")
 
 
 def language_code(word: str) -> str:
@@ -27,39 +30,48 @@ def language_code(word: str) -> str:
     return next(filter(None, (*found.commonvoice, found.iso639_1, found.iso639_3)))
 
 
-def language_folders(
-    roots: Sequence[Path],
+def choose(
+    there: Mapping[str, T],
     languages: Sequence[str] | None,
-    holds: Callable[[Path], bool],
-    corpus: str,
-    spoken: Callable[[str], str] = str,
-) -> dict[str, Path]:
-    """Language codes and their folders: all that are in one of `roots`, or those asked for.
+    root: Path,
+    code: Callable[[str], str] = language_code,
+) -> dict[str, T]:
+    """Our codes, and what is `there` under the corpus's own names: all, or those asked for by any
+    name. `code` makes our code of the corpus's name."""
+    names: dict[str, str] = {}
+    for name in there:
+        if (other := names.setdefault(code(name), name)) != name:
+            raise UserError(
+                f"{root}: {other} and {name} are both {code(name)}, and would be written over each "
+                "other; give one of them as ROOT, or put their content into one folder."
+            )
+    if languages is None:
+        return {language: there[name] for language, name in names.items()}
+    words = [code(word) if word in there else word for word in languages]
+    words = [word if word in names else language_code(word) for word in words]
+    if unknown := [
+        word for word, found in zip(languages, words, strict=True) if found not in names
+    ]:
+        raise UserError(
+            f"{root}: no language folder {', '.join(unknown)}; there are {', '.join(names)}."
+        )
+    return {word: there[names[word]] for word in words}
 
-    The first of `roots` may be a language folder itself. `holds` recognises one; `spoken` takes
-    from its name what is not the language's (`mls_`).
-    """
+
+def language_folders(
+    roots: Sequence[Path], holds: Callable[[Path], bool], corpus: str, sign: str = ""
+) -> dict[str, Path]:
+    """The folders of languages by their own names: the first of `roots` itself, or those in one of
+    `roots`. `holds` recognises one, and `sign` names in a message what it looks for."""
     root = roots[0]
     check_folder(root, corpus)
-    found = [root] if holds(root) else []
-    for parent in [] if found else roots:
-        if parent.is_dir():
-            found += [f for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
+    if holds(root):
+        return {root.resolve().name: root}
+    parents = (parent for parent in roots if parent.is_dir())
+    found = [f for parent in parents for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
     if not found:
-        raise no_language(root, corpus)
-    folders: dict[str, Path] = {}
-    names: dict[str, str] = {}
-    for folder in found:
-        name = spoken(own_name(folder, root))
-        code = language_code(name)
-        if code in folders:
-            raise UserError(
-                f"{root}: {folders[code].name} and {folder.name} are both {code}; give one of "
-                "them as ROOT."
-            )
-        folders[code] = folder
-        names |= {folder.name: code, name: code, code: code}
-    return {names[word]: folders[names[word]] for word in asked_for(languages, names, root)}
+        raise no_language(root, corpus, sign)
+    return {folder.name: folder for folder in found}
 
 
 def own_name(folder: Path, root: Path) -> str:
@@ -70,7 +82,8 @@ def own_name(folder: Path, root: Path) -> str:
 def check_tables(
     corpus: str, columns: str, tables: Iterable[Path], known: Callable[[Sequence[str]], bool]
 ) -> None:
-    """Other corpora have tables of the same names: none of their first lines is `known`."""
+    """Other corpora have tables of the same names: raises an error if none of the first lines of a
+    table is `known`."""
     for table in tables:
         first = [line.split("\t") for _, line in islice(text_lines(table), FIRST_LINES)]
         if first and not any(map(known, first)):
@@ -85,35 +98,7 @@ def check_folder(root: Path, corpus: str) -> None:
 
 
 def no_language(root: Path, corpus: str, sign: str = "") -> UserError:
-    """What to raise where no language of a corpus is; `sign` is what one would be known by."""
+    """The error for a folder without any language; `sign` is what one would be known by."""
     holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
     known = f" (a folder with {sign})" if sign else ""
     return UserError(f"{root}: neither {corpus} nor one language of it{known}; it holds {holds}.")
-
-
-def folder_names(names: Iterable[str], languages: Sequence[str] | None, root: Path) -> list[str]:
-    """Those of `names` that were asked for, of a corpus with several folders for each language."""
-    there: dict[str, str] = {}
-    of: dict[str, str] = {}
-    for name in sorted(names):
-        code = language_code(name)
-        if of.setdefault(code, name) != name:
-            raise UserError(
-                f"{root}: {of[code]} and {name} are both {code}, and would be written over each "
-                "other; put what is in them into one folder."
-            )
-        there |= {name: name, code: name}
-    return list(dict.fromkeys(there[word] for word in asked_for(languages, there, root)))
-
-
-def asked_for(languages: Sequence[str] | None, there: dict[str, str], root: Path) -> list[str]:
-    """The words of `there` that were asked for, by any name; all of them by None."""
-    if languages is None:
-        return list(dict.fromkeys(there.values()))
-    words = [word if word in there else language_code(word) for word in languages]
-    if unknown := [word for word, code in zip(languages, words, strict=True) if code not in there]:
-        raise UserError(
-            f"{root}: no language folder {', '.join(unknown)}; there are "
-            f"{', '.join(dict.fromkeys(there.values()))}."
-        )
-    return words
