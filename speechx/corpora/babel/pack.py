@@ -21,7 +21,7 @@ from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
 from speechx.corpora.engine.languages import check_folder, choose, language_code, no_language
-from speechx.corpora.engine.measure import measure_files
+from speechx.corpora.engine.measure import header, measure_each
 from speechx.corpora.engine.paths import inside, name_links
 from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.problems import Problem
@@ -225,11 +225,11 @@ def _files(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Pat
 
 def measure(recordings: Sequence[BabelRecording], found: Preparation) -> dict[Path, float]:
     """Seconds of each recording; logs how many have another rate than the telephone's."""
-    paths = [recording.audio for recording in recordings]
     rates: Counter[int] = Counter()
     lengths: dict[Path, float] = {}
-    results = measure_files(paths, f"{found.language}: measured", found.measured)
-    for path, info in zip(paths, results, strict=True):
+    paths = [recording.audio for recording in recordings]
+    what = f"{found.language}: measured"
+    for path, info in measure_each(header, paths, lambda path: (path,), found.measured, what):
         if isinstance(info, Problem):
             found.corrupt.append(info)
         else:

@@ -6,7 +6,6 @@ time of change, and what the file holds. A file of another size or time is measu
 
 import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +34,9 @@ class Measurement(NamedTuple):
 class MeasuredFiles:
     """What is known of files; with `opens`, others are measured when they are asked for."""
 
-    def __init__(self, known: Mapping[str, Measurement] | None = None, opens: bool = False) -> None:
+    def __init__(self, opens: bool = False) -> None:
         self.opens = opens
-        self.before = dict(known or {})
+        self.before: dict[str, Measurement] = {}
         """Read from the cache, by absolute path."""
         self.now: dict[str, Measurement] = {}
         """Found to be true, or measured."""
@@ -60,12 +59,6 @@ class MeasuredFiles:
         size, mtime_ns = _state(name) or (0, 0)
         self.now[name] = Measurement(size, mtime_ns, info.duration, info.rate, info.channels, exact)
 
-    def known(self, path: str | Path) -> dict[str, Measurement]:
-        """What is known of one file, for another process."""
-        name = os.path.abspath(path)
-        found = self.now.get(name)
-        return {name: found} if found else {}
-
     def read(self, folder: Path) -> None:
         """Takes over the cache of a folder; lines that cannot be read are passed over."""
         try:
@@ -82,8 +75,8 @@ class MeasuredFiles:
         """Keeps what was asked for since the cache was read."""
         inner = os.path.join(os.path.abspath(folder), "")
         with whole_file(folder / CACHE, keep_equal=True) as new, new.open("w") as file:
-            for name, found in sorted(self.now.items()):
-                file.write(json.dumps([name.removeprefix(inner), *found]) + "\n")
+            for name in sorted(self.now):
+                file.write(json.dumps([name.removeprefix(inner), *self.now[name]]) + "\n")
 
 
 def _state(name: str) -> tuple[int, int] | None:

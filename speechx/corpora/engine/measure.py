@@ -5,10 +5,9 @@ segment outside of its file is found here, and long recordings without labels be
 """
 
 import math
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo
 from speechx.corpora.engine.cache import MeasuredFiles, Measurement, NotMeasured
@@ -19,6 +18,8 @@ from speechx.corpora.engine.processes import FILES_A_TURN, spread, watched
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
+Item = TypeVar("Item")
+T = TypeVar("T")
 Listed = Sequence[tuple[Utterance, ChannelChoice | None]]
 """The utterances of one file."""
 
@@ -34,70 +35,42 @@ class Rules(NamedTuple):
     """See `Preparation.whole_files`."""
 
 
-def examine_known(listed: Listed, rules: Rules, measured: MeasuredFiles) -> list[Found] | None:
-    """As `_examine`, by what was measured before; None if that is not enough."""
-    try:
-        return _examine(listed, rules, measured)
-    except NotMeasured:
-        return None
-
-
-def examine_files(
-    files: Iterable[Listed], number: int, what: str, rules: Rules, measured: MeasuredFiles
-) -> Iterator[list[Found]]:
-    """The pieces of all utterances of each file, in the order of the files; what is measured goes
-    into `measured`."""
-    paths: deque[str] = deque()
-
-    def work() -> Iterator[tuple[Listed, Rules, dict[str, Measurement]]]:
-        for some in files:
-            paths.append(str(some[0][0].audio))
-            yield some, rules, measured.known(paths[-1])
-
-    turn = FILES_A_TURN if rules.copies is None else 1
-    for found, new in watched(spread(_examine_file, work(), turn), number, what):
-        path = paths.popleft()  # one string for a path, not two
-        measured.now |= {path if name == path else name: new[name] for name in new}
-        yield found
-
-
-def _examine_file(
-    listed: Listed, rules: Rules, known: dict[str, Measurement]
-) -> tuple[list[Found], dict[str, Measurement]]:
-    measured = MeasuredFiles(known, opens=True)
-    return _examine(listed, rules, measured), measured.now
-
-
-def measure_files(
-    paths: Sequence[Path], what: str, measured: MeasuredFiles
-) -> Iterator[AudioInfo | Problem]:
-    """What each file holds, in order; only files that `measured` does not know are opened."""
+def measure_each(
+    work: Callable[..., T],
+    items: Iterable[Item],
+    arguments: Callable[[Item], tuple[Any, ...]],
+    measured: MeasuredFiles,
+    what: str,
+    turn: int = FILES_A_TURN,
+) -> Iterator[tuple[Item, T]]:
+    """Each item with `work(measured, *arguments(item))`: first those whose files are known, then
+    the others, whose files are opened in several processes."""
     new = []
-    for path in paths:
+    for item in items:
         try:
-            measured.info(path, exact=True)
+            yield item, work(measured, *arguments(item))
         except NotMeasured:
-            new.append(path)
-    results = watched(spread(_measure_file, ((path,) for path in new)), len(new), what)
-    problems = {}
-    for path, (problem, found) in zip(new, results, strict=True):
+            new.append(item)
+    results = spread(_open, ((work, *arguments(item)) for item in new), turn)
+    for item, (result, found) in zip(new, watched(results, len(new), what), strict=True):
         measured.now |= found
-        if problem:
-            problems[path] = problem
-    for path in paths:
-        yield problems[path] if path in problems else measured.info(path, exact=True)
+        yield item, result
 
 
-def _measure_file(path: Path) -> tuple[Problem | None, dict[str, Measurement]]:
+def _open(work: Callable[..., T], *arguments: Any) -> tuple[T, dict[str, Measurement]]:
     measured = MeasuredFiles(opens=True)
+    return work(measured, *arguments), measured.now
+
+
+def header(measured: MeasuredFiles, path: Path) -> AudioInfo | Problem:
+    """What a file holds, by its header."""
     try:
-        measured.info(path, exact=True)
+        return measured.info(path)
     except UserError as error:
-        return Problem.of(error, path), {}
-    return None, measured.now
+        return Problem.of(error, path)
 
 
-def _examine(listed: Listed, rules: Rules, measured: MeasuredFiles) -> list[Found]:
+def examine(measured: MeasuredFiles, listed: Listed, rules: Rules) -> list[Found]:
     """The pieces of each utterance in one file.
 
     The length in the header of an mp3 is a claim, and so is one in a table. Where two claims agree,

@@ -12,16 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.engine.copies import Found
-from speechx.corpora.engine.measure import (
-    Listed,
-    Rules,
-    check_longest,
-    examine_files,
-    examine_known,
-)
+from speechx.corpora.engine.measure import Listed, Rules, check_longest, examine, measure_each
 from speechx.corpora.engine.paths import check_name
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.processes import FILES_A_TURN
 from speechx.data.manifest import claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError
@@ -98,31 +93,24 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
     for place in (folder, rules.copies) if rules.copies else (folder,):
         remove_leftovers(place)
     found.measured.read(folder)
-    new = []
-    for places in _by_file(found):
-        pieces = examine_known(_listed(found, places), rules, found.measured)
-        if pieces is None:
-            new.append(places)
-        else:
-            _take(found, places, pieces)
     what = f"{found.language}: {'opened' if rules.copies is None else 'converted'}"
-    files = (_listed(found, places) for places in new)
-    results = examine_files(files, len(new), what, rules, found.measured)
-    for places, pieces in zip(new, results, strict=True):
+    turn = FILES_A_TURN if rules.copies is None else 1
+
+    def arguments(places: Sequence[Place]) -> tuple[Listed, Rules]:
+        return [(found.splits[s][id], found.channels.get((s, id))) for s, id in places], rules
+
+    results = measure_each(examine, _by_file(found), arguments, found.measured, what, turn)
+    for places, pieces in results:
         _take(found, places, pieces)
 
 
-def _by_file(found: Preparation) -> Iterable[list[Place]]:
+def _by_file(found: Preparation) -> list[tuple[Place, ...]]:
     """All utterances, those of a file together."""
     places: dict[Path | str, list[Place]] = {}
     for split, listed in found.splits.items():
         for u in listed.values():
             places.setdefault(u.audio, []).append((split, u.id))
-    return places.values()
-
-
-def _listed(found: Preparation, places: Sequence[Place]) -> Listed:
-    return [(found.splits[split][id], found.channels.get((split, id))) for split, id in places]
+    return list(map(tuple, places.values()))  # half as large
 
 
 def _take(found: Preparation, places: Sequence[Place], results: Sequence[Found]) -> None:
