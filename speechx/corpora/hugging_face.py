@@ -72,7 +72,7 @@ def prepare(
             else:
                 base = audio_root or root.absolute()
                 find = partial(Preparation.file, root=base, name=path, place=place)
-            listing.add(row, place, find)
+            listing.add(row, place, find=find)
     if unused:
         logger.info(f"{root}: columns not used: {shown(sorted(unused))}")
     return listing.finish(out, source)

@@ -23,13 +23,12 @@ working directory, and no further.
 import os
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.corpora.engine.paths import name_links
-from speechx.corpora.engine.preparation import ChannelChoice, Preparation
-from speechx.corpora.engine.rows import Listing, base_of, split_named
+from speechx.corpora.engine.preparation import ChannelChoice
+from speechx.corpora.engine.rows import Listing, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
@@ -64,11 +63,11 @@ def prepare(
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root)
     for folder in folders:
-        _read(folder, audio_root, listing)
+        _read(folder, listing)
     return listing.finish(out, f"the Kaldi data {name}")
 
 
-def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
+def _read(folder: Path, listing: Listing) -> None:
     """All utterances of one data directory."""
     sources: dict[str, tuple[str, Source | None]] = {}  # by recording: its place and file
     for line, recording, rest in _pairs(folder / "wav.scp", listing):
@@ -105,6 +104,7 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
         text, speaker = texts.get(id, ""), speakers.get(id, "")
         row: dict[str, Any] = {
             **times,
+            "path": path,
             "id": id,
             "text": text,
             "speaker": speaker,
@@ -118,11 +118,9 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
         extra = {}
         if speaker in genders:
             extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
-        base, named_in = base_of(path, audio_root), sources[recording][0]
-        find = partial(Preparation.file, root=base, name=path, place=named_in)
-        listing.add(row, place, find, extra)
-    listing.leave_out("utterances of recordings whose command is refused", without_file)
-    listing.leave_out("texts of no utterance", len(texts.keys() - listed))
+        listing.add(row, place, extra, sources[recording][0])
+    listing.left_out["utterances of recordings whose command is refused"] += without_file
+    listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
 
 
 def _utterances(

@@ -15,15 +15,14 @@ the working directory, and with `audio_root` all in it.
 import gzip
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.engine.languages import language_code
-from speechx.corpora.engine.preparation import ChannelChoice, Preparation
+from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.processes import spread, watched
-from speechx.corpora.engine.rows import Listing, base_of, split_named
+from speechx.corpora.engine.rows import Listing, split_named
 from speechx.corpora.engine.tables import json_lines
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
@@ -60,9 +59,7 @@ def prepare(
         read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
         for place, cut in read:
             for row, extra in _rows(cut, split, place, listing):
-                base = base_of(row["path"], audio_root)
-                find = partial(Preparation.file, root=base, name=row["path"], place=place)
-                listing.add(row, place, find, extra)
+                listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
 
 
@@ -151,7 +148,7 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
                 },
             )
     alone = sum(len(some) for sides in of.values() for some in sides.values())
-    listing.leave_out("supervisions of no recording", alone)
+    listing.left_out["supervisions without a recording"] += alone
 
 
 def _channels(value: Any) -> list[int]:

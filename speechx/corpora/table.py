@@ -61,7 +61,8 @@ def prepare(
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         place, path = f"{table}:{number}", row.get("path")
         if isinstance(path, str) and path:
-            listing.add(row, place, partial(Preparation.file, root=folder, name=path, place=place))
+            find = partial(Preparation.file, root=folder, name=path, place=place)
+            listing.add(row, place, find=find)
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if ours_of:

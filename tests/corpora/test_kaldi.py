@@ -30,7 +30,7 @@ def test_a_plain_directory_with_relative_and_absolute_paths(
     assert prepare(tmp_path / "data", Output(tmp_path / "out")) == {
         "it": {"train_clean": 2, "unlabelled": 1}
     }
-    assert messages[0].endswith("; left out: 1 texts of no utterance")
+    assert messages[0].endswith("; left out: 1 transcripts without an utterance")
     train = read(tmp_path / "out", "it", "train_clean")
     u1, u2 = train["u1"], train["u2"]
     assert (u1.text, u1.speaker, u1.extra) == ('due  "parole', "ann", {"gender": "female"})
@@ -175,7 +175,8 @@ def test_nothing_is_run_and_nothing_outside_is_read(
     lines(data / "text", "u1 a", "u2 b", "u3 c")
     prepare(data, Output(tmp_path / "out", allow_missing=True), "it")
     assert messages == [
-        "it: train 1 (0.00014 h); left out: 3 corrupt (corrupt.txt), 1 texts of no utterance"
+        "it: train 1 (0.00014 h); left out: 3 corrupt (corrupt.txt), "
+        "1 transcripts without an utterance"
     ]
     corrupt = (tmp_path / "out" / "it" / "corrupt.txt").read_text()
     assert "'../secret.wav' leads out of" in corrupt

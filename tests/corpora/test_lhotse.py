@@ -80,7 +80,7 @@ def test_recordings_and_supervisions_apart(tmp_path: Path, messages: list[str]) 
     lines(tmp_path / "x_supervisions_dev.jsonl", *map(json.dumps, sides))
     counts = prepare(tmp_path, Output(tmp_path / "out", convert=True), "en")
     assert counts == {"en": {"dev": 3}}
-    assert "left out: 1 supervisions of no recording" in messages[-1]
+    assert "left out: 1 supervisions without a recording" in messages[-1]
     dev = read(tmp_path / "out", "en", "dev")
     assert [(u.text, u.duration) for u in dev.values()] == [("a", 1.0), ("b", 1.0), (None, 2.0)]
     for channel, id in enumerate("AB"):

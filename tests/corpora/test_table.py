@@ -147,17 +147,17 @@ def test_columns_that_are_not_used_are_named(corpus, messages: list[str]):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["text", "uno"], "has no column `path`; it has text; say which it is with --column path="),
+        (["text", "uno"], "has no column `path`; it has text; name it with --column path="),
         (
             ["Datei\tTranskription\tSprecher", "wav/1.wav\tuno\tann"],
-            "has no column `path`; it has Datei, Transkription, Sprecher; say which it is with "
+            "has no column `path`; it has Datei, Transkription, Sprecher; name it with "
             "--column path=Datei, or give it a line of column names if its first line is none",
         ),
         (["path"], "needs a line of column names and at least one row"),
         (["path\tpath", "wav/1.wav\twav/1.wav"], "names a column twice: path, path"),
         (
             ["path\taudio", "wav/1.wav\twav/1.wav"],
-            "has path and audio, which are both path here; say which is meant, as in --column",
+            "has path and audio, which are both path here; choose one",
         ),
         (["path\ttext", "wav/1.wav\tuno", "wav/2.wav"], ":3: 1 cells, but 2 column names"),
         (["path", "wav/1.wav", "wav/9.wav"], "wav/9.wav: no such file, but it is listed in"),
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_said_with_its_place(corpus, lines, said):
 
 def test_no_header_is_asked_for_where_there_is_one(corpus):
     said = refused(table(corpus, "text\tMy file", "uno\twav/1.wav"))
-    assert said.endswith("it has text, My file; say which it is with --column 'path=My file'")
+    assert said.endswith("it has text, My file; name it with --column 'path=My file'")
     said = refused(table(corpus, '{"clip": "wav/1.wav"}', name="all.jsonl"))
     assert said.endswith("--column path=clip")
 
