@@ -1,11 +1,11 @@
-"""CommonVoice Spontaneous Speech, answers to questions in people's own words, to manifests.
+"""CommonVoice Spontaneous Speech, answers to questions in the speakers' own words, to manifests.
 
     sps-corpus-3.0-2026-03-09-el-CY/ss-corpus-el-CY.tsv       one row a recording
     sps-corpus-3.0-2026-03-09-el-CY/audios/spontaneous-speech-el-CY-*.mp3
 
 The `split` column is train, dev, test or unassigned; only the first three have a transcription that
 somebody has checked, so the rest is for pretraining. Transcriptions hold marks in brackets
-(`[disfluency]`, `[noise]`), which are left out: the words around them are what was said.
+(`[disfluency]`, `[noise]`), which are left out.
 """
 
 import re
@@ -63,8 +63,8 @@ def _tables(root: Path) -> dict[str, Path]:
 
 
 def _release(language: str, folder: Path, root: Path) -> str:
-    """sps-corpus-3.0-2026-03-09 of the folder's name, or that name; of a link, the name of what it
-    leads to if its own is no release's."""
+    """sps-corpus-3.0-2026-03-09 of the folder's name; if that names no release, the name of the
+    folder that a link leads to."""
     names = (own_name(folder, root), folder.resolve().name)
     name = next((name for name in names if name.startswith("sps-corpus-")), names[1])
     return name.removesuffix(f"-{language}")

@@ -1,8 +1,8 @@
 """Debian packages without root: fetched, unpacked into a folder, their licences listed.
 
 `apt-get download` checks the archive's signatures, so nothing here has to. A package lies in
-`FOLDER/<name>_<version>_<arch>/` and is not fetched again while it does; whoever has no apt can
-unpack packages there by hand (`dpkg-deb -x`, or `ar x` and `tar xf`).
+`FOLDER/<name>_<version>_<arch>/` and is then not fetched again; without apt, unpack packages there
+by hand (`dpkg-deb -x`, or `ar x` and `tar xf`).
 """
 
 import os
@@ -44,7 +44,7 @@ def unpacked(folder: Path) -> dict[str, Package]:
 
 
 def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[str, str]]:
-    """Have these packages in `folder`: those that are there now, and why the others are not.
+    """Fetches packages into `folder`; returns those that are there now, and errors of the others.
 
     Raises UserError when something must be fetched and this machine has no apt-get or dpkg-deb.
     """
@@ -100,11 +100,11 @@ def _run(command: list[str], folder: str) -> str | None:
     if done.returncode == 0:
         return None
     errors = [line[2:].strip() for line in done.stderr.splitlines() if line.startswith("E:")]
-    said = "; ".join(errors) or done.stderr.strip().replace("\n", "; ")
-    said = said or f"{command[0]} exit code {done.returncode}"
-    if re.search("Unable to locate|no candidate|404|no installation candidate", said):
-        said += " (run apt-get update first; on Ubuntu these packages are in 'universe')"
-    return said
+    why = "; ".join(errors) or done.stderr.strip().replace("\n", "; ")
+    why = why or f"{command[0]} exit code {done.returncode}"
+    if re.search("Unable to locate|no candidate|404|no installation candidate", why):
+        why += " (run apt-get update first; on Ubuntu these packages are in 'universe')"
+    return why
 
 
 def write_licences(packages: Iterable[Package], out: Path) -> None:

@@ -38,7 +38,7 @@ def prepare(
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
-    `text` is as FLEURS normalised it (lower case, no punctuation) or as it was written.
+    `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
     if text not in get_args(Text):
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")

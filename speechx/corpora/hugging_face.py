@@ -4,9 +4,9 @@
     SAVED/dataset_info.json, state.json, data-*.arrow        or one
 
 The rows lie in Arrow files. An audio column holds the bytes of a sound file, which are written to
-`out/<language>/unpacked` as they are, or the path of one below the dataset's folder. Text is looked
-for under `text`, `sentence` and `transcription`; other names are mapped with `--column` as for
-tables. A validation split becomes dev.
+`out/<language>/unpacked` as they are, or the path of one below the dataset's folder. Text is in a
+column `text`, `sentence` or `transcription`; other names are mapped with `--column` as for tables.
+A validation split becomes dev.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from speechx.data.manifest import claim
 from speechx.errors import UserError
 from speechx.log import logger
 
-# What the first bytes say; libsndfile does not go by the name, people do.
+# By the first bytes. libsndfile ignores the suffix, people do not.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
 
 
@@ -42,8 +42,8 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` is what `save_to_disk` wrote. `language` is that of rows that name none, `columns` maps
-    our names to the dataset's, `audio_root` is where the files are whose bytes are not in it.
+    `root` is a folder that `save_to_disk` wrote. `language` is for rows that name none, `columns`
+    maps our names to the dataset's, `audio_root` is the folder of files whose bytes are not inside.
     `corpus` is the folder's name unless given.
     """
     root = Path(root)
@@ -79,7 +79,7 @@ def prepare(
 
 
 def _splits(root: Path) -> dict[str, Path]:
-    """The datasets of a dictionary by our names of its splits; or the one that `root` is."""
+    """The datasets of a dictionary by our names of the splits, or `root` if it is one dataset."""
     if (root / "dataset_dict.json").is_file():
         names = _object(root / "dataset_dict.json").get("splits")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -174,7 +174,7 @@ def _rows(
 
 
 def _features_in(schema: Any) -> dict[str, Any]:
-    """What an Arrow file says itself of its columns, as dataset_info.json does."""
+    """The features that an Arrow file describes, as dataset_info.json does."""
     try:
         found = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -183,8 +183,8 @@ def _features_in(schema: Any) -> dict[str, Any]:
 
 
 def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
-    """The first column that is said to be audio; else the first whose cells are bytes, path, or
-    both, as those of sound files are, but also those of images."""
+    """The first column of the type Audio; otherwise the first with bytes and path, which may also
+    be images."""
     for name in schema.names:
         feature = features.get(name)
         if isinstance(feature, dict) and feature.get("_type") == "Audio":

@@ -48,7 +48,7 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`, a split for each data directory, under its name.
 
-    `root` is a data directory, or holds several. `language` is that of utterances that are not in
+    `root` is a data directory, or holds several. `language` is for utterances that are not in
     `utt2lang`. `audio_root` is the only folder to read from, unless None. `corpus` is the name of
     `root` unless given. One channel of several is read only with `convert`.
     """
@@ -97,7 +97,7 @@ def _read(folder: Path, listing: Listing) -> None:
         if channel is None:
             channel = of_segment
         elif of_segment:
-            why = f"channel {of_segment} of {recording[:200]!r}, of which wav.scp picks one already"
+            why = f"channel {of_segment} of {recording[:200]!r}, but wav.scp already picks one"
             listing.refuse(place, why)
             continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
@@ -180,7 +180,7 @@ def _map(table: Path, listing: Listing) -> dict[str, str]:
 
 
 def source_of(entry: str) -> Source:
-    """The file behind an entry of wav.scp, and its channel; a ValueError says why there is none."""
+    """The file behind an entry of wav.scp, and its channel; a ValueError if it is refused."""
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
             raise ValueError(f"{entry[:200]!r} is no file")

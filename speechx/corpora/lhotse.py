@@ -3,11 +3,11 @@
     cuts_train.jsonl.gz                                     cuts with their recordings inside, or
     recordings_train.jsonl.gz, supervisions_train.jsonl.gz  both apart, as its recipes write them
 
-Every supervision is an utterance; a cut without any is one without text. What is no stretch of one
-channel of a file is refused by name: mixed and padded cuts, features without audio, recordings from
-commands, URLs or archives, changed speed or volume. Resampling is no change, for models hear 16
-kHz. Paths are taken as in `speechx.corpora.kaldi`: absolute ones as they are, relative ones below
-the working directory, and with `audio_root` all in it.
+Every supervision is an utterance; a cut without any is an utterance without text. Cuts that are not
+a stretch of one channel of a file are refused by name: mixed and padded cuts, features without
+audio, recordings from commands, URLs or archives, changed speed or volume. Resampling is ignored,
+since models read 16 kHz. Paths are read as in `speechx.corpora.kaldi`: absolute ones as they are,
+relative ones below the working directory, and with `audio_root` all below it.
 
 `export` writes all three from a manifest; lhotse opens them and `prepare` reads them back.
 """
@@ -44,10 +44,9 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` is one manifest of Lhotse or a folder of them. The split is what the file's name has
-    beside its kind (`cuts_dev.jsonl.gz`), train if nothing. `language` is that of supervisions that
-    name none, and so is `corpus`: the name of the folder unless given. The rest as in
-    `kaldi.prepare`.
+    `root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
+    its kind (`cuts_dev.jsonl.gz`), or train. `language` and `corpus` are for supervisions that name
+    none; `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
     """
     root = Path(root)
     files = _files(root)
@@ -65,7 +64,7 @@ def prepare(
 
 @contextmanager
 def _refusing(listing: Listing, place: str) -> Iterator[None]:
-    """Lists what is at `place` as broken, and goes on behind it."""
+    """Lists an error as a problem at `place`, and continues."""
     try:
         yield
     except UserError as error:
@@ -96,7 +95,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def _kind_and_split(file: Path) -> tuple[str, str]:
-    """What a manifest holds and of which split, by its name: {corpus}_{kind}_{split}.jsonl.gz."""
+    """The kind and split of a manifest, by its name: {corpus}_{kind}_{split}.jsonl.gz."""
     stem = file.name.removesuffix(".gz").removesuffix(".jsonl")
     kind = next((kind for kind in KINDS if kind in stem), "cuts")
     before, _, after = stem.partition(kind)
@@ -166,8 +165,8 @@ def _channel(supervision: Mapping[str, Any]) -> int:
 def _rows(
     cut: dict[str, Any], split: str, place: str, listing: Listing
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows of a listing, and what more is known of each. A cut that has none is refused, and so is
-    a supervision, by itself."""
+    """Rows of a listing with their other keys. A bad cut is refused, and so is a single bad
+    supervision."""
     with _refusing(listing, place):
         path, channel = _stretch(cut)
         choice = None if channel is None else ChannelChoice(channel)
@@ -183,7 +182,7 @@ def _rows(
 
 
 def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
-    """The file of a cut, and which of several channels; a UserError says why there is none."""
+    """The file of a cut, and the channel if it has several; raises a UserError if refused."""
     kind = cut.get("type", "MonoCut")
     if kind not in ("MonoCut", "Cut"):
         raise UserError(f"a {kind!s:.40} is no stretch of one recording; save it as audio first")
@@ -208,7 +207,7 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
 def _supervised(
     supervision: Mapping[str, Any], cut: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The row of a supervision but for its file, and what more is known."""
+    """The row of a supervision without its file, and its other keys."""
     named = f"supervision {supervision.get('id')!r:.60}"
     if _channel(supervision) != cut.get("channel", 0):
         raise UserError(f"{named} is of another channel than the cut")
@@ -236,11 +235,11 @@ def _supervised(
 
 
 def export(manifest: Path, out: Path) -> dict[str, int]:
-    """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; how many each has.
+    """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; returns how many each has.
 
     Audio is not copied. Every utterance is a cut with one supervision; `corpus`, `phones` and
-    keys that are not ours are in its `custom`. Files with several channels are refused: our
-    utterances are their average, and Lhotse's are one of them.
+    unknown keys are in its `custom`. Files with several channels are refused: our utterances
+    average them, and a cut of Lhotse is one of them.
     """
     manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
@@ -274,8 +273,8 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
 def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
     if info.channels > 1:
         raise UserError(
-            f"{file} has {info.channels} channels, of which a cut of Lhotse is one and an "
-            "utterance of ours the average; prepare the corpus with --convert first"
+            f"{file} has {info.channels} channels; a cut of Lhotse is one of them, our utterance "
+            "their average. Prepare the corpus with --convert first"
         )
     return {
         "id": id,

@@ -1,7 +1,7 @@
 """A multilingual corpus made on the spot, so that the whole path runs without a download.
 
 espeak-ng (from the wheel `espeakng-loader`) reads the sentences of `speechx/text/sentences`. Dev
-and test have sentences *and* voices of their own: nothing heard in training is scored. Pitch,
+and test have sentences *and* voices of their own: nothing in training is scored. Pitch,
 liveliness, speed, room, microphone and noise change with every utterance
 (`speechx.audio.augment`).
 

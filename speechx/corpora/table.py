@@ -3,16 +3,16 @@
     speechx data prepare table utterances.tsv --language ru -o DIR
     speechx data prepare table all.jsonl --column text=transcription --root /data/audio -o DIR
 
-Tabs without quoting (.tsv), commas or semicolons with it (.csv), or a JSON object a line (.jsonl);
-gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
+Tabs without quoting (.tsv), commas or semicolons with quoting (.csv), or a JSON object a line
+(.jsonl); gzipped if the name ends in .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
 `utt_id`), `split`, `start` (or `offset`), `duration` and `end` in seconds, `text` (or `sentence`,
 `transcription`), `phones` (separated by spaces), `speaker` (or `speaker_id`) and `language` where
 they are there; a table's own names are mapped to these. Other columns are left out, and named. An
-`end` is from the start of the file, as `start` is, and says with it what `duration` would.
+`end` is measured from the start of the file, and gives the duration.
 Audio is below `root`, the table's own folder unless given: nothing outside of it is read.
 
 Splits are as everywhere: `Training` is train, `valid` and `validation` are dev, `testing` is test,
-in capitals or not; rows without a split are train, and those of train without text or phones are
+in capitals or not. Rows without a split are train, and rows of train without text or phones are
 `unlabelled`, for pretraining.
 """
 

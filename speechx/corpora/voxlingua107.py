@@ -5,7 +5,7 @@
 
 It has no text: `unlabelled.jsonl` serves pretraining, and with `dev.jsonl` it trains and tests
 language identification, since every line names its language. The labels come from search words and
-are mostly right; those of dev were checked by people. Some codes are of 1988 (`iw` for Hebrew, `jw`
+are mostly right; people checked the labels of dev. Some codes are of 1988 (`iw` for Hebrew, `jw`
 for Javanese). The speaker is taken to be the video, which is right for most.
 """
 
@@ -59,7 +59,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _first_sound(folder: Path) -> str:
-    """The name of one; there may be hundreds of thousands."""
+    """The name of one recording; there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
         return next((e.name for e in entries if e.name.lower().endswith(".wav")), "")
 

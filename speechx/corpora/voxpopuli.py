@@ -8,8 +8,8 @@
 The sessions become `unlabelled.jsonl`: the speech that the table of segments finds in them or,
 without that table, all of them in stretches of equal length. Either way a line is a start and a
 duration in the session's file, which is not cut and not copied unless `convert` asks for it.
-`raw_audios/original` is what the transcribed data were cut from, and is not read. Sessions hold the
-recordings of dev and test too, heard without their text.
+`raw_audios/original` is the source of the transcribed data, and is not read. Sessions also hold the
+recordings of dev and test, without their text.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ Text = Literal["normalised", "raw"]
 LONGEST = 20.0  # seconds of a stretch
 COLUMN: dict[Text, str] = {"normalised": "normalized_text", "raw": "raw_text"}
 KEPT_COLUMNS = ("gender", "is_gold_transcript", "accent")
-# The second is that of the 10,000 hours with speakers told apart.
+# The second is of the 10,000 hours with speaker diarization.
 SEGMENTS = {
     "unlabelled_v2.tsv.gz": ("\t", "event_id", "segment_no", "start", "end"),
     "unlabelled_sd.tsv.gz": ("|", "session_id", "id_", "start_time", "end_time"),
@@ -40,11 +40,11 @@ SEGMENTS = {
 
 @dataclass(slots=True)
 class Speech:
-    """Where sessions have speech, by language."""
+    """The stretches of speech in sessions, by language."""
 
     segments: dict[str, dict[str, bytearray]]
-    """Of each session: number, start and end of every segment, a line each. There are tens of
-    millions, and as text they are a tenth of what Python makes of them."""
+    """By session: number, start and end of every segment, a line each. There are tens of millions,
+    and text takes a tenth of the memory of Python objects."""
     broken: dict[str, list[Problem]]
     """Rows without a time."""
 
@@ -59,8 +59,8 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is as
-    VoxPopuli normalised it or as it was written; `longest` is of a stretch without text, in
+    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is the
+    normalised or the raw spelling; `longest` is the maximum length of a stretch without text, in
     seconds.
     """
     if text not in COLUMN:
@@ -138,7 +138,7 @@ def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | N
 
 
 def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
-    """What the table says of all those languages, read once; None where there is no table."""
+    """The segments of all these languages, in one pass of the table; None without a table."""
     tables = ((table_in(root, f"unlabelled_data/{file}"), file) for file in SEGMENTS)
     table, file = next((found for found in tables if found[0] and names), (None, ""))
     if table is None:

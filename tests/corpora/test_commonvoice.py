@@ -321,7 +321,7 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(
 def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path, messages: list[str]) -> None:
     tables = {"train": [row("c1")], "dev": [row("d1", speaker="s2")], "test": [row("t1")]}
     release(tmp_path, tables | {"validated": tables["train"] + tables["test"]})
-    with pytest.raises(UserError, match=r"--splits speaker leaves no clip for train in es: the re"):
+    with pytest.raises(UserError, match=r"--splits speaker leaves no clip for train in es"):
         prepare(tmp_path, Output(tmp_path / "out"), splits="speaker")
     assert "es: train 0 (0 h, official train 0.00014 h: -0.00014 h), dev 1" in messages[-1]
     assert "1 of them validated but by speakers of dev or test" in messages[-1]
@@ -336,10 +336,8 @@ def test_a_language_with_nothing_left_to_train_on_leaves_the_others_be(
     release(tmp_path, held_out | {"train": [row("c1")], "validated": [row("c1")]}, "it")
     counts = prepare(tmp_path, Output(tmp_path / "out"), splits="speaker")
     assert (counts["es"]["train"], counts["it"]) == (5, {"dev": 1, "test": 1, "unlabelled": 1})
-    assert messages[-1].startswith(
-        "--splits speaker leaves no clip for train in it: the reports above"
-    )
-    assert messages[-1].endswith("to another -o, with --splits official")
+    assert messages[-1].startswith("--splits speaker leaves no clip for train in it")
+    assert "--splits official" in messages[-1]
 
 
 @pytest.mark.parametrize("splits", ["speaker", "speaker+sentence"])
@@ -376,7 +374,7 @@ def test_train_is_disjoint_only_from_speakers_that_are_known(
     with pytest.raises(UserError, match=said):
         prepare(tmp_path, out, splits=splits)
     (folder / f"{table}.tsv").unlink()
-    with pytest.raises(UserError, match=rf"no {table}\.tsv, so there is nothing for train to be d"):
+    with pytest.raises(UserError, match=rf"no {table}\.tsv, so train cannot be"):
         prepare(tmp_path, Output(tmp_path / "out", allow_missing=True), splits=splits)
     assert not (tmp_path / "out").exists()
 
@@ -389,12 +387,12 @@ def test_a_language_that_is_unpacked_in_part_is_not_taken_for_whole(
     for table in absent:
         (folder / f"{table}.tsv").unlink()
     names = ", ".join(f"{table}.tsv" for table in absent)
-    with pytest.raises(UserError, match=f"es: no {names}, so perhaps it is not wholly unpacked; "):
+    with pytest.raises(UserError, match=f"es: no {names}.*--allow-missing"):
         prepare(tmp_path, Output(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
     messages.clear()
     prepare(tmp_path, Output(tmp_path / "out", allow_missing=True))
-    assert messages[0] == f"{folder}: no {names}: what is validated may belong there"
+    assert messages[0].startswith(f"{folder}: no {names}: ")
     assert f"of them validated, of an unknown split without {names})" in messages[-1]
 
 

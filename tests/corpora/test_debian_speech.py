@@ -13,7 +13,7 @@ from speechx.corpora import debian_speech
 from speechx.corpora.debian_packages import Package, licence_summary, write_licences
 from speechx.corpora.debian_sources import (
     MSU_IPA,
-    Recording,
+    PackageRecording,
     read_asterisk,
     read_festvox_ru,
     read_fillets,
@@ -21,7 +21,7 @@ from speechx.corpora.debian_sources import (
     read_ktuberling,
     read_tuxpaint,
 )
-from speechx.corpora.debian_speech import Clip, is_plain, misfits, prepare, split_of
+from speechx.corpora.debian_speech import ConvertedRecording, is_plain, misfits, prepare, split_of
 from speechx.data.manifest import read_manifest
 from speechx.doctor.validation import problems
 from speechx.errors import UserError
@@ -259,13 +259,15 @@ def test_which_texts_are_trusted(text, language, plain):
     assert is_plain(recording("x", text=text, language=language)) == plain
 
 
-def recording(id: str, **keys) -> Recording:
-    return Recording(**{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys})
+def recording(id: str, **keys) -> PackageRecording:
+    return PackageRecording(
+        **{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys}
+    )
 
 
 def test_texts_that_were_not_said_are_found_by_the_speakers_usual_rate():
     def clip(id, letters, seconds):
-        return Clip(recording(id, text="a" * letters), Path(id), seconds, seconds)
+        return ConvertedRecording(recording(id, text="a" * letters), Path(id), seconds, seconds)
 
     usual = [clip(f"usual{k}", 120 + k, 10.0) for k in range(20)]
     fast, slow, short = clip("fast", 240, 10.0), clip("slow", 15, 10.0), clip("short", 2, 2.0)

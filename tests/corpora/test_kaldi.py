@@ -99,7 +99,7 @@ def test_segments_name_channels(tmp_path: Path) -> None:
         "x m 0 1 -2": "its channel is '-2'",
         "x m 0 1 0 9": "its channel is '0 9'",
         "x m 0 1 1": "channel 2 of .* was asked for, which has 1",
-        "x p 0 1 1": "channel 1 of 'p', of which wav.scp picks one already",
+        "x p 0 1 1": "channel 1 of 'p'.*wav.scp",
     }
     for segment, why in bad.items():
         lines(data / "segments", segment)

@@ -227,7 +227,7 @@ def test_a_folder_without_manifests_and_twice_the_same(tmp_path: Path) -> None:
     lines(tmp_path / "cuts_train.jsonl.gz", "{}")
     with pytest.raises(UserError, match=r"are cuts of train"):
         prepare(tmp_path, Output(tmp_path / "out"), "it")
-    with pytest.raises(UserError, match="is no whole gzip file"):
+    with pytest.raises(UserError, match="not a complete gzip file"):
         prepare(tmp_path / "cuts_train.jsonl.gz", Output(tmp_path / "out"), "it")
 
 

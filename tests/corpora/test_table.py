@@ -333,7 +333,7 @@ def test_audio_lies_below_the_root_or_is_not_read(corpus, tmp_path, messages: li
 def test_languages_and_splits_of_a_table_name_no_other_folder(corpus):
     rows = ("path\tlanguage\tsplit", "wav/1.wav\t../../x\ttrain", "wav/2.wav\tit\t../../x")
     path = table(corpus, *rows)
-    assert "'../../x' is the name of a language or a split, and cannot be" in refused(path)
+    assert "'../../x' is the name of a language or a split" in refused(path)
 
 
 def test_copies_can_be_made(corpus):

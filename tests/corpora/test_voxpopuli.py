@@ -148,7 +148,7 @@ def test_segments_that_cannot_be_are_named(tmp_path: Path) -> None:
     )
     broken = tmp_path / "unlabelled_data" / "unlabelled_v2.tsv.gz"
     broken.write_bytes(broken.read_bytes()[:40])
-    with pytest.raises(UserError, match="is no whole gzip file"):
+    with pytest.raises(UserError, match="not a complete gzip file"):
         prepare(tmp_path, Output(out))
 
 

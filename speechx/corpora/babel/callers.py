@@ -1,7 +1,7 @@
 """Which callers of a BABEL pack are trained on: none of test, nor the tenth of training for dev.
 
 A caller is the same in all parts of a pack. LDC's parts have no caller in common, but that is not
-relied on. In releases of very few callers it cannot be kept; then the report says so.
+relied on. In releases of very few callers this is impossible; then the report says so.
 """
 
 from __future__ import annotations

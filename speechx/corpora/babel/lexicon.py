@@ -64,8 +64,8 @@ class Lexicon:
 def read_lexicon(path: Path, spelling: Spelling = "plain", code: str = "") -> Lexicon:
     """All words, spelled as in `transcription` ("plain") or in `transcript_roman` ("roman").
 
-    The code of the language says whether there is a column of romanisations. For a code that is
-    none of BABEL's most lines decide: those with three columns, the second without a space.
+    The code of the language decides whether there is a column of romanisations. For an unknown code
+    the majority of lines decides: three columns, the second without a space.
     """
     rows = [(number, line.split("\t")) for number, line in text_lines(path) if line.strip()]
     if not rows:

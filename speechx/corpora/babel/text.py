@@ -1,4 +1,4 @@
-"""BABEL's transcripts: when what is said, and what becomes of everything that is not a word.
+"""BABEL's transcripts: segments, and the treatment of everything that is not a word.
 
     <no-speech> uh <hes> i_b_m *teh* wor- (()) <foreign> then <laugh> ~
 
@@ -21,10 +21,10 @@ no text, and the choices that move error rates by points are options:
     ((wor  ())  a<b  wo-.  wo--rd  a*b                 `unknown`, and listed: brackets without
                                                        their pair, marks where none belong
 
-`unknown` names what is done where something was said that the transcript does not spell: the word
-is left out, or the whole utterance (it then counts as untranscribed). Utterances without any word
-left are left out as in Kaldi. Scores against such references are not those of its scoring tool,
-which lets fragments and hesitations be deleted free of charge.
+`unknown` is the treatment of speech that the transcript does not spell: the word is left out, or
+the whole utterance (it then counts as untranscribed). Utterances without any word are left out as
+in Kaldi. Scores against such references differ from its scoring tool, which does not count deleted
+fragments and hesitations as errors.
 
     read_text("<no-speech> uh wor- <hes> (())", TextPolicy()).text       # "uh wor"
 """
@@ -73,7 +73,7 @@ class TextPolicy:
     underscores: Literal["join", "split"] = "join"
 
     def __str__(self) -> str:
-        """What goes into every line of the manifests and from there into the scores."""
+        """The text in every line of the manifests, and from there in the scores."""
         choices = " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
         return f"babel: {choices}"
 

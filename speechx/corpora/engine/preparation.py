@@ -119,14 +119,15 @@ class Preparation:
         speaker: str | None = None,
         extra: Mapping[str, Any] | None = None,
         duration: float = 0.0,
+        id: str = "",
     ) -> Utterance | None:
-        """Lists the file `name` below `root`, with its stem as id; an empty `text` makes it
+        """Lists the file `name` below `root`, with its stem as `id`; an empty `text` makes it
         unlabelled. Empty values of `extra` are left out. None for a file that cannot be used."""
         audio = self.file(root, name, place)
         if audio is None:
             return None
         utterance = Utterance(
-            id=audio.stem,
+            id=id or audio.stem,
             audio=audio,
             duration=duration,
             language=self.language,

@@ -105,7 +105,7 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
 
 
 def _by_file(found: Preparation) -> list[tuple[Place, ...]]:
-    """All utterances, those of a file together."""
+    """All utterances, grouped by file."""
     places: dict[Path | str, list[Place]] = {}
     for split, listed in found.splits.items():
         for u in listed.values():
@@ -148,7 +148,7 @@ def _refuse_problems(found: Preparation) -> None:
 
 
 def _write(found: Preparation, folder: Path) -> dict[str, int]:
-    """Writes manifests and lists; removes those of an earlier run that would now be empty."""
+    """Writes manifests and lists; removes files of an earlier run that would now be empty."""
     splits = _in_order(split for split, utterances in found.splits.items() if utterances)
     names = [f"{split}.jsonl" for split in splits]
     for name in _written_before(folder):

@@ -35,7 +35,7 @@ def test_what_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "is not UTF-8 text" in refused(tmp_path / "latin")
     packed = gzip.compress(bytes(1000))
     (tmp_path / "half.gz").write_bytes(packed[:-4])
-    assert "is no whole gzip file" in refused(tmp_path / "half.gz")
+    assert "not a complete gzip file" in refused(tmp_path / "half.gz")
     monkeypatch.setattr(tables, "LONGEST_LINE", 100)
     (tmp_path / "zeros.gz").write_bytes(packed)
     assert "zeros.gz:1: a line of more than 100 letters" in refused(tmp_path / "zeros.gz")
