@@ -1,7 +1,7 @@
 """`speechx data prepare CORPUS ...`: one command per reader of speechx/corpora.
 
-`CORPORA` is the whole truth: the parser and the calls are made from it. A reader is imported when
-its command runs.
+The parser and the calls are made from the table `CORPORA`. A reader is imported when its command
+runs.
 """
 
 from __future__ import annotations
@@ -31,20 +31,24 @@ class CorpusCommand:
     options: tuple[Option, ...] = ()
     """Only of this corpus; they are keywords of `prepare`."""
     root: str = "ROOT"
-    """Name of the argument that is read; empty where a corpus is made or fetched."""
-    several_languages: bool = True
-    """False where rows may lack a language, which --language gives."""
+    """The argument that is read; empty where a corpus is made or fetched."""
+    own: bool = False
+    """The user's own data: --language is for rows that do not name one."""
     keywords: Callable[[Settings], Settings] = dict
-    """From the options to the keywords of `prepare`, where they are not the same."""
+    """The keywords of `prepare`, from the options."""
+
+
+def _option(flag: str, help: str, **settings: Any) -> Option:
+    return flag, {"help": help, **settings}
 
 
 def _choice(flag: str, help: str, *choices: str) -> Option:
     """The first choice is the default."""
-    return flag, {"choices": choices, "default": choices[0], "help": help}
+    return _option(flag, help, choices=choices, default=choices[0])
 
 
 def _switch(flag: str, help: str) -> Option:
-    return flag, {"action": "store_true", "help": help}
+    return _option(flag, help, action="store_true")
 
 
 def _babel(settings: Settings) -> Settings:
@@ -67,35 +71,22 @@ def _mapped(settings: Settings) -> Settings:
     return {**settings, "columns": columns}
 
 
-LONGEST: Option = (
+LONGEST = _option(
     "--longest",
-    {
-        "type": float,
-        "default": 20.0,
-        "metavar": "SECONDS",
-        "help": "maximum length of a stretch without text; longer recordings are divided",
-    },
-)
+    "maximum length of a stretch without text; longer recordings are divided",
+    type=float, default=20.0, metavar="SECONDS",
+)  # fmt: skip
 TEXT = _choice("--text", "spelling of the text", "normalised", "raw")
-CORPUS: Option = (
-    "--corpus",
-    {"metavar": "NAME", "help": "name of the corpus; default: folder"},
+CORPUS = _option("--corpus", "name of the corpus; default: the folder", metavar="NAME")
+AUDIO_ROOT = _option(
+    "--root", "folder that holds all audio", dest="audio_root", type=Path, metavar="DIR"
 )
-AUDIO_ROOT: Option = (
-    "--root",
-    {"dest": "audio_root", "type": Path, "metavar": "DIR", "help": "folder that holds all audio"},
-)
-COLUMN: Option = (
+COLUMN = _option(
     "--column",
-    {
-        "dest": "columns",
-        "action": "append",
-        "default": [],
-        "metavar": "OURS=THEIRS",
-        "help": "name of a column, as in text=transcription; ours are path id split duration start "
-        "end text phones speaker language",
-    },
-)
+    "name of a column, as in text=transcription; ours are path id split duration start end text "
+    "phones speaker language",
+    dest="columns", action="append", default=[], metavar="OURS=THEIRS",
+)  # fmt: skip
 
 CORPORA: dict[str, CorpusCommand] = {
     "commonvoice": CorpusCommand(
@@ -109,7 +100,7 @@ CORPORA: dict[str, CorpusCommand] = {
                 *("official", "speaker", "speaker+sentence"),
             ),
             _switch("--invalidated", "include invalidated clips as unlabelled"),
-            ("--release", {"metavar": "NAME", "help": "release, if the folder is not named so"}),
+            _option("--release", "release, if the folder has another name", metavar="NAME"),
         ),
     ),
     "commonvoice-spontaneous": CorpusCommand(
@@ -146,34 +137,34 @@ CORPORA: dict[str, CorpusCommand] = {
         "folder",
         "recordings in a folder, with a .txt beside each or without",
         (_switch("--speakers", "speakers named by the folders in ROOT"), LONGEST, CORPUS),
-        several_languages=False,
+        own=True,
     ),
     "table": CorpusCommand(
         "table",
         "a TSV, CSV or JSONL file with a row per utterance",
         (COLUMN, AUDIO_ROOT, CORPUS),
         root="FILE",
-        several_languages=False,
+        own=True,
         keywords=_mapped,
     ),
     "hugging-face": CorpusCommand(
         "hugging_face",
         "a dataset that Hugging Face saved to disk",
         (COLUMN, AUDIO_ROOT, CORPUS),
-        several_languages=False,
+        own=True,
         keywords=_mapped,
     ),
     "kaldi": CorpusCommand(
         "kaldi",
         "data directories of Kaldi, ESPnet, icefall",
         (AUDIO_ROOT, CORPUS),
-        several_languages=False,
+        own=True,
     ),
     "lhotse": CorpusCommand(
         "lhotse",
         "manifests of Lhotse: cuts, or their parts",
         (AUDIO_ROOT, CORPUS),
-        several_languages=False,
+        own=True,
     ),
     "debian-speech": CorpusCommand(
         "debian_speech", "real, openly licensed speech from Debian packages", root=""
@@ -182,8 +173,10 @@ CORPORA: dict[str, CorpusCommand] = {
         "synthetic",
         "synthetic speech by espeak-ng, with its phones",
         (
-            ("--minutes", {"type": float, "default": 12.0, "help": "training speech per language"}),
-            ("--seed", {"type": int, "default": 1, "help": "seed of all that is random"}),
+            _option(
+                "--minutes", "minutes of training speech per language", type=float, default=12.0
+            ),
+            _option("--seed", "seed of the random numbers", type=int, default=1),
         ),
         root="",
     ),
@@ -197,11 +190,10 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
         parser = corpora.add_parser(name, help=corpus.help)
         if corpus.root:
             parser.add_argument("root", type=Path, metavar=corpus.root)
-        if corpus.several_languages:
-            language = {"action": "append", "help": "language, may be repeated; default: all"}
-        else:
-            language = {"help": "language of rows that do not name one"}
-        parser.add_argument("--language", metavar="xx", **language)  # type: ignore[arg-type]
+        several = _option("--language", "language, may be repeated; default: all", action="append")
+        one = _option("--language", "language of rows that do not name one")
+        flag, settings = one if corpus.own else several
+        parser.add_argument(flag, metavar="xx", **settings)
         parser.add_argument(
             "-o", "--output", required=True, type=Path, metavar="DIR", help="folder of manifests"
         )
@@ -226,13 +218,12 @@ def _command(corpus: CorpusCommand, names: list[str]) -> Callable[[Any], None]:
     def command(words: Any) -> None:
         from speechx.corpora.engine.write import Output
 
-        own = corpus.keywords({name: getattr(words, name) for name in names})
-        prepare = import_module(f"speechx.corpora.{corpus.module}").prepare
+        out = words.output
         if corpus.root:
             out = Output(words.output, words.allow_missing, words.convert)
-            counts = prepare(words.root, out, words.language, **own)
-        else:
-            counts = prepare(words.output, words.language, **own)
-        print(json.dumps(counts))
+        source = [words.root] if corpus.root else []
+        own = corpus.keywords({name: getattr(words, name) for name in names})
+        prepare = import_module(f"speechx.corpora.{corpus.module}").prepare
+        print(json.dumps(prepare(*source, out, words.language, **own)))
 
     return command
