@@ -12,6 +12,8 @@ slow) and writes manifests:
 
 `text` is what the package lists, unchanged; where it cannot be trusted, it is kept as the extra key
 `listed`. Most languages have one to three speakers, so speakers are in all splits.
+
+    S samples · T frames of 10 ms
 """
 
 import hashlib

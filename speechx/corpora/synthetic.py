@@ -10,6 +10,8 @@ random. Eighty sentences spoken three times would let a model learn the sentence
 the order, while every word stays the language's own. Dev and test hold real sentences only.
 
 The same seed gives the same bytes, in any order of languages and with any number of processes.
+
+    S samples
 """
 
 from __future__ import annotations

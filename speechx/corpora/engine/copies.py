@@ -3,6 +3,8 @@
 A copy's name ends in a hash of its origin: the id, the source file with its size and time, the
 segment and the channel. So a copy that exists is the right one, whatever the tables said when it
 was made and wherever a run was stopped. Copies of sources that have changed stay beside it.
+
+    S samples
 """
 
 import hashlib
