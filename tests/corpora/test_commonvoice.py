@@ -16,6 +16,7 @@ from speechx.corpora.engine.preparation import SPLITS
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
+from tests.corpora.trees import opened
 
 V5 = "client_id path sentence up_votes down_votes age gender accent locale segment"
 V13 = "client_id path sentence up_votes down_votes age gender accents variant locale segment"
@@ -578,7 +579,10 @@ def test_preparing_again_opens_nothing_and_touches_nothing(tmp_path: Path, conve
         status = clip.stat()
         clip.write_bytes(bytes(status.st_size))
         os.utime(clip, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert prepare(tmp_path, Output(tmp_path / "out", convert=convert)) == once
+    with opened(tmp_path / "es" / "clips") as sources, opened(tmp_path / "out/es/audio") as copies:
+        assert prepare(tmp_path, Output(tmp_path / "out", convert=convert)) == once
+    assert not sources
+    assert not copies
     assert made == {f: f.stat().st_mtime_ns for f in made}
 
     write_clip(folder / "clips" / "c2.mp3", 1.25)  # changed: measured anew

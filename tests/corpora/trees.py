@@ -1,9 +1,12 @@
 """What miniature trees of corpora are built of."""
 
 import logging
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -32,6 +35,30 @@ def lines(path: Path, *rows: str) -> Path:
 
 def read(out: Path, language: str, split: str) -> dict[str, Utterance]:
     return {u.id: u for u in read_manifest(out / language / f"{split}.jsonl")}
+
+
+_WATCHED: dict[str, list[str]] = {}
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _WATCHED and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.path.realpath(os.fsdecode(arguments[0])) if arguments[0] else ""
+        for below, found in _WATCHED.items():
+            if path.startswith(below):
+                found.append(path)
+
+
+sys.addaudithook(_watch)
+
+
+@contextmanager
+def opened(below: Path) -> Iterator[list[str]]:
+    """What this process opens below a folder, or of a file, from here on."""
+    _WATCHED[str(below)] = found = []
+    try:
+        yield found
+    finally:
+        del _WATCHED[str(below)]
 
 
 @contextmanager

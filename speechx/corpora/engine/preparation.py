@@ -7,7 +7,7 @@ manifests of them.
     found.add_file("train", root, "clips/c1.mp3", "train.tsv:2", text="buenos días")
     finish([found], Output(Path("data/cv")), source="CommonVoice cv-corpus-17.0-2024-03-15")
 
-A duration of 0 is not known yet. A language is held in memory until it is written: 1.3 kB for a
+A duration of 0 is not known yet. A language is held in memory until it is written: 1.5 kB for a
 clip of CommonVoice.
 """
 

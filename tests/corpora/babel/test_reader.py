@@ -16,7 +16,7 @@ from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, compress, turns, write_transcript
-from tests.corpora.trees import logged
+from tests.corpora.trees import logged, opened
 
 A, B = "20120101_120000_inLine", "20120101_120000_outLine"
 POLICY = str(TextPolicy())
@@ -96,6 +96,16 @@ def test_preparing_twice_writes_the_same(pack: Pack, tmp_path: Path) -> None:
     run(pack.root, tmp_path / "b")
     for manifest in sorted((tmp_path / "a/bn").iterdir()):
         assert manifest.read_bytes() == (tmp_path / "b/bn" / manifest.name).read_bytes()
+
+
+@pytest.mark.parametrize("convert", [False, True])
+def test_preparing_again_opens_no_recording(pack: Pack, tmp_path: Path, convert: bool) -> None:
+    compress(next(pack.root.rglob("*.sph")))
+    run(pack.root, tmp_path / "out", convert=convert)
+    with opened(pack.root) as sources, opened(tmp_path / "out/bn/audio") as copies:
+        run(pack.root, tmp_path / "out", convert=convert)
+    assert not [path for path in sources if path.endswith(".sph")]
+    assert not copies
 
 
 def test_speakers_sides_and_prompts_are_those_of_the_names(pack: Pack, tmp_path: Path) -> None:
