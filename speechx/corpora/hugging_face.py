@@ -12,7 +12,7 @@ A validation split becomes dev.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ def prepare(
     """
     root = Path(root)
     name = corpus or root.resolve().name
-    listing = Listing(name, language, audio_root)
+    listing = Listing(name, language, audio_root, base=root.absolute())
     source = f"the Hugging Face dataset {name}"
     files = _Unpacked(out.folder, source)
     unused: set[str] = set()
@@ -57,21 +57,15 @@ def prepare(
         features = features if isinstance(features, dict) else {}
         for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
             row = found if given(found.get("split")) else {**found, "split": split}
-            audio, fallback = row.pop("path"), f"{split}-{number:07d}"
+            audio, find = row["path"], None
             if isinstance(row.get("language"), str):
                 row["language"] = language_code(row["language"])
             path = audio.get("path") if isinstance(audio, dict) else audio
-            path = path if isinstance(path, str) else ""
-            data = audio.get("bytes") if isinstance(audio, dict) else None
-            if data:
+            row["path"] = path = path if isinstance(path, str) else ""
+            if data := audio.get("bytes") if isinstance(audio, dict) else None:
                 if not given(row.get("id")):
-                    row["id"] = Path(path).stem or fallback
-                find: Callable[[Preparation], Path | None] = partial(
-                    files.write, id=str(row["id"]), data=data
-                )
-            else:
-                base = audio_root or root.absolute()
-                find = partial(Preparation.file, root=base, name=path, place=place)
+                    row["id"] = Path(path).stem or f"{split}-{number:07d}"
+                find = partial(files.write, id=str(row["id"]), data=data)
             listing.add(row, place, find=find)
     if unused:
         logger.info(f"{root}: columns not used: {shown(sorted(unused))}")

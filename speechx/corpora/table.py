@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from speechx.corpora.engine import tables
-from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.rows import Listing, renamed
 from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
 from speechx.corpora.engine.write import Output
@@ -50,8 +48,8 @@ def prepare(
     name of the table's folder unless given.
     """
     table = Path(root)
-    folder = Path(audio_root).absolute() if audio_root else table.parent.absolute()
-    listing = Listing(corpus or table.absolute().parent.name or "table", language, audio_root)
+    folder = table.parent.absolute()
+    listing = Listing(corpus or folder.name or "table", language, audio_root, base=folder)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
@@ -61,8 +59,7 @@ def prepare(
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         place, path = f"{table}:{number}", row.get("path")
         if isinstance(path, str) and path:
-            find = partial(Preparation.file, root=folder, name=path, place=place)
-            listing.add(row, place, find=find)
+            listing.add(row, place)
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if ours_of:

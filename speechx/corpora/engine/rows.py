@@ -45,12 +45,18 @@ class Listing:
     """The preparations of all languages that rows name."""
 
     def __init__(
-        self, corpus: str, language: str | None = None, audio_root: Path | None = None
+        self,
+        corpus: str,
+        language: str | None = None,
+        audio_root: Path | None = None,
+        base: Path | None = None,
     ) -> None:
-        """`language` is for rows that name none; `audio_root` is what --root says."""
+        """`language` is for rows that name none; `audio_root` is the value of --root, and `base`
+        the folder of all audio without it; without both, see `base_of`."""
         if audio_root is not None and not Path(audio_root).is_dir():
             raise UserError(f"--root {audio_root}: no such folder")
-        self.corpus, self.language, self.audio_root = corpus, language, audio_root
+        self.corpus, self.language, self.base = corpus, language, audio_root or base
+        self.or_else = "" if audio_root else OR_ELSE
         self.languages: dict[str, Preparation] = {}
         self.broken: list[Problem] = []
         """Rows that cannot be used, whose language may not be known."""
@@ -89,12 +95,10 @@ class Listing:
             return
         found = self.languages.get(language)
         if found is None:
-            or_else = "" if self.audio_root else OR_ELSE
-            found = Preparation(language, self.corpus, or_else=or_else)
+            found = Preparation(language, self.corpus, or_else=self.or_else)
             self.languages[language] = found
         if find is None:
-            base = base_of(row["path"], self.audio_root)
-            audio = found.file(base, row["path"], listed_in or place)
+            audio = found.file(base_of(row["path"], self.base), row["path"], listed_in or place)
         else:
             audio = find(found)
         if audio is None:
