@@ -168,11 +168,11 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
     for task in _tasks(changes):
         task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
-    named = changes.pop("preset", None)  # the sizes are written out, and a run keeps them
-    if named is not None and before.get("init") is None and named != before.get("preset"):
+    named = changes.pop("preset", None)
+    if before.get("init") is None and named not in (None, before.get("preset")):
         raise UserError(
-            f"--resume: {out} has the preset {before.get('preset')}, and a resumed run keeps its "
-            f"model; start another run with preset={named} and another out"
+            f"--resume: the run began with preset {before.get('preset')!r}, not {named!r}; start "
+            "another run with another out"
         )
     return parse(cls, merge(before, changes), source)
 

@@ -1,9 +1,8 @@
 """Where a run is, and its copy on disk: what `--resume` needs beside the configuration.
 
-A state folder, RUN/state/step_N, holds weights and optimizer moments as
-torch.distributed.checkpoint writes them, the same for one process and for many, and `run.json` with
-everything else: one `TrainState`. Two states are kept: the newest, and the newest that is known to
-be healthy.
+A state folder, RUN/state/step_N, holds weights and optimizer moments in the format of
+torch.distributed.checkpoint, the same for one process and for many, and `run.json` with everything
+else: one `TrainState`. Two states are kept: the newest, and the newest that is known to be healthy.
 """
 
 from __future__ import annotations
