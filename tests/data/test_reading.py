@@ -1,4 +1,5 @@
-"""In training an unreadable utterance is replaced by one of similar length; elsewhere it is an error."""
+"""In training an unreadable utterance is replaced by one of similar length; elsewhere it is an
+error."""
 
 from __future__ import annotations
 
@@ -156,7 +157,8 @@ def test_without_limits_it_is_an_error_and_without_any_other_too(broken, tones, 
 def test_one_shorter_than_its_manifest_is_used_at_its_true_length(tones):
     true = len(read_audio(tones[0].audio))
     corpus = Corpus.of([replace(tones[0], duration=tones[0].duration + 2.0), *tones[1:]])
-    batch = batches(corpus, frames=lambda samples: samples // 320, frames_needed=len)[plan(corpus, 0, 0, 1)]
+    reader = batches(corpus, frames=lambda samples: samples // 320, frames_needed=len)
+    batch = reader[plan(corpus, 0, 0, 1)]
     assert batch.ids == (tones[0].id, tones[1].id)
     assert int(batch.lengths_B[0]) == true
     (error,) = batch.errors
@@ -170,7 +172,9 @@ def test_one_shorter_than_its_manifest_is_used_at_its_true_length(tones):
     assert batch.errors == ()
 
 
-@pytest.mark.parametrize("rule", [{"least_seconds": 2.0}, {"frames": lambda samples: 3, "frames_needed": len}])
+@pytest.mark.parametrize(
+    "rule", [{"least_seconds": 2.0}, {"frames": lambda samples: 3, "frames_needed": len}]
+)
 def test_one_too_short_for_a_row_or_its_labels_is_replaced(tones, tmp_path, rule):
     long = 0.1 * np.random.default_rng(0).standard_normal(56_000)
     soundfile.write(tmp_path / "long.wav", long, 16_000)

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from speechx.config import config
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position, stream
+from speechx.errors import HealthStop
 from speechx.objectives.model import SpeechModel
 from speechx.objectives.objective import Loss, Objective, ObjectiveConfig, Term
 from speechx.training.distributed import Ranks
-from speechx.training.health import Health, HealthStop
+from speechx.training.health import Health
 from speechx.training.loop import Job, Task, TrainingConfig, train
 from speechx.training.optim import Optim, build_optimizer
 from speechx.training.state import load_state
