@@ -163,10 +163,10 @@ def test_a_parent_without_a_quantizer_must_be_allowed(manifests, tmp_path, capsy
     folder = without(["mask_embedding"], model, tmp_path / "ctc")
     settings = {"init": str(folder), "run": {"steps": 1}}
     settings["objective"] = {"quantizer": SMALL_QUANTIZER}
-    with pytest.raises(UserError, match="mask_embedding"):
-        pretrain(pretrain_config(tmp_path / "child", manifests, **settings))
-    settings["allow_missing"] = ["mask_embedding"]
     with pytest.raises(UserError, match=r"no quantizer.*--allow-missing quantizer"):
+        pretrain_config(tmp_path / "child", manifests, **settings)  # before any data is read
+    settings["allow_missing"] = ["quantizer"]
+    with pytest.raises(UserError, match="mask_embedding"):
         pretrain(pretrain_config(tmp_path / "child", manifests, **settings))
     settings["allow_missing"] = ["mask_embedding", "quantizer"]
     pretrain(pretrain_config(tmp_path / "child", manifests, **settings))

@@ -63,9 +63,9 @@ class TrainingConfig:
     precision: Precision = "float32"
     device: str = "auto"
     workers: int | None = None
-    """Processes that read audio ahead, on each rank. By default none on a CPU, where reading is a
-    small part of a step, and up to four beside a GPU; a line after the first steps says whether
-    that is enough."""
+    """Processes that read audio ahead for each task, on each rank. By default none on a CPU, where
+    reading is a small part of a step, and up to four beside a GPU; a line after the first steps
+    tells whether they are enough."""
     log_steps: int = 50
     eval_steps: int = 500
     save_steps: int = 500
@@ -151,7 +151,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
     progress: Progress = NoProgress()
     if ranks.is_main:
         progress = Progress(job.name, out / "log.jsonl", training.steps, state.step)
-    clock = Throughput(training.num_workers(ranks.device), training.steps - state.step)
+    clock = Throughput(training.num_workers(ranks.device), training.steps - state.step, len(tasks))
 
     def open_streams() -> dict[str, Iterator[Batch]]:
         return {t.name: clock.watch(t.batches(state.positions[t.name])) for t in tasks}
@@ -170,9 +170,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(
-            wrapped, group, tasks, counts, model.encoder.config, step, job, ranks
-        )
+        totals = _backward(wrapped, group, tasks, counts, model.encoder.config, step, job, ranks)
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None

@@ -36,10 +36,15 @@ class Throughput:
     """Clock of a run: what is read, computed and waited."""
 
     def __init__(
-        self, workers: int, steps: int, clock: Callable[[], float] = time.perf_counter
+        self,
+        workers: int,
+        steps: int,
+        tasks: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`steps` are the steps that the run still takes."""
-        self.workers, self.left, self.steps, self.clock = workers, steps, 0, clock
+        """`workers` of each of the tasks; `steps` are the steps that the run still takes."""
+        self.workers, self.tasks, self.clock = workers, tasks, clock
+        self.left, self.steps = steps, 0
         self.begun: float | None = None
         self.step_waited = self.audio = 0.0
         self.computed: list[float] = []  # of each step that counts
@@ -83,11 +88,11 @@ class Throughput:
         if min(audio, computed, read) <= 0:
             return None
         return verdict(
-            loader=audio / read * ranks.world * max(1, self.workers),
+            loader=audio / read * ranks.world * max(1, self.workers * self.tasks),
             model=audio / computed,
             waiting=waited / (waited + computed),
             workers=self.workers,
-            cores=cores(),
+            cores=max(1, cores() // self.tasks),
             spent=spent,
         )
 
@@ -110,8 +115,8 @@ def verdict(
 ) -> str:
     """The line: times real time of loader and model, and what to do where the loader is slower.
 
-    `waiting` is the share of time that was waited, `cores` what each process of the job has,
-    `spent` the loader's seconds by what they went to.
+    `waiting` is the share of time spent waiting, `cores` the number of cores for each task of each
+    process of the job, `spent` the loader's seconds by purpose.
     """
     if workers == 0 and waiting > TOLERABLE:
         return (

@@ -91,23 +91,30 @@ def test_both_rates_are_measured_without_the_other():
     clock = Clock()
     # 3 s of audio: a worker takes 0.06 s, so two give 100x; the model 0.02 s, so 150x.
     source = clock.batches(waiting=0.01, spent={"decoding flac": 0.05, "the rest": 0.01})
-    lines = run(clock, Throughput(2, 100, clock), source, 100, computing=0.02)
+    lines = run(clock, Throughput(2, 100, clock=clock), source, 100, computing=0.02)
     assert list(lines) == [11]
     facts(lines[11], " 100x", "2 workers", " 150x", "decoding flac", "83%")
+
+
+def test_workers_of_all_tasks_read_at_once():
+    clock = Clock()
+    source = clock.batches(waiting=0.01, spent={"decoding flac": 0.05, "the rest": 0.01})
+    lines = run(clock, Throughput(2, 100, tasks=2, clock=clock), source, 12, computing=0.02)
+    facts(lines[11], " 200x", " 150x")
 
 
 def test_a_short_run_has_its_line_at_its_end():
     clock = Clock()
     source = clock.batches(waiting=0.0, spent={"decoding flac": 0.003})
-    lines = run(clock, Throughput(1, 4, clock), source, 4, computing=0.02)
+    lines = run(clock, Throughput(1, 4, clock=clock), source, 4, computing=0.02)
     assert list(lines) == [3]
     facts(lines[3], "1000x", "150x", ": ok")
-    assert run(clock, Throughput(1, 2, clock), source, 2, computing=0.02) == {}
+    assert run(clock, Throughput(1, 2, clock=clock), source, 2, computing=0.02) == {}
 
 
 def test_the_share_of_waiting_is_of_the_time_since_the_last_question():
     clock = Clock()
-    throughput = Throughput(1, 100, clock)
+    throughput = Throughput(1, 100, clock=clock)
     source = throughput.watch(clock.batches(waiting=0.25, spent={"the rest": 0.1}))
     for computing, share in ((0.75, 0.25), (0.0, 1.0), (0.25, 0.5)):
         next(source)
@@ -140,7 +147,7 @@ def test_waiting_for_the_data_of_another_rank_is_not_computing(late):
     given, lines, shares = ([], []), [], []
     for rank in (0, 1):
         clock = Clock()
-        ranks, throughput = AllRanks(rank, given), Throughput(1, 4, clock)
+        ranks, throughput = AllRanks(rank, given), Throughput(1, 4, clock=clock)
         spent = {"decoding mp3": 0.01 + 0.1 * rank}
         source = throughput.watch(clock.batches(waiting=0.06 * rank, spent=spent))
         for _ in range(4):
