@@ -24,8 +24,9 @@ THEIR_SETTINGS = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
-    "encoder.context.num_layers=1 encoder.context.embed_dim=48 encoder.context.ffn_dim=96 "
-    "run.steps=6 run.eval_steps=6 run.batch_seconds=16 run.max_seconds_per_device=16 run.device=cpu"
+    "preset=tiny encoder.context.num_layers=1 encoder.context.embed_dim=48 "
+    "encoder.context.ffn_dim=96 run.steps=6 run.eval_steps=6 run.batch_seconds=16 "
+    "run.max_seconds_per_device=16 run.device=cpu"
 )
 SENTENCES = {
     "es": ("buenos días", "¿qué tal?", "la casa es grande", "hasta mañana", "muchas gracias"),

@@ -8,6 +8,8 @@ additive by nature.
 The whole run is (config, position in the streams of batches). Every micro-batch seeds torch's
 generator with the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise
 to the bit.
+
+    L layers
 """
 
 from __future__ import annotations

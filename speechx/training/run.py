@@ -162,8 +162,12 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
         )
     changes = {k: _with_kind(k, v) for k, v in raw.items()}
     before = read_yaml(file)
-    if before.get("init") is not None:
-        changes.pop("preset", None)
+    named = changes.pop("preset", None)
+    if before.get("init") is None and named not in (None, before.get("preset")):
+        raise UserError(
+            f"--resume: the run began with preset {before.get('preset')!r}, not {named!r}; start "
+            "another run with another out"
+        )
     return parse(cls, merge(before, changes), source)
 
 
