@@ -17,6 +17,7 @@ from speechx.evaluation import score_utterances
 from speechx.interchange.opening import open_model
 from speechx.log import logger
 from speechx.objectives.model import SpeechModel, missing_part, start_from
+from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
@@ -100,7 +101,9 @@ def _build(
     command: str, config: RunConfig, data: Mapping[str, TaskData], resume: bool, ranks: Ranks
 ) -> SpeechModel:
     """The model on its device, with the weights of `init` unless it is resumed."""
-    objectives = {name: task.objective for name, task in config.all_tasks().items()}
+    objectives: dict[str, ObjectiveConfig] = {
+        name: task.objective for name, task in config.all_tasks().items()
+    }
     if config.init is not None:
         objectives = {
             name: c if c.part in config.allow_missing else c.continued()

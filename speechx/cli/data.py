@@ -147,7 +147,7 @@ def _phones(options: Any) -> None:
 
     if options.output.resolve() == options.manifest.resolve():
         raise UserError(f"-o {options.output} is the manifest itself: give another file")
-    labelled = add_phones(read_manifest(options.manifest), options.drop_empty, logger.info)
+    labelled = add_phones(read_manifest(options.manifest), options.drop_empty)
     write_manifest(options.output, labelled)
     logger.info(f"{len(labelled)} utterances with phones: {options.output}")
 
