@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 out=${OUT:-runs/tiny}
 seed=${SEED:-1}
 seeds=${SEEDS:-"1 2 3"}
-heard="es it de tr fi ru"                  # languages with labels
+seen="es it de tr fi ru"                   # languages with labels
 unseen="pt ca el hu"                       # languages without: in pretraining, but not in fine-tuning
 read -ra more <<< "${SETTINGS:-}"
 before=$(cat "$out/seconds" 2> /dev/null || echo 0)    # spent by runs that were interrupted
