@@ -35,6 +35,7 @@ PAGES = [README, *sorted(DOCS.glob("*.md"))]  # whose blocks are run
 LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "recipes/README.md"]
 LINKED += [*sorted(ROOT.glob("recipes/*/README.md")), ROOT / "data_manifests/README.md"]
 SHELL_WORK = re.compile(r"[|&;<>$`*?~{}]")  # what needs a real shell
+FILE = re.compile(r"`((?:[\w.-]+/)+[a-z_][\w.-]*\.(?:sh|py)|[\w./-]*[a-z]\.(?:md|txt))`")
 NAMED = re.compile(r"# ([\w./-]+\.(?:yaml|py))\n")
 
 
@@ -353,5 +354,5 @@ def test_links_and_files_are_there(page):
         if heading:
             titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles}
-    for name in re.findall(r"`((?:[\w.-]+/)+[a-z_][\w.-]*\.(?:sh|py)|[\w./-]*[a-z]\.(?:md|txt))`", prose):
+    for name in FILE.findall(prose):
         assert (ROOT / name).exists() or (page.parent / name).exists(), name
