@@ -195,7 +195,9 @@ def test_a_monitor_continues_from_its_saved_memory():
 
 def of_tasks(**lines_of_tasks):
     """A line of a run of several tasks."""
-    return {f"{name}/{key}": v for name, values in lines_of_tasks.items() for key, v in values.items()}
+    return {
+        f"{name}/{key}": v for name, values in lines_of_tasks.items() for key, v in values.items()
+    }
 
 
 def test_tasks_are_judged_by_their_own_metrics():
