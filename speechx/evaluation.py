@@ -33,16 +33,17 @@ from speechx.decoding.scoring import Score, Scored, characters, check_references
 from speechx.errors import UserError
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import TokenType
-from speechx.training.distributed import pick_device
 from speechx.text_table import text_table
+from speechx.training.distributed import pick_device
 from speechx.training.progress import NoProgress, Progress
 from speechx.training.streams import SpeechData
 from speechx.training.validation import summed, totals_by_language
-from speechx.transcription.recognizer import Recognizer
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import whole_file
 
 RANDOM_MAPS = 5
@@ -54,6 +55,29 @@ PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they 
     "languages": "as given",
 }
 AnyScore: TypeAlias = Score | Accuracy
+
+
+def evaluate_model(
+    model: Path | str,
+    manifests: Sequence[Path],
+    inventory: Inventory | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> str:
+    """Evaluates a model folder, or a file of another toolkit, and returns the tables to print."""
+    saved = open_model(Path(model), UNUSED)
+    if not saved.vocabularies and inventory is None:
+        return objectives_table(evaluate_objectives(saved, manifests, out, device))
+    opened = recognizer(saved, Path(model), device)
+    if inventory is None:
+        scores = evaluate(opened, manifests, out)
+        return "\n\n".join(result.table() for result in scores.values())
+    methods, mapping = evaluate_unseen(opened, manifests, inventory, out)
+    lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
+    for name, result in methods.items():
+        rate = result.overall
+        lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
+    return "\n".join(lines)
 
 
 def evaluate(
@@ -117,9 +141,13 @@ def evaluate_unseen(
         MappedDecoder(mapping),
         *(MappedDecoder(random_map(source, inventory.phones, n)) for n in range(RANDOM_MAPS)),
     ]
-    others = _others(utterances, [_prepare(tokens_of(u, "phonemes"), "phonemes") for u in utterances])
+    others = _others(
+        utterances, [_prepare(tokens_of(u, "phonemes"), "phonemes") for u in utterances]
+    )
     unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True)
-    shuffled = [replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)]
+    shuffled = [
+        replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
+    ]
     prepared = _policy("phonemes", utterances)
     conditions = {"unmapped": unmapped, "masked": masked, "mapped": mapped, "shuffled": shuffled}
     methods = {name: score(each, "per", prepared=prepared) for name, each in conditions.items()}
@@ -136,7 +164,7 @@ def evaluate_unseen(
 
 
 def evaluate_objectives(
-    model_path: Path | str,
+    saved: SavedModel,
     manifests: Sequence[Path],
     out: Path | None = None,
     device: str = "auto",
@@ -144,7 +172,6 @@ def evaluate_objectives(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Metrics of the objectives without labels, by objective and language, and over "all", on
     utterances of a second or more, cropped to 20 seconds."""
-    saved = open_model(Path(model_path))
     model, _ = SpeechModel.from_saved(saved)
     model.to(pick_device(device)).eval()
     listed = _read(manifests)
@@ -169,9 +196,11 @@ def evaluate_objectives(
         results[name] = {language: metrics(each) for language, each in totals.items()}
         results[name]["all"] = metrics(summed(list(totals.values())))
     if not results:
-        raise UserError(f"{model_path} has no objective to evaluate")
+        raise UserError(f"{saved.folder} has no objective to evaluate")
     if out is not None:
-        _write(out, {"model": str(model_path), "manifests": [str(m) for m in manifests], **results})
+        _write(
+            out, {"model": str(saved.folder), "manifests": [str(m) for m in manifests], **results}
+        )
     return results
 
 
@@ -181,7 +210,9 @@ def objectives_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -
     for name, by_language in results.items():
         metrics = list(next(iter(by_language.values())))
         rows = [[name, *metrics]]
-        rows += [[language, *(f"{m[k]:.3f}" for k in metrics)] for language, m in by_language.items()]
+        rows += [
+            [language, *(f"{m[k]:.3f}" for k in metrics)] for language, m in by_language.items()
+        ]
         tables.append(text_table(rows))
     return "\n\n".join(tables)
 

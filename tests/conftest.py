@@ -12,7 +12,7 @@ import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -201,25 +201,33 @@ class Interrupted(Exception):
     """Raised by `run_job` where a run is to break off."""
 
 
+@contextmanager
+def interrupted_at(step: int | None, kill: bool = False) -> Iterator[None]:
+    """Every training in this block breaks off, or is killed, at that step."""
+    from speechx.objectives.model import SpeechModel
+
+    forward = SpeechModel.forward
+
+    def forward_or_stop(self: Any, batches: Any, at: Any, *rest: Any) -> Any:
+        if at is not None and at == step:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Interrupted
+        return forward(self, batches, at, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SpeechModel, "forward", forward_or_stop)
+        yield
+
+
 def run_job(
     command: str, config: Any, resume: bool = False, stop_at: int | None = None, kill: bool = False
 ) -> None:
     """A pretraining or fine-tuning run that breaks off, or is killed, at step `stop_at`."""
     from speechx.finetuning import finetune
-    from speechx.objectives.model import SpeechModel
     from speechx.pretraining import pretrain
 
-    forward = SpeechModel.forward
-
-    def forward_or_stop(self: Any, batches: Any, step: Any, *rest: Any) -> Any:
-        if step is not None and step == stop_at:
-            if kill:
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise Interrupted
-        return forward(self, batches, step, *rest)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SpeechModel, "forward", forward_or_stop)
+    with interrupted_at(stop_at, kill):
         try:
             (pretrain if command == "pretrain" else finetune)(config, resume=resume)
         except Interrupted:

@@ -11,6 +11,8 @@ that speechx does not know are kept. Audio paths are relative to the manifest's 
 absolute, or URLs. A file whose name ends in .parquet holds the same as a table.
 
 Files are read and written line by line: a manifest may be larger than the memory.
+
+    N utterances
 """
 
 import json

@@ -1,22 +1,21 @@
-"""Phone labels for utterances that have a text."""
+"""Phone labels for utterances that have a text, and inventories of utterances that have phones."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
-from speechx.data.manifest import Utterance, first_few
+from speechx.data.manifest import Utterance, first_few, is_manifest, read_manifest
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.g2p import g2p
+from speechx.text.inventory import Inventory
 from speechx.text.ipa import problem_with
 
 
-def add_phones(
-    utterances: Sequence[Utterance],
-    drop_empty: bool = False,
-    log: Callable[[str], object] = print,
-) -> list[Utterance]:
+def add_phones(utterances: Sequence[Utterance], drop_empty: bool = False) -> list[Utterance]:
     """The same utterances with `phones` from their text, and the version of `g2p` as an extra key.
 
     Each distinct text is read once. Language flags and tones taken off are reported per language.
@@ -29,14 +28,14 @@ def add_phones(
         result = g2p(texts, language)
         spoken[language] = dict(zip(texts, result.phones, strict=True)), result.version
         if result.flags or result.tones:
-            log(
+            logger.info(
                 f"{language}: {result.flags} language-switch flags and {result.tones} tone marks "
                 f"taken off the phones of {len(texts)} texts"
             )
         strange = Counter(p for phones in result.phones for p in phones if problem_with(p))
         if strange:
             counts = ", ".join(f"{phone!r} {n} times" for phone, n in strange.most_common())
-            log(f"{language}: phones that are not IPA: {counts}")
+            logger.info(f"{language}: phones that are not IPA: {counts}")
     labelled: list[Utterance] = []
     empty: list[str] = []
     for utterance in utterances:
@@ -54,5 +53,13 @@ def add_phones(
                 f"{those} have no text with phones ({first_few(empty)}): "
                 "give them a text, or leave them out (--drop-empty)."
             )
-        log(f"{those} without phones left out ({first_few(empty)})")
+        logger.info(f"{those} without phones left out ({first_few(empty)})")
     return labelled
+
+
+def read_inventory(path: Path, language: str = "und") -> Inventory:
+    """The inventory in a file: a list of phones, or all phones of a manifest."""
+    if not is_manifest(path):
+        return Inventory.from_file(path, language)
+    phones = (phone for utterance in read_manifest(path) for phone in utterance.phones or ())
+    return Inventory.of(phones, language, str(path))

@@ -14,6 +14,8 @@ broken file in a million must not end the run. With `AudioLimits`,
 
 The first two become an `AudioError` that travels with the batch, to be counted and listed
 (speechx/training/audio_errors.py).
+
+    N utterances of the corpus · S samples
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ class UtteranceReader:
         self.spent: dict[str, float] = {}
         self.tried = 0
 
-    def read(self, i: int, speed: float, seed: Sequence[int], least: float = 0.0) -> LoadedUtterance:
+    def read(
+        self, i: int, speed: float, seed: Sequence[int], least: float = 0.0
+    ) -> LoadedUtterance:
         """Utterance `i` at that speed, or a replacement of similar length; of at least `least`
         seconds."""
         failed = []

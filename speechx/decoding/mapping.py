@@ -8,7 +8,9 @@ The result is a relation, not a function: one trained phone may stand for severa
 Ties are common (about every fourth inexact pair) and broken by rule: smaller weighted feature
 distance, then code points. Each row names the phones it was tied with.
 
-Legend: T frames, V = 1 + trained phones, U = 1 + target phones; column 0 is the CTC blank in both.
+Column 0 is the CTC blank on both sides.
+
+    T frames · V = 1 + trained phones · U = 1 + target phones
 """
 
 from __future__ import annotations
@@ -153,7 +155,9 @@ def _nearest(phone: str, candidates: Sequence[str], match: str) -> MappingRow:
     return MappingRow(phone, best[0], least, match, tuple(best[1:]))
 
 
-def _reverse_pass(source: Sequence[str], target: Sequence[str], first: Sequence[MappingRow]) -> list[MappingRow]:
+def _reverse_pass(
+    source: Sequence[str], target: Sequence[str], first: Sequence[MappingRow]
+) -> list[MappingRow]:
     """Rows for targets that no phone reached, each from its nearest phone."""
     reached = {row.target for row in first}
     rows: list[MappingRow] = []

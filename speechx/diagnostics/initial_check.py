@@ -1,4 +1,7 @@
-"""Whether a model that was loaded fits this audio, checked before training goes on from it."""
+"""Whether a model that was loaded fits this audio, checked before training goes on from it.
+
+    R rows
+"""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ they are known before the backward pass: the loop adds them over ranks and micro
 each term once per step by its own global count. K micro-batches or K processes then equal one big
 batch for every term that is additive by nature.
 
-    B utterances · T frames · V tokens and the blank · L layers
+    B utterances · S samples · T frames · V = blank and tokens · L layers
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The contrastive objective of wav2vec 2.0 and XLSR (Baevski et al. 2020, section 3.2): which of
 K+1 quantized frames was masked here?
 
-    L = sum over masked frames of  -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
+    loss = sum over masked frames of -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
         + diversity * N * (G*V - perplexity) / (G*V)
         + features_penalty * sum over all frames of the mean square of the raw features
 
@@ -14,7 +14,7 @@ The diversity term is not additive by nature: it is a function of the mean softm
 micro-batch. K micro-batches therefore give the mean of K diversity terms, and not the diversity
 term of one big batch.
 
-    B utterances · T frames · M masked frames · K negatives · J = K + 1 candidates
+    B utterances · T frames · L layers · M masked frames · K negatives · J = K + 1 candidates
     · C feature channels · D = embed_dim · Q quantized width · G groups
 """
 

@@ -23,10 +23,6 @@ from speechx.objectives.objective import LogLine, Signature
 OVERFLOW = "E105"
 
 
-class HealthStop(Exception):
-    """Training stopped for its health; the command line exits with code 3."""
-
-
 @config
 class Health:
     """What to do about a finding, and when a signature becomes one."""

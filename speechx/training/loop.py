@@ -8,6 +8,8 @@ additive by nature.
 The whole run is (config, position in the streams of batches). Every micro-batch seeds torch's
 generator with the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise
 to the bit.
+
+    L layers
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.log import logger
+from speechx.models.encoder import EncoderConfig
 from speechx.objectives.model import SpeechModel, layer_keep
 from speechx.objectives.objective import Loss
 from speechx.training.audio_errors import AudioErrors
@@ -167,7 +170,9 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(wrapped, group, tasks, counts, step, job, ranks)
+        totals = _backward(
+            wrapped, group, tasks, counts, model.encoder.config, step, job, ranks
+        )
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
@@ -269,14 +274,15 @@ def _backward(
     group: Sequence[MicroStep],
     tasks: Sequence[Task],
     counts: Mapping[str, float],
+    encoder: EncoderConfig,
     step: int,
     job: Job,
     ranks: Ranks,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Gradients of a step; returns the sums for the log ("task/total"), in float64."""
-    seed, totals = job.training.seed, {}
-    inner: SpeechModel = getattr(wrapped, "module", wrapped)
-    layer_keep_L = layer_keep(inner.encoder.config, seed, step)
+    seed = job.training.seed
+    totals: dict[str, Any] = {}
+    layer_keep_L = layer_keep(encoder, seed, step)
     for index, micro in enumerate(group):
         torch.manual_seed(seed * 1_000_003 + next(iter(micro.values())).number)
         with accumulating(wrapped, last=index == len(group) - 1):
@@ -311,10 +317,12 @@ def _metrics(
     model: SpeechModel, summed: Mapping[str, float], prefixes: Mapping[str, str]
 ) -> dict[str, float]:
     """Values for the log; the names of several tasks stand before their metrics."""
-    values = {}
+    values: dict[str, float] = {}
     for name, prefix in prefixes.items():
         own = {
-            key.removeprefix(f"{name}/"): v for key, v in summed.items() if key.startswith(f"{name}/")
+            key.removeprefix(f"{name}/"): v
+            for key, v in summed.items()
+            if key.startswith(f"{name}/")
         }
         metrics = model.objective(name).metrics(own)
         values |= {f"{prefix}{key}": value for key, value in metrics.items()}

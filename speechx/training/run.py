@@ -4,7 +4,7 @@ A run of one task is written short, with `objective` and `data`; a run of severa
 
     tasks:
       speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
-      text: {objective: {kind: ctc, tokens: phonemes}, data: {train: [...], dev: [...]}, weight: 0.3}
+      text: {objective: {kind: ctc, tokens: phonemes}, data: {...}, weight: 0.3}
 """
 
 from __future__ import annotations
@@ -162,8 +162,12 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
         )
     changes = {k: _with_kind(k, v) for k, v in raw.items()}
     before = read_yaml(file)
-    if before.get("init") is not None:
-        changes.pop("preset", None)
+    named = changes.pop("preset", None)
+    if before.get("init") is None and named not in (None, before.get("preset")):
+        raise UserError(
+            f"--resume: the run began with preset {before.get('preset')!r}, not {named!r}; start "
+            "another run with another out"
+        )
     return parse(cls, merge(before, changes), source)
 
 

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from speechx.doctor.shelves import Shelf, for_evaluation, for_training, shelves, uses
+from speechx.doctor.manifests import (
+    ManifestFile,
+    describe_use,
+    find_manifests,
+    for_evaluation,
+    for_training,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,22 +22,25 @@ from speechx.doctor.shelves import Shelf, for_evaluation, for_training, shelves,
         ("neither", "validated developers unlabelled trainer testimony evaluated other no-speech"),
     ],
 )  # fmt: skip
-def test_whole_words_say_what_a_split_is_for(use, names):
+def test_whole_words_decide_the_use_of_a_split(use, names):
     for name in names.split():
         assert for_training(name) == (use == "training"), name
         assert for_evaluation(name) == (use == "evaluation"), name
 
 
-def test_what_is_tested_on_comes_first(tmp_path):
+def test_evaluation_comes_first(tmp_path):
     for name in ("es-train", "validated", "es_test", "x-dev"):
         (tmp_path / f"{name}.jsonl").touch()
-    some = shelves([tmp_path])
-    assert [shelf.split for shelf in some] == ["es_test", "x-dev", "es-train", "validated"]
+    assert [manifest.split for manifest in find_manifests([tmp_path])] == [
+        "es_test",
+        "x-dev",
+        "es-train",
+        "validated",
+    ]
 
 
-def test_what_each_was_taken_for_is_said():
-    some = [Shelf(Path(f"{i}/{name}.jsonl"), name) for i in "ab" for name in ("train", "x_dev")]
-    assert uses([*some, Shelf(Path("validated.jsonl"), "validated")]) == (
-        "By their names manifests are taken for training: train (2); for evaluation: x_dev (2); "
-        "for neither: validated."
-    )
+def test_the_use_of_each_manifest_is_described():
+    paths = [f"{i}/{name}.jsonl" for i in "ab" for name in ("train", "x_dev")]
+    use = describe_use(ManifestFile(Path(path)) for path in [*paths, "validated.jsonl"])
+    for fact in ("training: train (2);", "evaluation: x_dev (2);", "neither: validated."):
+        assert fact in use

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,16 @@ import pytest
 import torch
 
 import speechx
-from speechx.audio.files import write_flac
+from speechx.audio.files import read_audio, write_flac
+from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from speechx.recognition import (
-    MARGIN_SECONDS,
-    WINDOW_SECONDS,
-    Recognizer,
-    Token,
-    Transcript,
-    load,
-    transcribe_files,
-)
 from speechx.text.inventory import Inventory
+from speechx.transcription.files import transcribe_files
+from speechx.transcription.recognizer import MARGIN_SECONDS, WINDOW_SECONDS, Recognizer, load
+from speechx.transcription.result import Token, Transcript
 from tests.conftest import finetune_config, pretrain_config, small_convolutional
 from tests.recipe_run import ROOT
-from tests.talking import PHONES, talking_model
+from tests.toy_models import PHONES, toy_model
 
 STRIDE, FIELD = 320, 400
 WINDOW = int(WINDOW_SECONDS * 50)  # frames
@@ -36,26 +30,26 @@ MARGIN = int(MARGIN_SECONDS * 50)
 
 @pytest.fixture(scope="module")
 def speller(tmp_path_factory) -> Recognizer:
-    return load(talking_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
+    return load(toy_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
 
 
 @pytest.fixture(scope="module")
 def phonetician(tmp_path_factory) -> Recognizer:
     folder = tmp_path_factory.mktemp("models") / "phonemes"
-    return load(talking_model(folder, PHONES, "phonemes"), "cpu")
+    return load(toy_model(folder, PHONES, "phonemes"), "cpu")
 
 
 @pytest.fixture(scope="module")
 def convolutional(tmp_path_factory) -> Recognizer:
     """XLSR-like: a layer norm per frame, so a frame's latent is the same in every window."""
     folder = tmp_path_factory.mktemp("models") / "convolutional"
-    return load(talking_model(folder, config=small_convolutional("layer")), "cpu")
+    return load(toy_model(folder, encoder=small_convolutional("layer")), "cpu")
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory) -> Recognizer:
     folder = tmp_path_factory.mktemp("models") / "local"
-    return load(talking_model(folder, config=small_convolutional("layer"), local=True), "cpu")
+    return load(toy_model(folder, encoder=small_convolutional("layer"), local=True), "cpu")
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -73,8 +67,10 @@ def at_once(recognizer: Recognizer, wave_S: np.ndarray) -> np.ndarray:
     """Log-probabilities of the samples as one batch, without windows."""
     wave_1S = torch.from_numpy(np.ascontiguousarray(wave_S))[None]
     with torch.inference_mode():
-        logits_BTV = recognizer.model(wave_1S, torch.tensor([len(wave_S)])).logits_BTV
-    return logits_BTV[0].log_softmax(1).numpy()
+        outputs_BTV, _ = recognizer.head.log_probabilities(
+            recognizer.model.encoder, wave_1S, torch.tensor([len(wave_S)])
+        )
+    return outputs_BTV[0].numpy()
 
 
 def normal(wave_S: np.ndarray) -> np.ndarray:
@@ -89,7 +85,7 @@ def test_windows_give_what_one_pass_gives(local):
     assert len(np.unique(stitched_TV.argmax(1))) > 2
 
 
-def test_a_window_hears_two_seconds_on_either_side(convolutional):
+def test_a_window_sees_two_seconds_on_either_side(convolutional):
     wave_S = noise(100)
     stitched_TV = convolutional.log_probabilities(wave_S)
     first, last = WINDOW - MARGIN, 2 * WINDOW + MARGIN
@@ -101,12 +97,12 @@ def test_a_window_hears_two_seconds_on_either_side(convolutional):
 @pytest.mark.parametrize("which", ["convolutional", "speller"])
 @pytest.mark.parametrize("frames", [0, 1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 1])
 @pytest.mark.parametrize("more", [-1, 0, STRIDE - 1])
-def test_every_frame_comes_out_once(which, frames, more, request):
+def test_every_frame_is_given_once(which, frames, more, request):
     recognizer = request.getfixturevalue(which)
-    field = recognizer.encoder.field
+    field = recognizer.features.receptive_field
     samples = max(0, field + (frames - 1) * STRIDE + more)
     wave_S = noise(1 + samples / 16_000)[:samples]
-    exact = recognizer.encoder.frames(samples)
+    exact = recognizer.features.frames(samples)
     assert exact == max(0, frames - (more < 0))
     log_TV = recognizer.log_probabilities(wave_S)
     assert log_TV.shape == (exact, len(recognizer.vocabulary))
@@ -251,7 +247,7 @@ def test_the_models_own_inventory_maps_to_itself(phonetician):
 
 
 def test_characters_cannot_be_mapped(speller):
-    with pytest.raises(UserError, match=r"writes characters.*units=phonemes is needed"):
+    with pytest.raises(UserError, match=r"writes characters.*objective.tokens=phonemes is needed"):
         speller.phonemize(noise(1), Inventory.for_language("pt"))
 
 
@@ -267,7 +263,7 @@ def test_a_folder_opens_by_itself(manifests, tmp_path):
     shutil.rmtree(tmp_path / "child")
     moved = speechx.load(tmp_path / "elsewhere/model")
     np.testing.assert_array_equal(moved.log_probabilities(wave_S), before_TV)
-    assert moved.vocabulary.units == ("a", "b", "c", "d")
+    assert moved.vocabulary.tokens == ("a", "b", "c", "d")
     for name in ("config.yaml", "vocabulary.json"):
         assert str(tmp_path) not in (tmp_path / "elsewhere/model" / name).read_text()
 
@@ -283,8 +279,8 @@ def test_a_folder_of_finished_files_holds_them_whole(speller, tmp_path, capsys):
         calls.append(file)
         return speller.transcribe(file, progress)
 
-    assert transcribe_files(listen, files[:1], "txt", out) == 0
-    assert transcribe_files(listen, files, "txt", out) == 0
+    assert transcribe_files(listen, files[:1], "txt", out, print) == 0
+    assert transcribe_files(listen, files, "txt", out, print) == 0
     assert calls == files
     assert {path.name for path in out.iterdir()} == {"a.txt", "b.txt"}
     assert (out / "b.txt").read_text() == speller.transcribe(files[1]).text + "\n"
@@ -296,8 +292,8 @@ def test_three_hours_fit_in_four_gigabytes(tmp_path):
     """The tiny preset on a real long file; the peak is of the whole process, torch included."""
     from speechx.models.presets import tiny
 
-    config = replace(tiny(), normalize=True)
-    talking_model(tmp_path / "model", config=config)
+    encoder = tiny().encoder
+    toy_model(tmp_path / "model", encoder=encoder)
     hour_S = np.tile(noise(60), 60)
     write_flac(tmp_path / "long.flac", np.tile(hour_S, 3))
     code = (
@@ -314,3 +310,14 @@ def test_three_hours_fit_in_four_gigabytes(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 4.0
+
+
+def test_an_utterance_decoded_among_others_is_decoded_as_alone(speller, manifests):
+    """In batches with padding, and longer ones in windows."""
+    some = read_manifest(manifests[0])
+    decoded = {index: spans for index, (spans,) in speller.decode(some)}
+    assert sorted(decoded) == list(range(len(some)))
+    for index, utterance in enumerate(some):
+        alone = speller.decoder.decode(speller.log_probabilities(read_audio(utterance.audio)))
+        assert [span.token for span in decoded[index]] == [span.token for span in alone]
+        assert [span.first for span in decoded[index]] == [span.first for span in alone]
