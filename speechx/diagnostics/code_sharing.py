@@ -1,18 +1,18 @@
 """How alike the languages use the codes of the shared quantizer, in numbers.
 
 Languages are compared by the Jensen-Shannon divergence of their code frequencies, in bits: 0 is
-the same use, 1 is not one code in common. The G·V frequencies of the G groups, put end to end and
-divided by G, are one distribution; its divergence is the mean of the divergences of the groups.
-"Joint" is the same for the combinations of G codes that the XLSR paper counts (Conneau et al.
-2020). There are V^G combinations, which need far more audio.
+the same use, 1 is not one code in common. The frequencies of all groups, put end to end and divided
+by G, are one distribution; its divergence is the mean of the divergences of the groups. "Joint" is
+the same for the combinations of G codes that the XLSR paper counts (Conneau et al. 2020). There are
+V^G combinations, which need far more audio.
 
 Two controls show how large a divergence has to be. *Halves*: the divergence of random halves of one
 language is due to chance alone. Each half has half of the audio, so this is about twice the noise
 of a comparison of languages. *Speakers*: the divergence of disjoint speakers of one language.
 Languages that are not further apart than that may differ by their recordings only.
 
-    N frames · G groups · V entries · K symbols (G·V codes, or their combinations) · L languages
-    · A symbols of a frame (G codes, or one combination)
+    N frames · G groups · V entries · L languages · K symbols: codes of all groups, or combinations
+    · A symbols of a frame: one of each group, or one combination
 """
 
 from __future__ import annotations
@@ -125,14 +125,12 @@ class Sharing:
         ]
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data, for codebook.json."""
+        within = {"halves": self.halves, "speakers": self.speakers_apart}
         return {
             "groups": self.groups,
             "entries": self.entries,
-            "median_divergence": {
-                "languages": self.between,
-                "halves": self.halves,
-                "speakers": self.speakers_apart,
-            },
+            "median_divergence": {"languages": self.between, **within},
             "codes_used_by": self.used_by,
             "languages": {
                 name: {**asdict(use), "steady": use.steady, "counts_GV": use.counts_GV.tolist()}
@@ -271,12 +269,7 @@ def specific_codes(
         bits_K = np.where(own_K > 0, own_K * np.log2(2 * own_K / (own_K + others_K)), 0)
     order = [k for k in np.argsort(-bits_K, kind="stable") if bits_K[k] > 0 and used_LK[index, k]]
     return tuple(
-        SpecificCode(
-            int(k) // entries,
-            int(k) % entries,
-            round(float(own_K[k]), 6),
-            round(float(others_K[k]), 6),
-        )
+        SpecificCode(*divmod(int(k), entries), *np.round([own_K[k], others_K[k]], 6).tolist())
         for k in order[:SPECIFIC]
     )
 

@@ -19,7 +19,6 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -71,7 +70,9 @@ def analyze_codebook(
     sharing = measure(codes, quantizer.config.num_groups, quantizer.config.num_entries, seed)
     if out is not None:
         about = {"model": str(model), "manifests": [str(m) for m in manifests]}
-        _write(out, {**about, "minutes": minutes, "seed": seed, **sharing.to_dict()})
+        content = {**about, "minutes": minutes, "seed": seed, **sharing.to_dict()}
+        with whole_file(out / "codebook.json") as new:
+            new.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         if len(sharing.uses) > 1:
             from speechx.diagnostics.codebook_figures import draw_dendrogram, draw_heat_map
 
@@ -101,27 +102,18 @@ def open_quantizer(path: Path | str) -> tuple[Encoder, ProductQuantizer]:
 
 def table(sharing: Sharing) -> str:
     """A row per language, then the codes they share and how reliable the numbers are."""
-    rows = [
-        ["", "minutes", "speakers", "codes", "perplexity", "halves", "speakers apart", "nearest"]
-    ]
+    head = ",minutes,speakers,codes,perplexity,halves,speakers apart,nearest"
+    rows = [head.split(",")]
     languages = list(sharing.uses)
     for index, (language, use) in enumerate(sharing.uses.items()):
         nearest = "-"
         if use.nearest is not None:
             bits = sharing.divergence_LL[index, languages.index(use.nearest)]
             nearest = f"{use.nearest} {bits:.3f}"
-        rows.append(
-            [
-                language + ("" if use.steady else "*"),
-                f"{use.minutes:.1f}",
-                "?" if use.speakers is None else str(use.speakers),
-                str(use.used),
-                f"{use.perplexity:.1f}",
-                _bits(use.halves),
-                _bits(use.speakers_apart),
-                nearest,
-            ]
-        )
+        speakers = "?" if use.speakers is None else str(use.speakers)
+        measured = (f"{use.minutes:.1f}", speakers, str(use.used), f"{use.perplexity:.1f}")
+        controls = (_bits(use.halves), _bits(use.speakers_apart))
+        rows.append([language + "*" * (not use.steady), *measured, *controls, nearest])
     return "\n".join([text_table(rows, left=(0, 7)), "", *_remarks(sharing)])
 
 
@@ -180,9 +172,7 @@ def sample(
         if seconds < minutes * 60:
             short.append(f"{language} {seconds / 60:.1f}")
     if short:
-        logger.info(
-            f"codebook: unequal amounts: less than {minutes:g} minutes of {', '.join(short)}"
-        )
+        logger.info(f"codebook: unequal: less than {minutes:g} minutes of {', '.join(short)}")
     return sampled
 
 
@@ -209,9 +199,7 @@ def codes_by_language(
     for language, some in sampled.items():
         some = [piece for piece in some if len(codes[piece])]
         if not some:
-            logger.info(
-                f"codebook: {language} has no utterance of one frame or more and is left out"
-            )
+            logger.info(f"codebook: {language} has no utterance of one frame and is left out")
             continue
         numbers = {speaker: i for i, speaker in enumerate(sorted({p.speaker or "" for p in some}))}
         speakers = [-1 if p.speaker is None else numbers[p.speaker] for p in some]
@@ -247,10 +235,8 @@ def _read(manifests: Sequence[Path]) -> list[Utterance]:
     """All utterances; one that is in two manifests counts once, or halves would share it."""
     listed = [u for path in manifests for u in read_manifest(path)]
     distinct = {(u.audio, u.start, u.duration, u.language): u for u in listed}
-    if len(distinct) < len(listed):
-        logger.info(
-            f"codebook: {len(listed) - len(distinct)} utterances are listed twice and count once"
-        )
+    if twice := len(listed) - len(distinct):
+        logger.info(f"codebook: {twice} utterances are listed twice and count once")
     return list(distinct.values())
 
 
@@ -258,12 +244,5 @@ def _pieces(utterance: Utterance) -> list[Utterance]:
     """Equal parts of at most 30 seconds."""
     many = math.ceil(utterance.duration / PIECE_SECONDS)
     seconds = utterance.duration / many
-    return [
-        replace(utterance, start=utterance.start + part * seconds, duration=seconds)
-        for part in range(many)
-    ]
-
-
-def _write(out: Path, content: dict[str, Any]) -> None:
-    with whole_file(out / "codebook.json") as new:
-        new.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    starts = (utterance.start + part * seconds for part in range(many))
+    return [replace(utterance, start=start, duration=seconds) for start in starts]

@@ -5,7 +5,7 @@ leaf of the dendrogram that distance is a bar, and the distance between speakers
 distance that is not clearly longer than the bar is chance; one that is not longer than the dot may
 be due to the speakers.
 
-    G groups · V entries · K = G·V codes · L languages
+    K codes of all groups · L languages
 """
 
 from __future__ import annotations

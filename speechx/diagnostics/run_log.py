@@ -95,8 +95,7 @@ class RunRecord:
             bands = healthy_bands(config)
             for panel in config.panels() or self._panel_of_each_metric(prefix):
                 title = prefix.replace("/", ": ") + panel.title
-                panel = replace(panel, title=title)
-                shown.append((panel, self._curves(panel, prefix, bands)))
+                shown.append((replace(panel, title=title), self._curves(panel, prefix, bands)))
         # The norm over several objectives has no band.
         bands = bands if len(self.objectives) == 1 else {}
         return [*shown, (GRADIENT, self._curves(GRADIENT, "", bands))]
@@ -106,9 +105,8 @@ class RunRecord:
         for metric in panel.metrics:
             keys = sorted(k for k in self._keys() if fnmatchcase(k, prefix + metric))
             for key in keys or ([prefix + metric] if metric in bands else []):
-                points = [
-                    (line["step"], line[key] / panel.share_of) for line in self.lines if key in line
-                ]
+                lines = (line for line in self.lines if key in line)
+                points = [(line["step"], line[key] / panel.share_of) for line in lines]
                 curves.append(Curve(key, points, bands.get(metric)))
         return curves
 

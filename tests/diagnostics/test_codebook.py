@@ -282,7 +282,7 @@ def test_utterances_too_short_for_a_frame_are_reported(model, tones, tmp_path, c
     sharing = analyze_codebook(model, [tmp_path / "some.jsonl", tones[2]])
     err = capsys.readouterr().err
     assert "2 utterances are too short for a frame and left out: b, blip" in err
-    assert "qq has no utterance of one frame or more" in err
+    assert "qq has no utterance of one frame and is left out" in err
     assert list(sharing.uses) == ["xx", "zz"]
     write_manifest(tmp_path / "none.jsonl", [short])
     with pytest.raises(UserError, match="long enough for one frame"):

@@ -11,15 +11,15 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
+from speechx.cli.main import main
 from speechx.config import merge, to_dict
 from speechx.diagnostics.run_health import examine, standing_findings, verdict
 from speechx.diagnostics.run_log import healthy_bands, read_run
-from speechx.errors import UserError
+from speechx.errors import HealthStop, UserError
 from speechx.finetuning import finetune
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import complete, pretrain
-from speechx.training.health import HealthStop
 from tests.conftest import finetune_config, pretrain_config, read_log
 from tests.failing_runs import failing_config
 
@@ -66,9 +66,9 @@ def lines_of(text):
 
 
 def test_a_run_that_ended_well(runs, tmp_path, capsys):
-    text, code = examine(runs / "healthy", tmp_path / "it" / "well.png")
+    assert main(["health", str(runs / "healthy"), "-o", str(tmp_path / "it" / "well.png")]) == 0
+    text, err = capsys.readouterr()
     lines = text.splitlines()
-    assert code == 0
     assert lines[0] == f"{runs / 'healthy'}: wav2vec2, finished at step 60 of 60"
     assert lines[-1] == "healthy"
     last = {}
@@ -86,15 +86,13 @@ def test_a_run_that_ended_well(runs, tmp_path, capsys):
     for key in ("dev_bits", "dev_bits/xx", "dev_bits/yy", "feature_variance", "gradient_norm"):
         assert row_of(text, key)[0] == pytest.approx(last[key], abs=5e-4)
     assert "64 s of audio per step: 2000 steps on 10 hours of real speech" in text
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", f"curves in {tmp_path / 'it' / 'well.png'}\n")
+    assert err == f"curves in {tmp_path / 'it' / 'well.png'}\n"
     assert is_picture(tmp_path / "it" / "well.png")
 
 
-def test_a_run_that_was_stopped(runs):
-    text, code = examine(runs / "stopped")
-    lines = text.splitlines()
-    assert code == 3
+def test_a_run_that_was_stopped(runs, capsys):
+    assert main(["health", str(runs / "stopped")]) == 3
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("wav2vec2, stopped for its health at step 25 of 100")
     (found,) = [line for line in lines if line.startswith("E102 collapse at step 25: ")]
     assert found.endswith("-> the run stopped; no checkpoint is known to be healthy")

@@ -14,13 +14,13 @@ import pytest
 from speechx.cli.main import main
 from speechx.config import dump, merge, parse, to_dict
 from speechx.diagnostics.run_log import healthy_bands
-from speechx.errors import UserError
+from speechx.errors import HealthStop, UserError
 from speechx.finetuning import finetune
 from speechx.models.quantizer import QuantizerConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import pretrain
-from speechx.training.health import Health, HealthMemory, HealthStop, Monitor
+from speechx.training.health import Health, HealthMemory, Monitor
 from tests.conftest import finetune_config, finish, read_log, run_job, start
 from tests.failing_runs import FAILING, failing_config
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
+from speechx.errors import HealthStop
 from speechx.finetuning import finetune
 from speechx.models.folder import open_folder
 from speechx.objectives.model import SpeechModel
-from speechx.training.health import HealthStop
 from tests.conftest import finetune_config, read_log
 
 
