@@ -102,8 +102,9 @@ def open_quantizer(path: Path | str) -> tuple[Encoder, ProductQuantizer]:
 
 def table(sharing: Sharing) -> str:
     """A row per language, then the codes they share and how reliable the numbers are."""
-    head = ",minutes,speakers,codes,perplexity,halves,speakers apart,nearest"
-    rows = [head.split(",")]
+    rows = [
+        ["", "minutes", "speakers", "codes", "perplexity", "halves", "speakers apart", "nearest"]
+    ]
     languages = list(sharing.uses)
     for index, (language, use) in enumerate(sharing.uses.items()):
         nearest = "-"
@@ -113,7 +114,7 @@ def table(sharing: Sharing) -> str:
         speakers = "?" if use.speakers is None else str(use.speakers)
         measured = (f"{use.minutes:.1f}", speakers, str(use.used), f"{use.perplexity:.1f}")
         controls = (_bits(use.halves), _bits(use.speakers_apart))
-        rows.append([language + "*" * (not use.steady), *measured, *controls, nearest])
+        rows.append([language + ("" if use.steady else "*"), *measured, *controls, nearest])
     return "\n".join([text_table(rows, left=(0, 7)), "", *_remarks(sharing)])
 
 

@@ -1,4 +1,4 @@
-"""Is my curve normal? What the log of a run says, in words and as a picture.
+"""Is my curve normal? What the log of a run shows, in words and as a picture.
 
     speechx health runs/pretrain -o health.png
 

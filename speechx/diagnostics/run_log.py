@@ -1,8 +1,8 @@
-"""What the folder of a run says about it, without opening the model.
+"""What the folder of a run holds beside the model.
 
 RUN/config.yaml, log.jsonl, health.jsonl (what the monitor found during the run, and what was done)
-and refused.jsonl (updates that were not made). The objectives of the run say what to show of the
-log; health_bands.json has the ranges of healthy runs of ours, by kind of objective.
+and refused.jsonl (updates that were not made). The objectives of the run state what to show of
+the log; health_bands.json has the ranges of healthy runs of ours, by kind of objective.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Signature:
     after_warmup: bool = False
     """Counts from the end of the warm-up on, if that is later than `health.settled`."""
     at: float | None = None
-    """Instead of watching all lines, look once, at this share of the run, and only warn."""
+    """Check only once, at this share of the run, instead of all lines, and only warn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ Every objective states its own signatures, such as chance level or a collapse; t
 `Monitor` gets what goes to log.jsonl and answers a `Finding` or None: no files, no tensors. The
 numbers are sums over all ranks, so that all ranks decide alike; its memory is part of every saved
 state. A finding needs `window` steps in which every line shows a signature: one bad line is noise.
-A signature that is looked at once, such as a blank plateau, only warns.
+A signature that is checked once, such as a blank plateau, only warns.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ class Monitor:
 
     @property
     def may_save(self) -> bool:
-        """Whether this model may overwrite the saved one. After a finding the last healthy model is
-        kept, unless action is `warn`."""
+        """Whether this model may overwrite the saved one: not while the last line shows a signature,
+        unless action is `warn`."""
         return self.health.action == "warn" or not self.memory.shown
 
     def step_taken(self) -> None:
@@ -182,8 +182,8 @@ class Monitor:
         self.memory.refused = 0
 
     def codes(self, step: int, values: Mapping[str, Any]) -> set[str]:
-        """Codes of all signatures that a line shows, also of those that do not count yet or are
-        only looked at once."""
+        """Codes of all signatures that a line shows, even if they do not count yet or are checked
+        only once."""
         return {signature.code for signature, _ in self._shown(step, values)}
 
     def _shown(self, step: int, values: Mapping[str, Any]) -> list[tuple[Signature, str]]:
