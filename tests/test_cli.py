@@ -323,6 +323,14 @@ def test_a_setting_of_the_model_changes_the_preset_that_the_file_names(capsys):
     assert (context["dropout"], context["num_layers"], context["embed_dim"]) == (0.3, 4, 192)
 
 
+@pytest.mark.parametrize("option", ["--output_format", "--output-format"])
+def test_options_are_written_with_dashes_or_underscores(place, capsys, option):
+    words = ["transcribe", str(place / "good.flac"), "--model", str(place / "speller")]
+    for more in ([option, "json"], [f"{option}=json"]):
+        assert main([*words, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["audio_duration"] == 1.44
+
+
 def test_alone_it_prints_its_help_and_its_version(capsys):
     from speechx import __version__
 

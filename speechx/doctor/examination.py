@@ -29,7 +29,8 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from speechx.corpora.measuring import PROCESSES, SECONDS_BETWEEN_PROGRESS
+from speechx.corpora.babel.reader import NO_SPEECH
+from speechx.corpora.engine.processes import PROCESSES, SECONDS_BETWEEN_PROGRESS
 from speechx.data.exclusion import Key, write_exclusions
 from speechx.doctor import manifests, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
@@ -47,7 +48,6 @@ from speechx.text.normalize import normalize
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
-NO_SPEECH = "no-speech"  # pauses of BABEL (corpora/babel.py): silent by design
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,12 @@ import soundfile
 
 from speechx.audio.files import read_audio, read_native
 from speechx.corpora.babel import Options, prepare
-from speechx.corpora.babel_text import TextPolicy
-from speechx.corpora.output import Output
+from speechx.corpora.babel.text import TextPolicy
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, compress, turns, write_transcript
+from tests.corpora.trees import logged, opened
 
 A, B = "20120101_120000_inLine", "20120101_120000_outLine"
 POLICY = str(TextPolicy())
@@ -30,10 +31,10 @@ def run(
     **options: object,
 ) -> str:
     """Prepares, and returns all that was said."""
-    said: list[str] = []
     how = Options(**options)  # type: ignore[arg-type]
-    prepare(root, Output(out, allow_missing, convert, said.append), languages, options=how)
-    return "\n".join(said)
+    with logged() as messages:
+        prepare(root, Output(out, allow_missing, convert), languages, options=how)
+    return "\n".join(messages)
 
 
 def split(out: Path, name: str, language: str = "bn") -> dict[str, Utterance]:
@@ -97,6 +98,16 @@ def test_preparing_twice_writes_the_same(pack: Pack, tmp_path: Path) -> None:
         assert manifest.read_bytes() == (tmp_path / "b/bn" / manifest.name).read_bytes()
 
 
+@pytest.mark.parametrize("convert", [False, True])
+def test_preparing_again_opens_no_recording(pack: Pack, tmp_path: Path, convert: bool) -> None:
+    compress(next(pack.root.rglob("*.sph")))
+    run(pack.root, tmp_path / "out", convert=convert)
+    with opened(pack.root) as sources, opened(tmp_path / "out/bn/audio") as copies:
+        run(pack.root, tmp_path / "out", convert=convert)
+    assert not [path for path in sources if path.endswith(".sph")]
+    assert not copies
+
+
 def test_speakers_sides_and_prompts_are_those_of_the_names(pack: Pack, tmp_path: Path) -> None:
     for prompt in ("O1", "O2"):
         name = f"20000_20111102_170037_{prompt}_scripted"
@@ -140,7 +151,7 @@ def test_only_training_prompts_are_trained_on(pack: Pack, tmp_path: Path) -> Non
         ("103-bengali/release-current", "103-bengali/release-current"),
         ("103-bengali/release-0.4b", "103-bengali/release-0.4b"),
         ("IARPA_BABEL_OP1_103", "IARPA_BABEL_OP1_103"),
-        ("11034/bn", "103/bn"),
+        ("11034/bn", "11034/bn"),
     ],
 )
 def test_a_release_names_its_language(tmp_path: Path, wrapper: str, release: str) -> None:
@@ -327,7 +338,7 @@ def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Pa
     for words in (["101"], ["yue"], ["Cantonese"]):
         run(pack.root, tmp_path / words[0], words)
         assert [path.name for path in (tmp_path / words[0]).iterdir()] == ["yue"]
-    with pytest.raises(UserError, match=r"no language tur; there are yue \(101\), bn \(103\)"):
+    with pytest.raises(UserError, match=r"tur; there are yue, bn, 901"):
         run(pack.root, tmp_path / "none", ["tur"])
     Pack(pack.root, "103", "another/release").call("dev", f"30000_{A}", turns("one"))
     with pytest.raises(UserError, match=r"2 releases of 103: .*current and .*another/rel"):
@@ -455,7 +466,7 @@ def test_what_is_no_pack_says_so(tmp_path: Path, content: str) -> None:
         (root / ("clips" if content == "no pack" else "conversational/training")).mkdir(
             parents=True
         )
-    with pytest.raises(UserError, match=r"no such folder|no folder `conversational`"):
+    with pytest.raises(UserError, match=r"no such folder|neither .* `conversational`"):
         run(root, tmp_path / "out")
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from speechx.corpora.lines import text_lines
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 from speechx.text.languages import languages
 
@@ -39,8 +40,8 @@ class Lexicon:
 
     pronunciations: dict[str, tuple[tuple[str, ...], ...]]
     romanised: bool
-    odd: tuple[tuple[str, str], ...] = ()
-    """Lines that were not read, as in lexicon.txt:3, and why."""
+    problems: tuple[Problem, ...] = ()
+    """Lines that were not read."""
 
     def phones(self, text: str) -> tuple[str, ...] | None:
         """The phones of a text, None if one of its words is not in the lexicon."""
@@ -63,8 +64,8 @@ class Lexicon:
 def read_lexicon(path: Path, spelling: Spelling = "plain", code: str = "") -> Lexicon:
     """All words, spelled as in `transcription` ("plain") or in `transcript_roman` ("roman").
 
-    The code of the language says whether there is a column of romanisations. For a code that is
-    none of BABEL's most lines decide: those with three columns, the second without a space.
+    The code of the language decides whether there is a column of romanisations. For an unknown code
+    the majority of lines decides: three columns, the second without a space.
     """
     rows = [(number, line.split("\t")) for number, line in text_lines(path) if line.strip()]
     if not rows:
@@ -80,24 +81,24 @@ def read_lexicon(path: Path, spelling: Spelling = "plain", code: str = "") -> Le
         )
     columns = "a word, its romanisation" if romanised else "a word"
     found: dict[str, dict[tuple[str, ...], None]] = {}
-    odd = []
+    problems = []
     for line, row in rows:
         tag = row[0].startswith("<") and len(row) == 2  # spelled alike in any letters
         first = 2 if romanised and not tag else 1
         if len(row) <= first:
             why = f"{columns} and tab-separated pronunciations were expected, not "
-            odd.append((f"{path}:{line}", f"{why}{' '.join(row)[:60]!r}"))
+            problems.append(Problem(f"{path}:{line}", f"{why}{' '.join(row)[:60]!r}"))
             continue
         word = row[first - 1 if spelling == "roman" else 0].strip()
         phones = [spread_tags(pronunciation) for pronunciation in row[first:]]
         entry = found.setdefault(word, {})
         entry.update(dict.fromkeys(p for p in phones if p))
     if not found:
-        raise UserError(": ".join(odd[0]))
+        raise UserError(f"{problems[0].where}: {problems[0].why}")
     pronunciations = {word: tuple(entry) for word, entry in found.items() if entry}
     for word in list(pronunciations):  # i_b_m also as the text policy joins it
         pronunciations.setdefault(word.replace("_", ""), pronunciations[word])
-    return Lexicon(pronunciations, romanised, tuple(odd))
+    return Lexicon(pronunciations, romanised, tuple(problems))
 
 
 def spread_tags(pronunciation: str) -> tuple[str, ...]:

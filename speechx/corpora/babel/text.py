@@ -1,4 +1,4 @@
-"""BABEL's transcripts: when what is said, and what becomes of everything that is not a word.
+"""BABEL's transcripts: segments, and the treatment of everything that is not a word.
 
     <no-speech> uh <hes> i_b_m *teh* wor- (()) <foreign> then <laugh> ~
 
@@ -21,10 +21,10 @@ no text, and the choices that move error rates by points are options:
     ((wor  ())  a<b  wo-.  wo--rd  a*b                 `unknown`, and listed: brackets without
                                                        their pair, marks where none belong
 
-`unknown` names what is done where something was said that the transcript does not spell: the word
-is left out, or the whole utterance (it then counts as untranscribed). Utterances without any word
-left are left out as in Kaldi. Scores against such references are not those of its scoring tool,
-which lets fragments and hesitations be deleted free of charge.
+`unknown` is the treatment of speech that the transcript does not spell: the word is left out, or
+the whole utterance (it then counts as untranscribed). Utterances without any word are left out as
+in Kaldi. Scores against such references differ from its scoring tool, which does not count deleted
+fragments and hesitations as errors.
 
     read_text("<no-speech> uh wor- <hes> (())", TextPolicy()).text       # "uh wor"
 """
@@ -37,10 +37,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
-from speechx.corpora.lines import text_lines
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 
-NO_SPEECH = "<no-speech>"
+Segment = tuple[float, float, str]
+"""Start and end in seconds, and the text."""
+
+NO_SPEECH_TAG = "<no-speech>"
 HESITATION = "<hes>"
 HESITATION_WORD = "hes"
 UNKNOWN = frozenset(("<foreign>", "<prompt>", "<overlap>"))
@@ -69,31 +73,31 @@ class TextPolicy:
     underscores: Literal["join", "split"] = "join"
 
     def __str__(self) -> str:
-        """What goes into every line of the manifests and from there into the scores."""
+        """The text in every line of the manifests, and from there in the scores."""
         choices = " ".join(f"{f.name}={getattr(self, f.name)}" for f in fields(self))
         return f"babel: {choices}"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What a stretch of transcript says."""
+class SegmentText:
+    """One segment of a transcript under a policy."""
 
     text: str
     """The words; empty if there are none, or if the utterance is to be left out."""
     speech: bool
-    """Whether someone is heard, with or without words to show for it."""
+    """Whether someone speaks, with or without words."""
     strange: tuple[str, ...]
     """Tags that this table does not have, and words with marks that cannot be read."""
 
 
-def read_text(transcript: str, policy: TextPolicy) -> Reading:
+def read_text(transcript: str, policy: TextPolicy) -> SegmentText:
     """The words of one segment under a policy."""
     words: list[str] = []
     strange: list[str] = []
     speech = unknown = False
     for token in _TOKEN.findall(transcript):
         tag = token.lower()
-        if tag == NO_SPEECH or tag in OTHER_NOISE or tag in ABOUT_THE_RECORDING:
+        if tag == NO_SPEECH_TAG or tag in OTHER_NOISE or tag in ABOUT_THE_RECORDING:
             continue
         if tag in VOCAL_NOISE:
             speech = True
@@ -119,7 +123,7 @@ def read_text(transcript: str, policy: TextPolicy) -> Reading:
         else:
             words += word.split()
     left_out = unknown and policy.unknown == "drop-utterance"
-    return Reading("" if left_out else " ".join(words), speech, tuple(strange))
+    return SegmentText("" if left_out else " ".join(words), speech, tuple(strange))
 
 
 def _word(token: str, policy: TextPolicy) -> str | None:
@@ -149,30 +153,33 @@ def _chosen(choice: str, word: str) -> str | None:
     return None if choice == "unknown" else "" if choice == "drop" else word
 
 
-def read_segments(transcript: Path) -> list[tuple[float, float, str]]:
-    """Start, end and text of each segment; a UserError names the file and the line.
-
-    Two times with nothing between them are a segment without text, which is kept.
-    """
+def read_segments(transcript: Path) -> list[Segment] | Problem:
+    """All segments of a file; two times with nothing between them are one without text."""
     times: list[float] = []
     texts: list[list[str]] = []
-    for number, line in text_lines(transcript):
+    try:
+        lines = list(text_lines(transcript))
+    except UserError as error:
+        return Problem.of(error, transcript)
+    for number, line in lines:
+        place, text = f"{transcript}:{number}", line.strip()
         if time := _TIME.fullmatch(line):
             times.append(float(time[1]))
             texts.append([])
             if len(times) > 1 and times[-1] < times[-2]:
-                raise UserError(
-                    f"{transcript}:{number}: the segment ends at {times[-1]:g} s, before its start "
-                    f"at {times[-2]:g} s"
-                )
+                start, end = times[-2:]
+                why = f"the segment ends at {end:g} s, before its start at {start:g} s"
+                return Problem(place, why)
         elif _LIKE_A_TIME.fullmatch(line):
-            raise UserError(f"{transcript}:{number}: {line.strip()} is no time in seconds")
-        elif line.strip() and not times:
-            raise UserError(f"{transcript}:{number}: a line [seconds] was expected before text")
-        elif line.strip():
-            texts[-1].append(line.strip())
+            return Problem(place, f"{text} is no time in seconds")
+        elif text and not times:
+            return Problem(place, "a line [seconds] was expected before text")
+        elif text:
+            texts[-1].append(text)
     if texts and texts[-1]:
-        raise UserError(f"{transcript}: ends with text, not with the line [seconds] that closes it")
+        return Problem(
+            str(transcript), "ends with text, not with the line [seconds] that closes it"
+        )
     return [
         (start, end, " ".join(text))
         for (start, end), text in zip(pairwise(times), texts, strict=False)

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from speechx.corpora.folders import language_code
+from speechx.corpora.engine.languages import language_code
 from speechx.text.languages import languages
 
 

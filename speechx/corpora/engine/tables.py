@@ -1,7 +1,7 @@
 """Tables of corpora as lines of text: UTF-8, perhaps gzipped, with or without column names.
 
-Tab-separated tables have no quoting: a text may hold a lone `"`. What is wrong with a whole file is
-a `UserError` that names it; what is wrong with a line is left to the caller, who lists it.
+Tab-separated tables have no quoting: a text may hold a lone `"`. A file that cannot be read is a
+`UserError` that names it; a bad line is a `Problem` for the caller to list.
 """
 
 import gzip
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
 LONGEST_LIST = 300  # characters of a message
@@ -31,16 +32,16 @@ def open_text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
         ) as file:
             yield file
     except UnicodeDecodeError:
-        remedy = "if it is Latin-1, make it so with: iconv -f latin1 -t utf-8 OLD > NEW"
+        remedy = "if it is Latin-1, convert it: iconv -f latin1 -t utf-8 OLD > NEW"
         raise UserError(f"{path} is not UTF-8 text; {remedy}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path} is no whole gzip file: {error}") from None
+        raise UserError(f"{path} is not a complete gzip file: {error}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbers and lines without their ends; empty ones are left out.
+    """Line numbers and lines without their ends; empty lines are left out.
 
     Not `str.splitlines`, which would also split at rare separators inside a text.
     """
@@ -61,7 +62,7 @@ def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
 
 
 def shown(names: Sequence[str]) -> str:
-    """Names of columns for a message, which stays one that can be read."""
+    """Names of columns for a message, shortened if there are many."""
     text = ", ".join(names)
     return text if len(text) <= LONGEST_LIST else text[:LONGEST_LIST] + "..."
 
@@ -69,13 +70,13 @@ def shown(names: Sequence[str]) -> str:
 def read_rows(
     path: Path,
     needed: Sequence[str],
-    broken: list[tuple[Path, str]],
+    broken: list[Problem],
     columns: Sequence[str] | None = None,
     delimiter: str = "\t",
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and row by column name; rows of another width than the header go to `broken`.
 
-    `columns` are those of a table that has no line of names.
+    `columns` name the columns of a table without a header.
     """
     lines = text_lines(path)
     header = "its columns" if columns else "the header"
@@ -90,13 +91,13 @@ def read_rows(
         values = line.split(delimiter)
         if len(values) != len(columns):
             why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
-            broken.append((path, why))
+            broken.append(Problem(str(path), why))
             continue
         yield number, dict(zip(columns, values, strict=True))
 
 
-def json_lines(path: Path, broken: list[tuple[Path, str]]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of a JSONL file; lines that are none go to `broken`."""
+def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of a JSONL file; bad lines go to `broken`."""
     for number, line in text_lines(path):
         if not line.strip():
             continue
@@ -104,9 +105,9 @@ def json_lines(path: Path, broken: list[tuple[Path, str]]) -> Iterator[tuple[int
             record = json.loads(line)
             json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
         except (ValueError, RecursionError):
-            broken.append((path, f"line {number} is not JSON"))
+            broken.append(Problem(str(path), f"line {number} is not JSON"))
             continue
         if isinstance(record, dict):
             yield number, record
         else:
-            broken.append((path, f"line {number} is not a JSON object"))
+            broken.append(Problem(str(path), f"line {number} is not a JSON object"))

@@ -10,7 +10,7 @@ import pytest
 
 SPREAD = """
 import time
-from speechx.corpora.measuring import FILES_A_TURN, spread
+from speechx.corpora.engine.processes import FILES_A_TURN, spread
 def work(number):
     print("at work", flush=True)
     time.sleep(0.2)

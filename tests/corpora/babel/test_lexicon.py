@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechx.corpora.babel_lexicon import ROMANISED, read_lexicon, spread_tags
+from speechx.corpora.babel.lexicon import ROMANISED, read_lexicon, spread_tags
 from speechx.errors import UserError
 from speechx.text.languages import languages
 
@@ -65,12 +65,10 @@ def test_a_short_line_is_listed_and_makes_no_romanisation_a_pronunciation(
         read = read_lexicon(path, spelling, code)  # type: ignore[arg-type]
         assert read.phones(words) == ("w_3", "6_3", "y_3", "6:_1", "<hes>")
         assert read.phones("no") is None
-    assert read.odd == (
-        (
-            f"{path}:2",
-            "a word, its romanisation and tab-separated pronunciations were expected, not 'no n o'",
-        ),
-    )
+    (problem,) = read.problems
+    assert problem.where == f"{path}:2"
+    assert "romanisation" in problem.why
+    assert "'no n o'" in problem.why
 
 
 def test_the_code_says_whether_words_are_romanised(tmp_path: Path) -> None:
