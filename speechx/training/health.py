@@ -163,8 +163,8 @@ class Monitor:
 
     @property
     def may_save(self) -> bool:
-        """Whether this model may overwrite the saved one: not while the last line shows a signature,
-        unless action is `warn`."""
+        """Whether this model may overwrite the saved one: not while the last line shows a
+        signature, unless action is `warn`."""
         return self.health.action == "warn" or not self.memory.shown
 
     def step_taken(self) -> None:
