@@ -170,9 +170,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(
-            wrapped, group, tasks, counts, model.encoder.config, step, job, ranks
-        )
+        totals = _backward(wrapped, group, tasks, counts, model.encoder.config, step, job, ranks)
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
