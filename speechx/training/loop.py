@@ -1,7 +1,7 @@
 """The training loop that every run goes through.
 
-Masks and negatives are drawn in the loader's workers, so the targets of all micro-batches on all
-ranks are counted before the first forward pass. The loop divides each term of the loss once per
+Everything random is drawn in the loader's workers, so the targets of all micro-batches on all ranks
+are counted before the first forward pass. The loop divides each term of the loss once per
 step by its own global count: K micro-batches or K ranks equal one big batch, for every term that is
 additive by nature.
 
@@ -170,9 +170,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(
-            wrapped, group, tasks, counts, model.encoder.config, step, job, ranks
-        )
+        totals = _backward(wrapped, group, tasks, counts, model.encoder.config, step, job, ranks)
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
