@@ -1,4 +1,5 @@
 """placeholder until the branch is merged"""
+
 from pathlib import Path
 
 from speechx.models.folder import SavedModel, open_folder

@@ -276,7 +276,9 @@ class Wav2Vec2Config(ObjectiveConfig):
 class Wav2Vec2(Objective):
     """The quantizer that all languages share, and the two projections of the contrastive loss."""
 
-    headline: ClassVar[tuple[str, ...]] = ("bits", "accuracy", "code_perplexity")
+    headline: ClassVar[tuple[str, ...]] = (
+        "bits", "chance_bits", "accuracy", "code_perplexity",
+    )  # fmt: skip
 
     def __init__(self, config: Wav2Vec2Config, encoder: EncoderConfig) -> None:
         super().__init__()
