@@ -122,7 +122,9 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
         saved,
         weights=weights,
         objectives={} if name is None else {kind: saved.objectives[name]},
-        vocabularies={kind: words for n, words in saved.vocabularies.items() if n == name},
+        vocabularies={kind: vocabulary}
+        if (vocabulary := saved.vocabularies.get(name or ""))
+        else {},
         notes=(*saved.notes, *notes),
     )
 
