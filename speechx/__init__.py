@@ -4,7 +4,7 @@
 
     model = speechx.load("runs/tiny/seen/best")
     print(model.transcribe("talk.wav").text)
-    speechx.finetune(out="runs/mine", init="runs/pretrain/final", units="characters", ...)
+    speechx.finetune(out="runs/mine", init="runs/pretrain/final", data=..., run={"steps": 2000})
 
 Nothing heavy is imported before it is used.
 """
@@ -19,16 +19,16 @@ from speechx.errors import UserError
 if TYPE_CHECKING:
     from speechx.finetuning import finetune
     from speechx.pretraining import pretrain
-    from speechx.recognition import Recognizer, load
+    from speechx.transcription.recognizer import Recognizer, load
 
 __version__ = "0.1.0"
 __all__ = ["Recognizer", "UserError", "finetune", "load", "pretrain"]
 
 _HOME = {
     "finetune": "finetuning",
-    "load": "recognition",
+    "load": "transcription.recognizer",
     "pretrain": "pretraining",
-    "Recognizer": "recognition",
+    "Recognizer": "transcription.recognizer",
 }
 
 

@@ -66,9 +66,7 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         *folders, last = key.split(".")
         for folder in folders:
             there = inner.get(folder)
-            if isinstance(there, str) and inner is result and folder == "model":
-                inner[folder] = {"preset": there}  # model=tiny model.transformer.blocks=2
-            elif there is None:
+            if there is None:
                 inner[folder] = {}
             elif not isinstance(there, dict):
                 raise UserError(f"override {setting!r}: {folder} is {there!r} and has no keys")

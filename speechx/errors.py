@@ -1,8 +1,12 @@
-"""The one exception a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: says what was given, what was expected and what to do.
+    """A mistake in what the user gave: what was wrong, what was expected, what to do.
 
     The command line prints it in one line, without a traceback, and exits with code 1.
     """
+
+
+class HealthStop(Exception):
+    """A training stopped for its health; the command line exits with code 3."""

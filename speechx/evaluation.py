@@ -1,9 +1,12 @@
-"""From a model and a manifest to error rates.
+"""From a model and a manifest to scores.
 
     speechx evaluate --model runs/mine/best --manifest test.jsonl -o scores.json
 
-With an inventory the language counts as unseen, and five readings of the same outputs are scored,
-so that mapping is not credited with what masking does:
+A head is scored by what it writes: phone error rate, character and word error rate, or accuracy. An
+objective without labels has its metrics computed on the utterances.
+
+With an inventory the language counts as unseen, and the same outputs are scored under five
+conditions, so that mapping is not credited with what masking does:
 
     unmapped    the model's own phones
     masked      only phones that the language shares with the model
@@ -15,68 +18,110 @@ so that mapping is not credited with what masking does:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-import numpy as np
-
-from speechx.data.batches import read_utterance
-from speechx.data.labels import labelled, units
+from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
-from speechx.decoding.greedy import greedy
-from speechx.decoding.mapping import Mapping, fold, masked_map, random_map
-from speechx.decoding.scoring import Score, characters, check_references, score, words
+from speechx.decoding.accuracy import Accuracy, accuracy
+from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder
+from speechx.decoding.mapping import Mapping as PhoneMapping
+from speechx.decoding.mapping import masked_map, random_map
+from speechx.decoding.scoring import Score, Scored, characters, check_references, score, words
 from speechx.errors import UserError
-from speechx.recognition import Recognizer
+from speechx.interchange.opening import open_model
+from speechx.log import logger
+from speechx.models.folder import SavedModel
+from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
-from speechx.text.vocabulary import Kind
-from speechx.training.progress import Progress, say
+from speechx.text.vocabulary import TokenType
+from speechx.text_table import text_table
+from speechx.training.distributed import pick_device
+from speechx.training.progress import NoProgress, Progress
+from speechx.training.streams import SpeechData
+from speechx.training.validation import summed, totals_by_language
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import whole_file
 
 RANDOM_MAPS = 5
-PREPARED: dict[Kind, str] = {  # what is done to the two sides before they are compared
+MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
+PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they are compared
     "characters": "references by speechx.text.normalize (NFC, lower case, no punctuation), "
     "hypotheses as the model writes",
     "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
+    "languages": "as given",
 }
+AnyScore: TypeAlias = Score | Accuracy
+
+
+def evaluate_model(
+    model: Path | str,
+    manifests: Sequence[Path],
+    inventory: Inventory | None = None,
+    out: Path | None = None,
+    device: str = "auto",
+) -> str:
+    """Evaluates a model folder, or a file of another toolkit, and returns the tables to print."""
+    saved = open_model(Path(model), UNUSED)
+    if not saved.vocabularies and inventory is None:
+        return objectives_table(evaluate_objectives(saved, manifests, out, device))
+    opened = recognizer(saved, Path(model), device)
+    if inventory is None:
+        scores = evaluate(opened, manifests, out)
+        return "\n\n".join(result.table() for result in scores.values())
+    methods, mapping = evaluate_unseen(opened, manifests, inventory, out)
+    lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
+    for name, result in methods.items():
+        rate = result.overall
+        lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
+    return "\n".join(lines)
 
 
 def evaluate(
     recognizer: Recognizer, manifests: Sequence[Path], out: Path | None = None
-) -> dict[str, Score]:
-    """PER of a phoneme model, CER and WER of a character model; writes JSON to `out`."""
-    kind = recognizer.vocabulary.kind
+) -> dict[str, AnyScore]:
+    """PER of a phoneme model, CER and WER of a character model, accuracy of a language
+    identification; writes JSON to `out`."""
     listed = _read(manifests)
-    utterances = labelled(listed, kind, say)
-    references = _references(utterances, recognizer)
-    heard = [
-        recognizer.vocabulary.decode(e.id for e in greedy(p))
-        for p in _outputs(recognizer, utterances)
-    ]
-    if kind == "phonemes":
-        tokens = {"per": (references, _phones(heard))}
-    else:
-        texts = [recognizer.vocabulary.join(h) for h in heard]
-        tokens = {
-            "cer": (references, [characters(text) for text in texts]),
-            "wer": ([words("".join(r)) for r in references], [words(text) for text in texts]),
-        }
-    prepared = _prepared(kind, utterances)
-    scores = {
-        metric: _score(*sides, utterances, metric, prepared) for metric, sides in tokens.items()
-    }
+    utterances = labelled(listed, recognizer.vocabulary.token_type)
+    scores, _ = score_utterances(recognizer, utterances, show_progress=True)
     if out is not None:
         headline = next(iter(scores.values()))
-        about = {
-            "model": str(recognizer.folder),
-            "manifests": [str(m) for m in manifests],
-            "without_labels": len(listed) - len(utterances),
-            **headline.to_dict(),
-        }
-        _write(out, {**about, "scores": {name: s.to_dict() for name, s in scores.items()}})
+        about = _about(recognizer, manifests, len(listed) - len(utterances))
+        each = {name: s.to_dict() for name, s in scores.items()}
+        _write(out, {**about, **headline.to_dict(), "scores": each})
     return scores
+
+
+def score_utterances(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    resamples: int = 1000,
+    show_progress: bool = False,
+) -> tuple[dict[str, AnyScore], list[Scored]]:
+    """The scores by metric, the headline first, and what the headline compared. Validation and
+    `speechx evaluate` both come here, so their numbers are equal."""
+    token_type = recognizer.vocabulary.token_type
+    (decoded,) = _decode(recognizer, utterances, [recognizer.decoder], show_progress)
+    prepared = _policy(token_type, utterances)
+    match token_type:
+        case "languages":
+            return {"accuracy": accuracy(decoded)}, decoded
+        case "phonemes":
+            per = score(decoded, "per", prepared=prepared, resamples=resamples)
+            return {"per": per}, decoded
+        case "characters":
+            by_word = [
+                replace(u, reference=_words(u.reference), hypothesis=_words(u.hypothesis))
+                for u in decoded
+            ]
+            return {
+                "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
+                "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
+            }, decoded
 
 
 def evaluate_unseen(
@@ -84,51 +129,143 @@ def evaluate_unseen(
     manifests: Sequence[Path],
     inventory: Inventory,
     out: Path | None = None,
-) -> tuple[dict[str, Score], Mapping]:
-    """The five readings, and the mapping that was used."""
+) -> tuple[dict[str, Score], PhoneMapping]:
+    """PER under the five conditions, and the mapping that was used."""
     mapping = recognizer.map_inventory(inventory)
     listed = _read(manifests)
-    utterances = labelled(listed, "phonemes", say)
-    references = _references(utterances, recognizer)
-    others = _others(utterances, references)
-    outputs = [np.exp(p) for p in _outputs(recognizer, utterances)]
-    source = recognizer.vocabulary.units
-
-    def read(through: Mapping) -> list[list[str]]:
-        return [[through.target[e.id - 1] for e in greedy(_log(fold(p, through)))] for p in outputs]
-
-    mapped = read(mapping)
-    draws = [read(random_map(source, inventory.phones, seed)) for seed in range(RANDOM_MAPS)]
-    readings = {
-        "unmapped": _phones(
-            [recognizer.vocabulary.decode(e.id for e in greedy(_log(p))) for p in outputs]
-        ),
-        "masked": read(masked_map(source, inventory.phones)),
-        "mapped": mapped,
-        "shuffled": [mapped[other] for other in others],
-    }
-    prepared = _prepared("phonemes", utterances)
-    methods = {
-        name: _score(references, heard, utterances, "per", prepared)
-        for name, heard in readings.items()
-    }
-    methods["random_map"] = _score(
-        references * RANDOM_MAPS,
-        [heard for draw in draws for heard in draw],
-        utterances * RANDOM_MAPS,
+    utterances = labelled(listed, "phonemes")
+    source = recognizer.vocabulary.tokens
+    decoders: list[Decoder] = [
+        GreedyDecoder(source),
+        MappedDecoder(masked_map(source, inventory.phones)),
+        MappedDecoder(mapping),
+        *(MappedDecoder(random_map(source, inventory.phones, n)) for n in range(RANDOM_MAPS)),
+    ]
+    others = _others(
+        utterances, [_prepare(tokens_of(u, "phonemes"), "phonemes") for u in utterances]
+    )
+    unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True)
+    shuffled = [
+        replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
+    ]
+    prepared = _policy("phonemes", utterances)
+    conditions = {"unmapped": unmapped, "masked": masked, "mapped": mapped, "shuffled": shuffled}
+    methods = {name: score(each, "per", prepared=prepared) for name, each in conditions.items()}
+    methods["random_map"] = score(
+        [u for draw in draws for u in draw],
         "per",
-        f"{prepared}, summed over {RANDOM_MAPS} random maps",
-        RANDOM_MAPS,
+        prepared=f"{prepared}, summed over {RANDOM_MAPS} random maps",
     )
     if out is not None:
-        about = {
-            "model": str(recognizer.folder),
-            "manifests": [str(m) for m in manifests],
-            "without_labels": len(listed) - len(utterances),
-            "inventory": inventory.source,
-        }
-        _write(out, {**about, "methods": {name: s.to_dict() for name, s in methods.items()}})
+        about = _about(recognizer, manifests, len(listed) - len(utterances))
+        each_method = {name: s.to_dict() for name, s in methods.items()}
+        _write(out, {**about, "inventory": inventory.source, "methods": each_method})
     return methods, mapping
+
+
+def evaluate_objectives(
+    saved: SavedModel,
+    manifests: Sequence[Path],
+    out: Path | None = None,
+    device: str = "auto",
+    seed: int = 1,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Metrics of the objectives without labels, by objective and language, and over "all", on
+    utterances of a second or more, cropped to 20 seconds."""
+    model, _ = SpeechModel.from_saved(saved)
+    model.to(pick_device(device)).eval()
+    listed = _read(manifests)
+    utterances = [u for u in listed if u.duration >= MIN_SECONDS]
+    if len(utterances) < len(listed):
+        logger.info(
+            f"{len(listed) - len(utterances)} of {len(listed)} utterances are shorter than "
+            f"{MIN_SECONDS:g} s and left out"
+        )
+    data = SpeechData(train=tuple(manifests), min_seconds=MIN_SECONDS)
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for name, config in model.configs.items():
+        if name in model.heads:
+            continue
+        config.require(saved.encoder, MIN_SECONDS)
+        totals = totals_by_language(model, name, utterances, data, seed)
+        if not totals:
+            raise UserError(
+                f"no utterance of the manifests is as long as {MIN_SECONDS:g} s, which {name} needs"
+            )
+        metrics = model.objective(name).metrics
+        results[name] = {language: metrics(each) for language, each in totals.items()}
+        results[name]["all"] = metrics(summed(list(totals.values())))
+    if not results:
+        raise UserError(f"{saved.folder} has no objective to evaluate")
+    if out is not None:
+        _write(
+            out, {"model": str(saved.folder), "manifests": [str(m) for m in manifests], **results}
+        )
+    return results
+
+
+def objectives_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """A table of each objective: a row per language, a column per metric."""
+    tables = []
+    for name, by_language in results.items():
+        metrics = list(next(iter(by_language.values())))
+        rows = [[name, *metrics]]
+        rows += [
+            [language, *(f"{m[k]:.3f}" for k in metrics)] for language, m in by_language.items()
+        ]
+        tables.append(text_table(rows))
+    return "\n\n".join(tables)
+
+
+def _decode(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    decoders: Sequence[Decoder],
+    show_progress: bool,
+) -> list[list[Scored]]:
+    """What each decoder makes of the utterances, both sides prepared for comparison."""
+    token_type = recognizer.vocabulary.token_type
+    references = [_prepare(tokens_of(u, token_type), token_type) for u in utterances]
+    blank = [
+        Scored(u.id, u.language, u.speaker, reference, ())
+        for u, reference in zip(utterances, references, strict=True)
+    ]
+    check_references(blank)
+    decoded = [list(blank) for _ in decoders]
+    progress = Progress("evaluate", None, len(utterances), 0) if show_progress else NoProgress()
+    for done, (index, of_decoders) in enumerate(recognizer.decode(utterances, decoders), start=1):
+        for each, spans in zip(decoded, of_decoders, strict=True):
+            hypothesis = _prepare([span.token for span in spans], token_type)
+            each[index] = replace(each[index], hypothesis=hypothesis)
+        progress.advance(done, utterances[index].duration)
+    progress.report({"hours": sum(u.duration for u in utterances) / 3600})
+    progress.close()
+    return decoded
+
+
+def _prepare(tokens: Sequence[str], token_type: TokenType) -> list[str]:
+    """Tokens of either side as they are compared: phones in one spelling of IPA, so that g and ɡ
+    are equal; characters with single spaces and none at the ends."""
+    match token_type:
+        case "phonemes":
+            return [normalize_ipa(phone) for phone in tokens]
+        case "characters":
+            return characters(" ".join("".join(tokens).split()))
+        case "languages":
+            return list(tokens)
+
+
+def _words(tokens: Sequence[str]) -> list[str]:
+    return words("".join(tokens))
+
+
+def _policy(token_type: TokenType, utterances: Sequence[Utterance]) -> str:
+    """What was done to the two sides, with every policy that the texts went through before."""
+    policies = sorted({str(u.extra.get("text_policy") or "") for u in utterances})
+    if policies == [""]:
+        return PREPARED[token_type]
+    named = " and ".join(f"by the policy `{p}`" if p else "without a policy" for p in policies)
+    return f"{PREPARED[token_type]}; texts of the references {named}"
 
 
 def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:
@@ -145,8 +282,8 @@ def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) ->
         other = next((m for m in following if differ(n, m)), None)
         if other is None:
             raise UserError(
-                f"utterance {utterance.id}: no other one says anything else; "
-                "the shuffled control needs two different sentences"
+                f"utterance {utterance.id}: all others have the same text; the shuffled control "
+                "needs two different sentences"
             )
         others.append(other)
     return others
@@ -156,61 +293,12 @@ def _read(manifests: Sequence[Path]) -> list[Utterance]:
     return [utterance for manifest in manifests for utterance in read_manifest(manifest)]
 
 
-def _references(utterances: Sequence[Utterance], recognizer: Recognizer) -> list[list[str]]:
-    references = [list(units(u, recognizer.vocabulary.kind)) for u in utterances]
-    if recognizer.vocabulary.kind == "phonemes":
-        references = _phones(references)
-    check_references(references, [u.language for u in utterances])
-    return references
-
-
-def _phones(sequences: Sequence[Sequence[str]]) -> list[list[str]]:
-    """In one spelling of IPA, so that g and ɡ are not an error."""
-    return [[normalize_ipa(phone) for phone in sequence] for sequence in sequences]
-
-
-def _prepared(kind: Kind, utterances: Sequence[Utterance]) -> str:
-    """What was done to the two sides, with every policy that the texts went through before."""
-    policies = sorted({str(u.extra.get("text_policy") or "") for u in utterances})
-    if policies == [""]:
-        return PREPARED[kind]
-    named = " and ".join(f"by the policy `{p}`" if p else "without a policy" for p in policies)
-    return f"{PREPARED[kind]}; texts of the references {named}"
-
-
-def _score(
-    references: Sequence[Sequence[str]],
-    hypotheses: Sequence[Sequence[str]],
-    utterances: Sequence[Utterance],
-    metric: str,
-    prepared: str,
-    readings: int = 1,
-) -> Score:
-    return score(
-        references,
-        hypotheses,
-        [u.language for u in utterances],
-        [u.id for u in utterances],
-        # A speaker belongs to a language: two corpora may both have a reader "1".
-        [f"{u.language}/{u.speaker}" if u.speaker else None for u in utterances],
-        metric,
-        prepared=prepared,
-        readings=readings,
-    )
-
-
-def _outputs(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Iterator[np.ndarray]:
-    """Log-probabilities (T, V) of each utterance, one after the other."""
-    progress = Progress("evaluate", None, len(utterances), 0)
-    for index, utterance in enumerate(utterances):
-        yield recognizer.log_probabilities(read_utterance(utterance, False))
-        progress.advance(index + 1, utterance.duration)
-    progress.report({"hours": sum(u.duration for u in utterances) / 3600})
-    progress.close()
-
-
-def _log(probabilities_TV: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probabilities_TV, 1e-30))
+def _about(recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int) -> dict[str, Any]:
+    return {
+        "model": str(recognizer.folder),
+        "manifests": [str(m) for m in manifests],
+        "without_labels": unlabelled,
+    }
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import subprocess
 from collections.abc import Sequence
@@ -25,12 +24,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from speechx.errors import UserError
+from speechx.text_table import text_table
+from speechx.whole_file import whole_file
 
 Rates: TypeAlias = float | dict[str, float]  # of one evaluation: overall, or by method
 
 
-def report(pairs: Sequence[str], out: Path) -> dict[str, Any]:
-    """Collect KEY=VALUE pairs, write them to `out` as JSON, print them as a table."""
+def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
+    """Collects KEY=VALUE pairs, writes them to `out` as JSON; returns them, and as a table."""
     results: dict[str, Any] = {}
     rates: dict[str, list[Rates]] = {}
     facts: dict[str, str] = {}
@@ -47,9 +48,9 @@ def report(pairs: Sequence[str], out: Path) -> dict[str, Any]:
             _put(results, f"{key}_runs", runs)
     _put(results, "commit", _commit())
     facts["commit"] = results["commit"] or "unknown (not a git repository)"
-    _write(results, out)
-    print(_table(rates, facts))
-    return results
+    with whole_file(out) as new:
+        new.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return results, _table(rates, facts)
 
 
 def _split(pair: str) -> tuple[str, str]:
@@ -129,15 +130,6 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def _write(results: dict[str, Any], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(f".{out.name}.{os.getpid()}")
-    unfinished.write_text(
-        json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    unfinished.replace(out)
-
-
 def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
     """A row per key: plain rates, then a column per method with a mean row, then the numbers."""
     rows: list[list[str]] = []
@@ -162,12 +154,7 @@ def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
             ]
             rows.append([f"mean of {parent}".strip(), *(_percent([mean]) for mean in means)])
     rows += [[key, value] for key, value in facts.items()]
-    columns = max((len(row) for row in rows), default=0)
-    widths = [max(len(row[c]) if c < len(row) else 0 for row in rows) for c in range(columns)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in rows
-    )
+    return text_table(rows, left=range(max(map(len, rows), default=0)))
 
 
 def _percent(values: list[float]) -> str:

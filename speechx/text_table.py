@@ -15,9 +15,7 @@ def text_table(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> s
     widths = [max(width(row[c]) for row in rows if c < len(row)) for c in range(columns)]
     lines = []
     for row in rows:
-        cells = [
-            _padded(cell, widths[column], column in left) for column, cell in enumerate(row)
-        ]
+        cells = [_padded(cell, widths[column], column in left) for column, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 

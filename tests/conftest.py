@@ -12,7 +12,7 @@ import sys
 import time
 import wave
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,51 +98,49 @@ def manifests(tones: list[Utterance]) -> tuple[Path, Path]:
 
 
 def small_filterbank() -> Any:
-    """The least `Wav2Vec2Config` with every kind of dropout on: 4 thousand parameters."""
-    from speechx.models.filterbank import FilterbankConfig
-    from speechx.models.quantizer import QuantizerConfig
-    from speechx.models.transformer import TransformerConfig
-    from speechx.models.wav2vec2 import Wav2Vec2Config
-    from speechx.models.waveform import Convolution
+    """The least `EncoderConfig` with every kind of dropout on: 4 thousand parameters."""
+    from speechx.models.context.transformer import TransformerConfig
+    from speechx.models.encoder import EncoderConfig
+    from speechx.models.features.convolutional import Convolution
+    from speechx.models.features.filterbank import FilterbankConfig
 
     convolutions = (
         Convolution(channels=16, kernel=3, stride=2),
         Convolution(channels=12, kernel=3, stride=1),
     )
-    return Wav2Vec2Config(
-        encoder=FilterbankConfig(bins=20, layers=convolutions, gradient_scale=0.5),
-        transformer=TransformerConfig(
-            blocks=2, width=16, inner=24, heads=2, norm="pre", position_kernel=7,
+    return EncoderConfig(
+        features=FilterbankConfig(bins=20, layers=convolutions, gradient_scale=0.5),
+        context=TransformerConfig(
+            num_layers=2, embed_dim=16, ffn_dim=24, num_heads=2, norm="pre", position_kernel=7,
             position_groups=4, dropout=0.1, attention_dropout=0.1, activation_dropout=0.1,
             layer_drop=0.0,
         ),
-        quantizer=QuantizerConfig(groups=2, entries=10, width=8),
         normalize=True,
         input_dropout=0.1,
-        target_dropout=0.1,
     )  # fmt: skip
 
 
-def small_convolutional(norm: str = "group", blocks: int = 2) -> Any:
+SMALL_QUANTIZER = {"num_groups": 2, "num_entries": 10, "dim": 8}
+
+
+def small_convolutional(norm: str = "group", num_layers: int = 2) -> Any:
     """Seven convolutions of 12 channels, base-like (norm "group") or XLSR-like ("layer")."""
-    from speechx.models.transformer import TransformerConfig
-    from speechx.models.waveform import ConvolutionalConfig, seven_convolutions
+    from speechx.models.context.transformer import TransformerConfig
+    from speechx.models.encoder import EncoderConfig
+    from speechx.models.features.convolutional import ConvolutionalConfig, seven_convolutions
 
     large = norm == "layer"
-    config = small_filterbank()
-    return replace(
-        config,
-        encoder=ConvolutionalConfig(
+    return EncoderConfig(
+        features=ConvolutionalConfig(
             layers=seven_convolutions(12), norm=norm, bias=large, gradient_scale=1.0
         ),
-        transformer=TransformerConfig(
-            blocks=blocks, width=16, inner=24, heads=2, norm="pre" if large else "post",
-            position_kernel=16, position_groups=4, dropout=0.0, attention_dropout=0.0,
-            layer_drop=0.0,
+        context=TransformerConfig(
+            num_layers=num_layers, embed_dim=16, ffn_dim=24, num_heads=2,
+            norm="pre" if large else "post", position_kernel=16, position_groups=4, dropout=0.0,
+            attention_dropout=0.0, layer_drop=0.0,
         ),
         normalize=large,
         input_dropout=0.0,
-        target_dropout=0.0,
     )  # fmt: skip
 
 
@@ -153,16 +151,17 @@ def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
 
     settings: dict[str, Any] = {
         "out": str(out),
-        "data": {"train": [str(manifests[0])], "valid": [str(manifests[1])], "min_seconds": 0.5},
-        "contrastive": {"negatives": 10},
-        "optim": {"rate": 0.005, "warmup": 0.0},
+        "data": {"train": [str(manifests[0])], "dev": [str(manifests[1])], "min_seconds": 0.5},
+        "objective": {"kind": "wav2vec2", "num_negatives": 10},
+        "optim": {"lr": 0.005, "warmup_ratio": 0.0},
         "run": {
-            "steps": 6, "batch_seconds": 6, "device_seconds": 3, "device": "cpu", "log_steps": 1,
-            "eval_steps": 100, "save_steps": 2,
+            "steps": 6, "batch_seconds": 6, "max_seconds_per_device": 3, "device": "cpu",
+            "log_steps": 1, "eval_steps": 100, "save_steps": 2,
         },
     }  # fmt: skip
     if changes.get("init") is None:
-        settings["model"] = to_dict(small_filterbank())
+        settings["encoder"] = to_dict(small_filterbank())
+        settings["objective"] |= {"quantizer": SMALL_QUANTIZER, "target_dropout": 0.1}
     return complete(merge(settings, changes), "test")
 
 
@@ -173,18 +172,19 @@ def finetune_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
 
     settings: dict[str, Any] = {
         "out": str(out),
-        "units": "characters",
         "data": {"train": [str(manifests[0])], "dev": [str(manifests[1])]},
-        "channel_masking": {"probability": 0.25, "span": 3},
-        "head_dropout": 0.1,
-        "optim": {"rate": 0.005},
+        "objective": {
+            "kind": "ctc", "tokens": "characters", "dropout": 0.1,
+            "channel_masking": {"probability": 0.25, "span": 3},
+        },
+        "optim": {"lr": 0.005},
         "run": {
-            "steps": 6, "batch_seconds": 10, "device_seconds": 5, "device": "cpu", "log_steps": 1,
-            "eval_steps": 100, "save_steps": 2,
+            "steps": 6, "batch_seconds": 10, "max_seconds_per_device": 5, "device": "cpu",
+            "log_steps": 1, "eval_steps": 100, "save_steps": 2,
         },
     }  # fmt: skip
     if "init" not in changes:
-        settings["model"] = to_dict(small_filterbank())
+        settings["encoder"] = to_dict(small_filterbank())
     return complete(merge(settings, changes), "test")
 
 
@@ -201,27 +201,35 @@ class Interrupted(Exception):
     """Raised by `run_job` where a run is to break off."""
 
 
-def run_job(
-    kind: str, config: Any, resume: bool = False, stop_at: int | None = None, kill: bool = False
-) -> None:
-    """A pretraining or fine-tuning run that breaks off, or is killed, at step `stop_at`."""
-    from speechx.finetuning import Finetuning, finetune
-    from speechx.pretraining import Pretraining, pretrain
+@contextmanager
+def interrupted_at(step: int | None, kill: bool = False) -> Iterator[None]:
+    """Every training in this block breaks off, or is killed, at that step."""
+    from speechx.objectives.model import SpeechModel
+
+    forward = SpeechModel.forward
+
+    def forward_or_stop(self: Any, batches: Any, at: Any, *rest: Any) -> Any:
+        if at is not None and at == step:
+            if kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise Interrupted
+        return forward(self, batches, at, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        task: Any = {"pretrain": Pretraining, "finetune": Finetuning}[kind]
-        prepare = task.prepare
+        patch.setattr(SpeechModel, "forward", forward_or_stop)
+        yield
 
-        def prepare_or_stop(self: Any, batch: Any, step: int) -> Any:
-            if step == stop_at:
-                if kill:
-                    os.kill(os.getpid(), signal.SIGKILL)
-                raise Interrupted
-            return prepare(self, batch, step)
 
-        patch.setattr(task, "prepare", prepare_or_stop)
+def run_job(
+    command: str, config: Any, resume: bool = False, stop_at: int | None = None, kill: bool = False
+) -> None:
+    """A pretraining or fine-tuning run that breaks off, or is killed, at step `stop_at`."""
+    from speechx.finetuning import finetune
+    from speechx.pretraining import pretrain
+
+    with interrupted_at(stop_at, kill):
         try:
-            (pretrain if kind == "pretrain" else finetune)(config, resume=resume)
+            (pretrain if command == "pretrain" else finetune)(config, resume=resume)
         except Interrupted:
             assert stop_at is not None
 

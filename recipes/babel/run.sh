@@ -22,7 +22,7 @@ languages=${LANGUAGES:-$(cd "$out/data"; for file in */test.jsonl; do dirname "$
 manifests() { local xx; for xx in $languages; do echo "$out/data/$xx/$1.jsonl"; done; }
 
 # 2. One self-supervised model of all languages, on what has a transcript and what has none.
-train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
+train "$out/pretrain" pretrain pretrain run.seed="$seed" data.dev="$(manifests dev | list)" \
     data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 
 # 3. Characters of all languages at once; the same without pretraining.

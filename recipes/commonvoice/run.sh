@@ -26,7 +26,7 @@ manifests() { local split=$1 xx; shift; for xx in ${*:-$languages}; do echo "$ou
 prepare "$out/data" commonvoice "$root" --convert
 
 # 2. One self-supervised model of all languages, sampled with p proportional to hours^0.5.
-train "$out/pretrain" pretrain pretrain run.seed="$seed" data.valid="$(manifests dev | list)" \
+train "$out/pretrain" pretrain pretrain run.seed="$seed" data.dev="$(manifests dev | list)" \
     data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 
 # 3. Characters of several languages at once; the same without pretraining; then some languages alone.

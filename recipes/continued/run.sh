@@ -23,7 +23,7 @@ configs=$(dirname "$0")/../commonvoice
 prepare "$out/data" commonvoice "$root" --convert
 prepare "$out/phones" table "$phones" --language "$unseen"
 speech() { find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort; }
-valid="data.valid=[$out/data/$unseen/dev.jsonl]"
+valid="data.dev=[$out/data/$unseen/dev.jsonl]"
 
 # 2. A parent that never heard the language, and its child that went on with it.
 parent=${PARENT:-$out/parent/final}
@@ -31,7 +31,7 @@ parent=${PARENT:-$out/parent/final}
     data.train="$(speech | grep -v "/$unseen/" | list)"
 train "$out/child" pretrain pretrain run.seed="$seed" "$valid" init="$parent" \
     data.train="$({ speech | grep "/$unseen/"; echo "$out/phones/$unseen/train.jsonl"; } | list)" \
-    optim.rate=5e-4 "${child[@]}"
+    optim.lr=5e-4 "${child[@]}"
 
 # 3. The same ten labelled minutes on both.
 phonemes() {  # NAME MODEL

@@ -37,7 +37,7 @@ score() {  # NAME MODEL manifests and options...
 
 # 2. One self-supervised model of the sound of all ten.
 train "$out/pretrain" pretrain run.seed="$seed" \
-    data.train="$(list train $heard $unseen)" data.valid="$(list dev $heard $unseen)"
+    data.train="$(list train $heard $unseen)" data.dev="$(list dev $heard $unseen)"
 
 # 3. Phonemes of six languages, from the pretrained model.
 train "$out/seen" finetune init="$out/pretrain/final" run.seed="$seed" \
@@ -48,9 +48,9 @@ score seen seen $(tests $heard)
 for xx in $unseen; do score "$xx" seen $(tests $xx) --language "$xx"; done
 
 # 5. One of them again, after two labelled minutes.
-few="run.batch_seconds=16 run.device_seconds=16"
+few="run.batch_seconds=16 run.max_seconds_per_device=16"
 train "$out/few_shot" finetune init="$out/seen/best" run.seed="$seed" run.steps="${FEW_STEPS:-120}" \
-    $few run.eval_steps=40 optim.rate=1.0e-3 \
+    $few run.eval_steps=40 optim.lr=1.0e-3 \
     data.train="$(list train pt)" data.dev="$(list dev pt)" data.limit_minutes=2
 score few_shot few_shot $(tests pt)
 
@@ -59,13 +59,13 @@ score few_shot few_shot $(tests pt)
 compare() {  # NAME SEED settings...
     local name=$1-$2 s=$2; shift 2
     train "$out/$name" finetune run.seed="$s" run.steps="${COMPARE_STEPS:-400}" \
-        $few run.eval_steps=200 optim.rate=1.5e-3 \
+        $few run.eval_steps=200 optim.lr=1.5e-3 \
         data.train="$(list train $heard)" data.dev="$(list dev $heard)" data.limit_minutes=1.5 "$@"
     score "$name" "$name" $(tests $heard) > /dev/null
 }
 for s in $seeds; do
-    OMP_NUM_THREADS=1 compare scratch "$s" optim.head_scale=40 & other=$!
-    OMP_NUM_THREADS=1 compare pretrained "$s" init="$out/pretrain/final" optim.head_scale=15
+    OMP_NUM_THREADS=1 compare scratch "$s" optim.head_lr_scale=40 & other=$!
+    OMP_NUM_THREADS=1 compare pretrained "$s" init="$out/pretrain/final" optim.head_lr_scale=15
     wait "$other"
 done
 

@@ -16,8 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from speechx import __version__
 from speechx.cli.data import add_data_commands
-from speechx.errors import UserError
+from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
 
 
@@ -34,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+    except HealthStop as error:
+        if os.environ.get("RANK", "0") == "0":  # all ranks stop, one reports it
+            print(f"speechx: {error}", file=sys.stderr)
+        return 3
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -44,23 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
         return 130
-    except Exception as error:
-        if type(error).__name__ == "HealthStop":
-            if os.environ.get("RANK", "0") == "0":  # all ranks end so, one says it
-                print(f"speechx: {error}", file=sys.stderr)
-            return 3
-        raise
 
 
 def _end(*_: Any) -> None:
-    """kill and batch systems end one process: those that it started would stay without it."""
+    """On SIGTERM, child processes must not outlive this one."""
     for child in multiprocessing.active_children():
         child.kill()
     sys.exit(128 + signal.SIGTERM)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Says defaults where there are any."""
+    """Shows defaults where there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         nothing = action.default is None or action.default is False or action.default == []
@@ -91,123 +90,137 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def parser() -> argparse.ArgumentParser:
     """All commands. Answers --help without importing torch."""
     top = _Parser(prog="speechx", description="Multilingual speech self-supervised learning.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    add_data_commands(commands.add_parser("data", help="corpora to manifests, and what is in them"))
-
-    for name, help, command in (
-        ("pretrain", "self-supervised pretraining on unlabelled speech", _pretrain),
-        ("finetune", "CTC fine-tuning on characters or phonemes", _finetune),
-    ):
-        train = commands.add_parser(name, help=help)
-        train.add_argument("config", metavar="CONFIG.yaml")
-        train.add_argument(
-            "overrides", nargs="*", metavar="a.b=c", help="settings that replace those of the file"
-        )
-        train.add_argument(
-            "--resume", action="store_true", help="continue this run where it was interrupted"
-        )
-        train.add_argument(
-            "--show", action="store_true", help="print the whole configuration and stop"
-        )
-        train.set_defaults(command=command)
-
-    listeners: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
-        ("transcribe", "speech to text, any length", _transcribe),
-        ("phonemize", "speech to phones of a language the model was not trained on", _phonemize),
+    top.add_argument("--version", action="version", version=f"speechx {__version__}")
+    top.set_defaults(command=lambda _: top.print_help())
+    commands = top.add_subparsers(metavar="COMMAND")
+    add_data_commands(
+        commands.add_parser("data", help="manifests from corpora, and their contents")
     )
-    for name, help, listener in listeners:
-        listen = commands.add_parser(name, help=help)
-        listen.add_argument("audio", nargs="+" if name == "transcribe" else "*", type=Path)
-        listen.add_argument(
-            "--model", required=True, type=Path, help="folder that `speechx finetune` wrote"
-        )
-        listen.add_argument(
-            "-f", "--output_format", "--output-format", choices=("txt", "json"), default="txt"
-        )
-        listen.add_argument(
-            "-o",
-            "--output_dir",
-            "--output-dir",
-            type=Path,
-            help="one file per recording; finished ones are skipped",
-        )
-        listen.add_argument("--device", default="auto")
-        listen.set_defaults(command=listener)
-        if name == "phonemize":
-            _inventory(listen, required=True)
-            listen.add_argument(
-                "--show-mapping",
-                action="store_true",
-                help="print the phone mapping as a table; audio is optional then",
-            )
-
-    test = commands.add_parser("evaluate", help="WER, CER or PER per language, with intervals")
-    test.add_argument("--model", required=True, type=Path)
-    test.add_argument("--manifest", required=True, nargs="+", type=Path)
-    test.add_argument("-o", "--output", type=Path, help="write the scores as JSON")
-    test.add_argument("--device", default="auto")
-    _inventory(test, required=False)
-    test.set_defaults(command=_evaluate)
-
-    _checkpoints(commands)
-
-    collect = commands.add_parser("report", help="many evaluations to one table")
-    collect.add_argument("pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER")
-    collect.add_argument("-o", "--output", required=True, type=Path)
-    collect.set_defaults(command=_report)
+    _add_training(commands)
+    _add_decoding(commands)
+    _add_scoring(commands)
+    _add_models(commands)
     return top
 
 
-def _checkpoints(commands: Any) -> None:
-    """What is done with a run or a model, other than using it."""
-    convert = commands.add_parser(
-        "convert",
-        help="checkpoints of other toolkits to ours and back",
+def _add_training(commands: Any) -> None:
+    for name, help, command in (
+        ("pretrain", "self-supervised pretraining on unlabelled speech", _pretrain),
+        ("finetune", "fine-tuning of a head: characters, phonemes or languages", _finetune),
+    ):
+        train = commands.add_parser(name, help=help)
+        train.add_argument("config", metavar="CONFIG.yaml", help="configuration file of the run")
+        train.add_argument(
+            "overrides", nargs="*", metavar="a.b=c", help="settings that replace those of the file"
+        )
+        train.add_argument("--resume", action="store_true", help="continue an interrupted run")
+        train.add_argument(
+            "--show", action="store_true", help="print the whole configuration and exit"
+        )
+        train.set_defaults(command=command)
+
+
+def _add_decoding(commands: Any) -> None:
+    decoding: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
+        ("transcribe", "text of recordings of any length", _transcribe),
+        ("phonemize", "phones of a language that the model was not trained on", _phonemize),
     )
-    convert.add_argument("source", type=Path, metavar="SRC")
-    convert.add_argument("target", type=Path, metavar="DST")
+    for name, help, command in decoding:
+        decode = commands.add_parser(name, help=help)
+        decode.add_argument(
+            "audio", nargs="+" if name == "transcribe" else "*", type=Path, help="recordings"
+        )
+        decode.add_argument(
+            "--model", required=True, type=Path, help="folder that `speechx finetune` wrote"
+        )
+        decode.add_argument(
+            "-f", "--output_format", "--output-format", choices=("txt", "json"), default="txt",
+            help="format of the results",
+        )  # fmt: skip
+        decode.add_argument(
+            "-o", "--output_dir", "--output-dir", type=Path,
+            help="folder with one file per recording; finished ones are skipped",
+        )  # fmt: skip
+        _add_device(decode)
+        decode.set_defaults(command=command)
+        if name == "phonemize":
+            _add_inventory(decode, required=True)
+            decode.add_argument(
+                "--show-mapping", "--show_mapping", action="store_true",
+                help="print the phone mapping as a table; audio is optional then",
+            )  # fmt: skip
+
+
+def _add_scoring(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="error rates, accuracy or metrics of a model, per language"
+    )
+    evaluate.add_argument("--model", required=True, type=Path, help="model folder")
+    evaluate.add_argument(
+        "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
+    )
+    evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
+    _add_device(evaluate)
+    _add_inventory(evaluate, required=False)
+    evaluate.set_defaults(command=_evaluate)
+
+    report = commands.add_parser("report", help="one table of many evaluations")
+    report.add_argument(
+        "pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER", help="rows of the table"
+    )
+    report.add_argument("-o", "--output", required=True, type=Path, help="JSON file of the table")
+    report.set_defaults(command=_report)
+
+
+def _add_models(commands: Any) -> None:
+    convert = commands.add_parser("convert", help="checkpoints of other toolkits, to ours and back")
+    convert.add_argument("source", type=Path, metavar="SRC", help="file or folder to read")
+    convert.add_argument("target", type=Path, metavar="DST", help="new folder to write")
     convert.add_argument(
         "--to",
         choices=("speechx", "fairseq", "hugging_face", "fairseq2", "torchaudio"),
         default="speechx",
-        help="format of DST; that of SRC is recognised",
+        help="format of DST; the format of SRC is detected",
     )
     convert.add_argument(
-        "--allow-missing",
-        action="append",
-        default=[],
-        metavar="PART",
-        help="a part that SRC may lack (quantizer, mask_vector) and that starts fresh",
-    )
+        "--allow-missing", "--allow_missing", action="append", default=[], metavar="PART",
+        help="a part that SRC may lack and that then starts fresh: quantizer, mask_embedding",
+    )  # fmt: skip
     convert.add_argument(
-        "--prove", action="store_true", help="insist on the comparison with the other package"
+        "--prove", action="store_true", help="fail unless the other package computes the same"
     )
     convert.set_defaults(command=_convert)
 
-    health = commands.add_parser("health", help="is a training run learning? verdict and curves")
-    health.add_argument("run", type=Path, metavar="RUN")
-    health.add_argument("-o", "--output", type=Path, metavar="FILE.png", help="RUN/health.png")
+    health = commands.add_parser("health", help="verdict on a training run, and its curves")
+    health.add_argument("run", type=Path, metavar="RUN", help="folder of a run")
+    health.add_argument(
+        "-o", "--output", type=Path, metavar="FILE.png", help="figure; by default RUN/health.png"
+    )
     health.set_defaults(command=_health)
 
-    analyze = commands.add_parser("analyze", help="what a model has learned")
+    analyze = commands.add_parser("analyze", help="analyses of a trained model")
     subjects = analyze.add_subparsers(required=True, metavar="SUBJECT")
-    codes = subjects.add_parser("codebook", help="which codes languages use, and which they share")
-    codes.add_argument("--model", required=True, type=Path)
-    codes.add_argument("--manifest", required=True, nargs="+", type=Path)
+    codes = subjects.add_parser("codebook", help="quantizer codes that languages use and share")
+    codes.add_argument("--model", required=True, type=Path, help="pretrained model")
     codes.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="codebook.json and two figures"
+        "--manifest", required=True, nargs="+", type=Path, help="manifests of several languages"
     )
-    codes.add_argument("--minutes", type=float, default=5.0, help="of each language, at most")
-    codes.add_argument("--seed", type=int, default=1)
-    codes.add_argument("--device", default="auto")
+    codes.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="folder for codebook.json and two figures"
+    )
+    codes.add_argument("--minutes", type=float, default=5.0, help="audio of each language, at most")
+    codes.add_argument("--seed", type=int, default=1, help="seed of the sample")
+    _add_device(codes)
     codes.set_defaults(command=_analyze_codebook)
 
 
-def _inventory(command: argparse.ArgumentParser, required: bool) -> None:
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
     group = command.add_mutually_exclusive_group(required=required)
-    group.add_argument(
-        "--language", help="score or write as an unseen language: its shipped inventory"
-    )
+    group.add_argument("--language", help="unseen language whose phone inventory is shipped")
     group.add_argument("--inventory", type=Path, help="file of phones, or a manifest with phones")
 
 
@@ -215,7 +228,7 @@ def _pretrain(options: Any) -> None:
     from speechx.config import dump
     from speechx.pretraining import load_config, pretrain
 
-    config = load_config(options.config, options.overrides)
+    config = load_config(options.config, options.overrides, options.resume)
     print(dump(config) if options.show else pretrain(config, options.resume))
 
 
@@ -223,16 +236,17 @@ def _finetune(options: Any) -> None:
     from speechx.config import dump
     from speechx.finetuning import finetune, load_config
 
-    config = load_config(options.config, options.overrides)
+    config = load_config(options.config, options.overrides, options.resume)
     print(dump(config) if options.show else finetune(config, options.resume))
 
 
 def _transcribe(options: Any) -> int:
-    from speechx.recognition import load, transcribe_files
+    from speechx.transcription.files import transcribe_files
+    from speechx.transcription.recognizer import load
 
     model = load(options.model, options.device)
     return transcribe_files(
-        model.transcribe, options.audio, options.output_format, options.output_dir
+        model.transcribe, options.audio, options.output_format, options.output_dir, _write
     )
 
 
@@ -243,30 +257,25 @@ def _phonemize(options: Any) -> int:
         raise UserError("phonemize needs audio files, or --show-mapping alone")
     inventory = _chosen_inventory(options)  # before the model is loaded, for it may be wrong
     assert inventory is not None
-    from speechx.recognition import load, transcribe_files
+    from speechx.transcription.files import transcribe_files
+    from speechx.transcription.recognizer import load
 
     model = load(options.model, options.device)
     if options.show_mapping:
         print(model.map_inventory(inventory).to_tsv(), end="")
-    listen = partial(model.phonemize, inventory=inventory)
-    return transcribe_files(listen, options.audio, options.output_format, options.output_dir)
+    phonemize = partial(model.phonemize, inventory=inventory)
+    return transcribe_files(
+        phonemize, options.audio, options.output_format, options.output_dir, _write
+    )
 
 
 def _evaluate(options: Any) -> None:
     inventory = _chosen_inventory(options)
-    from speechx.evaluation import evaluate, evaluate_unseen
-    from speechx.recognition import load
+    from speechx.evaluation import evaluate_model
 
-    model = load(options.model, options.device)
-    if inventory is None:
-        scores = evaluate(model, options.manifest, options.output)
-        print("\n\n".join(result.table() for result in scores.values()))
-    else:
-        methods, mapping = evaluate_unseen(model, options.manifest, inventory, options.output)
-        print(f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)")
-        for name, result in methods.items():
-            rate = result.overall
-            print(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
+    print(
+        evaluate_model(options.model, options.manifest, inventory, options.output, options.device)
+    )
 
 
 def _chosen_inventory(options: Any) -> Any:
@@ -285,13 +294,15 @@ def _convert(options: Any) -> None:
 
 
 def _health(options: Any) -> int:
-    from speechx.health import examine
+    from speechx.diagnostics.run_health import examine
 
-    return examine(options.run, options.output)
+    verdict, code = examine(options.run, options.output)
+    print(verdict)
+    return code
 
 
 def _analyze_codebook(options: Any) -> None:
-    from speechx.codebook import analyze_codebook, table
+    from speechx.diagnostics.codebook import analyze_codebook, table
 
     sharing = analyze_codebook(
         options.model, options.manifest, options.output, options.minutes, options.seed,
@@ -303,4 +314,9 @@ def _analyze_codebook(options: Any) -> None:
 def _report(options: Any) -> None:
     from speechx.report import report
 
-    report(options.pairs, options.output)
+    _, table = report(options.pairs, options.output)
+    print(table)
+
+
+def _write(line: str) -> None:
+    print(line, flush=True)

@@ -88,7 +88,9 @@ class UtteranceReader:
         self.spent: dict[str, float] = {}
         self.tried = 0
 
-    def read(self, i: int, speed: float, seed: Sequence[int], least: float = 0.0) -> LoadedUtterance:
+    def read(
+        self, i: int, speed: float, seed: Sequence[int], least: float = 0.0
+    ) -> LoadedUtterance:
         """Utterance `i` at that speed, or a replacement of similar length; of at least `least`
         seconds."""
         failed = []

@@ -109,7 +109,7 @@ class Pass:
     heard of them after cropping."""
 
     used_CL: np.ndarray
-    heard_CL: np.ndarray
+    cropped_CL: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,11 +153,11 @@ def one_pass(corpus: Corpus, rows: Rows, crop: float) -> Pass:
     """What rows give that hold every utterance at most once, cropped to `crop` seconds."""
     group_R = corpus.group_N[rows.utterance_U[rows.first_R]]
     shape = corpus.seconds_CL.shape
-    used_G, heard_G = (
+    used_G, cropped_G = (
         np.bincount(group_R, seconds_R, corpus.seconds_CL.size)
         for seconds_R in (rows.seconds_R, np.minimum(rows.seconds_R, crop))
     )
-    return Pass(used_G.reshape(shape), heard_G.reshape(shape))
+    return Pass(used_G.reshape(shape), cropped_G.reshape(shape))
 
 
 def mixed_epoch(
@@ -174,13 +174,13 @@ def mixed_epoch(
     pass gives; without it utterances are rows, whole.
     """
     once = once or Pass(corpus.seconds_CL, corpus.seconds_CL)
-    heard_G, share_G = once.heard_CL.ravel(), mix(once.used_CL, alpha, corpus_alpha).ravel()
+    cropped_G, share_G = once.cropped_CL.ravel(), mix(once.used_CL, alpha, corpus_alpha).ravel()
     sorted_N = np.argsort(corpus.group_N, kind="stable").astype(np.int32)
-    counts_G = np.bincount(corpus.group_N, minlength=len(heard_G))
-    total, end = heard_G.sum(), 0
+    counts_G = np.bincount(corpus.group_N, minlength=len(cropped_G))
+    total, end = cropped_G.sum(), 0
     parts: list[np.ndarray] = []
     passes: list[int] = []
-    for heard, share, count in zip(heard_G, share_G, counts_G, strict=True):
+    for heard, share, count in zip(cropped_G, share_G, counts_G, strict=True):
         some, end = sorted_N[end : end + count], end + count
         if not share:
             continue

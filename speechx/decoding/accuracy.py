@@ -1,6 +1,6 @@
 """Accuracy of a classification, and what is taken for what.
 
-    C classes
+C classes
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Accuracy:
         return asdict(self)
 
     def table(self) -> str:
-        """Aligned plain text: a row per language, the averages, and the most frequent confusions."""
+        """Aligned plain text: a row per language, the averages, the most frequent confusions."""
         rows = [["accuracy", "rate", "95 % interval", "correct", "utterances"]]
         rows += [_row(language, share) for language, share in self.languages.items()]
         rows.append(_row("overall", self.overall))
@@ -78,7 +78,8 @@ def accuracy(utterances: Sequence[Scored]) -> Accuracy:
         answer = " ".join(u.hypothesis)
         confusions.setdefault(" ".join(u.reference), Counter())[answer] += 1
     languages = {
-        truth: share(answers[truth], answers.total()) for truth, answers in sorted(confusions.items())
+        truth: share(answers[truth], answers.total())
+        for truth, answers in sorted(confusions.items())
     }
     correct = sum(each.correct for each in languages.values())
     return Accuracy(

@@ -153,7 +153,9 @@ def _nearest(phone: str, candidates: Sequence[str], match: str) -> MappingRow:
     return MappingRow(phone, best[0], least, match, tuple(best[1:]))
 
 
-def _reverse_pass(source: Sequence[str], target: Sequence[str], first: Sequence[MappingRow]) -> list[MappingRow]:
+def _reverse_pass(
+    source: Sequence[str], target: Sequence[str], first: Sequence[MappingRow]
+) -> list[MappingRow]:
     """Rows for targets that no phone reached, each from its nearest phone."""
     reached = {row.target for row in first}
     rows: list[MappingRow] = []

@@ -234,9 +234,7 @@ def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
     return counts_N4
 
 
-def _rate(
-    counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, seed: int
-) -> Rate:
+def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, seed: int) -> Rate:
     """The rate of one group of utterances, with its interval."""
     substitutions, insertions, deletions, tokens = (int(total) for total in counts_N4.sum(0))
     edits = substitutions + insertions + deletions

@@ -109,6 +109,7 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     settings.convolutions(saved.encoder, format)  # other feature extractors are refused here
     held = [(kind, saved.of_kind(kind)) for kind in ("ctc", "wav2vec2")]
     kind, name = next((each for each in held if each[1] is not None), ("", None))
+    vocabulary = saved.vocabularies.get(name or "")
     weights = {n: t for n, t in saved.weights.items() if n.startswith("encoder.")}
     weights |= {f"objectives.{kind}.{n}": t for n, t in saved.part(f"objectives.{name}.").items()}
     if name is None and format != "torchaudio":
@@ -122,9 +123,7 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
         saved,
         weights=weights,
         objectives={} if name is None else {kind: saved.objectives[name]},
-        vocabularies={kind: vocabulary}
-        if (vocabulary := saved.vocabularies.get(name or ""))
-        else {},
+        vocabularies={} if vocabulary is None else {kind: vocabulary},
         notes=(*saved.notes, *notes),
     )
 

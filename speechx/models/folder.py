@@ -138,9 +138,7 @@ def load_weights(
     problems = {
         "missing": [n for n in own if n not in weights and not n.startswith(tuple(fresh))],
         "left over": [n for n in weights if n not in own],
-        "of another shape": [
-            n for n in own if n in weights and own[n].shape != weights[n].shape
-        ],
+        "of another shape": [n for n in own if n in weights and own[n].shape != weights[n].shape],
     }
     if any(problems.values()):
         parts = [
@@ -195,4 +193,3 @@ def model_card(
         "training.",
     ]
     return "\n".join(lines) + "\n"
-

@@ -121,6 +121,9 @@ class ObjectiveConfig:
 class Objective(nn.Module):
     """A loss with its own parameters on top of an encoder."""
 
+    headline: ClassVar[tuple[str, ...]] = ()
+    """Metrics that a validation shows, the most telling first; empty: all."""
+
     def forward(
         self,
         encoder: Encoder,

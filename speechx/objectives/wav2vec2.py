@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -244,6 +244,8 @@ class Wav2Vec2Config(ObjectiveConfig):
 class Wav2Vec2(Objective):
     """The quantizer that all languages share, and the two projections of the contrastive loss."""
 
+    headline: ClassVar[tuple[str, ...]] = ("bits", "accuracy", "code_perplexity")
+
     def __init__(self, config: Wav2Vec2Config, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -263,9 +265,7 @@ class Wav2Vec2(Objective):
         """`step` sets the Gumbel temperature; without one the best code is taken, without noise."""
         mask_BT, negatives_BMK = batch.draws["mask_BT"], batch.draws["negatives_BMK"]
         rows = len(mask_BT)
-        output = encoder(
-            batch.wave_BS, batch.padded_lengths_B, mask_BT, layer_keep_L=layer_keep_L
-        )
+        output = encoder(batch.wave_BS, batch.padded_lengths_B, mask_BT, layer_keep_L=layer_keep_L)
         features = output.features
         # (B, T, ...) -> (B, M, ...): equal counts per row make this a plain reshape.
         masked_BMC = self.target_dropout(features.features_BTC)[mask_BT].unflatten(0, (rows, -1))

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechx.data.batches import Batch, AudioError
+from speechx.data.batches import AudioError, Batch
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.distributed import Ranks

@@ -23,10 +23,6 @@ from speechx.objectives.objective import LogLine, Signature
 OVERFLOW = "E105"
 
 
-class HealthStop(Exception):
-    """Training stopped for its health; the command line exits with code 3."""
-
-
 @config
 class Health:
     """What to do about a finding, and when a signature becomes one."""
@@ -213,4 +209,3 @@ class Monitor:
     def _once_at(self, signature: Signature) -> int:
         assert signature.at is not None
         return max(math.ceil(signature.at * self.steps), self.window)
-

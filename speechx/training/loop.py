@@ -314,7 +314,9 @@ def _metrics(
     values = {}
     for name, prefix in prefixes.items():
         own = {
-            key.removeprefix(f"{name}/"): v for key, v in summed.items() if key.startswith(f"{name}/")
+            key.removeprefix(f"{name}/"): v
+            for key, v in summed.items()
+            if key.startswith(f"{name}/")
         }
         metrics = model.objective(name).metrics(own)
         values |= {f"{prefix}{key}": value for key, value in metrics.items()}

@@ -54,8 +54,12 @@ def learning_rate(step: int, steps: int, optim: Optim) -> float:
             return optim.lr * polynomial(step, steps, optim.warmup_ratio)
         case "tri_stage":
             return optim.lr * tri_stage(
-                step, steps, optim.warmup_ratio, optim.hold_ratio, optim.init_lr_scale,
-                optim.final_lr_scale
+                step,
+                steps,
+                optim.warmup_ratio,
+                optim.hold_ratio,
+                optim.init_lr_scale,
+                optim.final_lr_scale,
             )
 
 

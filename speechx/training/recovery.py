@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from speechx.errors import HealthStop
 from speechx.log import logger
 from speechx.training.distributed import Ranks
-from speechx.training.health import Finding, HealthStop, Monitor
+from speechx.training.health import Finding, Monitor
 from speechx.training.optim import Optim
 from speechx.training.state import (
     TrainState,

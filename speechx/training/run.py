@@ -4,7 +4,7 @@ A run of one task is written short, with `objective` and `data`; a run of severa
 
     tasks:
       speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
-      text: {objective: {kind: ctc, tokens: phonemes}, data: {train: [...], dev: [...]}, weight: 0.3}
+      text: {objective: {kind: ctc, tokens: phonemes}, data: {...}, weight: 0.3}
 """
 
 from __future__ import annotations
@@ -82,6 +82,10 @@ class RunConfig:
                 raise ValueError(f"a task is named by letters, digits and _, not {name!r}")
             if task.objective.token_type is None:
                 task.objective.require(self.encoder, task.data.min_seconds)
+
+    def frozen(self, step: int) -> tuple[str, ...]:
+        """Beginnings of the names of parameters that do not train at a step."""
+        return ("encoder.feature_extractor.",) if not self.encoder.features.gradient_scale else ()
 
     def all_tasks(self) -> dict[str, TaskConfig]:
         """The tasks by name; a single one has the name of its objective's kind."""

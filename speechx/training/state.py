@@ -1,8 +1,8 @@
 """Where a run is, and its copy on disk: what `--resume` needs beside the configuration.
 
-A state folder, RUN/state/step_N, holds weights and optimizer moments as torch.distributed.checkpoint
-writes them, the same for one process and for many, and `run.json` with everything else: one
-`TrainState`. Two states are kept: the newest, and the newest that is known to be healthy.
+A state folder, RUN/state/step_N, holds weights and optimizer moments in the format of
+torch.distributed.checkpoint, the same for one process and for many, and `run.json` with everything
+else: one `TrainState`. Two states are kept: the newest, and the newest that is known to be healthy.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def open_run(out: Path, config: Any, resume: bool, ranks: Ranks) -> None:
     before = flat(read_yaml(file)) if resume and file.is_file() else now
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
-            logger.info(f"--resume with another {key}: {before.get(key)} before, {now.get(key)} now")
+            logger.info(
+                f"--resume with another {key}: {before.get(key)} before, {now.get(key)} now"
+            )
     with whole_file(file) as new:
         new.write_text(dump(config), encoding="utf-8")
 

@@ -173,7 +173,9 @@ def read_task(
         exclusions.report(lambda line: logger.info(f"{name}: {line}"))
         logger.info(f"{name}: {describe(corpus)}")
         return TaskData(corpus, dev=dev)
-    return _read_labelled(data, objective, objective.token_type, encoder, exclusions, out, seed, name)
+    return _read_labelled(
+        data, objective, objective.token_type, encoder, exclusions, out, seed, name
+    )
 
 
 def _read_labelled(

@@ -31,7 +31,7 @@ from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
 from speechx.interchange.opening import open_model
 from speechx.log import logger
-from speechx.models.folder import is_model_folder
+from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
@@ -41,6 +41,7 @@ from speechx.transcription.result import Token, Transcript
 WINDOW_SECONDS = 30.0
 MARGIN_SECONDS = 2.0  # of context on each side of a window, computed and thrown away
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
+UNUSED = ("mask_embedding",)  # parts that decoding does not need
 
 
 class Recognizer:
@@ -209,17 +210,20 @@ def read_wave(audio: Path | str | np.ndarray) -> np.ndarray:
 def load(folder: Path | str, device: str = "auto") -> Recognizer:
     """Opens a model that writes something: a folder that `speechx finetune` wrote, or a CTC model
     of another toolkit. Nothing but the folder is needed."""
-    unused = ("mask_embedding",)  # nothing is masked here
-    saved = open_model(folder, unused)
+    return recognizer(open_model(Path(folder), UNUSED), Path(folder), device)
+
+
+def recognizer(saved: SavedModel, source: Path, device: str = "auto") -> Recognizer:
+    """A recognizer with the first head of a model that was read from `source`."""
     if not saved.vocabularies:
         trained = ", ".join(saved.objectives) or "nothing"
         raise UserError(
-            f"{folder} writes nothing by itself (it was trained with {trained}); a fine-tuned "
+            f"{source} writes nothing by itself (it was trained with {trained}); a fine-tuned "
             "model is needed: run `speechx finetune` with init= this model"
         )
-    model, report = SpeechModel.from_saved(saved, unused)
-    if not is_model_folder(Path(folder)):
+    model, report = SpeechModel.from_saved(saved, UNUSED)
+    if not is_model_folder(source):
         for note in (report, *saved.notes):
-            logger.info(f"{folder}: {note}")
+            logger.info(f"{source}: {note}")
     chosen = pick_device(device)
     return Recognizer(model.to(chosen).eval(), next(iter(model.heads)), saved.folder, chosen)

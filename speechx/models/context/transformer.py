@@ -1,6 +1,7 @@
-"""The transformer context network: positional convolution and transformer layers (wav2vec 2.0, section 2).
+"""The transformer context network: a positional convolution and layers of self-attention (wav2vec
+2.0, section 2).
 
-    B utterances · T frames · D width · H heads · L layers · K taps
+    B utterances · T frames · D = embed_dim · H heads · L layers · K taps
 
 "post" norm (base): a layer norm after every sum, one before the first layer. "pre" norm (large,
 XLSR): a layer norm at the entrance of every branch, one after the last layer.
@@ -38,11 +39,18 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         require_positive(
-            self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "position_kernel",
+            self,
+            "num_layers",
+            "embed_dim",
+            "ffn_dim",
+            "num_heads",
+            "position_kernel",
             "position_groups",
         )
         if self.embed_dim % self.num_heads:
-            raise ValueError(f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}"
+            )
         if self.embed_dim % self.position_groups:
             raise ValueError(
                 f"embed_dim {self.embed_dim} must be a multiple of position_groups "

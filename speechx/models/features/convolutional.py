@@ -1,5 +1,5 @@
-"""From a waveform to frames: the convolutional feature extractor of wav2vec 2.0 (section 2, 'Feature
-encoder').
+"""From a waveform to frames: the convolutional feature extractor of wav2vec 2.0 (section 2,
+'Feature encoder').
 
 Seven convolutions without padding turn 16 kHz samples into one 512-wide vector every 320 samples
 (20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors: L/320 is
