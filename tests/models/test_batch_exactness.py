@@ -7,11 +7,11 @@ import math
 
 import pytest
 import torch
-
 from speechx.models.ctc import BLANK, CTC
 from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from tests.conftest import small_filterbank
 from tests.models.peers import OUTPUTS, apart, roughen, small
+
+from tests.conftest import small_filterbank
 
 TOLERANCE = 1e-4
 SHORT = 4000  # samples

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from speechx.models.waveform import (
     Convolution,
     ConvolutionalConfig,
@@ -14,6 +12,7 @@ from speechx.models.waveform import (
     scale_gradient,
     seven_convolutions,
 )
+from torch import nn
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from speechx.models.ctc import BLANK, CTC
+
 from tests.conftest import small_convolutional, small_filterbank
 
 ENCODERS = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from speechx.models.wav2vec2 import Wav2Vec2
+
 from tests.conftest import small_convolutional, small_filterbank
 
 ENCODERS = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-
 from speechx.models.filterbank import FilterbankConfig, FilterbankEncoder
 from speechx.models.waveform import Convolution
 

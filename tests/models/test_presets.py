@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from speechx.models.filterbank import FilterbankConfig
+from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 
 from speechx.config import parse, to_dict
 from speechx.errors import UserError
 from speechx.interchange import names
-from speechx.models.filterbank import FilterbankConfig
 from speechx.models.presets import PRESETS, expand
-from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
 
 SIZES = {  # parameters with the heads of pretraining
     "base": 95_044_608,

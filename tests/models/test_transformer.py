@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
-
 from speechx.models.transformer import PositionalConvolution, Transformer, TransformerConfig
+from torch import nn
 
 
 def small(norm="pre", **changes):
