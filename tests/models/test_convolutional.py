@@ -1,4 +1,4 @@
-"""The convolutional feature extractor: exact lengths, norms that ignore padding, the gradient scale."""
+"""The convolutional feature extractor: exact lengths, norms without padding, gradient scale."""
 
 from __future__ import annotations
 
@@ -49,21 +49,19 @@ STACKS = {
 def test_frames_equal_real_convolutions(stack):
     config = ConvolutionalConfig(layers=STACKS[stack])
     convs = nn.Sequential(*(nn.Conv1d(1, 1, c.kernel, c.stride) for c in config.layers))
-    receptive_field = config.receptive_field
-    some = torch.randint(
-        receptive_field, 12_000, (60,), generator=torch.Generator().manual_seed(0)
-    ).tolist()
+    field = config.receptive_field
+    some = torch.randint(field, 12_000, (60,), generator=torch.Generator().manual_seed(0)).tolist()
     for samples in [
-        *range(receptive_field, receptive_field + 3 * config.stride, 7),
-        receptive_field,
-        receptive_field + config.stride,
+        *range(field, field + 3 * config.stride, 7),
+        field,
+        field + config.stride,
         *some,
     ]:
         with torch.no_grad():
             assert config.frames(samples) == convs(torch.zeros(1, 1, samples)).shape[2], samples
     with pytest.raises(RuntimeError, match="size"):
-        convs(torch.zeros(1, 1, receptive_field - 1))
-    assert [config.frames(s) for s in range(receptive_field)] == [0] * receptive_field
+        convs(torch.zeros(1, 1, field - 1))
+    assert [config.frames(s) for s in range(field)] == [0] * field
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])

@@ -1,4 +1,4 @@
-"""The filterbank feature extractor: exact lengths, energies where the tones are, loudness taken out."""
+"""The filterbank feature extractor: exact lengths, energies at the tones, loudness taken out."""
 
 from __future__ import annotations
 

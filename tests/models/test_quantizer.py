@@ -15,11 +15,10 @@ from speechx.models.quantizer import (
 )
 
 
-def quantizer(num_groups=2, num_entries=6, dim=8, channels=5):
+def quantizer(channels=5, **sizes):
     torch.manual_seed(0)
-    return ProductQuantizer(
-        channels, QuantizerConfig(num_groups=num_groups, num_entries=num_entries, dim=dim)
-    )
+    sizes = {"num_groups": 2, "num_entries": 6, "dim": 8, **sizes}
+    return ProductQuantizer(channels, QuantizerConfig(**sizes))
 
 
 def entries_of(model, codes_BMG):
