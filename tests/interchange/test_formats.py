@@ -13,18 +13,18 @@ from dataclasses import replace
 import pytest
 import torch
 import yaml
+from speechx.decoding.greedy import greedy
+from speechx.models.ctc import CTC
+from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.models.waveform import seven_convolutions
+from speechx.training.checkpoint import open_model, save_model
 
 from speechx.data.batches import normalize
-from speechx.decoding.greedy import greedy
 from speechx.errors import UserError
 from speechx.interchange import names
 from speechx.interchange.conversion import convert, detect, open_any
 from speechx.interchange.proof import prove
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from speechx.models.waveform import seven_convolutions
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.checkpoint import open_model, save_model
 from tests.conftest import small_convolutional
 
 pytestmark = pytest.mark.interop
@@ -124,7 +124,9 @@ class TestHuggingFace:
         saved = open_any(tmp_path / "hf", "ctc")
         assert saved.vocabulary == LETTERS
         assert saved.config.normalize is True
-        assert torch.equal(saved.weights["head.weight"], model.lm_head.weight[[0, 4, 5, 6, 7]])
+        assert torch.equal(
+            saved.weights["objectives.ctc.head.weight"], model.lm_head.weight[[0, 4, 5, 6, 7]]
+        )
         assert (
             "head rows of <s> </s> <unk> left out: here are a blank and units only" in saved.notes
         )
@@ -394,8 +396,8 @@ class TestFairseq:
         saved = ours(folder / "ours", "layer", "ctc")
         config = saved.config
         weights = {n: t for n, t in saved.weights.items() if not n.startswith("head.")}
-        weights |= {"head.weight": torch.arange(head_rows * 16.0).view(head_rows, 16) / 100,
-                    "head.bias": torch.arange(float(head_rows))}  # fmt: skip
+        weights |= {"objectives.ctc.head.weight": torch.arange(head_rows * 16.0).view(head_rows, 16) / 100,
+                    "objectives.ctc.head.bias": torch.arange(float(head_rows))}  # fmt: skip
         convert(folder / "ours", folder / "written", "fairseq")
         cfg = torch.load(folder / "written/model.pt")["cfg"]
         inner = argparse.Namespace(**cfg["model"]["w2v_args"]["model"], normalize=True)
@@ -418,7 +420,7 @@ class TestFairseq:
         (folder / "dict.ltr.txt").write_text("| 10\nE 9\nT 8\n")
         saved = open_any(folder, "ctc")
         assert saved.vocabulary == Vocabulary("characters", (" ", "E", "T"))
-        assert saved.weights["head.bias"].tolist() == [0, 4, 5, 6]
+        assert saved.weights["objectives.ctc.head.bias"].tolist() == [0, 4, 5, 6]
         assert saved.config.transformer.dropout == 0.05
         assert saved.config.transformer.layer_drop == 0.1
         proved(saved, folder, "fairseq", "CTC logits")
@@ -431,14 +433,14 @@ class TestFairseq:
         (folder / "dict.phn.txt").write_text("tʃ 10\naɪ 9\n<ctc_blank> 0\n")
         saved = open_any(folder, "ctc")
         assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "aɪ"))
-        assert saved.weights["head.bias"].tolist() == [6, 4, 5]
+        assert saved.weights["objectives.ctc.head.bias"].tolist() == [6, 4, 5]
 
     def test_unispeech_has_its_units_first_and_the_blank_after_them(self, tmp_path):
         folder = self.ctc(tmp_path, 7)
         (folder / "vocab.json").write_text(json.dumps({"a": 1, "tʃ": 0, "o": 2}))
         saved = open_any(folder, "ctc")
         assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "a", "o"))
-        assert saved.weights["head.bias"].tolist() == [3, 0, 1, 2]
+        assert saved.weights["objectives.ctc.head.bias"].tolist() == [3, 0, 1, 2]
         assert "3 phonemes; the blank was row 3 (<s>)" in saved.notes
 
     @pytest.mark.parametrize("name", ["vocab_dict.json", "phones.json"])
@@ -447,7 +449,7 @@ class TestFairseq:
         (folder / name).write_text(json.dumps({"a": 1, "": 0, "o\u0303": 2}))
         saved = open_any(folder, "ctc")
         assert saved.vocabulary == Vocabulary("phonemes", ("a", "o\u0303"))
-        assert saved.weights["head.bias"].tolist() == [3, 1, 2]
+        assert saved.weights["objectives.ctc.head.bias"].tolist() == [3, 1, 2]
         assert any(note.startswith("head rows of '' <pad> </s> <unk> left out") for note in
                    saved.notes)  # fmt: skip
 
@@ -495,8 +497,8 @@ class TestFairseq:
         with pytest.raises(UserError, match="has learned one"):
             convert(tmp_path / "learned", tmp_path / "out", format)
         with torch.no_grad():
-            model.trunk.project.weight.copy_(torch.eye(16))
-            model.trunk.project.bias.zero_()
+            model.encoder.post_extract_proj.weight.copy_(torch.eye(16))
+            model.encoder.post_extract_proj.bias.zero_()
         save_model(tmp_path / "plain", "pretraining", model, config, ())
         convert(tmp_path / "plain", tmp_path / "out", format)
         assert not any(
@@ -537,7 +539,7 @@ class TestTokenizers:
         (folder / "added_tokens.json").write_text(json.dumps({"<s>": 5, "</s>": 6}))
         saved = open_any(folder)
         assert saved.vocabulary == Vocabulary("characters", (" ", "a", "b"))
-        assert len(saved.weights["head.bias"]) == 4
+        assert len(saved.weights["objectives.ctc.head.bias"]) == 4
 
     def test_a_blank_that_is_not_the_padding_is_refused(self, tmp_path):
         folder = self.folder(tmp_path, 3, pad_token_id=0)
