@@ -98,17 +98,17 @@ def read(path: Path, content: Any = None) -> SavedModel:
     model, task = _sections(content, head, source)
     settings.require(model, ONLY, source)
     layers: Any = settings.stack(_rows_of_text(model.get("conv_feature_layers"), source), source)
-    said = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
+    stated = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
     if width := next((w for w in widths if w > 0), None):
-        said["objective.quantizer.dim"] = width
+        stated["objective.quantizer.dim"] = width
     notes: tuple[str, ...] = ()
     normalize = next((s["normalize"] for s in (task, model) if "normalize" in s), None)
     if normalize is None:
-        normalize, note = settings.assumed_normalize(said)
+        normalize, note = settings.assumed_normalize(stated)
         notes = (note,)
-    said["encoder.normalize"] = bool(normalize)
-    configured = settings.configure(said, measured, WORDS, source)
+    stated["encoder.normalize"] = bool(normalize)
+    configured = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
     if head:
         rows, where = find_rows(path, content)

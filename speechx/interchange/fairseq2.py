@@ -97,26 +97,26 @@ def read(path: Path, content: Any = None) -> SavedModel:
     norm_order = encoder.get("norm_order")
     if norm_order is not None:
         encoder = {**encoder, "norm_order": str(norm_order).upper()}
-    said = {**ENCODER.ours(encoder, where), **QUANTIZER.ours(about, where)}
-    if "encoder.features.layers" in said:
-        said["encoder.features.layers"] = settings.stack(said["encoder.features.layers"], where)
+    stated = {**ENCODER.ours(encoder, where), **QUANTIZER.ours(about, where)}
+    if "encoder.features.layers" in stated:
+        stated["encoder.features.layers"] = settings.stack(stated["encoder.features.layers"], where)
     notes: tuple[str, ...] = ()
     if not encoder:
-        said, note = settings.assumed_dropouts(measured)
+        stated, note = settings.assumed_dropouts(measured)
         notes = (f"no model_config: sizes are those of the tensors, {note}",)
-    if "encoder.features.layers" not in said:
+    if "encoder.features.layers" not in stated:
         layers = measured["encoder.features.layers"]
-        said["encoder.features.layers"] = settings.strides_of(layers, where)
+        stated["encoder.features.layers"] = settings.strides_of(layers, where)
     width = measured.get("encoder.context.embed_dim")
-    if width is not None and "encoder.context.num_heads" not in said:
-        said["encoder.context.num_heads"] = settings.heads_of(width, where)
-    said["encoder.normalize"] = card.get("normalize_audio")
-    if said["encoder.normalize"] is None:
-        said["encoder.normalize"], note = settings.assumed_normalize(measured)
+    if width is not None and "encoder.context.num_heads" not in stated:
+        stated["encoder.context.num_heads"] = settings.heads_of(width, where)
+    stated["encoder.normalize"] = card.get("normalize_audio")
+    if stated["encoder.normalize"] is None:
+        stated["encoder.normalize"], note = settings.assumed_normalize(measured)
         notes += (note,)
-    said.setdefault("encoder.input_dropout", 0.0)
-    said["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
-    configured = settings.configure(said, measured, ALL, where)
+    stated.setdefault("encoder.input_dropout", 0.0)
+    stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
+    configured = settings.configure(stated, measured, ALL, where)
     vocabulary = None
     if head:
         rows, beside = find_rows(path, card, where)

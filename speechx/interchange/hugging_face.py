@@ -90,11 +90,11 @@ def read(path: Path) -> SavedModel:
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
     measured = settings.measure(weights, str(folder))
-    said = {**DEFAULTS, **WORDS.ours(about, source)}
+    stated = {**DEFAULTS, **WORDS.ours(about, source)}
     columns = [about.get(f"conv_{column}") for column in ("dim", "kernel", "stride")]
     if not all(isinstance(column, list) for column in columns):
         raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
-    said["encoder.features.layers"] = settings.stack(list(zip(*columns, strict=False)), source)
+    stated["encoder.features.layers"] = settings.stack(list(zip(*columns, strict=False)), source)
     notes: tuple[str, ...] = ()
     if (folder / "preprocessor_config.json").is_file():
         audio = _json(folder / "preprocessor_config.json")
@@ -103,11 +103,11 @@ def read(path: Path) -> SavedModel:
                 f"{folder / 'preprocessor_config.json'}: sampling_rate is "
                 f"{audio['sampling_rate']}; speechx needs 16000"
             )
-        said["encoder.normalize"] = bool(audio.get("do_normalize", True))
+        stated["encoder.normalize"] = bool(audio.get("do_normalize", True))
     else:
-        said["encoder.normalize"], note = settings.assumed_normalize(measured | said)
+        stated["encoder.normalize"], note = settings.assumed_normalize(measured | stated)
         notes = (note,)
-    configured = settings.configure(said, measured, WORDS, source)
+    configured = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
     if f"{names.HEAD}.weight" in weights:
         rows = len(weights[f"{names.HEAD}.weight"])

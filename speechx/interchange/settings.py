@@ -162,12 +162,12 @@ def configure(
     the objective, as published with this norm.
     """
     for name, value in measured.items():
-        said: Any = given.get(name, value)
+        stated: Any = given.get(name, value)
         if name == "encoder.features.layers":
-            said = [{k: layer[k] for k in ("channels", "kernel")} for layer in said]
-        if said != value:
+            stated = [{k: layer[k] for k in ("channels", "kernel")} for layer in stated]
+        if stated != value:
             raise UserError(
-                f"{source}: {words.name_of(name)} is {_short(said)}, but the tensors have "
+                f"{source}: {words.name_of(name)} is {_short(stated)}, but the tensors have "
                 f"{_short(value)}: these settings are of another model"
             )
     kinds = {"encoder.features.kind": "convolutional", "encoder.context.kind": "transformer"}

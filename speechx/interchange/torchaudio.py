@@ -65,32 +65,30 @@ def read(path: Path, content: Any = None) -> SavedModel:
     beside = [f for f in (path.with_suffix(".yaml"), path.parent / "model.yaml") if f.is_file()]
     about = read_yaml(beside[0]) if beside else {}
     where = str(beside[0]) if beside else source
-    said = WORDS.ours(about.get("model") or {}, where)
+    stated = WORDS.ours(about.get("model") or {}, where)
     notes: tuple[str, ...] = ()
-    if said:
-        if "encoder.features.layers" in said:
-            said["encoder.features.layers"] = settings.stack(said["encoder.features.layers"], where)
+    if stated:
+        if "encoder.features.layers" in stated:
+            stated["encoder.features.layers"] = settings.stack(
+                stated["encoder.features.layers"], where
+            )
     else:
-        pre = measured.get("encoder.features.norm") == "layer"
-        width = measured.get("encoder.context.embed_dim", 0)
-        dropouts, note = settings.assumed_dropouts(measured)
-        said = {
-            **dropouts,
-            "encoder.context.num_heads": settings.heads_of(width, source),
-            "encoder.context.norm": "pre" if pre else "post",
-        }
+        heads = settings.heads_of(measured.get("encoder.context.embed_dim", 0), source)
+        norm = "pre" if measured.get("encoder.features.norm") == "layer" else "post"
+        stated, note = settings.assumed_dropouts(measured)
+        stated |= {"encoder.context.num_heads": heads, "encoder.context.norm": norm}
         notes = (
-            f"no model.yaml: assumed {said['transformer.heads']} heads, {said['transformer.norm']}"
-            f"-norm and the strides of the published models, {note}",
+            f"no model.yaml: assumed {heads} heads, {norm}-norm and the strides of the published "
+            f"models, {note}",
         )
-    if "encoder.features.layers" not in said:
+    if "encoder.features.layers" not in stated:
         layers = measured["encoder.features.layers"]
-        said["encoder.features.layers"] = settings.strides_of(layers, where)
-    said["encoder.normalize"] = about.get("normalize_waveform")
-    if said["encoder.normalize"] is None:
-        said["encoder.normalize"], note = settings.assumed_normalize(measured)
+        stated["encoder.features.layers"] = settings.strides_of(layers, where)
+    stated["encoder.normalize"] = about.get("normalize_waveform")
+    if stated["encoder.normalize"] is None:
+        stated["encoder.normalize"], note = settings.assumed_normalize(measured)
         notes += (note,)
-    configured = settings.configure(said, measured, WORDS, where)
+    configured = settings.configure(stated, measured, WORDS, where)
     vocabulary = None
     if f"{names.HEAD}.weight" in weights:
         labels = tuple(str(label) for label in about.get("labels") or ())

@@ -344,7 +344,7 @@ class TestMissingParts:
 
     def test_a_foreign_model_is_the_start_of_a_run(self, there):
         """Its quantizer continues; its head gives the rows of tokens that both have."""
-        continued, lines = self.start(open_model(there("hugging_face")))
+        continued, _ = self.start(open_model(there("hugging_face")))
         assert continued == ["wav2vec2"]
         saved = open_model(there("hugging_face", "group_ctc"))
         words = Vocabulary("characters", ("a", "c", " "))
