@@ -75,7 +75,7 @@ def convert(
         try:
             _log_proof(source, proof.prove(saved, source, found))
         except proof.Unproved as reason:
-            # A file that others cannot read may be a good one; what was written below may not.
+            # A file that others cannot read may be a good one; the file written below may not.
             if prove:
                 raise
             logger.info(f"convert: {reason}")
@@ -106,7 +106,7 @@ def _check_target(target: Path, format: str) -> None:
 def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     """What another format can hold of a model: its encoder with one CTC head or one quantizer,
     under the names that models of that format get when they are read."""
-    settings.convolutions(saved.encoder, format)  # other feature extractors are refused here
+    settings.check_writable(saved.encoder, format)
     held = [(kind, saved.of_kind(kind)) for kind in ("ctc", "wav2vec2")]
     kind, name = next((each for each in held if each[1] is not None), ("", None))
     vocabulary = saved.vocabularies.get(name or "")

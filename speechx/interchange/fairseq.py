@@ -5,8 +5,8 @@ model keeps the settings of its encoder in `w2v_args` and some of its own that r
 dictionary is in `task_state` where the checkpoint is recent, else in a file beside it: `dict.*.txt`
 lists the tokens after `<s> <pad> </s> <unk>`, a JSON dictionary of UniSpeech before them.
 
-What is written holds plain data only, `args` None and `cfg` as nested dictionaries, which is what
-fairseq itself saves since 2021.
+A written file holds plain data only, with `args` None and `cfg` as nested dictionaries, as fairseq
+itself has saved since 2021.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ OF_THE_HEAD = {
     "layerdrop": "encoder_layerdrop",
     "feature_grad_mult": "feature_grad_mult",
 }
-"""Settings of a CTC model that replace those of its encoder."""
+"""Settings of a CTC model that replace settings of its encoder."""
 MOST_LAYERS = 300
 """Convolutions that a file can ask for by multiplying."""
 
@@ -97,7 +97,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     measured = settings.measure(weights, source)
     model, task = _sections(content, head, source)
     settings.require(model, ONLY, source)
-    layers: Any = settings.stack(_rows_of_text(model.get("conv_feature_layers"), source), source)
+    layers = _rows_of_text(model.get("conv_feature_layers"), source)
     stated = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
     if width := next((w for w in widths if w > 0), None):
@@ -120,15 +120,14 @@ def read(path: Path, content: Any = None) -> SavedModel:
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
+    """Fills the empty `folder`; returns notes on what had no place in it."""
     normalize, vocabulary = saved.encoder.normalize, saved.vocabularies.get("ctc")
-    layers = settings.rows(settings.convolutions(saved.encoder, "fairseq"))
     words = WORDS.theirs(saved)
     weights = settings.identity_removed(saved.weights, "fairseq")
     encoder: dict[str, Any] = {
         "_name": "wav2vec2",
         **words,
-        "conv_feature_layers": str([tuple(row) for row in layers]),
+        "conv_feature_layers": str([tuple(row) for row in words["conv_feature_layers"]]),
         "activation_fn": "gelu",
     }
     task = {"_name": "audio_pretraining", "data": "", "normalize": normalize}

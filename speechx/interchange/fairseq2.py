@@ -98,12 +98,10 @@ def read(path: Path, content: Any = None) -> SavedModel:
     if norm_order is not None:
         encoder = {**encoder, "norm_order": str(norm_order).upper()}
     stated = {**ENCODER.ours(encoder, where), **QUANTIZER.ours(about, where)}
-    if "encoder.features.layers" in stated:
-        stated["encoder.features.layers"] = settings.stack(stated["encoder.features.layers"], where)
     notes: tuple[str, ...] = ()
     if not encoder:
         stated, note = settings.assumed_dropouts(measured)
-        notes = (f"no model_config: sizes are those of the tensors, {note}",)
+        notes = (f"no model_config: sizes as the tensors show, {note}",)
     if "encoder.features.layers" not in stated:
         layers = measured["encoder.features.layers"]
         stated["encoder.features.layers"] = settings.strides_of(layers, where)
@@ -127,28 +125,18 @@ def read(path: Path, content: Any = None) -> SavedModel:
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
+    """Fills the empty `folder`; returns notes on what had no place in it."""
     ours, vocabulary = settings.settings_of(saved), saved.vocabularies.get("ctc")
-    layers = settings.rows(settings.convolutions(saved.encoder, "fairseq2"))
     weights = settings.identity_removed(saved.weights, "fairseq2")
     if ours["encoder.features.gradient_scale"] == 0:
         raise UserError(
             "fairseq2 has no feature_grad_scale of 0 (encoder.features.gradient_scale): set it to 1"
         )
-    about: dict[str, Any] = {
-        "encoder_config": {
-            **ENCODER.theirs(saved),
-            "feature_extractor_layer_descs": layers,
-            "feature_dim": layers[-1][0],
-            "layer_norm_features": ours["encoder.context.norm"] == "post",
-            **ONLY,
-        }
-    }
     card: dict[str, Any] = {
         "name": "speechx_model",
         "model_family": "wav2vec2" if vocabulary is None else "wav2vec2_asr",
         "model_arch": "base" if vocabulary is None else "base_10h",
-        "model_config": about,
+        "model_config": {},
         "checkpoint": "model.pt",
         "normalize_audio": saved.encoder.normalize,
         "languages": list(saved.languages),
@@ -157,15 +145,14 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         start, floor, decay = (
             ours[f"objective.gumbel_temperature.{name}"] for name in ("start", "floor", "decay")
         )
-        about |= {
-            **QUANTIZER.theirs(saved),
-            "final_dim": ours["objective.quantizer.dim"],
+        card["model_config"] = {
+            **model_config(saved, None),
             "codebook_sampling_temperature": [start, floor, decay],
         }
         card["target_dropout"] = ours["objective.target_dropout"]
     else:
         symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
-        about["target_vocab_size"] = len(symbols)
+        card["model_config"] = model_config(saved, len(symbols))
         card |= {"labels": symbols, "token_type": vocabulary.token_type}
         if all(len(token) == 1 for token in vocabulary.tokens):
             write_characters(folder / "tokenizer.model", symbols)
@@ -179,6 +166,21 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     text = yaml.safe_dump_all(cards, sort_keys=False, allow_unicode=True)
     (folder / "card.yaml").write_text(text, encoding="utf-8")
     return ()
+
+
+def model_config(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
+    """The settings of a model with `outputs` rows in its head; None: with a quantizer."""
+    ours = settings.settings_of(saved)
+    encoder = {
+        **ENCODER.theirs(saved),
+        "feature_dim": saved.encoder.features.dim,
+        "layer_norm_features": ours["encoder.context.norm"] == "post",
+        **ONLY,
+    }
+    if outputs is not None:
+        return {"encoder_config": encoder, "target_vocab_size": outputs}
+    words = QUANTIZER.theirs(saved)
+    return {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
 
 
 TOKENIZER = {

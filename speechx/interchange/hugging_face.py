@@ -67,6 +67,7 @@ ONLY: settings.Settings = {
     "add_adapter": False,
 }
 """Settings that speechx supports with one value only."""
+COLUMNS = ("conv_dim", "conv_kernel", "conv_stride")
 TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 ORDER = ("<pad>", "<s>", "</s>", "<unk>")
 """The first rows of the heads that are written; the first is the blank."""
@@ -90,11 +91,11 @@ def read(path: Path) -> SavedModel:
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
     measured = settings.measure(weights, str(folder))
-    stated = {**DEFAULTS, **WORDS.ours(about, source)}
-    columns = [about.get(f"conv_{column}") for column in ("dim", "kernel", "stride")]
+    columns = [about.get(column) for column in COLUMNS]
     if not all(isinstance(column, list) for column in columns):
         raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
-    stated["encoder.features.layers"] = settings.stack(list(zip(*columns, strict=False)), source)
+    layers = list(zip(*columns, strict=False))
+    stated = {**DEFAULTS, **WORDS.ours({**about, "conv_dim": layers}, source)}
     notes: tuple[str, ...] = ()
     if (folder / "preprocessor_config.json").is_file():
         audio = _json(folder / "preprocessor_config.json")
@@ -127,17 +128,14 @@ def read(path: Path) -> SavedModel:
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
-    layers = settings.convolutions(saved.encoder, "Hugging Face")
+    """Fills the empty `folder`; returns notes on what had no place in it."""
     weights, vocabulary, words = saved.weights, saved.vocabularies.get("ctc"), WORDS.theirs(saved)
     about: dict[str, Any] = {
         "architectures": ["Wav2Vec2ForPreTraining" if vocabulary is None else "Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
         **words,
         **ONLY,
-        "conv_dim": [layer.channels for layer in layers],
-        "conv_kernel": [layer.kernel for layer in layers],
-        "conv_stride": [layer.stride for layer in layers],
+        **dict(zip(COLUMNS, map(list, zip(*words["conv_dim"], strict=True)), strict=True)),
         "languages": list(saved.languages),
         "torch_dtype": "float32",
     }
@@ -212,10 +210,10 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _rows(folder: Path, about: dict[str, Any], count: int) -> VocabularyRows:
-    """What the files of the tokenizer say about the `count` rows."""
+    """The symbols of the `count` rows, from the files of the tokenizer."""
     path = folder / "vocab.json"
     if not path.is_file():
-        raise UserError(f"{folder} has a CTC head but no vocab.json to say what its rows mean")
+        raise UserError(f"{folder} has a CTC head but no vocab.json with the symbols of its rows")
     rows = _json(path)
     if any(isinstance(row, dict) for row in rows.values()):
         raise UserError(

@@ -1,7 +1,7 @@
-"""What the tensors of a wav2vec 2.0 model are called elsewhere.
+"""The names of the tensors of a wav2vec 2.0 model in other toolkits.
 
 One table per format, from the name of a module there to its name here. `*` stands for the number
-of a layer; what follows a module's name (weight, bias) is the same on both sides. A table is
+of a layer; the end of a name after its module (weight, bias) is the same on both sides. A table is
 one-to-one for a given model, so it is read in both directions:
 
     to_ours(weights, fairseq(encoder, head=False), "model.pt")    to_theirs(weights, HUGGING_FACE)
@@ -196,7 +196,7 @@ def to_theirs(weights: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
 
 
 def _find(name: str, table: Table) -> tuple[str, str]:
-    """The other side of the module that a tensor belongs to, and what follows the module."""
+    """The module on the other side that a tensor belongs to, and the end of the tensor's name."""
     number = re.search(r"\.(\d+)\.", name)
     for general in (re.sub(r"\.\d+\.", ".*.", name, count=1), name):
         parts = general.split(".")

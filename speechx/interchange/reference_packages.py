@@ -20,7 +20,7 @@ from torch import Tensor
 
 from speechx.config import read_yaml
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, settings, torchaudio
+from speechx.interchange import fairseq, fairseq2, torchaudio
 from speechx.interchange.pickles import checkpoint_file, read_pickle
 from speechx.interchange.reference_outputs import ReferenceOutputs, TestClip, rows_of
 from speechx.interchange.vocabulary_rows import VocabularyRows
@@ -172,23 +172,15 @@ def fairseq2_outputs(model: Any, clips: Clips, rows: list[int], by: str) -> Refe
 
 def fairseq2_card(saved: SavedModel, state: Mapping[str, Any]) -> dict[str, Any]:
     """Family and settings for a file without a card; `state` shows how many rows its head has."""
-    layers = settings.rows(settings.convolutions(saved.encoder, "fairseq2"))
-    ours = settings.settings_of(saved)
-    about: dict[str, Any] = {
-        "encoder_config": {
-            **fairseq2.ENCODER.theirs(saved),
-            "feature_extractor_layer_descs": layers,
-            "feature_dim": layers[-1][0],
-            "layer_norm_features": ours["encoder.context.norm"] == "post",
-        }
-    }
     if saved.vocabularies:
         inner = state.get("model", state)
         names = ("final_proj.bias", "w2v_encoder.proj.bias")
-        about["target_vocab_size"] = next(len(inner[name]) for name in names if name in inner)
+        outputs = next(len(inner[name]) for name in names if name in inner)
+        about = fairseq2.model_config(saved, outputs)
         return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": about}
-    dim = ours["objective.quantizer.dim"]
-    about |= {**fairseq2.QUANTIZER.theirs(saved), "final_dim": dim}
+    if not saved.objectives:
+        raise ValueError("it has neither a quantizer nor a head")
+    about = fairseq2.model_config(saved, None)
     return {"model_family": "wav2vec2", "model_arch": "base", "model_config": about}
 
 
@@ -201,7 +193,7 @@ def from_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOut
     rows = []
     if saved.vocabularies:
         rows = rows_of(saved, VocabularyRows(tuple(map(str, about["labels"])), 0))
-    arguments = about.get("model") or torchaudio_arguments(saved, weights)
+    arguments = about.get("model") or torchaudio.arguments(saved, outputs_of(weights))
     return torchaudio_outputs(arguments, weights, clips, rows, "torchaudio")
 
 
@@ -217,19 +209,13 @@ def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> R
     rows = []
     if saved.vocabularies:
         rows = rows_of(saved, fairseq.find_rows(file, content)[0])
-    arguments = torchaudio_arguments(saved, weights)
+    arguments = torchaudio.arguments(saved, outputs_of(weights))
     by = "fairseq converter of torchaudio"
     return torchaudio_outputs(arguments, weights, clips, rows, by)
 
 
-def torchaudio_arguments(saved: SavedModel, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {
-        **torchaudio.WORDS.theirs(saved),
-        "extractor_conv_layer_config": settings.rows(
-            settings.convolutions(saved.encoder, "torchaudio")
-        ),
-        "aux_num_out": len(weights["aux.bias"]) if "aux.bias" in weights else None,
-    }
+def outputs_of(weights: Mapping[str, Tensor]) -> int | None:
+    return len(weights["aux.bias"]) if "aux.bias" in weights else None
 
 
 def torchaudio_outputs(
@@ -271,7 +257,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "torchaudio": ("torchaudio",),
     "fairseq": ("fairseq2", "torchaudio"),
 }
-"""What can read a format. fairseq itself installs on no recent Python, so its files go through the
+"""The packages that can read a format. fairseq itself installs on no recent Python, so its files go through the
 converters that fairseq2 and torchaudio have for them."""
 
 READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceOutputs]] = {

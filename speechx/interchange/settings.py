@@ -1,8 +1,8 @@
-"""The settings of a model in another toolkit's words, and what its tensors say about them.
+"""The settings of a model in another toolkit's words, checked against its tensors.
 
 Each format has `Words`: a table from its settings to ours (dotted, as in a YAML file), and the
-values that are spelt differently. What a tensor's shape shows is measured and compared with what
-the file says, so that a configuration of another model is found here and not as noise later.
+values that are spelt differently. The sizes that tensors show are measured and compared with the
+settings in the file, so that a configuration of another model is an error here and not noise later.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from torch import Tensor
 from speechx.config import flat, merge, parse, to_dict
 from speechx.errors import UserError
 from speechx.interchange.names import CODEBOOK, POSITION, PROJECTION, QUANTIZER
-from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
-from speechx.models.features.convolutional import Convolution, ConvolutionalConfig
 from speechx.models.folder import SavedModel
 from speechx.models.presets import Preset, base, large
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -29,6 +27,7 @@ from speechx.text.vocabulary import Vocabulary
 Settings = dict[str, Any]
 """Ours, with dotted names: `encoder.*` and, of the quantizer and its loss, `objective.*`."""
 
+LAYERS = "encoder.features.layers"
 HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16, 2048: 16}
 """Attention heads of the published widths, which no tensor shows."""
 
@@ -55,12 +54,14 @@ class Words:
                         f"expected one of {', '.join(map(repr, known))}"
                     )
                 value = known[value]
-            settings[name] = value
+            settings[name] = stack(value, source) if name == LAYERS else value
         return settings
 
     def theirs(self, saved: SavedModel) -> dict[str, Any]:
-        """The settings of a model in their words; those of a quantizer only if it has one."""
+        """The settings of a model in their words, with settings of a quantizer if it has one; rows
+        of (channels, kernel, stride) for the convolutions."""
         settings, result = settings_of(saved), {}
+        settings[LAYERS] = [list(layer.values()) for layer in settings[LAYERS]]
         for their_name, name in self.names.items():
             if name in settings:
                 back = {ours: theirs for theirs, ours in self.values.get(name, {}).items()}
@@ -97,21 +98,15 @@ def stack(layers: Any, source: str) -> list[dict[str, int]]:
         ) from None
 
 
-def rows(layers: Sequence[Convolution]) -> list[list[int]]:
-    """Settings of the convolutions as rows of (channels, kernel, stride)."""
-    return [[layer.channels, layer.kernel, layer.stride] for layer in layers]
-
-
-def convolutions(encoder: EncoderConfig, format: str) -> tuple[Convolution, ...]:
-    """The convolutions of an encoder that other formats can hold; a UserError for any other."""
+def check_writable(encoder: EncoderConfig, format: str) -> None:
+    """Refuses feature extractors and context networks that other formats do not hold."""
     features, context = encoder.features, encoder.context
-    if isinstance(features, ConvolutionalConfig) and isinstance(context, TransformerConfig):
-        return features.layers
-    raise UserError(
-        f"a model with {features.kind} features and a {context.kind} cannot be written as "
-        f"{format}: expected encoder.features.kind convolutional and encoder.context.kind "
-        "transformer"
-    )
+    if (features.kind, context.kind) != ("convolutional", "transformer"):
+        raise UserError(
+            f"a model with {features.kind} features and a {context.kind} cannot be written as "
+            f"{format}: expected encoder.features.kind convolutional and encoder.context.kind "
+            "transformer"
+        )
 
 
 def measure(weights: Mapping[str, Tensor], source: str) -> Settings:
@@ -121,7 +116,7 @@ def measure(weights: Mapping[str, Tensor], source: str) -> Settings:
     extractor, context = "encoder.feature_extractor.layers", "encoder.context.layers"
     while (conv := weights.get(f"{extractor}.{len(convs)}.conv.weight")) is not None:
         convs.append({"channels": conv.shape[0], "kernel": conv.shape[2]})
-    found["encoder.features.layers"] = convs
+    found[LAYERS] = convs
     found["encoder.features.bias"] = f"{extractor}.0.conv.bias" in weights
     if len(convs) > 1:
         layer = f"{extractor}.1.norm.weight" in weights
@@ -163,7 +158,7 @@ def configure(
     """
     for name, value in measured.items():
         stated: Any = given.get(name, value)
-        if name == "encoder.features.layers":
+        if name == LAYERS:
             stated = [{k: layer[k] for k in ("channels", "kernel")} for layer in stated]
         if stated != value:
             raise UserError(
@@ -204,7 +199,7 @@ def saved_model(
 
 
 def assumed_normalize(settings: Settings) -> tuple[bool, str]:
-    """Whether recordings are normalised, where the file does not say, and a note about it: the
+    """Whether recordings are normalised, for files without this setting, and a note about it: the
     published models do so if their feature extractor has layer norm."""
     answer = settings.get("encoder.features.norm") == "layer"
     return answer, f"assumed encoder.normalize: {str(answer).lower()}, as published with this norm"
@@ -262,7 +257,7 @@ def identity_added(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def identity_removed(weights: dict[str, Tensor], format: str) -> dict[str, Tensor]:
-    """The way back, for which the projection must still be the identity."""
+    """Leaves out the projection, which must still be the identity."""
     matrix, bias = weights[f"{PROJECTION}.weight"], weights[f"{PROJECTION}.bias"]
     if matrix.shape[0] != matrix.shape[1]:
         return weights

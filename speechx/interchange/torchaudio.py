@@ -67,12 +67,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     where = str(beside[0]) if beside else source
     stated = WORDS.ours(about.get("model") or {}, where)
     notes: tuple[str, ...] = ()
-    if stated:
-        if "encoder.features.layers" in stated:
-            stated["encoder.features.layers"] = settings.stack(
-                stated["encoder.features.layers"], where
-            )
-    else:
+    if not stated:
         heads = settings.heads_of(measured.get("encoder.context.embed_dim", 0), source)
         norm = "pre" if measured.get("encoder.features.norm") == "layer" else "post"
         stated, note = settings.assumed_dropouts(measured)
@@ -106,27 +101,26 @@ def read(path: Path, content: Any = None) -> SavedModel:
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
-    layers = settings.rows(settings.convolutions(saved.encoder, "torchaudio"))
+    """Fills the empty `folder`; returns notes on what had no place in it."""
     vocabulary, kept = saved.vocabularies.get("ctc"), ("encoder.", f"{names.HEAD}.")
     weights = {n: t for n, t in saved.weights.items() if n.startswith(kept)}
     weights.pop("encoder.mask_embedding", None)
-    arguments = {
-        **WORDS.theirs(saved),
-        "extractor_conv_layer_config": layers,
-        "aux_num_out": None,
-    }
     about = {
-        "model": arguments,
+        "model": arguments(saved, None),
         "normalize_waveform": saved.encoder.normalize,
         "languages": list(saved.languages),
     }
     if vocabulary is not None:
         labels, weights = to_rows(weights, vocabulary, ("-",), "torchaudio")
-        arguments["aux_num_out"] = len(labels)
         about |= {"labels": labels, "token_type": vocabulary.token_type}
+        about["model"] = arguments(saved, len(labels))
     torch.save(names.to_theirs(weights, names.TORCHAUDIO), folder / "model.pt")
     text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
     (folder / "model.yaml").write_text(text, encoding="utf-8")
     gone = [n for n in saved.weights if n not in weights]
     return (f"torchaudio has no place for {len(gone)} tensors: {', '.join(gone)}",) if gone else ()
+
+
+def arguments(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
+    """The arguments of `wav2vec2_model` for a model with `outputs` rows in its head, if any."""
+    return {**WORDS.theirs(saved), "aux_num_out": outputs}

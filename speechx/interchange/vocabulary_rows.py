@@ -31,7 +31,7 @@ SILENT = -1e4
 
 @dataclass(frozen=True, slots=True)
 class VocabularyRows:
-    """What a file says about the rows of its head."""
+    """The rows of a head, as its file describes them."""
 
     symbols: tuple[str, ...]
     blank: int

@@ -87,4 +87,4 @@ def test_filterbanks_and_conformers_are_refused_by_name():
     conformer = replace(small_convolutional("layer"), context=ConformerConfig())
     for encoder, kind in ((small_filterbank(), "filterbank"), (conformer, "conformer")):
         with pytest.raises(UserError, match=rf"{kind}.* cannot be written as fairseq"):
-            settings.convolutions(encoder, "fairseq")
+            settings.check_writable(encoder, "fairseq")
