@@ -102,21 +102,19 @@ def read(path: Path, content: Any = None) -> SavedModel:
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
     if width := next((w for w in widths if w > 0), None):
         stated["objective.quantizer.dim"] = width
-    notes: tuple[str, ...] = ()
-    normalize = next((s["normalize"] for s in (task, model) if "normalize" in s), None)
-    if normalize is None:
-        normalize, note = settings.assumed_normalize(stated)
-        notes = (note,)
-    stated["encoder.normalize"] = bool(normalize)
-    configured = settings.configure(stated, measured, WORDS, source)
+    for section in (model, task):
+        if "normalize" in section:
+            stated["encoder.normalize"] = bool(section["normalize"])
+    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
     if head:
         rows, where = find_rows(path, content)
         vocabulary, weights, more = from_rows(weights, rows, where)
         notes += more
     extra: Any = content.get("extra_state") or {}
-    languages = extra.get("languages")
-    return settings.saved_model(path.parent, *configured, weights, vocabulary, languages, notes)
+    return settings.saved_model(
+        path.parent, encoder, objective, weights, vocabulary, extra.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -92,36 +92,31 @@ def read(path: Path, content: Any = None) -> SavedModel:
     }
     card, where = find_card(path)
     about = card.get("model_config") or {}
-    encoder = about.get("encoder_config") or {}
-    settings.require(encoder, ONLY, where)
-    norm_order = encoder.get("norm_order")
-    if norm_order is not None:
-        encoder = {**encoder, "norm_order": str(norm_order).upper()}
-    stated = {**ENCODER.ours(encoder, where), **QUANTIZER.ours(about, where)}
+    theirs = about.get("encoder_config") or {}
+    settings.require(theirs, ONLY, where)
+    if theirs.get("norm_order") is not None:
+        theirs = {**theirs, "norm_order": str(theirs["norm_order"]).upper()}
+    stated = {**ENCODER.ours(theirs, where), **QUANTIZER.ours(about, where)}
     notes: tuple[str, ...] = ()
-    if not encoder:
+    if not theirs:
         stated, note = settings.assumed_dropouts(measured)
         notes = (f"no model_config: sizes as the tensors show, {note}",)
-    if "encoder.features.layers" not in stated:
-        layers = measured["encoder.features.layers"]
-        stated["encoder.features.layers"] = settings.strides_of(layers, where)
     width = measured.get("encoder.context.embed_dim")
     if width is not None and "encoder.context.num_heads" not in stated:
         stated["encoder.context.num_heads"] = settings.heads_of(width, where)
     stated["encoder.normalize"] = card.get("normalize_audio")
-    if stated["encoder.normalize"] is None:
-        stated["encoder.normalize"], note = settings.assumed_normalize(measured)
-        notes += (note,)
     stated.setdefault("encoder.input_dropout", 0.0)
     stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
-    configured = settings.configure(stated, measured, ALL, where)
+    encoder, objective, assumed = settings.configure(stated, measured, ALL, where)
+    notes += assumed
     vocabulary = None
     if head:
         rows, beside = find_rows(path, card, where)
         vocabulary, weights, more = from_rows(weights, rows, beside)
         notes += more
-    languages = card.get("languages")
-    return settings.saved_model(path.parent, *configured, weights, vocabulary, languages, notes)
+    return settings.saved_model(
+        path.parent, encoder, objective, weights, vocabulary, card.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -96,7 +96,6 @@ def read(path: Path) -> SavedModel:
         raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
     layers = list(zip(*columns, strict=False))
     stated = {**DEFAULTS, **WORDS.ours({**about, "conv_dim": layers}, source)}
-    notes: tuple[str, ...] = ()
     if (folder / "preprocessor_config.json").is_file():
         audio = _json(folder / "preprocessor_config.json")
         if audio.get("sampling_rate", 16_000) != 16_000:
@@ -105,10 +104,7 @@ def read(path: Path) -> SavedModel:
                 f"{audio['sampling_rate']}; speechx needs 16000"
             )
         stated["encoder.normalize"] = bool(audio.get("do_normalize", True))
-    else:
-        stated["encoder.normalize"], note = settings.assumed_normalize(measured | stated)
-        notes = (note,)
-    configured = settings.configure(stated, measured, WORDS, source)
+    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
     if f"{names.HEAD}.weight" in weights:
         rows = len(weights[f"{names.HEAD}.weight"])
@@ -123,8 +119,9 @@ def read(path: Path) -> SavedModel:
             str(folder / "vocab.json"),
         )
         notes += more
-    languages = about.get("languages")
-    return settings.saved_model(folder, *configured, weights, vocabulary, languages, notes)
+    return settings.saved_model(
+        folder, encoder, objective, weights, vocabulary, about.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ torchaudio."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import torch
 from torch import Tensor
@@ -20,12 +20,7 @@ from speechx.models.folder import SavedModel, is_model_folder, open_folder
 from speechx.objectives import AnyObjective
 from speechx.objectives.model import SpeechModel, missing_part
 
-KINDS = tuple(
-    str(field.default)
-    for config in get_args(AnyObjective)
-    for field in fields(config)
-    if field.name == "kind"
-)
+KINDS = tuple(get_args(get_type_hints(config)["kind"])[0] for config in get_args(AnyObjective))
 PARTS = ("mask_embedding", "quantizer", *KINDS)
 """What may be missing if it is allowed by name."""
 IN_FOLDERS = ("config.yaml", "config.json", "model.safetensors", "pytorch_model.bin")

@@ -3,8 +3,8 @@
 A pickle is a program. Old checkpoints need theirs run, because they hold argparse or omegaconf
 objects beside the tensors; here it runs with a list of names that are known to be harmless.
 Tensors are rebuilt by torch from bytes within their storage, settings become plain data, and a
-file that asks for anything else is refused by the name of that thing. No class of fairseq, omegaconf
-or numpy is imported: a stand-in takes the arguments and the state that the file has for it.
+file that asks for anything else is refused by the name of that thing. No class of fairseq,
+omegaconf or numpy is imported: a stand-in takes the arguments and the state in the file.
 
 torch.load drives the reading (both of its formats, the zip and the older one) and gets every
 global from `_Unpickler.find_class`, but for the storages, which it names itself.

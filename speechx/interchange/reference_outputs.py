@@ -6,7 +6,7 @@ B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -38,9 +38,11 @@ class ReferenceOutputs:
     """Contrastive, summed over the masked frames."""
 
 
-def rows_of(saved: SavedModel, rows: VocabularyRows) -> list[int]:
-    """Which of their rows are ours, the blank first."""
-    vocabulary = saved.vocabularies["ctc"]
+def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> list[int]:
+    """Which of the rows that `find` gives are ours, the blank first; none without a head."""
+    if not saved.vocabularies:
+        return []
+    vocabulary, rows = saved.vocabularies["ctc"], find()
     tokens: Iterable[str] = vocabulary.tokens
     if vocabulary.token_type == "characters":
         tokens = [rows.space if token == " " else token for token in tokens]

@@ -42,15 +42,17 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         model, report = getattr(transformers, name).from_pretrained(
             folder, output_loading_info=True, local_files_only=True
         )
-        rows = []
-        if name == "Wav2Vec2ForCTC":
+
+        def symbols() -> VocabularyRows:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
             space = getattr(tokenizer, "word_delimiter_token", None) or "|"
             by_row = {row: symbol for symbol, row in tokenizer.get_vocab().items()}
-            symbols = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
-            rows = rows_of(saved, VocabularyRows(symbols, model.config.pad_token_id, space=space))
+            found = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
+            return VocabularyRows(found, model.config.pad_token_id, space=space)
+
+        rows = rows_of(saved, symbols)
     finally:
         transformers.logging.set_verbosity(before)
     # It draws the tensors that it does not find. A mask embedding is there only if masks are.
@@ -100,9 +102,7 @@ def from_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutpu
         }
         hub = hubs[given["model_family"]]()
         model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
-        rows = []
-        if saved.vocabularies:
-            rows = rows_of(saved, fairseq2.find_rows(file, card, where)[0])
+        rows = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
         return fairseq2_outputs(model, clips, rows, "fairseq2")
 
 
@@ -122,14 +122,13 @@ def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> Ref
         content = read_pickle(file)
         state = dict(content["model"])
         card = AssetCard("proof", fairseq2_card(saved, state))
-        rows = []
+        rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
         config: Any
         model: Any
         if saved.vocabularies:
             config = get_wav2vec2_asr_model_hub().get_model_config(card)
             model = create_wav2vec2_asr_model(config)
             converted = convert_wav2vec2_asr_state_dict({"model": state}, config)
-            rows = rows_of(saved, fairseq.find_rows(file, content)[0])
         else:
             config = get_wav2vec2_model_hub().get_model_config(card)
             model = create_wav2vec2_model(config)
@@ -190,9 +189,7 @@ def from_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOut
     beside = [f for f in (file.with_suffix(".yaml"), file.parent / "model.yaml") if f.is_file()]
     about = read_yaml(beside[0]) if beside else {}
     weights = read_pickle(file)
-    rows = []
-    if saved.vocabularies:
-        rows = rows_of(saved, VocabularyRows(tuple(map(str, about["labels"])), 0))
+    rows = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
     arguments = about.get("model") or torchaudio.arguments(saved, outputs_of(weights))
     return torchaudio_outputs(arguments, weights, clips, rows, "torchaudio")
 
@@ -206,9 +203,7 @@ def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> R
     weights = _convert_state_dict(
         {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}
     )
-    rows = []
-    if saved.vocabularies:
-        rows = rows_of(saved, fairseq.find_rows(file, content)[0])
+    rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
     arguments = torchaudio.arguments(saved, outputs_of(weights))
     by = "fairseq converter of torchaudio"
     return torchaudio_outputs(arguments, weights, clips, rows, by)
@@ -257,8 +252,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "torchaudio": ("torchaudio",),
     "fairseq": ("fairseq2", "torchaudio"),
 }
-"""The packages that can read a format. fairseq itself installs on no recent Python, so its files go through the
-converters that fairseq2 and torchaudio have for them."""
+"""The packages that can read a format. fairseq itself installs on no recent Python, so its files go
+through the converters of fairseq2 and torchaudio."""
 
 READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceOutputs]] = {
     ("hugging_face", "transformers"): from_hugging_face,

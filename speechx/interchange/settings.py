@@ -27,7 +27,7 @@ from speechx.text.vocabulary import Vocabulary
 Settings = dict[str, Any]
 """Ours, with dotted names: `encoder.*` and, of the quantizer and its loss, `objective.*`."""
 
-LAYERS = "encoder.features.layers"
+LAYERS, NORMALIZE = "encoder.features.layers", "encoder.normalize"
 HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16, 2048: 16}
 """Attention heads of the published widths, which no tensor shows."""
 
@@ -149,13 +149,20 @@ def measure(weights: Mapping[str, Tensor], source: str) -> Settings:
 
 def configure(
     given: Settings, measured: Settings, words: Words, source: str
-) -> tuple[EncoderConfig, dict[str, Any]]:
-    """The settings of the encoder and of the contrastive objective: what the file gives, completed
-    by what its tensors show.
+) -> tuple[EncoderConfig, dict[str, Any], tuple[str, ...]]:
+    """The settings of the encoder and of the contrastive objective, and notes on assumptions: what
+    the file gives, completed by what its tensors show.
 
-    A setting that contradicts the tensors is an error. What neither knows is as in `base`, or, in
-    the objective, as published with this norm.
+    A setting that contradicts the tensors is an error. What neither knows is as published: the
+    strides of the stack, normalisation and the objective by the norm, all else as in `base`.
     """
+    notes: tuple[str, ...] = ()
+    if LAYERS not in given:
+        given = {**given, LAYERS: strides_of(measured[LAYERS], source)}
+    name, published = _published({**measured, **given})
+    if given.get(NORMALIZE) is None:
+        given = {**given, NORMALIZE: published.encoder.normalize}
+        notes = (f"assumed {NORMALIZE}: {str(given[NORMALIZE]).lower()}, as in {name}",)
     for name, value in measured.items():
         stated: Any = given.get(name, value)
         if name == LAYERS:
@@ -167,9 +174,9 @@ def configure(
             )
     kinds = {"encoder.features.kind": "convolutional", "encoder.context.kind": "transformer"}
     nested = _nest({**kinds, **measured, **given})
-    published = _published({**measured, **given})[1].objectives.get("wav2vec2", {})
-    objective = {"kind": "wav2vec2", **merge(published, nested.get("objective", {}))}
-    return parse(EncoderConfig, nested["encoder"], source), objective
+    usual = dict(published.objectives.get("wav2vec2", {}))
+    objective = {"kind": "wav2vec2", **merge(usual, nested.get("objective", {}))}
+    return parse(EncoderConfig, nested["encoder"], source), objective, notes
 
 
 def saved_model(
@@ -196,13 +203,6 @@ def saved_model(
         languages=tuple(languages or ()),
         notes=tuple(notes),
     )
-
-
-def assumed_normalize(settings: Settings) -> tuple[bool, str]:
-    """Whether recordings are normalised, for files without this setting, and a note about it: the
-    published models do so if their feature extractor has layer norm."""
-    answer = settings.get("encoder.features.norm") == "layer"
-    return answer, f"assumed encoder.normalize: {str(answer).lower()}, as published with this norm"
 
 
 def assumed_dropouts(measured: Settings) -> tuple[Settings, str]:

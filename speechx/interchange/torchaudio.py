@@ -76,14 +76,9 @@ def read(path: Path, content: Any = None) -> SavedModel:
             f"no model.yaml: assumed {heads} heads, {norm}-norm and the strides of the published "
             f"models, {note}",
         )
-    if "encoder.features.layers" not in stated:
-        layers = measured["encoder.features.layers"]
-        stated["encoder.features.layers"] = settings.strides_of(layers, where)
     stated["encoder.normalize"] = about.get("normalize_waveform")
-    if stated["encoder.normalize"] is None:
-        stated["encoder.normalize"], note = settings.assumed_normalize(measured)
-        notes += (note,)
-    configured = settings.configure(stated, measured, WORDS, where)
+    encoder, objective, assumed = settings.configure(stated, measured, WORDS, where)
+    notes += assumed
     vocabulary = None
     if f"{names.HEAD}.weight" in weights:
         labels = tuple(str(label) for label in about.get("labels") or ())
@@ -96,8 +91,9 @@ def read(path: Path, content: Any = None) -> SavedModel:
         rows = VocabularyRows(labels, 0, token_type=about.get("token_type"))
         vocabulary, weights, more = from_rows(weights, rows, where)
         notes += more
-    languages = about.get("languages")
-    return settings.saved_model(path.parent, *configured, weights, vocabulary, languages, notes)
+    return settings.saved_model(
+        path.parent, encoder, objective, weights, vocabulary, about.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
@@ -112,8 +108,8 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     }
     if vocabulary is not None:
         labels, weights = to_rows(weights, vocabulary, ("-",), "torchaudio")
-        about |= {"labels": labels, "token_type": vocabulary.token_type}
         about["model"] = arguments(saved, len(labels))
+        about |= {"labels": labels, "token_type": vocabulary.token_type}
     torch.save(names.to_theirs(weights, names.TORCHAUDIO), folder / "model.pt")
     text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
     (folder / "model.yaml").write_text(text, encoding="utf-8")
