@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from speechx.corpora.commonvoice import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 
 COLUMNS = (
     "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents "
@@ -81,7 +81,7 @@ def main() -> None:
             build(release / "xx", options.clips, mp3, durations)
             for run in ("first run", "second run, nothing changed"):
                 began = time.perf_counter()
-                out = Output(release.with_name("out"), log=lambda _: None)
+                out = Output(release.with_name("out"))
                 prepare(release, out, splits="speaker+sentence")
                 seconds = time.perf_counter() - began
                 lengths = "clip_durations.tsv" if durations else "lengths from headers"

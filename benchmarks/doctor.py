@@ -2,10 +2,10 @@
 
     python benchmarks/doctor.py [--utterances 100000] [--decode none|sample|all] [--audio FOLDER]
 
-Examines a manifest whose files are hard links to a hundred recordings (those of FOLDER, or 5 s of
-noise as 16 kHz mp3), each line with a sentence, a speaker and a split. That all are copies of a
-hundred is the dearest that can be: every file is read whole to be sure. Everything is in the page
-cache, so a slow disk adds its own time.
+Examines a manifest whose files are hard links to a hundred recordings (in FOLDER, or 5 s of noise
+as 16 kHz mp3), each line with a sentence, a speaker and a split. This is the slowest case, since
+every file has duplicates and is read whole. All files are in the page cache: a slow disk adds its
+own time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from speechx.data.manifest import Utterance, write_manifest
-from speechx.doctor.examination import examine
+from speechx.doctor.examination import DoctorOptions, examine
 
 SOURCES = 100
 WORDS = ("la", "casa", "verde", "del", "camino", "largo", "y", "una", "noche", "sin", "luna")
@@ -38,7 +38,7 @@ def sources(folder: Path, given: Path | None) -> list[Path]:
 
 
 def build(folder: Path, count: int, recordings: list[Path]) -> float:
-    """Manifests of `count` lines, 2 % of them each in dev and test; their seconds."""
+    """Writes manifests of `count` lines, 2 % in dev and 2 % in test; returns their seconds."""
     random = np.random.default_rng(1)
     lengths = [soundfile.info(path).duration for path in recordings]
     (folder / "clips").mkdir()
@@ -68,19 +68,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--utterances", type=int, default=100_000)
     parser.add_argument("--decode", choices=("none", "sample", "all"), default="none")
-    parser.add_argument("--audio", type=Path, help="folder of recordings to use, not noise")
+    parser.add_argument("--audio", type=Path, help="folder of recordings to use instead of noise")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sources").mkdir()
         seconds = build(folder, options.utterances, sources(folder / "sources", options.audio))
         began, used = time.perf_counter(), processor_seconds()
-        examine([folder], decode=options.decode, log=lambda _: None)
+        examine([folder], options=DoctorOptions(decode=options.decode))
         took, used = time.perf_counter() - began, processor_seconds() - used
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
             f"{options.utterances} utterances, {seconds / 3600:.0f} h, decode {options.decode}: "
-            f"{took:.1f} s, {used:.1f} s of processors ({os.cpu_count()} there); "
+            f"{took:.1f} s, {used:.1f} s of CPU time ({os.cpu_count()} cores); "
             f"{seconds / took:.0f} hours an hour; {peak:.0f} MB in the main process"
         )
 

@@ -90,7 +90,7 @@ def gather(given: Path | None, made: Path, clips: int) -> dict[str, list[Utteran
     if kinds["flac"]:
         write_manifest(made / "flac.jsonl", kinds["flac"])
         for format in ("flac", "int16"):
-            pack(made / "flac.jsonl", made / format, format, log=lambda _: None)
+            pack(made / "flac.jsonl", made / format, format)
             kinds[f"shards {format}"] = read_manifest(made / format / "flac.jsonl")
     return {kind: utterances for kind, utterances in kinds.items() if utterances}
 
@@ -137,7 +137,7 @@ def bare(utterances: Sequence[Utterance], resampled: bool) -> Callable[[], None]
 
 def ours(utterances: Sequence[Utterance]) -> Callable[[], None]:
     corpus = Corpus.of(utterances)
-    reader = Batches(corpus, False, None, None, 1)
+    reader = Batches(corpus, False, 1)
     plans = [
         Plan(Position(), tuple(Row((i,), corpus[i].duration) for i in group))
         for group in groups(utterances)

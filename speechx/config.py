@@ -165,7 +165,7 @@ def _explain(cls: type, item: Any) -> str:
     place += own_word
     name = ".".join(str(part) for part in place) or "configuration"
     if unknown:
-        known = _known_keys(cls, place[:-1])
+        known = _known_keys(cls, known_part)
         near = difflib.get_close_matches(str(place[-1]), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else f" (known keys: {', '.join(known)})"
         return f"unknown key {name!r}{hint}"
@@ -183,10 +183,14 @@ def _is_type_name(part: Any) -> bool:
     return isinstance(part, str) and (part[:1].isupper() or part.startswith(("tagged", "function")))
 
 
-def _known_keys(cls: Any, place: Sequence[Any]) -> list[str]:
-    """Field names of the config class at `place` inside `cls`."""
+def _known_keys(cls: Any, location: Sequence[Any]) -> list[str]:
+    """Field names of the config class at a location inside `cls`; the name of a union's member
+    chooses among its classes."""
     classes = [cls]
-    for part in place:
+    for part in location:
+        if chosen := [found for found in classes if getattr(found, "__name__", None) == part]:
+            classes = chosen
+            continue
         inner: list[Any] = []
         for found in classes:
             hints = get_type_hints(found) if dataclasses.is_dataclass(found) else {}

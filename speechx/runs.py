@@ -16,7 +16,8 @@ from speechx.errors import UserError
 from speechx.evaluation import score_utterances
 from speechx.interchange.opening import open_model
 from speechx.log import logger
-from speechx.objectives.model import SpeechModel, start_from
+from speechx.objectives.model import SpeechModel, missing_part, start_from
+from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
@@ -47,7 +48,13 @@ def make_run(
     saved = None
     if init is not None:
         saved = open_model(Path(str(init)), raw.get("allow_missing") or ())
-    return complete(cls, raw, source, defaults, saved)
+    config = complete(cls, raw, source, defaults, saved)
+    for task in config.all_tasks().values() if saved is not None else ():
+        objective = task.objective
+        fresh = objective.token_type is not None or objective.part in config.allow_missing
+        if saved is not None and not fresh and saved.of_kind(objective.kind) is None:
+            raise missing_part(str(init), objective.part)  # before any data is read
+    return config
 
 
 def run(command: str, config: RunConfig, resume: bool) -> None:
@@ -94,7 +101,9 @@ def _build(
     command: str, config: RunConfig, data: Mapping[str, TaskData], resume: bool, ranks: Ranks
 ) -> SpeechModel:
     """The model on its device, with the weights of `init` unless it is resumed."""
-    objectives = {name: task.objective for name, task in config.all_tasks().items()}
+    objectives: dict[str, ObjectiveConfig] = {
+        name: task.objective for name, task in config.all_tasks().items()
+    }
     if config.init is not None:
         objectives = {
             name: c if c.part in config.allow_missing else c.continued()

@@ -24,9 +24,9 @@ THEIR_SETTINGS = (
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
-    "model.preset=tiny model.transformer.blocks=1 model.transformer.width=48 "
-    "model.transformer.inner=96 run.steps=6 run.eval_steps=6 run.batch_seconds=16 "
-    "run.device_seconds=16 run.device=cpu"
+    "preset=tiny encoder.context.num_layers=1 encoder.context.embed_dim=48 "
+    "encoder.context.ffn_dim=96 run.steps=6 run.eval_steps=6 run.batch_seconds=16 "
+    "run.max_seconds_per_device=16 run.device=cpu"
 )
 SENTENCES = {
     "es": ("buenos días", "¿qué tal?", "la casa es grande", "hasta mañana", "muchas gracias"),
@@ -98,7 +98,7 @@ def start_commonvoice(folder: Path) -> RecipeRun:
 def start_continued(folder: Path, release: Path, phones: Path) -> RecipeRun:
     """recipes/continued on the same release; six updates leave its parent at chance."""
     settings = {
-        "LANGUAGES": "es", "SEEDS": "1", "CHILD": "accept_chance=true", "FEW_STEPS": "6",
+        "LANGUAGES": "es", "SEEDS": "1", "CHILD": "allow_chance_level=true", "FEW_STEPS": "6",
         "SETTINGS": SETTINGS,
     }  # fmt: skip
     script = ROOT / "recipes/continued/run.sh"

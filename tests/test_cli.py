@@ -19,20 +19,20 @@ from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.config import to_dict
 from speechx.data.manifest import read_manifest, write_manifest
-from speechx.recognition import load
+from speechx.transcription.recognizer import load
 from tests.conftest import pretrain_config, small_filterbank, tone_wave
 from tests.recipe_run import ROOT, make_release
-from tests.talking import PHONES, talking_model
+from tests.toy_models import PHONES, toy_model
 
-LEAST = {"steps": 2, "batch_seconds": 4, "device_seconds": 4, "device": "cpu"}
+LEAST = {"steps": 2, "batch_seconds": 4, "max_seconds_per_device": 4, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
     """A folder with two models, `speller` and `phonetician`, and recordings of all sorts."""
     folder = tmp_path_factory.mktemp("cli")
-    talking_model(folder / "speller")
-    talking_model(folder / "phonetician", PHONES, "phonemes")
+    toy_model(folder / "speller")
+    toy_model(folder / "phonetician", PHONES, "phonemes")
     wave_S = tone_wave("abcdabcd", np.random.default_rng(0))
     write_flac(folder / "good.flac", wave_S)
     write_flac(folder / "other.flac", wave_S[::-1])
@@ -50,8 +50,8 @@ def recipe(tmp_path_factory, manifests) -> Path:
     """A fine-tuning recipe for tones, two steps long."""
     train, dev = map(str, manifests)
     settings = {
-        "units": "characters",
-        "model": to_dict(small_filterbank()),
+        "encoder": to_dict(small_filterbank()),
+        "objective": {"tokens": "characters"},
         "data": {"train": [train], "dev": [dev]},
         "run": LEAST,
     }
@@ -181,8 +181,8 @@ def test_a_folder_of_the_wrong_kind_is_no_model(place, pretrained, manifests, re
         "phonemize": ["phonemize", place / "good.flac", "--language", "pt"],
         "evaluate": ["evaluate", "--manifest", manifests[1]],
     }[command]
-    line = refused(*words, "--model", pretrained)
-    assert "holds a pretraining model, but a fine-tuned model is needed" in line
+    if command != "evaluate":  # of a pretrained model it shows the metrics
+        assert "a fine-tuned model is needed" in refused(*words, "--model", pretrained)
     line = refused(*words, "--model", place / "folder")
     assert "folder holds no model: expected config.yaml with model.safetensors" in line
     assert "nowhere does not exist" in refused(*words, "--model", place / "nowhere")
@@ -198,7 +198,7 @@ def test_characters_are_no_phones(place, refused):
 
 
 def test_a_model_folder_that_is_damaged(place, refused, tmp_path):
-    talking_model(tmp_path / "model")
+    toy_model(tmp_path / "model")
     (tmp_path / "model/model.safetensors").write_bytes(b"half")
     line = refused("transcribe", place / "good.flac", "--model", tmp_path / "model")
     assert "model.safetensors cannot be read" in line
@@ -226,7 +226,7 @@ def test_phonemize_and_its_mapping(place, capsys, tmp_path):
     assert set(heard) <= set("aeudɡ")
     assert main([*words, "--show-mapping"]) == 0
     header, *rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
-    assert header == ["source", "target", "distance", "kind", "tied"]
+    assert header == ["source", "target", "distance", "match", "tied"]
     assert {row[0] for row in rows} == set(PHONES)
     assert {row[1] for row in rows} == set("aeudɡ")
 
@@ -239,12 +239,15 @@ def test_phonemize_needs_something_to_do(place, refused):
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("optim.raet=1e-3", "unknown key 'optim.raet' (did you mean 'rate'?)"),
-        ("optim.rate=-1", "optim: rate must be above 0, but is -1"),
-        ("optim.rate=fast", "optim.rate: input should be a valid number"),
+        ("optim.lrr=1e-3", "unknown key 'optim.lrr' (did you mean 'lr'?)"),
+        ("optim.lr=-1", "optim: lr must be above 0, but is -1"),
+        ("optim.lr=fast", "optim.lr: input should be a valid number"),
         ("data.train=[nowhere.jsonl]", "nowhere.jsonl: cannot read the manifest"),
-        ("data.train=[]", "data: train and dev need at least one manifest each"),
-        ("units=phonemz", "units: input should be 'characters' or 'phonemes'"),
+        ("data.train=[]", "train needs at least one manifest"),
+        ("objective.tokens=phonemz", "tokens: input should be 'characters' or 'phonemes'"),
+        ("objective=wav2vec3", "objective"),
+        ("data.join_seconds=8", "data.join_seconds is for unlabelled speech"),
+        ("data.dev=[]", "data.dev needs at least one manifest"),
         ("init=nowhere", "model nowhere does not exist"),
         ("run.device=warp", "device 'warp' is unknown: expected auto, cpu, cuda or cuda:N"),
         ("steps", "'steps' is not of the form key=value"),
@@ -287,7 +290,7 @@ def test_labels_longer_than_their_frames_are_counted_and_listed(
 def test_a_fine_tuned_model_cannot_be_pretrained_on(place, recipe, refused, tmp_path):
     settings = [f"init={place / 'speller'}", f"out={tmp_path}", "data.train=[a.jsonl]"]
     line = refused("pretrain", ROOT / "recipes/tiny/pretrain.yaml", *settings)
-    assert "speller holds a ctc model, but a pretrained model with its quantizer is needed" in line
+    assert "speller has no quantizer" in line
 
 
 def test_nothing_to_resume(recipe, refused, tmp_path):
@@ -299,7 +302,7 @@ def test_finetune_prints_the_folder_and_says_the_rest_on_stderr(recipe, tmp_path
     assert main(["finetune", str(recipe), f"out={tmp_path / 'out'}", "run.steps=1"]) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'out/best'}\n"
-    assert load(tmp_path / "out/best").vocabulary.units == ("a", "b", "c", "d")
+    assert load(tmp_path / "out/best").vocabulary.tokens == ("a", "b", "c", "d")
     assert "finetune: 1/1" in said.err
 
 
@@ -314,10 +317,29 @@ def test_settings_may_stand_before_or_after_options(capsys, order):
 
 def test_a_setting_of_the_model_changes_the_preset_that_the_file_names(capsys):
     recipe = str(ROOT / "recipes/tiny/pretrain.yaml")
-    words = ["--show", "data.train=[a.jsonl]", "model.transformer.dropout=0.3"]
+    words = ["--show", "data.train=[a.jsonl]", "encoder.context.dropout=0.3"]
     assert main(["pretrain", recipe, *words]) == 0
-    transformer = yaml.safe_load(capsys.readouterr().out)["model"]["transformer"]
-    assert (transformer["dropout"], transformer["blocks"], transformer["width"]) == (0.3, 4, 192)
+    context = yaml.safe_load(capsys.readouterr().out)["encoder"]["context"]
+    assert (context["dropout"], context["num_layers"], context["embed_dim"]) == (0.3, 4, 192)
+
+
+@pytest.mark.parametrize("option", ["--output_format", "--output-format"])
+def test_options_are_written_with_dashes_or_underscores(place, capsys, option):
+    words = ["transcribe", str(place / "good.flac"), "--model", str(place / "speller")]
+    for more in ([option, "json"], [f"{option}=json"]):
+        assert main([*words, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["audio_duration"] == 1.44
+
+
+def test_alone_it_prints_its_help_and_its_version(capsys):
+    from speechx import __version__
+
+    assert main([]) == 0
+    assert "finetune" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"speechx {__version__}\n"
 
 
 def test_a_release_with_a_missing_column(refused, tmp_path):
@@ -413,7 +435,7 @@ def test_evaluate_an_unseen_language(place, manifests, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "required: COMMAND; see speechx --help"),
+        (["data"], "required: ACTION; see speechx data --help"),
         (["transcrib"], "invalid choice: 'transcrib'"),
         (["transcribe", "a.wav"], "required: --model; see speechx transcribe --help"),
         (["transcribe", "a.wav", "--modell", "x"], "--model"),
@@ -478,7 +500,7 @@ def test_a_reader_that_stops_reading_is_no_error(manifests):
 
 
 def test_a_run_that_stops_for_its_health_exits_with_3(recipe, tmp_path, capsys):
-    settings = [f"out={tmp_path / 'out'}", "optim.rate=1e30", "run.steps=20"]
+    settings = [f"out={tmp_path / 'out'}", "optim.lr=1e30", "run.steps=20"]
     assert main(["finetune", str(recipe), *settings]) == 3
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("speechx: E105 overflow at step 8: 8 steps in a row had a non-finite")

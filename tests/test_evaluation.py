@@ -13,27 +13,27 @@ import pytest
 
 from speechx.audio.files import read_audio
 from speechx.data.manifest import Utterance, read_manifest, write_manifest
-from speechx.decoding.greedy import greedy
-from speechx.decoding.mapping import fold, random_map
+from speechx.decoding.decoder import MappedDecoder
+from speechx.decoding.mapping import random_map
 from speechx.errors import UserError
 from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
-from speechx.recognition import Recognizer, load
 from speechx.text.inventory import Inventory
+from speechx.transcription.recognizer import Recognizer, load
 from tests.conftest import tone_corpus
-from tests.talking import PHONES, talking_model
+from tests.toy_models import PHONES, toy_model
 
 METHODS = {"unmapped", "masked", "mapped", "random_map", "shuffled"}
 
 
 @pytest.fixture(scope="module")
 def speller(tmp_path_factory) -> Recognizer:
-    return load(talking_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
+    return load(toy_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
 
 
 @pytest.fixture(scope="module")
 def phonetician(tmp_path_factory) -> Recognizer:
     folder = tmp_path_factory.mktemp("models") / "phonemes"
-    return load(talking_model(folder, PHONES, "phonemes"), "cpu")
+    return load(toy_model(folder, PHONES, "phonemes"), "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -173,19 +173,21 @@ def test_scores_name_the_policies_that_texts_went_through(speller, held_out, tmp
     ) in mixed
 
 
-def test_outputs_are_read_one_at_a_time(speller, held_out, monkeypatch):
-    """A test set of hours is tens of gigabytes of probabilities; only their readings are kept."""
-    made, alive = [], []
-    real = Recognizer.log_probabilities
+def test_only_one_batch_of_outputs_is_held(speller, held_out, tmp_path):
+    """A test set of hours is tens of gigabytes of probabilities; only their decodings are kept."""
+    some = utterances(held_out)
+    many = [replace(u, id=f"{u.id}_{n}") for n in range(40) for u in some]
+    alive, made = [], []
 
-    def counted(self, wave_S):
-        output = real(self, wave_S)
-        made.append(weakref.ref(output))
-        alive.append(sum(reference() is not None for reference in made))
-        return output
+    class Counting:
+        def decode(self, log_probabilities_TV):
+            made.append(weakref.ref(log_probabilities_TV.base))
+            alive.append(len({id(r()) for r in made if r() is not None}))
+            return []
 
-    monkeypatch.setattr(Recognizer, "log_probabilities", counted)
-    assert evaluate(speller, held_out)["cer"].overall.utterances == 8
+    for _ in speller.decode(many, [Counting()]):
+        pass
+    assert len(alive) == len(many)
     assert max(alive) <= 2
 
 
@@ -195,7 +197,7 @@ def test_labels_of_the_wrong_kind_are_an_error(phonetician, held_out, tmp_path):
         evaluate(phonetician, [tmp_path / "text.jsonl"])
 
 
-def test_the_five_readings_of_an_unseen_language(phonetician, held_out, inventory, tmp_path):
+def test_the_five_conditions_of_an_unseen_language(phonetician, held_out, inventory, tmp_path):
     methods, mapping = evaluate_unseen(phonetician, held_out, inventory, tmp_path / "unseen.json")
     some = utterances(held_out)
     said = [" ".join(u.phones or ()) for u in some]
@@ -228,8 +230,7 @@ def test_the_random_map_is_a_mean_over_draws(phonetician, held_out, inventory):
         heard = []
         for utterance in some:
             log_TV = phonetician.log_probabilities(read_audio(utterance.audio))
-            folded_TU = fold(np.exp(log_TV), draw)
-            heard.append(" ".join(draw.target[e.id - 1] for e in greedy(np.log(folded_TU + 1e-30))))
+            heard.append(" ".join(span.token for span in MappedDecoder(draw).decode(log_TV)))
         rates.append(jiwer.wer([" ".join(u.phones or ()) for u in some], heard))
     assert methods["random_map"].overall.rate == pytest.approx(np.mean(rates))
 
@@ -261,10 +262,29 @@ def test_the_shuffled_control_is_another_sentence(phonetician, held_out, invento
     assert methods["shuffled"].overall.rate == pytest.approx(theirs)
     for same in (some[:1], some[:2], [a, some[2]]):
         write_manifest(tmp_path / "same.jsonl", same)
-        with pytest.raises(UserError, match="xx_0: no other one says anything else"):
+        with pytest.raises(UserError, match="xx_0: all others have the same text"):
             evaluate_unseen(phonetician, [tmp_path / "same.jsonl"], inventory)
 
 
 def test_characters_have_no_phones_to_map(speller, held_out, inventory):
     with pytest.raises(UserError, match="writes characters"):
         evaluate_unseen(speller, held_out, inventory)
+
+
+def test_a_pretraining_model_has_its_metrics_per_language(manifests, tmp_path, capsys):
+    from speechx.cli.main import main
+    from speechx.objectives.model import SpeechModel
+    from speechx.objectives.wav2vec2 import Wav2Vec2Config
+    from tests.conftest import small_filterbank
+
+    model = SpeechModel(small_filterbank(), {"wav2vec2": Wav2Vec2Config(num_negatives=10)}, {})
+    model.save(tmp_path / "model", ["xx"])
+    out = tmp_path / "scores.json"
+    command = ["evaluate", "--model", str(tmp_path / "model"), "--manifest", str(manifests[1])]
+    assert main([*command, "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == ["wav2vec2", "xx", "yy", "all"]
+    written = json.loads(out.read_text())["wav2vec2"]
+    assert 0 < written["all"]["bits"] < 10
+    assert main(["transcribe", "x.wav", "--model", str(tmp_path / "model")]) == 1
+    assert "speechx finetune" in capsys.readouterr().err

@@ -67,11 +67,11 @@ def test_a_script_parses_and_stops_at_the_first_failure(script):
 
 @pytest.mark.parametrize("path", YAMLS, ids=short)
 def test_a_yaml_loads_and_is_shown_whole(path):
-    module = finetuning if "units" in yaml.safe_load(path.read_text()) else pretraining
+    module = finetuning if "tokens" in path.read_text() else pretraining
     manifests = ["data.train=[a.jsonl]", "data.dev=[b.jsonl]"][: 1 + (module is finetuning)]
     config = module.load_config(path, [*manifests, "run.seed=7"])
     assert config.run.seed == 7
-    assert config.model.transformer.width == 192  # the preset that the file names
+    assert config.encoder.context.embed_dim == 192  # the preset that the file names
 
 
 def test_tiny_writes_the_promised_results(tiny):
@@ -121,9 +121,9 @@ def test_tiny_gives_the_compared_models_equal_updates(tiny):
     assert scratch["init"] is None
     assert pretrained["init"] == str(tiny.out / "pretrain/final")
     for settings in (scratch, pretrained):  # each arm is tuned, and trained, by itself
-        for key in ("out", "init", "freeze_steps"):
+        for key in ("out", "init", "preset", "freeze_steps"):
             del settings[key]
-        del settings["optim"]["head_scale"]
+        del settings["optim"]["head_lr_scale"]
     assert scratch == pretrained
 
 
@@ -138,7 +138,7 @@ def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):
     assert changed <= {
         Path("results.json"),
         Path("few_shot/config.yaml"),
-        Path("few_shot/units.json"),
+        Path("few_shot/vocabulary.json"),
         Path("few_shot/log.jsonl"),
     }
     new = {path for path in folder.rglob("*") if path.is_file()} - set(made)

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from speechx.decoding.scoring import score
+from speechx.decoding.scoring import Scored, score
 from speechx.errors import UserError
 from speechx.report import report
 
@@ -19,10 +19,8 @@ def in_tmp_path(tmp_path, monkeypatch):
 
 def write(path, wrong, right):
     """A real score of wrong + right reference tokens."""
-    reference = ["a"] * (wrong + right)
-    result = score(
-        [reference], [["x"] * wrong + ["a"] * right], ["es"], ["u"], [None], "per", resamples=2
-    )
+    reference, hypothesis = ["a"] * (wrong + right), ["x"] * wrong + ["a"] * right
+    result = score([Scored("u", "es", None, reference, hypothesis)], "per", resamples=2)
     path.write_text(json.dumps(result.to_dict()))
     return result.to_dict()
 
@@ -33,13 +31,13 @@ def write_methods(path, **wrong):
     path.write_text(json.dumps({"methods": scores}))
 
 
-def test_numbers_and_rates_nest_and_are_written(tmp_path, capsys):
+def test_numbers_and_rates_nest_and_are_written(tmp_path):
     write(tmp_path / "seen.json", 1, 9)
     write_methods(tmp_path / "pt.json", unmapped=6, mapped=5, shuffled=9)
     write_methods(tmp_path / "el.json", unmapped=4, mapped=2, shuffled=8)
     out = tmp_path / "runs" / "results.json"
     pairs = ["seen_per=seen.json", "unseen.pt=pt.json", "unseen.el=el.json", "seconds=12.5"]
-    results = report([*pairs, "seed=1"], out)
+    results, table = report([*pairs, "seed=1"], out)
     assert results == {
         "seen_per": 0.1,
         "unseen": {
@@ -52,7 +50,7 @@ def test_numbers_and_rates_nest_and_are_written(tmp_path, capsys):
     }
     assert json.loads(out.read_text()) == results
     assert [path.name for path in out.parent.iterdir()] == ["results.json"]
-    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    table = [line.split() for line in table.splitlines()]
     assert ["seen_per", "10.0", "%"] in table
     assert ["unmapped", "mapped", "shuffled"] in table
     assert ["unseen.pt", "60.0", "%", "50.0", "%", "90.0", "%"] in table
@@ -60,22 +58,22 @@ def test_numbers_and_rates_nest_and_are_written(tmp_path, capsys):
     assert ["seconds", "12.5"] in table
 
 
-def test_several_runs_give_their_mean_and_are_kept(tmp_path, capsys):
+def test_several_runs_give_their_mean_and_are_kept(tmp_path):
     for name, wrong in (("a", 1), ("b", 2), ("c", 3)):
         write(tmp_path / f"{name}.json", wrong, 10 - wrong)
-    results = report(["few.scratch_per=a.json,b.json,c.json"], tmp_path / "out.json")
+    results, table = report(["few.scratch_per=a.json,b.json,c.json"], tmp_path / "out.json")
     assert results["few"]["scratch_per"] == pytest.approx(0.2)
     assert results["few"]["scratch_per_runs"] == [0.1, 0.2, 0.3]
-    assert "few.scratch_per  20.0 ± 10.0 % (n=3)" in capsys.readouterr().out
+    assert "few.scratch_per  20.0 ± 10.0 % (n=3)" in table
 
 
-def test_several_zero_shot_runs_are_averaged_by_method(tmp_path, capsys):
+def test_several_zero_shot_runs_are_averaged_by_method(tmp_path):
     write_methods(tmp_path / "a.json", unmapped=6, mapped=5)
     write_methods(tmp_path / "b.json", unmapped=4, mapped=1)
-    results = report(["unseen.pt=a.json,b.json"], tmp_path / "out.json")
+    results, table = report(["unseen.pt=a.json,b.json"], tmp_path / "out.json")
     assert results["unseen"]["pt"] == {"unmapped": 0.5, "mapped": 0.3}
     assert [run["mapped"] for run in results["unseen"]["pt_runs"]] == [0.5, 0.1]
-    assert "± 28.3 % (n=2)" in capsys.readouterr().out
+    assert "± 28.3 % (n=2)" in table
 
 
 def git(*arguments):
@@ -92,9 +90,9 @@ def test_commit_says_when_files_were_changed(tmp_path):
     git("add", "code")
     git("commit", "--quiet", "-m", "one")
     head = git("rev-parse", "HEAD")
-    assert report(["seed=1"], tmp_path / "out.json")["commit"] == head  # out.json is untracked
+    assert report(["seed=1"], tmp_path / "out.json")[0]["commit"] == head  # out.json is untracked
     (tmp_path / "code").write_text("2")
-    assert report(["seed=1"], tmp_path / "out.json")["commit"] == f"{head}-dirty"
+    assert report(["seed=1"], tmp_path / "out.json")[0]["commit"] == f"{head}-dirty"
 
 
 @pytest.mark.parametrize("pair", ["seen_per", "=1", "seen_per=", "a..b=1", ".a=1"])

@@ -1,10 +1,10 @@
-"""Rooms, microphones, noise and speed: what may change while the words stay.
+"""Rooms, microphones, noise and speed: changes of the audio that keep the words.
 
-Clean synthetic speech is too easy to learn from: every copy of a phone is nearly the same. These
-functions change what a channel changes (spectrum, room, noise) and leave what a listener hears as
-phones. All randomness comes from the generator that is passed in.
+Clean synthetic speech is too easy to learn: all copies of a phone are nearly equal. These functions
+change the spectrum, the room and the noise but not the phones that a listener hears. All randomness
+comes from the generator that is passed in.
 
-Legend: S samples, R samples of a response, F frequency bins of the real Fourier transform.
+    S samples · R samples of a response · F frequency bins of the real Fourier transform
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def random_channel(
 
 
 def frequencies(samples: int, rate: int) -> np.ndarray:
-    """The bins, in Hz, that a gain for `shape` is given at."""
+    """The bins of a gain for `shape`, in Hz."""
     return np.fft.rfftfreq(_fast_size(samples), 1 / rate)
 
 
 def shape(wave_S: np.ndarray, gain_F: np.ndarray) -> np.ndarray:
-    """`wave_S` with its spectrum multiplied by `gain_F`, one value for each of `frequencies`."""
+    """`wave_S` with its spectrum multiplied by `gain_F`, a value for each of `frequencies`."""
     size = _fast_size(len(wave_S))
     return np.fft.irfft(np.fft.rfft(wave_S, size) * gain_F, size)[: len(wave_S)]
 
@@ -81,7 +81,7 @@ def band(frequency_F: np.ndarray, low: float, high: float) -> np.ndarray:
 def reverberate(
     wave_S: np.ndarray, rate: int, rt60: float, level: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """The sound and its echo: noise of energy `level` that falls by 60 dB in `rt60` seconds."""
+    """Adds an echo: noise of energy `level` that decays by 60 dB in `rt60` seconds."""
     length = max(int(rt60 * rate), 1)
     echo = rng.standard_normal(length) * 10.0 ** (-3.0 * np.arange(length) / length)
     echo[: int(0.002 * rate)] = 0.0  # no wall is nearer than a third of a metre
@@ -93,20 +93,20 @@ def reverberate(
 
 
 def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
-    """The sound as it arrives in a room that was measured: `response_R` is its impulse response.
+    """Applies the impulse response of a measured room.
 
     The direct sound, which is the highest peak of the response, keeps its level and its time, so
-    words stay where they are and the length stays the same.
+    the times of words and the length do not change.
     """
     direct = int(np.abs(response_R).argmax())
     size = _fast_size(len(wave_S) + len(response_R))
     response_F = np.fft.rfft(response_R / response_R[direct], size)
-    heard_S = np.fft.irfft(np.fft.rfft(wave_S, size) * response_F, size)
-    return heard_S[direct : direct + len(wave_S)]
+    echoing_S = np.fft.irfft(np.fft.rfft(wave_S, size) * response_F, size)
+    return echoing_S[direct : direct + len(wave_S)]
 
 
 def telephone(wave_S: np.ndarray) -> np.ndarray:
-    """Sound at 16 kHz as it comes out of a telephone line: 300 to 3400 Hz, 8 kHz, 8 bit mu-law."""
+    """Sends 16 kHz audio through a telephone line: 300 to 3400 Hz, 8 kHz, 8 bit mu-law."""
     narrow_S = resample(wave_S.astype(np.float32), SAMPLE_RATE, TELEPHONE_RATE)
     frequency_F = frequencies(len(narrow_S), TELEPHONE_RATE)
     narrow_S = shape(narrow_S, _ramp(frequency_F, 200, 300) * _ramp(frequency_F, 3700, 3400))
@@ -150,5 +150,5 @@ def add_noise(wave_S: np.ndarray, noise_S: np.ndarray, snr_db: float) -> np.ndar
 
 
 def change_speed(wave_S: np.ndarray, factor: float) -> np.ndarray:
-    """Played `factor` times as fast, tempo and pitch (Ko et al. 2015): (S,) to (S / factor,)."""
+    """Changes tempo and pitch by `factor` (Ko et al. 2015): (S,) to (S / factor,)."""
     return resample(wave_S, round(SAMPLE_RATE * factor), SAMPLE_RATE)

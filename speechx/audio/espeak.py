@@ -7,7 +7,7 @@ espeak-ng keeps state from one sentence to the next (noise, vocal flutter), and 
 does not clear that. Each `Speaker` therefore loads a copy of the library of its own: the same
 calls on a new Speaker give the same bytes, whatever else the process has said before.
 
-Legend: S samples at 22.05 kHz, int16.
+    S samples at 22.05 kHz, int16
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 libsndfile asks Python for every few kB of a file in memory and so takes three times as long as this
 for a member of a shard. Any other WAV is libsndfile's.
+
+    S samples
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ that does not depend on the sample before is numpy, ten minutes of telephone in 
 
     for block_BC in Shorten(data).blocks(): ...      # int16 values, or bytes of mu-law
 
-Legend: B samples of a block · C channels · P bit positions. Whatever is wrong with a stream is a
-`ValueError` that says what.
+Whatever is wrong with a stream is a `ValueError` that names it.
+
+    S samples · B samples of a block · C channels · P bit positions
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`speechx data ...`: what turns corpora into manifests and looks at what is in them.
+"""`speechx data ...`: makes manifests from corpora and checks, splits, packs and converts them.
 
 No logic: every command parses its words and calls one function.
 """
@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from speechx.cli.prepare import add_corpora
 from speechx.errors import UserError
+from speechx.log import logger
 
 
 def add_data_commands(data: argparse.ArgumentParser) -> None:
@@ -26,40 +26,47 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     summary.set_defaults(command=_summary)
 
     doctor = actions.add_parser(
-        "doctor", help="everything that is wrong with manifests and their audio, in one report"
+        "doctor", help="one report on everything wrong with manifests and their audio"
     )
     doctor.add_argument("paths", nargs="+", type=Path, metavar="DIR|MANIFEST")
     doctor.add_argument(
         "-o", "--output", type=Path, metavar="DIR",
-        help="doctor.html, doctor.json, exclude.tsv (for data.exclude), respell.tsv",
+        help="folder for doctor.html, doctor.json, exclude.tsv (for data.exclude), respell.tsv",
     )  # fmt: skip
     doctor.add_argument(
-        "--decode", choices=("none", "sample", "all"), default="sample", help="whose sound to hear"
-    )
-    doctor.add_argument("--sample", type=int, default=100, help="utterances of each language")
-    doctor.add_argument("--model", type=Path, help="whose frames and units the labels must fit")
-    doctor.add_argument("--vocabulary", type=Path, help="units that texts must fit, or a manifest")
-    doctor.add_argument("--alpha", type=float, default=0.5, help="of the planned language mix")
+        "--decode", choices=("none", "sample", "all"), default="sample",
+        help="which audio to decode (default: sample)",
+    )  # fmt: skip
+    doctor.add_argument("--sample", type=int, default=100, help="sample size per language")
+    doctor.add_argument("--model", type=Path, help="model whose frames and vocabulary labels fit")
     doctor.add_argument(
-        "--least-seconds", type=float, default=0.0, help="to see what such a limit would cost"
+        "--vocabulary", type=Path, help="vocabulary that labels must fit: a file, model or manifest"
     )
-    doctor.add_argument("--most-seconds", type=float, default=30.0, help="longer is reported")
+    doctor.add_argument("--alpha", type=float, default=0.5, help="language sampling exponent")
+    doctor.add_argument(
+        "--least-seconds", type=float, default=0.0, help="lower limit whose cost to report"
+    )
+    doctor.add_argument(
+        "--most-seconds", type=float, default=30.0, help="upper limit whose cost to report"
+    )
     doctor.add_argument(
         "--exclude", action="append", default=[], metavar="CHECK",
-        help="a soft check whose utterances go to exclude.tsv too",
+        help="soft check whose utterances go to exclude.tsv too (repeatable)",
     )  # fmt: skip
-    doctor.add_argument("--players", type=int, default=24, help="excerpts in the page; 0: none")
-    doctor.add_argument("--seed", type=int, default=1, help="of the sample")
+    doctor.add_argument(
+        "--players", type=int, default=24, help="number of audio excerpts in the page"
+    )
+    doctor.add_argument("--seed", type=int, default=1, help="random seed of the sample")
     doctor.set_defaults(command=_doctor)
 
-    validate = actions.add_parser("validate", help="what is wrong with a manifest")
+    validate = actions.add_parser(
+        "validate", help="the doctor's hard checks: one line per unusable line or utterance"
+    )
     validate.add_argument("manifests", nargs="+", type=Path)
-    validate.add_argument("--decode", action="store_true", help="read all samples too")
+    validate.add_argument("--decode", action="store_true", help="decode all audio too")
     validate.set_defaults(command=_validate)
 
-    phones = actions.add_parser(
-        "phones", help="add phones to a manifest from its text, with espeak-ng"
-    )
+    phones = actions.add_parser("phones", help="phones for the texts of a manifest, by espeak-ng")
     phones.add_argument("manifest", type=Path)
     phones.add_argument("-o", "--output", required=True, type=Path)
     phones.add_argument(
@@ -67,48 +74,49 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     )
     phones.set_defaults(command=_phones)
 
-    respell = actions.add_parser("respell", help="put texts through a table that doctor proposed")
+    respell = actions.add_parser("respell", help="text replacements of a table by the doctor")
     respell.add_argument("manifest", type=Path)
     respell.add_argument("table", type=Path, metavar="respell.tsv")
     respell.add_argument("-o", "--output", required=True, type=Path, metavar="MANIFEST")
     respell.set_defaults(command=_respell)
 
-    few = actions.add_parser("few-shot", help="minutes or hours of a language, uniform in speakers")
+    few = actions.add_parser("few-shot", help="minutes or hours of a language, balanced by speaker")
     few.add_argument("manifests", nargs="+", type=Path)
     few.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-    few.add_argument("--minutes", nargs="+", type=float, default=(10, 60, 600), help="of train")
-    few.add_argument("--dev-minutes", type=float, default=20, help="filled before train")
-    few.add_argument("--test-minutes", type=float, default=60, help="filled first")
-    few.add_argument("--seed", type=int, default=1)
+    few.add_argument(
+        "--minutes", nargs="+", type=float, default=(10, 60, 600), help="sizes of train splits"
+    )
+    few.add_argument("--dev-minutes", type=float, default=20, help="size of dev")
+    few.add_argument("--test-minutes", type=float, default=60, help="size of test")
+    few.add_argument("--seed", type=int, default=1, help="random seed of the draw")
     few.set_defaults(command=_few_shot)
 
-    split = actions.add_parser("split", help="the splits that lists of ids or clip names say")
+    split = actions.add_parser("split", help="splits defined by lists of ids or clip names")
     split.add_argument("manifests", nargs="+", type=Path)
     split.add_argument("--list", dest="lists", nargs="+", required=True, type=Path, metavar="FILE")
     split.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
     split.set_defaults(command=_split)
 
-    convert = actions.add_parser("convert", help="JSON lines to Parquet and back, by the suffixes")
+    convert = actions.add_parser("convert", help="JSON lines to Parquet and back, by suffix")
     convert.add_argument("source", type=Path, metavar="SRC")
     convert.add_argument("target", type=Path, metavar="DST")
     convert.set_defaults(command=_convert)
 
-    pack = actions.add_parser("pack", help="utterances as 16 kHz shards that read sequentially")
+    pack = actions.add_parser("pack", help="utterances in 16 kHz shards for sequential reading")
     pack.add_argument("source", type=Path, metavar="DIR|MANIFEST")
     pack.add_argument("-o", "--output", type=Path, metavar="SHARDS")
     pack.add_argument(
         "--format", choices=("flac", "int16"), default="flac",
-        help="int16 is twice as large and read six times as fast",
+        help="audio format; int16 is twice as large and six times as fast to read",
     )  # fmt: skip
-    pack.add_argument("--shard-mb", type=float, default=256.0)
+    pack.add_argument("--shard-mb", type=float, default=256.0, help="size of a shard")
     pack.add_argument(
-        "--exclude", action="append", default=[], type=Path, metavar="FILE", help="of the doctor"
-    )
-    pack.add_argument("--url", help="where the shards will be read from, as in s3://bucket/es")
-    pack.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
-    pack.add_argument(
-        "--check", action="store_true", help="of packed shards: name those absent or damaged"
-    )
+        "--exclude", action="append", default=[], type=Path, metavar="FILE",
+        help="exclusion list of the doctor (repeatable)",
+    )  # fmt: skip
+    pack.add_argument("--url", help="address the shards will be read from, as in s3://bucket/es")
+    pack.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    pack.add_argument("--check", action="store_true", help="list missing and damaged shards only")
     pack.set_defaults(command=_pack)
 
     export = actions.add_parser("export", help="a manifest in another toolkit's format")
@@ -120,9 +128,9 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
 
 
 def _summary(options: Any) -> None:
-    from speechx.data.manifest import stream_manifest, summarize, summary_table
+    from speechx.doctor.balance import summary
 
-    print(summary_table(summarize(u for path in options.manifests for u in stream_manifest(path))))
+    print(summary(options.manifests))
 
 
 def _validate(options: Any) -> int:
@@ -139,42 +147,31 @@ def _phones(options: Any) -> None:
 
     if options.output.resolve() == options.manifest.resolve():
         raise UserError(f"-o {options.output} is the manifest itself: give another file")
-    labelled = add_phones(read_manifest(options.manifest), options.drop_empty, _note)
+    labelled = add_phones(read_manifest(options.manifest), options.drop_empty)
     write_manifest(options.output, labelled)
-    _note(f"{len(labelled)} utterances with phones: {options.output}")
+    logger.info(f"{len(labelled)} utterances with phones: {options.output}")
 
 
 def _doctor(options: Any) -> int:
-    from speechx.doctor.examination import examine
+    from dataclasses import fields
 
-    diagnosis = examine(
-        options.paths,
-        options.output,
-        decode=options.decode,
-        sample=options.sample,
-        model=options.model,
-        vocabulary=options.vocabulary,
-        alpha=options.alpha,
-        least_seconds=options.least_seconds,
-        most_seconds=options.most_seconds,
-        exclude=options.exclude,
-        players=options.players,
-        seed=options.seed,
-        log=_note,
-    )
+    from speechx.doctor.examination import DoctorOptions, examine
+
+    given = {f.name: getattr(options, f.name) for f in fields(DoctorOptions) if f.name in options}
+    diagnosis = examine(options.paths, options.output, DoctorOptions(**given))
     print(diagnosis.text())
     if options.output is not None:
-        _note(
-            f"{options.output / 'doctor.html'} has it with sound and pictures; to leave out what "
-            f"is bad: data.exclude=[{options.output / 'exclude.tsv'}]"
+        logger.info(
+            f"The report with audio is {options.output / 'doctor.html'}; data.exclude="
+            f"[{options.output / 'exclude.tsv'}] leaves the bad utterances out of training."
         )
     return 2 if diagnosis.serious else 0
 
 
 def _respell(options: Any) -> None:
-    from speechx.doctor.respelling import respell_manifest
+    from speechx.data.text_replacements import replace_texts
 
-    respell_manifest(options.manifest, options.table, options.output, _note)
+    replace_texts(options.manifest, options.table, options.output)
 
 
 def _few_shot(options: Any) -> None:
@@ -182,7 +179,7 @@ def _few_shot(options: Any) -> None:
 
     made = split_few_shot(
         options.manifests, options.output, options.minutes, options.dev_minutes,
-        options.test_minutes, options.seed, log=_note,
+        options.test_minutes, options.seed,
     )  # fmt: skip
     print(json.dumps(made))
 
@@ -190,13 +187,14 @@ def _few_shot(options: Any) -> None:
 def _split(options: Any) -> None:
     from speechx.data.split_lists import split_by_lists
 
-    print(json.dumps(split_by_lists(options.manifests, options.lists, options.output, log=_note)))
+    print(json.dumps(split_by_lists(options.manifests, options.lists, options.output)))
 
 
 def _convert(options: Any) -> None:
     from speechx.data.manifest import convert_manifest
 
-    _note(f"{convert_manifest(options.source, options.target)} utterances: {options.target}")
+    count = convert_manifest(options.source, options.target)
+    logger.info(f"{count} utterances: {options.target}")
 
 
 def _pack(options: Any) -> int:
@@ -210,7 +208,7 @@ def _pack(options: Any) -> int:
         raise UserError("pack needs -o SHARDS, a folder for the shards and their manifests")
     made = pack(
         options.source, options.output, options.format, options.shard_mb, options.exclude,
-        options.url, options.jobs, log=_note,
+        options.url, options.jobs,
     )  # fmt: skip
     print(json.dumps(made))
     return 0
@@ -219,8 +217,4 @@ def _pack(options: Any) -> int:
 def _export_lhotse(options: Any) -> None:
     from speechx.corpora.lhotse import export
 
-    print(json.dumps(export(options.manifest, options.output, log=_note)))
-
-
-def _note(text: object) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(json.dumps(export(options.manifest, options.output)))

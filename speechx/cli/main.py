@@ -77,14 +77,22 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Settings a.b=c may also stand after options, where argparse does not look for them."""
+    """Settings a.b=c may also stand after options, where argparse does not look for them. Options
+    may be written with - or _."""
     top = parser()
-    options, rest = top.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    options, rest = top.parse_known_args([_dashes(word) for word in words])
     if rest and (not hasattr(options, "overrides") or any(w.startswith("-") for w in rest)):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.overrides += rest
     return options
+
+
+def _dashes(word: str) -> str:
+    """--output_format=txt as --output-format=txt."""
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else word
 
 
 def parser() -> argparse.ArgumentParser:
@@ -134,11 +142,11 @@ def _add_decoding(commands: Any) -> None:
             "--model", required=True, type=Path, help="folder that `speechx finetune` wrote"
         )
         decode.add_argument(
-            "-f", "--output_format", "--output-format", choices=("txt", "json"), default="txt",
+            "-f", "--output-format", choices=("txt", "json"), default="txt",
             help="format of the results",
         )  # fmt: skip
         decode.add_argument(
-            "-o", "--output_dir", "--output-dir", type=Path,
+            "-o", "--output-dir", type=Path,
             help="folder with one file per recording; finished ones are skipped",
         )  # fmt: skip
         _add_device(decode)
@@ -146,7 +154,7 @@ def _add_decoding(commands: Any) -> None:
         if name == "phonemize":
             _add_inventory(decode, required=True)
             decode.add_argument(
-                "--show-mapping", "--show_mapping", action="store_true",
+                "--show-mapping", action="store_true",
                 help="print the phone mapping as a table; audio is optional then",
             )  # fmt: skip
 
@@ -183,7 +191,7 @@ def _add_models(commands: Any) -> None:
         help="format of DST; the format of SRC is detected",
     )
     convert.add_argument(
-        "--allow-missing", "--allow_missing", action="append", default=[], metavar="PART",
+        "--allow-missing", action="append", default=[], metavar="PART",
         help="a part that SRC may lack and that then starts fresh: quantizer, mask_embedding",
     )  # fmt: skip
     convert.add_argument(
@@ -279,10 +287,11 @@ def _evaluate(options: Any) -> None:
 
 
 def _chosen_inventory(options: Any) -> Any:
+    from speechx.data.phones import read_inventory
     from speechx.text.inventory import Inventory
 
     if options.inventory is not None:
-        return Inventory.from_file(options.inventory)
+        return read_inventory(options.inventory)
     return Inventory.for_language(options.language) if options.language else None
 
 

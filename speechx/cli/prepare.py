@@ -1,319 +1,229 @@
 """`speechx data prepare CORPUS ...`: one command per reader of speechx/corpora.
 
-No logic: every command parses its words and calls one function.
+The parser and the calls are made from the table `CORPORA`. A reader is imported when its command
+runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from speechx.errors import UserError
 
+Option = tuple[str, dict[str, Any]]
+"""A flag and its settings for argparse; `dest` is the keyword of the reader."""
+Settings = dict[str, Any]
 
-def add_corpora(prepare: argparse.ArgumentParser) -> None:
-    """The commands below `speechx data prepare`."""
-    corpora = prepare.add_subparsers(required=True, metavar="CORPUS")
 
-    voice = _corpus(corpora, "commonvoice", _commonvoice, "a CommonVoice release, old or new")
-    voice.add_argument(
-        "--splits",
-        choices=("official", "speaker", "speaker+sentence"),
-        default="official",
-        help="train of the release, or all that is validated but for the speakers (and sentences) "
-        "of its dev and test",
-    )
-    voice.add_argument(
-        "--invalidated", action="store_true", help="judged bad: to the unlabelled ones"
-    )
-    voice.add_argument("--release", metavar="NAME", help="where the folder's name does not say it")
+@dataclass(frozen=True, slots=True)
+class CorpusCommand:
+    """A command below `speechx data prepare`."""
 
-    _corpus(
-        corpora, "commonvoice-spontaneous", _spontaneous, "CommonVoice's Spontaneous Speech (sps-*)"
-    )
+    module: str
+    """In speechx/corpora; its `prepare` is called."""
+    help: str
+    options: tuple[Option, ...] = ()
+    """Only of this corpus; they are keywords of `prepare`."""
+    root: str = "ROOT"
+    """The argument that is read; empty where a corpus is made or fetched."""
+    own: bool = False
+    """The user's own data: --language is for rows that do not name one."""
+    keywords: Callable[[Settings], Settings] = dict
+    """The keywords of `prepare`, from the options."""
 
-    babel = _corpus(corpora, "babel", _babel, "IARPA BABEL packs as LDC ships them")
-    babel.add_argument(
-        "--transcript", choices=("plain", "roman"), default="plain", help="script of the text"
-    )
-    babel.add_argument(
-        "--hesitations", choices=("drop", "keep", "unknown"), default="drop", help="<hes>"
-    )
-    babel.add_argument(
-        "--fragments", choices=("strip", "drop", "unknown"), default="strip", help="wor-"
-    )
-    babel.add_argument(
-        "--mispronunciations", choices=("strip", "drop", "unknown"), default="strip", help="*word*"
-    )
-    babel.add_argument(
-        "--underscores", choices=("join", "split"), default="join", help="ice_cream, i_b_m"
-    )
-    babel.add_argument(
-        "--unknown",
-        choices=("drop", "drop-utterance"),
-        default="drop",
-        help="what is said and not spelt: (()) <foreign> <prompt> <overlap>",
-    )
-    babel.add_argument(
-        "--scripted", choices=("unlabelled", "train", "leave"), default="unlabelled",
-        help="what the scripted recordings are used for",
-    )  # fmt: skip
-    _longest(babel)
-    babel.add_argument("--sub-train", action="store_true", help="labels of the ten-hour condition")
-    babel.add_argument("--phones", action="store_true", help="first pronunciations of the lexicon")
 
-    fleurs = _corpus(corpora, "fleurs", _fleurs, "FLEURS: 102 languages, ten hours of each")
-    _corpus(corpora, "mls", _mls, "Multilingual LibriSpeech, FLAC or Opus")
-    parliament = _corpus(corpora, "voxpopuli", _voxpopuli, "VoxPopuli: European Parliament")
-    for spelt in (fleurs, parliament):
-        spelt.add_argument(
-            "--text", choices=("normalised", "raw"), default="normalised", help="which spelling"
-        )
-    _longest(parliament)
-    _corpus(corpora, "voxlingua107", _voxlingua107, "VoxLingua107: sound and its language, no text")
+def _option(flag: str, help: str, **settings: Any) -> Option:
+    return flag, {"help": help, **settings}
 
-    _own_corpora(corpora)
 
-    debian = corpora.add_parser(
-        "debian-speech", help="real, openly licensed speech from Debian packages"
-    )
-    debian.set_defaults(command=_debian)
-    synthetic = corpora.add_parser(
-        "synthetic", help="synthetic speech by espeak-ng, with its phones"
-    )
-    synthetic.add_argument(
-        "--minutes", type=float, default=12.0, help="of training speech per language"
-    )
-    synthetic.add_argument("--seed", type=int, default=1)
-    synthetic.set_defaults(command=_synthetic)
-    for made in (debian, synthetic):
-        _languages(made)
-        _output(made)
+def _choice(flag: str, help: str, *choices: str) -> Option:
+    """The first choice is the default."""
+    return _option(flag, help, choices=choices, default=choices[0])
 
 
-def _own_corpora(corpora: Any) -> None:
-    """What people have of their own, in one language unless it says otherwise."""
-    folder = _own(
-        corpora, "folder", _folder, "recordings in a folder, with a .txt beside each or without"
-    )
-    folder.add_argument(
-        "--speakers", action="store_true", help="each folder right below ROOT is a speaker"
-    )
-    _longest(folder)
-    table = _own(corpora, "table", _table, "a TSV, CSV or JSONL file with a row per utterance")
-    saved = _own(
-        corpora, "hugging-face", _hugging_face, "a dataset that Hugging Face saved to disk"
-    )
-    for mapped in (table, saved):
-        mapped.add_argument(
-            "--column",
-            action="append",
-            default=[],
-            metavar="OURS=THEIRS",
-            help="as in text=transcription; ours are path id split duration start end text "
-            "phones speaker language",
-        )
-    kaldi = _own(corpora, "kaldi", _kaldi, "data directories of Kaldi, ESPnet, icefall")
-    lhotse = _own(corpora, "lhotse", _lhotse, "manifests of Lhotse: cuts, or their parts")
-    for named in (table, saved, kaldi, lhotse):
-        named.add_argument(
-            "--root", dest="audio_root", type=Path, metavar="DIR", help="all audio is in there"
-        )
+def _switch(flag: str, help: str) -> Option:
+    return _option(flag, help, action="store_true")
 
 
-def _longest(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--longest",
-        type=float,
-        default=20.0,
-        metavar="SECONDS",
-        help="of a stretch without text; longer ones are listed in parts",
-    )
+def _babel(settings: Settings) -> Settings:
+    from speechx.corpora.babel import Options
+    from speechx.corpora.babel.text import TextPolicy
 
+    names = ("hesitations", "unknown", "fragments", "mispronunciations", "underscores")
+    policy = TextPolicy(**{name: settings.pop(name) for name in names})
+    return {"options": Options(policy=policy, **settings)}
 
-def _own(corpora: Any, name: str, command: Callable[[Any], None], help: str) -> Any:
-    parser = corpora.add_parser(name, help=help)
-    parser.add_argument("root", type=Path, metavar="FILE" if name == "table" else "ROOT")
-    parser.add_argument("--language", metavar="xx", help="of all that does not name its own")
-    _output(parser)
-    _care(parser)
-    parser.add_argument("--corpus", metavar="NAME", help="default: the folder's")
-    parser.set_defaults(command=command)
-    return parser
 
-
-def _corpus(
-    corpora: Any, name: str, command: Callable[[Any], None], help: str
-) -> argparse.ArgumentParser:
-    """A published corpus of several languages."""
-    parser = corpora.add_parser(name, help=help)
-    parser.add_argument("root", type=Path, metavar="ROOT")
-    _languages(parser)
-    _output(parser)
-    _care(parser)
-    parser.set_defaults(command=command)
-    return parser
-
-
-def _languages(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--language",
-        action="append",
-        metavar="xx",
-        help="may be given several times; default: all",
-    )
-
-
-def _output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-
-
-def _care(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-missing",
-        action="store_true",
-        help="count and list missing or broken files instead of stopping",
-    )
-    parser.add_argument(
-        "--convert",
-        action="store_true",
-        help="store 16 kHz FLAC copies, which training reads many times faster",
-    )
-
-
-def _prepare(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
-    """A reader with what all have and what only it has."""
-    from speechx.corpora.output import Output
-
-    out = Output(words.output, words.allow_missing, words.convert, _note)
-    print(json.dumps(prepare(words.root, out, words.language, **own)))
-
-
-def _prepare_own(prepare: Callable[..., Any], words: Any, **own: Any) -> None:
-    _prepare(prepare, words, corpus=words.corpus, **own)
-
-
-def _commonvoice(options: Any) -> None:
-    from speechx.corpora.commonvoice import prepare
-
-    own = {name: getattr(options, name) for name in ("splits", "invalidated", "release")}
-    _prepare(prepare, options, **own)
-
-
-def _spontaneous(options: Any) -> None:
-    from speechx.corpora.commonvoice_spontaneous import prepare
-
-    _prepare(prepare, options)
-
-
-def _babel(options: Any) -> None:
-    from speechx.corpora.babel import Options, prepare
-    from speechx.corpora.babel_text import TextPolicy
-
-    policy = TextPolicy(
-        hesitations=options.hesitations,
-        unknown=options.unknown,
-        fragments=options.fragments,
-        mispronunciations=options.mispronunciations,
-        underscores=options.underscores,
-    )
-    how = Options(
-        transcript=options.transcript,
-        policy=policy,
-        sub_train=options.sub_train,
-        scripted=options.scripted,
-        phones=options.phones,
-        longest=options.longest,
-    )
-    _prepare(prepare, options, options=how)
-
-
-def _fleurs(options: Any) -> None:
-    from speechx.corpora.fleurs import prepare
-
-    _prepare(prepare, options, text=options.text)
-
-
-def _mls(options: Any) -> None:
-    from speechx.corpora.mls import prepare
-
-    _prepare(prepare, options)
-
-
-def _voxpopuli(options: Any) -> None:
-    from speechx.corpora.voxpopuli import prepare
-
-    _prepare(prepare, options, text=options.text, longest=options.longest)
-
-
-def _voxlingua107(options: Any) -> None:
-    from speechx.corpora.voxlingua107 import prepare
-
-    _prepare(prepare, options)
-
-
-def _folder(options: Any) -> None:
-    from speechx.corpora.folder import prepare
-
-    if not options.language:
-        raise UserError("a folder does not say what is spoken in it: give --language xx")
-    _prepare_own(prepare, options, speakers=options.speakers, longest=options.longest)
-
-
-def _table(options: Any) -> None:
-    from speechx.corpora.table import prepare
-
-    _prepare_own(prepare, options, columns=_columns(options), audio_root=options.audio_root)
-
-
-def _kaldi(options: Any) -> None:
-    from speechx.corpora.kaldi import prepare
-
-    _prepare_own(prepare, options, audio_root=options.audio_root)
-
-
-def _lhotse(options: Any) -> None:
-    from speechx.corpora.lhotse import prepare
-
-    _prepare_own(prepare, options, audio_root=options.audio_root)
-
-
-def _hugging_face(options: Any) -> None:
-    from speechx.corpora.hugging_face import prepare
-
-    _prepare_own(prepare, options, columns=_columns(options), audio_root=options.audio_root)
-
-
-def _columns(options: Any) -> dict[str, str]:
-    """Our names to theirs."""
+def _mapped(settings: Settings) -> Settings:
+    """--column: our names to those of the table."""
     columns = {}
-    for text in options.column:
+    for text in settings.pop("columns"):
         ours, equals, theirs = text.partition("=")
         if not (ours and equals and theirs):
             raise UserError(f"--column needs OURS=THEIRS, as in text=transcription, not {text!r}")
         columns[ours] = theirs
-    return columns
+    return {**settings, "columns": columns}
 
 
-def _debian(options: Any) -> None:
-    from speechx.corpora.debian_speech import prepare
+LONGEST = _option(
+    "--longest",
+    "maximum length of a stretch without text; longer recordings are divided",
+    type=float, default=20.0, metavar="SECONDS",
+)  # fmt: skip
+TEXT = _choice("--text", "spelling of the text", "normalised", "raw")
+CORPUS = _option("--corpus", "name of the corpus; default: the folder", metavar="NAME")
+AUDIO_ROOT = _option(
+    "--root", "folder that holds all audio", dest="audio_root", type=Path, metavar="DIR"
+)
+COLUMN = _option(
+    "--column",
+    "name of a column, as in text=transcription; ours are path id split duration start end text "
+    "phones speaker language",
+    dest="columns", action="append", default=[], metavar="OURS=THEIRS",
+)  # fmt: skip
 
-    print(json.dumps(prepare(options.output, options.language, log=_note)))
+CORPORA: dict[str, CorpusCommand] = {
+    "commonvoice": CorpusCommand(
+        "commonvoice",
+        "a CommonVoice release, old or new",
+        (
+            _choice(
+                "--splits",
+                "train of the release, or all validated clips except speakers (and sentences) of "
+                "its dev and test",
+                *("official", "speaker", "speaker+sentence"),
+            ),
+            _switch("--invalidated", "include invalidated clips as unlabelled"),
+            _option("--release", "release, if the folder has another name", metavar="NAME"),
+        ),
+    ),
+    "commonvoice-spontaneous": CorpusCommand(
+        "commonvoice_spontaneous", "CommonVoice's Spontaneous Speech (sps-*)"
+    ),
+    "babel": CorpusCommand(
+        "babel",
+        "IARPA BABEL packs as LDC ships them",
+        (
+            _choice("--transcript", "script of the text", "plain", "roman"),
+            _choice("--hesitations", "treatment of <hes>", "drop", "keep", "unknown"),
+            _choice("--fragments", "treatment of wor-", "strip", "drop", "unknown"),
+            _choice("--mispronunciations", "treatment of *word*", "strip", "drop", "unknown"),
+            _choice("--underscores", "treatment of ice_cream, i_b_m", "join", "split"),
+            _choice(
+                "--unknown",
+                "treatment of speech that is not transcribed: (()) <foreign> <prompt> <overlap>",
+                *("drop", "drop-utterance"),
+            ),
+            _choice("--scripted", "use of the scripted recordings", "unlabelled", "train", "leave"),
+            LONGEST,
+            _switch("--sub-train", "labels of the ten-hour condition only"),
+            _switch("--phones", "phones from the first pronunciations of the lexicon"),
+        ),
+        keywords=_babel,
+    ),
+    "fleurs": CorpusCommand("fleurs", "FLEURS: 102 languages, ten hours of each", (TEXT,)),
+    "mls": CorpusCommand("mls", "Multilingual LibriSpeech, FLAC or Opus"),
+    "voxpopuli": CorpusCommand("voxpopuli", "VoxPopuli: European Parliament", (TEXT, LONGEST)),
+    "voxlingua107": CorpusCommand(
+        "voxlingua107", "VoxLingua107: audio labelled by language, without text"
+    ),
+    "folder": CorpusCommand(
+        "folder",
+        "recordings in a folder, with a .txt beside each or without",
+        (_switch("--speakers", "speakers named by the folders in ROOT"), LONGEST, CORPUS),
+        own=True,
+    ),
+    "table": CorpusCommand(
+        "table",
+        "a TSV, CSV or JSONL file with a row per utterance",
+        (COLUMN, AUDIO_ROOT, CORPUS),
+        root="FILE",
+        own=True,
+        keywords=_mapped,
+    ),
+    "hugging-face": CorpusCommand(
+        "hugging_face",
+        "a dataset that Hugging Face saved to disk",
+        (COLUMN, AUDIO_ROOT, CORPUS),
+        own=True,
+        keywords=_mapped,
+    ),
+    "kaldi": CorpusCommand(
+        "kaldi",
+        "data directories of Kaldi, ESPnet, icefall",
+        (AUDIO_ROOT, CORPUS),
+        own=True,
+    ),
+    "lhotse": CorpusCommand(
+        "lhotse",
+        "manifests of Lhotse: cuts, or their parts",
+        (AUDIO_ROOT, CORPUS),
+        own=True,
+    ),
+    "debian-speech": CorpusCommand(
+        "debian_speech", "real, openly licensed speech from Debian packages", root=""
+    ),
+    "synthetic": CorpusCommand(
+        "synthetic",
+        "synthetic speech by espeak-ng, with its phones",
+        (
+            _option(
+                "--minutes", "minutes of training speech per language", type=float, default=12.0
+            ),
+            _option("--seed", "seed of the random numbers", type=int, default=1),
+        ),
+        root="",
+    ),
+}
 
 
-def _synthetic(options: Any) -> None:
-    from speechx.corpora.synthetic import make_corpus
-    from speechx.text.shipped import sentence_languages
+def add_corpora(prepare: argparse.ArgumentParser) -> None:
+    """The commands below `speechx data prepare`."""
+    corpora = prepare.add_subparsers(required=True, metavar="CORPUS")
+    for name, corpus in CORPORA.items():
+        parser = corpora.add_parser(name, help=corpus.help)
+        if corpus.root:
+            parser.add_argument("root", type=Path, metavar=corpus.root)
+        several = _option("--language", "language, may be repeated; default: all", action="append")
+        one = _option("--language", "language of rows that do not name one")
+        flag, settings = one if corpus.own else several
+        parser.add_argument(flag, metavar="xx", **settings)
+        parser.add_argument(
+            "-o", "--output", required=True, type=Path, metavar="DIR", help="folder of manifests"
+        )
+        if corpus.root:
+            parser.add_argument(
+                "--allow-missing",
+                action="store_true",
+                help="count and list missing or broken files instead of stopping",
+            )
+            parser.add_argument(
+                "--convert",
+                action="store_true",
+                help="store 16 kHz FLAC copies, which training reads many times faster",
+            )
+        names = [parser.add_argument(flag, **settings).dest for flag, settings in corpus.options]
+        parser.set_defaults(command=_command(corpus, names))
 
-    languages = options.language or sentence_languages()
-    print(
-        json.dumps(make_corpus(options.output, languages, options.minutes, options.seed, log=_note))
-    )
 
+def _command(corpus: CorpusCommand, names: list[str]) -> Callable[[Any], None]:
+    """Calls the reader with the common options and its own, and prints the counts."""
 
-def _note(text: object) -> None:
-    print(text, file=sys.stderr, flush=True)
+    def command(words: Any) -> None:
+        from speechx.corpora.engine.write import Output
+
+        out = words.output
+        if corpus.root:
+            out = Output(words.output, words.allow_missing, words.convert)
+        source = [words.root] if corpus.root else []
+        own = corpus.keywords({name: getattr(words, name) for name in names})
+        prepare = import_module(f"speechx.corpora.{corpus.module}").prepare
+        print(json.dumps(prepare(*source, out, words.language, **own)))
+
+    return command

@@ -1,1 +1,1 @@
-"""From corpora as they are published, to manifests: one file per corpus."""
+"""Readers of corpora, as they are published, to manifests: one file or folder per corpus."""

@@ -11,18 +11,17 @@ empty or broken.
     release = Path("cv-corpus-17.0-2024-03-15")
     prepare(release, Output(Path("data/cv")), ["es", "it"], splits="speaker")
 
-writes `data/cv/es/train.jsonl` and so on; `commonvoice_splits` says what the train split is then.
-What is validated but in no split becomes `unlabelled.jsonl`, for pretraining: its sentences and
-speakers may be those of the test set. So does what nobody has judged (`other.tsv`) or has no
-sentence, and, if asked for, what was judged bad (`invalidated.tsv`); never a clip of dev or test.
-Clips left out are counted; those missing or corrupt are listed in `missing.txt` and `corrupt.txt`
-beside the manifests.
+writes `data/cv/es/train.jsonl` and so on; `commonvoice_splits` describes the train split. Validated
+clips in no split become `unlabelled.jsonl`, for pretraining: the test set may have their sentences
+and speakers. So do clips that nobody has judged (`other.tsv`) or that have no sentence and, on
+request, invalidated ones (`invalidated.tsv`), but never a clip of dev or test. Clips left out are
+counted; missing and corrupt ones are listed in `missing.txt` and `corrupt.txt`.
 
-A language of which something is validated has train, dev and test, empty or not: without one of
-these tables clips of dev or test could pass for others. `allow_missing` goes on, and says so.
+A language with validated clips has train.tsv, dev.tsv and test.tsv, empty or not. Without one of
+them clips of dev or test would be taken for others, so that is an error unless `allow_missing`.
 
-Splits are drawn anew for every release, not always alike, so the release is all that pins them: its
-name is in every line of the manifests.
+Splits are drawn anew for every release, and only the release identifies them: its name is in every
+line of the manifests.
 """
 
 import os
@@ -33,13 +32,14 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.folders import asked_for, check_folder, check_tables, no_language
-from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.names import inside, name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.engine.languages import check_tables, choose, language_folders
+from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.write import Output, finish
 from speechx.errors import UserError
+from speechx.log import logger
 
 TABLES = (*SPLITS, "validated", "other")
 NEEDED = ("client_id", "path", "sentence")
@@ -60,9 +60,8 @@ def prepare(
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` is a release or one language folder of it; `languages` None means all that are there.
-    `splits` are the official ones where dev or test lists no clip. `invalidated` adds those clips
-    to the unlabelled ones. `release` is the name of the folder that holds the languages, unless
-    given.
+    Where dev or test lists no clip, `splits` are official. `invalidated` adds invalidated clips to
+    the unlabelled ones. `release` is the name of the folder of the languages unless given.
     """
     if splits not in get_args(Splits):
         raise UserError(f"splits are {', '.join(get_args(Splits))}, but {splits!r} was given.")
@@ -72,8 +71,10 @@ def prepare(
             f"and '-', but {release!r} was given."
         )
     root = Path(root)
-    folders = _language_folders(root, languages)
-    name_links(root, folders.values(), out.log)
+    sign = "train.tsv or validated.tsv"
+    there = language_folders([root], _is_language_folder, "a CommonVoice release", sign)
+    folders = choose(there, languages, root, code=str)
+    name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
     for language, folder in folders.items():
         _check_whole(folder, out)
@@ -83,13 +84,13 @@ def prepare(
         if splits != "official" and (empty := _check_held_out(folder)):
             splits_of[language] = "official"
             train = "none" if "train.tsv" in empty else "official"
-            out.log(f"train of {language}: {train}, since no clip is in {', '.join(empty)}")
+            logger.info(f"train of {language}: {train}, since no clip is in {', '.join(empty)}")
     releases = {language: release or _release(folder) for language, folder in folders.items()}
     for name in sorted({*releases.values()} - {release}):
         if not RELEASE.fullmatch(name):
-            out.log(
-                f"the release is taken to be {name!r}, as the folder is called; if it is another, "
-                "say so with --release cv-corpus-VERSION-DATE"
+            logger.info(
+                f"the release is taken to be {name!r}, the name of the folder; if it is another, "
+                "give --release cv-corpus-VERSION-DATE"
             )
 
     def source(language: str) -> str:
@@ -105,38 +106,25 @@ def prepare(
         out,
         source,
     )
-    without = [language for language, some in counts.items() if "train" not in some]
+    without = [language for language, written in counts.items() if "train" not in written]
     if bare := [language for language in without if splits_of[language] != "official"]:
-        said = (
-            f"--splits {splits} leaves no clip for train in {', '.join(bare)}: the reports above "
-            "say why, and what else there is has been written; the official train would go to "
-            "another -o, with --splits official"
+        warning = (
+            f"--splits {splits} leaves no clip for train in {', '.join(bare)}: see the reports "
+            "above; the other splits have been written. For the official train, give another -o "
+            "and --splits official"
         )
         if len(without) == len(counts):
-            raise UserError(f"{said}.")
-        out.log(said)
+            raise UserError(f"{warning}.")
+        logger.info(warning)
     return counts
 
 
 def _release(folder: Path) -> str:
-    """The name of the folder that holds a language. Where the language is a link, both the folder
-    that it is in and that of what it leads to may have the release's name."""
+    """The name of the folder that holds a language. If the language is a link, either the folder of
+    the link or that of its target may be named as a release."""
     here, away = Path(os.path.abspath(folder)).parent, folder.resolve().parent
     names = (here.resolve().name, away.name, here.name)
     return next(filter(RELEASE.fullmatch, names), away.name)
-
-
-def _language_folders(root: Path, languages: Sequence[str] | None) -> dict[str, Path]:
-    """Which folder holds which language; all of them, or those asked for."""
-    check_folder(root, "a CommonVoice release")
-    if _is_language_folder(root):
-        there = {root.resolve().name: root}
-    else:
-        there = {f.name: f for f in sorted(root.iterdir()) if _is_language_folder(f)}
-    if not there:
-        raise no_language(root, "a CommonVoice release", "train.tsv or validated.tsv")
-    wanted = asked_for(languages, {language: language for language in there}, root)
-    return {language: there[language] for language in wanted}
 
 
 def _is_language_folder(folder: Path) -> bool:
@@ -147,9 +135,9 @@ def _read_language(
     language: str, folder: Path, release: str, splits: Splits, invalidated: bool
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
-    some = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
+    found = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
     held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _listed(folder))
-    splitter = Splitter(some, splits, held_out, _absent(folder))
+    splitter = Splitter(found, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
     tables = [*TABLES, *(["invalidated"] if invalidated else [])]
@@ -157,48 +145,40 @@ def _read_language(
         tsv = table_in(folder, f"{table}.tsv")
         if tsv is None:
             continue
-        for line, row in read_rows(tsv, NEEDED, some.corrupt):
+        for line, row in read_rows(tsv, NEEDED, found.corrupt):
             name, place = _clip_name(row["path"]), f"{tsv}:{line}"
             split = splitter.split_of(table, Path(name).stem, row)
-            clip = None if split is None else some.file(clips, name, place)
-            if split is None or clip is None:
+            if split is None:
                 continue
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["accents"] = row.get("accents") or row.get("accent", "")
-            utterance = Utterance(
-                id=clip.stem,
-                audio=clip,
-                duration=durations.get(clip.name, 0.0),
-                language=language,
-                text=None if split == UNLABELLED else row["sentence"].strip(),
-                speaker=row["client_id"] or None,
-                extra={column: value for column, value in extra.items() if value},
-            )
-            some.add(split, utterance)
+            text = None if split == UNLABELLED else row["sentence"].strip()
+            seconds = durations.get(Path(name).name, 0.0)
+            found.add_file(split, clips, name, place, text, row["client_id"], extra, seconds)
     splitter.note()
     if not invalidated and (tsv := table_in(folder, "invalidated.tsv")):
-        broken: list[tuple[Path, str]] = []
+        broken: list[Problem] = []
         rows = sum(1 for _ in read_rows(tsv, (), broken))
-        some.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
-    return some
+        found.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
+    return found
 
 
 def _absent(folder: Path) -> list[str]:
-    """The tables of splits that are not there, of a language that has something validated."""
+    """The tables of splits that are absent, in a language that has judged clips."""
     judged = any(table_in(folder, f"{table}.tsv") for table in (*SPLITS, "validated"))
     return [f"{s}.tsv" for s in SPLITS if judged and not table_in(folder, f"{s}.tsv")]
 
 
 def _check_whole(folder: Path, out: Output) -> None:
-    """A language that is unpacked in part would have clips of dev and test among the others."""
+    """Refuses a language unpacked in part: clips of dev and test would be among the others."""
     if not (absent := _absent(folder)):
         return
     if not out.allow_missing:
         raise UserError(
-            f"{folder}: no {', '.join(absent)}, so perhaps it is not wholly unpacked; "
-            "--allow-missing goes on without (a delta release has no splits)."
+            f"{folder}: no {', '.join(absent)}, so perhaps it is not fully unpacked; "
+            "--allow-missing continues without (a delta release has no splits)."
         )
-    out.log(f"{folder}: no {', '.join(absent)}: what is validated may belong there")
+    logger.info(f"{folder}: no {', '.join(absent)}: validated clips may belong there")
 
 
 def _listed(
@@ -212,13 +192,13 @@ def _listed(
 
 
 def _check_held_out(folder: Path) -> list[str]:
-    """Whether the speakers of dev and test are known, so that train can do without them; the tables
-    of splits without a clip where dev or test is one."""
+    """Checks that the speakers of dev and test are known, so that train can be disjoint from them.
+    Returns the tables without a clip if dev or test is one of them."""
     for table in ("dev.tsv", "test.tsv"):
         if not table_in(folder, table):
             raise UserError(
-                f"{folder}: no {table}, so there is nothing for train to be disjoint from; use the "
-                "official splits (delta releases have none)."
+                f"{folder}: no {table}, so train cannot be kept disjoint from it; use the official "
+                "splits (delta releases have none)."
             )
     empty = [f"{table}.tsv" for table in SPLITS if not any(_listed(folder, [table]))]
     if {*empty} - {"train.tsv"}:
@@ -238,16 +218,16 @@ def _clip_name(path: str) -> str:
 
 
 def _read_durations(folder: Path) -> dict[str, float]:
-    """Clip name to seconds. Clips with no positive number are left out, to be measured."""
+    """Clip name to seconds. Clips without a positive number are left out, and measured later."""
     durations = {}
     for clip, number in _duration_rows(folder):
-        if length := seconds(number):
+        if length := seconds_of(number):
             durations[_clip_name(clip)] = length
     return durations
 
 
-def seconds(milliseconds: str) -> float:
-    """0, to be measured, for what is no positive number."""
+def seconds_of(milliseconds: str) -> float:
+    """0, which is measured later, for what is no positive number."""
     number = milliseconds.strip()
     return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
 

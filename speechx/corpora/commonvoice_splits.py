@@ -1,20 +1,20 @@
-"""Which clips of CommonVoice are for training, and which must not be.
+"""The splits of CommonVoice: which clips are for training.
 
     official            train.tsv
-    speaker             everything validated, but for the speakers of dev and test
-    speaker+sentence    and but for their sentences, whoever says them
+    speaker             all validated clips except speakers of dev and test
+    speaker+sentence    all validated clips except speakers and sentences of dev and test
 
-dev and test are always the official ones, and their clips are in no other split but the official
-train. That holds only a fraction of what is validated in most languages, since it takes no sentence
-twice (Basque: 10.9 of 89.6 hours). Where dev or test lists no clip, train is the official one
-whatever is asked for. Sentences are the same if they are once case and punctuation are gone.
+dev and test are always official, and their clips are in no other split but the official train. In
+most languages that is a fraction of the validated clips, since it takes no sentence twice (Basque:
+10.9 of 89.6 hours). Where dev or test lists no clip, train is always official. Sentences are equal
+if they differ in case and punctuation only.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from speechx.corpora.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.data.utterance import hours
 from speechx.text.normalize import normalize
 
@@ -22,21 +22,20 @@ Splits = Literal["official", "speaker", "speaker+sentence"]
 
 
 class Splitter:
-    """Says of one row after the other where it belongs, and in the end what that came to.
+    """Assigns one row after the other to a split, and reports the result.
 
-    The rows of train, dev and test are to come before those of validated.
+    The rows of train, dev and test must come before those of validated.
     """
 
     def __init__(
         self,
-        some: Preparation,
+        found: Preparation,
         splits: Splits,
         held_out: Iterable[tuple[str, Mapping[str, str]]] = (),
         absent: Sequence[str] = (),
     ) -> None:
-        """`held_out` are the clips and rows of dev and test; `absent` are tables of splits that are
-        not there."""
-        self.some, self.splits, self.absent = some, splits, absent
+        """`held_out` are the clips and rows of dev and test; `absent` are missing tables."""
+        self.found, self.splits, self.absent = found, splits, absent
         self.in_train: set[str] = set()  # of train.tsv
         self.in_splits: set[str] = set()  # of train.tsv, dev.tsv or test.tsv
         self.unlabelled_since: dict[str, str] = {}  # clip to reason
@@ -49,23 +48,23 @@ class Splitter:
             if splits == "speaker+sentence":
                 self.sentences.add(self._plain(row))
         if splits != "official":
-            some.splits["train"] = {}
-            some.notes["train"] = self._gained
+            found.splits["train"] = {}
+            found.notes["train"] = self._gained
 
     def split_of(self, table: str, clip: str, row: Mapping[str, str]) -> str | None:
-        """Where a row belongs; None for one that another table is the place of, or none."""
+        """The split of a row; None if another table decides, or the row is left out."""
         split = self._listed_in(table, clip, row)
         if split is None or (split != UNLABELLED and row["sentence"].strip()):
             return split
         if clip in self.clips:
             elsewhere = split == UNLABELLED
             why = "in other.tsv or invalidated.tsv" if elsewhere else "without a sentence"
-            self.some.left_out[f"of dev or test, {why}"] += 1
+            self.found.left_out[f"of dev or test, {why}"] += 1
             return None
         return UNLABELLED
 
     def _listed_in(self, table: str, clip: str, row: Mapping[str, str]) -> str | None:
-        """The same if every row had a sentence and those of dev and test were nowhere else."""
+        """The split before rows without a sentence and clips of dev and test are considered."""
         if table in ("train", "dev", "test"):
             self.in_splits.add(clip)
         if table == "train":
@@ -75,7 +74,7 @@ class Splitter:
         if table == "validated" and clip in self.in_splits:
             return None
         if table == "train" and clip in self.clips:
-            self.some.left_out["in train.tsv and in dev.tsv or test.tsv"] += 1
+            self.found.left_out["in train.tsv and in dev.tsv or test.tsv"] += 1
             return None
         if table in ("train", "validated"):
             reason = self._reason(row)
@@ -99,19 +98,19 @@ class Splitter:
         return None
 
     def _plain(self, row: Mapping[str, str]) -> str:
-        return normalize(row["sentence"], self.some.language)
+        return normalize(row["sentence"], self.found.language)
 
     def _gained(self) -> str:
-        listed = {u.id: u for split in self.some.splits.values() for u in split.values()}
+        listed = {u.id: u for split in self.found.splits.values() for u in split.values()}
         seconds = sum(listed[clip].duration for clip in self.in_train & listed.keys())
-        gain = sum(u.duration for u in self.some.splits["train"].values()) - seconds
+        gain = sum(u.duration for u in self.found.splits["train"].values()) - seconds
         sign = "-" if gain < 0 else "+"
         return f"official train {hours(seconds)} h: {sign}{hours(abs(gain))} h"
 
     def note(self) -> None:
         """Adds to the report why clips are unlabelled."""
-        listed = self.some.splits.get(UNLABELLED, {})
+        listed = self.found.splits.get(UNLABELLED, {})
         reasons = Counter(why for clip, why in self.unlabelled_since.items() if clip in listed)
         if reasons:
-            said = ", ".join(f"{number} of them {why}" for why, number in reasons.items())
-            self.some.notes[UNLABELLED] = said
+            note = ", ".join(f"{number} of them {why}" for why, number in reasons.items())
+            self.found.notes[UNLABELLED] = note

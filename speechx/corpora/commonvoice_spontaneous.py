@@ -1,24 +1,23 @@
-"""CommonVoice Spontaneous Speech, answers to questions in people's own words, to manifests.
+"""CommonVoice Spontaneous Speech, answers to questions in the speakers' own words, to manifests.
 
     sps-corpus-3.0-2026-03-09-el-CY/ss-corpus-el-CY.tsv       one row a recording
     sps-corpus-3.0-2026-03-09-el-CY/audios/spontaneous-speech-el-CY-*.mp3
 
 The `split` column is train, dev, test or unassigned; only the first three have a transcription that
 somebody has checked, so the rest is for pretraining. Transcriptions hold marks in brackets
-(`[disfluency]`, `[noise]`), which are left out: the words around them are what was said.
+(`[disfluency]`, `[noise]`), which are left out.
 """
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.commonvoice import seconds
-from speechx.corpora.folders import asked_for, check_folder, no_language, own_name
-from speechx.corpora.lines import read_rows
-from speechx.corpora.names import inside, name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.commonvoice import seconds_of
+from speechx.corpora.engine.languages import check_folder, choose, no_language, own_name
+from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output, finish
 from speechx.errors import UserError
 
 NEEDED = ("client_id", "audio_id", "audio_file", "transcription", "split")
@@ -35,12 +34,11 @@ def prepare(
     `root` holds unpacked archives, or is one; `languages` None means all that are there.
     """
     root = Path(root)
-    tables = _tables(root)
-    wanted = asked_for(languages, {language: language for language in tables}, root)
-    name_links(root, (tables[language].parent for language in wanted), out.log)
-    releases = {word: _release(word, tables[word].parent, root) for word in wanted}
+    tables = choose(_tables(root), languages, root, code=str)
+    name_links(root, (table.parent for table in tables.values()))
+    releases = {name: _release(name, table.parent, root) for name, table in tables.items()}
     return finish(
-        (_read_language(language, tables[language], releases[language]) for language in wanted),
+        (_read_language(name, table, releases[name]) for name, table in tables.items()),
         out,
         lambda language: f"CommonVoice Spontaneous Speech {releases[language]}",
     )
@@ -65,24 +63,20 @@ def _tables(root: Path) -> dict[str, Path]:
 
 
 def _release(language: str, folder: Path, root: Path) -> str:
-    """sps-corpus-3.0-2026-03-09 of the folder's name, or that name; of a link, the name of what it
-    leads to if its own is no release's."""
+    """sps-corpus-3.0-2026-03-09 of the folder's name; if that names no release, the name of the
+    folder that a link leads to."""
     names = (own_name(folder, root), folder.resolve().name)
     name = next((name for name in names if name.startswith("sps-corpus-")), names[1])
     return name.removesuffix(f"-{language}")
 
 
 def _read_language(language: str, table: Path, release: str) -> Preparation:
-    some = Preparation(
+    found = Preparation(
         language, corpus="commonvoice-spontaneous", release=release, whole_files=True
     )
     table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
     audios = inside(table.parent, "audios", str(table.parent / "audios"))
-    for line, row in read_rows(table, NEEDED, some.corrupt):
-        place = f"{table}:{line}"
-        audio = some.file(audios, row["audio_file"], place)
-        if audio is None:
-            continue
+    for line, row in read_rows(table, NEEDED, found.corrupt):
         text = " ".join(MARK.sub(" ", row["transcription"]).split())
         split = row["split"].strip() if text else UNLABELLED
         if split not in SPLITS:
@@ -90,14 +84,9 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
         extra = {column: row.get(column, "").strip() for column in KEPT_COLUMNS}
         if split != UNLABELLED and MARK.search(row["transcription"]):
             extra["text_policy"] = POLICY
-        utterance = Utterance(
-            id=audio.stem,
-            audio=audio,
-            duration=seconds(row.get("duration_ms", "")),
-            language=language,
-            text=None if split == UNLABELLED else text,
-            speaker=row["client_id"] or None,
-            extra={column: value for column, value in extra.items() if value},
-        )
-        some.add(split, utterance, place)
-    return some
+        found.add_file(
+            split, audios, row["audio_file"], f"{table}:{line}",
+            None if split == UNLABELLED else text, row["client_id"], extra,
+            seconds_of(row.get("duration_ms", "")),
+        )  # fmt: skip
+    return found

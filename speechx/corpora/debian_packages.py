@@ -1,8 +1,8 @@
 """Debian packages without root: fetched, unpacked into a folder, their licences listed.
 
 `apt-get download` checks the archive's signatures, so nothing here has to. A package lies in
-`FOLDER/<name>_<version>_<arch>/` and is not fetched again while it does; whoever has no apt can
-unpack packages there by hand (`dpkg-deb -x`, or `ar x` and `tar xf`).
+`FOLDER/<name>_<version>_<arch>/` and is then not fetched again; without apt, unpack packages there
+by hand (`dpkg-deb -x`, or `ar x` and `tar xf`).
 """
 
 import os
@@ -10,11 +10,12 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.errors import UserError
+from speechx.log import logger
 
 TOOLS = ("apt-get", "dpkg-deb")
 
@@ -42,10 +43,8 @@ def unpacked(folder: Path) -> dict[str, Package]:
     return found
 
 
-def fetch(
-    names: Iterable[str], folder: Path, log: Callable[[str], None] = print
-) -> tuple[dict[str, Package], dict[str, str]]:
-    """Have these packages in `folder`: those that are there now, and why the others are not.
+def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[str, str]]:
+    """Fetches packages into `folder`; returns those that are there now, and errors of the others.
 
     Raises UserError when something must be fetched and this machine has no apt-get or dpkg-deb.
     """
@@ -61,11 +60,11 @@ def fetch(
         )
     failed = {}
     for k, name in enumerate(missing, 1):
-        log(f"fetching {name} ({k} of {len(missing)})")
+        logger.info(f"fetching {name} ({k} of {len(missing)})")
         problem = _download(name, folder)
         if problem:
             failed[name] = problem
-            log(f"  not fetched: {problem}")
+            logger.info(f"  not fetched: {problem}")
     have = unpacked(folder)
     return {name: have[name] for name in wanted if name in have}, failed
 
@@ -101,11 +100,11 @@ def _run(command: list[str], folder: str) -> str | None:
     if done.returncode == 0:
         return None
     errors = [line[2:].strip() for line in done.stderr.splitlines() if line.startswith("E:")]
-    said = "; ".join(errors) or done.stderr.strip().replace("\n", "; ")
-    said = said or f"{command[0]} exit code {done.returncode}"
-    if re.search("Unable to locate|no candidate|404|no installation candidate", said):
-        said += " (run apt-get update first; on Ubuntu these packages are in 'universe')"
-    return said
+    why = "; ".join(errors) or done.stderr.strip().replace("\n", "; ")
+    why = why or f"{command[0]} exit code {done.returncode}"
+    if re.search("Unable to locate|no candidate|404|no installation candidate", why):
+        why += " (run apt-get update first; on Ubuntu these packages are in 'universe')"
+    return why
 
 
 def write_licences(packages: Iterable[Package], out: Path) -> None:

@@ -17,7 +17,7 @@ from speechx.errors import UserError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recording:
+class PackageRecording:
     """One recording inside a package."""
 
     id: str  # <package>/<name inside the package>
@@ -35,7 +35,7 @@ class Source:
 
     packages: tuple[str, ...]
     languages: tuple[str, ...]
-    read: Callable[..., Iterator[Recording]]
+    read: Callable[..., Iterator[PackageRecording]]
 
 
 # Debian's folder names where CommonVoice calls the language otherwise.
@@ -55,7 +55,7 @@ NOT_SPEECH = re.compile(
 )
 
 
-def read_asterisk(language: str, texts: Path, sounds: Path) -> Iterator[Recording]:
+def read_asterisk(language: str, texts: Path, sounds: Path) -> Iterator[PackageRecording]:
     """Read `sounds/asterisk/sounds/<voice>/**.wav` and the list `core-sounds-xx.txt.gz`."""
     name = f"asterisk-core-sounds-{language}"
     listed: dict[str, str | None] = {}
@@ -69,7 +69,7 @@ def read_asterisk(language: str, texts: Path, sounds: Path) -> Iterator[Recordin
     for voice in sorted((sounds / "asterisk/sounds").glob(f"{language}_*")):
         for path in sorted(voice.rglob("*.wav")):
             key = path.relative_to(voice).with_suffix("").as_posix()
-            yield Recording(
+            yield PackageRecording(
                 id=f"{name}-wav/{key}",
                 language=language,
                 speaker=f"{name}-wav/{voice.name}",
@@ -88,7 +88,7 @@ LUA_DIALOG = re.compile(
 )
 
 
-def read_fillets(language: str, scripts: Path, sounds: Path) -> Iterator[Recording]:
+def read_fillets(language: str, scripts: Path, sounds: Path) -> Iterator[PackageRecording]:
     """Read `sound/<level>/xx/<id>.ogg`; `script/<level>/dialogs_xx.lua` has texts and speakers."""
     package = f"fillets-ng-data-{language}"
     for folder in sorted((sounds / "games/fillets-ng/sound").glob(f"*/{language}")):
@@ -98,7 +98,7 @@ def read_fillets(language: str, scripts: Path, sounds: Path) -> Iterator[Recordi
         dialogs = {key: (font, text) for key, font, text in LUA_DIALOG.findall(lua)}
         for path in sorted(folder.glob("*.ogg")):
             font, text = dialogs.get(path.stem, ("other", ""))
-            yield Recording(
+            yield PackageRecording(
                 id=f"{package}/{level}/{path.stem}",
                 language=language,
                 speaker=f"{package}/{font}",
@@ -124,13 +124,13 @@ MSU_IPA = {
 }
 
 
-def read_festvox_ru(share: Path) -> Iterator[Recording]:
+def read_festvox_ru(share: Path) -> Iterator[PackageRecording]:
     """Read `wav/`, `lab/` and `etc/txt.done.data`; '+' before a stressed vowel is not text."""
     voice = share / "festival/voices/russian/msu_ru_nsh_clunits"
     for line in (voice / "etc/txt.done.data").read_text(encoding="utf-8").splitlines():
         entry = re.fullmatch(r'\(\s*(\S+)\s+"(.*)"\s*\)', line.strip())
         if entry:
-            yield Recording(
+            yield PackageRecording(
                 id=f"festvox-ru/{entry[1]}",
                 language="ru",
                 speaker="festvox-ru/nsh",
@@ -153,7 +153,7 @@ def read_lab(path: Path) -> tuple[str, ...]:
 # --- children's programs: letters, syllables, names of things, short sentences; volunteers
 
 
-def read_klettres(share: Path) -> Iterator[Recording]:
+def read_klettres(share: Path) -> Iterator[PackageRecording]:
     """Read `<code>/sounds.xml`: letters and syllables.
 
     The text of a letter is its sign and not its name ("be"), except in Malayalam, where the two
@@ -169,7 +169,7 @@ def read_klettres(share: Path) -> Iterator[Recording]:
                     continue
                 seen.add(path)
                 spelled = section.tag == "alphabet" and language != "ml"
-                yield Recording(
+                yield PackageRecording(
                     id=f"klettres-data/{code}/{path.parent.name}/{path.stem}",
                     language=language,
                     speaker=f"klettres-data/{code}",
@@ -178,12 +178,12 @@ def read_klettres(share: Path) -> Iterator[Recording]:
                 )
 
 
-def read_ktuberling(share: Path) -> Iterator[Recording]:
+def read_ktuberling(share: Path) -> Iterator[PackageRecording]:
     """Read `<code>/*`: names of things; what they are called in the language is not written."""
     for path in sorted((share / "ktuberling/sounds").glob("*/*")):
         if path.suffix in (".ogg", ".opus", ".wav"):
             code = path.parent.name
-            yield Recording(
+            yield PackageRecording(
                 id=f"ktuberling-data/{code}/{path.stem}",
                 language=language_of(code),
                 speaker=f"ktuberling-data/{code}",
@@ -191,7 +191,7 @@ def read_ktuberling(share: Path) -> Iterator[Recording]:
             )
 
 
-def read_tuxpaint(share: Path) -> Iterator[Recording]:
+def read_tuxpaint(share: Path) -> Iterator[PackageRecording]:
     """Read `X_desc_xx.ogg` (English: `X_desc.ogg`), the `xx.utf8=` lines of `X.txt`.
 
     Volunteers over many years, unnamed. Some texts were made longer after they had been read, and
@@ -206,7 +206,7 @@ def read_tuxpaint(share: Path) -> Iterator[Recording]:
         texts = dict(line.split(".utf8=", 1) for line in lines if ".utf8=" in line)
         if lines and ".utf8=" not in lines[0]:
             texts["en"] = lines[0]
-        yield Recording(
+        yield PackageRecording(
             id=f"tuxpaint-stamps-default/{path.relative_to(stamps).with_suffix('').as_posix()}",
             language=language_of(code),
             speaker=f"tuxpaint-stamps-default/{code}",

@@ -12,6 +12,8 @@ slow) and writes manifests:
 
 `text` is what the package lists, unchanged; where it cannot be trusted, it is kept as the extra key
 `listed`. Most languages have one to three speakers, so speakers are in all splits.
+
+    S samples · T frames of 10 ms
 """
 
 import hashlib
@@ -20,7 +22,7 @@ import re
 import statistics
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,18 +32,17 @@ import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
-from speechx.corpora.debian_sources import SOURCES, Recording
-from speechx.corpora.preparation import SPLITS, UNLABELLED
+from speechx.corpora.debian_sources import SOURCES, PackageRecording
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED
 from speechx.data.manifest import Utterance, claim, write_manifest
 from speechx.errors import UserError
+from speechx.log import logger
 
 LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.languages}))
 MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
 
-def prepare(
-    out: Path, languages: Sequence[str] | None = None, log: Callable[[str], None] = print
-) -> dict[str, dict[str, int]]:
+def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
     """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
     Returns language -> split -> number of utterances. Languages are named as CommonVoice names
@@ -58,9 +59,9 @@ def prepare(
         )
     sources = [source for source in SOURCES if wanted & set(source.languages)]
     folder = out / "packages"
-    have, failed = fetch([name for s in sources for name in s.packages], folder, log)
+    have, failed = fetch([name for s in sources for name in s.packages], folder)
 
-    recordings: dict[str, list[Recording]] = defaultdict(list)
+    recordings: dict[str, list[PackageRecording]] = defaultdict(list)
     for source in sources:
         if all(name in have for name in source.packages):
             for recording in source.read(*(have[name].share for name in source.packages)):
@@ -72,20 +73,20 @@ def prepare(
     for language in found:
         claim(out / language, "debian-speech")
     write_licences(unpacked(folder).values(), out)
-    counts = {x: write_language(out / x, x, recordings[x], log) for x in found}
+    counts = {x: write_language(out / x, x, recordings[x]) for x in found}
     if failed:
-        log(f"{len(failed)} packages not fetched: {problems}")
+        logger.info(f"{len(failed)} packages not fetched: {problems}")
     if missing := sorted(wanted - set(found)):
-        log(f"no recordings in {' '.join(missing)}")
+        logger.info(f"no recordings in {' '.join(missing)}")
     return counts
 
 
 def write_language(
-    folder: Path, language: str, recordings: Iterable[Recording], log: Callable[[str], None]
+    folder: Path, language: str, recordings: Iterable[PackageRecording]
 ) -> dict[str, int]:
     """Convert the recordings of one language and write its manifests; returns counts per split."""
     todo, dropped = sort_out(recordings)
-    log(f"{language}: converting {len(todo)} recordings")
+    logger.info(f"{language}: converting {len(todo)} recordings")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         clips = list(pool.map(lambda r: convert(r, folder / "audio" / f"{r.id}.flac"), todo))
     dropped |= {clip.recording.id: clip.problem for clip in clips if clip.problem}
@@ -118,12 +119,16 @@ def write_language(
     rows = "".join(f"{id}\t{reason}\n" for id, reason in sorted(dropped.items()))
     (folder / "dropped.tsv").write_text(f"id\treason\n{rows}", encoding="utf-8")
     counts = {split: len(utterances) for split, utterances in splits.items()}
-    said = ", ".join(f"{count} {split}" for split, count in counts.items())
-    log(f"{language}: {said}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}")
+    amounts = ", ".join(f"{count} {split}" for split, count in counts.items())
+    logger.info(
+        f"{language}: {amounts}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}"
+    )
     return counts
 
 
-def sort_out(recordings: Iterable[Recording]) -> tuple[list[Recording], dict[str, str]]:
+def sort_out(
+    recordings: Iterable[PackageRecording],
+) -> tuple[list[PackageRecording], dict[str, str]]:
     """Recordings of speech, each sound once; and why the others are dropped, by id."""
     kept, dropped = [], {}
     first: dict[bytes, str] = {}
@@ -143,27 +148,27 @@ def sort_out(recordings: Iterable[Recording]) -> tuple[list[Recording], dict[str
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class ConvertedRecording:
     """A converted recording, in seconds: all of it, and from the first sound to the last."""
 
-    recording: Recording
+    recording: PackageRecording
     path: Path
     duration: float = 0.0
     spoken: float = 0.0
     problem: str | None = None
 
 
-def convert(recording: Recording, path: Path) -> Clip:
+def convert(recording: PackageRecording, path: Path) -> ConvertedRecording:
     """Write one recording as FLAC, unless it cannot be read or holds no sound."""
     try:
         wave_S = read_audio(recording.path)
     except UserError as error:
-        return Clip(recording, path, problem=str(error))
+        return ConvertedRecording(recording, path, problem=str(error))
     spoken = spoken_seconds(wave_S)
     if spoken < 0.05:
-        return Clip(recording, path, problem="no sound")
+        return ConvertedRecording(recording, path, problem="no sound")
     write_flac(path, wave_S)
-    return Clip(recording, path, len(wave_S) / SAMPLE_RATE, spoken)
+    return ConvertedRecording(recording, path, len(wave_S) / SAMPLE_RATE, spoken)
 
 
 def spoken_seconds(wave_S: np.ndarray) -> float:
@@ -176,14 +181,14 @@ def spoken_seconds(wave_S: np.ndarray) -> float:
     return (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
 
 
-def misfits(clips: Iterable[Clip]) -> dict[str, str]:
-    """Recordings that cannot say their text, by id.
+def misfits(clips: Iterable[ConvertedRecording]) -> dict[str, str]:
+    """Recordings whose length does not fit their text, by id.
 
     Too fast is 1.8 times the usual rate of the speaker, and never less than 18 letters a second:
     a text that was made longer after it had been read. Too slow is below 2 for more than 3 s (a
     short word may be drawn out).
     """
-    rates: dict[str, list[tuple[float, Clip]]] = defaultdict(list)
+    rates: dict[str, list[tuple[float, ConvertedRecording]]] = defaultdict(list)
     for clip in clips:
         if clip.problem is None and is_plain(clip.recording):
             letters = sum(c.isalpha() for c in clip.recording.text or "")
@@ -206,11 +211,11 @@ SCRIPTS = {"ar": "ARABIC", "el": "GREEK", "he": "HEBREW", "ml": "MALAYALAM"}
 SCRIPTS |= dict.fromkeys(("be", "bg", "ru", "uk"), "CYRILLIC")
 
 
-def is_plain(recording: Recording) -> bool:
-    """Whether there is a text that can be read in one way only.
+def is_plain(recording: PackageRecording) -> bool:
+    """Whether there is a text that can be read aloud in one way only.
 
-    Words of another script cannot (nor look-alikes typed by mistake), and a single letter may mean
-    its name, except where it is a syllable.
+    This excludes letters of another script, and single letters, which may mean their names except
+    where they are syllables.
     """
     text = recording.text or ""
     letters = [c for c in text if c.isalpha()]

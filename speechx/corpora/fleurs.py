@@ -8,20 +8,19 @@ tables have no line of names and no quoting:
 
     id, file, text as written, text normalised, its letters, samples, gender
 
-The first column is the sentence's: up to three people read each, so an utterance is named by its
-file. Nothing names the speakers. Lengths come from the files, not from the table.
+The first column numbers the sentence: up to three people read each, so an utterance is named by
+its file. Nothing names the speakers. Lengths come from the files, not from the table.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import check_tables, language_folders, own_name
-from speechx.corpora.lines import read_rows
-from speechx.corpora.names import name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, own_name
+from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, Preparation
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output, finish
 from speechx.errors import UserError
 
 Text = Literal["normalised", "raw"]
@@ -39,13 +38,14 @@ def prepare(
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
     `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
-    `text` is as FLEURS normalised it (lower case, no punctuation) or as it was written.
+    `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
     if text not in get_args(Text):
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
     root = Path(root)
-    folders = language_folders([root, root / "data"], languages, _is_language, "FLEURS")
-    name_links(root, folders.values(), out.log)
+    there = language_folders([root, root / "data"], _is_language, "FLEURS")
+    folders = choose(there, languages, root)
+    name_links(root, folders.values())
     tables = (table for folder in folders.values() for table in _tables(folder).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(
@@ -73,28 +73,15 @@ def _is_row(cells: Sequence[str]) -> bool:
 
 
 def _read_language(language: str, folder: Path, named: str, text: Text) -> Preparation:
-    some = Preparation(language, corpus="fleurs", named=named)
+    found = Preparation(language, corpus="fleurs", named=named)
     for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
-        for line, row in read_rows(tsv, (), some.corrupt, COLUMNS):
-            audio = some.file(folder, f"audio/{split}/{row['file']}", f"{tsv}:{line}")
-            if audio is None:
-                continue
-            said = row[text].strip()
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=language,
-                text=said or None,
-                extra={
-                    "sentence_id": row["id"],
-                    "gender": row["gender"].lower(),
-                    "text_policy": f"fleurs {text}",
-                },
-            )
-            some.add(split if said else UNLABELLED, utterance)
-    return some
+        for line, row in read_rows(tsv, (), found.corrupt, COLUMNS):
+            name, place = f"audio/{split}/{row['file']}", f"{tsv}:{line}"
+            extra = {"sentence_id": row["id"], "gender": row["gender"].lower()}
+            extra["text_policy"] = f"fleurs {text}"
+            found.add_file(split, folder, name, place, row[text].strip(), extra=extra)
+    return found
 
 
 def _refuse_packed(audio: Path, split: str) -> None:

@@ -2,10 +2,10 @@
 
     interviews/ann/01.wav, interviews/ann/01.txt, interviews/bob/talk.mp3, ...
 
-What has a `.txt` or `.lab` file of the same name becomes `train.jsonl`, with the text in one line;
-what has none becomes `unlabelled.jsonl` for pretraining, and there long recordings are listed in
-stretches. The id is the path below the folder, without the ending of the file. `01.TXT` and
-`01.wav.txt` are texts of 01.wav too, and so is a name whose accents are coded otherwise.
+Recordings with a `.txt` or `.lab` file of the same name become `train.jsonl`, with the text in one
+line; the others become `unlabelled.jsonl` for pretraining, long ones in stretches. The id is the
+path below the folder, without the suffix. `01.TXT` and `01.wav.txt` are texts of 01.wav too, and so
+is a name whose accents are coded differently.
 """
 
 import os
@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
-from speechx.corpora.folders import check_folder
-from speechx.corpora.lines import text_lines
-from speechx.corpora.names import check_name
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.engine.languages import check_folder
+from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import text_lines
+from speechx.corpora.engine.write import Output, finish
 from speechx.errors import UserError
 
 TEXT_SUFFIXES = (".txt", ".lab")
@@ -29,7 +29,7 @@ LONGEST = 20.0  # seconds of a stretch
 def prepare(
     root: Path,
     out: Output,
-    language: str,
+    language: str | None,
     *,
     speakers: bool = False,
     longest: float = LONGEST,
@@ -37,30 +37,31 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/{train,unlabelled}.jsonl`; returns how many utterances each has.
 
-    `speakers` says that every folder right below `root` is a speaker. `longest` is of a stretch
-    without text, in seconds. `corpus` is the folder's name unless given.
+    With `speakers`, every folder right below `root` is a speaker. `longest` is the maximum length
+    of a stretch without text, in seconds. `corpus` is the folder's name unless given.
     """
     root = Path(root)
     check_folder(root, "a folder of recordings")
+    if not language:
+        raise UserError(f"{root}: recordings do not name their language; give --language xx")
     check_name(language)
     _check_apart(root, out.folder, language)
     name = corpus or root.resolve().name
-    some = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
-    return finish([some], out, f"the folder {name}", longest)
+    found = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
+    return finish([found], out, f"the folder {name}", longest)
 
 
 def _check_apart(root: Path, out: Path, language: str) -> None:
-    """What is written must not be among the recordings of the next run."""
+    """Refuses an output folder among the recordings: the next run would read it."""
     real, written = root.resolve(), (out / language).resolve()
     if real == out.resolve() or real.is_relative_to(written):
         raise UserError(
             f"{root}: manifests and copies would be written among the recordings (-o {out}), and "
-            f"the next run would take them for more; give -o a folder of its own, such as "
-            f"{root / 'prepared'}."
+            f"the next run would read them; give -o another folder, such as {root / 'prepared'}."
         )
 
 
-def _read(root: Path, out: Path, some: Preparation, speakers: bool) -> Preparation:
+def _read(root: Path, out: Path, found: Preparation, speakers: bool) -> Preparation:
     ids: set[str] = set()
     files = _files(root, out)
     texts = _texts(files)
@@ -68,44 +69,36 @@ def _read(root: Path, out: Path, some: Preparation, speakers: bool) -> Preparati
     for name in files:
         path = Path(name)
         if any(part.startswith(".") for part in path.parts):
-            some.left_out["hidden files"] += 1
+            found.left_out["hidden files"] += 1
         elif path.suffix.lower() in AUDIO_SUFFIXES:
             beside = [key for key in _text_keys(path) if key in texts]
             for key in beside:
                 unclaimed.pop(key, None)
-            audio = some.file(root, name, str(root))
-            if audio is None:
+            if found.file(root, name, str(root)) is None:
                 continue
             id = path.with_suffix("").as_posix()
             id = path.as_posix() if id in ids else id  # a.wav and a.flac are two
             ids.add(id)
-            bad = len(some.corrupt) + len(some.missing)
-            text = _text(root, [texts[key] for key in beside], some)
-            kept += not text and len(some.corrupt) + len(some.missing) > bad
-            utterance = Utterance(
-                id=id,
-                audio=audio,
-                duration=0.0,
-                language=some.language,
-                text=text,
-                speaker=path.parts[0] if speakers and len(path.parts) > 1 else None,
-            )
-            some.add("train" if text else UNLABELLED, utterance)
+            bad = len(found.corrupt) + len(found.missing)
+            text = _text(root, [texts[key] for key in beside], found)
+            kept += not text and len(found.corrupt) + len(found.missing) > bad
+            speaker = path.parts[0] if speakers and len(path.parts) > 1 else None
+            found.add_file("train", root, name, str(root), text, speaker, id=id)
         elif path.suffix.lower() not in TEXT_SUFFIXES:
-            some.left_out["files that are no audio"] += 1
+            found.left_out["files that are no audio"] += 1
     if unclaimed:
         first = min(unclaimed.values())
         why = f"text files beside no recording of the same name (the first is {first})"
-        some.left_out[why] = len(unclaimed)
+        found.left_out[why] = len(unclaimed)
     if kept:
-        some.notes[UNLABELLED] = f"{kept} recordings are kept here, only their texts are left out"
-    if not some.splits and not some.missing and not some.corrupt:
+        found.notes[UNLABELLED] = f"{kept} recordings are kept here, only their texts are left out"
+    if not found.splits and not found.missing and not found.corrupt:
         raise UserError(f"{root}: no audio file is in it ({', '.join(sorted(AUDIO_SUFFIXES))}).")
-    return some
+    return found
 
 
 def _files(root: Path, out: Path) -> list[str]:
-    """All files below `root`, but for what was written there. Links to folders are not followed."""
+    """All files below `root`, except the output. Links to folders are not followed."""
     files = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if os.path.realpath(f"{folder}/{name}") != str(out)]
@@ -114,7 +107,7 @@ def _files(root: Path, out: Path) -> list[str]:
 
 
 def _texts(files: Iterable[str]) -> dict[str, str]:
-    """The text files, by what `_text_keys` of their recordings may give."""
+    """The text files, under names that `_text_keys` gives for their recordings."""
     texts = {}
     for name in files:
         path = Path(name)
@@ -125,26 +118,26 @@ def _texts(files: Iterable[str]) -> dict[str, str]:
 
 
 def _text_keys(audio: Path) -> list[str]:
-    """What the text of a recording may be called, the best first: 01.wav.txt is no other's."""
+    """Possible names of the text of a recording, the most specific first."""
     names = (_plain(audio), _plain(audio.with_suffix("")))
     return [name + suffix for suffix in TEXT_SUFFIXES for name in names]
 
 
 def _plain(path: Path) -> str:
-    """A name in which B.WAV is B.wav, and an accent is coded in one of the two ways there are."""
+    """A name with the suffix in lower case, and accents composed."""
     suffix = path.suffix.lower()
     path = path.with_suffix(suffix) if suffix in AUDIO_SUFFIXES else path
     return unicodedata.normalize("NFC", path.as_posix())
 
 
-def _text(root: Path, names: Iterable[str], some: Preparation) -> str | None:
-    """What the first text file that can be read says, its lines as one."""
+def _text(root: Path, names: Iterable[str], found: Preparation) -> str:
+    """The lines of the first text file, as one; empty where there is none that can be read."""
     for name in names:
-        if path := some.file(root, name, str(root)):
+        if path := found.file(root, name, str(root)):
             try:
                 lines = [line.strip() for _, line in text_lines(path)]
             except UserError as error:
-                some.refuse(str(path), str(error).removeprefix(f"{path} "))
-                return None
-            return " ".join(filter(None, lines)) or None
-    return None
+                found.corrupt.append(Problem.of(error, path))
+                return ""
+            return " ".join(filter(None, lines))
+    return ""

@@ -4,29 +4,30 @@
     SAVED/dataset_info.json, state.json, data-*.arrow        or one
 
 The rows lie in Arrow files. An audio column holds the bytes of a sound file, which are written to
-`out/<language>/unpacked` as they are, or the path of one below the dataset's folder. Text is looked
-for under `text`, `sentence` and `transcription`; other names are mapped with `--column` as for
-tables. A validation split becomes dev.
+`out/<language>/unpacked` as they are, or the path of one below the dataset's folder. Text is in a
+column `text`, `sentence` or `transcription`; other names are mapped with `--column` as for tables.
+A validation split becomes dev.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.folders import language_code
-from speechx.corpora.lines import shown
-from speechx.corpora.listing import ALSO, Listing, given, renamed, split_named
-from speechx.corpora.names import inside, safe_name
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.languages import language_code
+from speechx.corpora.engine.paths import inside, safe_name
+from speechx.corpora.engine.preparation import Preparation
+from speechx.corpora.engine.rows import ALSO, Listing, given, renamed, split_named
+from speechx.corpora.engine.tables import shown
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import claim
 from speechx.errors import UserError
+from speechx.log import logger
 
-# What the first bytes say; libsndfile does not go by the name, people do.
+# By the first bytes. libsndfile ignores the suffix, people do not.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
 
 
@@ -41,13 +42,13 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` is what `save_to_disk` wrote. `language` is that of rows that name none, `columns` maps
-    our names to the dataset's, `audio_root` is where the files are whose bytes are not in it.
+    `root` is a folder that `save_to_disk` wrote. `language` is for rows that name none, `columns`
+    maps our names to the dataset's, `audio_root` is the folder of files whose bytes are not inside.
     `corpus` is the folder's name unless given.
     """
     root = Path(root)
     name = corpus or root.resolve().name
-    listing = Listing(name, language, audio_root)
+    listing = Listing(name, language, audio_root, base=root.absolute())
     source = f"the Hugging Face dataset {name}"
     files = _Unpacked(out.folder, source)
     unused: set[str] = set()
@@ -56,29 +57,23 @@ def prepare(
         features = features if isinstance(features, dict) else {}
         for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
             row = found if given(found.get("split")) else {**found, "split": split}
-            audio, fallback = row.pop("path"), f"{split}-{number:07d}"
+            audio, find = row["path"], None
             if isinstance(row.get("language"), str):
                 row["language"] = language_code(row["language"])
             path = audio.get("path") if isinstance(audio, dict) else audio
-            path = path if isinstance(path, str) else ""
-            data = audio.get("bytes") if isinstance(audio, dict) else None
-            if data:
+            row["path"] = path = path if isinstance(path, str) else ""
+            if data := audio.get("bytes") if isinstance(audio, dict) else None:
                 if not given(row.get("id")):
-                    row["id"] = Path(path).stem or fallback
-                find: Callable[[Preparation], Path | None] = partial(
-                    files.write, id=str(row["id"]), data=data
-                )
-            else:
-                base = audio_root or root.absolute()
-                find = partial(Preparation.file, root=base, name=path, place=place)
-            listing.add(row, place, find)
+                    row["id"] = Path(path).stem or f"{split}-{number:07d}"
+                find = partial(files.write, id=str(row["id"]), data=data)
+            listing.add(row, place, find=find)
     if unused:
-        out.log(f"{root}: columns not used: {shown(sorted(unused))}")
+        logger.info(f"{root}: columns not used: {shown(sorted(unused))}")
     return listing.finish(out, source)
 
 
 def _splits(root: Path) -> dict[str, Path]:
-    """The datasets of a dictionary by our names of its splits; or the one that `root` is."""
+    """The datasets of a dictionary by our names of the splits, or `root` if it is one dataset."""
     if (root / "dataset_dict.json").is_file():
         names = _object(root / "dataset_dict.json").get("splits")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -173,7 +168,7 @@ def _rows(
 
 
 def _features_in(schema: Any) -> dict[str, Any]:
-    """What an Arrow file says itself of its columns, as dataset_info.json does."""
+    """The features that an Arrow file describes, as dataset_info.json does."""
     try:
         found = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -182,8 +177,8 @@ def _features_in(schema: Any) -> dict[str, Any]:
 
 
 def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
-    """The first column that is said to be audio; else the first whose cells are bytes, path, or
-    both, as those of sound files are, but also those of images."""
+    """The first column of the type Audio; otherwise the first with bytes and path, which may also
+    be images."""
     for name in schema.names:
         feature = features.get(name)
         if isinstance(feature, dict) and feature.get("_type") == "Audio":

@@ -22,15 +22,15 @@ working directory, and no further.
 
 import os
 import shlex
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from speechx.corpora.lines import text_lines
-from speechx.corpora.listing import Listing, base_of, split_named
-from speechx.corpora.names import name_links
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.preparation import ChannelChoice
+from speechx.corpora.engine.rows import Listing, split_named
+from speechx.corpora.engine.tables import text_lines
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
@@ -48,7 +48,7 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`, a split for each data directory, under its name.
 
-    `root` is a data directory, or holds several. `language` is that of utterances that are not in
+    `root` is a data directory, or holds several. `language` is for utterances that are not in
     `utt2lang`. `audio_root` is the only folder to read from, unless None. `corpus` is the name of
     `root` unless given. One channel of several is read only with `convert`.
     """
@@ -59,15 +59,15 @@ def prepare(
     folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
-    name_links(root, folders, out.log)
+    name_links(root, folders)
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root)
     for folder in folders:
-        _read(folder, audio_root, listing)
+        _read(folder, listing)
     return listing.finish(out, f"the Kaldi data {name}")
 
 
-def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
+def _read(folder: Path, listing: Listing) -> None:
     """All utterances of one data directory."""
     sources: dict[str, tuple[str, Source | None]] = {}  # by recording: its place and file
     for line, recording, rest in _pairs(folder / "wav.scp", listing):
@@ -97,31 +97,30 @@ def _read(folder: Path, audio_root: Path | None, listing: Listing) -> None:
         if channel is None:
             channel = of_segment
         elif of_segment:
-            why = f"channel {of_segment} of {recording[:200]!r}, of which wav.scp picks one already"
+            why = f"channel {of_segment} of {recording[:200]!r}, but wav.scp already picks one"
             listing.refuse(place, why)
             continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
         text, speaker = texts.get(id, ""), speakers.get(id, "")
-        row = {
+        row: dict[str, Any] = {
             **times,
+            "path": path,
             "id": id,
             "text": text,
             "speaker": speaker,
             "language": languages.get(id, ""),
             "split": split,
         }
-        extra: dict[str, str | int] = {}
         if channel is not None:
-            extra["channel"] = channel
+            row["channel"] = ChannelChoice(channel)
         elif side is not None:
-            extra |= {"channel": side, "channel_if_several": True}
+            row["channel"] = ChannelChoice(side, if_several=True)
+        extra = {}
         if speaker in genders:
             extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
-        base, named_in = base_of(path, audio_root), sources[recording][0]
-        find = partial(Preparation.file, root=base, name=path, place=named_in)
-        listing.add(row, place, find, extra)
-    listing.leave_out("utterances of recordings whose command is refused", without_file)
-    listing.leave_out("texts of no utterance", len(texts.keys() - listed))
+        listing.add(row, place, extra, sources[recording][0])
+    listing.left_out["utterances of recordings whose command is refused"] += without_file
+    listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
 
 
 def _utterances(
@@ -181,7 +180,7 @@ def _map(table: Path, listing: Listing) -> dict[str, str]:
 
 
 def source_of(entry: str) -> Source:
-    """The file behind an entry of wav.scp, and its channel; a ValueError says why there is none."""
+    """The file behind an entry of wav.scp, and its channel; a ValueError if it is refused."""
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
             raise ValueError(f"{entry[:200]!r} is no file")
@@ -192,100 +191,89 @@ def source_of(entry: str) -> Source:
     command = entry[:-1].strip()
     try:
         program, *words = shlex.split(command)
-    except ValueError:
-        program, words = "", []
-    reader = READERS.get(program.rpartition("/")[2])
-    source = reader(words) if reader and not set("|;&<>$`\n") & set(command) else None
-    if source is None:
+        if set("|;&<>$`\n") & set(command):
+            raise ValueError(command)
+        return READERS[program.rpartition("/")[2]](words)
+    except (KeyError, ValueError):
         raise ValueError(
-            f"the command {command[:200]!r} is not run; understood are sph2pipe, sox, ffmpeg and "
-            "flac where they only unpack a file, so make files of it first"
-        )
-    return source
+            f"the command {command[:200]!r} is not run; sph2pipe, sox, ffmpeg and flac are "
+            "understood where they only unpack a file, so make files of it first"
+        ) from None
 
 
-def _sph2pipe(words: list[str]) -> Source | None:
-    channel = None
-    while len(words) > 1 and words[0].startswith("-"):
-        if words[0] == "-p":
-            words = words[1:]
-        elif words[0] == "-f" and words[1] in ("wav", "rif", "riff", "sph"):
-            words = words[2:]
-        elif words[0] == "-c" and words[1] in ("1", "2"):
-            channel, words = int(words[1]) - 1, words[2:]
-        else:
-            return None
-    return (words[0], channel) if _one_file(words) else None
+def _read_options(
+    words: list[str], valued: Mapping[str, Callable[[str], bool]], alone: Collection[str]
+) -> tuple[dict[str, str], list[str]]:
+    """Options with their values, and the other words; a ValueError for an unknown option."""
+    options: dict[str, str] = {}
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word in valued:
+            options[word] = next(rest, "")
+            if not valued[word](options[word]):
+                raise ValueError(word)
+        elif word == "-" or not word.startswith("-"):
+            others.append(word)
+        elif word not in alone:
+            raise ValueError(word)
+    return options, others
 
 
-def _flac(words: list[str]) -> Source | None:
-    options = [word for word in words if word.startswith("-")]
-    files = [word for word in words if not word.startswith("-")]
-    letters = {letter for word in options for letter in _SHORT.get(word, word)} - {"-"}
-    return (files[0], None) if _one_file(files) and {"c", "d"} <= letters <= set("cdfs") else None
+def _keeps(rate: str) -> bool:
+    """Whether a file at this rate still has all that models use, at 16 kHz."""
+    rate = rate.removesuffix("k") + "000" * rate.endswith("k")
+    return rate.isdecimal() and int(rate[:9]) >= 16_000
+
+
+def _any(value: str) -> bool:
+    return True
+
+
+def _sph2pipe(words: list[str]) -> Source:
+    formats = ("wav", "rif", "riff", "sph")
+    valued = {"-f": formats.__contains__, "-c": ("1", "2").__contains__}
+    options, files = _read_options(words, valued, ("-p",))
+    return _one_file(files), int(options["-c"]) - 1 if "-c" in options else None
+
+
+def _flac(words: list[str]) -> Source:
+    options = [_SHORT.get(word, word) for word in words if word.startswith("-")]
+    if not {"c", "d"} <= {letter for word in options for letter in word} <= set("-cdfs"):
+        raise ValueError("not -dc")
+    return _one_file([word for word in words if not word.startswith("-")]), None
 
 
 _SHORT = {"--decode": "-d", "--stdout": "-c", "--silent": "-s", "--totally-silent": "-s"}
 
 
-def _sox(words: list[str]) -> Source | None:
-    """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`, where RATE keeps what models hear."""
-    files: list[str] = []
-    at = 0
-    while at < len(words) and len(files) < 2:
-        word, value = words[at], words[at + 1] if at + 1 < len(words) else ""
-        rate = value.removesuffix("k") + "000" * value.endswith("k")
-        if word in ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R"):
-            at += 1
-        elif (
-            word in ("-t", "-b", "-e")
-            or (word == "-c" and value == "1")
-            or (word == "-r" and _keeps(rate))
-        ):
-            at += 2
-        elif word == "-" or not word.startswith("-"):
-            files.append(word)
-            at += 1
-        else:
-            return None
-    effect, channel = words[at:], None
-    if len(effect) == 2 and effect[0] == "remix" and effect[1] in ("1", "2"):
-        channel = int(effect[1]) - 1
-    elif effect:
-        return None
-    return (files[0], channel) if files[1:] == ["-"] and _one_file(files[:1]) else None
+def _sox(words: list[str]) -> Source:
+    """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`"""
+    valued = {"-t": _any, "-b": _any, "-e": _any, "-c": "1".__eq__, "-r": _keeps}
+    alone = ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R")
+    _, (file, *rest) = _read_options(words, valued, alone)
+    if rest not in (["-"], ["-", "remix", "1"], ["-", "remix", "2"]):
+        raise ValueError(rest)
+    return _one_file([file]), int(rest[-1]) - 1 if rest[1:] else None
 
 
-def _ffmpeg(words: list[str]) -> Source | None:
+def _ffmpeg(words: list[str]) -> Source:
     """`ffmpeg [-v LEVEL] -i FILE -f wav [-ar RATE] [-ac 1] -`"""
-    files, at = [], 0
-    while at < len(words) - 1:
-        word, value = words[at], words[at + 1]
-        if word in ("-nostdin", "-hide_banner", "-y", "-vn"):
-            at += 1
-            continue
-        if word == "-i":
-            files.append(value)
-        elif not (
-            word in ("-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
-            or (word == "-ac" and value == "1")
-            or (word == "-ar" and _keeps(value))
-        ):
-            return None
-        at += 2
-    written = words[at:] in (["-"], ["pipe:1"], ["pipe:"])
-    return (files[0], None) if written and _one_file(files) else None
+    free = ("-i", "-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
+    valued = {**dict.fromkeys(free, _any), "-ac": "1".__eq__, "-ar": _keeps}
+    alone = ("-nostdin", "-hide_banner", "-y", "-vn")
+    options, others = _read_options(words, valued, alone)
+    if others not in (["-"], ["pipe:1"], ["pipe:"]) or words.count("-i") != 1:
+        raise ValueError(others)
+    return _one_file([options["-i"]]), None
 
 
-def _keeps(rate: str) -> bool:
-    """Whether a file at this rate still has all that is heard at 16 kHz."""
-    return rate.isdecimal() and int(rate[:9]) >= 16_000
+def _one_file(words: list[str]) -> str:
+    if len(words) != 1 or not words[0] or words[0][0] == "-" or "://" in words[0]:
+        raise ValueError(words)
+    return words[0]
 
 
-def _one_file(words: list[str]) -> bool:
-    return len(words) == 1 and bool(words[0]) and words[0][0] != "-" and "://" not in words[0]
-
-
-READERS: dict[str, Callable[[list[str]], Source | None]] = {
+READERS: dict[str, Callable[[list[str]], Source]] = {
     "sph2pipe": _sph2pipe, "flac": _flac, "sox": _sox, "ffmpeg": _ffmpeg,
 }  # fmt: skip

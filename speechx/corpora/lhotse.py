@@ -3,30 +3,28 @@
     cuts_train.jsonl.gz                                     cuts with their recordings inside, or
     recordings_train.jsonl.gz, supervisions_train.jsonl.gz  both apart, as its recipes write them
 
-Every supervision is an utterance; a cut without any is one without text. What is no stretch of one
-channel of a file is refused by name: mixed and padded cuts, features without audio, recordings from
-commands, URLs or archives, changed speed or volume. Resampling is no change, for models hear 16
-kHz. Paths are taken as in `speechx.corpora.kaldi`: absolute ones as they are, relative ones below
-the working directory, and with `audio_root` all in it.
+Every supervision is an utterance; a cut without any is an utterance without text. Cuts that are not
+a stretch of one channel of a file are refused by name: mixed and padded cuts, features without
+audio, recordings from commands, URLs or archives, changed speed or volume. Resampling is ignored,
+since models read 16 kHz. Paths are read as in `speechx.corpora.kaldi`: absolute ones as they are,
+relative ones below the working directory, and with `audio_root` all below it.
 
 `export` writes all three from a manifest; lhotse opens them and `prepare` reads them back.
 """
 
 import gzip
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.copies import ASKED
-from speechx.corpora.folders import language_code
-from speechx.corpora.lines import json_lines
-from speechx.corpora.listing import Listing, base_of, split_named
-from speechx.corpora.measuring import spread, watched
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine.languages import language_code
+from speechx.corpora.engine.preparation import ChannelChoice
+from speechx.corpora.engine.processes import spread, watched
+from speechx.corpora.engine.rows import Listing, split_named
+from speechx.corpora.engine.tables import json_lines
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
 from speechx.whole_file import whole_file
@@ -46,10 +44,9 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` is one manifest of Lhotse or a folder of them. The split is what the file's name has
-    beside its kind (`cuts_dev.jsonl.gz`), train if nothing. `language` is that of supervisions that
-    name none, and so is `corpus`: the name of the folder unless given. The rest as in
-    `kaldi.prepare`.
+    `root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
+    its kind (`cuts_dev.jsonl.gz`), or train. `language` and `corpus` are for supervisions that name
+    none; `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
     """
     root = Path(root)
     files = _files(root)
@@ -61,15 +58,13 @@ def prepare(
         read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
         for place, cut in read:
             for row, extra in _rows(cut, split, place, listing):
-                base = base_of(row["path"], audio_root)
-                find = partial(Preparation.file, root=base, name=row["path"], place=place)
-                listing.add(row, place, find, extra)
+                listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
 
 
 @contextmanager
 def _refusing(listing: Listing, place: str) -> Iterator[None]:
-    """Lists what is at `place` as broken, and goes on behind it."""
+    """Lists an error as a problem at `place`, and continues."""
     try:
         yield
     except UserError as error:
@@ -100,7 +95,7 @@ def _files(source: Path) -> list[Path]:
 
 
 def _kind_and_split(file: Path) -> tuple[str, str]:
-    """What a manifest holds and of which split, by its name: {corpus}_{kind}_{split}.jsonl.gz."""
+    """The kind and split of a manifest, by its name: {corpus}_{kind}_{split}.jsonl.gz."""
     stem = file.name.removesuffix(".gz").removesuffix(".jsonl")
     kind = next((kind for kind in KINDS if kind in stem), "cuts")
     before, _, after = stem.partition(kind)
@@ -152,7 +147,7 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
                 },
             )
     alone = sum(len(some) for sides in of.values() for some in sides.values())
-    listing.leave_out("supervisions of no recording", alone)
+    listing.left_out["supervisions without a recording"] += alone
 
 
 def _channels(value: Any) -> list[int]:
@@ -170,24 +165,24 @@ def _channel(supervision: Mapping[str, Any]) -> int:
 def _rows(
     cut: dict[str, Any], split: str, place: str, listing: Listing
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows of a listing, and what more is known of each. A cut that has none is refused, and so is
-    a supervision, by itself."""
+    """Rows of a listing with their other keys. A bad cut is refused, and so is a single bad
+    supervision."""
     with _refusing(listing, place):
         path, channel = _stretch(cut)
-        extra = {} if channel is None else {"channel": channel}
-        common = {"path": path, "split": split}
+        choice = None if channel is None else ChannelChoice(channel)
+        common = {"path": path, "split": split, "channel": choice}
         start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
         supervisions = cut.get("supervisions") or []
         if not supervisions:
-            yield {"id": cut.get("id"), "start": start, "duration": duration, **common}, extra
+            yield {"id": cut.get("id"), "start": start, "duration": duration, **common}, {}
         for supervision in supervisions:
             with _refusing(listing, place):
-                row, more = _said(supervision, cut)
-                yield row | common, more | extra
+                row, extra = _supervised(supervision, cut)
+                yield row | common, extra
 
 
 def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
-    """The file of a cut, and which of several channels; a UserError says why there is none."""
+    """The file of a cut, and the channel if it has several; raises a UserError if refused."""
     kind = cut.get("type", "MonoCut")
     if kind not in ("MonoCut", "Cut"):
         raise UserError(f"a {kind!s:.40} is no stretch of one recording; save it as audio first")
@@ -209,10 +204,10 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
     raise UserError(f"its recording has no channel {channel!s:.40}")
 
 
-def _said(
+def _supervised(
     supervision: Mapping[str, Any], cut: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The row of a supervision but for its file, and what more is known."""
+    """The row of a supervision without its file, and its other keys."""
     named = f"supervision {supervision.get('id')!r:.60}"
     if _channel(supervision) != cut.get("channel", 0):
         raise UserError(f"{named} is of another channel than the cut")
@@ -233,25 +228,25 @@ def _said(
         "phones": custom.get("phones"),
         "corpus": corpus if isinstance(corpus, str) else None,
     }
-    extra = {key: value for key, value in custom.items() if key not in (*KNOWN, *ASKED)}
+    extra = {key: value for key, value in custom.items() if key not in (*KNOWN, "channel")}
     if supervision.get("gender"):
         extra["gender"] = supervision["gender"]
     return row, extra
 
 
-def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> dict[str, int]:
-    """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; how many each has.
+def export(manifest: Path, out: Path) -> dict[str, int]:
+    """Writes `out/{recordings,supervisions,cuts}_<manifest>.jsonl.gz`; returns how many each has.
 
     Audio is not copied. Every utterance is a cut with one supervision; `corpus`, `phones` and
-    keys that are not ours are in its `custom`. Files with several channels are refused: our
-    utterances are their average, and Lhotse's are one of them.
+    unknown keys are in its `custom`. Files with several channels are refused: our utterances
+    average them, and a cut of Lhotse is one of them.
     """
     manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
     if parts := [u.id for u in utterances if u.bytes]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
-    opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened", log)
+    opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened")
     infos = dict(zip(files, opened, strict=True))
     stems = [Path(file).stem for file in files]
     unique = len(set(stems)) == len(stems)
@@ -278,8 +273,8 @@ def export(manifest: Path, out: Path, log: Callable[[str], object] = print) -> d
 def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
     if info.channels > 1:
         raise UserError(
-            f"{file} has {info.channels} channels, of which a cut of Lhotse is one and an "
-            "utterance of ours the average; prepare the corpus with --convert first"
+            f"{file} has {info.channels} channels; a cut of Lhotse is one of them, our utterance "
+            "their average. Prepare the corpus with --convert first"
         )
     return {
         "id": id,

@@ -14,12 +14,11 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import language_folders, own_name
-from speechx.corpora.lines import read_rows, text_lines
-from speechx.corpora.names import name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.engine.languages import choose, language_code, language_folders, own_name
+from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, Preparation
+from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.write import Output, finish
 
 GENDERS = {"M": "male", "F": "female"}
 
@@ -33,11 +32,9 @@ def prepare(
     all.
     """
     root = Path(root)
-    folders = language_folders(
-        [root], languages, _is_language, "Multilingual LibriSpeech",
-        lambda name: name.removeprefix("mls_").removesuffix("_opus"),
-    )  # fmt: skip
-    name_links(root, folders.values(), out.log)
+    there = language_folders([root], _is_language, "Multilingual LibriSpeech")
+    folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
+    name_links(root, folders.values())
     return finish(
         (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
         out,
@@ -50,11 +47,11 @@ def _is_language(folder: Path) -> bool:
 
 
 def _read_language(language: str, folder: Path, release: str) -> Preparation:
-    some = Preparation(
+    found = Preparation(
         language,
         corpus="mls",
         release=release,
-        named=release.removeprefix("mls_").removesuffix("_opus"),
+        named=_own_language(release),
     )
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
@@ -63,34 +60,29 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
         transcripts = table_in(folder, f"{split}/transcripts.txt")
         if transcripts is None:
             continue
-        for line, row in read_rows(transcripts, (), some.corrupt, ("id", "text")):
+        for line, row in read_rows(transcripts, (), found.corrupt, ("id", "text")):
             words = row["id"].split("_")
             place = f"{transcripts}:{line}"
             if len(words) != 3 or not all(words):
-                some.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
+                found.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
                 continue
             speaker, book, _ = words
             name = f"{split}/audio/{speaker}/{book}/{row['id']}{suffix}"
-            audio = some.file(folder, name, place)
-            if audio is None:
-                continue
-            extra = {"gender": gender[speaker]} if speaker in gender else {}
-            utterance = Utterance(
-                id=row["id"],
-                audio=audio,
-                duration=0.0,
-                language=language,
-                text=row["text"].strip() or None,
-                speaker=speaker,
-                extra=extra,
+            extra = {"gender": gender.get(speaker, "")}
+            utterance = found.add_file(
+                split, folder, name, place, row["text"].strip(), speaker, extra
             )
-            some.add(split if utterance.text else UNLABELLED, utterance)
-            for part in limited.get(row["id"], ()) if split == "train" else ():
-                some.add(part, utterance)
-    listed = some.splits.get("train", {})
+            if utterance and split == "train":
+                for part in limited.get(row["id"], ()):
+                    found.add(part, utterance)
+    listed = found.splits.get("train", {})
     if unknown := sum(id not in listed for id in limited):
-        some.left_out["ids of limited_supervision that are not in train"] = unknown
-    return some
+        found.left_out["ids of limited_supervision that are not in train"] = unknown
+    return found
+
+
+def _own_language(folder: str) -> str:
+    return folder.removeprefix("mls_").removesuffix("_opus")
 
 
 def _genders(folder: Path) -> dict[str, str]:

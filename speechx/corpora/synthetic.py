@@ -1,7 +1,7 @@
 """A multilingual corpus made on the spot, so that the whole path runs without a download.
 
 espeak-ng (from the wheel `espeakng-loader`) reads the sentences of `speechx/text/sentences`. Dev
-and test have sentences *and* voices of their own: nothing heard in training is scored. Pitch,
+and test have sentences *and* voices of their own: nothing in training is scored. Pitch,
 liveliness, speed, room, microphone and noise change with every utterance
 (`speechx.audio.augment`).
 
@@ -10,6 +10,8 @@ random. Eighty sentences spoken three times would let a model learn the sentence
 the order, while every word stays the language's own. Dev and test hold real sentences only.
 
 The same seed gives the same bytes, in any order of languages and with any number of processes.
+
+    S samples
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from speechx.audio.augment import Channel, random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, claim, write_manifest
-from speechx.data.phones import add_phones
+from speechx.data.phones import with_phones
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.g2p import espeak_voice
 from speechx.text.normalize import normalize
 from speechx.text.shipped import sentence_languages, shipped_sentences
@@ -62,25 +65,25 @@ class Variation:
     channel: Channel = field(default_factory=Channel)
 
 
-def make_corpus(
+def prepare(
     out: Path,
-    languages: Sequence[str] | Mapping[str, float],
+    languages: Sequence[str] | Mapping[str, float] | None = None,
     minutes: float = 12.0,
     seed: int = 1,
-    log: Callable[[str], object] = print,
     processes: int | None = None,
     variation: Variation | None = None,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; returns how many utterances of
     each split there are.
 
-    `minutes` of training speech for each language; a mapping gives each its own. Dev and test hold
-    every sentence of theirs once by every voice of theirs. Several processes are spawned, so a
-    script that calls this needs `if __name__ == "__main__"`, or processes=1. Raises UserError for a
-    language without sentences.
+    `languages` None means all that have sentences. Each gets `minutes` of training speech; a
+    mapping gives each its own number. Dev and test hold each of their sentences once by each of
+    their voices. Several processes are spawned, so a script that calls this needs
+    `if __name__ == "__main__"`, or processes=1.
     """
     if isinstance(languages, str):
         raise ValueError(f"languages must be a sequence of codes, but is the string {languages!r}")
+    languages = sentence_languages() if languages is None else languages
     wanted = (
         dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
     )
@@ -103,7 +106,7 @@ def make_corpus(
         for language, (counts, notes) in zip(wanted, results, strict=True):
             made[language] = counts
             for note in notes:
-                log(note)
+                logger.info(note)
     return made
 
 
@@ -166,7 +169,9 @@ def _make_language(
                     speaker=f"{language}-{voice}",
                 )
             )
-        write_manifest(folder / f"{split}.jsonl", add_phones(spoken, log=notes.append))
+        labelled, of_split = with_phones(spoken)
+        write_manifest(folder / f"{split}.jsonl", labelled)
+        notes += of_split
         counts[split] = len(spoken)
         lengths.append(f"{split} {seconds / 60.0:.1f}")
     return counts, [*notes, f"{language}: minutes of {', '.join(lengths)}"]

@@ -3,16 +3,16 @@
     speechx data prepare table utterances.tsv --language ru -o DIR
     speechx data prepare table all.jsonl --column text=transcription --root /data/audio -o DIR
 
-Tabs without quoting (.tsv), commas or semicolons with it (.csv), or a JSON object a line (.jsonl);
-gzipped if the name goes on with .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
+Tabs without quoting (.tsv), commas or semicolons with quoting (.csv), or a JSON object a line
+(.jsonl); gzipped if the name ends in .gz. Columns: `path` (or `audio`, `audio_filepath`); `id` (or
 `utt_id`), `split`, `start` (or `offset`), `duration` and `end` in seconds, `text` (or `sentence`,
 `transcription`), `phones` (separated by spaces), `speaker` (or `speaker_id`) and `language` where
 they are there; a table's own names are mapped to these. Other columns are left out, and named. An
-`end` is from the start of the file, as `start` is, and says with it what `duration` would.
+`end` is measured from the start of the file, and gives the duration.
 Audio is below `root`, the table's own folder unless given: nothing outside of it is read.
 
 Splits are as everywhere: `Training` is train, `valid` and `validation` are dev, `testing` is test,
-in capitals or not; rows without a split are train, and those of train without text or phones are
+in capitals or not. Rows without a split are train, and rows of train without text or phones are
 `unlabelled`, for pretraining.
 """
 
@@ -20,17 +20,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora import lines
-from speechx.corpora.lines import json_lines, open_text, shown, text_lines
-from speechx.corpora.listing import Listing, renamed
-from speechx.corpora.output import Output
-from speechx.corpora.preparation import Preparation
+from speechx.corpora.engine import tables
+from speechx.corpora.engine.rows import Listing, renamed
+from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
+from speechx.log import logger
 
 
 def prepare(
@@ -49,8 +48,8 @@ def prepare(
     name of the table's folder unless given.
     """
     table = Path(root)
-    folder = Path(audio_root).absolute() if audio_root else table.parent.absolute()
-    listing = Listing(corpus or table.absolute().parent.name or "table", language, audio_root)
+    folder = table.parent.absolute()
+    listing = Listing(corpus or folder.name or "table", language, audio_root, base=folder)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
@@ -60,13 +59,13 @@ def prepare(
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         place, path = f"{table}:{number}", row.get("path")
         if isinstance(path, str) and path:
-            listing.add(row, place, partial(Preparation.file, root=folder, name=path, place=place))
+            listing.add(row, place)
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if ours_of:
         renamed(list(ours_of), columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
-        out.log(f"{table}: columns not used: {shown(unused)}")
+        logger.info(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
     return listing.finish(out, source)
 
@@ -107,7 +106,7 @@ def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
     with open_text(table, newline="") as file:
-        rest = lines.bounded_lines(file, table)
+        rest = tables.bounded_lines(file, table)
         header = next(rest, "")
         between = ";" if header.count(";") > header.count(",") else ","
         length = 0  # of the row so far: a quoted cell may hold line breaks
@@ -116,8 +115,8 @@ def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:
             nonlocal length
             for line in chain([header], rest):
                 length += len(line)
-                if length > lines.LONGEST_LINE:
-                    row = f"a row of more than {lines.LONGEST_LINE} letters"
+                if length > tables.LONGEST_LINE:
+                    row = f"a row of more than {tables.LONGEST_LINE} letters"
                     raise UserError(f"{table}:{reader.line_num + 1}: {row}")
                 yield line
 

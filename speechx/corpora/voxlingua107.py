@@ -5,7 +5,7 @@
 
 It has no text: `unlabelled.jsonl` serves pretraining, and with `dev.jsonl` it trains and tests
 language identification, since every line names its language. The labels come from search words and
-are mostly right; those of dev were checked by people. Some codes are of 1988 (`iw` for Hebrew, `jw`
+are mostly right; people checked the labels of dev. Some codes are of 1988 (`iw` for Hebrew, `jw`
 for Javanese). The speaker is taken to be the video, which is right for most.
 """
 
@@ -13,12 +13,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.folders import check_folder, folder_names, language_code
-from speechx.corpora.names import name_links
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import UNLABELLED, Preparation
-from speechx.data.manifest import Utterance
+from speechx.corpora.engine.languages import check_folder, choose, language_code
+from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.preparation import UNLABELLED, Preparation
+from speechx.corpora.engine.write import Output, finish
 from speechx.errors import UserError
+from speechx.log import logger
 
 
 def prepare(
@@ -42,9 +42,9 @@ def prepare(
             f"{root}: not VoxLingua107, which is LANGUAGE/VIDEO__U__S1---START-END.wav{packed}"
         )
     if zips:
-        out.log(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
-    chosen = folder_names(names, languages, root)
-    name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")), out.log)
+        logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
+    chosen = choose({name: name for name in sorted(names)}, languages, root).values()
+    name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish(
         (_read_language(root, name) for name in chosen),
         out,
@@ -59,29 +59,19 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _first_sound(folder: Path) -> str:
-    """The name of one; there may be hundreds of thousands."""
+    """The name of one recording; there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
         return next((e.name for e in entries if e.name.lower().endswith(".wav")), "")
 
 
 def _read_language(root: Path, name: str) -> Preparation:
-    some = Preparation(language_code(name), corpus="voxlingua107", named=name)
+    found = Preparation(language_code(name), corpus="voxlingua107", named=name)
     for split, folder in ((UNLABELLED, root / name), ("dev", root / "dev" / name)):
         if not folder.is_dir():
             continue
         with os.scandir(folder) as entries:
             files = sorted(e.name for e in entries if e.name.lower().endswith(".wav"))
         for file in files:
-            audio = some.file(folder, file, str(folder))
-            if audio is None:
-                continue
-            video, mark, _ = audio.stem.rpartition("__U__")
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=some.language,
-                speaker=video if mark else None,
-            )
-            some.add(split, utterance)
-    return some
+            video, _, _ = Path(file).stem.rpartition("__U__")
+            found.add_file(split, folder, file, str(folder), speaker=video)
+    return found

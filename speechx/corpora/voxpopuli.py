@@ -8,20 +8,21 @@
 The sessions become `unlabelled.jsonl`: the speech that the table of segments finds in them or,
 without that table, all of them in stretches of equal length. Either way a line is a start and a
 duration in the session's file, which is not cut and not copied unless `convert` asks for it.
-`raw_audios/original` is what the transcribed data were cut from, and is not read. Sessions hold the
-recordings of dev and test too, heard without their text.
+`raw_audios/original` is the source of the transcribed data, and is not read. Sessions also hold the
+recordings of dev and test, without their text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.folders import folder_names, language_code
-from speechx.corpora.lines import read_rows
-from speechx.corpora.names import name_links, table_in
-from speechx.corpora.output import Output, finish
-from speechx.corpora.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.languages import choose, language_code
+from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -30,7 +31,7 @@ Text = Literal["normalised", "raw"]
 LONGEST = 20.0  # seconds of a stretch
 COLUMN: dict[Text, str] = {"normalised": "normalized_text", "raw": "raw_text"}
 KEPT_COLUMNS = ("gender", "is_gold_transcript", "accent")
-# The second is that of the 10,000 hours with speakers told apart.
+# The second is of the 10,000 hours with speaker diarization.
 SEGMENTS = {
     "unlabelled_v2.tsv.gz": ("\t", "event_id", "segment_no", "start", "end"),
     "unlabelled_sd.tsv.gz": ("|", "session_id", "id_", "start_time", "end_time"),
@@ -39,12 +40,12 @@ SEGMENTS = {
 
 @dataclass(slots=True)
 class Speech:
-    """Where sessions have speech, by language."""
+    """The stretches of speech in sessions, by language."""
 
     segments: dict[str, dict[str, bytearray]]
-    """Of each session: number, start and end of every segment, a line each. There are tens of
-    millions, and as text they are a tenth of what Python makes of them."""
-    broken: dict[str, list[tuple[Path, str]]]
+    """By session: number, start and end of every segment, a line each. There are tens of millions,
+    and text takes a tenth of the memory of Python objects."""
+    broken: dict[str, list[Problem]]
     """Rows without a time."""
 
 
@@ -58,8 +59,8 @@ def prepare(
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
 
-    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is as
-    VoxPopuli normalised it or as it was written; `longest` is of a stretch without text, in
+    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is the
+    normalised or the raw spelling; `longest` is the maximum length of a stretch without text, in
     seconds.
     """
     if text not in COLUMN:
@@ -73,9 +74,9 @@ def prepare(
             f"{root}: not VoxPopuli: neither transcribed_data/LANGUAGE with asr_train.tsv nor "
             "raw_audios/LANGUAGE is there."
         )
-    chosen = folder_names(names, languages, root)
+    chosen = list(choose({name: name for name in sorted(names)}, languages, root).values())
     both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
-    name_links(root, both, out.log)
+    name_links(root, both)
     speech = _read_segments(root, [x for x in chosen if x in sessions])
     return finish(
         (_read_language(root, name, text, speech) for name in chosen),
@@ -94,67 +95,50 @@ def _has_tables(folder: Path) -> bool:
 
 
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
-    some = Preparation(language_code(name), corpus="voxpopuli", named=name)
+    found = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
     for split in SPLITS:
         tsv = table_in(folder, f"asr_{split}.tsv")
         if tsv is None:
             continue
-        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), some.corrupt):
-            audio = some.file(folder, f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}")
-            if audio is None:
-                continue
-            said = row[COLUMN[text]].strip()
+        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), found.corrupt):
+            audio, place = f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}"
+            speaker = "" if row["speaker_id"] == "None" else row["speaker_id"]
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
-            utterance = Utterance(
-                id=audio.stem,
-                audio=audio,
-                duration=0.0,
-                language=some.language,
-                text=said or None,
-                speaker=None if row["speaker_id"] in ("", "None") else row["speaker_id"],
-                extra={key: value for key, value in extra.items() if value}
-                | {"text_policy": f"voxpopuli {text}"},
-            )
-            some.add(split if said else UNLABELLED, utterance)
-    _read_sessions(root, name, some, speech)
-    return some
+            extra["text_policy"] = f"voxpopuli {text}"
+            found.add_file(split, folder, audio, place, row[COLUMN[text]].strip(), speaker, extra)
+    _read_sessions(root, name, found, speech)
+    return found
 
 
-def _read_sessions(root: Path, name: str, some: Preparation, speech: Speech | None) -> None:
+def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | None) -> None:
     """Adds the speech in the whole sessions, without text."""
-    some.corrupt += speech.broken.pop(name, []) if speech else []
+    found.corrupt += speech.broken.pop(name, []) if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))
     if not recordings:
         return
     segments = speech.segments.pop(name) if speech else {}
     for recording in recordings:
-        audio = some.file(folder, str(recording.relative_to(folder)), str(folder))
+        audio = found.file(folder, str(recording.relative_to(folder)), str(folder))
         if audio is None:
             continue
-        whole = Utterance(id=audio.stem, audio=audio, duration=0.0, language=some.language)
+        whole = Utterance(id=audio.stem, audio=audio, duration=0.0, language=found.language)
         if speech is None:
-            some.add(UNLABELLED, whole)
+            found.add(UNLABELLED, whole)
             continue
-        found = _unpacked(segments.pop(audio.stem, bytearray()))
-        some.left_out["sessions without a segment"] += not found
-        for number, start, end in found:
-            segment = Utterance(
-                id=f"{whole.id}_{number}",
-                audio=audio,
-                start=start,
-                duration=end - start,
-                language=whole.language,
-            )
-            some.add(UNLABELLED, segment, f"segment {number} of {audio.stem}")
+        parts = _unpacked(segments.pop(audio.stem, bytearray()))
+        found.left_out["sessions without a segment"] += not parts
+        for number, start, end in parts:
+            part = replace(whole, id=f"{whole.id}_{number}", start=start, duration=end - start)
+            found.add(UNLABELLED, part, f"segment {number} of {audio.stem}")
     if segments:
         elsewhere = sum(packed.count(b"\n") for packed in segments.values()) // 3
-        some.left_out["segments of sessions that are not here"] = elsewhere
+        found.left_out["segments of sessions that are not here"] = elsewhere
 
 
 def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
-    """What the table says of all those languages, read once; None where there is no table."""
+    """The segments of all these languages, in one pass of the table; None without a table."""
     tables = ((table_in(root, f"unlabelled_data/{file}"), file) for file in SEGMENTS)
     table, file = next((found for found in tables if found[0] and names), (None, ""))
     if table is None:
@@ -179,7 +163,7 @@ def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
             speech.segments[name].setdefault(before, bytearray()).extend(packed)
         else:
             why = f"no time: {row[start][:40]!r} to {row[end][:40]!r}"
-            speech.broken[name].append((Path(f"{table}:{line}"), why))
+            speech.broken[name].append(Problem(f"{table}:{line}", why))
     return speech
 
 

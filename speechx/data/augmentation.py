@@ -1,4 +1,4 @@
-"""Noise, rooms and telephone lines for fine-tuning, drawn anew each time an utterance is heard.
+"""Noise, rooms and telephone lines for fine-tuning, drawn again each time an utterance is read.
 
     data:
       augment:
@@ -7,22 +7,20 @@
         telephone: 0.2
 
 Noise and rooms are manifests like any other (wav or flac: a stretch of mp3 is read from its
-beginning). Those of rooms hold impulse responses, of which the first channel is used. A voice
-sounds in the room, the noise comes on top with a ratio of mean powers between the two of `snr_db`,
-and both go through the telephone: 300 to 3400 Hz, 8 kHz, mu-law. Noise that is longer than the
-speech is cut at a random place, shorter noise is repeated. None of it changes where words are or
-how long an utterance is; speed, which does, is `data.speed`.
+beginning). Manifests of rooms contain impulse responses; their first channel is used. The room is
+applied to the speech, then noise is added at a ratio of mean powers of `snr_db`, then both go
+through the telephone: 300 to 3400 Hz, 8 kHz, mu-law. Noise longer than the speech is cut at a
+random position, shorter noise is repeated. Durations and the times of words do not change
+(`data.speed` changes them).
 
-What is drawn is a function of the seed, the number of the batch and the row, so a resumed run hears
-what it would have heard, with any number of workers. Validation and scoring hear the recordings.
+Draws are a function of the seed, the number of the batch and the row, so a resumed run gets the
+same audio with any number of workers. Validation and scoring use the recordings unchanged.
 
-A file that turns out to be damaged where it is read, or is gone, is named once by each process that
-reads, and another is drawn in its place.
+If a file is missing or damaged, each process that reads logs it once and draws another.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,17 +32,18 @@ from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.config import config
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
+from speechx.log import logger
 
 SILENT = 1e-4  # peaks below -80 dB
-TRIES = 20  # places in a long noise file, should one be silent; files, should one be damaged
-LOOK_SECONDS = 10.0
+TRIES = 20  # positions in a noise file, if some are silent; files, if some are damaged
+BLOCK_SECONDS = 10.0
 
 
 @config
 class Noise:
     manifests: tuple[Path, ...]
     probability: float = 0.5
-    """Share of the utterances heard."""
+    """Share of the utterances read."""
     snr_db: tuple[float, float] = (5.0, 20.0)
     """Lowest and highest ratio of speech to noise."""
 
@@ -61,7 +60,7 @@ class Noise:
 class Rooms:
     manifests: tuple[Path, ...]
     probability: float = 0.3
-    """Share of the utterances heard."""
+    """Share of the utterances read."""
 
     def __post_init__(self) -> None:
         _check(self.manifests, self.probability)
@@ -69,12 +68,12 @@ class Rooms:
 
 @config
 class Augment:
-    """Off, all of it, unless it is asked for."""
+    """All off by default."""
 
     noise: Noise | None = None
     rooms: Rooms | None = None
     telephone: float = 0.0
-    """Share of the utterances heard through a telephone."""
+    """Share of the utterances that go through a telephone."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.telephone <= 1:
@@ -90,19 +89,19 @@ def _check(manifests: tuple[Path, ...], probability: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """The settings, with what their manifests hold."""
+    """The settings, and the utterances of their manifests."""
 
     config: Augment
     noises: tuple[Utterance, ...] = ()
     rooms: tuple[Utterance, ...] = ()
     damaged: set[str] = field(default_factory=set)
-    """Named already."""
+    """Files that were logged."""
 
     def __call__(self, wave_S: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """An utterance (S,) at 16 kHz as it is heard this time: (S,) float32.
+        """Augments an utterance (S,) at 16 kHz: (S,) float32.
 
-        The draws whether and which are made for all three in any case, so that switching one off
-        leaves the others as they are.
+        The random numbers of all three are always drawn, so that switching one off does not change
+        the others.
         """
         in_a_room, in_noise, by_phone = random.random(3)
         room, place, ratio = random.random(3)
@@ -118,6 +117,19 @@ class Augmentation:
             wave_S = telephone(wave_S)
         return wave_S.astype(np.float32, copy=False)
 
+    def describe(self) -> str:
+        """The settings, for the log."""
+        parts: list[str] = []
+        if self.noises and (noise := self.config.noise):
+            low, high = noise.snr_db
+            files = f"{len(self.noises)} recordings, {low:g} to {high:g} dB"
+            parts.append(f"noise for {noise.probability:.0%} ({files})")
+        if self.rooms and (rooms := self.config.rooms):
+            parts.append(f"rooms for {rooms.probability:.0%} ({len(self.rooms)} responses)")
+        if self.config.telephone:
+            parts.append(f"a telephone for {self.config.telephone:.0%}")
+        return f"augmentation: {', '.join(parts)} of the utterances"
+
     def _drawn(
         self,
         sounds: Sequence[Utterance],
@@ -125,7 +137,7 @@ class Augmentation:
         random: np.random.Generator,
         read: Callable[[Utterance], np.ndarray],
     ) -> np.ndarray:
-        """The sound at `place`, from 0 to 1; another where it cannot be read."""
+        """The audio at position `place`, from 0 to 1; another if it cannot be read."""
         for _ in range(TRIES):
             u = sounds[int(place * len(sounds))]
             try:
@@ -133,42 +145,31 @@ class Augmentation:
             except UserError as error:
                 if (name := f"{u.audio} {u.id}") not in self.damaged:
                     self.damaged.add(name)
-                    print(f"augmentation: {error}; another is drawn", file=sys.stderr, flush=True)
+                    logger.warning(f"augmentation: {error}; another file is drawn")
                 failed, place = error, random.random()
-        raise UserError(f"{failed}; neither could be read what was drawn {TRIES - 1} times instead")
+        raise UserError(f"{failed}; {TRIES - 1} other files that were drawn cannot be read either")
 
 
-def load_augmentation(config: Augment, log: Callable[[str], object] = print) -> Augmentation | None:
-    """Reads the manifests, and enough of every file to know that it sounds; None if all is off."""
-    said: list[str] = []
+def load_augmentation(config: Augment) -> Augmentation | None:
+    """Reads the manifests, and enough of each file to know that it is not silent; None if all is
+    off."""
     noises: tuple[Utterance, ...] = ()
     rooms: tuple[Utterance, ...] = ()
     if config.noise is not None and config.noise.probability:
-        noises = _sounding(config.noise.manifests, "noise", _heard_at_all)
-        low, high = config.noise.snr_db
-        said.append(
-            f"{config.noise.probability:.0%} in noise ({len(noises)} recordings, "
-            f"{low:g} to {high:g} dB)"
-        )
+        noises = _audible(config.noise.manifests, "noise", _has_sound)
     if config.rooms is not None and config.rooms.probability:
-        rooms = _sounding(
+        rooms = _audible(
             config.rooms.manifests,
             "the first channel of impulse response",
             lambda u: not _silent(_response(u)),
         )
-        said.append(f"{config.rooms.probability:.0%} in rooms ({len(rooms)} responses)")
-    if config.telephone:
-        said.append(f"{config.telephone:.0%} through a telephone")
-    if not said:
-        return None
-    log(f"of the utterances heard {', '.join(said)}")
-    return Augmentation(config, noises, rooms)
+    return Augmentation(config, noises, rooms) if noises or rooms or config.telephone else None
 
 
-def _sounding(
+def _audible(
     manifests: tuple[Path, ...], what: str, sounds: Callable[[Utterance], bool]
 ) -> tuple[Utterance, ...]:
-    """The utterances of manifests; one that does not sound is a UserError that names it."""
+    """The utterances of manifests; a silent one is a UserError."""
     utterances = [u for path in manifests for u in read_manifest(path)]
     for u in utterances:
         if not sounds(u):
@@ -176,23 +177,23 @@ def _sounding(
     return tuple(utterances)
 
 
-def _heard_at_all(u: Utterance) -> bool:
-    """Whether a noise sounds somewhere, as it is used: the mean of its channels."""
+def _has_sound(u: Utterance) -> bool:
+    """Whether the mean of the channels is not silent everywhere."""
     start = 0.0
-    while _silent(_read(u, start, LOOK_SECONDS)):
-        start += LOOK_SECONDS
+    while _silent(_read(u, start, BLOCK_SECONDS)):
+        start += BLOCK_SECONDS
         if start >= u.duration:
             return False
     return True
 
 
 def _response(u: Utterance) -> np.ndarray:
-    """An impulse response as it is used: the first channel, all of it."""
+    """The whole first channel of an impulse response."""
     return _read(u, 0.0, u.duration, channel=0)
 
 
 def _stretch(u: Utterance, samples: int, random: np.random.Generator) -> np.ndarray:
-    """So many samples of a noise: from a random place that sounds, or all of it again and again."""
+    """Samples of a noise from a random position that is not silent; short noise is repeated."""
     seconds = samples / SAMPLE_RATE
     for place in random.random(TRIES):
         noise_S = _read(u, place * max(u.duration - seconds, 0.0), seconds)
@@ -202,7 +203,7 @@ def _stretch(u: Utterance, samples: int, random: np.random.Generator) -> np.ndar
 
 
 def _read(u: Utterance, start: float, seconds: float, channel: int | None = None) -> np.ndarray:
-    """Part of an utterance, from `start` seconds in it, as far as it goes."""
+    """Part of an utterance from `start` seconds, up to its end."""
     seconds = min(seconds, u.duration - start)
     return read_audio(u.audio, u.start + start, seconds, channel, part=u.bytes)
 

@@ -1,4 +1,7 @@
-"""Columns of numbers as they grow, utterance by utterance or batch by batch."""
+"""Columns of numbers as they grow, utterance by utterance or batch by batch.
+
+    N utterances
+"""
 
 from __future__ import annotations
 

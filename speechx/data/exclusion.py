@@ -1,16 +1,16 @@
-"""Lists of utterances to leave out: a table, so that nothing has to be deleted.
+"""Exclusion lists: tables of utterances to leave out, so that nothing has to be deleted.
 
     corpus	language	id	reason	detail
             nl	c17	silent	no sample above -60 dB
 
-A line is about the utterance of that corpus (nothing: of none), language and id, in whichever
-manifest it is: one with phones added, one in Parquet, one of shards. What is left out is counted,
-and so are lines that are about nothing.
+A line excludes the utterances of that corpus (empty: of none), language and id in all manifests,
+whether phones were added or they are in Parquet or shards. Excluded utterances are counted, and so
+are lines that match no utterance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -34,7 +34,7 @@ Key = tuple[str, str, str]
 
 
 def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
-    """Writes a list; white space within a cell becomes one space, and is compared so."""
+    """Writes a list. White space within a cell becomes one space, also where cells are compared."""
     lines = ("\t".join(_cell(text) for text in astuple(e)) for e in exclusions)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
@@ -66,7 +66,7 @@ def read_exclusions(path: Path) -> list[Exclusion]:
 
 
 class Exclusions:
-    """What some lists leave out of what is read, counted list by list."""
+    """The lists of a run; counts what each excludes."""
 
     def __init__(self, paths: Sequence[Path] = ()) -> None:
         self.paths = [Path(path) for path in paths]
@@ -74,7 +74,7 @@ class Exclusions:
         for number, path in enumerate(self.paths):
             for e in read_exclusions(path):
                 self.lists_of.setdefault((e.corpus, e.language, e.id), []).append(number)
-        self.met: set[Key] = set()
+        self._matched: set[Key] = set()
         self.utterances = [0] * len(self.paths)
         self.seconds = [0.0] * len(self.paths)
 
@@ -82,44 +82,42 @@ class Exclusions:
         return bool(self.lists_of)
 
     def leave_out(self, utterance: Utterance) -> bool:
-        """Whether a list names it; the first one that does counts it."""
+        """Whether a list names the utterance; it is counted for the first that does."""
         return bool(self.lists_of) and self.names(
             utterance.corpus, utterance.language, utterance.id, utterance.duration
         )
 
     def names(self, corpus: str | None, language: str, id: str, seconds: float) -> bool:
-        """As `leave_out`, of an utterance in pieces."""
+        """As `leave_out`, for the columns of an utterance."""
         key = _cell(corpus or ""), _cell(language), _cell(id)
         lists = self.lists_of.get(key)
         if lists is None:
             return False
-        self.met.add(key)
+        self._matched.add(key)
         self.utterances[lists[0]] += 1
         self.seconds[lists[0]] += seconds
         return True
 
     def kept(self, utterances: Iterable[Utterance]) -> list[Utterance]:
-        """Those that no list names; a UserError if that is nothing."""
+        """The utterances that no list names; a UserError if there are none."""
         kept = [u for u in utterances if not self.leave_out(u)]
         if not kept:
             raise self.all_left_out()
         return kept
 
     def all_left_out(self) -> UserError:
-        """What to raise where nothing is left."""
+        """The error if no utterance is left."""
         lists = ", ".join(map(str, self.paths))
         return UserError(f"{lists}: every utterance of the manifests is on the list")
 
-    def report(self, speak: Callable[[str], object]) -> None:
-        """Says what each list has left out, after all manifests are read."""
+    def report(self) -> Iterator[str]:
+        """A line for each list, after all manifests are read."""
         for number, path in enumerate(self.paths):
             lines = [key for key, lists in self.lists_of.items() if number in lists]
-            unmet = sum(key not in self.met for key in lines)
-            nothing = f"; {unmet} of its {len(lines)} lines are about nothing here" if unmet else ""
-            speak(
-                f"{path.name} leaves out {self.utterances[number]} utterances "
-                f"({hours(self.seconds[number])} h){nothing}"
-            )
+            unused = sum(key not in self._matched for key in lines)
+            amount = f"{self.utterances[number]} utterances ({hours(self.seconds[number])} h)"
+            note = f"; {unused} of its {len(lines)} lines are unused" if unused else ""
+            yield f"{path.name} leaves out {amount}{note}"
 
 
 def _cell(text: str) -> str:

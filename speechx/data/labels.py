@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -77,18 +78,18 @@ def feasible(
     utterances: Sequence[Utterance],
     token_type: TokenType,
     frames: Callable[[int], int],
-    frames_needed: Callable[[Sequence[str]], int],
+    needed_by: Callable[[Sequence[str]], int],
     listing: Path,
 ) -> list[Utterance]:
     """Without the utterances whose labels need more frames than there are; `listing` names them.
 
-    `frames` counts the frames of a number of samples, `frames_needed` the frames that labels need.
+    `frames` counts the frames of a number of samples, `needed_by` the frames that labels need.
     More than one such utterance in a hundred is an error.
     """
     short = []
     for utterance in utterances:
         there = frames(int(utterance.duration * SAMPLE_RATE))
-        needed = frames_needed(tokens_of(utterance, token_type))
+        needed = needed_by(tokens_of(utterance, token_type))
         if there < needed:
             short.append((utterance, there, needed))
     if not short:
@@ -108,3 +109,9 @@ def feasible(
     logger.info(f"{message}, and are left out")
     dropped = {u for u, _, _ in short}
     return [u for u in utterances if u not in dropped]
+
+
+def frames_needed(labels: Sequence[object]) -> int:
+    """The least number of frames with which CTC can spell labels: one each, and one for a blank
+    between equal neighbours."""
+    return len(labels) + sum(a == b for a, b in pairwise(labels))

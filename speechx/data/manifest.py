@@ -11,12 +11,13 @@ that speechx does not know are kept. Audio paths are relative to the manifest's 
 absolute, or URLs. A file whose name ends in .parquet holds the same as a table.
 
 Files are read and written line by line: a manifest may be larger than the memory.
+
+    N utterances
 """
 
 import json
 import os
 from array import array
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from speechx.data import parquet
-from speechx.data.utterance import KNOWN, Utterance, from_record, hours, to_record
+from speechx.data.utterance import KNOWN, Utterance, from_record, to_record
 from speechx.errors import UserError
 from speechx.whole_file import whole_file
 
@@ -222,61 +223,6 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
         if (name := repeated_id(hashes, lambda: _ids(new))) is not None:
             raise ValueError(f"two utterances have the id {name!r}")
     return len(hashes)
-
-
-@dataclass(frozen=True, slots=True)
-class LanguageSummary:
-    """How much there is of one language; labelled means that it has text or phones."""
-
-    utterances: int
-    hours: float
-    labelled_hours: float
-    speakers: int
-
-
-def summarize(utterances: Iterable[Utterance]) -> dict[str, LanguageSummary]:
-    """Amounts per language, in alphabetical order. Utterances without a speaker add none."""
-    number: Counter[str] = Counter()
-    seconds: dict[str, float] = defaultdict(float)
-    labelled: dict[str, float] = defaultdict(float)
-    speakers: dict[str, set[str]] = defaultdict(set)
-    for u in utterances:
-        number[u.language] += 1
-        seconds[u.language] += u.duration
-        labelled[u.language] += u.duration if u.labelled else 0.0
-        if u.speaker is not None:
-            speakers[u.language].add(u.speaker)
-    return {
-        language: LanguageSummary(
-            utterances=number[language],
-            hours=seconds[language] / 3600,
-            labelled_hours=labelled[language] / 3600,
-            speakers=len(speakers[language]),
-        )
-        for language in sorted(number)
-    }
-
-
-def summary_table(summary: dict[str, LanguageSummary]) -> str:
-    """The summary for people: one row a language, and their sum."""
-    total = LanguageSummary(
-        utterances=sum(s.utterances for s in summary.values()),
-        hours=sum(s.hours for s in summary.values()),
-        labelled_hours=sum(s.labelled_hours for s in summary.values()),
-        speakers=sum(s.speakers for s in summary.values()),
-    )
-    rows = [("language", "utterances", "hours", "labelled h", "speakers")]
-    for name, some in [*summary.items(), ("total", total)]:
-        both = hours(some.hours * 3600), hours(some.labelled_hours * 3600)
-        rows.append((name, str(some.utterances), *both, str(some.speakers)))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column == 0 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
 
 
 def json_line(record: dict[str, Any]) -> bytes:

@@ -14,6 +14,8 @@ broken file in a million must not end the run. With `AudioLimits`,
 
 The first two become an `AudioError` that travels with the batch, to be counted and listed
 (speechx/training/audio_errors.py).
+
+    N utterances of the corpus · S samples
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ that of the seconds heard, after cropping. A plan is a pure function of (corpus,
 the stream of batches runs through the epochs without end; a run goes on from a `Position`.
 
     N utterances of the corpus · U utterances of the epoch, some more than once · R rows · B batches
+    · C corpora · L languages · G = C times L groups · P passes over a group · K shards in one pass
 
 All of it is arrays, for corpora have ten million utterances; only the batch that is asked for is
 made of objects. Where the sound is packed in shards, shards come in random order and batches are

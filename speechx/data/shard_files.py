@@ -1,7 +1,7 @@
-"""One shard: a tar of sounds and their lines, and the list of what is in the shards of a manifest.
+"""One shard: a tar of audio files and manifest lines; and the list of the shards of a manifest.
 
-A member of a shard is a whole sound file, so [offset, size] is all that reading it needs; the line
-beside it makes the tar a data set of its own, for webdataset or by hand.
+A member of a shard is a whole audio file, so it can be read by [offset, size]; with the lines the
+tar is a complete data set, for webdataset or by hand.
 """
 
 from __future__ import annotations
@@ -33,26 +33,25 @@ LISTED = ".shards.json"
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What `NAME.shards.json` says of one shard."""
+    """The entry of a shard in `NAME.shards.json`."""
 
     sha256: str
     size: int
     utterances: int
     seconds: float
     sources: str
-    """Fingerprint of what it was packed from."""
+    """Hash of the sources."""
     shorter: int = 0
-    """How many ended before their manifest said."""
+    """Utterances shorter than in their manifest."""
     unreadable: tuple[tuple[str, str, str], ...] = ()
-    """Id, audio, and why, of what could not be read."""
+    """Id, audio and reason of unreadable utterances."""
 
 
 def write_shard(
     path: Path, format: Format, utterances: Mapping[int, Utterance], sources: str
 ) -> tuple[Path, Shard]:
     """Decodes and packs the utterances, by their numbers in the manifest. The file appears when it
-    is complete, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`.
-    What cannot be read is named in what comes back."""
+    is complete, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`."""
     unreadable, seconds, shorter = [], 0.0, 0
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -105,7 +104,7 @@ def shard_members(path: Path) -> Iterator[tuple[int, int, int, float]]:
 
 
 def shard_line(u: Utterance) -> bytes:
-    """What is known of an utterance but for where its sound is."""
+    """The manifest line of an utterance without the keys of its audio."""
     known: dict[str, Any] = {"id": u.id, "duration": u.duration, "language": u.language}
     for key in ("text", "phones", "speaker", "corpus"):
         if (value := getattr(u, key)) is not None:
@@ -129,7 +128,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def read_list(listing: Path) -> dict[str, Shard]:
-    """Names of shards to what is in them; nothing if there is no list."""
+    """The shards by name; empty if there is no list."""
     try:
         text = listing.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -146,20 +145,20 @@ def read_list(listing: Path) -> dict[str, Shard]:
 
 
 def write_list(listing: Path, shards: Mapping[str, Shard]) -> None:
-    """The list is replaced as a whole."""
+    """Replaces the list atomically."""
     text = json.dumps({name: asdict(shards[name]) for name in sorted(shards)}, indent=1)
     with whole_file(listing) as new:
         new.write_text(text + "\n", encoding="utf-8")
 
 
 def shard_damage(path: Path, shard: Shard) -> str | None:
-    """What is wrong with a shard, by name."""
+    """Why a shard cannot be used, or None."""
     if not path.is_file():
-        return f"{path}: the shard is not there"
+        return f"{path}: the shard is missing"
     if path.stat().st_size != shard.size:
         return f"{path}: the shard is damaged ({path.stat().st_size} bytes of {shard.size})"
     if _sha256(path) != shard.sha256:
-        return f"{path}: the shard is damaged (its sha256 is not the one noted when it was packed)"
+        return f"{path}: the shard is damaged (its sha256 differs from the packed one)"
     return None
 
 

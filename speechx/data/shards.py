@@ -26,18 +26,17 @@ shards, one core; `benchmarks/loader.py` has the tar part of it), times real tim
     int16 in Parquet      25,000x      12,000x       4,100x   (row groups of 10)
 
 In order there is no difference. Out of order Parquet reads a whole row group for one utterance,
-while in a tar an utterance is one range of bytes: one request on any store (files and `memory://`
-gave the same order), no package is needed, and `tar` and webdataset read it too. FLAC is the
-default: half the bytes of int16, and 5,000x real time on one core is seldom what a GPU waits for;
-where it is, `format="int16"` decodes five times faster.
+while in a tar an utterance is one range of bytes: one request to any store (files and `memory://`
+gave the same order). It needs no package, and `tar` and webdataset read it too. FLAC is the
+default: half the bytes of int16, and a GPU seldom waits for 5,000x real time on one core; if
+it does, `format="int16"` decodes five times faster.
 
 Each shard is written whole or not at all, and its sources (paths, sizes, times, segments) are noted
 beside it, so packing again does only what is missing or changed, after an interruption too. The
-bytes of a shard depend on nothing but the sound and the lines, and a shard whose bytes have changed
-is named (`check_shards`) and packed again. A shard's name has the beginning of its sha256: packing
-a corrected corpus replaces no shard that a manifest names, so until the new manifest is there the
-old one stays as it was, here and in copies elsewhere. What no manifest names any more is removed
-after that.
+bytes of a shard depend on the audio and the lines only; a damaged shard is reported
+(`check_shards`) and packed again. The name of a shard has the beginning of its sha256, so packing a
+corrected corpus never replaces a shard that a manifest names: the old manifest stays valid, here
+and in copies, until the new one is complete. Then shards that no manifest names are removed.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -73,11 +72,12 @@ from speechx.data.shard_files import (
 from speechx.data.utterance import Utterance, hours
 from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
+from speechx.log import logger
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, to plan with
 SEED = 0
 MOST_UNREADABLE = 0.01
-ABANDONED_SECONDS = 600  # nobody has written to it: left by a run that was killed
+ABANDONED_SECONDS = 600  # since the last write: left by a run that was killed
 
 
 def pack(
@@ -88,13 +88,12 @@ def pack(
     exclude: Sequence[Path] = (),
     url: str | None = None,
     processes: int | None = None,
-    log: Callable[[str], object] = print,
 ) -> dict[str, int]:
-    """Packs a manifest, or every manifest below a folder; utterances packed per manifest written.
+    """Packs a manifest, or every manifest below a folder; returns utterances per manifest.
 
     `exclude` are exclusion lists of the doctor. With `url` the lines name the shards there (after
     they are copied, `s3://bucket/es`) and not where they were written. `processes`: one for each
-    core. What cannot be read is listed and left out; more than one in a hundred is an error.
+    core. Unreadable utterances are listed and left out; more than one in a hundred is an error.
     """
     if format not in get_args(Format):
         raise UserError(f"shards hold flac or int16, not {format!r}")
@@ -111,17 +110,18 @@ def pack(
     counts = {}
     for path, under in found:
         where = url and "/".join([url.rstrip("/"), *under.parts])
-        packing = _Packing(path, out / under, format, shard_mb, where, log)
+        packing = _Packing(path, out / under, format, shard_mb, where)
         counts[str(under / path.name)] = packing.run(exclusions, processes)
-    exclusions.report(log)
+    for line in exclusions.report():
+        logger.info(line)
     return counts
 
 
 def check_shards(folder: Path) -> list[str]:
-    """One line for each shard below the folder that is absent or not what was packed."""
+    """One line for each missing or damaged shard below the folder."""
     listings = sorted(Path(folder).rglob(f"*{LISTED}"))
     if not listings:
-        raise UserError(f"{folder}: no shards there (expected NAME{LISTED}, as pack writes it)")
+        raise UserError(f"{folder}: no shards in this folder; pack writes NAME{LISTED}")
     problems = []
     for listing in listings:
         for name, shard in read_list(listing).items():
@@ -131,7 +131,7 @@ def check_shards(folder: Path) -> list[str]:
 
 
 def _manifests(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Manifests, and their folders below the source; not what was packed below it before."""
+    """Manifests, and their folders below the source; without manifests of shards."""
     if not source.is_dir():
         return [(source, Path())]
     found = sorted(filter(is_manifest, source.rglob("*")))
@@ -140,7 +140,7 @@ def _manifests(source: Path, out: Path) -> list[tuple[Path, Path]]:
     if not found:
         raise UserError(f"{source}: no manifests (.jsonl or .parquet) in this folder")
     if len({path.with_suffix("") for path in found}) < len(found):
-        raise UserError(f"{source}: holds manifests of one name, as .jsonl and .parquet; pack one")
+        raise UserError(f"{source}: a manifest is there as .jsonl and as .parquet; pack one")
     return [(path, path.parent.relative_to(source)) for path in found]
 
 
@@ -149,12 +149,12 @@ class _Job:
     """One shard to be written: utterances by their numbers in the manifest."""
 
     path: Path
-    """Its name lacks the sha256."""
+    """Without the sha256 in its name."""
     format: Format
     utterances: dict[int, Utterance]
 
     def sources(self) -> str:
-        """Changes when another sound or another line would be packed."""
+        """A hash that changes if other audio or another line would be packed."""
         lines: list[str] = [self.format]
         for number, u in self.utterances.items():
             stamp = ""
@@ -166,7 +166,7 @@ class _Job:
                     stamp = "absent"
             place = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
             lines.append(f"{number} {place} {shard_line(u).decode()}")
-        # Half a character, as a manifest may have in a path, is no reason to stop.
+        # A path in a manifest may contain half a character.
         return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
     def write(self) -> tuple[Path, Shard]:
@@ -175,14 +175,13 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Packing:
-    """One manifest on its way into shards."""
+    """Packs one manifest."""
 
     manifest: Path
     folder: Path
     format: Format
     shard_mb: float
     url: str | None
-    log: Callable[[str], object]
 
     def run(self, exclusions: Exclusions, processes: int) -> int:
         utterances = read_manifest(self.manifest)
@@ -196,7 +195,7 @@ class _Packing:
         done = self._kept(jobs, before)
         todo = {n: job for n, job in enumerate(jobs) if n not in done}
         if done:
-            self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards are there already")
+            logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards are there already")
         number = min(processes, max(1, len(todo)))
         with ProcessPoolExecutor(number, initializer=end_at_interrupt) as pool:
             running = {pool.submit(job.write): n for n, job in todo.items()}
@@ -205,7 +204,7 @@ class _Packing:
                     done[running[future]] = future.result()
                     self._note(done, before)
                     amount = hours(sum(shard.seconds for _, shard in done.values()))
-                    self.log(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
+                    logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
@@ -218,8 +217,8 @@ class _Packing:
         return f"{self.format} shards of " + (f"{folder.name}, {origin}" if origin else str(folder))
 
     def _jobs(self, utterances: Sequence[Utterance], exclusions: Exclusions) -> list[_Job]:
-        """Shuffled, then cut where a shard is full. From the manifest alone, so that every run
-        comes to the same shards, and leaving out an utterance changes only its own."""
+        """Shuffles the utterances and starts a new job if a shard is full. The jobs depend on the
+        manifest alone, so that excluding an utterance changes only its own shard."""
         most = self.shard_mb * 2**20 / BYTES_PER_SECOND[self.format]
         shards: list[dict[int, Utterance]] = []
         seconds = np.inf
@@ -240,7 +239,7 @@ class _Packing:
     def _kept(
         self, jobs: Sequence[_Job], before: Mapping[str, Shard]
     ) -> dict[int, tuple[Path, Shard]]:
-        """Shards of an earlier run that are whole and packed from the same, by their jobs."""
+        """Undamaged shards of an earlier run with the same sources, by job."""
         name_of = {shard.sources: name for name, shard in before.items()}
         kept = {}
         for n, job in enumerate(jobs):
@@ -248,7 +247,7 @@ class _Packing:
             if name is None:
                 continue
             if problem := shard_damage(self.folder / name, before[name]):
-                self.log(f"{problem}; it is packed again")
+                logger.info(f"{problem}; it is packed again")
                 continue
             kept[n] = self.folder / name, before[name]
         return kept
@@ -256,16 +255,16 @@ class _Packing:
     def _note(
         self, done: Mapping[int, tuple[Path, Shard]], before: Mapping[str, Shard] | None = None
     ) -> None:
-        """What is packed, and what an earlier manifest still names."""
+        """Writes the list of packed shards and of those that an earlier manifest still names."""
         names = {path.name: shard for path, shard in done.values()}
         write_list(self.folder / f"{self.manifest.stem}{LISTED}", {**(before or {}), **names})
 
     def _finish(self, jobs: Sequence[_Job], done: dict[int, tuple[Path, Shard]]) -> int:
-        """Refuses what has too many unreadable ones, writes the manifest, and removes the shards
-        that it does not name."""
+        """Writes the manifest and removes the shards that it does not name; a UserError if too many
+        utterances are unreadable."""
         stem, tried = self.manifest.stem, sum(len(job.utterances) for job in jobs)
         if not tried:
-            raise UserError(f"{self.manifest}: every utterance of it is excluded")
+            raise UserError(f"{self.manifest}: every utterance is excluded")
         unreadable = [row for n in sorted(done) for row in done[n][1].unreadable]
         listing = self.folder / f"{stem}.unreadable.tsv"
         if unreadable:
@@ -277,14 +276,14 @@ class _Packing:
                 f"read, listed in {listing}"
             )
             if len(unreadable) > max(1, MOST_UNREADABLE * tried):
-                raise UserError(f"{message}; more than {MOST_UNREADABLE:.0%} are not left out")
-            self.log(f"{message}, and left out")
+                raise UserError(f"{message}; at most {MOST_UNREADABLE:.0%} may be")
+            logger.info(f"{message}, and left out")
         else:
             listing.unlink(missing_ok=True)
         if shorter := sum(shard.shorter for _, shard in done.values()):
-            self.log(
+            logger.info(
                 f"{self.manifest}: {shorter} of {tried} utterances are shorter than "
-                "their manifest said; the new one has their true length"
+                "in their manifest; the new one has their true length"
             )
         packed: dict[int, Utterance] = {}
         for n, job in enumerate(jobs):

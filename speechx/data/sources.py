@@ -2,6 +2,8 @@
 
 Of JSON lines the offsets are kept, and a line is parsed again; of Parquet the columns of what is
 heard. Both are shared by the workers that are forked, and small enough to be sent to others.
+
+    N utterances · P packed sounds
 """
 
 from __future__ import annotations

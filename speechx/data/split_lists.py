@@ -1,33 +1,34 @@
-"""Split lists: which utterances a split consists of, kept apart from the corpus itself.
+"""Split lists: the utterances of each split, stored separately from the corpus.
 
-A list is a text file with an id a line; a line that begins with `#` is a comment. It is small, and
-with the name of the release it was drawn from it makes a result repeatable, so it can lie in a
-repository (`data_manifests/splits/`) where manifests and audio cannot.
+A list is a text file with one id per line; a line that begins with `#` is a comment. With the name
+of the release it makes a result repeatable, and it is small enough for a repository
+(`data_manifests/splits/`), unlike manifests and audio.
 
-Lists that others published are read too: clip names with or without folder and suffix (Riviere et
+Published lists are read too: clip names with or without folder and suffix (Riviere et
 al. 2020: `trainSeqs_1.0_uniform_new_version.txt`, `valSeqs_...`, `testSeqs_...`), and the tables of
 fairseq and UniSpeech (`train.tsv`: a line with a folder, then path and samples). If a file of the
-same name ending in `.phone` lies beside it, with as many lines, its phones become those of the
+same name ending in `.phone` is beside it, with as many lines, its phones become those of the
 utterances; the word boundary `|` is left out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.data.manifest import SOURCE, Utterance, claim, first_few, read_manifest, write_manifest
 from speechx.errors import UserError
+from speechx.log import logger
 
 # 1.0 and 5.0 are hours.
 RIVIERE = {"trainSeqs": "train", "valSeqs": "dev", "testSeqs": "test"}
 
 
 def split_name(path: Path) -> str:
-    """What the split of a list is called: train_1h for trainSeqs_1.0_uniform_new_version.txt."""
+    """The split of a list: train_1h for trainSeqs_1.0_uniform_new_version.txt."""
     head, _, rest = path.stem.partition("_")
     if head not in RIVIERE:
         return path.stem
@@ -36,13 +37,13 @@ def split_name(path: Path) -> str:
 
 
 def write_list(path: Path, utterances: Iterable[Utterance], about: str) -> None:
-    """The ids, under a line that says what they are."""
+    """Writes the ids, below a comment that describes them."""
     lines = [f"# {about}", *(u.id for u in utterances)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
-    """Names in the order of the list, each with its phones if there are any."""
+    """The names in the order of the list, with their phones if there is a `.phone` file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
         labels = path.with_suffix(".phone")
@@ -50,13 +51,13 @@ def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
     except OSError as error:
         raise UserError(f"{path}: cannot read the list: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; a list has an id a line.") from error
+        raise UserError(f"{path}: not UTF-8 text; a list has one id per line.") from error
     names = [line.split("\t")[0].strip() for line in lines]
     if path.suffix == ".tsv":
         names = names[1:]  # the first line is the folder of the audio
     ids = [name for name in names if name and not name.startswith("#")]
     if not ids:
-        raise UserError(f"{path}: the list is empty; an id a line was expected.")
+        raise UserError(f"{path}: the list is empty; one id per line was expected.")
     if phones is None:
         return dict.fromkeys(ids)
     if len(phones) != len(ids):
@@ -68,14 +69,11 @@ def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
 
 
 def split_by_lists(
-    manifests: Sequence[Path],
-    lists: Sequence[Path],
-    out: Path,
-    log: Callable[[str], object] = print,
+    manifests: Sequence[Path], lists: Sequence[Path], out: Path
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl` for every list; returns the numbers of utterances."""
     lists = [path for path in lists if path.name != SOURCE] or lists  # FOLDER/*.txt has it too
-    splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists, log)
+    splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists)
     languages = sorted({u.language for some in splits.values() for u in some})
     source = f"the lists {', '.join(map(str, lists))} of {', '.join(map(str, manifests))}"
     counts: dict[str, dict[str, int]] = {}
@@ -88,24 +86,24 @@ def split_by_lists(
         for name, some in of_language.items():
             if some:
                 write_manifest(out / language / f"{name}.jsonl", some)
-            else:  # of manifests that had more in them
+            else:  # of earlier, larger manifests
                 (out / language / f"{name}.jsonl").unlink(missing_ok=True)
     return counts
 
 
 def apply_lists(
-    utterances: Iterable[Utterance], lists: Sequence[Path], log: Callable[[str], object] = print
+    utterances: Iterable[Utterance], lists: Sequence[Path]
 ) -> dict[str, list[Utterance]]:
     """The splits that the lists name, from the utterances of some manifests.
 
-    An utterance that is in no manifest is counted and named; a list of which nothing is found is a
-    UserError, as is one that shares utterances with another that is not a longer train list.
+    Utterances that are in no manifest are counted and logged. A list without any known utterance is
+    a UserError, and so are two lists that share utterances, unless both are for train.
     """
     there: dict[str, Utterance] = {}
-    namesakes: dict[str, Utterance] = {}  # in another language
+    elsewhere: dict[str, Utterance] = {}  # in another language
     for u in utterances:
         if there.setdefault(u.id, u).language != u.language:
-            namesakes[u.id] = u
+            elsewhere[u.id] = u
     splits: dict[str, list[Utterance]] = {}
     for path in lists:
         listed = read_list(path)
@@ -119,8 +117,8 @@ def apply_lists(
                 f"{path}: none of its {len(listed)} utterances ({first_few(list(listed))}) is in "
                 "the manifests; lists fit one release of one language only"
             )
-        if twice := [x for x in found if ids[x] in namesakes]:
-            one, other = there[ids[twice[0]]], namesakes[ids[twice[0]]]
+        if twice := [x for x in found if ids[x] in elsewhere]:
+            one, other = there[ids[twice[0]]], elsewhere[ids[twice[0]]]
             raise UserError(
                 f"{path}: {twice[0]} is an utterance of {one.language} and one of "
                 f"{other.language} ({len(twice)} such names); give the manifests of one language"
@@ -128,7 +126,7 @@ def apply_lists(
         splits[name] = [_listed(there[ids[x]], listed[x], path) for x in found]
         absent = [x for x in listed if ids[x] not in there]
         note = f"; {len(absent)} are in no manifest: {first_few(absent)}" if absent else ""
-        log(f"{name}: {len(found)} of {len(listed)} utterances of {path.name}{note}")
+        logger.info(f"{name}: {len(found)} of {len(listed)} utterances of {path.name}{note}")
     _refuse_shared(splits)
     return splits
 
@@ -139,7 +137,7 @@ def _listed(u: Utterance, phones: tuple[str, ...] | None, path: Path) -> Utteran
 
 
 def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Nothing that is trained on may be tested on."""
+    """Raises a UserError if two kinds of splits share an utterance."""
     kind_of: dict[str, str] = {}
     for name, some in splits.items():
         kind = name.split("_")[0]

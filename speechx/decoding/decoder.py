@@ -1,7 +1,7 @@
 """From the log-probabilities of one utterance to tokens with times: the one protocol of all
 decoders.
 
-T frames · V = blank and tokens, the blank first
+    T frames · V = blank and tokens, the blank first
 """
 
 from __future__ import annotations

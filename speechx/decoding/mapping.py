@@ -8,7 +8,9 @@ The result is a relation, not a function: one trained phone may stand for severa
 Ties are common (about every fourth inexact pair) and broken by rule: smaller weighted feature
 distance, then code points. Each row names the phones it was tied with.
 
-Legend: T frames, V = 1 + trained phones, U = 1 + target phones; column 0 is the CTC blank in both.
+Column 0 is the CTC blank on both sides.
+
+    T frames · V = 1 + trained phones · U = 1 + target phones
 """
 
 from __future__ import annotations

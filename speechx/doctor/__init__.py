@@ -1,1 +1,1 @@
-"""`speechx data doctor`: everything that is wrong with a corpus, before a model hears it."""
+"""`speechx data doctor`: finds what is wrong with a corpus before a model is trained on it."""

@@ -1,8 +1,9 @@
-"""How much there is of each language, and what alpha makes of it.
+"""How much audio each language has, and what the mix of languages makes of it.
 
-Languages are mixed with p proportional to hours^alpha (data/sampling.py). The share of a language
-against its share of the hours is how often its utterances are repeated in an epoch, which has as
-many hours as the corpus: at alpha 0 a language of 1 % among five is heard twenty times.
+Training draws languages with p proportional to hours^alpha (data/sampling.py). The share of a
+language divided by its share of the hours is how often an epoch, which has as many hours as the
+corpus, repeats its utterances: at alpha 0 a language with 1 % of the hours is repeated twenty times
+if there are five languages.
 """
 
 from __future__ import annotations
@@ -10,42 +11,41 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from speechx.data.manifest import Utterance
+from speechx.data.manifest import Utterance, stream_manifest
 from speechx.data.sampling import shares
 from speechx.data.utterance import hours
 from speechx.doctor.checks import REPEATS, Case
-from speechx.doctor.shelves import for_evaluation
+from speechx.doctor.manifests import for_evaluation
+from speechx.text_table import text_table
 
 ALPHAS = (0.0, 0.5, 1.0)
 
 
 @dataclass(slots=True)
 class Amount:
-    """Of one language in one corpus."""
+    """Amounts of one language in one corpus, in seconds."""
 
     utterances: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    """By split."""
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))  # by split
     labelled: float = 0.0
-    excluded: float = 0.0
-    """Seconds that are not evaluated on and that the exclusion list names."""
+    excluded: float = 0.0  # on the exclusion list, without dev and test
     speakers: set[int] = field(default_factory=set)
-    rates: Counter[int] = field(default_factory=Counter)
-    """Utterances by sample rate."""
+    rates: Counter[int] = field(default_factory=Counter)  # utterances by sample rate
 
     @property
     def trained(self) -> float:
-        """Seconds to train on: all but dev and test, and what is excluded."""
+        """Seconds to train on: without dev, test and excluded utterances."""
         whole = sum(s for split, s in self.seconds.items() if not for_evaluation(split))
         return max(0.0, whole - self.excluded)
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What a language gets of an epoch at one alpha, and how often each utterance is heard."""
+    """The share of a language in an epoch, and how often the epoch repeats each utterance."""
 
     share: float
     repeats: float
@@ -57,30 +57,20 @@ class Balance:
     def __init__(self) -> None:
         self.amounts: dict[tuple[str, str], Amount] = defaultdict(Amount)
 
+    def of(self, u: Utterance) -> Amount:
+        return self.amounts[u.corpus or "", u.language]
+
     def read(self, split: str, u: Utterance) -> None:
-        amount = self.amounts[u.corpus or "", u.language]
+        amount = self.of(u)
         amount.utterances += 1
         amount.seconds[split] += u.duration
-        if u.labelled:
-            amount.labelled += u.duration
+        amount.labelled += u.duration if u.labelled else 0.0
         if u.speaker is not None:
             amount.speakers.add(hash(u.speaker))
 
     def exclude(self, split: str, u: Utterance) -> None:
         if not for_evaluation(split):
-            self.amounts[u.corpus or "", u.language].excluded += u.duration
-
-    def splits(self) -> list[str]:
-        """Names of all splits, the most hours first."""
-        total = self._total()
-        return sorted(total, key=lambda split: -total[split])
-
-    def _total(self) -> dict[str, float]:
-        total: dict[str, float] = defaultdict(float)
-        for amount in self.amounts.values():
-            for split, seconds in amount.seconds.items():
-                total[split] += seconds
-        return total
+            self.of(u).excluded += u.duration
 
     def languages(self) -> dict[str, float]:
         """Seconds to train on, over all corpora."""
@@ -94,52 +84,66 @@ class Balance:
         total = sum(seconds.values())
         share_L = shares(np.array(list(seconds.values())), alpha)
         return {
-            language: Share(share, share * total / some)
-            for (language, some), share in zip(seconds.items(), share_L.tolist(), strict=True)
+            language: Share(share, share * total / own)
+            for (language, own), share in zip(seconds.items(), share_L.tolist(), strict=True)
         }
 
     def cases(self, alpha: float) -> Iterator[Case]:
+        seconds = self.languages()
         for language, share in self.shares(alpha).items():
             if share.repeats > REPEATS:
-                said = hours(self.languages()[language])
-                detail = f"{said} h, heard {share.repeats:.0f} times an epoch"
+                detail = (
+                    f"{hours(seconds[language])} h, repeated {share.repeats:.0f} times an epoch"
+                )
                 yield Case("repeated_language", "", f"{detail} at alpha {alpha:g}", language)
-        groups = sorted(self.amounts.items())
-        for (corpus, language), amount in groups:
-            low = {rate: n for rate, n in sorted(amount.rates.items()) if rate < 16_000}
-            for rate, count in low.items():
-                every = "all" if count == amount.rates.total() else f"{count} of"
-                yield Case(
-                    "low_rate", corpus,
-                    f"{every} {amount.rates.total()} are {rate / 1000:g} kHz: band-limited to "
-                    f"{rate / 2000:g} kHz, expect a higher error", language, count=count,
-                )  # fmt: skip
+        for (corpus, language), amount in sorted(self.amounts.items()):
+            total = amount.rates.total()
+            for rate, count in sorted(amount.rates.items()):
+                if rate < 16_000:
+                    some = f"{'all' if count == total else f'{count} of'} {total} are at"
+                    band = f"{rate / 1000:g} kHz: band-limited to {rate / 2000:g} kHz"
+                    detail = f"{some} {band}, expect a higher error"
+                    yield Case("low_rate", corpus, detail, language, count=count)
 
     def table(self, alphas: Sequence[float] = ALPHAS) -> list[list[str]]:
-        """The balance for people: a heading, a row a language, the sum."""
-        splits = self.splits()
-        many = len({corpus for corpus, _ in self.amounts}) > 1
-        at = {alpha: self.shares(alpha) for alpha in alphas}
-        heading = ["language", *(["corpus"] if many else []), *(f"{s} h" for s in splits)]
-        heading += ["labelled h", "speakers", *(f"alpha {a:g}" for a in alphas)]
-        rows = [heading]
-        last = ""
-        for (corpus, language), a in sorted(self.amounts.items(), key=lambda i: i[0][::-1]):
-            cells = [language, *([corpus or "-"] if many else [])]
-            cells += [_hours(a.seconds.get(split, 0.0)) for split in splits]
-            cells += [_hours(a.labelled), str(len(a.speakers) or "-")]
-            for alpha in alphas:
-                share = at[alpha].get(language)
-                again = language == last
-                cells.append("" if again else "-" if share is None else
-                             f"{share.share:.1%} x{share.repeats:.3g}")  # fmt: skip
-            rows.append(cells)
-            last = language
-        seconds = self._total()
-        total = ["total", *([""] if many else []), *(_hours(seconds[s]) for s in splits)]
-        total += [_hours(sum(a.labelled for a in self.amounts.values()))]
-        total += [str(sum(len(a.speakers) for a in self.amounts.values()) or "-")]
-        return [*rows, [*total, *([""] * len(alphas))]]
+        """A heading, a row per corpus and language, and the sum."""
+        total = Amount()
+        for (corpus, language), a in self.amounts.items():
+            total.utterances += a.utterances
+            for split, seconds in a.seconds.items():
+                total.seconds[split] += seconds
+            total.labelled += a.labelled
+            total.speakers |= {hash((corpus, language, speaker)) for speaker in a.speakers}
+        splits = sorted(total.seconds, key=lambda split: -total.seconds[split])
+        several = len({corpus for corpus, _ in self.amounts}) > 1
+        at = [self.shares(alpha) for alpha in alphas]
+
+        def row(language: str, corpus: str, a: Amount, mix: Sequence[str]) -> list[str]:
+            by_split = [_hours(a.seconds.get(split, 0.0)) for split in splits]
+            whole = hours(sum(a.seconds.values()))
+            return [language, *([corpus] if several else []), f"{a.utterances:,}", whole,
+                    *(by_split if len(splits) > 1 else []), _hours(a.labelled),
+                    str(len(a.speakers) or "-"), *mix]  # fmt: skip
+
+        heading = ["language", *(["corpus"] if several else []), "utterances", "hours"]
+        heading += [f"{split} h" for split in splits] if len(splits) > 1 else []
+        heading += ["labelled h", "speakers"]
+        rows = [[*heading, *(f"alpha {alpha:g}" for alpha in alphas)]]
+        for (corpus, language), a in sorted(self.amounts.items(), key=lambda item: item[0][::-1]):
+            known = [mixed.get(language) for mixed in at]
+            mix = [f"{s.share:.1%} x{s.repeats:.3g}" if s else "-" for s in known]
+            rows.append(row(language, corpus or "-", a,
+                            mix if rows[-1][0] != language else [""] * len(at)))  # fmt: skip
+        return [*rows, row("total", "", total, [""] * len(at))]
+
+
+def summary(manifests: Sequence[Path]) -> str:
+    """Utterances, hours and speakers of each language in manifests, for `speechx data summary`."""
+    balance = Balance()
+    for path in manifests:
+        for u in stream_manifest(path):
+            balance.read(path.stem, u)
+    return text_table(balance.table(alphas=()))
 
 
 def _hours(seconds: float) -> str:

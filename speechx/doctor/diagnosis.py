@@ -1,4 +1,4 @@
-"""What the doctor found, in plain lines for a terminal and as data for machines."""
+"""The doctor's findings, as plain lines for a terminal and as data for programs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any
 
 from speechx.data.exclusion import Exclusion, Key
 from speechx.data.manifest import Utterance
+from speechx.data.text_replacements import Replacement
 from speechx.data.utterance import hours
 from speechx.doctor.balance import ALPHAS, Balance
 from speechx.doctor.checks import CHECKS, Case, Check
-from speechx.doctor.respelling import Respelling
+from speechx.text_table import text_table
 
-FEW = 3  # cases that the terminal shows of each check
+FEW = 3  # cases of each check on the terminal
 WIDTH = 150
 
 
@@ -27,54 +28,53 @@ class Diagnosis:
     utterances: int
     seconds: float
     cases: tuple[Case, ...]
-    excluding: frozenset[str]
-    """Checks whose utterances are excluded."""
+    excluding: frozenset[str]  # checks whose utterances are excluded
     balance: Balance
-    respellings: tuple[Respelling, ...]
+    replacements: tuple[Replacement, ...]
     alpha: float
-    notes: tuple[str, ...]
-    """What was looked at, and by which rules."""
+    notes: tuple[str, ...]  # what was examined, and how
     not_listed: frozenset[Key] = frozenset()
-    """Utterances that no list can leave out without another that is good."""
-    moved: str = ""
-    """Why no sound was opened after the first, if so."""
+    """Utterances that an exclusion list cannot name without excluding a good one."""
+    moved: str = ""  # why files were not opened, if many were missing
     lost: tuple[int, float] = (0, 0.0)
-    """Utterances and seconds that the list takes from all manifests together."""
+    """Utterances and seconds that the exclusion list removes from all manifests."""
 
     @property
     def serious(self) -> bool:
-        """Whether any utterance, or line, is bad."""
+        """Whether any utterance or line fails a hard check."""
         return any(CHECKS[case.check].hard for case in self.cases)
 
     @property
     def alphas(self) -> list[float]:
-        """The usual ones and the one asked about."""
+        """The usual values and the given one."""
         return sorted({*ALPHAS, self.alpha})
 
     @cached_property
     def by_check(self) -> dict[Check, list[Case]]:
-        """What was found of each check that found something, the hard ones first."""
+        """The cases of each check that has some, hard checks first."""
         found: dict[str, list[Case]] = {name: [] for name in CHECKS}
         for case in self.cases:
             found[case.check].append(case)
-        return {CHECKS[name]: some for name, some in found.items() if some}
+        return {CHECKS[name]: cases for name, cases in found.items() if cases}
+
+    def groups(self) -> Iterator[tuple[str, dict[Check, list[Case]]]]:
+        """The hard and the soft checks, each with a title."""
+        for hard, title in ((True, "To leave out"), (False, "To review")):
+            if found := {c: cases for c, cases in self.by_check.items() if c.hard == hard}:
+                yield title, found
 
     @cached_property
     def excluded(self) -> list[Case]:
-        """One case for each utterance to leave out: its first and gravest."""
-        seen: set[Key] = set()
-        some = []
-        for cases in self.by_check.values():
-            for case in filter(self.listed, cases):
-                assert case.utterance is not None
-                key = key_of(case.utterance)
-                if key not in seen:
-                    seen.add(key)
-                    some.append(case)
-        return some
+        """One case for each excluded utterance: its first."""
+        listed = (c for cases in self.by_check.values() for c in cases if self.lists(c))
+        first: dict[Key, Case] = {}
+        for case in listed:
+            assert case.utterance is not None
+            first.setdefault(key_of(case.utterance), case)
+        return list(first.values())
 
-    def listed(self, case: Case) -> bool:
-        """Whether the exclusion list names its utterance for it."""
+    def lists(self, case: Case) -> bool:
+        """Whether the exclusion list names the utterance of this case."""
         u = case.utterance
         return u is not None and case.check in self.excluding and key_of(u) not in self.not_listed
 
@@ -85,68 +85,94 @@ class Diagnosis:
             if c.utterance is not None
         ]
 
-    def filters(self) -> list[list[str]]:
-        """What each check about utterances costs, or would: a heading, a row a check, and what is
-        left out by all together. An utterance with several faults is in several rows."""
-        rows = [["check", "utterances", "hours", "of all", "fate"]]
+    def action(self, check: Check) -> str:
+        """What happens to the utterances of a check."""
+        out, cases = sum(map(self.lists, self.by_check[check])), len(self.by_check[check])
+        if not out:
+            return "to be corrected" if check.hard else "kept"
+        return "left out" if out == cases else f"{out:,} left out"
+
+    def costs(self) -> list[list[str]]:
+        """How much audio each check excludes, or would exclude: a heading, a row per check, and
+        the sum; empty if no case is about an utterance. An utterance can be in several rows."""
+        rows = []
         for check, cases in self.by_check.items():
-            some = {id(c.utterance): c.utterance.duration for c in cases if c.utterance is not None}
-            if some:
-                out = sum(map(self.listed, cases))
-                fate = "kept" if not out else "left out" if out == len(cases) else f"{out:,} out"
-                rows.append([*self._amount(check.title, len(some), sum(some.values())), fate])
-        lost, seconds = self.lost
-        rest = self._amount("the rest", self.utterances - lost, self.seconds - seconds)
-        rows.append([*self._amount("all that is left out", lost, seconds), "left out"])
-        rows.append([*rest, "kept"])
-        return rows
+            seconds = {id(c.utterance): c.utterance.duration for c in cases if c.utterance}
+            if seconds:
+                amount = self._amount(check.title, len(seconds), sum(seconds.values()))
+                rows.append([*amount, self.action(check)])
+        if not rows:
+            return []
+        lost, seconds_lost = self.lost
+        rest = self._amount("the rest", self.utterances - lost, self.seconds - seconds_lost)
+        return [
+            ["check", "utterances", "hours", "share", "action"],
+            *rows,
+            [*self._amount("all that is left out", lost, seconds_lost), "left out"],
+            [*rest, "kept"],
+        ]
 
     def _amount(self, title: str, utterances: int, seconds: float) -> list[str]:
         share = seconds / self.seconds if self.seconds else 0.0
         return [title, f"{utterances:,}", hours(seconds), f"{share:.2%}"]
 
     def headline(self) -> str:
-        """How much was examined, in one sentence."""
+        """How much was examined."""
         languages = len({language for _, language in self.balance.amounts})
-        return (
-            f"{self.utterances:,} utterances, {hours(self.seconds)} h, {languages} "
-            f"{'language' if languages == 1 else 'languages'}, {len(self.manifests)} "
-            f"{'manifest' if len(self.manifests) == 1 else 'manifests'}"
-        )
+        amounts = f"{self.utterances:,} utterances, {hours(self.seconds)} h"
+        return f"{amounts}, languages: {languages}, manifests: {len(self.manifests)}"
 
     def verdict(self) -> str:
-        bad, _ = self.lost
         if not self.by_check:
-            return "Nothing is wrong."
+            return "No problems were found."
         if not self.serious:
-            return "No utterance is bad; some things are worth a look."
-        lines, leaks, ambiguous = (
-            len(self.by_check.get(CHECKS[name], []))
-            for name in ("line", "recording_leak", "ambiguous_id")
-        )
+            return "No utterance must be left out; some should be reviewed."
+        counts = {check.name: len(cases) for check, cases in self.by_check.items()}
         parts = [self.moved] if self.moved else []
-        parts += [f"{bad:,} of {self.utterances:,} utterances should be left out"] if bad else []
-        parts += [f"recordings of dev or test in train: {leaks:,}"] if leaks else []
-        parts += [f"bad, but of an id that another has: {ambiguous:,}"] if ambiguous else []
-        parts += [f"{lines:,} lines of manifests cannot be read"] if lines else []
+        if self.lost[0]:
+            parts.append(f"{self.lost[0]:,} of {self.utterances:,} utterances should be left out")
+        for name in ("recording_leak", "ambiguous_id", "line"):
+            if name in counts:
+                parts.append(f"{CHECKS[name].title.lower()}: {counts[name]:,}")
         return "; ".join(parts) + "."
+
+    def problems(self) -> list[str]:
+        """A line for each case of a hard check, for `speechx data validate`."""
+        return [
+            writable(f"{case.subject}: {check.title.lower()}: {case.detail}")
+            for check, cases in self.by_check.items()
+            for case in cases
+            if check.hard
+        ]
 
     def text(self) -> str:
         """The report for a terminal."""
-        lines = [f"{self.headline()}: {self.verdict()}", *self.notes]
-        for hard, title in ((True, "TO LEAVE OUT"), (False, "TO LOOK AT")):
-            some = {c: cases for c, cases in self.by_check.items() if c.hard == hard}
-            if some:
-                lines += ["", title]
-            for check, cases in some.items():
-                lines += _told(check, cases, not hard and check.name in self.excluding)
-        lines += ["", *table(self.balance.table(self.alphas))]
-        if len(filters := self.filters()) > 3:
-            lines += ["", *table(filters)]
+        lines = [f"{self.headline()}. {self.verdict()}", *self.notes]
+        for title, found in self.groups():
+            lines += ["", title.upper()]
+            for check, cases in found.items():
+                lines += self._lines(check, cases)
+        lines += ["", text_table(self.balance.table(self.alphas))]
+        if costs := self.costs():
+            lines += ["", text_table(costs)]
         return writable("\n".join(lines))
 
+    def _lines(self, check: Check, cases: Sequence[Case]) -> Iterator[str]:
+        also = not check.hard and check.name in self.excluding
+        action = " (left out too: --exclude)" if also else ""
+        yield f"  {len(cases):>6,}  {check.title}{action}{_languages(cases)}"
+        for case in cases[:FEW]:
+            where = "/".join(filter(None, (case.language, case.split)))
+            several = case.utterance is None and case.count > 1
+            subject = f" {short(case.subject, 40)}" if case.subject else ""
+            count = f" ({case.count:,} utterances)" if several else ""
+            yield f"          {short(f'{where}{subject}{count}: {case.detail}', WIDTH)}"
+        if len(cases) > FEW:
+            yield f"          ... and {len(cases) - FEW:,} more"
+        yield f"          {check.advice}"
+
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """The whole diagnosis as plain data."""
         return {
             "verdict": self.verdict(),
             "serious": self.serious,
@@ -195,35 +221,20 @@ class Diagnosis:
 
 
 def key_of(utterance: Utterance) -> Key:
-    """What an exclusion list knows it by."""
+    """The key of an utterance in an exclusion list."""
     return utterance.corpus or "", utterance.language, utterance.id
 
 
 def _case(case: Case) -> dict[str, Any]:
     record: dict[str, Any] = {"subject": case.subject, "detail": case.detail}
     record |= {"language": case.language, "split": case.split, "utterances": case.count}
-    if case.utterance is not None:
-        record |= {"audio": str(case.utterance.audio), "start": case.utterance.start,
-                   "duration": case.utterance.duration, "text": case.utterance.text}  # fmt: skip
+    if (u := case.utterance) is not None:
+        record |= {"audio": str(u.audio), "start": u.start, "duration": u.duration, "text": u.text}
     return record
 
 
-def _told(check: Check, cases: Sequence[Case], excluded: bool) -> Iterator[str]:
-    number = f"{len(cases):,}"
-    fate = " (left out too: --exclude)" if excluded else ""
-    yield f"  {number:>6}  {check.title}{fate}{_where(cases)}"
-    for case in cases[:FEW]:
-        where = "/".join(filter(None, (case.language, case.split)))
-        count = f" ({case.count:,} utterances)" if case.utterance is None and case.count > 1 else ""
-        subject = f" {short(case.subject, 40)}" if case.subject else ""
-        yield f"          {short(f'{where}{subject}{count}: {case.detail}', WIDTH)}"
-    if len(cases) > FEW:
-        yield f"          ... and {len(cases) - FEW:,} more"
-    yield f"          {check.advice}"
-
-
-def _where(cases: Sequence[Case]) -> str:
-    """The languages with most of it, if there are several."""
+def _languages(cases: Sequence[Case]) -> str:
+    """The languages with the most cases, if there are several."""
     counts = Counter(case.language for case in cases if case.utterance is not None)
     if len(counts) < 2:
         return ""
@@ -237,18 +248,6 @@ def writable(text: str, backslash: str = "\\") -> str:
 
 
 def short(text: str, most: int) -> str:
-    """On one line, of `most` characters at most."""
+    """The text on one line, of at most `most` characters."""
     text = " ".join(text.split())
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned lines: the first column to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

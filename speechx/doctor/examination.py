@@ -1,18 +1,18 @@
 """`speechx data doctor`: one report on everything that is wrong with manifests and their audio.
 
-    diagnosis = examine(["data/cv"], out="data/cv/doctor", decode="sample")
+    diagnosis = examine(["data/cv"], out="data/cv/doctor", options=DoctorOptions(decode="all"))
     print(diagnosis.text())
 
-Every header is read, the sound of a sample (or of all, or none) is decoded, every text is read.
-With `out` it writes there
+Every header and every text is read; the audio of a sample (or of all utterances, or none) is
+decoded. With `out` it writes
 
-    doctor.html     the report for people, with players and spectrograms of what is suspicious
-    doctor.json     the same for machines, every case in it
+    doctor.html     the report for people, with players and spectrograms of suspicious utterances
+    doctor.json     the report for programs, with every case
     exclude.tsv     the utterances that training should leave out: give it as data.exclude
-    respell.tsv     proposed spellings, to be corrected and applied by `speechx data respell`
+    respell.tsv     proposed text replacements: correct them and apply `speechx data respell`
 
-and changes nothing else. Manifests are read as a stream, more than once: a number or two are kept
-of each utterance, and the utterance itself only where something is wrong with it.
+and changes nothing else. Manifests are read as a stream, several times: a few numbers are kept of
+each utterance, and the utterance itself only if something is wrong with it.
 """
 
 from __future__ import annotations
@@ -20,359 +20,327 @@ from __future__ import annotations
 import random
 import time
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from speechx.corpora.measuring import PROCESSES
+from speechx.corpora.babel.reader import NO_SPEECH
+from speechx.corpora.engine.processes import PROCESSES, SECONDS_BETWEEN_PROGRESS
 from speechx.data.exclusion import Key, write_exclusions
-from speechx.data.manifest import Utterance
+from speechx.doctor import manifests, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
-from speechx.doctor.copies import Copy, copies, recordings, several
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
-from speechx.doctor.shelves import NO_SPEECH, Shelf, pick, shelves, stream, uses
-from speechx.doctor.sound import Header, Place, Sound, all_bytes, header, listen, patience
-from speechx.doctor.split_checks import SplitChecks, key_number, leak_cases, repeated
+from speechx.doctor.duplicates import Duplicate, duplicates, recordings, several
+from speechx.doctor.manifests import ManifestFile, Numbered, find_manifests, select
+from speechx.doctor.split_checks import SHARED, SplitChecks, key_number, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
-from speechx.doctor.workers import CHUNK, in_parallel
+from speechx.doctor.workers import CHUNK, Unreadable, in_parallel
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.normalize import normalize
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
-SAMPLE = 100  # utterances of each language that are listened to
-SECONDS_BETWEEN_PROGRESS = 10.0
-Numbered = tuple[int, Shelf, Utterance]
-MOVED = 1000  # files; if so many at the start are absent, no more are opened
-CLOSED = frozenset(("absent", "unreadable"))
-"""Checks after which there is nothing to listen to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DoctorOptions:
+    decode: Decode = "sample"
+    """Audio to decode: of no utterance, of `sample` utterances per language, or of all."""
+    sample: int = 100
+    model: Path | None = None  # whose frames and vocabulary the labels must fit
+    vocabulary: Path | None = None  # to be used instead of the model's
+    alpha: float = 0.5
+    least_seconds: float = 0.0  # shorter utterances are counted, to show what a limit costs
+    most_seconds: float = 30.0  # longer labelled utterances are counted
+    exclude: Sequence[str] = ()  # soft checks whose utterances are excluded too
+    players: int = 24  # excerpts in the page; with 0 it contains no audio
+    seed: int = 1
+    missing_files: int = 1000  # at the start, after which no more files are opened
+    seconds_per_file: float = 60.0  # and one more per MB, after which reading it is a hang
+
+    def __post_init__(self) -> None:
+        if self.decode not in get_args(Decode):
+            raise UserError(f"--decode {self.decode}: expected none, sample or all")
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"--alpha must be between 0 and 1, but is {self.alpha:g}")
+        for name in ("sample", "players", "least_seconds", "most_seconds"):
+            if not (amount := getattr(self, name)) >= 0:
+                raise UserError(f"--{name.replace('_', '-')} must be 0 or more, but is {amount:g}")
 
 
 def examine(
     paths: Sequence[Path | str],
     out: Path | str | None = None,
-    *,
-    decode: Decode = "sample",
-    sample: int = SAMPLE,
-    model: Path | None = None,
-    vocabulary: Path | None = None,
-    alpha: float = 0.5,
-    least_seconds: float = 0.0,
-    most_seconds: float = 30.0,
-    exclude: Iterable[str] = (),
-    players: int = 24,
-    seed: int = 1,
+    options: DoctorOptions | None = None,
     processes: int = PROCESSES,
-    log: Callable[[str], object] = print,
 ) -> Diagnosis:
-    """Examines manifests, and all manifests under folders; writes to the folder `out`.
-
-    `decode` says whose sound is heard: of nobody, of `sample` utterances of each language, of all.
-    `model` gives the frames and units that labels must fit, `vocabulary` other units. `exclude`
-    names soft checks whose utterances are excluded too. What is shorter than `least_seconds`, or
-    labelled and longer than `most_seconds`, is counted, to see what a limit would cost. `players`
-    is how many excerpts go into the page (0: no sound leaves its place).
-    """
-    if decode not in ("none", "sample", "all"):
-        raise UserError(f"--decode {decode}: expected none, sample or all")
-    if not 0 <= alpha <= 1:
-        raise UserError(f"--alpha must be between 0 and 1, but is {alpha:g}")
-    amounts = {"sample": sample, "players": players,
-               "least-seconds": least_seconds, "most-seconds": most_seconds}  # fmt: skip
-    for name, amount in amounts.items():
-        if not amount >= 0:
-            raise UserError(f"--{name} must be 0 or more, but is {amount:g}")
-    excluding = to_exclude(exclude)
-    target = Target.of(model, vocabulary)
-    found = _Examination(
-        shelves([Path(path) for path in paths]), TextChecks(target, excluding), processes, log
-    )
-    found.read((least_seconds, most_seconds), sample, seed)
-    found.compare_files()
-    if decode != "none" and not found.moved:
-        found.listen(decode == "all")
-    found.look_back(alpha, excluding)
-    diagnosis = found.diagnosis(excluding, alpha, decode, sample, seed)
+    """Examines manifests, and all manifests under folders; writes the report to `out`."""
+    options = options or DoctorOptions()
+    diagnosis = _Examination(find_manifests(paths), options, processes).run()
     if out is not None:
-        write(diagnosis, Path(out), players)
+        write(diagnosis, Path(out), options.players)
     return diagnosis
 
 
 def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
-    """The four files; what is there of an earlier examination is replaced."""
+    """Writes the four files, which replace the files of an earlier examination."""
+    from speechx.data.text_replacements import write_replacements
     from speechx.doctor.page import page
-    from speechx.doctor.respelling import write_respellings
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "doctor.json").write_text(diagnosis.to_json(), encoding="utf-8")
     (out / "doctor.html").write_text(page(diagnosis, players), encoding="utf-8")
     write_exclusions(out / "exclude.tsv", diagnosis.exclusions())
-    write_respellings(out / "respell.tsv", diagnosis.respellings)
+    write_replacements(out / "respell.tsv", diagnosis.replacements)
 
 
 class _Examination:
     """The state between the passes over the manifests."""
 
     def __init__(
-        self,
-        some: Sequence[Shelf],
-        texts: TextChecks,
-        processes: int,
-        log: Callable[[str], object],
+        self, files: Sequence[ManifestFile], options: DoctorOptions, processes: int
     ) -> None:
-        self.shelves, self.texts, self.processes, self.log = some, texts, processes, log
-        self.target, self.splits, self.balance = texts.target, SplitChecks(), Balance()
+        self.manifests, self.options, self.processes = files, options, processes
+        self.excluding = to_exclude(options.exclude)
+        self.target = Target.of(options.model, options.vocabulary)
+        self.texts = TextChecks(self.target, self.excluding)
+        self.splits, self.balance = SplitChecks(), Balance()
         self.cases: list[tuple[int, Case]] = []
-        self.looks = array("q")
-        self.alike: dict[str, np.ndarray] = {}  # why two are one recording, and keys to compare
+        self.fingerprints = array("q")
+        self.alike: dict[str, np.ndarray] = {}  # why recordings are equal, and keys to compare
         self.not_listed: set[Key] = set()
-        self.closed: set[int] = set()
+        self.unreadable: set[int] = set()
         self.sampled: dict[str, list[Numbered]] = defaultdict(list)
-        self.heard = 0
-        self.moved = ""  # why no file is opened any more
-        self.utterances, self.seconds = 0, 0.0
+        self.utterances, self.seconds, self.decoded = 0, 0.0, 0
+        self.moved = ""  # why no more files are opened
 
-    def add(self, number: int, shelf: Shelf, u: Utterance, check: str, detail: str) -> None:
-        self.cases.append((number, self.case(shelf, u, check, detail)))
+    def run(self) -> Diagnosis:
+        self.read()
+        self.compare_files()
+        if self.options.decode != "none" and not self.moved:
+            self.decode()
+        self.compare_utterances()
+        return self.diagnosis()
 
-    def case(self, shelf: Shelf, u: Utterance, check: str, detail: str) -> Case:
-        return Case(check, u.id, detail, u.language, shelf.split, u)
+    def add(self, job: Numbered, findings: Iterable[tuple[str, str]]) -> set[str]:
+        """Adds a case for each finding; returns the names of the checks."""
+        cases = [_case(job, *finding) for finding in findings]
+        self.cases += cases
+        return {case.check for _, case in cases}
 
-    def read(self, limits: tuple[float, float], sample: int, seed: int) -> None:
-        """Every line, every text, every header."""
-        dice = random.Random(seed)
-        seen: dict[str, int] = defaultdict(int)
-        jobs = self._lines(limits)
-        headers = self._at_work(header, jobs)
-        absent: set[str] = set()  # files, while there is no other
-        for (number, shelf, u), found in self._watched(headers, "headers"):
-            broken = False
-            for check, detail in by_header(u, found):
-                self.add(number, shelf, u, check, detail)
-                broken |= check in CLOSED
-            if isinstance(found, Header):
-                self.balance.amounts[u.corpus or "", u.language].rates[found.rate] += 1
-            self.looks.append(found.look if isinstance(found, Header) else 0)
-            if broken:
-                self.closed.add(number)
-                if len(self.closed) == number + 1 and self.cases[-1][1].check == "absent":
-                    absent.add(str(u.audio))
-                    if len(absent) == MOVED:
-                        self._stop_opening(number + 1)
-                        break
+    def read(self) -> None:
+        """Reads every line, every text and every header."""
+        draw = random.Random(self.options.seed)
+        seen: Counter[str] = Counter()
+        missing: set[str] = set()  # files, as long as no other is found
+        jobs = self._lines()
+        for job, header in self._progress(self._at_work(sound.read_header, jobs), "headers"):
+            number, _, u = job
+            failed = self.add(job, by_header(u, header))
+            if isinstance(header, sound.Header):
+                self.fingerprints.append(header.fingerprint)
+                self.balance.of(u).rates[header.rate] += 1
+                # Algorithm R: all utterances of a language have the same chance.
+                chosen = self.sampled[u.language]
+                place = draw.randrange(seen[u.language] + 1)
+                seen[u.language] += 1
+                if len(chosen) < self.options.sample:
+                    chosen.append(job)
+                elif place < self.options.sample:
+                    chosen[place] = job
                 continue
-            # Algorithm R: every utterance of a language has the same chance, none is kept in vain.
-            chosen = self.sampled[u.language]
-            place = dice.randrange(seen[u.language] + 1)
-            seen[u.language] += 1
-            if len(chosen) < sample:
-                chosen.append((number, shelf, u))
-            elif place < sample:
-                chosen[place] = (number, shelf, u)
-
+            self.fingerprints.append(0)
+            self.unreadable.add(number)
+            if len(self.unreadable) == number + 1 and "absent" in failed:
+                missing.add(str(u.audio))
+                if len(missing) == self.options.missing_files:
+                    self._stop_opening(number + 1)
+                    break
         for _ in jobs if self.moved else ():
-            pass  # their texts are read all the same
-        self.looks.extend([0] * (self.utterances - len(self.looks)))
+            pass  # the texts are read all the same
+        self.fingerprints.extend([0] * (self.utterances - len(self.fingerprints)))
 
-    def _stop_opening(self, utterances: int) -> None:
-        """One case for all that is absent, since none of the first files is there."""
-        first = next(case.utterance for _, case in self.cases if case.check == "absent")
-        assert first is not None
-        folders = ", ".join(sorted({str(shelf.path.parent) for shelf in self.shelves})[:3])
-        self.moved = (
-            f"none of the first {MOVED:,} files is there: was the corpus moved? Relative paths "
-            f"start at the manifest's folder ({folders}), absolute ones are right on one machine "
-            f"only; the first is {first.audio}"
-        )
-        self.log(writable(f"doctor: {self.moved}. No more are opened."))
-        self.cases = [item for item in self.cases if item[1].check != "absent"]
-        self.cases.append((-1, Case("absent", "", self.moved, count=utterances)))
-
-    def _lines(self, limits: tuple[float, float]) -> Iterator[Numbered]:
-        for shelf, u in stream(self.shelves):
-            if isinstance(u, str):
-                where, _, why = u.partition(": ")
-                self.cases.append((-1, Case("line", where, why, split=shelf.split)))
+    def _lines(self) -> Iterator[Numbered]:
+        limits = self.options.least_seconds, self.options.most_seconds
+        for manifest, u in manifests.stream(self.manifests):
+            if isinstance(u, Unreadable):
+                where, _, why = u.why.partition(": ")
+                self.cases.append((-1, Case("line", where, why, split=manifest.split)))
                 continue
-            number = self.utterances
+            job = self.utterances, manifest, u
             self.utterances += 1
             self.seconds += u.duration
             normal = normalize(u.text or "", u.language)
-            self.splits.read(shelf.split, u, normal)
-            self.balance.read(shelf.split, u)
-            for check, detail in by_length(u, self.target.frames, *limits):
-                self.add(number, shelf, u, check, detail)
-            for check, detail in self.texts.read(number, shelf.split, u, normal):
-                self.add(number, shelf, u, check, detail)
-            yield number, shelf, u
+            self.splits.read(manifest.split, u, normal)
+            self.balance.read(manifest.split, u)
+            self.add(job, by_length(u, self.target.frames, *limits))
+            self.add(job, self.texts.read(job[0], manifest.split, u, normal))
+            yield job
+
+    def _stop_opening(self, count: int) -> None:
+        """Replaces the cases of missing files by one for all of them."""
+        first = next(case.utterance for _, case in self.cases if case.check == "absent")
+        assert first is not None
+        folders = ", ".join(sorted({str(manifest.path.parent) for manifest in self.manifests})[:3])
+        self.moved = (
+            f"none of the first {self.options.missing_files:,} files exists: was the corpus moved? "
+            f"Relative paths start at the manifest's folder ({folders}), absolute ones are valid "
+            f"on one machine only; the first is {first.audio}"
+        )
+        logger.info(writable(f"doctor: {self.moved}. No more files are opened."))
+        self.cases = [item for item in self.cases if item[1].check != "absent"]
+        self.cases.append((-1, Case("absent", "", self.moved, count=count)))
 
     def compare_files(self) -> None:
-        """The same recording under two names, or listed twice; and the durations of files that
-        several utterances share are taken back."""
-        files = np.frombuffer(self.splits.columns["file"], np.int64)
+        """Finds files with the same bytes, and utterances that are listed twice; removes the
+        different durations of files that several utterances share."""
+        files = self.splits.keys("file")
         _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
         alone = counts[inverse] == 1
-        self.cases = [
-            (number, case)
-            for number, case in self.cases
-            if case.check != "duration" or alone[number]
-        ]
-        looks = np.where(alone, np.frombuffer(self.looks, np.int64), 0)
-        again, first = repeated(looks)
-        alike = pick(self.shelves, {*again.tolist(), *first.tolist()})
+        self.cases = [(n, c) for n, c in self.cases if c.check != "duration" or alone[n]]
+        again, first = repeated(np.where(alone, np.frombuffer(self.fingerprints, np.int64), 0))
+        jobs = select(self.manifests, {*again.tolist(), *first.tolist()}).values()
         contents = np.zeros(len(alone), np.int64)
-        jobs = ((number, shelf, u) for number, (shelf, u) in alike.items())
-        for (number, _, _), content in self._at_work(all_bytes, jobs):
-            contents[number] = content if isinstance(content, int) else 0
+        for job, content in self._at_work(sound.hash_bytes, jobs):
+            contents[job[0]] = content if isinstance(content, int) else 0
         self.alike["the file has the same bytes as that of"] = contents
-        self.alike["the same stretch of the same file as"] = np.frombuffer(
-            self.splits.columns["sound"], np.int64
-        )
+        self.alike["the same segment of the same file as"] = self.splits.keys("sound")
 
-    def listen(self, everything: bool) -> None:
-        """Decodes all or the sample. The samples of all can be compared too."""
-        jobs: Iterable[Numbered]
-        if everything:
-            whole = ((shelf, u) for shelf, u in stream(self.shelves) if not isinstance(u, str))
-            jobs = ((i, s, u) for i, (s, u) in enumerate(whole) if i not in self.closed)
-        else:
-            jobs = sorted(job for some in self.sampled.values() for job in some)
+    def decode(self) -> None:
+        """Decodes the sample or all utterances, whose samples can be compared too."""
+        jobs = manifests.numbered(self.manifests)
+        if self.options.decode == "sample":
+            jobs = iter(sorted(job for chosen in self.sampled.values() for job in chosen))
+        readable = (job for job in jobs if job[0] not in self.unreadable)
+        results = self._at_work(sound.measure, readable, chunk=16)
         samples = np.zeros(self.utterances, np.int64)
-        heard = self._at_work(listen, jobs, chunk=16)
-        for (number, shelf, u), sound in self._watched(heard, "listened to"):
-            self.heard += 1
-            for check, detail in by_sound(u, sound):
-                if shelf.split != NO_SPEECH or check not in ("silent", "faint"):
-                    self.add(number, shelf, u, check, detail)
-            if isinstance(sound, Sound) and sound.loudest >= SILENT_DB:  # all silences are equal
-                samples[number] = sound.samples
+        for job, found in self._progress(results, "decoded"):
+            self.decoded += 1
+            quiet = ("silent", "faint") if job[1].split == NO_SPEECH else ()
+            self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
+            if isinstance(found, sound.Sound) and found.loudest >= SILENT_DB:  # silences are equal
+                samples[job[0]] = found.samples
         self.alike["sample by sample the same as"] = samples
 
-    def look_back(self, alpha: float, excluding: frozenset[str]) -> None:
-        """What only the whole corpus shows."""
-        paces = list(self.texts.odd_paces())
-        leaks = {name: self.splits.on_both_sides(name) for name in ("speaker", "sentence")}
-        ids = self.splits.repeats("id")
-        wanted = {
-            *(n for n, *_ in paces),
-            *ids.tolist(),
-            *(i for some in leaks.values() for i in some.tolist()),
-        }
-        some = pick(self.shelves, wanted)
-        for number in ids.tolist():
-            shelf, u = some[number]
-            self.add(number, shelf, u, "repeated_id", f"again in {shelf.path}")
-        odd = [(number, self.case(*some[number], check, detail)) for number, check, detail in paces]
-        self.compare(excluding, {n for n, case in odd if case.check in excluding})
-        later = [case for _, case in odd]
-        later += self.texts.cases()
+    def compare_utterances(self) -> None:
+        """Checks that need the whole corpus."""
+        paces = self.texts.odd_paces()
+        leaks = {name: self.splits.leaks(name) for name in SHARED}
+        ids = repeated(self.splits.keys("id"))[0].tolist()
+        wanted = {*(n for n, *_ in paces), *ids, *(n for some in leaks.values() for n in some)}
+        found = select(self.manifests, wanted)
+        for number in ids:
+            self.add(found[number], [("repeated_id", f"again in {found[number][1].path}")])
+        odd = [_case(found[number], check, detail) for number, check, detail in paces]
+        self.compare_recordings({n for n, case in odd if case.check in self.excluding})
+        later = [*(case for _, case in odd), *self.texts.cases()]
         for name, numbers in leaks.items():
-            both = [(some[i][0].split, some[i][1]) for i in numbers.tolist()]
-            later += leak_cases(f"{name}_leak", both)
-        self.cases += [(self.utterances, case) for case in [*later, *self.balance.cases(alpha)]]
+            later += leak_cases(name, (found[n][1:] for n in numbers))
+        later += self.balance.cases(self.options.alpha)
+        self.cases += [(self.utterances, case) for case in later]
         self.cases.sort(key=lambda item: item[0])
 
-    def compare(self, excluding: frozenset[str], bad: set[int]) -> None:
-        """What is said twice, once it is known what else is wrong: also with those of `bad`."""
-        ids = np.frombuffer(self.splits.columns["id"], np.int64)
+    def compare_recordings(self, bad: set[int]) -> None:
+        """Finds duplicates and leaks. Utterances that are `bad`, or excluded by a case so far, are
+        not kept in place of good ones."""
+        ids, side = self.splits.keys("id"), self.splits.side
         recording = recordings(list(self.alike.values()))
         ambiguous = several(ids, recording)
-        bad = bad | {n for n, case in self.cases if n >= 0 and case.check in excluding}
+        bad = bad | {n for n, case in self.cases if n >= 0 and case.check in self.excluding}
         gone = np.zeros(len(ids), bool)
         gone[list(bad)] = True
-        gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list takes every line of an id
-        side = np.frombuffer(self.splits.side, np.int8)
-        found = list(copies(recording, ids, side, gone))
-        bad |= {copy.number for copy in found}
-        twice = sorted(n for n in bad if ambiguous[n])
-        namesakes: dict[int, list[int]] = defaultdict(list)
-        for n in np.flatnonzero(np.isin(ids, ids[twice])).tolist() if twice else ():
-            namesakes[ids[n]].append(n)
-        for number in twice:
-            other = next(n for n in namesakes[ids[number]] if recording[n] != recording[number])
-            found.append(Copy("ambiguous_id", number, other))
-        some = pick(self.shelves, {n for copy in found for n in (copy.number, copy.stays)})
-        for copy in found:
-            (shelf, u), (place, kept) = some[copy.number], some[copy.stays]
-            if copy.check == "ambiguous_id":
+        gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list excludes every line of an id
+        found = list(duplicates(recording, ids, side, gone))
+        bad |= {duplicate.number for duplicate in found}
+        shared = sorted(n for n in bad if ambiguous[n])
+        rows_of: dict[int, list[int]] = defaultdict(list)
+        for n in np.flatnonzero(np.isin(ids, ids[shared])).tolist() if shared else ():
+            rows_of[ids[n]].append(n)
+        for number in shared:
+            row = next(n for n in rows_of[ids[number]] if recording[n] != recording[number])
+            found.append(Duplicate("ambiguous_id", number, row))
+        utterances = select(self.manifests, {n for d in found for n in (d.number, d.kept)})
+        for d in found:
+            (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
+            if d.check == "ambiguous_id":
                 self.not_listed.add(key_of(u))
-                why = f"id {u.id} of {u.language} is another recording in {place.path}"
+                why = f"id {u.id} of {u.language} is another recording in {other.path}"
             else:
-                why = f"{self._why(copy)} {kept.id}"
-                why += "" if place == shelf else f" in {place.split}"
+                why = f"{self._why(d)} {kept.id}"
+                why += "" if other == manifest else f" in {other.split}"
                 why += "" if u.text == kept.text else ", but the texts differ"
-            if copy.check == "recording_leak" and ids[copy.number] == ids[copy.stays]:
+            if d.check == "recording_leak" and ids[d.number] == ids[d.kept]:
                 self.not_listed.add(key_of(u))
-                why += f", by the same id: no list can tell them apart, remove it from {shelf.path}"
-            self.add(copy.number, shelf, u, copy.check, why)
+                why += f", with the same id: remove it from {manifest.path}"
+            self.add(utterances[d.number], [(d.check, why)])
 
-    def _why(self, copy: Copy) -> str:
-        for why, keys in self.alike.items():
-            if keys[copy.number] == keys[copy.stays] != 0:
-                return why
-        return "by a third the same recording as"
+    def _why(self, d: Duplicate) -> str:
+        reasons = (why for why, keys in self.alike.items() if keys[d.number] == keys[d.kept] != 0)
+        return next(reasons, "through a third the same recording as")
 
-    def diagnosis(
-        self, excluding: frozenset[str], alpha: float, decode: Decode, sample: int, seed: int
-    ) -> Diagnosis:
+    def diagnosis(self) -> Diagnosis:
         found = Diagnosis(
-            manifests=tuple(str(shelf.path) for shelf in self.shelves),
-            utterances=self.utterances,
-            seconds=self.seconds,
-            cases=tuple(case for _, case in self.cases),
-            excluding=excluding,
-            balance=self.balance,
-            respellings=tuple(self.texts.letters.respellings()),
-            alpha=alpha,
-            notes=tuple(self._notes(decode, sample, seed)),
-            not_listed=frozenset(self.not_listed),
-            moved=self.moved,
-        )
+            manifests=tuple(str(manifest.path) for manifest in self.manifests),
+            utterances=self.utterances, seconds=self.seconds, balance=self.balance,
+            cases=tuple(case for _, case in self.cases), excluding=self.excluding,
+            replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
+            notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
+        )  # fmt: skip
         out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
-        ids = np.frombuffer(self.splits.columns["id"], np.int64)
-        lost = pick(self.shelves, np.flatnonzero(np.isin(ids, out)).tolist())
-        for shelf, u in lost.values():
-            self.balance.exclude(shelf.split, u)
-        return replace(found, lost=(len(lost), sum(u.duration for _, u in lost.values())))
+        listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
+        excluded = select(self.manifests, listed)
+        for _, manifest, u in excluded.values():
+            self.balance.exclude(manifest.split, u)
+        lost = len(excluded), sum(u.duration for _, _, u in excluded.values())
+        return replace(found, lost=lost)
 
-    def _notes(self, decode: Decode, sample: int, seed: int) -> Iterator[str]:
-        heard = {
-            "none": "no sound was decoded: silence, clipping, damage and band-limits go unnoticed",
-            "sample": f"the sound of {self.heard:,} was decoded, up to {sample} of each language "
-            f"(seed {seed}); --decode all hears every one",
-            "all": f"the sound of all {self.heard:,} that open was decoded",
+    def _notes(self) -> Iterator[str]:
+        options = self.options
+        decoded = {
+            "none": "no audio was decoded: silence, clipping and damage were not checked",
+            "sample": f"the audio of {self.decoded:,} utterances was decoded, up to "
+            f"{options.sample} per language (seed {options.seed}); --decode all decodes every one",
+            "all": f"the audio of all {self.decoded:,} readable utterances was decoded",
         }
         if self.moved:
-            yield f"No sound was examined: {self.moved}."
+            yield f"No audio was examined: {self.moved}."
         else:
-            yield f"Every text and every header was read; {heard[decode]}."
-        yield uses(self.shelves)
-        yield f"Labels were measured against {self.target.name}."
+            yield f"Every text and every header was read; {decoded[options.decode]}."
+        yield manifests.describe_use(self.manifests)
+        yield f"Labels were compared with {self.target.name}."
         if few := self.texts.unjudged():
-            yield f"Too few labelled utterances to judge the pace of {', '.join(few)}."
-        shared = [f"{len(self.splits.on_both_sides(name)):,} by a {name}"
-                  for name in ("speaker", "sentence")]  # fmt: skip
-        if scored := self.splits.scored():
-            yield f"Of {scored:,} utterances in dev and test train knows {', '.join(shared)}."
+            yield f"Too few labelled utterances to check the pace of {', '.join(few)}."
+        if evaluated := self.splits.evaluated():
+            shared = ", ".join(f"a {name} ({len(self.splits.leaks(name)):,})" for name in SHARED)
+            yield f"Of {evaluated:,} utterances in dev and test, some share with train: {shared}."
 
     def _at_work(
-        self, work: Callable[[Place], T], jobs: Iterable[Numbered], chunk: int = CHUNK
-    ) -> Iterator[tuple[Numbered, T | str]]:
-        def place(job: Numbered) -> Place:
-            return Place.of(job[2])
+        self, work: Callable[[sound.AudioSpan], T], jobs: Iterable[Numbered], chunk: int = CHUNK
+    ) -> Iterator[tuple[Numbered, T | Unreadable]]:
+        seconds = partial(sound.patience, per_file=self.options.seconds_per_file)
+        return in_parallel(work, jobs, _span, self.processes, chunk, seconds)
 
-        return in_parallel(work, jobs, place, self.processes, chunk, patience)
-
-    def _watched(self, results: Iterable[T], what: str) -> Iterator[T]:
-        said = time.monotonic()
+    def _progress(self, results: Iterable[T], what: str) -> Iterator[T]:
+        logged = time.monotonic()
         for done, result in enumerate(results, start=1):
-            if time.monotonic() - said > SECONDS_BETWEEN_PROGRESS:
-                said = time.monotonic()
-                self.log(f"doctor: {what} {done:,} utterances")
+            if time.monotonic() - logged > SECONDS_BETWEEN_PROGRESS:
+                logged = time.monotonic()
+                logger.info(f"doctor: {what}: {done:,} utterances")
             yield result
+
+
+def _span(job: Numbered) -> sound.AudioSpan:
+    return sound.AudioSpan.of(job[2])
+
+
+def _case(job: Numbered, check: str, detail: str) -> tuple[int, Case]:
+    number, manifest, u = job
+    return number, Case(check, u.id, detail, u.language, manifest.split, u)

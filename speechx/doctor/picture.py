@@ -1,7 +1,7 @@
-"""A spectrogram as a small PNG, and an excerpt to listen to, without any other package.
+"""A spectrogram as a small PNG, and an excerpt to listen to, with numpy and soundfile only.
 
-Time goes to the right, 0 to 8 kHz upwards, ink is power: 70 dB below the loudest point is paper,
-and silence is all paper.
+Time goes to the right, frequency from 0 to 8 kHz upwards. Dark is loud: 70 dB below the loudest
+point and in silence the picture has the colour of the page.
 
     S samples · T frames, one a pixel column · K bins, one a pixel row
 """
@@ -19,7 +19,7 @@ from speechx.audio.files import SAMPLE_RATE
 
 WIDTH, HEIGHT = 320, 96
 RANGE_DB = 70.0
-SOFTEST_DB = -15.0  # the loudest point of a sound of -50 dBFS: silence is to look like silence
+SOFTEST_DB = -15.0  # level of the loudest point at -50 dBFS; quieter audio is not amplified
 PAPER, INK = (250, 249, 246), (38, 50, 72)
 EXCERPT_SECONDS = 8.0
 
@@ -37,7 +37,7 @@ def spectrogram(wave_S: np.ndarray) -> bytes:
 
 
 def png(ink_HW: np.ndarray) -> bytes:
-    """Eight bits a pixel, through a palette from paper to ink."""
+    """A PNG with eight bits per pixel and a palette from paper to ink."""
     height, width = ink_HW.shape
     steps = np.linspace(0, 1, 256)[:, None]
     palette = np.round(np.array(PAPER) * (1 - steps) + np.array(INK) * steps).astype(np.uint8)
@@ -56,7 +56,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 
 def excerpt(wave_S: np.ndarray) -> tuple[str, bytes]:
-    """The MIME type and the bytes of the first seconds: mp3 where libsndfile writes it."""
+    """The MIME type and the bytes of the first seconds: mp3 if libsndfile writes it, else FLAC."""
     wave_S = np.clip(wave_S[: round(EXCERPT_SECONDS * SAMPLE_RATE)], -1, 1)
     file = io.BytesIO()
     if "MP3" in soundfile.available_formats():

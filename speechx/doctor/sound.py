@@ -1,6 +1,6 @@
-"""What can be measured of a recording, without and with decoding it. Runs in worker processes.
+"""Measurements of a recording, without and with decoding it. Runs in worker processes.
 
-S samples · K bins · levels in dB of full scale (dBFS), shares of samples
+S samples · K bins · B bands · levels in dB of full scale (dBFS), shares of samples
 """
 
 from __future__ import annotations
@@ -15,25 +15,24 @@ from functools import lru_cache
 import numpy as np
 
 from speechx.audio.files import audio_info, read_native
-from speechx.audio.sources import is_url
+from speechx.audio.sources import is_url, read_bytes
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import CLIPPED_SHARE
+from speechx.doctor.workers import PATIENCE_SECONDS, Unreadable
 from speechx.errors import UserError
 
-PIECE_SECONDS = 300.0  # of sound in memory at a time
-PATIENCE_SECONDS = 60.0  # and one more for each MB
-PATIENCE_ONLINE_SECONDS = 600.0
-LOOK_BYTES = 4096
+PIECE_SECONDS = 300.0  # of audio in memory at a time
+FINGERPRINT_BYTES = 4096
 WINDOW_SECONDS = 0.032
-LOW_BAND, HIGH_BAND = (300.0, 3400.0), (4400.0, 7200.0)  # Hz, a gap for the filters between them
+BANDS = ((300.0, 3400.0), (4400.0, 7200.0))  # Hz, with a gap for the filters between them
 FULL_SCALE = 0.99
-FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; below that nobody turned a gain too high
+FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the sound of an utterance is."""
+class AudioSpan:
+    """Where the audio of an utterance is."""
 
     audio: str
     part: tuple[int, int] | None
@@ -41,106 +40,99 @@ class Place:
     duration: float
 
     @classmethod
-    def of(cls, utterance: Utterance) -> Place:
+    def of(cls, utterance: Utterance) -> AudioSpan:
         return cls(str(utterance.audio), utterance.bytes, utterance.start, utterance.duration)
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file says of itself. `look` stands for its size and some bytes of its middle: files
-    whose looks differ are different. 0 where it is not on disk."""
+    """The header of a file. `fingerprint` is a hash of the size and 4 KB from the middle: files
+    with different fingerprints are different. 0 for a URL."""
 
     seconds: float
     rate: int
-    look: int
+    fingerprint: int
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """What was heard. `samples` stands for all samples as 16-bit numbers: equal ones are one
-    recording, in whatever file."""
+    """Measurements of the decoded audio. `samples` is a hash of all samples as 16-bit numbers:
+    recordings with equal hashes are the same, whatever their files."""
 
     seconds: float
-    promised: float
-    """Seconds of the whole file by its header."""
+    promised: float  # seconds of the whole file, according to its header
     rate: int
-    peak: float
-    loudest: float
-    """Of the loudest tenth of a second, its mean taken off, in dBFS."""
+    loudest: float  # dBFS of the loudest tenth of a second, without its mean
     offset: float
     clipped: float
-    high_band: float | None
-    """dB against the low band; None if the rate leaves no room for one."""
+    high_band: float | None  # dB relative to the low band; None if the rate is too low for it
     samples: int
 
 
-def patience(place: Place) -> float:
-    """Seconds that reading it may take before its decoder is taken to hang."""
+def patience(span: AudioSpan, per_file: float) -> float:
+    """Seconds after which reading it is taken to hang: one per MB is added to `per_file`."""
+    if is_url(span.audio):
+        return PATIENCE_SECONDS
     try:
-        size = place.part[1] if place.part else os.stat(place.audio).st_size
+        size = span.part[1] if span.part else os.stat(span.audio).st_size
     except (OSError, ValueError):
         size = 0
-    return PATIENCE_SECONDS + size / 1e6 if not is_url(place.audio) else PATIENCE_ONLINE_SECONDS
+    return per_file + size / 1e6
 
 
-def header(place: Place) -> Header | str:
-    """The header, or what is wrong with the file."""
-    return _header(place.audio, place.part)
+def read_header(span: AudioSpan) -> Header | Unreadable:
+    return _header(span.audio, span.part)
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str, part: tuple[int, int] | None) -> Header | str:
+def _header(audio: str, part: tuple[int, int] | None) -> Header | Unreadable:
     try:
         info = audio_info(audio, exact=False, part=part)
-        return Header(info.duration, info.rate, _look(audio, part))
-    except UserError as error:
-        return str(error)
-    except (OSError, ValueError) as error:  # a zero byte in a name, a link to itself
-        return f"{audio}: cannot be read as audio: {error}"
+        return Header(info.duration, info.rate, _fingerprint(audio, part))
+    except (UserError, OSError, ValueError) as error:
+        return _unreadable(audio, error)
 
 
-def _look(audio: str, part: tuple[int, int] | None) -> int:
+def _unreadable(audio: str, error: Exception) -> Unreadable:
+    why = str(error).removeprefix(f"{audio}: ").removeprefix("cannot be read as audio: ")
+    return Unreadable(why)
+
+
+def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
     if is_url(audio):
         return 0
     with open(audio, "rb", buffering=0) as file:
         offset, size = part or (0, os.fstat(file.fileno()).st_size)
-        file.seek(offset + max(0, size - LOOK_BYTES) // 2)
-        return _number(size.to_bytes(8, "little") + file.read(min(LOOK_BYTES, size)))
+        file.seek(offset + max(0, size - FINGERPRINT_BYTES) // 2)
+        return _number(size.to_bytes(8, "little") + file.read(min(FINGERPRINT_BYTES, size)))
 
 
-def all_bytes(place: Place) -> int | str:
-    """A number that stands for every byte of the file or part."""
-    from speechx.audio.sources import read_bytes
-
+def hash_bytes(span: AudioSpan) -> int:
+    """A hash of every byte of the file or part; 0 if it cannot be read."""
     try:
-        return _number(read_bytes(place.audio, place.part))
-    except UserError as error:
-        return str(error)
+        return _number(read_bytes(span.audio, span.part))
+    except UserError:
+        return 0
 
 
-def listen(place: Place) -> Sound | str:
-    """Decodes and measures the utterance; to the end of its file if that comes within a second.
-
-    Returns what is wrong with the sound if it cannot be decoded.
-    """
+def measure(span: AudioSpan) -> Sound | Unreadable:
+    """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
-        promised = audio_info(place.audio, exact=False, part=place.part).duration
-        return measured(_pieces(place, promised), promised)
-    except UserError as error:
-        return str(error)
-    except (OSError, ValueError) as error:
-        return f"{place.audio}: cannot be read as audio: {error}"
+        promised = audio_info(span.audio, exact=False, part=span.part).duration
+        return measured(_pieces(span, promised), promised)
+    except (UserError, OSError, ValueError) as error:
+        return _unreadable(span.audio, error)
 
 
-def _pieces(place: Place, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(span: AudioSpan, whole: float) -> Iterator[tuple[np.ndarray, int]]:
     """Samples (S,) at the file's own rate, a few minutes at a time."""
-    end = place.start + place.duration
+    end = span.start + span.duration
     if end >= whole - 1:
         end = math.inf
-    at = place.start
+    at = span.start
     while at < end:
         length = min(PIECE_SECONDS, end - at)
-        wave_S, rate = read_native(place.audio, at, length, part=place.part, tolerance=math.inf)
+        wave_S, rate = read_native(span.audio, at, length, part=span.part, tolerance=math.inf)
         yield wave_S, rate
         at += length
         if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
@@ -148,38 +140,25 @@ def _pieces(place: Place, whole: float) -> Iterator[tuple[np.ndarray, int]]:
 
 
 def measured(pieces: Iterable[tuple[np.ndarray, int]], promised: float) -> Sound:
-    """The measures of a wave that comes in pieces."""
-    count = clipped = 0
-    total = peak = 0.0
-    loudest = NOTHING_DB
-    rate = 1
-    low = high = 0.0
+    """Measures a recording that is read in pieces."""
+    count, clipped, rate, total, loudest = 0, 0, 1, 0.0, NOTHING_DB
+    band_B = np.zeros(2)
     digest = hashlib.blake2b(digest_size=8)
     for wave_S, rate in pieces:
         count += len(wave_S)
         digest.update((wave_S * 32767).round().astype("<i4").tobytes())
         mean = float(wave_S.mean(dtype=np.float64))
         total += mean * len(wave_S)
-        top = float(np.abs(wave_S).max())
-        peak = max(peak, top)
         loudest = max(loudest, _loudest(wave_S - np.float32(mean), rate))
-        clipped += _clipped(wave_S, top)
-        if rate / 2 > HIGH_BAND[1]:
-            more_low, more_high = _bands(wave_S, rate)
-            low, high = low + more_low, high + more_high
+        clipped += _clipped(wave_S)
+        if rate / 2 > BANDS[1][1]:
+            band_B += _bands(wave_S, rate)
     if count == 0:
         raise UserError("the file holds no audio samples")
-    return Sound(
-        seconds=count / rate,
-        promised=promised,
-        rate=rate,
-        peak=peak,
-        loudest=loudest,
-        offset=total / count,
-        clipped=clipped / count,
-        high_band=_db(high / low) if low > 0 else None,
-        samples=int.from_bytes(digest.digest(), "little", signed=True),
-    )
+    high_band = _db(band_B[1] / band_B[0]) if band_B[0] > 0 else None
+    samples = int.from_bytes(digest.digest(), "little", signed=True)
+    return Sound(count / rate, promised, rate, loudest, total / count, clipped / count, high_band,
+                 samples)  # fmt: skip
 
 
 def _loudest(wave_S: np.ndarray, rate: int) -> float:
@@ -188,36 +167,31 @@ def _loudest(wave_S: np.ndarray, rate: int) -> float:
     return _db(float(np.square(stretches).mean(axis=1, dtype=np.float64).max()))
 
 
-def _clipped(wave_S: np.ndarray, peak: float) -> int:
-    """Samples at full scale, or in a row of three or more of the same height near the peak."""
+def _clipped(wave_S: np.ndarray) -> int:
+    """Samples at full scale, or in a run of three or more equal ones near the peak."""
     size_S = np.abs(wave_S)
+    peak = float(size_S.max())
     at_peak_S = size_S >= FLAT * peak
-    most = int(at_peak_S.sum())
-    if peak < LOUD_ENOUGH_TO_CLIP or most < CLIPPED_SHARE * len(wave_S) / 4:
+    if peak < LOUD_ENOUGH_TO_CLIP or at_peak_S.sum() < CLIPPED_SHARE * len(wave_S) / 4:
         return 0
     if peak >= FULL_SCALE:
         return int((size_S >= FULL_SCALE).sum())
     same_S = np.diff(wave_S) == 0
-    middle_S = at_peak_S[1:-1] & same_S[:-1] & same_S[1:]
-    return 3 * int(middle_S.sum())
+    return 3 * int((at_peak_S[1:-1] & same_S[:-1] & same_S[1:]).sum())
 
 
-def _bands(wave_S: np.ndarray, rate: int) -> tuple[float, float]:
-    """Power density in the low and in the high band, summed over windows."""
+def _bands(wave_S: np.ndarray, rate: int) -> np.ndarray:
+    """Power density (B,) in the bands, summed over windows."""
     length = round(WINDOW_SECONDS * rate)
     if len(wave_S) < length:
-        return 0.0, 0.0
+        return np.zeros(2)
     frames = np.lib.stride_tricks.sliding_window_view(wave_S, length)[:: length // 2]
     window = np.hanning(length).astype(np.float32)
     power_K = np.zeros(length // 2 + 1)
     for at in range(0, len(frames), 1024):
         power_K += np.square(np.abs(np.fft.rfft(frames[at : at + 1024] * window))).sum(axis=0)
     hertz_K = np.fft.rfftfreq(length, 1 / rate)
-    low, high = (
-        float(power_K[(hertz_K > start) & (hertz_K < end)].mean())
-        for start, end in (LOW_BAND, HIGH_BAND)
-    )
-    return low, high
+    return np.array([power_K[(hertz_K > low) & (hertz_K < high)].mean() for low, high in BANDS])
 
 
 def _db(power: float) -> float:

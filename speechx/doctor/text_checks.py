@@ -1,8 +1,8 @@
-"""What is wrong with the labels: nothing said, too much for the frames, a pace unlike the others'.
+"""What is wrong with labels: empty texts, too many for the frames, a pace unlike other utterances.
 
-The pace of an utterance is its units (characters of the normalised text, phones where there is no
-text) per second. It is judged within its language, on a log scale, by the median and the median
-absolute deviation, which a few bad utterances do not move.
+The pace of an utterance is its characters (of the normalised text; phones if it has no text) per
+second. It is compared within a language on a log scale, by the median and the median absolute
+deviation, which a few bad utterances do not change.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,49 +19,45 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.labels import frames_needed
 from speechx.data.manifest import Utterance, read_manifest
-from speechx.doctor.characters import Letters, shown
+from speechx.doctor.characters import Letters, printable
 from speechx.doctor.checks import PACE_DEVIATIONS, PACE_FACTOR, PACE_UTTERANCES, Case
-from speechx.doctor.shelves import for_evaluation
+from speechx.doctor.manifests import for_evaluation
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
-from speechx.text.vocabulary import Kind, Vocabulary
+from speechx.text.vocabulary import TokenType, Vocabulary, load_vocabularies
 
-FIELD, STRIDE = 400, 320  # samples: wav2vec 2.0 and all its like, a frame every 20 ms
-PACE_SECONDS = 0.5  # shorter ones are mostly pause
+FIELD, STRIDE = 400, 320  # samples, of all wav2vec 2.0 models: a frame every 20 ms
+PACE_SECONDS = 0.5  # shorter utterances are mostly pause
 Pace = tuple[str, str]
-"""Language and unit."""
+"""Language and token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What the labels are for: a model, or the usual frames and no vocabulary."""
+    """What the labels must fit: a model, or the usual frames and no vocabulary."""
 
     frames: Callable[[int], int]
-    kind: Kind | None = None
+    token_type: TokenType | None = None
     vocabulary: frozenset[str] | None = None
     name: str = "the usual 20 ms frames (no --model given)"
 
     @classmethod
     def of(cls, model: Path | None, vocabulary: Path | None) -> Target:
-        """The frame arithmetic of a model folder, and the units of it or of `vocabulary`: another
-        model folder, a vocabulary.json, or a manifest."""
+        """The frames of a model folder, and its vocabulary or that of `vocabulary`: another model
+        folder, a vocabulary.json, or a manifest."""
         target = cls(usual_frames)
         if model is not None:
-            from speechx.interchange.conversion import open_any
+            from speechx.interchange.opening import open_model
 
-            saved = open_any(model)
-            known = saved.vocabulary
+            saved = open_model(model, ("quantizer", "mask_embedding"))
+            token_type, tokens = _tokens(saved.vocabularies)
             target = cls(
-                saved.config.encoder.frames,
-                known.kind if known else None,
-                frozenset(known.units) if known else None,
-                f"the frames of {model}",
+                saved.encoder.features.frames, token_type, tokens, f"the frames of {model}"
             )
         if vocabulary is None:
             return target
-        kind, units = _units_of(vocabulary)
-        return cls(target.frames, kind, units, target.name)
+        return cls(target.frames, *_read_vocabulary(vocabulary), target.name)
 
 
 def usual_frames(samples: int) -> int:
@@ -69,27 +65,35 @@ def usual_frames(samples: int) -> int:
     return max(0, (samples - FIELD) // STRIDE + 1)
 
 
-def _units_of(path: Path) -> tuple[Kind | None, frozenset[str]]:
+def _tokens(
+    vocabularies: Mapping[str, Vocabulary],
+) -> tuple[TokenType | None, frozenset[str] | None]:
+    """Of the first head that spells."""
+    for vocabulary in vocabularies.values():
+        if vocabulary.token_type != "languages":
+            return vocabulary.token_type, frozenset(vocabulary.tokens)
+    return None, None
+
+
+def _read_vocabulary(path: Path) -> tuple[TokenType | None, frozenset[str] | None]:
     file = path / "vocabulary.json" if path.is_dir() else path
     if file.suffix == ".json":
-        known = Vocabulary.load(file)
-        return known.kind, frozenset(known.units)
+        return _tokens(load_vocabularies(file))
     utterances = read_manifest(file)
-    units = {c for u in utterances if u.text for c in normalize(u.text, u.language)}
-    units |= {p for u in utterances for p in u.phones or ()}
-    if not units:
-        raise UserError(f"--vocabulary {path}: none of its utterances has a text or phones")
-    return None, frozenset(units)
+    tokens = {c for u in utterances if u.text for c in normalize(u.text, u.language)}
+    tokens |= {p for u in utterances for p in u.phones or ()}
+    if not tokens:
+        raise UserError(f"--vocabulary {path}: no utterance of this manifest has a text or phones")
+    return None, frozenset(tokens)
 
 
 class TextChecks:
-    """Reads utterances one by one; what needs all of them comes at the end."""
+    """Reads utterances one by one; results that need all of them come at the end."""
 
     def __init__(self, target: Target, listed: Collection[str] = ()) -> None:
-        """Of the checks about what a language is written with, those `listed` also name each
-        utterance."""
-        if "unknown_unit" in listed and target.vocabulary is None:
-            raise UserError("--exclude unknown_unit needs units: give --vocabulary or --model")
+        """Checks of characters are about a language; those `listed` name each utterance too."""
+        if "unknown_token" in listed and target.vocabulary is None:
+            raise UserError("--exclude unknown_token needs --vocabulary or --model")
         self.target, self.listed = target, listed
         self.letters = Letters()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
@@ -100,8 +104,8 @@ class TextChecks:
         self.first_unknown: dict[tuple[str, str], str] = {}
 
     def read(self, index: int, split: str, u: Utterance, normal: str) -> Iterator[tuple[str, str]]:
-        """Names of checks, and what each has to say. `normal` is its normalised text; `index`
-        comes back later."""
+        """Names of checks and details. `normal` is the normalised text; `odd_paces` returns
+        `index`."""
         if u.text is not None and not normal:
             yield "empty_text", f"the text is {u.text!r}"[:80]
         if u.phones is not None and not u.phones:
@@ -109,34 +113,33 @@ class TextChecks:
         if u.text:
             for check, what in self.letters.read(u.language, split, u.id, u.text, normal):
                 if check in self.listed:
-                    yield check, shown(what)
+                    yield check, printable(what)
         if u.phones:
             self.phones[u.language][split].update(set(u.phones))
         labels = {
-            kind: units
-            for kind, units in (("characters", normal), ("phonemes", u.phones or ()))
-            if units and self.target.kind in (None, kind)
+            token_type: tokens
+            for token_type, tokens in (("characters", normal), ("phonemes", u.phones or ()))
+            if tokens and self.target.token_type in (None, token_type)
         }
         there = self.target.frames(int(u.duration * SAMPLE_RATE))
-        for kind, units in labels.items():
-            if there < len(units) * 2 and there < (needed := frames_needed(units)):
-                yield "infeasible", f"{needed} frames for its {kind}, and it has {there}"
+        for token_type, tokens in labels.items():
+            if there < len(tokens) * 2 and there < (needed := frames_needed(tokens)):
+                yield "infeasible", f"its {token_type} need {needed} frames, but it has {there}"
                 break
         if self.target.vocabulary is not None:
-            for units in labels.values():
-                for unit in sorted(set(units) - self.target.vocabulary):
-                    self.unknown[u.language, unit] += 1
-                    self.first_unknown.setdefault((u.language, unit), u.id)
-                    if "unknown_unit" in self.listed:
-                        yield "unknown_unit", shown(unit)
-        if u.duration >= PACE_SECONDS and (said := len(normal) or len(u.phones or ())):
+            for tokens in labels.values():
+                for token in sorted(set(tokens) - self.target.vocabulary):
+                    self.unknown[u.language, token] += 1
+                    self.first_unknown.setdefault((u.language, token), u.id)
+                    if "unknown_token" in self.listed:
+                        yield "unknown_token", printable(token)
+        if u.duration >= PACE_SECONDS and (length := len(normal) or len(u.phones or ())):
             rates, indices = self.paces[u.language, "characters" if normal else "phones"]
-            rates.append(math.log(said / u.duration))
+            rates.append(math.log(length / u.duration))
             indices.append(index)
 
     def cases(self) -> Iterator[Case]:
-        """What is found once all is read, about languages; `odd_paces` has what is about
-        utterances."""
+        """Cases about languages, after all utterances are read."""
         yield from self.letters.cases()
         yield from self._unknown()
         for language, splits in sorted(self.phones.items()):
@@ -146,54 +149,52 @@ class TextChecks:
             for _, forms in sorted(spellings.items()):
                 for symbol, count in forms.most_common()[1:]:
                     usual = forms.most_common(1)[0][0]
-                    detail = f"a phone that is mostly written {usual} here"
+                    detail = f"the phone is usually written {usual} here"
                     yield Case("look_alike", symbol, detail, language, count=count)
 
     def odd_paces(self) -> list[tuple[int, str, str]]:
-        """Index, check and what it has to say; those farthest from the others of their language
-        first."""
+        """Index, check and detail, the farthest from the median first."""
         found: list[tuple[float, int, str, str]] = []
-        for (_, unit), (rates, indices) in sorted(self.paces.items()):
+        for (_, token), (rates, indices) in sorted(self.paces.items()):
             log_rates = np.frombuffer(rates, np.float32)
             odd, median = outliers(log_rates)
             for i in odd:
                 far = float(log_rates[i]) - median
-                pace = f"{math.exp(median + far):.1f} {unit} a second"
+                pace = f"{math.exp(median + far):.1f} {token} a second"
                 detail = f"{pace}; the language's median is {math.exp(median):.1f}"
                 found.append((-abs(far), indices[i], "fast" if far > 0 else "slow", detail))
         return [(index, check, detail) for _, index, check, detail in sorted(found)]
 
     def unjudged(self) -> list[str]:
-        """Languages with too few labelled utterances to know their pace."""
+        """Languages with too few labelled utterances to have a median pace."""
         few = [pace for pace, (rates, _) in self.paces.items() if len(rates) < PACE_UTTERANCES]
         return sorted({language for language, _ in few})
 
     def _unknown(self) -> Iterator[Case]:
-        for (language, unit), count in sorted(self.unknown.items()):
-            detail = f"not in the vocabulary; first in {self.first_unknown[language, unit]}"
-            yield Case("unknown_unit", shown(unit), detail, language, count=count)
+        for (language, token), count in sorted(self.unknown.items()):
+            detail = f"not in the vocabulary; first in {self.first_unknown[language, token]}"
+            yield Case("unknown_token", printable(token), detail, language, count=count)
         if self.target.vocabulary is not None:
             return
-        units = {language: w.units for language, w in self.letters.languages.items()}
-        for some, first in ((units, True), (self.phones, False)):
+        tokens = {language: w.letters_of for language, w in self.letters.languages.items()}
+        for some, first in ((tokens, True), (self.phones, False)):
             for language, splits in sorted(some.items()):
                 known = set().union(*(splits[s] for s in splits if not for_evaluation(s)))
                 if not known:
                     continue
                 for split in sorted(filter(for_evaluation, splits)):
-                    for unit in sorted(set(splits[split]) - known):
-                        detail = f"in {split}, never in train"
+                    for token in sorted(set(splits[split]) - known):
+                        detail = f"in {split}, not in train"
                         if first:
-                            written = self.letters.languages[language]
-                            detail += f"; first in {written.first['', unit]}"
-                        yield Case(
-                            "unknown_unit", shown(unit), detail, language, split,
-                            count=splits[split][unit],
-                        )  # fmt: skip
+                            of_language = self.letters.languages[language]
+                            detail += f"; first in {of_language.first['', token]}"
+                        count = splits[split][token]
+                        yield Case("unknown_token", printable(token), detail, language, split,
+                                   count=count)  # fmt: skip
 
 
 def outliers(log_rates: Sequence[float] | np.ndarray) -> tuple[list[int], float]:
-    """Places whose pace is unlike the others', and the median; none among too few."""
+    """Positions of outliers, and the median; none if there are too few values."""
     values = np.asarray(log_rates, np.float64)
     if len(values) < PACE_UTTERANCES:
         return [], math.nan

@@ -1,21 +1,14 @@
-"""`speechx data validate`: the doctor's hard checks, a line each, and nothing else."""
+"""`speechx data validate`: the hard checks of `speechx data doctor`, one line per case."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.doctor.diagnosis import writable
-from speechx.doctor.examination import examine
+from speechx.doctor.examination import DoctorOptions, examine
 
 
 def problems(paths: Sequence[Path | str], decode: bool = False) -> list[str]:
-    """What is beyond use in manifests: lines, audio, texts. `decode` hears every sample, and so
-    also finds damaged sound, silence and copies in other files."""
-    diagnosis = examine(paths, decode="all" if decode else "none", log=lambda _: None)
-    return [
-        writable(f"{case.subject}: {check.title.lower()}: {case.detail}")
-        for check, cases in diagnosis.by_check.items()
-        for case in cases
-        if check.hard
-    ]
+    """Why lines, audio or texts of manifests cannot be used. With `decode` all audio is decoded, to
+    find damage, silence and duplicates too."""
+    return examine(paths, options=DoctorOptions(decode="all" if decode else "none")).problems()

@@ -4,7 +4,7 @@ G codebooks of V entries each: a frame picks one entry from every codebook, the 
 concatenated. In training the pick is a Gumbel-softmax sample, hard forward and soft backward.
 
     B utterances · M masked frames · C feature channels · G groups · V entries of a group
-    · E = Q / G width of an entry · Q quantized width
+    · E = Q / G, the width of an entry · Q quantized width
 """
 
 from __future__ import annotations

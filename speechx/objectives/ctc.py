@@ -4,7 +4,8 @@ wav2vec 2.0, section 4.3: the layer stands on the last context layer; masking of
 channels stays on in fine-tuning. The loss is a sum over the sentences of a batch, in float32,
 divided once by their global number.
 
-    B utterances · T frames · D = embed_dim · U labels · V = blank and tokens
+    B utterances · S samples · T frames · D = embed_dim · L layers · U labels
+    · V = blank and tokens
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from speechx.config import config
 from speechx.data.batches import Batch
+from speechx.data.labels import frames_needed
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
 from speechx.objectives.masking import Masking, draw_masks
@@ -30,6 +31,7 @@ from speechx.objectives.objective import (
     LogLine,
     Loss,
     ObjectiveConfig,
+    Panel,
     Signature,
     Term,
 )
@@ -81,8 +83,7 @@ class CTCConfig(ObjectiveConfig):
         return CTC(self, encoder, vocabulary)
 
     def frames_needed(self, labels: Sequence[object]) -> int:
-        """One frame for each label, and one for a blank between equal neighbours."""
-        return len(labels) + sum(a == b for a, b in pairwise(labels))
+        return frames_needed(labels)
 
     def signatures(self) -> tuple[Signature, ...]:
         advice = (
@@ -90,6 +91,13 @@ class CTCConfig(ObjectiveConfig):
             "check the labels and encoder.normalize"
         )
         return (Signature("E201", "blank plateau", advice, self._blank, at=self.limits.at),)
+
+    def panels(self) -> tuple[Panel, ...]:
+        return (
+            Panel("loss, nats per label", ("loss",), scale="from zero"),
+            Panel("frames read as blank", ("blank_share",), self.limits.blank, "blank plateau"),
+            Panel("error rate on dev", ("dev_*",), scale="from zero"),
+        )
 
     def _blank(self, line: LogLine) -> str:
         share, loss = line.values["blank_share"], line.values["loss"]

@@ -1,6 +1,8 @@
 """The root module: one encoder, and the objectives it is trained with.
 
 DDP, FSDP2 and compile wrap this one thing, so its `forward` takes the batches of all tasks.
+
+    L layers
 """
 
 from __future__ import annotations

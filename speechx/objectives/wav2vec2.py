@@ -1,7 +1,7 @@
 """The contrastive objective of wav2vec 2.0 and XLSR (Baevski et al. 2020, section 3.2): which of
 K+1 quantized frames was masked here?
 
-    L = sum over masked frames of  -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
+    loss = sum over masked frames of -log( exp(cos(c, q) / kappa) / sum_q~ exp(cos(c, q~) / kappa) )
         + diversity * N * (G*V - perplexity) / (G*V)
         + features_penalty * sum over all frames of the mean square of the raw features
 
@@ -14,7 +14,7 @@ The diversity term is not additive by nature: it is a function of the mean softm
 micro-batch. K micro-batches therefore give the mean of K diversity terms, and not the diversity
 term of one big batch.
 
-    B utterances · T frames · M masked frames · K negatives · J = K + 1 candidates
+    B utterances · T frames · L layers · M masked frames · K negatives · J = K + 1 candidates
     · C feature channels · D = embed_dim · Q quantized width · G groups
 """
 
@@ -43,6 +43,7 @@ from speechx.objectives.objective import (
     Loss,
     Objective,
     ObjectiveConfig,
+    Panel,
     Signature,
     Term,
 )
@@ -181,6 +182,38 @@ class Wav2Vec2Config(ObjectiveConfig):
             ),
         )
 
+    def panels(self) -> tuple[Panel, ...]:
+        codes, limits = self.quantizer.num_codes, self.limits
+        chance = self.chance_bits
+        return (
+            Panel(
+                "loss, bits per masked frame", ("bits", "dev_bits", "chance_bits"), chance, "chance"
+            ),
+            Panel("accuracy", ("accuracy", "dev_accuracy"), scale="from zero"),
+            Panel(
+                f"perplexity, share of {codes} codes",
+                ("code_perplexity", "soft_perplexity", "dev_code_perplexity"),
+                self._floor, "collapse", share_of=codes, scale="share",
+            ),
+            Panel(
+                "negatives equal to the positive", ("negatives_equal_positive",), scale="from zero"
+            ),
+            Panel("validation, bits per language", ("dev_bits/*",), chance, "chance"),
+            Panel(
+                "variance of the features", ("feature_variance",), limits.variance, "constant",
+                scale="logarithmic",
+            ),
+            Panel(
+                "gradient norm of the choice of codes", ("quantizer_gradient",), limits.vanished,
+                "vanished", scale="logarithmic",
+            ),
+        )  # fmt: skip
+
+    @property
+    def _floor(self) -> float:
+        """Code perplexity below which the quantizer has collapsed."""
+        return min(self.limits.codes, self.quantizer.num_entries / 4) * self.quantizer.num_groups
+
     def _constant_features(self, line: LogLine) -> str:
         if line.values["feature_variance"] >= self.limits.variance:
             return ""
@@ -188,8 +221,7 @@ class Wav2Vec2Config(ObjectiveConfig):
 
     def _collapse(self, line: LogLine) -> str:
         codes = line.values["code_perplexity"]
-        groups, entries = self.quantizer.num_groups, self.quantizer.num_entries
-        floor = min(self.limits.codes, entries / 4) * groups
+        groups, floor = self.quantizer.num_groups, self._floor
         if codes >= floor or self._undecided(line):
             return ""
         equal = line.values["negatives_equal_positive"]

@@ -9,7 +9,7 @@ The distance is PanPhon's Hamming feature edit distance: an edit distance over s
 adding or leaving out a segment costs 1 and replacing one costs the share of the 24 features that
 differ.
 
-Legend: N segments of a symbol, F = 24 features.
+    N segments of a symbol · F = 24 features
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class Inventory:
 
     @classmethod
     def from_file(cls, path: str | Path, language: str = "und") -> Inventory:
-        """Phones separated by white space, without # comments; or the phones of a manifest."""
+        """Phones separated by white space, without # comments."""
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -69,8 +69,6 @@ class Inventory:
             raise UserError(
                 f"{path}: not a text file in UTF-8, expected a list of phones."
             ) from None
-        if path.suffix == ".jsonl":
-            return cls.of(_manifest_phones(path, text), language, str(path))
         lines = (line.split("#", 1)[0] for line in text.split("\n"))
         return cls.of((phone for line in lines for phone in line.split()), language, str(path))
 
@@ -93,27 +91,6 @@ def shipped_inventories() -> str:
 def _shipped() -> dict[str, dict[str, str]]:
     file = resources.files("speechx.text") / "inventories.json"
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def _manifest_phones(path: Path, text: str) -> list[str]:
-    """Read by hand: `data.manifest` is a layer above, and audio paths do not matter here."""
-    found: dict[str, None] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            entry = None
-        phones = (entry.get("phones") or []) if isinstance(entry, dict) else None
-        if isinstance(phones, str):
-            phones = phones.split()
-        if not isinstance(phones, list) or not all(isinstance(phone, str) for phone in phones):
-            raise UserError(
-                f'{path}:{number}: expected a JSON object whose "phones" is a list of strings.'
-            )
-        found.update(dict.fromkeys(phones))
-    return list(found)
 
 
 if __name__ == "__main__":

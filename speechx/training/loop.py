@@ -1,13 +1,15 @@
 """The training loop that every run goes through.
 
-Masks and negatives are drawn in the loader's workers, so the targets of all micro-batches on all
-ranks are counted before the first forward pass. The loop divides each term of the loss once per
+Everything random is drawn in the loader's workers, so the targets of all micro-batches on all ranks
+are counted before the first forward pass. The loop divides each term of the loss once per
 step by its own global count: K micro-batches or K ranks equal one big batch, for every term that is
 additive by nature.
 
 The whole run is (config, position in the streams of batches). Every micro-batch seeds torch's
 generator with the run's seed and its own number, so a resumed run repeats dropout and Gumbel noise
 to the bit.
+
+    L layers
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from speechx.config import config, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.log import logger
+from speechx.models.encoder import EncoderConfig
 from speechx.objectives.model import SpeechModel, layer_keep
 from speechx.objectives.objective import Loss
 from speechx.training.audio_errors import AudioErrors
@@ -167,7 +170,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         for name, batch in group[-1].items():
             state.positions[name] = batch.position.after(ranks.world - ranks.rank)
         counts, seconds = _count(group, errors, ranks)
-        totals = _backward(wrapped, group, tasks, counts, step, job, ranks)
+        totals = _backward(wrapped, group, tasks, counts, model.encoder.config, step, job, ranks)
         norms = _clip(model, job.optim.clip, prefixes)
         lr = learning_rate(step, training.steps, job.optim) * monitor.memory.lr_scale
         finding = None
@@ -269,14 +272,15 @@ def _backward(
     group: Sequence[MicroStep],
     tasks: Sequence[Task],
     counts: Mapping[str, float],
+    encoder: EncoderConfig,
     step: int,
     job: Job,
     ranks: Ranks,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Gradients of a step; returns the sums for the log ("task/total"), in float64."""
-    seed, totals = job.training.seed, {}
-    inner: SpeechModel = getattr(wrapped, "module", wrapped)
-    layer_keep_L = layer_keep(inner.encoder.config, seed, step)
+    seed = job.training.seed
+    totals: dict[str, Any] = {}
+    layer_keep_L = layer_keep(encoder, seed, step)
     for index, micro in enumerate(group):
         torch.manual_seed(seed * 1_000_003 + next(iter(micro.values())).number)
         with accumulating(wrapped, last=index == len(group) - 1):
@@ -311,7 +315,7 @@ def _metrics(
     model: SpeechModel, summed: Mapping[str, float], prefixes: Mapping[str, str]
 ) -> dict[str, float]:
     """Values for the log; the names of several tasks stand before their metrics."""
-    values = {}
+    values: dict[str, float] = {}
     for name, prefix in prefixes.items():
         own = {
             key.removeprefix(f"{name}/"): v

@@ -54,8 +54,8 @@ class RunConfig:
     init: Path | None = None
     """A model to start from, ours or another toolkit's; without one weights start random."""
     allow_missing: tuple[str, ...] = ()
-    """Parts that `init` may lack and that then start fresh: quantizer, mask_embedding, or the kind
-    of an objective."""
+    """Parts that `init` may lack and that then start fresh: mask_embedding, or the part that an error
+    names."""
     allow_chance_level: bool = False
     """With `init`: go on even if the loaded model is at chance on this audio."""
     preset: str | None = None
@@ -162,8 +162,12 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
         )
     changes = {k: _with_kind(k, v) for k, v in raw.items()}
     before = read_yaml(file)
-    if before.get("init") is not None:
-        changes.pop("preset", None)
+    named = changes.pop("preset", None)
+    if before.get("init") is None and named not in (None, before.get("preset")):
+        raise UserError(
+            f"--resume: the run began with preset {before.get('preset')!r}, not {named!r}; start "
+            "another run with another out"
+        )
     return parse(cls, merge(before, changes), source)
 
 

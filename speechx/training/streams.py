@@ -4,7 +4,7 @@ Unlabelled speech is cropped to rows of equal length; labelled speech is padded.
 are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure function of
 (seed, epoch).
 
-    N utterances · R rows
+    N utterances · R rows · L languages
 """
 
 from __future__ import annotations
@@ -170,8 +170,8 @@ def read_task(
                 "every row of the validation data is shorter than data.min_seconds = "
                 f"{data.min_seconds:g}"
             )
-        exclusions.report(lambda line: logger.info(f"{name}: {line}"))
-        logger.info(f"{name}: {describe(corpus)}")
+        for line in (*exclusions.report(), describe(corpus)):
+            logger.info(f"{name}: {line}")
         return TaskData(corpus, dev=dev)
     return _read_labelled(
         data, objective, objective.token_type, encoder, exclusions, out, seed, name
@@ -192,7 +192,8 @@ def _read_labelled(
         labelled(exclusions.kept(u for p in paths for u in read_manifest(p)), token_type)
         for paths in (data.train, data.dev)
     )
-    exclusions.report(lambda line: logger.info(f"{name}: {line}"))
+    for line in exclusions.report():
+        logger.info(f"{name}: {line}")
     for split, some in (("train", training), ("dev", dev)):
         _refuse_long(some, data.max_seconds, split)
     if strange := sorted({u.language for u in dev} - {u.language for u in training}):
@@ -302,7 +303,9 @@ def _labelled(
 ) -> tuple[Batches, EpochPlan]:
     corpus, vocabulary = task.corpus, task.vocabulary
     assert vocabulary is not None
-    augment = load_augmentation(data.augment, lambda line: logger.info(f"{name}: {line}"))
+    augment = load_augmentation(data.augment)
+    if augment is not None:
+        logger.info(f"{name}: {augment.describe()}")
     reader = Batches(
         corpus, encoder.normalize, seed, labels=[vocabulary.encode(some) for some in task.labels],
         augment=augment, limits=AudioLimits(0.0, encoder.features.frames, objective.frames_needed),

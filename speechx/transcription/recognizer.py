@@ -9,7 +9,7 @@ the encoder. CTC places a token where it is most certain: starts are good to abo
 early. Outputs are computed in float32, so that the same model on the same manifest gives the same
 numbers everywhere.
 
-    S samples · T frames · V = blank and tokens, the blank first
+    B utterances · S samples · T frames · V = blank and tokens, the blank first
 """
 
 from __future__ import annotations

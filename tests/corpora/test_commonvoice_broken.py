@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speechx.corpora.commonvoice import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.corpora.test_commonvoice import V17, quiet, release, row
+from tests.corpora.test_commonvoice import V17, release, row
 
 FEW = settings(max_examples=40, derandomize=True, deadline=None)
 CELLS = st.one_of(
@@ -35,7 +35,7 @@ def one_clip(root: Path) -> Path:
 def used_or_refused(root: Path, allow_missing: bool = False, **options: object) -> None:
     """Every line of a manifest is of a clip in the release; what is wrong is one line of text."""
     try:
-        counts = prepare(root / "cv", Output(root / "out", allow_missing, log=quiet), **options)  # type: ignore[arg-type]
+        counts = prepare(root / "cv", Output(root / "out", allow_missing), **options)  # type: ignore[arg-type]
     except UserError as error:
         if not str(error).strip():
             raise

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora.commonvoice_spontaneous import prepare
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 from tests.corpora.trees import lines, read, sound
 
@@ -13,10 +13,6 @@ COLUMNS = (
     "client_id audio_id audio_file duration_ms prompt_id prompt transcription votes age gender "
     "accents variant language prompt_upvotes prompt_reports is_edited split char_per_sec"
 )
-
-
-def quiet(_: str) -> None:
-    pass
 
 
 def release(root: Path, language: str, rows: list[dict[str, str]]) -> Path:
@@ -62,7 +58,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
     out = corpus / "out"
-    counts = prepare(corpus, Output(out, log=quiet))
+    counts = prepare(corpus, Output(out))
     assert counts == {"el-CY": {"train": 1, "dev": 1, "test": 1, "unlabelled": 3}}
     [u] = read(out, "el-CY", "train").values()
     assert (u.id, u.text, u.duration) == ("spontaneous-speech-el-CY-1", "εν ωραίο", 0.654)
@@ -81,7 +77,7 @@ def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
 def test_a_copy_is_whole_however_short_the_table_says_it_is(corpus: Path) -> None:
     table = corpus / "sps-corpus-3.0-2026-03-09-el-CY" / "ss-corpus-el-CY.tsv"
     table.write_text(table.read_text(encoding="utf-8").replace("654", "123"), encoding="utf-8")
-    prepare(corpus, Output(corpus / "out", convert=True, log=quiet))
+    prepare(corpus, Output(corpus / "out", convert=True))
     assert {u.duration for u in read(corpus / "out", "el-CY", "train").values()} == {0.5}
 
 
@@ -89,21 +85,21 @@ def test_one_language_or_many_below_a_root(corpus: Path) -> None:
     folder = release(corpus, "ady", [])
     sound(folder / "audios" / "x.mp3")
     release(corpus, "ady", [row(None, 1, "train", "a", audio_file="x.mp3")])
-    assert list(prepare(corpus, Output(corpus / "a", log=quiet), ["ady"])) == ["ady"]
-    assert list(prepare(folder, Output(corpus / "b", log=quiet))) == ["ady"]
+    assert list(prepare(corpus, Output(corpus / "a"), ["ady"])) == ["ady"]
+    assert list(prepare(folder, Output(corpus / "b"))) == ["ady"]
     with pytest.raises(UserError, match="no language folder it; there are ady, el-CY"):
-        prepare(corpus, Output(corpus / "c", log=quiet), ["it"])
+        prepare(corpus, Output(corpus / "c"), ["it"])
     with pytest.raises(UserError, match="neither CommonVoice Spontaneous Speech nor one language"):
-        prepare(folder / "audios", Output(corpus / "c", log=quiet))
+        prepare(folder / "audios", Output(corpus / "c"))
     with pytest.raises(UserError, match="no such folder"):
-        prepare(corpus / "absent", Output(corpus / "c", log=quiet))
+        prepare(corpus / "absent", Output(corpus / "c"))
     folder.rename(corpus / "sps-corpus-2.0-2025-12-05-ady")
     release(corpus, "ady", [])
     with pytest.raises(UserError, match="are the same language; give the folder of one release"):
-        prepare(corpus, Output(corpus / "c", log=quiet))
+        prepare(corpus, Output(corpus / "c"))
 
 
-def test_rows_that_cannot_be_used_are_named(corpus: Path) -> None:
+def test_rows_that_cannot_be_used_are_named(corpus: Path, messages: list[str]) -> None:
     table = corpus / "sps-corpus-3.0-2026-03-09-el-CY" / "ss-corpus-el-CY.tsv"
     with table.open("a") as file:
         for name in ("../../../etc/passwd", "absent.mp3"):
@@ -111,10 +107,10 @@ def test_rows_that_cannot_be_used_are_named(corpus: Path) -> None:
             file.write("\t".join(line.get(c, "") for c in COLUMNS.split()) + "\n")
         file.write("one cell\n")
     with pytest.raises(UserError, match="--allow-missing"):
-        prepare(corpus, Output(corpus / "out", log=quiet))
-    said: list[str] = []
-    prepare(corpus, Output(corpus / "out", allow_missing=True, log=said.append))
-    assert "1 missing (missing.txt), 2 corrupt (corrupt.txt)" in said[-1]
+        prepare(corpus, Output(corpus / "out"))
+    messages.clear()
+    prepare(corpus, Output(corpus / "out", allow_missing=True))
+    assert "1 missing (missing.txt), 2 corrupt (corrupt.txt)" in messages[-1]
     assert "leads out of" in (corpus / "out" / "el-CY" / "corrupt.txt").read_text()
 
 
@@ -123,10 +119,10 @@ def test_the_release_of_a_folder_elsewhere_is_that_of_root(corpus: Path) -> None
     disk.parent.mkdir(parents=True)
     (corpus / name).rename(disk)
     (corpus / name).symlink_to(disk)
-    prepare(corpus, Output(corpus / "out", log=quiet))
+    prepare(corpus, Output(corpus / "out"))
     [u] = read(corpus / "out", "el-CY", "train").values()
     assert u.extra["release"] == "sps-corpus-3.0-2026-03-09"
     (corpus / name).unlink()
     disk.rename(disk.with_name(name))
     (corpus / "Greek").symlink_to(disk.with_name(name))  # only what it leads to is named so
-    prepare(corpus, Output(corpus / "out", log=quiet))
+    prepare(corpus, Output(corpus / "out"))

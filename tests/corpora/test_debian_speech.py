@@ -13,7 +13,7 @@ from speechx.corpora import debian_speech
 from speechx.corpora.debian_packages import Package, licence_summary, write_licences
 from speechx.corpora.debian_sources import (
     MSU_IPA,
-    Recording,
+    PackageRecording,
     read_asterisk,
     read_festvox_ru,
     read_fillets,
@@ -21,7 +21,7 @@ from speechx.corpora.debian_sources import (
     read_ktuberling,
     read_tuxpaint,
 )
-from speechx.corpora.debian_speech import Clip, is_plain, misfits, prepare, split_of
+from speechx.corpora.debian_speech import ConvertedRecording, is_plain, misfits, prepare, split_of
 from speechx.data.manifest import read_manifest
 from speechx.doctor.validation import problems
 from speechx.errors import UserError
@@ -102,7 +102,7 @@ def italian(archive: Archive, prompts: dict[str, str]) -> Path:
 SENTENCES = {f"digits/s{k}": f"frase numero {'ab' * k}." for k in range(40)}
 
 
-def test_packages_become_manifests(archive, tmp_path, monkeypatch):
+def test_packages_become_manifests(archive, tmp_path, monkeypatch, messages):
     monkeypatch.setattr(debian_speech, "MIN_LABELLED", 20)
     voice = italian(
         archive,
@@ -114,9 +114,10 @@ def test_packages_become_manifests(archive, tmp_path, monkeypatch):
     (voice / "same.wav").write_bytes((voice / "press.wav").read_bytes())
     sound(archive.share("ktuberling-data") / "ktuberling/sounds/it/eye.ogg", rate=44100)
     sound(archive.share("ktuberling-data") / "ktuberling/sounds/fr/eye.ogg", rate=44100)
-    out, said = tmp_path / "out", []
+    out = tmp_path / "out"
+    messages.clear()
 
-    counts = prepare(out, ["it"], said.append)
+    counts = prepare(out, ["it"])
 
     assert sorted(archive.fetched()) == [
         "asterisk-core-sounds-it",
@@ -155,7 +156,7 @@ def test_packages_become_manifests(archive, tmp_path, monkeypatch):
         f"{prefix}/same\tthe same recording as {prefix}/press",
         f"{prefix}/silent\tno sound",
     ]
-    assert any("3 dropped" in line for line in said)
+    assert any("3 dropped" in line for line in messages)
     assert "| ktuberling-data | 4:1.0-1 | CC0-1.0 (`*`) |" in (out / "LICENCES.md").read_text()
     assert (out / f"licences/{prefix}.txt").read_text().startswith("Files: *")
 
@@ -164,10 +165,10 @@ def test_a_second_run_needs_no_apt_and_gives_the_same(archive, tmp_path, monkeyp
     italian(archive, SENTENCES)
     monkeypatch.setattr(debian_speech, "MIN_LABELLED", 40)
     out = tmp_path / "out"
-    first = prepare(out, ["it"], lambda _: None)
+    first = prepare(out, ["it"])
     before = (out / "it/train.jsonl").read_bytes()
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert prepare(out, ["it"], lambda _: None) == first
+    assert prepare(out, ["it"]) == first
     assert (out / "it/train.jsonl").read_bytes() == before
     assert list((out / "packages").glob(".*")) == []
 
@@ -177,7 +178,7 @@ def test_too_few_texts_are_not_split(archive, tmp_path):
     out = tmp_path / "out"
     put(out / "it/dev.jsonl", "left from another time")
     put(out / "it/source.txt", "debian-speech")
-    counts = prepare(out, ["it"], lambda _: None)
+    counts = prepare(out, ["it"])
     assert counts == {"it": {"train": 0, "dev": 0, "test": 0, "unlabelled": 40}}
     assert [p.name for p in (out / "it").glob("*.jsonl")] == ["unlabelled.jsonl"]
     first = read_manifest(out / "it/unlabelled.jsonl")[0]
@@ -191,13 +192,12 @@ def test_without_apt_one_line_says_what_is_needed(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_a_package_that_cannot_be_fetched_is_listed_and_done_without(archive, tmp_path):
+def test_a_package_that_cannot_be_fetched_is_listed_and_done_without(archive, tmp_path, messages):
     italian(archive, {"a": "ciao a tutti"})
     (archive.folder / "klettres-data").rename(archive.folder / "gone")
-    said: list[str] = []
-    counts = prepare(tmp_path / "out", ["it", "de"], said.append)
+    counts = prepare(tmp_path / "out", ["it", "de"])
     assert list(counts) == ["it"]
-    end = "\n".join(said[-2:])
+    end = "\n".join(messages[-2:])
     assert "1 packages not fetched: klettres-data: Unable to locate" in end
     assert "run apt-get update first" in end
     assert "no recordings in de" in end
@@ -205,7 +205,7 @@ def test_a_package_that_cannot_be_fetched_is_listed_and_done_without(archive, tm
 
 def test_when_nothing_can_be_fetched_it_is_an_error(archive, tmp_path):
     with pytest.raises(UserError, match=r"nothing to prepare: .*apt-get update") as error:
-        prepare(tmp_path / "out", ["it"], lambda _: None)
+        prepare(tmp_path / "out", ["it"])
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out/LICENCES.md").exists()
 
@@ -214,9 +214,8 @@ def test_half_a_package_is_never_left(archive, tmp_path):
     italian(archive, {"a": "ciao a tutti"})
     for name in ("klettres-data", "asterisk-core-sounds-it"):
         (archive.folder / name / "usr").rename(archive.folder / name / "lost")
-    said: list[str] = []
     with pytest.raises(UserError, match=r"asterisk-core-sounds-it: .*dpkg-deb: broken"):
-        prepare(tmp_path / "out", ["it"], said.append)
+        prepare(tmp_path / "out", ["it"])
     left = {p.name for p in (tmp_path / "out/packages").iterdir()}
     assert left == {
         "asterisk-core-sounds-it-wav_4%3a1.0-1_all",
@@ -260,13 +259,15 @@ def test_which_texts_are_trusted(text, language, plain):
     assert is_plain(recording("x", text=text, language=language)) == plain
 
 
-def recording(id: str, **keys) -> Recording:
-    return Recording(**{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys})
+def recording(id: str, **keys) -> PackageRecording:
+    return PackageRecording(
+        **{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys}
+    )
 
 
 def test_texts_that_were_not_said_are_found_by_the_speakers_usual_rate():
     def clip(id, letters, seconds):
-        return Clip(recording(id, text="a" * letters), Path(id), seconds, seconds)
+        return ConvertedRecording(recording(id, text="a" * letters), Path(id), seconds, seconds)
 
     usual = [clip(f"usual{k}", 120 + k, 10.0) for k in range(20)]
     fast, slow, short = clip("fast", 240, 10.0), clip("slow", 15, 10.0), clip("short", 2, 2.0)
@@ -338,7 +339,7 @@ def test_russian_phones_are_spelled_as_everywhere_else():
 def test_phones_of_festvox_reach_the_manifest(archive, tmp_path, monkeypatch):
     monkeypatch.setattr(debian_speech, "MIN_LABELLED", 1)
     festvox(archive.share("festvox-ru"), "#\n0.2 125 pau\n0.3 125 ee\n0.4 125 t\n")
-    prepare(tmp_path / "out", ["ru"], lambda _: None)
+    prepare(tmp_path / "out", ["ru"])
     (manifest,) = (tmp_path / "out/ru").glob("*.jsonl")
     (utterance,) = read_manifest(manifest)
     assert utterance.phones == ("ɛ", "t")

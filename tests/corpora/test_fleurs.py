@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from speechx.corpora import commonvoice
+from speechx.corpora.engine.write import Output
 from speechx.corpora.fleurs import prepare
-from speechx.corpora.output import Output
 from speechx.errors import UserError
 from tests.corpora.test_fuzz import build_commonvoice
-from tests.corpora.trees import lines, quiet, read, sound
+from tests.corpora.trees import lines, read, sound
 
 
 def row(sentence: int, file: str, raw: str = 'Dit is "goed.', gender: str = "FEMALE") -> str:
@@ -32,7 +32,7 @@ def test_both_layouts_are_read_exactly(tmp_path: Path, parent: str) -> None:
     language(tmp_path / parent / "af_za")
     language(tmp_path / parent / "sv_se")
     out = tmp_path / "out"
-    counts = prepare(tmp_path, Output(out, log=quiet))
+    counts = prepare(tmp_path, Output(out))
     assert counts == {code: {"train": 2, "dev": 1} for code in ("af", "sv-SE")}
     train = read(out, "af", "train")
     assert list(train) == ["100", "101"]
@@ -43,26 +43,26 @@ def test_both_layouts_are_read_exactly(tmp_path: Path, parent: str) -> None:
         "locale": "af_za", "sentence_id": "7", "gender": "male", "text_policy": "fleurs normalised",
     }  # fmt: skip
     assert train["101"].corpus == "fleurs"
-    assert prepare(tmp_path, Output(out, log=quiet), ["sv_se"]) == {"sv-SE": counts["sv-SE"]}
-    assert prepare(tmp_path, Output(out, log=quiet), ["Swedish"]) == {"sv-SE": counts["sv-SE"]}
+    assert prepare(tmp_path, Output(out), ["sv_se"]) == {"sv-SE": counts["sv-SE"]}
+    assert prepare(tmp_path, Output(out), ["Swedish"]) == {"sv-SE": counts["sv-SE"]}
 
 
 def test_raw_text_is_as_written_and_one_language_may_be_the_root(tmp_path: Path) -> None:
     folder = language(tmp_path / "af_za")
-    prepare(folder, Output(tmp_path / "out", log=quiet), text="raw")
+    prepare(folder, Output(tmp_path / "out"), text="raw")
     assert read(tmp_path / "out", "af", "dev")["102"].text == 'Dit is "goed.'
 
 
-def test_rows_that_are_broken_or_lead_out_are_named(tmp_path: Path) -> None:
+def test_rows_that_are_broken_or_lead_out_are_named(tmp_path: Path, messages: list[str]) -> None:
     folder = language(tmp_path / "af_za")
     lines(folder / "test.tsv", row(1, "../../../secret.wav"), "1\tno", row(2, "9.wav"), row(3, ""))
     sound(tmp_path / "secret.wav")
     out = tmp_path / "out"
     with pytest.raises(UserError, match=r"9\.wav: no such file.*test\.tsv:3"):
-        prepare(tmp_path, Output(out, log=quiet))
-    said: list[str] = []
-    prepare(tmp_path, Output(out, allow_missing=True, log=said.append))
-    assert "left out: 2 missing (missing.txt), 2 corrupt (corrupt.txt)" in said[0]
+        prepare(tmp_path, Output(out))
+    messages.clear()
+    prepare(tmp_path, Output(out, allow_missing=True))
+    assert "left out: 2 missing (missing.txt), 2 corrupt (corrupt.txt)" in messages[0]
     corrupt = (out / "af" / "corrupt.txt").read_text()
     assert "line 2 has 2 fields, its columns 7" in corrupt
     assert "test.tsv:1\t'audio/test/../../../secret.wav' leads out of" in corrupt
@@ -75,31 +75,31 @@ def test_packed_audio_is_refused_with_the_way_to_unpack_it(tmp_path: Path) -> No
     lines(folder / "train.tsv", row(7, "100.wav"))
     lines(folder / "audio" / "train.tar.gz", "packed")
     with pytest.raises(UserError, match=r"train\.tar\.gz is packed; .*tar -xzf"):
-        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
+        prepare(tmp_path, Output(tmp_path / "out"))
 
 
 def test_tables_of_another_corpus_are_not_taken_for_those_of_fleurs(tmp_path: Path) -> None:
     build_commonvoice(tmp_path / "cv")
     for allow_missing in (False, True):
         with pytest.raises(UserError, match=r"es/train\.tsv is no table of FLEURS, .* anothe"):
-            prepare(tmp_path / "cv", Output(tmp_path / "out", allow_missing, log=quiet))
+            prepare(tmp_path / "cv", Output(tmp_path / "out", allow_missing))
         assert not (tmp_path / "out").exists()
     language(tmp_path / "fleurs" / "af_za")
     lines(tmp_path / "fleurs" / "af_za" / "test.tsv", "")
     with pytest.raises(UserError, match=r"af_za/train\.tsv is no table of CommonVoice, which has"):
-        commonvoice.prepare(tmp_path / "fleurs", Output(tmp_path / "out", log=quiet))
+        commonvoice.prepare(tmp_path / "fleurs", Output(tmp_path / "out"))
     table = tmp_path / "fleurs" / "af_za" / "train.tsv"
     table.write_text("a line that is broken\n" + table.read_text())
-    out = Output(tmp_path / "out", allow_missing=True, log=quiet)
+    out = Output(tmp_path / "out", allow_missing=True)
     assert prepare(tmp_path / "fleurs", out) == {"af": {"train": 2, "dev": 1}}
 
 
 def test_what_is_not_fleurs(tmp_path: Path) -> None:
     language(tmp_path / "cv" / "af_za")
     with pytest.raises(UserError, match=r"neither FLEURS nor one language of it; it holds cv"):
-        prepare(tmp_path, Output(tmp_path / "out", log=quiet))
+        prepare(tmp_path, Output(tmp_path / "out"))
     with pytest.raises(UserError, match=r"no language folder xh; there are af"):
-        prepare(tmp_path / "cv", Output(tmp_path / "out", log=quiet), ["xh"])
+        prepare(tmp_path / "cv", Output(tmp_path / "out"), ["xh"])
     with pytest.raises(UserError, match="text is normalised or raw"):
         prepare(tmp_path / "cv", Output(tmp_path / "out"), text="lower")  # type: ignore[arg-type]
     with pytest.raises(UserError, match="no such folder; FLEURS was expected"):

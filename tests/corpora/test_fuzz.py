@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import struct
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,7 +38,7 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.babel_tree import Pack, turns
@@ -50,7 +49,7 @@ from tests.corpora import (
     test_mls,
     test_voxpopuli,
 )
-from tests.corpora.trees import lines, quiet, sound
+from tests.corpora.trees import lines, opened, sound
 
 EXAMPLES = 15
 SECONDS = 20  # for one reading; a good tree takes hundredths
@@ -239,19 +238,6 @@ READERS = {
     ),
 }  # fmt: skip
 
-WATCHED: dict[str, list[str]] = {}  # a folder, and what was opened below it
-
-
-def _watch(event: str, arguments: tuple[Any, ...]) -> None:
-    if WATCHED and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
-        opened = os.path.realpath(os.fsdecode(arguments[0])) if arguments[0] else ""
-        for outside, found in WATCHED.items():
-            if opened.startswith(outside):
-                found.append(opened)
-
-
-sys.addaudithook(_watch)
-
 
 @pytest.fixture(scope="module")
 def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -273,12 +259,11 @@ def fresh(tree: Path) -> Iterator[tuple[Path, Path]]:
         secret = sound(place / "outside" / "secret.wav")
         before = Path.cwd()
         os.chdir(place / "corpus")
-        WATCHED[str(secret.parent)] = found = []
-        try:
-            yield place / "corpus", place / "out"
-        finally:
-            WATCHED.clear()
-            os.chdir(before)
+        with opened(secret.parent) as found:
+            try:
+                yield place / "corpus", place / "out"
+            finally:
+                os.chdir(before)
         assert not found
 
 
@@ -300,7 +285,7 @@ def read_or_refuse(reader: Reader, root: Path, out: Path, **how: bool) -> str | 
     """Reads a tree; the message if it is refused. What is written must be good."""
     with in_time():
         try:
-            counts = reader.read(root, Output(out, log=quiet, **how))
+            counts = reader.read(root, Output(out, **how))
         except UserError as error:
             message = str(error)
             assert 0 < len(message) < 6000

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from speechx.corpora.engine.write import Output
 from speechx.corpora.hugging_face import prepare
-from speechx.corpora.output import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.corpora.trees import lines, quiet, read, sound
+from tests.corpora.trees import lines, read, sound
 
 
 def save(folder: Path, rows: dict[str, list[Any]], split: str = "train", **state: Any) -> Path:
@@ -40,7 +40,7 @@ def wav(folder: Path, name: str = "a.wav", seconds: float = 0.5) -> bytes:
 
 
 @pytest.mark.interop
-def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
+def test_what_the_library_saves_is_read(tmp_path: Path, messages: list[str]) -> None:
     import datasets
 
     datasets.disable_progress_bars()
@@ -62,15 +62,15 @@ def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
     train = dataset()
     both = datasets.DatasetDict(train=train, validation=train.select([1, 2]))
     both.save_to_disk(tmp_path / "saved", num_shards={"train": 2, "validation": 1})
-    said: list[str] = []
+    messages.clear()
     out = tmp_path / "out"
     for _ in range(2):
-        counts = prepare(tmp_path / "saved", Output(out, log=said.append))
+        counts = prepare(tmp_path / "saved", Output(out))
         assert counts == {
             "it": {"train": 2, "dev": 1, "unlabelled": 1},
             "sv-SE": {"train": 1, "dev": 1},
         }
-    assert said[0] == f"{tmp_path / 'saved'}: columns not used: mood"
+    assert messages[0] == f"{tmp_path / 'saved'}: columns not used: mood"
     found = read(out, "it", "train")
     assert [(u.id, u.text, u.speaker, u.duration, u.corpus) for u in found.values()] == [
         ("0", 'due "è', "7", 0.5, "saved"), ("1", "tre", "7", 0.75, "saved"),
@@ -81,7 +81,7 @@ def test_what_the_library_saves_is_read(tmp_path: Path) -> None:
         "0.wav", "1.2.flac", "1.flac", "3.ogg",
     ]  # fmt: skip
     dataset().save_to_disk(tmp_path / "alone")
-    assert prepare(tmp_path / "alone", Output(tmp_path / "out2", log=quiet, convert=True)) == {
+    assert prepare(tmp_path / "alone", Output(tmp_path / "out2", convert=True)) == {
         "it": {"train": 2, "unlabelled": 1}, "sv-SE": {"train": 1},
     }  # fmt: skip
     (mp3,) = read(tmp_path / "out2", "sv-SE", "train").values()
@@ -98,7 +98,7 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
     }
     save(tmp_path / "saved", rows, "validation")
     columns = {"text": "norm", "id": "path"}
-    counts = prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it", columns=columns)
+    counts = prepare(tmp_path / "saved", Output(tmp_path / "out"), "it", columns=columns)
     assert counts == {"it": {"dev": 1}}
     (u,) = read(tmp_path / "out", "it", "dev").values()
     assert (u.id, u.text, u.duration) == ("name of its own", "due", 0.75)
@@ -109,7 +109,7 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
     root = tmp_path / "saved"
     prepare(
         tmp_path / "plain",
-        Output(tmp_path / "o3", log=quiet),
+        Output(tmp_path / "o3"),
         "it",
         columns=columns,
         audio_root=root,
@@ -121,15 +121,15 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
 def test_ids_and_splits_that_are_0_are_there(tmp_path: Path) -> None:
     data = {"bytes": wav(tmp_path), "path": "x.wav"}
     save(tmp_path / "saved", {"audio": [data] * 2, "id": [0, 1], "text": ["due", "tre"]})
-    prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it")
+    prepare(tmp_path / "saved", Output(tmp_path / "out"), "it")
     found = read(tmp_path / "out", "it", "train")
     assert [(u.id, u.audio.name) for u in found.values()] == [("0", "0.wav"), ("1", "1.wav")]
     save(tmp_path / "folds", {"audio": [data] * 2, "split": [0, 1], "text": ["due", "tre"]})
-    counts = prepare(tmp_path / "folds", Output(tmp_path / "out2", log=quiet), "it")
+    counts = prepare(tmp_path / "folds", Output(tmp_path / "out2"), "it")
     assert counts == {"it": {"0": 1, "1": 1}}
 
 
-def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
+def test_names_in_rows_lead_nowhere(tmp_path: Path, messages: list[str]) -> None:
     secret = sound(tmp_path / "secret.wav")
     data = secret.read_bytes()
     rows = {
@@ -143,13 +143,10 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
         "text": ["x"] * 7,
     }  # fmt: skip
     save(tmp_path / "in" / "saved", rows)
-    said: list[str] = []
     out = tmp_path / "a" / "b" / "out"
-    counts = prepare(
-        tmp_path / "in" / "saved", Output(out, allow_missing=True, log=said.append), "it"
-    )
+    counts = prepare(tmp_path / "in" / "saved", Output(out, allow_missing=True), "it")
     assert counts == {"it": {"train": 1}}
-    assert "6 corrupt (corrupt.txt)" in said[-1]
+    assert "6 corrupt (corrupt.txt)" in messages[-1]
     (u,) = read(out, "it", "train").values()
     assert (u.id, u.audio) == ("../../../id", out / "it" / "unpacked" / f"{u.audio.name}")
     written = {f.relative_to(tmp_path).parts[0] for f in tmp_path.rglob("*") if f.is_file()}
@@ -158,7 +155,9 @@ def test_names_in_rows_lead_nowhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("said_in", ["dataset_info.json", "the schema"])
-def test_an_image_is_not_taken_for_the_sound(tmp_path: Path, said_in: str) -> None:
+def test_an_image_is_not_taken_for_the_sound(
+    tmp_path: Path, said_in: str, messages: list[str]
+) -> None:
     import pyarrow as pa
 
     image = {"bytes": b"\xff\xd8 no sound", "path": "x.jpg"}
@@ -174,9 +173,8 @@ def test_an_image_is_not_taken_for_the_sound(tmp_path: Path, said_in: str) -> No
             writer.write_table(table.replace_schema_metadata(told))
     else:
         (folder / said_in).write_text(json.dumps({"features": features}))
-    said: list[str] = []
-    prepare(folder, Output(tmp_path / "out", log=said.append), "it")
-    assert said[0] == f"{folder}: columns not used: image"
+    prepare(folder, Output(tmp_path / "out"), "it")
+    assert messages[0] == f"{folder}: columns not used: image"
     (u,) = read(tmp_path / "out", "it", "train").values()
     assert (u.id, u.audio.read_bytes()) == ("x", rows["audio"][0]["bytes"])
 
@@ -185,22 +183,22 @@ def test_an_image_is_not_taken_for_the_sound(tmp_path: Path, said_in: str) -> No
 def test_of_two_audio_columns_the_one_asked_for_is_read(tmp_path: Path, ours: str) -> None:
     near, far = ({"bytes": wav(tmp_path), "path": f"{name}.wav"} for name in ("near", "far"))
     folder = save(tmp_path / "saved", {"audio": [near], "also": [far], "text": ["due"]})
-    prepare(folder, Output(tmp_path / "out", log=quiet), "it", columns={ours: "also"})
+    prepare(folder, Output(tmp_path / "out"), "it", columns={ours: "also"})
     assert list(read(tmp_path / "out", "it", "train")) == ["far"]
 
 
-def test_what_is_unpacked_is_no_copy_and_is_there_once(tmp_path: Path) -> None:
+def test_what_is_unpacked_is_no_copy_and_is_there_once(tmp_path: Path, messages: list[str]) -> None:
     audio = [{"bytes": wav(tmp_path), "path": "x.wav"}]
     save(tmp_path / "saved", {"audio": audio, "text": ["due"]})
     unused = "it: .*/it/audio has copies of an earlier --convert, which are not used now"
     folders = {False: "unpacked", True: "audio"}
     for convert, notes in ((False, 0), (False, 0), (True, 0), (False, 1)):
-        said: list[str] = []
-        out = Output(tmp_path / "out", convert=convert, log=said.append)
+        messages.clear()
+        out = Output(tmp_path / "out", convert=convert)
         prepare(tmp_path / "saved", out, "it")
         (u,) = read(tmp_path / "out", "it", "train").values()
         assert u.audio.parent == tmp_path / "out" / "it" / folders[convert]
-        assert sum(bool(re.fullmatch(unused, line)) for line in said) == notes
+        assert sum(bool(re.fullmatch(unused, line)) for line in messages) == notes
     assert len(list((tmp_path / "out" / "it").rglob("*.wav"))) == 1
 
 
@@ -210,7 +208,7 @@ def test_no_split_takes_the_place_of_another(tmp_path: Path) -> None:
         save(tmp_path / "saved" / split, {"audio": audio}, split)
     lines(tmp_path / "saved" / "dataset_dict.json", '{"splits": ["dev", "validation"]}')
     with pytest.raises(UserError, match="the splits dev and validation are both dev here; rename"):
-        prepare(tmp_path / "saved", Output(tmp_path / "out", log=quiet), "it")
+        prepare(tmp_path / "saved", Output(tmp_path / "out"), "it")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +231,7 @@ def test_broken_datasets_are_named(tmp_path: Path, file: str, content: bytes, wh
     folder = save(tmp_path / "saved", {"audio": [{"bytes": wav(tmp_path), "path": "a.wav"}]})
     (folder / file).write_bytes(content)
     with pytest.raises(UserError, match=why):
-        prepare(folder, Output(tmp_path / "out", log=quiet), "it")
+        prepare(folder, Output(tmp_path / "out"), "it")
 
 
 def test_a_truncated_file_is_named_wherever_it_ends(tmp_path: Path) -> None:
@@ -244,7 +242,7 @@ def test_a_truncated_file_is_named_wherever_it_ends(tmp_path: Path) -> None:
     for length in range(1, len(whole) - 16, len(whole) // 20):
         arrow.write_bytes(whole[:length])
         with pytest.raises(UserError):
-            prepare(folder, Output(tmp_path / "out", log=quiet), "it")
+            prepare(folder, Output(tmp_path / "out"), "it")
 
 
 def test_what_is_no_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

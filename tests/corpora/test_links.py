@@ -16,10 +16,9 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
-from speechx.corpora.output import Output
+from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
 from tests.corpora import test_fleurs, test_fuzz, test_mls
-from tests.corpora.trees import quiet
 
 SECRET = "root:x:0:0:root:/root:/bin/sh"
 SPONTANEOUS = "sps-corpus-3.0-2026-03-09-it"
@@ -72,7 +71,7 @@ def test_what_is_below_a_language_is_not_read_elsewhere(
     build(tmp_path / "root")
     moved(tmp_path / "root" / language / name, tmp_path / "away" / "x.tsv.gz")
     with pytest.raises(UserError, match="leads out of") as raised:
-        prepare(tmp_path / "root", Output(tmp_path / "out", log=quiet))
+        prepare(tmp_path / "root", Output(tmp_path / "out"))
     assert Path(name).name in str(raised.value)
     assert "root:x" not in str(raised.value)
     assert not (tmp_path / "out").exists()
@@ -80,7 +79,7 @@ def test_what_is_below_a_language_is_not_read_elsewhere(
 
 @pytest.mark.parametrize("corpus", [*READERS, "voxlingua107"])
 def test_a_language_and_root_may_be_links_and_a_language_is_said_to_be(
-    tmp_path: Path, corpus: str
+    tmp_path: Path, corpus: str, messages: list[str]
 ) -> None:
     if corpus == "voxlingua107":
         build, language, prepare = test_fuzz.build_voxlingua107, "it", voxlingua107.prepare
@@ -88,15 +87,14 @@ def test_a_language_and_root_may_be_links_and_a_language_is_said_to_be(
         build, language, prepare, _ = READERS[corpus]
     build(tmp_path / "root")
     (tmp_path / "alias").symlink_to("root")
-    said: list[str] = []
-    whole = Output(tmp_path / "a", allow_missing=True, log=said.append)
+    whole = Output(tmp_path / "a", allow_missing=True)
     counts = prepare(tmp_path / "alias", whole)
-    assert not any("is a link" in line for line in said)
+    assert not any("is a link" in line for line in messages)
     folder, away = tmp_path / "root" / language, tmp_path / "away" / "part1"
     away.parent.mkdir()
     shutil.move(folder, away)
     folder.symlink_to(away)
-    out = Output(tmp_path / "b", allow_missing=True, log=said.append)
+    out = Output(tmp_path / "b", allow_missing=True)
     assert prepare(tmp_path / "alias", out) == counts
     pattern = f"{re.escape(str(tmp_path / 'alias' / language))} is a link, and is read from "
-    assert sum(bool(re.match(pattern + re.escape(str(away)), line)) for line in said) == 1
+    assert sum(bool(re.match(pattern + re.escape(str(away)), line)) for line in messages) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import read_audio
-from speechx.corpora.synthetic import VOICES, Variation, make_corpus, split_sentences
+from speechx.corpora.synthetic import VOICES, Variation, prepare, split_sentences
 from speechx.data.manifest import read_manifest
 from speechx.doctor.validation import problems
 from speechx.errors import UserError
@@ -20,7 +20,7 @@ from speechx.text.shipped import shipped_sentences
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("synthetic")
-    made = make_corpus(out, {"es": 1.0, "hu": 0.5}, seed=3, log=lambda line: None, processes=1)
+    made = prepare(out, {"es": 1.0, "hu": 0.5}, seed=3, processes=1)
     for language, minutes in (("es", 1.0), ("hu", 0.5)):
         train = read_manifest(out / language / "train.jsonl")
         assert minutes <= sum(u.duration for u in train) / 60 < minutes + 0.2
@@ -69,17 +69,17 @@ def checksums(folder: Path) -> dict[str, str]:
 
 def test_the_seed_decides_every_byte_whatever_the_order_or_the_processes(corpus, tmp_path):
     again = tmp_path / "again"
-    make_corpus(again, {"hu": 0.5, "es": 1.0}, seed=3, log=lambda line: None, processes=2)
+    prepare(again, {"hu": 0.5, "es": 1.0}, seed=3, processes=2)
     assert checksums(again) == checksums(corpus)
     other = tmp_path / "other"
-    make_corpus(other, ["hu"], 0.1, seed=4, log=lambda line: None, processes=1)
+    prepare(other, ["hu"], 0.1, seed=4, processes=1)
     name = "hu/audio/hu-train-0000.flac"
     assert checksums(other)[name] != checksums(corpus)[name]
 
 
 def test_salad_can_be_left_out(tmp_path):
     variation = Variation(salad_share=0.0)
-    make_corpus(tmp_path, ["it"], 0.3, log=lambda line: None, processes=1, variation=variation)
+    prepare(tmp_path, ["it"], 0.3, processes=1, variation=variation)
     texts = {u.text for u in read_manifest(tmp_path / "it" / "train.jsonl")}
     assert texts <= set(shipped_sentences("it"))
 
@@ -106,7 +106,7 @@ def test_the_split_is_80_10_10():
 )
 def test_mistakes_are_named_before_anything_is_written(tmp_path, languages, minutes, message):
     with pytest.raises(UserError, match=message):
-        make_corpus(tmp_path / "out", languages, minutes)
+        prepare(tmp_path / "out", languages, minutes)
     assert not (tmp_path / "out").exists()
 
 

@@ -1,11 +1,18 @@
 """What miniature trees of corpora are built of."""
 
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from speechx.data.manifest import Utterance, read_manifest
+from speechx.log import logger
 
 
 def sound(path: Path, seconds: float = 0.5, rate: int = 16_000, channels: int = 1) -> Path:
@@ -30,5 +37,38 @@ def read(out: Path, language: str, split: str) -> dict[str, Utterance]:
     return {u.id: u for u in read_manifest(out / language / f"{split}.jsonl")}
 
 
-def quiet(_: object) -> None:
-    pass
+_WATCHED: dict[str, list[str]] = {}
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _WATCHED and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+        path = os.path.realpath(os.fsdecode(arguments[0])) if arguments[0] else ""
+        for below, found in _WATCHED.items():
+            if path.startswith(below):
+                found.append(path)
+
+
+sys.addaudithook(_watch)
+
+
+@contextmanager
+def opened(below: Path) -> Iterator[list[str]]:
+    """What this process opens below a folder, or of a file, from here on."""
+    _WATCHED[str(below)] = found = []
+    try:
+        yield found
+    finally:
+        del _WATCHED[str(below)]
+
+
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """The messages of speechx from here on."""
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())  # type: ignore[method-assign]
+    logger.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        logger.removeHandler(handler)

@@ -1,4 +1,4 @@
-"""Augmentation: what was asked for is what is heard, each time the same for the same seed."""
+"""Augmentation does what was asked for, and the same seed gives the same audio."""
 
 from __future__ import annotations
 
@@ -18,10 +18,6 @@ RATE = 16_000
 SPEECH_S = (0.1 * np.sin(np.arange(2 * RATE) / 5)).astype(np.float32)
 
 
-def quiet(_: object) -> None:
-    pass
-
-
 def listed(folder: Path, **waves: np.ndarray) -> Path:
     """A manifest of these sounds."""
     for name, wave_S in waves.items():
@@ -37,7 +33,7 @@ def listed(folder: Path, **waves: np.ndarray) -> Path:
 
 
 def made(**settings: object) -> Augmentation:
-    augmentation = load_augmentation(parse(Augment, dict(settings), "test"), quiet)
+    augmentation = load_augmentation(parse(Augment, dict(settings), "test"))
     assert augmentation is not None
     return augmentation
 
@@ -55,7 +51,7 @@ def white(seconds: float) -> np.ndarray:
 
 
 def test_nothing_is_changed_unless_it_is_asked_for() -> None:
-    assert load_augmentation(Augment(), quiet) is None
+    assert load_augmentation(Augment()) is None
     assert Augmentation(Augment())(SPEECH_S, rng()) is SPEECH_S
 
 
@@ -78,8 +74,8 @@ def test_noise_has_the_ratio_asked_for_however_long_it_is(tmp_path: Path, second
 def test_ratios_are_spread_over_the_range_and_shares_are_kept(tmp_path: Path) -> None:
     manifest = listed(tmp_path, hiss=white(3.0))
     augmentation = made(noise={"manifests": [manifest], "probability": 0.4, "snr_db": [0, 20]})
-    heard = [augmentation(SPEECH_S, rng(i)) for i in range(300)]
-    ratios = [snr_db(noisy_S) for noisy_S in heard if noisy_S is not SPEECH_S]
+    augmented = [augmentation(SPEECH_S, rng(i)) for i in range(300)]
+    ratios = [snr_db(noisy_S) for noisy_S in augmented if noisy_S is not SPEECH_S]
     assert len(ratios) / 300 == pytest.approx(0.4, abs=0.08)
     assert -0.1 < min(ratios) < 2
     assert 18 < max(ratios) < 20.1
@@ -136,7 +132,7 @@ def test_switching_one_off_leaves_the_others_as_they_are(tmp_path: Path) -> None
     assert 55 < sum(same) < 85  # all but the share by telephone
 
 
-def test_what_is_silent_or_absent_is_refused_by_name(tmp_path: Path) -> None:
+def test_silent_and_missing_files_are_refused_by_name(tmp_path: Path) -> None:
     silent = listed(tmp_path, nothing=np.zeros(15 * RATE))
     with pytest.raises(UserError, match=r"nothing\.wav: noise nothing is silent; take it out"):
         made(noise={"manifests": [silent]})
@@ -175,18 +171,19 @@ def test_noise_damaged_where_it_is_read_is_named_once_and_another_drawn(
     write_manifest(tmp_path / "noise.jsonl", noises)
     settings = {"manifests": [tmp_path / "noise.jsonl"], "probability": 1, "snr_db": [7, 7]}
     augmentation = made(noise=settings)
-    heard = [augmentation(SPEECH_S, rng(i)) for i in range(30)]
-    assert [snr_db(noisy_S) for noisy_S in heard] == pytest.approx([7] * 30, abs=0.05)
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1
-    assert "torn.flac" in said[0]
-    assert "another is drawn" in said[0]
-    # The same is heard by one that has not yet met the damage.
+    augmented = [augmentation(SPEECH_S, rng(i)) for i in range(30)]
+    assert [snr_db(noisy_S) for noisy_S in augmented] == pytest.approx([7] * 30, abs=0.05)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "torn.flac" in line
+    (line,) = augmentation.describe().splitlines()
+    for fact in ("100%", "2 recordings", "7 to 7 dB"):
+        assert fact in line
+    # A new one, which has not met the damage, gives the same audio.
     again = made(noise=settings)
-    assert np.array_equal(again(SPEECH_S, rng(29)), heard[29])
+    assert np.array_equal(again(SPEECH_S, rng(29)), augmented[29])
     for name in ("torn", "whole"):
         (tmp_path / f"{name}.flac").unlink()
-    with pytest.raises(UserError, match=r"\.flac: cannot be read.*; neither could be read"):
+    with pytest.raises(UserError, match=r"\.flac: cannot be read.*; 19 other"):
         augmentation(SPEECH_S, rng())
 
 
@@ -201,6 +198,6 @@ def test_noise_damaged_where_it_is_read_is_named_once_and_another_drawn(
         ({"phone": 1}, "telephone"),
     ],
 )
-def test_settings_that_cannot_be(settings: dict[str, object], why: str) -> None:
+def test_invalid_settings(settings: dict[str, object], why: str) -> None:
     with pytest.raises(UserError, match=why):
         parse(Augment, settings, "test")

@@ -157,7 +157,7 @@ def hissing(tmp_path):
         write_manifest(tmp_path / f"{name}.jsonl", [sound])
     noise = Noise(manifests=(tmp_path / "hiss.jsonl",), probability=0.5)
     rooms = Rooms(manifests=(tmp_path / "hall.jsonl",), probability=0.5)
-    return load_augmentation(Augment(noise=noise, rooms=rooms, telephone=0.5), lambda _: None)
+    return load_augmentation(Augment(noise=noise, rooms=rooms, telephone=0.5))
 
 
 def test_augmentation_changes_what_is_heard_and_not_how_long_it_is(tones, hissing):

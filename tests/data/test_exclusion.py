@@ -58,12 +58,10 @@ def test_corpus_language_and_id_together_name_an_utterance(tmp_path):
     ]  # fmt: skip
     lists = Exclusions([tmp_path / "a.tsv", tmp_path / "b.tsv"])
     assert lists.kept(some) == some[1:4]
-    said = []
-    lists.report(said.append)
-    assert said == [
-        "a.tsv leaves out 2 utterances (1.00 h); 1 of its 3 lines are about nothing here",
-        "b.tsv leaves out 1 utterances (0.50 h)",
-    ]
+    first, second = lists.report()
+    for fact in ("a.tsv", " 2 utterances (1.00 h)", "1 of its 3 lines"):
+        assert fact in first
+    assert second == "b.tsv leaves out 1 utterances (0.50 h)"
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
@@ -101,14 +99,14 @@ def test_lists_by_hand_and_mistakes(tmp_path):
     path = tmp_path / "x.tsv"
     path.write_bytes(b"\xef\xbb\xbflanguage\tid\tcorpus\r\nes\ta 1\t\r\n\r\nit\tb\tmls\r\n")
     assert read_exclusions(path) == [Exclusion("", "es", "a 1"), Exclusion("mls", "it", "b")]
-    for content, said in (
+    for content, message in (
         ("", "the first line of an exclusion list names its columns"),
         ("es\t1\n", "the first line"),
         (f"{HEADER}\n\tes\t\tsilent\n", r"x\.tsv:2: needs a language and an id"),
         (f"{HEADER}\n\tes\n", r"x\.tsv:2: needs"),
     ):
         path.write_text(content)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_exclusions(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not UTF-8"):

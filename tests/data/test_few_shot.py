@@ -32,7 +32,7 @@ def minutes(some: list[Utterance]) -> float:
     return sum(u.duration for u in some) / 60
 
 
-def voices(some: list[Utterance]) -> set[str | None]:
+def speakers(some: list[Utterance]) -> set[str | None]:
     return {u.speaker for u in some}
 
 
@@ -45,15 +45,15 @@ def test_amounts_nesting_and_disjoint_speakers() -> None:
     s = made.splits
     assert s["train_1h"][: len(s["train_10min"])] == s["train_10min"]
     assert s["train_5h"][: len(s["train_1h"])] == s["train_1h"]
-    assert not voices(s["test"]) & voices(s["dev"])
-    assert not (voices(s["test"]) | voices(s["dev"])) & voices(s["train_5h"])
+    assert not speakers(s["test"]) & speakers(s["dev"])
+    assert not (speakers(s["test"]) | speakers(s["dev"])) & speakers(s["train_5h"])
     assert made.notes == []
     assert made.report().endswith("not the Riviere split")
     assert {u.extra["split"] for u in s["dev"]} == {"few-shot, seed 1, not the Riviere split"}
     assert {u.extra["release"] for u in s["dev"]} == {"cv-corpus-9.0"}
 
 
-def test_speakers_say_about_the_same_amount() -> None:
+def test_speakers_have_about_the_same_amount() -> None:
     """However unlike the amounts are that they have recorded."""
     some = corpus(60, 20) + [
         replace(u, id=f"m{u.id}", text=f"más {u.text}", speaker="s0") for u in corpus(1, 600)
@@ -66,7 +66,7 @@ def test_speakers_say_about_the_same_amount() -> None:
     assert max(spoken.values()) - min(spoken.values()) < 6  # less than two utterances
 
 
-def test_no_few_voices_are_all_of_dev_and_test() -> None:
+def test_dev_and_test_have_several_speakers() -> None:
     """A few speakers have recorded most of many corpora."""
     for seed in range(3):
         draw = random.Random(seed)
@@ -78,21 +78,21 @@ def test_no_few_voices_are_all_of_dev_and_test() -> None:
                 spoken[u.speaker] += u.duration
             assert len(spoken) >= 10
             assert max(spoken.values()) < spoken.total() / 3
-            assert not voices(s[split]) & voices(s["train_10h"])
-        assert not voices(s["dev"]) & voices(s["test"])
+            assert not speakers(s[split]) & speakers(s["train_10h"])
+        assert not speakers(s["dev"]) & speakers(s["test"])
         assert minutes(s["test"]) > 40
         assert minutes(s["dev"]) > 15
-        assert len(voices(s["train_10h"])) >= 3
+        assert len(speakers(s["train_10h"])) >= 3
 
 
-def test_few_voices_are_said() -> None:
+def test_few_speakers_are_noted() -> None:
     made = few_shot(corpus(6, 600), (10,))
     assert "few speakers in test (2), dev (2), train_10min (2)" in made.notes
     giant = [replace(u, speaker="s9") for u in corpus(100, 50)]
     some = [*giant, *(replace(u, id=f"x{u.id}", text=f"x {u.text}") for u in corpus(8, 80))]
     splits = few_shot(some, (10,)).splits
-    assert voices(splits["train_10min"]) == {"s9"}
-    assert len(voices(splits["test"]) | voices(splits["dev"])) == 8
+    assert speakers(splits["train_10min"]) == {"s9"}
+    assert len(speakers(splits["test"]) | speakers(splits["dev"])) == 8
 
 
 def test_rows_may_come_in_any_order_and_seeds_differ() -> None:
@@ -104,13 +104,13 @@ def test_rows_may_come_in_any_order_and_seeds_differ() -> None:
     assert {u.id for u in other} != {u.id for u in few_shot(some).splits["train_10min"]}
 
 
-def test_too_little_audio_gives_what_is_possible_and_says_so() -> None:
+def test_too_little_audio_gives_smaller_splits_and_notes() -> None:
     made = few_shot(corpus(60, 20))  # 104 minutes
     assert list(made.splits) == ["test", "dev", "train_10min", "train_1h"]
     assert minutes(made.splits["train_10min"]) > 9.9
     assert 15 < minutes(made.splits["train_1h"]) < 35
     assert any("train_1h is" in n and "of 60 min" in n for n in made.notes)
-    assert "no train_10h: there is no more to train on" in made.notes
+    assert any(note.startswith("no train_10h:") for note in made.notes)
     little = few_shot(corpus(60, 4))  # 21 minutes: less than was asked of every split
     assert list(little.splits) == ["test", "dev", "train_10min"]
     assert all(minutes(some) > 1 for some in little.splits.values())
@@ -123,11 +123,11 @@ def test_two_speakers_cannot_be_kept_apart_but_sentences_are() -> None:
     some += [replace(u, id=f"again_{u.id}", text=f"¡{u.text.upper()}!") for u in some if u.text]
     made = few_shot(some, (10,), 5, 10)
     assert any("speakers are in several splits (only 2)" in note for note in made.notes)
-    said = {
+    sentences = {
         split: {u.text.strip("¡!").lower() for u in x if u.text} for split, x in made.splits.items()
     }
-    assert not said["test"] & said["dev"]
-    assert not said["train_10min"] & (said["test"] | said["dev"])
+    assert not sentences["test"] & sentences["dev"]
+    assert not sentences["train_10min"] & (sentences["test"] | sentences["dev"])
     unnamed = few_shot([replace(u, speaker=None) for u in some], (10,), 5, 10)
     assert any("not all are named" in note for note in unnamed.notes)
 
@@ -138,14 +138,14 @@ def test_sentences_of_the_test_set_are_not_trained_on() -> None:
     held_out = {u.text for split in ("dev", "test") for u in made.splits[split]}
     assert held_out
     assert not held_out & {u.text for u in made.splits["train_5min"]}
-    assert any("say a sentence of dev or test and are not in train" in n for n in made.notes)
+    assert any("sentence of dev or test" in note for note in made.notes)
 
 
 def test_only_labelled_speech_of_one_language() -> None:
     some = corpus(50, 30)
     made = few_shot([*some, replace(some[0], id="x", text=None), some[1]], (10,), 5, 10)
     assert made.notes[:2] == ["1 without text or phones are not used", "1 listed twice"]
-    with pytest.raises(UserError, match=r"of one language, but here are \['es', 'it'\]"):
+    with pytest.raises(UserError, match=r"need one language, but there are \['es', 'it'\]"):
         few_shot([*some, *corpus(1, 1, language="it")])
     for minutes in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(UserError, match=f"minutes above 0, not {minutes}"):
@@ -159,7 +159,7 @@ def test_a_phone_without_text_is_a_label_too() -> None:
     assert len(few_shot(some, (10,), 5, 10).splits) == 3
 
 
-def test_an_empty_text_beside_phones_is_no_sentence() -> None:
+def test_an_empty_text_with_phones_is_not_a_sentence() -> None:
     some = [replace(u, text="", phones=(f"p{i}", "a")) for i, u in enumerate(corpus(50, 30))]
     made = few_shot(some, (10, 20), 5, 10)
     nothing = [replace(u, text=None) for u in some]
@@ -168,14 +168,15 @@ def test_an_empty_text_beside_phones_is_no_sentence() -> None:
     ]
 
 
-def test_files_and_lists_are_written_and_not_over_others(tmp_path: Path) -> None:
+def test_files_and_lists_are_written_and_not_over_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for language in ("es", "it"):
         write_manifest(tmp_path / f"{language}.jsonl", corpus(50, 30, language=language))
     manifests = [tmp_path / "es.jsonl", tmp_path / "it.jsonl"]
-    told: list[str] = []
-    counts = split_few_shot(manifests, tmp_path / "out", (10,), 5, 10, log=told.append)
+    counts = split_few_shot(manifests, tmp_path / "out", (10,), 5, 10)
     assert list(counts) == ["es", "it"]
-    assert len(told) == 2
+    assert [line[:3] for line in capsys.readouterr().err.splitlines()] == ["es:", "it:"]
     for split, count in counts["it"].items():
         listed = read_manifest(tmp_path / "out" / "it" / f"{split}.jsonl")
         lines = (tmp_path / "out" / "it" / f"{split}.txt").read_text().splitlines()
@@ -184,23 +185,23 @@ def test_files_and_lists_are_written_and_not_over_others(tmp_path: Path) -> None
         about = f"# it {split} of cv-corpus-9.0, seed 1; not the Riviere split"
         assert lines[0] == about
     with pytest.raises(UserError, match="holds the manifests of few-shot splits, seed 1"):
-        split_few_shot(manifests, tmp_path / "out", (10,), 5, 10, seed=2, log=told.append)
+        split_few_shot(manifests, tmp_path / "out", (10,), 5, 10, seed=2)
     with pytest.raises(UserError, match=r"seed 1, 10 min, dev 5, test 10, of .* another -o"):
-        split_few_shot(manifests, tmp_path / "out", (10, 20), 5, 10, log=told.append)
+        split_few_shot(manifests, tmp_path / "out", (10, 20), 5, 10)
     write_manifest(tmp_path / "cv" / "es" / "test.jsonl", corpus(1, 1))
     with pytest.raises(UserError, match="another -o"):
-        split_few_shot(manifests, tmp_path / "cv", (10,), 5, 10, log=told.append)
+        split_few_shot(manifests, tmp_path / "cv", (10,), 5, 10)
 
 
 def test_nothing_is_left_of_an_earlier_draw(tmp_path: Path) -> None:
     """A train split that is no longer made would share utterances with the new test split."""
     path, out = tmp_path / "es.jsonl", tmp_path / "out"
     write_manifest(path, corpus(60, 40))
-    split_few_shot([path], out, log=lambda _: None)
+    split_few_shot([path], out)
     assert (out / "es" / "train_10h.txt").is_file()
     (out / "es" / "notes.txt").touch()
     write_manifest(path, corpus(15, 20))
-    splits = split_few_shot([path], out, log=lambda _: None)["es"]
+    splits = split_few_shot([path], out)["es"]
     assert list(splits) == ["test", "dev", "train_10min"]
     made = {f"{split}{suffix}" for split in splits for suffix in (".jsonl", ".txt")}
     assert {f.name for f in (out / "es").iterdir()} == {*made, "source.txt", "notes.txt"}

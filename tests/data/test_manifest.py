@@ -15,14 +15,11 @@ from hypothesis import strategies as st
 
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import (
-    LanguageSummary,
     claim,
     convert_manifest,
     read_manifest,
     read_manifest_in_part,
     stream_manifest,
-    summarize,
-    summary_table,
     write_manifest,
 )
 from speechx.data.utterance import KNOWN, NEEDED, Utterance, hours
@@ -304,23 +301,6 @@ def test_writing_refuses_what_reading_would(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="extra holds known keys"):
         write_manifest(tmp_path / "m.jsonl", [utterance(tmp_path, extra={"text": "x"})])
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_summary_adds_up(tmp_path: Path) -> None:
-    summary = summarize(
-        [
-            utterance(tmp_path, "a", duration=1800.0, text="hola", speaker="x"),
-            utterance(tmp_path, "b", duration=1800.0, speaker="x"),
-            utterance(tmp_path, "c", duration=900.0, phones=("a",), speaker="y"),
-            utterance(tmp_path, "d", duration=3600.0, language="cs", text=""),
-        ]
-    )
-    assert list(summary) == ["cs", "es"]
-    assert summary["es"] == LanguageSummary(3, 1.25, 0.75, 2)
-    assert summary["cs"] == LanguageSummary(1, 1.0, 0.0, 0)
-    rows = [line.split() for line in summary_table(summary).splitlines()]
-    assert rows[2] == ["es", "3", "1.25", "0.75", "2"]
-    assert rows[3] == ["total", "4", "2.25", "0.75", "2"]
 
 
 def test_few_hours_are_not_none() -> None:

@@ -1,9 +1,10 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from speechx.data.manifest import Utterance
-from speechx.data.phones import add_phones
+from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.phones import add_phones, read_inventory
 from speechx.errors import UserError
 
 
@@ -28,10 +29,12 @@ def test_phones_and_version_are_added_and_the_rest_is_kept():
     assert labelled[0].extra["g2p"].startswith("espeak-ng 1.")
 
 
-def test_flags_are_reported_per_language():
-    said: list[str] = []
-    add_phones([utterance("a", "А computer сломался", "ru")], log=said.append)
-    assert said == ["ru: 2 language-switch flags and 0 tone marks taken off the phones of 1 texts"]
+def test_flags_are_reported_per_language(capsys):
+    add_phones([utterance("a", "А computer сломался", "ru")])
+    assert (
+        "ru: 2 language-switch flags and 0 tone marks taken off the phones of 1 texts"
+        in capsys.readouterr().err
+    )
 
 
 def test_texts_without_phones_are_an_error_that_lists_them():
@@ -40,14 +43,35 @@ def test_texts_without_phones_are_an_error_that_lists_them():
         add_phones(given)
 
 
-def test_or_they_are_dropped_with_a_count():
-    said: list[str] = []
+def test_or_they_are_dropped_with_a_count(capsys):
     given = [utterance("a", "ocho"), *(utterance(str(n), "?") for n in range(7))]
-    assert [u.id for u in add_phones(given, drop_empty=True, log=said.append)] == ["a"]
-    assert said == ["7 of 8 utterances without phones left out (0, 1, 2, 3, 4, ...)"]
+    assert [u.id for u in add_phones(given, drop_empty=True)] == ["a"]
+    assert (
+        "7 of 8 utterances without phones left out (0, 1, 2, 3, 4, ...)" in capsys.readouterr().err
+    )
 
 
-def test_symbols_that_are_not_ipa_are_reported():
-    said: list[str] = []
-    add_phones([utterance("a", "Saolaítear gach duine", "ga")], log=said.append)
-    assert said == ["ga: phones that are not IPA: 'A' 1 times"]
+def test_symbols_that_are_not_ipa_are_reported(capsys):
+    add_phones([utterance("a", "Saolaítear gach duine", "ga")])
+    assert "ga: phones that are not IPA: 'A' 1 times" in capsys.readouterr().err
+
+
+def test_a_manifest_is_an_inventory_of_its_phones_and_a_list_is_one_too(tmp_path):
+    some = [utterance("a", None), utterance("b", None)]
+    some = [replace(some[0], phones=("a", "t͡ʃ")), replace(some[1], phones=("b", "a"))]
+    for name in ("train.jsonl", "train.parquet"):
+        write_manifest(tmp_path / name, some)
+        assert read_inventory(tmp_path / name).phones == ("a", "b", "tʃ")
+    (tmp_path / "phones.txt").write_text("a b tʃ\n", encoding="utf-8")
+    assert read_inventory(tmp_path / "phones.txt", "xx").phones == ("a", "b", "tʃ")
+
+
+def test_a_manifest_without_phones_or_that_is_none_is_named(tmp_path):
+    write_manifest(tmp_path / "none.jsonl", [utterance("a", None)])
+    with pytest.raises(UserError, match=r"none\.jsonl: no phones found"):
+        read_inventory(tmp_path / "none.jsonl")
+    (tmp_path / "bad.jsonl").write_text('{"phones": 3}\n')
+    with pytest.raises(UserError, match=r"bad\.jsonl:1"):
+        read_inventory(tmp_path / "bad.jsonl")
+    with pytest.raises(UserError, match=r"absent\.jsonl"):
+        read_inventory(tmp_path / "absent.jsonl")

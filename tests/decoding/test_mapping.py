@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from speechx.decoding.mapping import (
-    SECOND_PASS_WEIGHT,
+    REVERSE_WEIGHT,
     Mapping,
-    fold,
     map_inventory,
+    map_posteriors,
     masked_map,
     random_map,
 )
@@ -19,14 +19,14 @@ SOURCE = ("a", "e", "ɛ", "i", "s", "z", "t", "tʃ", "k", "x")
 TARGET = ("a", "e", "i", "s", "t", "θ", "k")
 
 
-def pairs(mapping: Mapping, kind: str) -> dict[str, str]:
-    return {row.source: row.target for row in mapping.rows if row.kind == kind}
+def pairs(mapping: Mapping, match: str) -> dict[str, str]:
+    return {row.source: row.target for row in mapping.rows if row.match == match}
 
 
 def test_shared_phones_map_to_themselves():
     mapping = map_inventory(SOURCE, TARGET)
     assert pairs(mapping, "exact") == {p: p for p in ("a", "e", "i", "s", "t", "k")}
-    assert all(row.distance == 0.0 for row in mapping.rows if row.kind == "exact")
+    assert all(row.distance == 0.0 for row in mapping.rows if row.match == "exact")
 
 
 def test_every_other_phone_goes_to_a_nearest_target():
@@ -34,13 +34,13 @@ def test_every_other_phone_goes_to_a_nearest_target():
     nearest = pairs(mapping, "nearest")
     assert nearest == {"ɛ": "e", "z": "s", "tʃ": "t", "x": "k"}
     for row in mapping.rows:
-        if row.kind == "nearest":
+        if row.match == "nearest":
             assert row.distance == pytest.approx(min(distance(row.source, t) for t in TARGET))
 
 
-def test_a_target_that_nothing_reaches_gets_its_nearest_phone_in_a_second_pass():
+def test_a_target_that_nothing_reaches_gets_its_nearest_phone_in_a_reverse_pass():
     mapping = map_inventory(SOURCE, TARGET)
-    (row,) = [row for row in mapping.rows if row.kind == "second-pass"]
+    (row,) = [row for row in mapping.rows if row.match == "reverse-pass"]
     assert row.target == "θ"
     assert row.distance == pytest.approx(min(distance("θ", s) for s in SOURCE))
     assert {row.target for row in mapping.rows} == set(TARGET)
@@ -57,11 +57,11 @@ def test_ties_are_broken_by_weighted_distance_and_listed():
 def test_equal_phones_are_ordered_by_code_point_whatever_the_order_given():
     forward = map_inventory(("tʃ", "y"), ("d", "t", "s", "ɨ", "u", "i"))
     backward = map_inventory(("tʃ", "y"), ("i", "u", "ɨ", "s", "t", "d"))
-    assert {row.source: row.target for row in forward.rows if row.kind == "nearest"} == {
-        row.source: row.target for row in backward.rows if row.kind == "nearest"
+    assert {row.source: row.target for row in forward.rows if row.match == "nearest"} == {
+        row.source: row.target for row in backward.rows if row.match == "nearest"
     }
-    assert {r.source: set(r.tied) for r in forward.rows if r.kind == "nearest"} == {
-        r.source: set(r.tied) for r in backward.rows if r.kind == "nearest"
+    assert {r.source: set(r.tied) for r in forward.rows if r.match == "nearest"} == {
+        r.source: set(r.tied) for r in backward.rows if r.match == "nearest"
     }
 
 
@@ -73,13 +73,13 @@ def test_spanish_from_italian_like_neighbours():
         mapping, "nearest"
     )
     assert {row.target for row in mapping.rows} == set(spanish)
-    kinds = [row.kind for row in mapping.rows]
-    assert kinds.count("exact") + kinds.count("nearest") == len(italian)
+    matches = [row.match for row in mapping.rows]
+    assert matches.count("exact") + matches.count("nearest") == len(italian)
 
 
 def test_other_spellings_are_the_same_phone():
     mapping = map_inventory(("g", "t͡ʃ", "a:"), ("ɡ", "tʃ", "aː"))
-    assert [row.kind for row in mapping.rows] == ["exact"] * 3
+    assert [row.match for row in mapping.rows] == ["exact"] * 3
     assert pairs(mapping, "exact") == {"g": "ɡ", "t͡ʃ": "tʃ", "a:": "aː"}
     assert mapping.matrix().shape == (4, 4)
 
@@ -100,31 +100,31 @@ def test_a_string_is_not_an_inventory():
         map_inventory("abc", ("a",))
 
 
-def test_folding_sums_what_maps_together_and_keeps_the_blank():
+def test_mapping_sums_what_maps_together_and_keeps_the_blank():
     mapping = map_inventory(("e", "ɛ", "s", "z"), ("e", "s"))
-    folded_TU = fold(np.array([[0.4, 0.2, 0.15, 0.2, 0.05]]), mapping)
-    np.testing.assert_allclose(folded_TU, [[0.4, 0.35, 0.25]], atol=1e-6)
+    mapped_TU = map_posteriors(np.array([[0.4, 0.2, 0.15, 0.2, 0.05]]), mapping)
+    np.testing.assert_allclose(mapped_TU, [[0.4, 0.35, 0.25]], atol=1e-6)
 
 
-def test_a_second_pass_target_loses_to_the_phone_s_own_target_but_stays_near():
+def test_a_reverse_pass_target_loses_to_the_phone_s_own_target_but_stays_near():
     mapping = map_inventory(("s", "t"), ("s", "t", "θ"))
-    (second,) = [row for row in mapping.rows if row.kind == "second-pass"]
+    (second,) = [row for row in mapping.rows if row.match == "reverse-pass"]
     one_hot = np.eye(3)[[1 + mapping.source.index(second.source)]]
-    folded = dict(zip(("", *mapping.target), fold(one_hot, mapping)[0], strict=True))
-    assert folded["θ"] < folded[second.source]
-    assert folded["θ"] / folded[second.source] == pytest.approx(SECOND_PASS_WEIGHT, abs=1e-6)
+    mapped = dict(zip(("", *mapping.target), map_posteriors(one_hot, mapping)[0], strict=True))
+    assert mapped["θ"] < mapped[second.source]
+    assert mapped["θ"] / mapped[second.source] == pytest.approx(REVERSE_WEIGHT, abs=1e-6)
 
 
-def test_greedy_on_folded_probabilities_follows_the_first_pass_when_one_phone_dominates():
+def test_greedy_on_mapped_probabilities_follows_the_first_pass_when_one_phone_dominates():
     mapping = map_inventory(SOURCE, TARGET)
     rng = np.random.default_rng(0)
     best_T = rng.integers(0, 1 + len(SOURCE), 200)
     probabilities_TV = np.full((200, 1 + len(SOURCE)), 0.01)
     probabilities_TV[np.arange(200), best_T] = 1.0
     probabilities_TV /= probabilities_TV.sum(axis=1, keepdims=True)
-    folded_TU = fold(probabilities_TV, mapping)
-    np.testing.assert_allclose(folded_TU.sum(axis=1), 1.0, atol=1e-6)
-    got = [("", *TARGET)[u] for u in folded_TU.argmax(axis=1)]
+    mapped_TU = map_posteriors(probabilities_TV, mapping)
+    np.testing.assert_allclose(mapped_TU.sum(axis=1), 1.0, atol=1e-6)
+    got = [("", *TARGET)[u] for u in mapped_TU.argmax(axis=1)]
     goes_to = pairs(mapping, "exact") | pairs(mapping, "nearest")
     expected = [goes_to[SOURCE[v - 1]] if v else "" for v in best_T]
     assert got == expected
@@ -132,9 +132,9 @@ def test_greedy_on_folded_probabilities_follows_the_first_pass_when_one_phone_do
 
 def test_masking_keeps_shared_phones_only():
     mapping = masked_map(("e", "ɛ", "s", "z"), ("e", "s"))
-    assert [row.kind for row in mapping.rows] == ["exact", "exact"]
+    assert [row.match for row in mapping.rows] == ["exact", "exact"]
     probabilities_TV = np.array([[0.1, 0.2, 0.6, 0.1, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0]])
-    masked_TU = fold(probabilities_TV, mapping)
+    masked_TU = map_posteriors(probabilities_TV, mapping)
     np.testing.assert_allclose(masked_TU, [[0.25, 0.5, 0.25], [1.0, 0.0, 0.0]], atol=1e-6)
 
 
@@ -149,21 +149,21 @@ def test_the_random_control_keeps_shared_phones_and_scatters_the_rest():
     mean = np.mean(
         [r.distance for s in range(20) for r in random_map(SOURCE, TARGET, s).rows if r.distance]
     )
-    assert mean > 1.5 * np.mean([r.distance for r in real.rows if r.kind == "nearest"])
+    assert mean > 1.5 * np.mean([r.distance for r in real.rows if r.match == "nearest"])
 
 
 def test_probabilities_of_another_width_are_refused():
     mapping = map_inventory(SOURCE, TARGET)
     with pytest.raises(ValueError, match=r"\(T, 11\).*\(2, 10\)"):
-        fold(np.ones((2, 10)), mapping)
+        map_posteriors(np.ones((2, 10)), mapping)
 
 
 def test_the_table_can_be_printed_and_read_back():
     mapping = map_inventory(SOURCE, TARGET)
     header, *lines = mapping.to_tsv().splitlines()
-    assert header.split("\t") == ["source", "target", "distance", "kind", "tied"]
+    assert header.split("\t") == ["source", "target", "distance", "match", "tied"]
     assert [line.split("\t")[:2] for line in lines] == [[r.source, r.target] for r in mapping.rows]
-    assert mapping.summary().startswith("10 phones -> 7: 6 exact, 4 nearest, 1 second-pass")
+    assert mapping.summary().startswith("10 phones -> 7: 6 exact, 4 nearest, 1 reverse-pass")
 
 
 def test_mapping_does_not_load_torch():

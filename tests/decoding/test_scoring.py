@@ -9,22 +9,25 @@ import jiwer
 import numpy as np
 import pytest
 
-from speechx.decoding.scoring import characters, check_references, score, words
+from speechx.decoding.scoring import Scored, characters, check_references, score, words
 from speechx.errors import UserError
 
 
-def score_words(pairs, languages=None, speakers=None, metric="wer", **options):
+def score_words(pairs, languages=None, speakers=None, metric="wer", ids=None, **options):
     """Score (reference, hypothesis) texts with the tokens of the metric."""
     tokens = characters if metric == "cer" else words
-    return score(
-        [tokens(reference) for reference, _ in pairs],
-        [tokens(hypothesis) for _, hypothesis in pairs],
+    rows = zip(
+        ids or [f"u{n}" for n in range(len(pairs))],
         languages or ["es"] * len(pairs),
-        [f"u{n}" for n in range(len(pairs))],
         speakers or [None] * len(pairs),
-        metric,
-        **options,
+        pairs,
+        strict=True,
     )
+    utterances = [
+        Scored(id, language, speaker, tokens(reference), tokens(hypothesis))
+        for id, language, speaker, (reference, hypothesis) in rows
+    ]
+    return score(utterances, metric, **options)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_a_space_is_a_character():
 
 
 def test_phones_are_scored_as_given():
-    phones = score([["tʃ", "a"]], [["tʃ", "aː"]], ["it"], ["u"], [None], "per")
+    phones = score([Scored("u", "it", None, ["tʃ", "a"], ["tʃ", "aː"])], "per")
     assert phones.overall.rate == 1 / 2
     assert phones.policy.startswith("PER: phone tokens, no word boundaries; prepared: as given")
 
@@ -140,20 +143,19 @@ def test_speakers_are_resampled_when_all_are_known():
     assert score_words(pairs, speakers=["one"] * 40).overall.resampled == "40 utterances"
 
 
-def test_readings_of_one_utterance_are_resampled_together():
-    """Saying the same five times adds no certainty."""
+def test_several_decodings_of_one_utterance_are_resampled_together():
+    """Five equal decodings add no certainty."""
     generator = random.Random(4)
     pairs = [("a " * 9, noisy(generator, 9, 0.3)) for _ in range(20)]
-    once, often = score_words(pairs).overall, score_words(pairs * 5, readings=5).overall
+    ids = [f"u{n}" for n in range(20)] * 5
+    once, often = score_words(pairs).overall, score_words(pairs * 5, ids=ids).overall
     assert (often.low, often.high) == (once.low, once.high)
     assert (often.resampled, often.utterances) == ("20 utterances", 20)
     assert (often.edits, often.tokens) == (5 * once.edits, 5 * once.tokens)
     apart = score_words(pairs * 5).overall
     assert apart.high - apart.low < 0.7 * (once.high - once.low)
-    by_language = score_words(pairs * 5, ["es", "it"] * 50, readings=5)
+    by_language = score_words(pairs * 5, ["es", "it"] * 50, ids=ids)
     assert by_language.languages["it"].resampled == "10 utterances"
-    with pytest.raises(ValueError, match="20 items are not 3 readings"):
-        score_words(pairs, readings=3)
 
 
 def test_the_policy_says_how_texts_were_prepared():
@@ -198,19 +200,19 @@ def test_table_is_aligned_and_complete():
 
 
 def test_api_misuse_is_a_value_error():
-    with pytest.raises(ValueError, match="equally long"):
-        score([["a"]], [], ["es"], ["u"], [None], "wer")
-    with pytest.raises(ValueError, match="metric must be one of wer, cer, per"):
-        score([["a"]], [["a"]], ["es"], ["u"], [None], "der")
-    with pytest.raises(ValueError, match="references must be lists of tokens"):
-        score(["ab"], [["a"]], ["es"], ["u"], [None], "wer")
+    right = Scored("u", "es", None, ["a"], ["a"])
+    with pytest.raises(ValueError, match="wer, cer, per"):
+        score([right], "der")
+    with pytest.raises(ValueError, match="lists of tokens"):
+        score([Scored("u", "es", None, "ab", ["a"])], "wer")
 
 
 def test_a_rate_without_reference_tokens_is_refused():
     with pytest.raises(UserError, match="no utterance"):
-        score([], [], [], [], [], "per")
+        score([], "per")
+    rows = [("es", ["a"]), ("it", []), ("it", [])]
     with pytest.raises(UserError, match="references of it are empty"):
-        check_references([["a"], [], []], ["es", "it", "it"])
+        check_references([Scored("u", language, None, tokens, []) for language, tokens in rows])
 
 
 def test_scoring_imports_no_torch():
@@ -234,8 +236,6 @@ def test_edits_equal_the_definition_on_random_sequences():
         [[str(t) for t in random.integers(0, 4, random.integers(1, 12))] for _ in range(2)]
         for _ in range(200)
     ]
-    references, hypotheses = zip(*pairs, strict=True)
-    ids = [str(n) for n in range(len(pairs))]
-    result = score(references, hypotheses, ["xx"] * len(ids), ids, [None] * len(ids), "per")
+    result = score([Scored(str(n), "xx", None, a, b) for n, (a, b) in enumerate(pairs)], "per")
     assert result.overall.edits == sum(edit_distance(a, b) for a, b in pairs)
-    assert result.overall.tokens == sum(map(len, references))
+    assert result.overall.tokens == sum(len(a) for a, _ in pairs)

@@ -1,4 +1,4 @@
-"""Each thing that can be wrong with a recording is named, and nothing is said of sound ones."""
+"""Each problem of a recording is named, and good recordings have none."""
 
 from dataclasses import replace
 
@@ -8,19 +8,19 @@ import soundfile
 import soxr
 
 from speechx.doctor.sound import measured
-from tests.doctor.wards import RATE, clip, examined, found, sound_corpus, speech
+from tests.doctor.broken_corpora import RATE, clip, examined, found, sound_corpus, speech
 
 
-def heard(wave_S, rate=RATE):
+def measurements(wave_S, rate=RATE):
     return measured([(wave_S.astype(np.float32), rate)], len(wave_S) / rate)
 
 
-def test_nothing_is_wrong_with_a_sound_corpus(tmp_path):
+def test_a_good_corpus_has_no_cases(tmp_path):
     diagnosis = examined(tmp_path, train=sound_corpus(tmp_path))
     assert found(diagnosis) == {}
     assert not diagnosis.serious
     assert diagnosis.exclusions() == []
-    assert "Nothing is wrong." in diagnosis.text()
+    assert "No problems were found." in diagnosis.text()
 
 
 def telephone(wave_S):
@@ -39,7 +39,7 @@ WAVES = {
 
 
 @pytest.mark.parametrize("check", WAVES)
-def test_what_is_heard(tmp_path, check):
+def test_problems_of_the_samples(tmp_path, check):
     bad = clip(tmp_path, "bad", WAVES[check])
     train = [*sound_corpus(tmp_path, 3), bad]
     assert found(examined(tmp_path, train=train)) == {check: ["bad"]}
@@ -47,22 +47,22 @@ def test_what_is_heard(tmp_path, check):
 
 
 def test_flat_tops_below_full_scale_are_clipping_too():
-    assert heard(np.clip(20 * speech(), -0.5, 0.5)).clipped > 0.05
-    assert heard(0.5 * np.sin(np.arange(RATE) / 3)).clipped < 0.001
-    assert heard(np.clip(speech(), -0.05, 0.05)).clipped == 0  # nobody's gain was too high
+    assert measurements(np.clip(20 * speech(), -0.5, 0.5)).clipped > 0.05
+    assert measurements(0.5 * np.sin(np.arange(RATE) / 3)).clipped < 0.001
+    assert measurements(np.clip(speech(), -0.05, 0.05)).clipped == 0  # too quiet to be clipping
 
 
 def test_faint_or_low_rate_sound_is_not_called_band_limited():
-    assert heard(speech()).high_band > -10
-    assert heard(telephone(speech())).high_band < -60
-    assert heard(speech(rate=8000), 8000).high_band is None
+    assert measurements(speech()).high_band > -10
+    assert measurements(telephone(speech())).high_band < -60
+    assert measurements(speech(rate=8000), 8000).high_band is None
     lowest = 0.02 * speech(seed=1)
-    assert heard(lowest).high_band > -10
+    assert measurements(lowest).high_band > -10
 
 
 def test_a_wave_in_pieces_is_measured_like_one():
     wave_S = 0.3 * speech(4.0) + 0.01
-    whole = heard(wave_S)
+    whole = measurements(wave_S)
     parts = measured([(part_S, RATE) for part_S in np.split(wave_S, 4)], 4.0)
     assert parts.samples == whole.samples
     assert parts.seconds == whole.seconds == 4.0
@@ -71,7 +71,7 @@ def test_a_wave_in_pieces_is_measured_like_one():
     assert parts.high_band == pytest.approx(whole.high_band, abs=1)
 
 
-def test_files_that_are_absent_empty_or_no_sound(tmp_path):
+def test_files_that_are_missing_empty_or_not_audio(tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     (tmp_path / "folder.wav").mkdir()
@@ -84,8 +84,8 @@ def test_files_that_are_absent_empty_or_no_sound(tmp_path):
         "unreadable": ["empty.wav", "noise.mp3"],
     }
     assert {e.id for e in diagnosis.exclusions()} == {u.id for u in train[2:]}
-    assert "No such file" in diagnosis.cases[0].detail
-    for kind in ("a relative path in a manifest starts at", "an absolute one is right on one"):
+    assert "gone.wav" in diagnosis.cases[0].detail
+    for kind in ("relative path", "absolute path"):
         assert kind in diagnosis.text(), "which of them it was is not known any more"
 
 
@@ -134,16 +134,17 @@ def test_too_short_and_too_long(tmp_path):
     assert found(diagnosis) == {"too_short": ["tiny"], "too_long": ["long"]}
 
 
-def test_telephone_speech_is_said_once(tmp_path):
+def test_telephone_speech_is_reported_once(tmp_path):
     train = [clip(tmp_path, f"tel{i}", rate=8000) for i in range(4)]
     diagnosis = examined(tmp_path, train=train)
     assert list(found(diagnosis)) == ["low_rate"]
     (case,) = diagnosis.cases
-    assert case.detail == "all 4 are 8 kHz: band-limited to 4 kHz, expect a higher error"
+    for fact in ("all 4 ", "8 kHz", "4 kHz"):
+        assert fact in case.detail
     assert not diagnosis.serious
 
 
-def test_the_same_sound_in_another_file(tmp_path):
+def test_the_same_recording_in_another_file(tmp_path):
     first = clip(tmp_path, "first", speech(seed=5))
     copy = clip(tmp_path, "copy", speech(seed=5))
     soundfile.write(tmp_path / "again.flac", soundfile.read(first.audio)[0], RATE)
@@ -169,7 +170,7 @@ def test_of_a_recording_in_train_and_test_the_one_in_test_stays(tmp_path):
     assert "in_test in test" in diagnosis.cases[0].detail
 
 
-def test_an_utterance_in_a_manifest_made_from_another_is_no_copy_of_itself(tmp_path):
+def test_an_utterance_in_a_derived_manifest_is_not_a_duplicate(tmp_path):
     train = sound_corpus(tmp_path, 3)
     spelt = [replace(u, phones=("a",)) for u in train]
     diagnosis = examined(tmp_path, train=train, train_phones=spelt)
@@ -178,20 +179,20 @@ def test_an_utterance_in_a_manifest_made_from_another_is_no_copy_of_itself(tmp_p
     assert diagnosis.exclusions() == []
 
 
-def test_silences_are_not_copies_of_each_other(tmp_path):
+def test_silences_are_not_duplicates(tmp_path):
     one = clip(tmp_path, "one", np.zeros(RATE, np.float32))
     soundfile.write(tmp_path / "two.flac", np.zeros(RATE), RATE)
     train = [one, replace(one, id="two", audio=tmp_path / "two.flac")]
     assert found(examined(tmp_path, train=train)) == {"silent": ["one", "two"]}
 
 
-def test_pauses_that_are_known_to_be_pauses_may_be_silent(tmp_path):
+def test_marked_pauses_may_be_silent(tmp_path):
     pause = clip(tmp_path, "pause", np.zeros(RATE, np.float32), text=None)
     rest = sound_corpus(tmp_path, 2)
     assert found(examined(tmp_path, **{"no-speech": [pause], "train": rest})) == {}
 
 
-def test_a_sample_hears_so_many_of_each_language_and_the_same_ones_again(tmp_path):
+def test_a_sample_has_its_size_in_each_language_and_is_reproducible(tmp_path):
     some = [clip(tmp_path, f"{x}{i}", np.zeros(RATE + i, np.float32), language=x)
             for x in ("aa", "bb") for i in range(6)]  # fmt: skip
     options = {"train": some, "decode": "sample", "sample": 2}

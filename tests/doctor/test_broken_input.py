@@ -1,4 +1,4 @@
-"""Whatever is in a manifest or a file: no crash, no hang, and each is named."""
+"""Broken manifests and files cause no crash and no hang, and each is named."""
 
 import json
 import os
@@ -11,12 +11,13 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechx.doctor import examination, sound
-from speechx.doctor.examination import examine
+from speechx.doctor import sound
+from speechx.doctor.examination import DoctorOptions, examine
 from speechx.doctor.page import page
-from speechx.doctor.sound import Place, header, listen
+from speechx.doctor.sound import AudioSpan, measure, read_header
 from speechx.doctor.validation import problems
-from tests.doctor.wards import RATE, clip, examined, found, speech
+from speechx.doctor.workers import Unreadable
+from tests.doctor.broken_corpora import RATE, clip, examined, found, speech
 
 FORMATS = ("wav", "flac", "mp3", "ogg")
 quick = settings(
@@ -57,7 +58,7 @@ def test_any_manifest(tmp_path, some):
     soundfile.write(tmp_path / "a.wav", speech(), RATE)
     text = "\n".join(json.dumps(record) for record in some)
     (tmp_path / "train.jsonl").write_text(text + "\n", encoding="utf-8")
-    diagnosis = examine([tmp_path], decode="all", processes=1, log=lambda _: None)
+    diagnosis = examine([tmp_path], options=DoctorOptions(decode="all"), processes=1)
     assert "<script" not in page(diagnosis)
     json.loads(diagnosis.to_json())
     assert diagnosis.text()
@@ -68,33 +69,33 @@ def test_any_manifest(tmp_path, some):
 
 @quick
 @given(st.binary(max_size=300), st.sampled_from(["wav", "flac", "mp3", "ogg", "sph", "opus"]))
-def test_any_bytes_for_a_sound(tmp_path, data, suffix):
+def test_any_bytes_as_audio(tmp_path, data, suffix):
     heads = {"wav": b"RIFF\x00\x00\x00\x7fWAVE", "flac": b"fLaC", "mp3": b"\xff\xfb\x90\x64",
              "ogg": b"OggS", "sph": b"NIST_1A\n   1024\n", "opus": b"OggS"}  # fmt: skip
     for i, content in enumerate((data, heads[suffix] + data)):
         path = tmp_path / f"{i}.{suffix}"
         path.write_bytes(content)
-        place = Place(str(path), None, 0.0, 1.0)
-        assert isinstance(header(place), str) or header(place).seconds > 0
-        heard = listen(place)
-        assert isinstance(heard, str) or heard.seconds > 0
+        span = AudioSpan(str(path), None, 0.0, 1.0)
+        assert isinstance(read_header(span), Unreadable) or read_header(span).seconds > 0
+        found = measure(span)
+        assert isinstance(found, Unreadable) or found.seconds > 0
 
 
 @quick
 @given(
     st.integers(0, 20_000), st.sampled_from(["wav", "flac", "mp3", "ogg"]), st.binary(max_size=40)
 )
-def test_a_sound_with_a_hole_or_an_end_too_soon(tmp_path, at, suffix, hole):
+def test_audio_that_is_damaged_or_cut_off(tmp_path, at, suffix, hole):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, speech(1.0), RATE)
     data = path.read_bytes()
     at %= len(data)
     for content in (data[:at], data[:at] + hole + data[at + len(hole) :]):
         path.write_bytes(content)
-        place = Place(str(path), None, 0.0, 1.0)
-        header(place)
-        heard = listen(place)
-        assert isinstance(heard, str) or 0 < heard.seconds < 100
+        span = AudioSpan(str(path), None, 0.0, 1.0)
+        read_header(span)
+        found = measure(span)
+        assert isinstance(found, Unreadable) or 0 < found.seconds < 100
 
 
 def wav_claiming(seconds):
@@ -112,8 +113,8 @@ def sphere_claiming(samples):
         f"sample_count -i {samples}\nsample_rate -i 8000\nchannel_count -i 1\n"
         "sample_n_bytes -i 2\nsample_byte_format -s2 01\nsample_coding -s3 pcm\nend_head\n"
     )
-    sound = (speech(1.0, rate=8000) * 32767).astype("<i2").tobytes()
-    return head.encode().ljust(1024) + sound
+    samples = (speech(1.0, rate=8000) * 32767).astype("<i2").tobytes()
+    return head.encode().ljust(1024) + samples
 
 
 @pytest.mark.parametrize(
@@ -130,36 +131,35 @@ def test_a_header_that_claims_ten_gigabytes(tmp_path, name, content):
     assert set(map(tuple, some.values())) == {("liar",)}
 
 
-def deadly(place):
-    if "bad" in str(place.audio):
+def deadly(span):
+    if "bad" in span.audio:
         os._exit(9)
-    return header(place)
+    return read_header(span)
 
 
-def test_a_file_that_kills_its_reader_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "header", deadly)
+def test_a_file_that_crashes_the_decoder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sound, "read_header", deadly)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
     diagnosis = examined(tmp_path, train=train, decode="none")
     assert found(diagnosis) == {"unreadable": ["bad"]}
     assert "reading it crashes the decoder" in diagnosis.cases[0].detail
 
 
-def endless(place):
-    if "bad" in str(place.audio):
+def endless(span):
+    if "bad" in span.audio:
         time.sleep(60)
-    return header(place)
+    return read_header(span)
 
 
-def test_a_file_that_its_reader_never_leaves_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(examination, "header", endless)
-    monkeypatch.setattr(sound, "PATIENCE_SECONDS", 1.0)
+def test_a_file_that_hangs_the_decoder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(sound, "read_header", endless)
     train = [clip(tmp_path, name, speech(1, i)) for i, name in enumerate(("one", "bad", "two"))]
-    diagnosis = examined(tmp_path, train=train, decode="none")
+    diagnosis = examined(tmp_path, train=train, decode="none", seconds_per_file=1.0)
     assert found(diagnosis) == {"unreadable": ["bad"]}
     assert "reading it never ends" in diagnosis.cases[0].detail
 
 
-def test_folders_and_files_whose_names_are_no_text(tmp_path):
+def test_folders_and_files_whose_names_are_not_utf8(tmp_path, capsys):
     folder = tmp_path / os.fsdecode(b"f\xff")
     good, gone = (clip(tmp_path / "f", name) for name in ("good", "gone"))
     gone.audio.unlink()
@@ -168,13 +168,12 @@ def test_folders_and_files_whose_names_are_no_text(tmp_path):
             for u in (good, gone)]  # fmt: skip
     manifest = folder / os.fsdecode(b"train\xfe.jsonl")
     manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    said = []
-    diagnosis = examine([tmp_path], tmp_path / "out", processes=1, log=said.append)
+    diagnosis = examine([tmp_path], tmp_path / "out", processes=1)
     assert found(diagnosis) == {"absent": ["gone"]}
-    told = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
-    assert told["manifests"] == [f"{tmp_path}/f\\xff/train\\xfe.jsonl"]
+    report = json.loads((tmp_path / "out" / "doctor.json").read_text(encoding="utf-8"))
+    assert report["manifests"] == [f"{tmp_path}/f\\xff/train\\xfe.jsonl"]
     for name in ("doctor.html", "exclude.tsv"):
         assert "f\\xff/gone.wav" in (tmp_path / "out" / name).read_text(encoding="utf-8")
     assert "f\\xff/gone.wav" in diagnosis.text()
     diagnosis.text().encode()
-    "".join([*said, *problems([tmp_path])]).encode()
+    (capsys.readouterr().err + "".join(problems([tmp_path]))).encode()

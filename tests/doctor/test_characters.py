@@ -1,12 +1,12 @@
-"""What an eye cannot tell apart is found and a spelling proposed; what languages need is left."""
+"""Confusable and invisible characters are found and replacements proposed; correct texts pass."""
 
 from dataclasses import replace
 
 import pytest
 
-from speechx.doctor.characters import Letters, in_one_script, script, shown
+from speechx.doctor.characters import Letters, in_one_script, printable, script
 from speechx.text.normalize import normalize
-from tests.doctor.wards import clip, examined, found, sound_corpus
+from tests.doctor.broken_corpora import clip, examined, found, sound_corpus
 
 
 def letters_of(*texts, language="es"):
@@ -25,7 +25,7 @@ def cases(*texts, language="es"):
 
 def proposals(*texts, language="es"):
     letters = letters_of(*texts, language=language)
-    return {r.old: r.new for r in letters.respellings()}
+    return {r.old: r.new for r in letters.replacements()}
 
 
 FAITHFUL = {
@@ -49,16 +49,17 @@ FAITHFUL = {
 
 
 @pytest.mark.parametrize("language", FAITHFUL)
-def test_nothing_is_said_of_good_spelling(language):
+def test_correct_texts_have_no_cases(language):
     text = FAITHFUL[language]
     assert cases(text, text.swapcase(), language=language) == {}
     assert proposals(text, language=language) == {}
 
 
-def test_a_foreign_letter_in_a_word_is_given_back_to_its_script():
+def test_a_letter_of_another_script_in_a_word_is_replaced():
     some = ("Россия и Pоссия", "Привет, мiр", "Ohm Ωm")
     assert cases(*some, language="ru")["mixed_word"] == ["Pоссия", "мiр", "Ωm"]
     assert proposals(*some, language="ru") == {"Pоссия": "Россия", "мiр": "мір"}
+    assert in_one_script("Mосква", "CYRILLIC") == "Москва"
     assert in_one_script("саsa", "LATIN") == "casa"
     assert in_one_script("kσ", "LATIN") == ""
 
@@ -81,7 +82,7 @@ def test_letters_typed_for_each_other():
     assert proposals("كتاب", "کتاب", "کتاب", language="fa") == {"ك": "ک"}
 
 
-def test_what_cannot_be_seen():
+def test_invisible_characters():
     texts = ("ca\u00adsa", "ver\u200bde", "pa\u200dn", "lar\ufffdgo", "\ufeffrío", "a\x07b")
     some = cases(*texts)["invisible"]
     names = ("soft hyphen", "zero width space", "joiner", "replacement", "no-break space", "U+0007")
@@ -90,7 +91,7 @@ def test_what_cannot_be_seen():
         assert any(name in subject for subject in some), name
     assert proposals(*texts) == dict.fromkeys("\u00ad\u200b\u200d\ufeff\x07", "")
     assert proposals("كـتاب", language="ar") == {"\u0640": ""}
-    assert "becomes a space" in next(c.detail for c in letters_of("lar\ufffdgo").cases())
+    assert "makes it a space" in next(c.detail for c in letters_of("lar\ufffdgo").cases())
 
 
 def test_digits_tags_and_garbled_text():
@@ -108,15 +109,13 @@ def test_digits_tags_and_garbled_text():
 
 def test_rare_letters_of_an_alphabet_but_not_of_a_syllabary(tmp_path):
     usual = ["casa verde"] * 60
-    assert cases(*usual, "çedilla")["rare"] == [shown(c) for c in "cdeilçv" if c in "ilç"]
+    assert cases(*usual, "çedilla")["rare"] == [printable(c) for c in "cdeilçv" if c in "ilç"]
     characters = ["".join(map(chr, range(0x4E00 + i, 0x4E00 + i + 5))) for i in range(0, 1500, 5)]
     assert cases(*characters, language="zh") == {}
 
 
-def test_what_is_composed_or_not_is_one_letter_already():
-    letters = letters_of("cafe\u0301", "café")
-    assert list(letters.cases()) == []
-    assert letters.languages["es"].decomposed == 1
+def test_composed_and_decomposed_letters_are_equal():
+    assert cases("cafe\u0301", "café") == {}
 
 
 def test_the_report_names_letters_by_code_point(tmp_path):
@@ -125,7 +124,7 @@ def test_the_report_names_letters_by_code_point(tmp_path):
     train.append(clip(tmp_path, "x", text="una sola cosa"))
     diagnosis = examined(tmp_path, train=train, decode="none")
     assert found(diagnosis)["mixed_word"] == ["cаsa"]
-    assert [r.new for r in diagnosis.respellings] == ["casa"]
+    assert [r.new for r in diagnosis.replacements] == ["casa"]
     assert not diagnosis.serious
 
 

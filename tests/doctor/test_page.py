@@ -11,7 +11,7 @@ import numpy as np
 
 from speechx.doctor.page import page
 from speechx.doctor.picture import HEIGHT, WIDTH, excerpt, png, spectrogram
-from tests.doctor.wards import RATE, clip, examined, sound_corpus, speech
+from tests.doctor.broken_corpora import RATE, clip, examined, sound_corpus, speech
 
 EVIL = "</td><script>alert(1)</script><img src=x onerror=alert(2)> \"'& ñ"
 
@@ -35,17 +35,17 @@ def parsed(html):
     return elements
 
 
-def sick(tmp_path):
+def broken(tmp_path):
     silent = clip(tmp_path, "silent", np.zeros(RATE, np.float32), text=EVIL, speaker=EVIL)
     clipped = clip(tmp_path, "clipped", np.clip(20 * speech(), -1, 1))
     gone = replace(silent, id=f"gone {EVIL}", audio=tmp_path / f"{EVIL.replace('/', '')}.wav")
-    heard = clip(tmp_path, "leak", speaker=EVIL, text=EVIL)
+    leak = clip(tmp_path, "leak", speaker=EVIL, text=EVIL)
     train = [*sound_corpus(tmp_path, 3), silent, clipped, gone]
-    return examined(tmp_path, train=train, test=[heard], players=0)
+    return examined(tmp_path, train=train, test=[leak], players=0)
 
 
 def test_nothing_in_a_manifest_becomes_markup(tmp_path):
-    diagnosis = sick(tmp_path)
+    diagnosis = broken(tmp_path)
     elements = parsed(page(diagnosis))
     assert "script" not in elements.tags
     assert not [name for name, _ in elements.attributes if name.startswith("on")]
@@ -54,16 +54,16 @@ def test_nothing_in_a_manifest_becomes_markup(tmp_path):
 
 
 def test_the_page_needs_nothing_from_elsewhere(tmp_path):
-    elements = parsed(page(sick(tmp_path)))
+    elements = parsed(page(broken(tmp_path)))
     links = [value for name, value in elements.attributes if name in ("src", "href")]
     assert links
     assert all(link.startswith(("#", "data:")) for link in links)
-    assert "://" not in page(sick(tmp_path))
+    assert "://" not in page(broken(tmp_path))
     assert "link" not in elements.tags
 
 
 def test_players_and_pictures_are_in_it_and_can_be_left_out(tmp_path):
-    diagnosis = sick(tmp_path)
+    diagnosis = broken(tmp_path)
     elements = parsed(page(diagnosis, players=24))
     assert elements.tags.count("audio") == elements.tags.count("img") == 3
     sources = {value[:15] for name, value in elements.attributes if name == "src"}
@@ -74,7 +74,7 @@ def test_players_and_pictures_are_in_it_and_can_be_left_out(tmp_path):
     assert parsed(page(diagnosis, players=1)).tags.count("audio") == 1
 
 
-def test_a_sound_that_cannot_be_played_is_said(tmp_path):
+def test_audio_that_cannot_be_played_is_named(tmp_path):
     torn = tmp_path / "torn.wav"
     torn.write_bytes(b"RIFF")
     train = [*sound_corpus(tmp_path, 2), clip(tmp_path, "x", text="una frase")]
@@ -83,7 +83,7 @@ def test_a_sound_that_cannot_be_played_is_said(tmp_path):
 
 
 def test_every_check_has_its_section(tmp_path):
-    diagnosis = sick(tmp_path)
+    diagnosis = broken(tmp_path)
     html = page(diagnosis)
     for check in diagnosis.by_check:
         assert f"<section id={check.name}" in html
@@ -93,7 +93,7 @@ def test_every_check_has_its_section(tmp_path):
     healthy = tmp_path / "healthy"
     healthy.mkdir()
     html = page(examined(healthy, train=sound_corpus(healthy, 2)))
-    assert "Nothing is wrong." in html
+    assert "No problems were found." in html
     assert "What each check costs" not in html
 
 

@@ -7,10 +7,10 @@ import soundfile
 
 from speechx.data.manifest import write_manifest
 from speechx.doctor.validation import problems
-from tests.doctor.wards import RATE, clip, sound_corpus, speech
+from tests.doctor.broken_corpora import RATE, clip, sound_corpus, speech
 
 
-def test_a_sound_manifest_has_no_problems(manifests):
+def test_a_good_manifest_has_no_problems(manifests):
     assert problems(manifests, decode=True) == []
 
 
@@ -25,8 +25,8 @@ def test_each_problem_is_named_once(tmp_path):
     write_manifest(tmp_path / "a.jsonl", [good, faint, silent, torn])
     assert problems([tmp_path / "a.jsonl"]) == []
     damaged, silence = problems([tmp_path / "a.jsonl"], decode=True)
-    assert silence == "silent: silent: every sample is the same"
-    assert damaged.startswith("torn: audio that cannot be read: ")
+    assert silence == "silent: silent: all samples are equal"
+    assert damaged.startswith("torn: unreadable audio: ")
     assert "damaged" in damaged
     gone = replace(good, id="gone", audio=tmp_path / "gone.wav", text="otra frase")
     late = replace(other, id="late", start=1.0)
@@ -34,9 +34,9 @@ def test_each_problem_is_named_once(tmp_path):
     write_manifest(tmp_path / "b.jsonl", [gone, late, quiet])
     with (tmp_path / "b.jsonl").open("a") as file:
         file.write("{}\n")
-    told = problems([tmp_path / "b.jsonl"])
-    assert [line.split(":")[0] for line in told[1:]] == ["gone", "late", "quiet", "quiet"]
-    assert told[0].startswith(f"{tmp_path / 'b.jsonl'}:4: ")
-    assert "No such file" in told[1]
-    assert "ends at 3.000 s" in told[2]
-    assert "2.000 s long" in told[2]
+    lines = problems([tmp_path / "b.jsonl"])
+    assert [line.split(":")[0] for line in lines[1:]] == ["gone", "late", "quiet", "quiet"]
+    assert lines[0].startswith(f"{tmp_path / 'b.jsonl'}:4: ")
+    assert "gone.wav" in lines[1]
+    assert "ends at 3.000 s" in lines[2]
+    assert "2.000 s long" in lines[2]

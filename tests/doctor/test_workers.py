@@ -1,6 +1,9 @@
-"""Work in processes: in order, as it is needed, and whoever kills a process is named."""
+"""Work in processes: in order, as needed; an item that kills or hangs its process is named."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -62,10 +65,61 @@ def test_what_takes_too_long_is_ended_and_named():
     assert time.monotonic() - started < 30
 
 
+def ignore_signals(number):
+    """Like C code that loops: it cannot be ended gently."""
+    if number == 5:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        time.sleep(60)
+    return number
+
+
+def test_work_that_cannot_be_ended_gently_is_killed():
+    results = in_parallel(ignore_signals, range(8), lambda x: x, 1, chunk=1, seconds=lambda x: 0.3)
+    assert {i: r for i, r in results if r != i} == {5: HUNG}
+
+
+PROGRAM = """
+import time
+from speechx.doctor.workers import in_parallel
+from tests.doctor.test_workers import slow
+
+for item, _ in in_parallel(slow, range(100_000), lambda x: x, 2, chunk=2):
+    if item == 4:
+        print("ready", flush=True)
+"""
+
+
+def slow(number):
+    time.sleep(0.05)
+
+
+def running(session):
+    """Processes of a session that are not zombies."""
+    lines = subprocess.run(["ps", "-eo", "sess=,stat="], capture_output=True, text=True).stdout
+    pairs = (line.split() for line in lines.splitlines())
+    return [state for number, state in pairs if int(number) == session and state[0] != "Z"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_when_the_program_ends(kind):
+    command = [sys.executable, "-c", PROGRAM]
+    program = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert program.stdout.readline() == b"ready\n"
+    assert len(running(program.pid)) == 3
+    program.send_signal(kind)
+    program.wait(20)
+    end = time.monotonic() + 20
+    while running(program.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert running(program.pid) == []
+
+
 def fail(number):
     raise ZeroDivisionError(number)
 
 
-def test_a_mistake_of_ours_is_not_blamed_on_the_file():
+def test_an_exception_of_the_work_is_raised():
     with pytest.raises(ZeroDivisionError):
         list(in_parallel(fail, range(3), lambda x: x, 2))

@@ -36,19 +36,8 @@ def test_from_file_with_comments_and_other_spellings(tmp_path):
     assert inventory.source == str(path)
 
 
-def test_from_a_manifest(tmp_path):
-    path = tmp_path / "train.jsonl"
-    lines = [{"id": "1", "phones": ["a", "tʃ"]}, {"id": "2", "phones": "b a"}, {"id": "3"}]
-    path.write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
-    assert Inventory.from_file(path).phones == ("a", "b", "tʃ")
-
-
 def test_only_a_newline_ends_a_line(tmp_path):
-    """A sentence may hold U+2028 or U+0085, which other ways of splitting take for line ends."""
-    path = tmp_path / "train.jsonl"
-    entry = {"id": "1", "text": "one\u2028two\x85three", "phones": ["a"]}
-    path.write_text(json.dumps(entry, ensure_ascii=False) + "\r\n", encoding="utf-8")
-    assert Inventory.from_file(path).phones == ("a",)
+    """A comment may hold U+2028, which other ways of splitting take for a line end."""
     (tmp_path / "phones.txt").write_text("a # one\u2028two\n", encoding="utf-8")
     assert Inventory.from_file(tmp_path / "phones.txt").phones == ("a",)
 
@@ -58,12 +47,6 @@ def test_only_a_newline_ends_a_line(tmp_path):
     [
         ("a.txt", b"a b S dZ", r"2 symbols.*'S'.*'dZ'"),
         ("a.txt", b"# nothing\n", "no phones found"),
-        ("a.jsonl", b'{"id": "1"}\n', "no phones found"),
-        ("a.jsonl", b'{"id": "1"}\nnot json\n', r"a\.jsonl:2"),
-        ("a.jsonl", b"[1]\n", r"a\.jsonl:1"),
-        ("a.jsonl", b'{"phones": ["a", ""]}', "is empty"),
-        ("a.jsonl", b'{"phones": 3}', r"a\.jsonl:1"),
-        ("a.jsonl", b'{"phones": [3]}', r"a\.jsonl:1"),
         ("a.txt", b"\xff\xfe\x00", "UTF-8"),
     ],
 )

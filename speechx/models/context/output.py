@@ -1,4 +1,7 @@
-"""What every context network returns."""
+"""What every context network returns.
+
+    B utterances · T frames · D = embed_dim
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class ContextOutput:
-    """B utterances · T frames · D = embed_dim."""
-
     context_BTD: Tensor
     hidden: tuple[Tensor, ...]
     """The input of the first layer and the output of every layer, each (B, T, D)."""

@@ -5,7 +5,8 @@ convolutions down to 50 frames a second. It has the interface of the convolution
 extractor, at a tenth of its cost on a CPU, and is the front end that BEST-RQ, w2v-BERT and Whistle
 use.
 
-    B utterances · S samples · T frames · F mel bins · C channels
+    B utterances · S samples · T frames · F mel bins · C channels · W samples of a window
+    · K frequency bins of a window
 """
 
 from __future__ import annotations

@@ -1,0 +1,2 @@
+"""What all readers share: tables, paths and languages on the way in; measuring, copies and
+manifests on the way out."""

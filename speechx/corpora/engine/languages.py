@@ -1,0 +1,104 @@
+"""The languages of a corpus, by the names of its folders.
+
+Every corpus has names of its own: `sv_se`, `swedish`, `sv`. Manifests name a language as
+CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of ISO 639 otherwise
+(`jv`, `ceb`), so that manifests of several corpora go together. Any name can be asked for.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from speechx.corpora.engine.tables import text_lines
+from speechx.errors import UserError
+from speechx.text.languages import find
+
+FIRST_LINES = 20  # by which a table is recognised
+
+T = TypeVar("T")
+
+
+def language_code(word: str) -> str:
+    """A language's name in manifests, from any of its names; an unknown name stays as it is."""
+    try:
+        found = find(word)
+    except UserError:
+        return word
+    if word in found.commonvoice:  # zh-TW is one of several
+        return word
+    return next(filter(None, (*found.commonvoice, found.iso639_1, found.iso639_3)))
+
+
+def choose(
+    there: Mapping[str, T],
+    languages: Sequence[str] | None,
+    root: Path,
+    code: Callable[[str], str] = language_code,
+) -> dict[str, T]:
+    """Our codes, and what is `there` under the corpus's own names: all, or those asked for by any
+    name. `code` makes our code of the corpus's name."""
+    names: dict[str, str] = {}
+    for name in there:
+        if (other := names.setdefault(code(name), name)) != name:
+            raise UserError(
+                f"{root}: {other} and {name} are both {code(name)}, and would be written over each "
+                "other; give one of them as ROOT, or put their content into one folder."
+            )
+    if languages is None:
+        return {language: there[name] for language, name in names.items()}
+    words = [code(word) if word in there else word for word in languages]
+    words = [word if word in names else language_code(word) for word in words]
+    if unknown := [
+        word for word, found in zip(languages, words, strict=True) if found not in names
+    ]:
+        raise UserError(
+            f"{root}: no language folder {', '.join(unknown)}; there are {', '.join(names)}."
+        )
+    return {word: there[names[word]] for word in words}
+
+
+def language_folders(
+    roots: Sequence[Path], holds: Callable[[Path], bool], corpus: str, sign: str = ""
+) -> dict[str, Path]:
+    """The folders of languages by their own names: the first of `roots` itself, or those in one of
+    `roots`. `holds` recognises one, and `sign` names in a message what it looks for."""
+    root = roots[0]
+    check_folder(root, corpus)
+    if holds(root):
+        return {root.resolve().name: root}
+    parents = (parent for parent in roots if parent.is_dir())
+    found = [f for parent in parents for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
+    if not found:
+        raise no_language(root, corpus, sign)
+    return {folder.name: folder for folder in found}
+
+
+def own_name(folder: Path, root: Path) -> str:
+    """What the corpus calls the folder of a language, also where that is a link."""
+    return root.resolve().name if folder == root else folder.name
+
+
+def check_tables(
+    corpus: str, columns: str, tables: Iterable[Path], known: Callable[[Sequence[str]], bool]
+) -> None:
+    """Other corpora have tables of the same names: raises an error if none of the first lines of a
+    table is `known`."""
+    for table in tables:
+        first = [line.split("\t") for _, line in islice(text_lines(table), FIRST_LINES)]
+        if first and not any(map(known, first)):
+            raise UserError(
+                f"{table} is no table of {corpus}, which has {columns}; is this another corpus?"
+            )
+
+
+def check_folder(root: Path, corpus: str) -> None:
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {corpus} was expected.")
+
+
+def no_language(root: Path, corpus: str, sign: str = "") -> UserError:
+    """The error for a folder without any language; `sign` is what one would be known by."""
+    holds = ", ".join(sorted(f.name for f in root.iterdir())[:8]) or "nothing"
+    known = f" (a folder with {sign})" if sign else ""
+    return UserError(f"{root}: neither {corpus} nor one language of it{known}; it holds {holds}.")

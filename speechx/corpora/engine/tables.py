@@ -1,0 +1,113 @@
+"""Tables of corpora as lines of text: UTF-8, perhaps gzipped, with or without column names.
+
+Tab-separated tables have no quoting: a text may hold a lone `"`. A file that cannot be read is a
+`UserError` that names it; a bad line is a `Problem` for the caller to list.
+"""
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from speechx.corpora.engine.problems import Problem
+from speechx.errors import UserError
+
+LONGEST_LIST = 300  # characters of a message
+LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
+
+
+@contextmanager
+def open_text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
+    """A text file for reading, unpacked if its name ends with .gz; errors name it."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise UserError(f"{path} is not a file; a table was expected")
+    try:
+        with (
+            gzip.open(path, "rt", encoding="utf-8-sig", newline=newline)
+            if path.suffix == ".gz"
+            else path.open(encoding="utf-8-sig", newline=newline)
+        ) as file:
+            yield file
+    except UnicodeDecodeError:
+        remedy = "if it is Latin-1, convert it: iconv -f latin1 -t utf-8 OLD > NEW"
+        raise UserError(f"{path} is not UTF-8 text; {remedy}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is not a complete gzip file: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and lines without their ends; empty lines are left out.
+
+    Not `str.splitlines`, which would also split at rare separators inside a text.
+    """
+    with open_text(path) as file:
+        for number, line in enumerate(bounded_lines(file, path), start=1):
+            if line := line.rstrip("\r\n"):
+                yield number, line
+
+
+def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
+    """The lines of a file with their ends; a `UserError` instead of one that fills the memory."""
+    number = 0
+    while line := file.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE:
+            raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
+        yield line
+
+
+def shown(names: Sequence[str]) -> str:
+    """Names of columns for a message, shortened if there are many."""
+    text = ", ".join(names)
+    return text if len(text) <= LONGEST_LIST else text[:LONGEST_LIST] + "..."
+
+
+def read_rows(
+    path: Path,
+    needed: Sequence[str],
+    broken: list[Problem],
+    columns: Sequence[str] | None = None,
+    delimiter: str = "\t",
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and row by column name; rows of another width than the header go to `broken`.
+
+    `columns` name the columns of a table without a header.
+    """
+    lines = text_lines(path)
+    header = "its columns" if columns else "the header"
+    if columns is None:
+        columns = next(lines, (1, ""))[1].split(delimiter)
+        if absent := [column for column in needed if column not in columns]:
+            raise UserError(
+                f"{path}: needs the column {' and '.join(absent)}; "
+                f"its columns are {shown(columns) if any(columns) else 'none'}."
+            )
+    for number, line in lines:
+        values = line.split(delimiter)
+        if len(values) != len(columns):
+            why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
+            broken.append(Problem(str(path), why))
+            continue
+        yield number, dict(zip(columns, values, strict=True))
+
+
+def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line number and object of a JSONL file; bad lines go to `broken`."""
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        except (ValueError, RecursionError):
+            broken.append(Problem(str(path), f"line {number} is not JSON"))
+            continue
+        if isinstance(record, dict):
+            yield number, record
+        else:
+            broken.append(Problem(str(path), f"line {number} is not a JSON object"))

@@ -1,0 +1,323 @@
+"""Recordings of any length: windows change nothing, nothing is cut off, times are times."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import speechx
+from speechx.audio.files import read_audio, write_flac
+from speechx.data.manifest import read_manifest
+from speechx.errors import UserError
+from speechx.text.inventory import Inventory
+from speechx.transcription.files import transcribe_files
+from speechx.transcription.recognizer import MARGIN_SECONDS, WINDOW_SECONDS, Recognizer, load
+from speechx.transcription.result import Token, Transcript
+from tests.conftest import finetune_config, pretrain_config, small_convolutional
+from tests.recipe_run import ROOT
+from tests.toy_models import PHONES, toy_model
+
+STRIDE, FIELD = 320, 400
+WINDOW = int(WINDOW_SECONDS * 50)  # frames
+MARGIN = int(MARGIN_SECONDS * 50)
+
+
+@pytest.fixture(scope="module")
+def speller(tmp_path_factory) -> Recognizer:
+    return load(toy_model(tmp_path_factory.mktemp("models") / "characters"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def phonetician(tmp_path_factory) -> Recognizer:
+    folder = tmp_path_factory.mktemp("models") / "phonemes"
+    return load(toy_model(folder, PHONES, "phonemes"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def convolutional(tmp_path_factory) -> Recognizer:
+    """XLSR-like: a layer norm per frame, so a frame's latent is the same in every window."""
+    folder = tmp_path_factory.mktemp("models") / "convolutional"
+    return load(toy_model(folder, encoder=small_convolutional("layer")), "cpu")
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory) -> Recognizer:
+    folder = tmp_path_factory.mktemp("models") / "local"
+    return load(toy_model(folder, encoder=small_convolutional("layer"), local=True), "cpu")
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    """(S,) noise whose loudness changes all the time."""
+    random = np.random.default_rng(seed)
+    loudness = np.interp(
+        np.arange(round(seconds * 16_000)),
+        np.arange(0, seconds * 16_000 + 4000, 2000),
+        random.uniform(0, 0.3, len(np.arange(0, seconds * 16_000 + 4000, 2000))),
+    )
+    return (loudness * random.standard_normal(len(loudness))).astype(np.float32)
+
+
+def at_once(recognizer: Recognizer, wave_S: np.ndarray) -> np.ndarray:
+    """Log-probabilities of the samples as one batch, without windows."""
+    wave_1S = torch.from_numpy(np.ascontiguousarray(wave_S))[None]
+    with torch.inference_mode():
+        outputs_BTV, _ = recognizer.head.log_probabilities(
+            recognizer.model.encoder, wave_1S, torch.tensor([len(wave_S)])
+        )
+    return outputs_BTV[0].numpy()
+
+
+def normal(wave_S: np.ndarray) -> np.ndarray:
+    return (wave_S - wave_S.mean()) / np.sqrt(wave_S.var() + 1e-5)
+
+
+def test_windows_give_what_one_pass_gives(local):
+    wave_S = noise(3 * 60)
+    stitched_TV = local.log_probabilities(wave_S)
+    assert len(stitched_TV) > 5 * WINDOW
+    np.testing.assert_allclose(stitched_TV, at_once(local, normal(wave_S)), atol=2e-4)
+    assert len(np.unique(stitched_TV.argmax(1))) > 2
+
+
+def test_a_window_sees_two_seconds_on_either_side(convolutional):
+    wave_S = noise(100)
+    stitched_TV = convolutional.log_probabilities(wave_S)
+    first, last = WINDOW - MARGIN, 2 * WINDOW + MARGIN
+    piece_S = normal(wave_S)[first * STRIDE : (last - 1) * STRIDE + FIELD]
+    second_window_TV = at_once(convolutional, piece_S)[MARGIN:-MARGIN]
+    np.testing.assert_allclose(stitched_TV[WINDOW : 2 * WINDOW], second_window_TV, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["convolutional", "speller"])
+@pytest.mark.parametrize("frames", [0, 1, 2, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW + 1])
+@pytest.mark.parametrize("more", [-1, 0, STRIDE - 1])
+def test_every_frame_is_given_once(which, frames, more, request):
+    recognizer = request.getfixturevalue(which)
+    field = recognizer.features.receptive_field
+    samples = max(0, field + (frames - 1) * STRIDE + more)
+    wave_S = noise(1 + samples / 16_000)[:samples]
+    exact = recognizer.features.frames(samples)
+    assert exact == max(0, frames - (more < 0))
+    log_TV = recognizer.log_probabilities(wave_S)
+    assert log_TV.shape == (exact, len(recognizer.vocabulary))
+    np.testing.assert_allclose(np.exp(log_TV).sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("samples", [2000, 99_999, int(WINDOW_SECONDS * 16_000)])
+def test_a_recording_of_one_window_is_heard_as_in_training(speller, samples):
+    """To its last sample: a filterbank is normalised over all of them."""
+    wave_S = noise(WINDOW_SECONDS)[:samples]
+    np.testing.assert_array_equal(
+        speller.log_probabilities(wave_S), at_once(speller, normal(wave_S))
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.5, 7.3, 61.7])
+def test_times_lie_in_the_recording_and_in_order(speller, seconds):
+    transcript = speller.transcribe(noise(seconds))
+    assert len(transcript.tokens) > seconds / 3
+    assert transcript.duration == transcript.covered_duration == round(seconds, 3)
+    times = [time for token in transcript.tokens for time in (token.start, token.end)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= transcript.duration
+    assert all(token.start < token.end for token in transcript.tokens)
+    assert all(0 < token.probability <= 1 for token in transcript.tokens)
+    assert transcript.text == " ".join(token.text for token in transcript.tokens)
+    if seconds > 60:
+        assert times[-1] > seconds - 2
+
+
+@pytest.mark.parametrize("samples", [0, 3, FIELD - 1])
+def test_what_is_too_short_for_a_frame_is_an_empty_transcript(speller, samples):
+    transcript = speller.transcribe(noise(1)[:samples])
+    assert (transcript.text, transcript.tokens, transcript.segments()) == ("", (), [])
+    assert transcript.duration == round(samples / 16_000, 3)
+    assert transcript.covered_duration == 0
+
+
+def test_silence_is_no_trouble(speller, phonetician):
+    for recognizer in (speller, phonetician):
+        assert np.isfinite(recognizer.log_probabilities(np.zeros(40_000, np.float32))).all()
+
+
+def test_progress_is_told_in_seconds_up_to_the_end(speller):
+    said: list[float] = []
+    speller.transcribe(noise(70), said.append)
+    assert said == [30.0, 60.0, 70.0]
+
+
+def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
+    wave_S = np.round(noise(2) * 2**15) / 2**15
+    write_flac(tmp_path / "a.flac", wave_S)
+    heard = speller.transcribe(tmp_path / "a.flac")
+    assert heard == speller.transcribe(wave_S.astype(np.float32)) == speller.transcribe(wave_S)
+    assert heard == speller.transcribe(str(tmp_path / "a.flac"))
+
+
+@pytest.mark.parametrize(
+    ("audio", "said"),
+    [
+        (np.zeros((2, 16_000), np.float32), r"one channel of samples \(S,\).*\(2, 16000\)"),
+        (np.zeros((16_000, 1), np.float32), r"one channel of samples"),
+        (np.zeros(16_000, np.int16), "finite floats"),
+        (np.full(16_000, np.nan, np.float32), "finite floats"),
+    ],
+)
+def test_arrays_that_are_no_wave_are_refused(speller, audio, said):
+    with pytest.raises(ValueError, match=said):
+        speller.transcribe(audio)
+
+
+def token(text: str, start: float, end: float) -> Token:
+    return Token(text, start, end, 0.5)
+
+
+def test_a_pause_of_more_than_a_second_begins_a_segment():
+    tokens = (token("a", 0, 1), token("b", 2.0, 2.5), token("c", 3.6, 4), token("d", 4.1, 5))
+    transcript = Transcript("a b c d", tokens, "characters", 6.0, 6.0, "m")
+    assert [[t.text for t in run] for run in transcript.segments()] == [["a", "b"], ["c", "d"]]
+    assert transcript.to_dict() == {
+        "text": "a b c d",
+        "segments": [
+            {
+                "id": 0,
+                "start": 0,
+                "end": 2.5,
+                "text": "a b",
+                "words": [
+                    {"word": "a", "start": 0, "end": 1, "probability": 0.5},
+                    {"word": "b", "start": 2.0, "end": 2.5, "probability": 0.5},
+                ],
+            },
+            {
+                "id": 1,
+                "start": 3.6,
+                "end": 5,
+                "text": "c d",
+                "words": [
+                    {"word": "c", "start": 3.6, "end": 4, "probability": 0.5},
+                    {"word": "d", "start": 4.1, "end": 5, "probability": 0.5},
+                ],
+            },
+        ],
+        "language": None,
+        "inventory": None,
+        "model": "m",
+        "audio_duration": 6.0,
+        "covered_duration": 6.0,
+    }
+
+
+def test_words_are_what_lies_between_spaces(speller, monkeypatch):
+    """Frames of 20 ms: a a - b _ _ c c, with a blank -, a space _."""
+    ids_T = [1, 1, 0, 2, 5, 5, 3, 3]
+    log_TV = np.log(np.full((len(ids_T), 6), 0.05, np.float32))
+    log_TV[np.arange(len(ids_T)), ids_T] = np.log(0.75)
+    monkeypatch.setattr(speller, "log_probabilities", lambda wave_S, progress=None: log_TV)
+    transcript = speller.transcribe(np.zeros(FIELD + 7 * STRIDE, np.float32))
+    assert transcript.text == "ab c"
+    assert transcript.tokens == (Token("ab", 0.0, 0.08, 0.75), Token("c", 0.12, 0.16, 0.75))
+
+
+def test_phones_of_an_unseen_language(phonetician):
+    wave_S = noise(3)
+    inventory = Inventory.of(["a", "u", "d", "k", "ʃ"], "xx", "a test")
+    transcript = phonetician.phonemize(wave_S, inventory)
+    assert {t.text for t in transcript.tokens} <= set(inventory.phones)
+    assert len({t.text for t in transcript.tokens}) > 1
+    said = transcript.to_dict()
+    assert (said["language"], said["inventory"]) == ("xx", "a test")
+    assert said["segments"][0]["phones"][0].keys() == {"phone", "start", "end", "probability"}
+    assert transcript.duration == transcript.covered_duration == 3.0
+
+
+def test_the_models_own_inventory_maps_to_itself(phonetician):
+    wave_S = noise(3)
+    own = Inventory.of(PHONES, "xx", "its own")
+    mapping = phonetician.map_inventory(own)
+    assert all(row.source == row.target and row.distance == 0 for row in mapping.rows)
+    assert phonetician.phonemize(wave_S, own).tokens == phonetician.transcribe(wave_S).tokens
+
+
+def test_characters_cannot_be_mapped(speller):
+    with pytest.raises(UserError, match=r"writes characters.*objective.tokens=phonemes is needed"):
+        speller.phonemize(noise(1), Inventory.for_language("pt"))
+
+
+def test_a_folder_opens_by_itself(manifests, tmp_path):
+    """Moved away, and everything that it was made from deleted."""
+    parent = speechx.pretrain(pretrain_config(tmp_path / "parent", manifests, run={"steps": 2}))
+    config = finetune_config(tmp_path / "child", manifests, init=str(parent), run={"steps": 2})
+    best = speechx.finetune(config)
+    wave_S = noise(2)
+    before_TV = load(best).log_probabilities(wave_S)
+    shutil.copytree(best, tmp_path / "elsewhere/model")
+    shutil.rmtree(tmp_path / "parent")
+    shutil.rmtree(tmp_path / "child")
+    moved = speechx.load(tmp_path / "elsewhere/model")
+    np.testing.assert_array_equal(moved.log_probabilities(wave_S), before_TV)
+    assert moved.vocabulary.tokens == ("a", "b", "c", "d")
+    for name in ("config.yaml", "vocabulary.json"):
+        assert str(tmp_path) not in (tmp_path / "elsewhere/model" / name).read_text()
+
+
+def test_a_folder_of_finished_files_holds_them_whole(speller, tmp_path, capsys):
+    for name in ("a", "b"):
+        write_flac(tmp_path / f"{name}.flac", noise(1, ord(name)))
+    files = [tmp_path / "a.flac", tmp_path / "b.flac"]
+    out = tmp_path / "out"
+    calls: list[Path] = []
+
+    def listen(file: Path, progress) -> Transcript:
+        calls.append(file)
+        return speller.transcribe(file, progress)
+
+    assert transcribe_files(listen, files[:1], "txt", out, print) == 0
+    assert transcribe_files(listen, files, "txt", out, print) == 0
+    assert calls == files
+    assert {path.name for path in out.iterdir()} == {"a.txt", "b.txt"}
+    assert (out / "b.txt").read_text() == speller.transcribe(files[1]).text + "\n"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_three_hours_fit_in_four_gigabytes(tmp_path):
+    """The tiny preset on a real long file; the peak is of the whole process, torch included."""
+    from speechx.models.presets import tiny
+
+    encoder = tiny().encoder
+    toy_model(tmp_path / "model", encoder=encoder)
+    hour_S = np.tile(noise(60), 60)
+    write_flac(tmp_path / "long.flac", np.tile(hour_S, 3))
+    code = (
+        "import json, resource, sys\n"
+        "import speechx\n"
+        "heard = speechx.load(sys.argv[1], 'cpu').transcribe(sys.argv[2])\n"
+        "assert heard.duration == heard.covered_duration == 10800.0, heard.covered_duration\n"
+        "assert heard.tokens[-1].end > 10795\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)\n"
+    )
+    arguments = [tmp_path / "model", tmp_path / "long.flac"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 4.0
+
+
+def test_an_utterance_decoded_among_others_is_decoded_as_alone(speller, manifests):
+    """In batches with padding, and longer ones in windows."""
+    some = read_manifest(manifests[0])
+    decoded = {index: spans for index, (spans,) in speller.decode(some)}
+    assert sorted(decoded) == list(range(len(some)))
+    for index, utterance in enumerate(some):
+        alone = speller.decoder.decode(speller.log_probabilities(read_audio(utterance.audio)))
+        assert [span.token for span in decoded[index]] == [span.token for span in alone]
+        assert [span.first for span in decoded[index]] == [span.first for span in alone]
