@@ -99,7 +99,7 @@ def _checked(saved: SavedModel, path: Path, allowed: Sequence[str]) -> SavedMode
         )
     no_quantizer = any(name.startswith(QUANTIZER) for name in missing)
     absent = {"mask_embedding": "encoder.mask_embedding" in missing, "quantizer": no_quantizer}
-    if refused := [part for part, is_ in absent.items() if is_ and part not in allowed]:
+    if refused := [part for part, gone in absent.items() if gone and part not in allowed]:
         raise missing_part(str(path), *refused)
     if no_quantizer:
         weights = {n: t for n, t in saved.weights.items() if not n.startswith(QUANTIZER)}

@@ -159,7 +159,7 @@ class TestHuggingFace:
         model = writing(small_convolutional("layer"))
         head = model.objectives["ctc"].head
         wave_S = (torch.randn(32_000) * torch.linspace(-9, 9, 32_000).sin()).numpy()
-        # A head that tells frames apart, so that there is text to compare.
+        # A head that distinguishes frames, so that there is text to compare.
         with torch.no_grad():
             wave_BS = torch.from_numpy(normalize(wave_S))[None]
             context_BTD = model.encoder(wave_BS).context_BTD

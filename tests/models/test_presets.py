@@ -20,7 +20,7 @@ SIZES = {  # parameters with the quantizer and its projections
     "xls_r_1b": 965_514_752,
     "xls_r_2b": 2_162_932_352,
 }
-# What the `config.json` of wav2vec2-base, -large-lv60, -xls-r-300m, -xls-r-1b and -xls-r-2b say.
+# What the `config.json` of wav2vec2-base, -large-lv60, -xls-r-300m, -xls-r-1b and -xls-r-2b state.
 LARGE = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
     "num_attention_heads": 16, "conv_bias": True, "feat_extract_norm": "layer",

@@ -74,7 +74,7 @@ def test_random_vectors_start_at_chance():
 
 
 def test_chance_is_that_of_each_frame_where_half_of_them_are_silent():
-    """A guess costs less than the mean share of equal negatives says (Jensen)."""
+    """A guess costs less than the mean share of equal negatives suggests (Jensen)."""
     torch.manual_seed(0)
     rows, masked, count = 8, 250, 100
     context, targets = torch.randn(rows, masked, 4096), torch.randn(rows, masked, 4096)
