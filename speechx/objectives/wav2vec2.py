@@ -300,7 +300,7 @@ class Wav2Vec2(Objective):
         mask_BT, negatives_BMK = batch.draws["mask_BT"], batch.draws["negatives_BMK"]
         rows = len(mask_BT)
         output = encoder(batch.wave_BS, batch.padded_lengths_B, mask_BT, layer_keep_L=layer_keep_L)
-        features = output.features
+        features, real_B = output.features, output.frames_B
         # (B, T, ...) -> (B, M, ...): equal counts per row make this a plain reshape.
         masked_BMC = self.target_dropout(features.features_BTC)[mask_BT].unflatten(0, (rows, -1))
         temperature = None if step is None else self.config.gumbel_temperature(step)
@@ -321,7 +321,7 @@ class Wav2Vec2(Objective):
             Term(masked * (self.config.diversity * unused), "masked frames"),
         ]
         if self.config.features_penalty:
-            penalty = mean_square(features.raw_BTC, features.frames_B)
+            penalty = mean_square(features.raw_BTC, real_B)
             terms.append(Term(self.config.features_penalty * penalty, "frames"))
         variance = features.features_BTC.detach()[mask_BT].float().var(0, correction=0).mean()
         totals = {
@@ -334,7 +334,7 @@ class Wav2Vec2(Objective):
             "code_perplexity": quantized.code_perplexity.detach() * masked,
             "feature_variance": variance * masked,
             "masked": torch.tensor(float(masked)),
-            "frames": torch.tensor(float(mask_BT.numel())),
+            "frames": torch.tensor(float(mask_BT.numel())) if real_B is None else real_B.sum(),
         }
         if self.config.features_penalty:
             totals["features_penalty"] = penalty.detach()
