@@ -63,12 +63,14 @@ def evaluate_model(
     inventory: Inventory | None = None,
     out: Path | None = None,
     device: str = "auto",
+    head: str | None = None,
 ) -> str:
-    """Evaluates a model folder, or a file of another toolkit, and returns the tables to print."""
+    """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
+    to print; of a model without heads its objectives."""
     saved = open_model(Path(model), UNUSED)
     if not saved.vocabularies and inventory is None:
         return objectives_table(evaluate_objectives(saved, manifests, out, device))
-    opened = recognizer(saved, Path(model), device)
+    opened = recognizer(saved, Path(model), device, head)
     if inventory is None:
         scores = evaluate(opened, manifests, out)
         return "\n\n".join(result.table() for result in scores.values())

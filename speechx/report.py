@@ -153,8 +153,9 @@ def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
                 for name in names
             ]
             rows.append([f"mean of {parent}".strip(), *(_percent([mean]) for mean in means)])
-    rows += [[key, value] for key, value in facts.items()]
-    return text_table(rows, left=range(max(map(len, rows), default=0)))
+    facts_rows = [[key, value] for key, value in facts.items()]
+    tables = [some for some in (rows, facts_rows) if some]
+    return "\n".join(text_table(some, left=range(max(map(len, some)))) for some in tables)
 
 
 def _percent(values: list[float]) -> str:

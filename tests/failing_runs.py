@@ -14,62 +14,60 @@ from speechx.config import merge
 from speechx.data.manifest import Utterance, write_manifest
 from tests.conftest import RATE, pretrain_config, write_wav
 
-CODES_64 = {"quantizer": {"entries": 32}}
-STILL = {
-    "transformer": {
-        "width": 32, "inner": 64, "dropout": 0.0, "attention_dropout": 0.0,
-        "activation_dropout": 0.0,
-    },
-    "input_dropout": 0.0, "target_dropout": 0.0, "quantizer": {"groups": 1, "entries": 8},
-}  # fmt: skip
+ENTRIES_32 = {"quantizer": {"num_entries": 32}}
+NO_DROPOUT = {"context": {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0}}
+NO_PENALTY = {"features_penalty": 0.0}
 
-SICK: dict[str, dict[str, Any]] = {
+FAILING: dict[str, dict[str, Any]] = {
     # The feature penalty of the base model is stronger than what such a small model can learn.
-    "E101": {"model": CODES_64, "optim": {"rate": 0.02}},
-    "E102": {
-        "model": CODES_64, "optim": {"rate": 0.2},
-        "contrastive": {"diversity": 0, "penalty": 0},
-    },
-    "E103": {"model": CODES_64, "optim": {"rate": 0.02}},  # on digital silence
-    # Hidden frames stand alone between their neighbours, and all recordings are one.
+    "E101": {"objective": ENTRIES_32, "optim": {"lr": 0.02}},
+    "E102": {"objective": {**ENTRIES_32, "diversity": 0.0, **NO_PENALTY}, "optim": {"lr": 0.2}},
+    "E103": {"objective": ENTRIES_32, "optim": {"lr": 0.02}},  # on digital silence
+    # Masked frames stand alone between their neighbours, and all recordings are one.
     "E103 by a leak": {
-        "model": STILL, "optim": {"rate": 0.02},
-        "contrastive": {"diversity": 0.05, "penalty": 0, "negatives": 3},
-        "masking": {"probability": 0.3, "span": 1}, "run": {"steps": 160, "seed": 5},
+        "encoder": {
+            "context": {**NO_DROPOUT["context"], "embed_dim": 32, "ffn_dim": 64},
+            "input_dropout": 0.0,
+        },
+        "objective": {
+            "quantizer": {"num_groups": 1, "num_entries": 8}, "target_dropout": 0.0,
+            "diversity": 0.05, "num_negatives": 3, "masking": {"probability": 0.3, "span": 1},
+            **NO_PENALTY,
+        },
+        "optim": {"lr": 0.02}, "run": {"steps": 160, "seed": 5},
     },
     # Weights decay faster than they learn: the softmax over codes becomes flat, 64.0 of 64.
     "E104": {
-        "model": CODES_64, "optim": {"rate": 0.03, "weight_decay": 10, "warmup": 0.5},
+        "objective": ENTRIES_32, "optim": {"lr": 0.03, "weight_decay": 10, "warmup_ratio": 0.5},
         "run": {"steps": 160},
     },
-    "E105": {"model": CODES_64, "optim": {"rate": 1e30, "warmup": 0.1}},
+    "E105": {"objective": ENTRIES_32, "optim": {"lr": 1e30, "warmup_ratio": 0.1}},
 }  # fmt: skip
 
-# And one that learns: little is hidden at a time, and nothing pulls against it.
-WELL: dict[str, Any] = {
-    "model": {
-        "transformer": {"dropout": 0.0, "attention_dropout": 0.0, "activation_dropout": 0.0},
-        "input_dropout": 0.0, "target_dropout": 0.0,
+# A run that learns: little is masked at a time, and nothing pulls against it.
+HEALTHY: dict[str, Any] = {
+    "encoder": {**NO_DROPOUT, "input_dropout": 0.0},
+    "objective": {
+        "target_dropout": 0.0, "masking": {"probability": 0.3, "span": 3}, **NO_PENALTY,
     },
-    "optim": {"rate": 0.02}, "contrastive": {"penalty": 0},
-    "masking": {"probability": 0.3, "span": 3}, "run": {"steps": 80},
+    "optim": {"lr": 0.02}, "run": {"steps": 80},
 }  # fmt: skip
 
 
-def sick_config(out: Path, manifests: tuple[Path, Path], name: str, **changes: Any) -> Any:
-    """The configuration of a run that fails as `name` says, or is "well"."""
+def failing_config(out: Path, manifests: tuple[Path, Path], name: str, **changes: Any) -> Any:
+    """The configuration of a run that fails as `name` says, or is "healthy"."""
     if name.startswith("E103"):
         silent = name == "E103"
         manifests = copies(out.parent / name, np.zeros_like(CHIRP_S) if silent else CHIRP_S)
     settings: dict[str, Any] = {
-        "data": {"valid": []},
+        "data": {"dev": []},
         "health": {"window": 20},
         "run": {
-            "seed": 2, "steps": 100, "batch_seconds": 6, "device_seconds": 6, "log_steps": 5,
-            "save_steps": 5,
+            "seed": 2, "steps": 100, "batch_seconds": 6, "max_seconds_per_device": 6,
+            "log_steps": 5, "save_steps": 5,
         },
     }  # fmt: skip
-    run = merge(settings, WELL if name == "well" else SICK[name])
+    run = merge(settings, HEALTHY if name == "healthy" else FAILING[name])
     return pretrain_config(out, manifests, **merge(run, changes))
 
 

@@ -3,11 +3,10 @@
 #
 #   recipes/babel/run.sh ROOT
 #
-# ROOT is one pack as LDC delivers it, or a folder of packs. Error rates are those of the official dev
-# set (dev10h), and name the policy for tags that the references were made with. Every stage is skipped when
-# it is done, and one that was interrupted is taken up where it stood. Settings: OUT, SEED, LANGUAGES
-# (to fine-tune; default: all), PROCESSES (one per GPU), PREPARE (further options of `speechx data prepare
-# babel`), SETTINGS (for every training, as in run.device=cuda).
+# ROOT is one pack as LDC delivers it, or a folder of packs. Error rates are of the official dev set (dev10h)
+# and name the policy for tags in the references. A finished stage is skipped, an interrupted one continues.
+# Settings: OUT, SEED, LANGUAGES (to fine-tune; default: all), PROCESSES (one per GPU), PREPARE (further
+# options of `speechx data prepare babel`), SETTINGS (for every training, as in run.device=cuda).
 set -euo pipefail
 root=${1:?"usage: recipes/babel/run.sh ROOT"}
 out=${OUT:-runs/babel}
@@ -21,7 +20,7 @@ prepare "$out/data" babel "$root" --convert ${PREPARE:-}
 languages=${LANGUAGES:-$(cd "$out/data"; for file in */test.jsonl; do dirname "$file"; done)}
 manifests() { local xx; for xx in $languages; do echo "$out/data/$xx/$1.jsonl"; done; }
 
-# 2. One self-supervised model of all languages, on what has a transcript and what has none.
+# 2. One self-supervised model of all languages, on labelled and unlabelled speech.
 train "$out/pretrain" pretrain pretrain run.seed="$seed" data.dev="$(manifests dev | list)" \
     data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 

@@ -4,10 +4,10 @@
 #   recipes/commonvoice/run.sh ROOT [PHONES.tsv]
 #
 # ROOT holds a folder per language (cv-corpus-*/). PHONES.tsv, if given, is a table of utterances of the
-# first language with a `phones` column, for phoneme fine-tuning on labels better than G2P. Every stage is
-# skipped when it is done, and one that was interrupted is taken up where it stood. Settings: OUT, SEED,
-# LANGUAGES, ADAPT (those of them that get a model of their own), PROCESSES (one per GPU), SETTINGS (for
-# every training, as in run.device=cuda).
+# first language with a `phones` column, for phoneme fine-tuning on labels better than G2P. A finished
+# stage is skipped, an interrupted one continues. Settings: OUT, SEED, LANGUAGES, ADAPT (languages that get a
+# model of their own; default: all), PROCESSES (one per GPU), SETTINGS (for every training, as in
+# run.device=cuda).
 set -euo pipefail
 root=${1:?"usage: recipes/commonvoice/run.sh ROOT [PHONES.tsv]"}
 phones=${2:-}

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Continued pretraining: a model that never heard a language goes on with its unlabelled speech; is it worth it?
+# Measures the benefit of continued pretraining on the unlabelled speech of an unseen language.
 #
 #   recipes/continued/run.sh ROOT PHONES.tsv
 #
-# ROOT and PHONES.tsv as for recipes/commonvoice, whose configurations are used. One model is pretrained
-# on every language of ROOT but the first of LANGUAGES, then continued on the unlabelled speech of that one
-# (in ROOT, and the training recordings of PHONES.tsv without their labels). Both are fine-tuned with the
-# same ten labelled minutes, for each of SEEDS. Settings as there, CHILD (for the continued pretraining alone)
-# and PARENT, a model to use instead of pretraining one (any format that `init` reads).
+# ROOT and PHONES.tsv as for recipes/commonvoice, whose configurations are used. A parent is pretrained on
+# every language of ROOT but the first of LANGUAGES. The child continues it on the unlabelled speech of that
+# language (in ROOT, and the training recordings of PHONES.tsv without their labels). Both are fine-tuned with
+# the same ten labelled minutes, for each of SEEDS. Settings as there, CHILD (for the continued pretraining
+# alone) and PARENT, a model to use instead of pretraining one (any format that `init` reads).
 set -euo pipefail
 root=${1:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
 phones=${2:?"usage: recipes/continued/run.sh ROOT PHONES.tsv"}
@@ -25,7 +25,7 @@ prepare "$out/phones" table "$phones" --language "$unseen"
 speech() { find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort; }
 valid="data.dev=[$out/data/$unseen/dev.jsonl]"
 
-# 2. A parent that never heard the language, and its child that went on with it.
+# 2. A parent without the language, and its child, continued on the language.
 parent=${PARENT:-$out/parent/final}
 [ -n "${PARENT:-}" ] || train "$out/parent" pretrain pretrain run.seed="$seed" "$valid" \
     data.train="$(speech | grep -v "/$unseen/" | list)"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a scored multilingual model on two CPU cores, in about ten minutes.
 #
-# Every stage is skipped when it is done, and one that was interrupted is taken up where it stood.
+# A finished stage is skipped, an interrupted one continues.
 # Settings: OUT, SEED, SEEDS (of the comparison), MINUTES (of training speech per language), SETTINGS
 # (for every training, as in run.device=cuda).
 set -euo pipefail
@@ -10,8 +10,8 @@ cd "$(dirname "$0")/../.."
 out=${OUT:-runs/tiny}
 seed=${SEED:-1}
 seeds=${SEEDS:-"1 2 3"}
-heard="es it de tr fi ru"                  # languages with labels
-unseen="pt ca el hu"                       # languages without: pretraining hears them, fine-tuning does not
+seen="es it de tr fi ru"                   # languages with labels
+unseen="pt ca el hu"                       # languages without: in pretraining, but not in fine-tuning
 read -ra more <<< "${SETTINGS:-}"
 before=$(cat "$out/seconds" 2> /dev/null || echo 0)    # spent by runs that were interrupted
 mkdir -p "$out"; trap '[ -e "$out/scored" ] || echo $((before + SECONDS)) > "$out/seconds"' EXIT
@@ -32,19 +32,19 @@ score() {  # NAME MODEL manifests and options...
 
 # shellcheck disable=SC2046,SC2086
 {
-# 1. Ten languages spoken by espeak-ng: test voices and test sentences are never heard in training.
+# 1. Ten languages spoken by espeak-ng: test speakers and test sentences never occur in training.
 [ -e "$out/data/done" ] || { speechx data prepare synthetic -o "$out/data" --minutes "${MINUTES:-15}" --seed "$seed" > /dev/null; touch "$out/data/done"; }
 
-# 2. One self-supervised model of the sound of all ten.
+# 2. One self-supervised model of all ten.
 train "$out/pretrain" pretrain run.seed="$seed" \
-    data.train="$(list train $heard $unseen)" data.dev="$(list dev $heard $unseen)"
+    data.train="$(list train $seen $unseen)" data.dev="$(list dev $seen $unseen)"
 
 # 3. Phonemes of six languages, from the pretrained model.
 train "$out/seen" finetune init="$out/pretrain/final" run.seed="$seed" \
-    data.train="$(list train $heard)" data.dev="$(list dev $heard)"
-score seen seen $(tests $heard)
+    data.train="$(list train $seen)" data.dev="$(list dev $seen)"
+score seen seen $(tests $seen)
 
-# 4. Languages without a label: through the articulatory mapping, beside its controls.
+# 4. Languages without a label, through the articulatory mapping, beside its controls.
 for xx in $unseen; do score "$xx" seen $(tests $xx) --language "$xx"; done
 
 # 5. One of them again, after two labelled minutes.
@@ -54,14 +54,14 @@ train "$out/few_shot" finetune init="$out/seen/best" run.seed="$seed" run.steps=
     data.train="$(list train pt)" data.dev="$(list dev pt)" data.limit_minutes=2
 score few_shot few_shot $(tests pt)
 
-# 6. What pretraining adds with nine labelled minutes: equal updates, data and trunk rate, side by side;
-#    each arm has the head rate that was best for it on dev (of 5, 15 and 40 times the trunk's).
+# 6. What pretraining adds with nine labelled minutes: equal updates, data and encoder rate, side by side;
+#    each arm has the head_lr_scale that was best for it on dev (of 5, 15 and 40).
 compare() {  # NAME SEED settings...
     local name=$1-$2 s=$2; shift 2
     train "$out/$name" finetune run.seed="$s" run.steps="${COMPARE_STEPS:-400}" \
         $few run.eval_steps=200 optim.lr=1.5e-3 \
-        data.train="$(list train $heard)" data.dev="$(list dev $heard)" data.limit_minutes=1.5 "$@"
-    score "$name" "$name" $(tests $heard) > /dev/null
+        data.train="$(list train $seen)" data.dev="$(list dev $seen)" data.limit_minutes=1.5 "$@"
+    score "$name" "$name" $(tests $seen) > /dev/null
 }
 for s in $seeds; do
     OMP_NUM_THREADS=1 compare scratch "$s" optim.head_lr_scale=40 & other=$!

@@ -149,6 +149,7 @@ def _add_decoding(commands: Any) -> None:
             "-o", "--output-dir", type=Path,
             help="folder with one file per recording; finished ones are skipped",
         )  # fmt: skip
+        _add_head(decode)
         _add_device(decode)
         decode.set_defaults(command=command)
         if name == "phonemize":
@@ -168,6 +169,7 @@ def _add_scoring(commands: Any) -> None:
         "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
     )
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
+    _add_head(evaluate)
     _add_device(evaluate)
     _add_inventory(evaluate, required=False)
     evaluate.set_defaults(command=_evaluate)
@@ -192,7 +194,7 @@ def _add_models(commands: Any) -> None:
     )
     convert.add_argument(
         "--allow-missing", action="append", default=[], metavar="PART",
-        help="a part that SRC may lack and that then starts fresh: quantizer, mask_embedding",
+        help="a part that SRC may lack: quantizer, mask_embedding, or the kind of an objective",
     )  # fmt: skip
     convert.add_argument(
         "--prove", action="store_true", help="fail unless the other package computes the same"
@@ -220,6 +222,10 @@ def _add_models(commands: Any) -> None:
     codes.add_argument("--seed", type=int, default=1, help="seed of the sample")
     _add_device(codes)
     codes.set_defaults(command=_analyze_codebook)
+
+
+def _add_head(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--head", help="head of a model that has several; by default the first")
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
@@ -252,7 +258,7 @@ def _transcribe(options: Any) -> int:
     from speechx.transcription.files import transcribe_files
     from speechx.transcription.recognizer import load
 
-    model = load(options.model, options.device)
+    model = load(options.model, options.device, options.head)
     return transcribe_files(
         model.transcribe, options.audio, options.output_format, options.output_dir, _write
     )
@@ -268,7 +274,7 @@ def _phonemize(options: Any) -> int:
     from speechx.transcription.files import transcribe_files
     from speechx.transcription.recognizer import load
 
-    model = load(options.model, options.device)
+    model = load(options.model, options.device, options.head)
     if options.show_mapping:
         print(model.map_inventory(inventory).to_tsv(), end="")
     phonemize = partial(model.phonemize, inventory=inventory)
@@ -282,7 +288,9 @@ def _evaluate(options: Any) -> None:
     from speechx.evaluation import evaluate_model
 
     print(
-        evaluate_model(options.model, options.manifest, inventory, options.output, options.device)
+        evaluate_model(
+            options.model, options.manifest, inventory, options.output, options.device, options.head
+        )
     )
 
 

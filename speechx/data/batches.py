@@ -158,7 +158,7 @@ class Batches(Dataset[Batch]):
         wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
         if loaded[0].speed != 1:
             wave_S = change_speed(wave_S, loaded[0].speed)
-        if self.augment is not None:  # a telephone line changes levels: normalise after it
+        if self.augment is not None:  # normalised after it, for a telephone line changes levels
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
             wave_S = normalize(wave_S) if self.normalized else wave_S

@@ -1,6 +1,6 @@
 """Columns of numbers as they grow, utterance by utterance or batch by batch.
 
-    N utterances
+N utterances
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
 """How alike the languages use the codes of the shared quantizer, in numbers.
 
 Languages are compared by the Jensen-Shannon divergence of their code frequencies, in bits: 0 is
-the same use, 1 is not one code in common. The G·V frequencies of the G groups, put end to end and
-divided by G, are one distribution; its divergence is the mean of those of the groups. "Joint" is
-the same for the combinations of G codes that the XLSR paper counts (Conneau et al. 2020): V^G of
-them, which need far more audio.
+the same use, 1 is not one code in common. The frequencies of all groups, put end to end and divided
+by G, are one distribution; its divergence is the mean of the divergences of the groups. "Joint" is
+the same for the combinations of G codes that the XLSR paper counts (Conneau et al. 2020). There are
+V^G combinations, which need far more audio.
 
-Two controls say what a divergence is worth. *Halves*: between random halves of one language, what
-chance alone makes; they are of half the audio each, so this is about twice the noise of a
-comparison of languages. *Voices*: between disjoint speakers of one language; languages that are
-not further apart than that may differ by their recordings only.
+Two controls show how large a divergence has to be. *Halves*: the divergence of random halves of one
+language is due to chance alone. Each half has half of the audio, so this is about twice the noise
+of a comparison of languages. *Speakers*: the divergence of disjoint speakers of one language.
+Languages that are not further apart than that may differ by their recordings only.
 
-    N frames · G groups · V entries · K symbols (codes, G·V, or their combinations) · L languages
+    N frames · G groups · V entries · L languages · K symbols: codes of all groups, or combinations
+    · A symbols of a frame: one of each group, or one combination
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from typing import Any
 
 import numpy as np
 
-SPLITS = 10  # random halves that a control is the mean of
-SMALL_SIDE = 0.2  # of the frames: halves that are less even than this are no control
-USED = 0.1  # a code counts as used from this part of an even share (1/V) on
-SPECIFIC = 5  # most specific codes that are listed for a language
+SPLITS = 10  # a control is the mean over this number of random halves
+SMALL_SIDE = 0.2  # share of the frames that the smaller half needs
+USED = 0.1  # a code counts as used from this multiple of an even share (1/V) on
+SPECIFIC = 5  # number of specific codes listed for a language
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """The codes of one language's sample, and of which piece and which voice every frame is."""
+class LanguageCodes:
+    """The codes of one language's sample, with the piece and the speaker of every frame."""
 
     codes_NG: np.ndarray
     piece_N: np.ndarray
-    voice_N: np.ndarray
+    speaker_N: np.ndarray
     """-1 where the speaker is not known."""
     seconds: float
 
@@ -52,16 +53,16 @@ class SpecificCode:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """How one language uses the codes. Controls are None where there are not two to compare."""
+    """How one language uses the codes. A control is None if there are no two parts to compare."""
 
     minutes: float
     frames: int
-    voices: int | None
+    speakers: int | None
     used: int
     perplexity: float
     """Sum over groups of exp(entropy), from G to G·V, as in the log of a pretraining run."""
     halves: float | None
-    voices_apart: float | None
+    speakers_apart: float | None
     joint_halves: float | None
     from_others: float | None
     """Median divergence from the other languages."""
@@ -71,8 +72,8 @@ class Use:
 
     @property
     def steady(self) -> bool:
-        """Whether there is enough audio: its halves are less than half as far apart as it is from
-        most languages."""
+        """Whether there is enough audio: its halves differ less than half as much as this
+        language differs from most others."""
         if self.halves is None or self.from_others is None:
             return self.halves is not None
         return self.halves < self.from_others / 2
@@ -80,7 +81,7 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """All of it; matrices are in the order of `uses`."""
+    """The use of codes by all languages; matrices are in the order of `uses`."""
 
     groups: int
     entries: int
@@ -89,9 +90,9 @@ class Sharing:
     joint_LL: np.ndarray
     correlation_LL: np.ndarray
     shared_LL: np.ndarray
-    """Codes that both languages use, of those that at least one of them uses."""
+    """Codes that both languages use, as a share of the codes that at least one of them uses."""
     used_by: list[int]
-    """How many codes are used by 0, 1, ... all languages."""
+    """Number of codes that 0, 1, ... all languages use."""
 
     @property
     def between(self) -> float | None:
@@ -103,8 +104,8 @@ class Sharing:
         return _median([use.halves for use in self.uses.values()])
 
     @property
-    def voices_apart(self) -> float | None:
-        return _median([use.voices_apart for use in self.uses.values()])
+    def speakers_apart(self) -> float | None:
+        return _median([use.speakers_apart for use in self.uses.values()])
 
     def tree(self) -> np.ndarray:
         """Average linkage on the distance sqrt(divergence), a metric: scipy's (L-1, 4) matrix."""
@@ -124,14 +125,12 @@ class Sharing:
         ]
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain data, for codebook.json."""
+        within = {"halves": self.halves, "speakers": self.speakers_apart}
         return {
             "groups": self.groups,
             "entries": self.entries,
-            "median_divergence": {
-                "languages": self.between,
-                "halves": self.halves,
-                "voices": self.voices_apart,
-            },
+            "median_divergence": {"languages": self.between, **within},
             "codes_used_by": self.used_by,
             "languages": {
                 name: {**asdict(use), "steady": use.steady, "counts_GV": use.counts_GV.tolist()}
@@ -147,18 +146,20 @@ class Sharing:
         }
 
 
-def measure(heard: Mapping[str, Heard], groups: int, entries: int, seed: int = 1) -> Sharing:
-    """Everything, from the codes of each language."""
+def measure(
+    samples: Mapping[str, LanguageCodes], groups: int, entries: int, seed: int = 1
+) -> Sharing:
+    """Compares languages by the codes of their samples."""
     codes = groups * entries
-    symbols = {name: h.codes_NG + entries * np.arange(groups) for name, h in heard.items()}
-    joint, combined = joint_symbols([h.codes_NG for h in heard.values()], entries)
+    symbols = {name: c.codes_NG + entries * np.arange(groups) for name, c in samples.items()}
+    joint, combined = joint_symbols([c.codes_NG for c in samples.values()], entries)
     frequency_LK = np.stack([frequencies(s, codes) for s in symbols.values()])
     used_LK = frequency_LK * groups >= USED / entries
     divergence_LL = jensen_shannon(frequency_LK)
-    names, uses = list(heard), {}
-    for index, (name, some) in enumerate(heard.items()):
+    names, uses = list(samples), {}
+    for index, (name, some) in enumerate(samples.items()):
         random = np.random.default_rng([seed, index])
-        voices = len(np.unique(some.voice_N)) if (some.voice_N >= 0).all() else None
+        known = (some.speaker_N >= 0).all()
         others = [i for i in range(len(names)) if i != index]
         others_L = divergence_LL[index, others]
         halves = apart(symbols[name], codes, some.piece_N, random)
@@ -166,11 +167,11 @@ def measure(heard: Mapping[str, Heard], groups: int, entries: int, seed: int = 1
         uses[name] = Use(
             minutes=some.seconds / 60,
             frames=len(some.codes_NG),
-            voices=voices,
+            speakers=len(np.unique(some.speaker_N)) if known else None,
             used=int(used_LK[index].sum()),
             perplexity=perplexity(counts_GV),
             halves=halves,
-            voices_apart=apart(symbols[name], codes, some.voice_N, random) if voices else None,
+            speakers_apart=apart(symbols[name], codes, some.speaker_N, random) if known else None,
             joint_halves=apart(joint[index], combined, some.piece_N, random),
             from_others=float(np.median(others_L)) if others else None,
             nearest=names[others[others_L.argmin()]] if others else None,
@@ -187,7 +188,7 @@ def measure(heard: Mapping[str, Heard], groups: int, entries: int, seed: int = 1
         joint_LL=jensen_shannon(np.stack([frequencies(s, combined) for s in joint])),
         correlation_LL=correlation_LL,
         shared_LL=shared_codes(used_LK),
-        used_by=np.bincount(used_LK.sum(0), minlength=len(heard) + 1).tolist(),
+        used_by=np.bincount(used_LK.sum(0), minlength=len(samples) + 1).tolist(),
     )
 
 
@@ -210,19 +211,19 @@ def entropy(frequency_LK: np.ndarray) -> np.ndarray:
 
 
 def frequencies(symbols_NA: np.ndarray, size: int) -> np.ndarray:
-    """(K,) shares of `size` symbols, which sum to 1."""
+    """(K,) shares of `size` symbols; they sum to 1."""
     return np.bincount(symbols_NA.ravel(), minlength=size) / symbols_NA.size
 
 
 def apart(
     symbols_NA: np.ndarray, size: int, unit_N: np.ndarray, random: np.random.Generator
 ) -> float | None:
-    """Mean divergence of random halves, units kept whole; None where no even split was found."""
+    """Mean divergence of random halves, units kept whole; None if no even split was found."""
     units, unit_N, frames = np.unique(unit_N, return_inverse=True, return_counts=True)
     found = []
     for _ in range(SPLITS if len(units) > 1 else 0):
         side, filled = np.zeros(len(units), dtype=bool), [0, 0]
-        for unit in random.permutation(len(units)):  # each to the side that has less so far
+        for unit in random.permutation(len(units)):  # each goes to the smaller side
             side[unit] = second = int(filled[1] < filled[0])
             filled[second] += frames[unit]
         if min(filled) < SMALL_SIDE * sum(filled):
@@ -234,7 +235,8 @@ def apart(
 
 
 def joint_symbols(codes: Sequence[np.ndarray], entries: int) -> tuple[list[np.ndarray], int]:
-    """The combinations of G codes that occur, numbered: (N, 1) for each language, how many."""
+    """The combinations of G codes that occur, numbered: (N, 1) for each language, and their
+    number."""
     together_NG = np.concatenate(codes)
     joint_N = together_NG[:, 0]
     for code_N in together_NG.T[1:]:
@@ -249,7 +251,7 @@ def perplexity(counts_GV: np.ndarray) -> float:
 
 
 def shared_codes(used_LK: np.ndarray) -> np.ndarray:
-    """(L, L): codes that both use, of those that at least one uses."""
+    """(L, L): codes that both use, as a share of the codes that at least one uses."""
     used_LK = used_LK.astype(float)
     both_LL = used_LK @ used_LK.T
     count_L = used_LK.sum(1)
@@ -267,12 +269,7 @@ def specific_codes(
         bits_K = np.where(own_K > 0, own_K * np.log2(2 * own_K / (own_K + others_K)), 0)
     order = [k for k in np.argsort(-bits_K, kind="stable") if bits_K[k] > 0 and used_LK[index, k]]
     return tuple(
-        SpecificCode(
-            int(k) // entries,
-            int(k) % entries,
-            round(float(own_K[k]), 6),
-            round(float(others_K[k]), 6),
-        )
+        SpecificCode(*divmod(int(k), entries), *np.round([own_K[k], others_K[k]], 6).tolist())
         for k in order[:SPECIFIC]
     )
 

@@ -1,23 +1,26 @@
 """Two figures of how languages share the codes: a heat map and a dendrogram.
 
-Both carry their controls. The diagonal of the heat map is a language against itself, half against
-half; on each leaf of the dendrogram that distance is a bar, and the one between its voices a dot.
-What is not clearly more than the bar is chance, what is not more than the dot may be the speaker.
+Both show their controls. The diagonal of the heat map compares the halves of one language. On each
+leaf of the dendrogram that distance is a bar, and the distance between speakers is a dot. A
+distance that is not clearly longer than the bar is chance; one that is not longer than the dot may
+be due to the speakers.
+
+    K codes of all groups · L languages
 """
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speechx.code_sharing import Sharing
+from speechx.diagnostics.code_sharing import Sharing
+from speechx.whole_file import whole_file
 
 INCH_PER_LANGUAGE = 0.27
-NUMBERS_UP_TO = 45  # languages; in smaller cells they cannot be read
+NUMBERS_UP_TO = 45  # languages; with more, the cells are too small for numbers
 
 
 def draw_heat_map(sharing: Sharing, path: Path) -> None:
@@ -34,7 +37,7 @@ def draw_heat_map(sharing: Sharing, path: Path) -> None:
 
     side = max(INCH_PER_LANGUAGE * many, 3.2)
     figure, (left, right) = _figure((2 * side + 3.2, side + 1.2), columns=2)
-    # Colours by the square root, the distance: most languages are close to each other.
+    # Colours show the square root, the distance: most languages are close to each other.
     most = max(float(np.nanmax(bits_LL)), 0.01)
     picture = left.imshow(bits_LL, cmap="viridis_r", norm=PowerNorm(0.5, vmin=0, vmax=most))
     left.set_title("divergence in 1/100 bit\non the diagonal: halves of one language", size=9)
@@ -52,8 +55,8 @@ def draw_heat_map(sharing: Sharing, path: Path) -> None:
 
     even_LK = _shares(sharing)[order] * sharing.entries
     total_K = even_LK.sum(0)
-    place_K = (np.arange(many)[:, None] * even_LK).sum(0) / np.maximum(total_K, 1e-9)
-    columns = np.argsort(np.where(total_K > 0, place_K, many), kind="stable")
+    mean_K = (np.arange(many)[:, None] * even_LK).sum(0) / np.maximum(total_K, 1e-9)
+    columns = np.argsort(np.where(total_K > 0, mean_K, many), kind="stable")
     shares = right.imshow(
         even_LK[:, columns], cmap="Blues", vmin=0, vmax=4, aspect="auto", interpolation="nearest"
     )
@@ -80,18 +83,18 @@ def draw_dendrogram(sharing: Sharing, path: Path) -> None:
             sharing.tree(), labels=[_label(sharing, name) for name in names], orientation="left",
             ax=axes, color_threshold=0, above_threshold_color="black", leaf_font_size=9,
         )  # fmt: skip
-    for place, leaf in enumerate(drawn["leaves"]):
-        use, y = sharing.uses[names[leaf]], 10 * place + 5  # where scipy puts its leaves
+    for row, leaf in enumerate(drawn["leaves"]):
+        use, y = sharing.uses[names[leaf]], 10 * row + 5  # scipy puts its leaves there
         if use.halves is not None:
             axes.plot([0, np.sqrt(use.halves)], [y, y], color="tab:orange", linewidth=5, alpha=0.6)
-        if use.voices_apart is not None:
-            end = np.sqrt(use.voices_apart)
+        if use.speakers_apart is not None:
+            end = np.sqrt(use.speakers_apart)
             axes.plot([0, end], [y, y], ":", color="tab:blue", linewidth=1.2)
             axes.plot(end, y, "o", color="tab:blue", markersize=5)
-    controls = [max(u.halves or 0, u.voices_apart or 0) for u in sharing.uses.values()]
+    controls = [max(u.halves or 0, u.speakers_apart or 0) for u in sharing.uses.values()]
     axes.set_xlim(max(axes.get_xlim()[0], 1.03 * np.sqrt(max(controls)), 0.01), 0)
     axes.set_xlabel("distance: square root of the Jensen-Shannon divergence (bits)", size=9)
-    axes.set_title("bar: halves of one language, that is chance; dot: voices of one", size=9)
+    axes.set_title("bar: halves of one language (chance); dot: speakers of one language", size=9)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
     _save(figure, path)
@@ -117,10 +120,9 @@ def _figure(inches: tuple[float, float], columns: int = 1) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Whole or not at all."""
+    """Writes PNG, whole or not at all."""
     from matplotlib import pyplot
 
-    new = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(new, dpi=150, bbox_inches="tight")
+    with whole_file(path) as new:
+        figure.savefig(new, dpi=150, bbox_inches="tight")
     pyplot.close(figure)
-    new.replace(path)

@@ -1,5 +1,7 @@
 """Whether a model that was loaded fits this audio, checked before training goes on from it.
 
+The same rows are tried every time, so that two models can be compared.
+
     R rows
 """
 

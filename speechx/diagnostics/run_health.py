@@ -1,10 +1,10 @@
-"""Is my curve normal? What the log of a run says, in words and as a picture.
+"""Is my curve normal? What the log of a run shows, in words and as a picture.
 
     speechx health runs/pretrain -o health.png
 
-Needs no model and no GPU, and works while the run goes on. The monitor that watched the run reads
-its log again, so runs of older versions are judged as well. Losses are in bits per masked frame:
-fairseq logs the same, transformers logs nats (1 nat = 1.443 bits).
+Needs no model and no GPU, and works while the run goes on: the monitor that watched the run reads
+its log again. The contrastive loss is in bits per masked frame: fairseq logs the same, transformers
+logs nats (1 nat = 1.443 bits).
 """
 
 from __future__ import annotations
@@ -14,68 +14,55 @@ from typing import Any
 
 import numpy as np
 
-from speechx.health_figure import draw
-from speechx.run_log import Run, read_run
-from speechx.training.health import ADVICE, NAMES, Finding
-from speechx.training.progress import say
-
-NUMBERS = {
-    "bits": "bits per masked frame",
-    "accuracy": "accuracy",
-    "code_perplexity": "code perplexity, share of all codes",
-    "soft_perplexity": "soft perplexity, share of all codes",
-    "negatives_equal_positive": "negatives equal to the positive",
-    "feature_variance": "variance of the features",
-    "quantizer_gradient": "gradient norm of the choice of codes",
-    "loss": "nats per unit",
-    "blank_share": "frames read as blank",
-    "gradient_norm": "gradient norm",
-}
+from speechx.diagnostics.health_figure import draw
+from speechx.diagnostics.run_log import RunRecord, read_run
+from speechx.log import logger
+from speechx.text_table import text_table
+from speechx.training.health import Finding
 
 
-def examine(folder: Path | str, picture: Path | str | None = None) -> int:
-    """Prints the verdict on a run and draws its curves, by default to health.png in its folder.
-
-    Returns the exit code: 0, or 3 if the run is not healthy.
-    """
+def examine(folder: Path | str, picture: Path | str | None = None) -> tuple[str, int]:
+    """The verdict on a run, and the exit code: 0, or 3 if the run is not healthy. Draws its curves,
+    by default to health.png in its folder."""
     run = read_run(Path(folder))
-    print("\n".join(verdict(run)), flush=True)
     path = Path(picture) if picture is not None else run.folder / "health.png"
     try:
         draw(run, path)
     except ModuleNotFoundError as error:
         missing = str(error.name).split(".")[0]
-        say(f"no {path}: {missing} is not installed; pip install 'speechx[figures]'")
+        logger.info(f"no {path}: {missing} is not installed; pip install 'speechx[figures]'")
     else:
-        say(f"curves in {path}")
-    return 3 if ills(run) else 0
+        logger.info(f"curves in {path}")
+    return verdict(run), 3 if standing_findings(run) else 0
 
 
-def verdict(run: Run) -> list[str]:
+def verdict(run: RunRecord) -> str:
     """In words: where the run is, its numbers beside those of healthy runs, what was found."""
-    lines = [f"{run.folder}: {run.kind}, {_where(run)}", ""]
+    lines = [f"{run.folder}: {run.name}, {_where(run)}", ""]
     if run.lines:
-        lines += [*_numbers(run), ""]
+        lines += [_numbers(run), ""]
     if run.refused:
         lines.append(
             f"{run.refused} updates refused for a gradient that is not finite, "
             f"{1000 * run.refused / max(run.step, 1):.1f} in 1000; a few in 1000 are normal"
         )
-    # Once, though a run that was interrupted may have found it again.
-    lines += dict.fromkeys(_told(event) for event in run.events if "code" in event)
-    told = {(event.get("code"), event["step"]) for event in run.events}
-    lines += [str(f) for f in run.findings if (f.code, f.step) not in told]
-    standing, sick = ills(run), run.monitor.memory.sick
-    lines += [f"what helps against {c} {NAMES[c]}: {ADVICE[c]}" for c in standing if c in ADVICE]
+    # Each line once: a run that was interrupted may have found the same again.
+    lines += dict.fromkeys(_describe(event) for event in run.events if "code" in event)
+    reported = {(event.get("code"), event["step"]) for event in run.events}
+    lines += [str(f) for f in run.findings if (f.code, f.step) not in reported]
+    standing, unhealthy = standing_findings(run), run.monitor.memory.unhealthy
+    lines += [f"what helps against {c} {f.name}: {f.advice}" for c, f in standing.items()]
     if standing:
         lines.append(f"NOT HEALTHY: {', '.join(standing)}")
-    elif sick:
+    elif unhealthy:
         lines.append(
-            f"SUSPICIOUS: the last {sick} steps show the signature of a failure; a finding needs "
-            f"{run.monitor.window}"
+            f"SUSPICIOUS: the last {unhealthy} steps show the signature of a failure; a finding "
+            f"needs {run.monitor.window}"
         )
     elif not run.lines:
         lines.append("the log is empty so far")
+    elif not any(run.monitor.signatures.values()):
+        lines.append(f"no overflow; {run.name} has no other signature of a failure")
     elif run.step < (judged := run.monitor.judges_from):
         lines.append(
             f"TOO EARLY to say: a run of {run.steps} steps is judged from step {judged} on"
@@ -84,48 +71,41 @@ def verdict(run: Run) -> list[str]:
         )
     else:
         lines.append("healthy")
-    return lines
+    return "\n".join(lines)
 
 
-def ills(run: Run) -> list[str]:
-    """Codes of the findings that stand: none was left behind by going back, or by getting well."""
+def standing_findings(run: RunRecord) -> dict[str, Finding]:
+    """By code, the findings that still hold: no rollback and no better line came after them."""
     if run.stopped:
-        return [run.stopped["code"]]
-    shares = [line["blank_share"] for line in run.lines if "blank_share" in line]
-    blank = bool(shares) and shares[-1] > run.monitor.health.blank
-    codes = {f.code for f in run.findings if f.code in run.monitor.memory.told}
-    return sorted(codes | {f.code for f in run.findings if f.code == "E201" and blank})
+        return {run.stopped["code"]: _finding(run.stopped)}
+    now = {f.code: f for f in run.findings}
+    held = {c for c, f in now.items() if f.warning and c in run.warned}
+    return {c: now[c] for c in sorted(now) if c in held or c in run.monitor.memory.reported}
 
 
-def _numbers(run: Run) -> list[str]:
-    """A table: the newest numbers, and the reference at this point of a run."""
-    bands = run.bands()
-    newest: dict[str, Any] = {}
-    for line in run.lines:
-        newest |= line
-    rows = [f"{f'step {run.step}':<38}{'now':>8}   healthy runs at this point"]
-    for key, name in NUMBERS.items():
-        if key not in newest or (key == "loss" and run.kind == "pretraining"):
-            continue
-        row = f"{name:<38}{run.share(key, newest[key]):>8.3f}"
-        if key in bands:
-            at = run.step / run.steps
-            low, high = (np.interp(at, bands["at"], end) for end in _ends(bands[key]))
-            row += f"   {low:.3f} to {high:.3f}"
-        if key == "bits" and run.monitor.contrast is not None:
-            chance = newest.get("chance_bits", run.monitor.contrast.chance())
-            row += f"   (chance {chance:.3f})"
-        rows.append(row)
-    of_validation = [key for key in newest if key.startswith(("valid_", "dev_"))]
-    rows += [f"{key:<38}{newest[key]:>8.3f}" for key in of_validation]
-    return [*rows, f"(healthy runs: {bands['measured_on']})"]
+def _numbers(run: RunRecord) -> str:
+    """A table: the newest numbers, and the range of healthy runs at this point."""
+    rows = [[f"step {run.step}", "now", "healthy runs at this point"]]
+    at = run.step / run.steps
+    for panel, curves in run.panels():
+        known = [curve for curve in curves if curve.points]
+        level = "" if panel.level is None else f" ({panel.level_name} {_short(panel.shown_level)})"
+        rows += [[panel.title + level]] if known else []
+        for curve in known:
+            row = [f"  {curve.key}", _short(curve.points[-1][1])]
+            if band := curve.band:
+                low, high = (float(np.interp(at, band.at, end)) for end in (band.low, band.high))
+                row.append(f"{_short(low)} to {_short(high)}")
+            rows.append(row)
+    measured = [f"(healthy runs: {text})" for text in run.measured_on()]
+    return "\n".join([text_table(rows, left=(0, 2)), *measured])
 
 
-def _ends(band: dict[str, list[float]]) -> tuple[list[float], list[float]]:
-    return band["low"], band["high"]
+def _short(value: float) -> str:
+    return f"{value:.1e}" if 0 < abs(value) < 0.001 else f"{value:.3f}"
 
 
-def _where(run: Run) -> str:
+def _where(run: RunRecord) -> str:
     at = f"step {run.step} of {run.steps}"
     if run.stopped:
         return f"stopped for its health at {at}"
@@ -135,9 +115,12 @@ def _where(run: Run) -> str:
     return f"at {at}, last line {ago} ago"
 
 
-def _told(event: dict[str, Any]) -> str:
-    """What the monitor found while the run went on, and what was done about it."""
-    finding = Finding(event["code"], event["step"], event["text"])
+def _finding(event: dict[str, Any]) -> Finding:
+    return Finding(*(event[key] for key in ("code", "name", "advice", "step", "text")))
+
+
+def _describe(event: dict[str, Any]) -> str:
+    """What the monitor found during the run, and what was done about it."""
     match event["action"]:
         case "warn":
             done = "the run went on"
@@ -147,4 +130,4 @@ def _told(event: dict[str, Any]) -> str:
             done = "the run stopped; no checkpoint is known to be healthy"
         case _:
             done = f"the run stopped; last healthy checkpoint: step {event['healthy']}"
-    return f"{finding} -> {done}"
+    return f"{_finding(event)} -> {done}"

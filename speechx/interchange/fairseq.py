@@ -3,10 +3,10 @@
 A `.pt` holds the tensors in `model` and the settings in `cfg`, or in `args` before 2021. A CTC
 model keeps the settings of its encoder in `w2v_args` and some of its own that replace them. Its
 dictionary is in `task_state` where the checkpoint is recent, else in a file beside it: `dict.*.txt`
-lists the units after `<s> <pad> </s> <unk>`, a JSON dictionary of UniSpeech before them.
+lists the tokens after `<s> <pad> </s> <unk>`, a JSON dictionary of UniSpeech before them.
 
-What is written holds plain data only, `args` None and `cfg` as nested dictionaries, which is what
-fairseq itself saves since 2021.
+A written file holds plain data only, with `args` None and `cfg` as nested dictionaries, as fairseq
+itself has saved since 2021.
 """
 
 from __future__ import annotations
@@ -20,55 +20,56 @@ import torch
 from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.interchange import names, settings, units
+from speechx.interchange import names, settings
 from speechx.interchange.pickles import checkpoint_file, read_pickle
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, from_rows, to_rows
+from speechx.models.folder import SavedModel
 from speechx.models.presets import base, large
-from speechx.text.vocabulary import Kind
-from speechx.training.checkpoint import SavedModel
+from speechx.text.vocabulary import TokenType
 
 WORDS = settings.Words(
     {
-        "conv_feature_layers": "encoder.layers",
-        "conv_bias": "encoder.bias",
-        "extractor_mode": "encoder.norm",
-        "feature_grad_mult": "encoder.gradient_scale",
-        "encoder_layers": "transformer.blocks",
-        "encoder_embed_dim": "transformer.width",
-        "encoder_ffn_embed_dim": "transformer.inner",
-        "encoder_attention_heads": "transformer.heads",
-        "layer_norm_first": "transformer.norm",
-        "conv_pos": "transformer.position_kernel",
-        "conv_pos_groups": "transformer.position_groups",
-        "dropout": "transformer.dropout",
-        "attention_dropout": "transformer.attention_dropout",
-        "activation_dropout": "transformer.activation_dropout",
-        "encoder_layerdrop": "transformer.layer_drop",
-        "dropout_input": "input_dropout",
-        "dropout_features": "target_dropout",
-        "latent_groups": "quantizer.groups",
-        "latent_vars": "quantizer.entries",
+        "conv_feature_layers": "encoder.features.layers",
+        "conv_bias": "encoder.features.bias",
+        "extractor_mode": "encoder.features.norm",
+        "feature_grad_mult": "encoder.features.gradient_scale",
+        "encoder_layers": "encoder.context.num_layers",
+        "encoder_embed_dim": "encoder.context.embed_dim",
+        "encoder_ffn_embed_dim": "encoder.context.ffn_dim",
+        "encoder_attention_heads": "encoder.context.num_heads",
+        "layer_norm_first": "encoder.context.norm",
+        "conv_pos": "encoder.context.position_kernel",
+        "conv_pos_groups": "encoder.context.position_groups",
+        "dropout": "encoder.context.dropout",
+        "attention_dropout": "encoder.context.attention_dropout",
+        "activation_dropout": "encoder.context.activation_dropout",
+        "encoder_layerdrop": "encoder.context.layer_drop",
+        "dropout_input": "encoder.input_dropout",
+        "dropout_features": "objective.target_dropout",
+        "latent_groups": "objective.quantizer.num_groups",
+        "latent_vars": "objective.quantizer.num_entries",
+        "logit_temp": "objective.logit_temperature",
     },
     {
-        "encoder.norm": {"default": "group", "layer_norm": "layer"},
-        "transformer.norm": {False: "post", True: "pre"},
+        "encoder.features.norm": {"default": "group", "layer_norm": "layer"},
+        "encoder.context.norm": {False: "post", True: "pre"},
     },
 )
 DEFAULTS = {
-    "encoder.norm": "group",
-    "encoder.gradient_scale": 1.0,
-    "transformer.norm": "post",
-    "transformer.layer_drop": 0.0,
-    "input_dropout": 0.0,
-    "target_dropout": 0.0,
+    "encoder.features.norm": "group",
+    "encoder.features.gradient_scale": 1.0,
+    "encoder.context.norm": "post",
+    "encoder.context.layer_drop": 0.0,
+    "encoder.input_dropout": 0.0,
+    "objective.target_dropout": 0.0,
 }
-"""What fairseq assumes where a checkpoint is silent."""
+"""The values of fairseq for settings that a checkpoint does not have."""
 ONLY: settings.Settings = {
     "activation_fn": "gelu",
     "layer_type": "transformer",
     "target_glu": False,
-    "logit_temp": 0.1,
 }
-"""What speechx has in one way only."""
+"""Settings that speechx supports with one value only."""
 OF_THE_HEAD = {
     "dropout": "dropout",
     "attention_dropout": "attention_dropout",
@@ -77,7 +78,7 @@ OF_THE_HEAD = {
     "layerdrop": "encoder_layerdrop",
     "feature_grad_mult": "feature_grad_mult",
 }
-"""Settings of a CTC model that replace those of its encoder."""
+"""Settings of a CTC model that replace settings of its encoder."""
 MOST_LAYERS = 300
 """Convolutions that a file can ask for by multiplying."""
 
@@ -88,52 +89,54 @@ def read(path: Path, content: Any = None) -> SavedModel:
     source = str(path)
     content = read_pickle(path) if content is None else content
     given = {name: t for name, t in content["model"].items() if isinstance(t, Tensor)}
-    kind = "ctc" if any(name.startswith("w2v_encoder.") for name in given) else "pretraining"
-    # Both kinds of norm, so that one that contradicts the settings is said to.
-    table = {**names.fairseq(base(), kind), **names.fairseq(large(), kind)}
+    head = any(name.startswith("w2v_encoder.") for name in given)
+    # Both kinds of norm, so that one that contradicts the settings is reported as such.
+    encoders = (base().encoder, large().encoder)
+    table = {n: ours for e in encoders for n, ours in names.fairseq(e, head).items()}
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = settings.measure(weights, source)
-    model, task = _sections(content, kind, source)
+    model, task = _sections(content, head, source)
     settings.require(model, ONLY, source)
-    layers: Any = settings.stack(_rows_of_text(model.get("conv_feature_layers"), source), source)
-    said = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
+    layers = _rows_of_text(model.get("conv_feature_layers"), source)
+    stated = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
-    said["quantizer.width"] = next((w for w in widths if w > 0), measured.get("quantizer.width"))
-    notes: tuple[str, ...] = ()
-    normalize = next((s["normalize"] for s in (task, model) if "normalize" in s), None)
-    if normalize is None:
-        normalize, note = settings.assumed_normalize(said)
-        notes = (note,)
-    config = settings.configure({**said, "normalize": bool(normalize)}, measured, WORDS, source)
+    if width := next((w for w in widths if w > 0), None):
+        stated["objective.quantizer.dim"] = width
+    for section in (model, task):
+        if "normalize" in section:
+            stated["encoder.normalize"] = bool(section["normalize"])
+    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
-    if kind == "ctc":
+    if head:
         rows, where = find_rows(path, content)
-        vocabulary, weights, more = units.from_rows(weights, rows, where)
+        vocabulary, weights, more = from_rows(weights, rows, where)
         notes += more
     extra: Any = content.get("extra_state") or {}
-    return units.saved(path.parent, config, weights, vocabulary, extra.get("languages"), notes)
+    return settings.saved_model(
+        path.parent, encoder, objective, weights, vocabulary, extra.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
-    config = saved.config
-    layers = settings.rows(settings.convolutions(config, "fairseq"))
+    """Fills the empty `folder`; returns notes on what had no place in it."""
+    normalize, vocabulary = saved.encoder.normalize, saved.vocabularies.get("ctc")
+    words = WORDS.theirs(saved)
     weights = settings.identity_removed(saved.weights, "fairseq")
     encoder: dict[str, Any] = {
         "_name": "wav2vec2",
-        **WORDS.theirs(config),
-        "conv_feature_layers": str([tuple(row) for row in layers]),
-        "final_dim": config.quantizer.width,
-        "latent_dim": 0,
-        "quantize_targets": True,
+        **words,
+        "conv_feature_layers": str([tuple(row) for row in words["conv_feature_layers"]]),
         "activation_fn": "gelu",
     }
-    task = {"_name": "audio_pretraining", "data": "", "normalize": config.normalize}
+    task = {"_name": "audio_pretraining", "data": "", "normalize": normalize}
     cfg: dict[str, Any] = {"model": encoder, "task": task}
-    if saved.vocabulary is not None:
-        symbols, weights = units.to_rows(weights, saved.vocabulary, units.SPECIALS, "fairseq")
-        labels = "ltr" if saved.vocabulary.kind == "characters" else "phn"
-        lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(units.SPECIALS) :])
+    if vocabulary is None:
+        dim = len(weights[f"{names.QUANTIZER}project_q.bias"])
+        encoder |= {"final_dim": dim, "latent_dim": 0, "quantize_targets": True}
+    else:
+        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq")
+        labels = "ltr" if vocabulary.token_type == "characters" else "phn"
+        lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(SPECIALS) :])
         (folder / f"dict.{labels}.txt").write_text(lines, encoding="utf-8")
         head = {mine: encoder[theirs] for mine, theirs in OF_THE_HEAD.items()}
         cfg = {
@@ -141,7 +144,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
                 "_name": "wav2vec_ctc",
                 "w2v_path": "",
                 "w2v_args": cfg,
-                "normalize": config.normalize,
+                "normalize": normalize,
                 **head,
             },
             "task": {**task, "_name": "audio_finetuning", "labels": labels},
@@ -149,7 +152,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     content = {
         "args": None,
         "cfg": cfg,
-        "model": names.to_theirs(weights, names.fairseq(config, saved.kind)),
+        "model": names.to_theirs(weights, names.fairseq(saved.encoder, vocabulary is not None)),
         "optimizer_history": [{"criterion_name": "", "optimizer_name": "", "num_updates": 0,
                                "lr_scheduler_state": {}}],
         "extra_state": {"languages": list(saved.languages)},
@@ -159,13 +162,13 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def _sections(content: Any, kind: str, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of the encoder and of the task, as plain as an old `args` is."""
+def _sections(content: Any, head: bool, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of the encoder and of the task, as flat as in an old `args`."""
     given = content.get("cfg") or content.get("args")
     if not isinstance(given, dict):
         raise UserError(f"{source} has neither cfg nor args: its settings are unknown")
     model, task = _section(given, "model"), _section(given, "task")
-    if kind == "ctc":
+    if head:
         inner = given.get("w2v_args") or model.get("w2v_args")
         if not isinstance(inner, dict):
             raise UserError(
@@ -173,8 +176,8 @@ def _sections(content: Any, kind: str, source: str) -> tuple[dict[str, Any], dic
                 f"trained from ({model.get('w2v_path')}), which is not here"
             )
         task = {**_section(inner, "task"), **task}
-        head = {theirs: model[mine] for mine, theirs in OF_THE_HEAD.items() if mine in model}
-        model = {**_section(inner, "model"), **head}
+        own = {theirs: model[mine] for mine, theirs in OF_THE_HEAD.items() if mine in model}
+        model = {**_section(inner, "model"), **own}
     return model, task
 
 
@@ -226,12 +229,12 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
         ) from None
 
 
-def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
+def find_rows(path: Path, content: Any) -> tuple[VocabularyRows, str]:
     """The dictionary, and where it was found."""
     inside = (content.get("task_state") or {}).get("target_dictionary")
     if isinstance(inside, dict) and inside.get("symbols"):
         symbols = tuple(inside["symbols"])
-        return units.Rows(symbols, _blank(symbols, str(path))), f"{path} (target_dictionary)"
+        return VocabularyRows(symbols, _blank(symbols, str(path))), f"{path} (target_dictionary)"
     folder = path.parent
     patterns = ("dict*.txt", "*dict*.json", "vocab*.json")
     beside = sorted({file for pattern in patterns for file in folder.glob(pattern)})
@@ -242,7 +245,7 @@ def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
             f"its training data beside it (found {len(beside)} such files)"
         )
     file = beside[0]
-    specials = frozenset(units.SPECIALS)
+    specials = frozenset(SPECIALS)
     try:
         text = file.read_text(encoding="utf-8")
         if file.suffix == ".json":
@@ -250,16 +253,17 @@ def find_rows(path: Path, content: Any) -> tuple[units.Rows, str]:
             own = sorted(rows, key=lambda symbol: rows[symbol])
             if [rows[symbol] for symbol in own] != list(range(len(own))):
                 raise ValueError("rows are not numbered from 0, each once")
-            symbols = (*own, *units.SPECIALS) if "<s>" not in rows else tuple(own)
+            symbols = (*own, *SPECIALS) if "<s>" not in rows else tuple(own)
             specials |= {""}  # UniSpeech has a phone without a name
         else:
             lines = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line.strip()]
-            symbols = (*units.SPECIALS, *(line for line in lines if line not in units.SPECIALS))
+            symbols = (*SPECIALS, *(line for line in lines if line not in SPECIALS))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a dictionary: {error}") from None
-    kinds: dict[str, Kind] = {"ltr": "characters", "phn": "phonemes"}
-    kind = next((kinds[part] for part in file.name.split(".") if part in kinds), None)
-    return units.Rows(symbols, _blank(symbols, str(file)), specials, kind=kind), str(file)
+    types: dict[str, TokenType] = {"ltr": "characters", "phn": "phonemes"}
+    token_type = next((types[part] for part in file.name.split(".") if part in types), None)
+    blank = _blank(symbols, str(file))
+    return VocabularyRows(symbols, blank, specials, token_type=token_type), str(file)
 
 
 def _blank(symbols: tuple[str, ...], source: str) -> int:

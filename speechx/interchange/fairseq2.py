@@ -5,12 +5,12 @@ A `.pt` with the tensors in `model`, beside it an asset card: YAML with the sett
 the sizes to the tensors and the number of heads to the published widths. `normalize_audio`, which
 fairseq2 keeps with its recipes, is written to the card, which may hold it.
 
-The symbols of a CTC head are those of the SentencePiece model beside the file. It is written where
-every unit is one character; the card has them in any case, as `labels`. Without both a `dict.txt`
-has the units after the four symbols of fairseq.
+The symbols of a CTC head are in the SentencePiece model beside the file. It is written if every
+token is one character; the card has the symbols in any case, as `labels`. Without both a `dict.txt`
+has the tokens after the four symbols of fairseq.
 
-The quantizer there counts its updates to find its temperature. The count written is that of the
-end of the decay, so that pretraining continued there keeps the temperature at its floor.
+The quantizer there counts its updates to find its temperature. The count written is the one at
+which the decay ends, so pretraining that is continued there keeps the temperature at its floor.
 """
 
 from __future__ import annotations
@@ -24,41 +24,43 @@ import yaml
 from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.interchange import names, settings, units
+from speechx.interchange import names, settings
 from speechx.interchange.pickles import checkpoint_file, read_pickle
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, from_rows, to_rows
+from speechx.models.folder import SavedModel
 from speechx.models.presets import base, large
-from speechx.training.checkpoint import SavedModel
 
 ENCODER = settings.Words(
     {
-        "feature_extractor_layer_descs": "encoder.layers",
-        "feature_extractor_bias": "encoder.bias",
-        "feature_extractor_layer_norm_convs": "encoder.norm",
-        "feature_grad_scale": "encoder.gradient_scale",
-        "num_encoder_layers": "transformer.blocks",
-        "model_dim": "transformer.width",
-        "ffn_inner_dim": "transformer.inner",
-        "num_encoder_attn_heads": "transformer.heads",
-        "norm_order": "transformer.norm",
-        "pos_conv_kernel_size": "transformer.position_kernel",
-        "num_pos_conv_groups": "transformer.position_groups",
-        "dropout_p": "transformer.dropout",
-        "attn_dropout_p": "transformer.attention_dropout",
-        "ffn_inner_dropout_p": "transformer.activation_dropout",
-        "layer_drop_p": "transformer.layer_drop",
-        "first_pass_dropout_p": "input_dropout",
+        "feature_extractor_layer_descs": "encoder.features.layers",
+        "feature_extractor_bias": "encoder.features.bias",
+        "feature_extractor_layer_norm_convs": "encoder.features.norm",
+        "feature_grad_scale": "encoder.features.gradient_scale",
+        "num_encoder_layers": "encoder.context.num_layers",
+        "model_dim": "encoder.context.embed_dim",
+        "ffn_inner_dim": "encoder.context.ffn_dim",
+        "num_encoder_attn_heads": "encoder.context.num_heads",
+        "norm_order": "encoder.context.norm",
+        "pos_conv_kernel_size": "encoder.context.position_kernel",
+        "num_pos_conv_groups": "encoder.context.position_groups",
+        "dropout_p": "encoder.context.dropout",
+        "attn_dropout_p": "encoder.context.attention_dropout",
+        "ffn_inner_dropout_p": "encoder.context.activation_dropout",
+        "layer_drop_p": "encoder.context.layer_drop",
+        "first_pass_dropout_p": "encoder.input_dropout",
     },
     {
-        "encoder.norm": {False: "group", True: "layer"},
-        "transformer.norm": {"POST": "post", "PRE": "pre"},
+        "encoder.features.norm": {False: "group", True: "layer"},
+        "encoder.context.norm": {"POST": "post", "PRE": "pre"},
     },
 )
 QUANTIZER = settings.Words(
     {
-        "num_codebooks": "quantizer.groups",
-        "num_codebook_entries": "quantizer.entries",
-        "quantized_dim": "quantizer.width",
+        "num_codebooks": "objective.quantizer.num_groups",
+        "num_codebook_entries": "objective.quantizer.num_entries",
+        "quantized_dim": "objective.quantizer.dim",
+        "logit_temp": "objective.logit_temperature",
     }
 )
 ALL = settings.Words({**ENCODER.names, **QUANTIZER.names}, ENCODER.values)
@@ -68,7 +70,7 @@ ONLY: settings.Settings = {
     "pos_encoder_type": "conv",
     "pos_encoder_depth": 1,
 }
-"""What speechx has in one way only."""
+"""Settings that speechx supports with one value only."""
 
 
 def read(path: Path, content: Any = None) -> SavedModel:
@@ -79,95 +81,81 @@ def read(path: Path, content: Any = None) -> SavedModel:
     given = _tensors(content)
     # An encoder alone has neither projection.
     head = "final_proj.weight" in given and "final_target_proj.weight" not in given
-    kind = "ctc" if head else "pretraining"
-    # Both kinds of norm, so that one that contradicts the settings is said to.
-    table = {**names.fairseq2(base(), kind), **names.fairseq2(large(), kind)}
+    # Both kinds of norm, so that one that contradicts the settings is reported as such.
+    encoders = (base().encoder, large().encoder)
+    table = {n: ours for e in encoders for n, ours in names.fairseq2(e, head).items()}
     pre = "encoder.layer_norm.weight" in given
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = {
         **settings.measure(weights, source),
-        "transformer.norm": "pre" if pre else "post",
+        "encoder.context.norm": "pre" if pre else "post",
     }
     card, where = find_card(path)
     about = card.get("model_config") or {}
-    encoder = about.get("encoder_config") or {}
-    settings.require(encoder, ONLY, where)
-    norm_order = encoder.get("norm_order")
-    if norm_order is not None:
-        encoder = {**encoder, "norm_order": str(norm_order).upper()}
-    said = {**ENCODER.ours(encoder, where), **QUANTIZER.ours(about, where)}
-    if "encoder.layers" in said:
-        said["encoder.layers"] = settings.stack(said["encoder.layers"], where)
+    theirs = about.get("encoder_config") or {}
+    settings.require(theirs, ONLY, where)
+    if theirs.get("norm_order") is not None:
+        theirs = {**theirs, "norm_order": str(theirs["norm_order"]).upper()}
+    stated = {**ENCODER.ours(theirs, where), **QUANTIZER.ours(about, where)}
     notes: tuple[str, ...] = ()
-    if not encoder:
-        said, note = settings.assumed_dropouts(measured)
-        notes = (f"no model_config: sizes are those of the tensors, {note}",)
-    if "encoder.layers" not in said:
-        said["encoder.layers"] = settings.strides_of(measured["encoder.layers"], where)
-    if "transformer.heads" not in said and "transformer.width" in measured:
-        said["transformer.heads"] = settings.heads_of(measured["transformer.width"], where)
-    said["normalize"] = card.get("normalize_audio")
-    if said["normalize"] is None:
-        said["normalize"], note = settings.assumed_normalize(measured)
-        notes += (note,)
-    said.setdefault("input_dropout", 0.0)
-    said["target_dropout"] = float(card.get("target_dropout", 0.0))
-    config = settings.configure(said, measured, ALL, where)
+    if not theirs:
+        stated, note = settings.assumed_dropouts(measured)
+        notes = (f"no model_config: sizes as the tensors show, {note}",)
+    width = measured.get("encoder.context.embed_dim")
+    if width is not None and "encoder.context.num_heads" not in stated:
+        stated["encoder.context.num_heads"] = settings.heads_of(width, where)
+    stated["encoder.normalize"] = card.get("normalize_audio")
+    stated.setdefault("encoder.input_dropout", 0.0)
+    stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
+    encoder, objective, assumed = settings.configure(stated, measured, ALL, where)
+    notes += assumed
     vocabulary = None
-    if kind == "ctc":
+    if head:
         rows, beside = find_rows(path, card, where)
-        vocabulary, weights, more = units.from_rows(weights, rows, beside)
+        vocabulary, weights, more = from_rows(weights, rows, beside)
         notes += more
-    return units.saved(path.parent, config, weights, vocabulary, card.get("languages"), notes)
+    return settings.saved_model(
+        path.parent, encoder, objective, weights, vocabulary, card.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
-    config = saved.config
-    layers = settings.rows(settings.convolutions(config, "fairseq2"))
+    """Fills the empty `folder`; returns notes on what had no place in it."""
+    ours, vocabulary = settings.settings_of(saved), saved.vocabularies.get("ctc")
     weights = settings.identity_removed(saved.weights, "fairseq2")
-    if config.encoder.gradient_scale == 0:
+    if ours["encoder.features.gradient_scale"] == 0:
         raise UserError(
-            "fairseq2 has no feature_grad_scale of 0 (model.encoder.gradient_scale): set it to 1"
+            "fairseq2 has no feature_grad_scale of 0 (encoder.features.gradient_scale): set it to 1"
         )
-    post = config.transformer.norm == "post"
-    about: dict[str, Any] = {
-        "encoder_config": {
-            **ENCODER.theirs(config),
-            "feature_extractor_layer_descs": layers,
-            "feature_dim": layers[-1][0],
-            "layer_norm_features": post,
-            **ONLY,
-        }
-    }
     card: dict[str, Any] = {
         "name": "speechx_model",
-        "model_family": "wav2vec2" if saved.kind == "pretraining" else "wav2vec2_asr",
-        "model_arch": "base" if saved.kind == "pretraining" else "base_10h",
-        "model_config": about,
+        "model_family": "wav2vec2" if vocabulary is None else "wav2vec2_asr",
+        "model_arch": "base" if vocabulary is None else "base_10h",
+        "model_config": {},
         "checkpoint": "model.pt",
-        "normalize_audio": config.normalize,
-        "target_dropout": config.target_dropout,
+        "normalize_audio": saved.encoder.normalize,
         "languages": list(saved.languages),
     }
-    if saved.vocabulary is None:
-        floor = 0.5 if post else 0.1
-        about |= {
-            **QUANTIZER.theirs(config),
-            "final_dim": config.quantizer.width,
-            "codebook_sampling_temperature": [2.0, floor, DECAY],
+    if vocabulary is None:
+        start, floor, decay = (
+            ours[f"objective.gumbel_temperature.{name}"] for name in ("start", "floor", "decay")
+        )
+        card["model_config"] = {
+            **model_config(saved, None),
+            "codebook_sampling_temperature": [start, floor, decay],
         }
+        card["target_dropout"] = ours["objective.target_dropout"]
     else:
-        symbols, weights = units.to_rows(weights, saved.vocabulary, units.SPECIALS, "fairseq2")
-        about["target_vocab_size"] = len(symbols)
-        card |= {"labels": symbols, "units": saved.vocabulary.kind}
-        if all(len(unit) == 1 for unit in saved.vocabulary.units):
+        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
+        card["model_config"] = model_config(saved, len(symbols))
+        card |= {"labels": symbols, "token_type": vocabulary.token_type}
+        if all(len(token) == 1 for token in vocabulary.tokens):
             write_characters(folder / "tokenizer.model", symbols)
             card["tokenizer_ref"] = TOKENIZER["name"]
-    theirs = names.to_theirs(weights, names.fairseq2(config, saved.kind))
-    if saved.vocabulary is None:
-        updates = math.ceil(math.log(floor / 2.0) / math.log(DECAY))
-        theirs["quantizer.num_updates"] = torch.tensor(updates)
+    theirs = names.to_theirs(weights, names.fairseq2(saved.encoder, vocabulary is not None))
+    if vocabulary is None:
+        updates = math.log(floor / start) / math.log(decay) if decay < 1 else 0
+        theirs["quantizer.num_updates"] = torch.tensor(math.ceil(updates))
     torch.save({"model": theirs}, folder / "model.pt")
     cards = [card, TOKENIZER] if "tokenizer_ref" in card else [card]
     text = yaml.safe_dump_all(cards, sort_keys=False, allow_unicode=True)
@@ -175,13 +163,26 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     return ()
 
 
+def model_config(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
+    """The settings of a model with `outputs` rows in its head; None: with a quantizer."""
+    ours = settings.settings_of(saved)
+    encoder = {
+        **ENCODER.theirs(saved),
+        "feature_dim": saved.encoder.features.dim,
+        "layer_norm_features": ours["encoder.context.norm"] == "post",
+        **ONLY,
+    }
+    if outputs is not None:
+        return {"encoder_config": encoder, "target_vocab_size": outputs}
+    words = QUANTIZER.theirs(saved)
+    return {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
+
+
 TOKENIZER = {
     "name": "speechx_tokenizer",
     "tokenizer_family": "char_tokenizer",
     "tokenizer": "tokenizer.model",
 }
-DECAY = 0.999995
-"""Of the Gumbel temperature, at every update; it starts at 2."""
 
 
 def _tensors(content: Any) -> dict[str, Tensor]:
@@ -209,20 +210,20 @@ def find_card(path: Path) -> tuple[dict[str, Any], str]:
     return {}, str(path)
 
 
-def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[units.Rows, str]:
+def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[VocabularyRows, str]:
     """The symbols of a head, and where they were found."""
     if card.get("labels"):
         symbols = tuple(str(symbol) for symbol in card["labels"])
-        return units.Rows(symbols, 0, kind=card.get("units")), where
+        return VocabularyRows(symbols, 0, token_type=card.get("token_type")), where
     if len(models := sorted(path.parent.glob("*.model"))) == 1:
         pieces, others = read_pieces(models[0])
-        return units.Rows(pieces, 0, others | {*units.SPECIALS}, SPACE), str(models[0])
+        return VocabularyRows(pieces, 0, others | {*SPECIALS}, SPACE), str(models[0])
     file = path.parent / "dict.txt"
     if not file.is_file():
         raise UserError(
             f"{path} is a CTC model without its symbols: put its tokenizer (.model) beside it, or "
-            "`labels: [<s>, <pad>, ...]`, one for each row, into its asset card, or its units into "
-            "dict.txt"
+            "`labels: [<s>, <pad>, ...]`, one for each row, into its asset card, or its tokens "
+            "into dict.txt"
         )
     lines = [line.rsplit(" ", 1)[0] for line in file.read_text(encoding="utf-8").splitlines()]
-    return units.Rows((*units.SPECIALS, *filter(None, lines)), 0), str(file)
+    return VocabularyRows((*SPECIALS, *filter(None, lines)), 0), str(file)

@@ -18,54 +18,56 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.interchange import names, settings, units
+from speechx.interchange import names, settings
 from speechx.interchange.pickles import read_pickle
-from speechx.training.checkpoint import SavedModel
+from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows, to_rows
+from speechx.models.folder import SavedModel
 
 WORDS = settings.Words(
     {
-        "conv_dim": "encoder.layers",
-        "conv_bias": "encoder.bias",
-        "feat_extract_norm": "encoder.norm",
-        "feature_grad_mult": "encoder.gradient_scale",
-        "num_hidden_layers": "transformer.blocks",
-        "hidden_size": "transformer.width",
-        "intermediate_size": "transformer.inner",
-        "num_attention_heads": "transformer.heads",
-        "do_stable_layer_norm": "transformer.norm",
-        "num_conv_pos_embeddings": "transformer.position_kernel",
-        "num_conv_pos_embedding_groups": "transformer.position_groups",
-        "hidden_dropout": "transformer.dropout",
-        "attention_dropout": "transformer.attention_dropout",
-        "activation_dropout": "transformer.activation_dropout",
-        "layerdrop": "transformer.layer_drop",
-        "feat_proj_dropout": "input_dropout",
-        "feat_quantizer_dropout": "target_dropout",
-        "num_codevector_groups": "quantizer.groups",
-        "num_codevectors_per_group": "quantizer.entries",
-        "codevector_dim": "quantizer.width",
+        "conv_dim": "encoder.features.layers",
+        "conv_bias": "encoder.features.bias",
+        "feat_extract_norm": "encoder.features.norm",
+        "feature_grad_mult": "encoder.features.gradient_scale",
+        "num_hidden_layers": "encoder.context.num_layers",
+        "hidden_size": "encoder.context.embed_dim",
+        "intermediate_size": "encoder.context.ffn_dim",
+        "num_attention_heads": "encoder.context.num_heads",
+        "do_stable_layer_norm": "encoder.context.norm",
+        "num_conv_pos_embeddings": "encoder.context.position_kernel",
+        "num_conv_pos_embedding_groups": "encoder.context.position_groups",
+        "hidden_dropout": "encoder.context.dropout",
+        "attention_dropout": "encoder.context.attention_dropout",
+        "activation_dropout": "encoder.context.activation_dropout",
+        "layerdrop": "encoder.context.layer_drop",
+        "feat_proj_dropout": "encoder.input_dropout",
+        "feat_quantizer_dropout": "objective.target_dropout",
+        "num_codevector_groups": "objective.quantizer.num_groups",
+        "num_codevectors_per_group": "objective.quantizer.num_entries",
+        "codevector_dim": "objective.quantizer.dim",
+        "contrastive_logits_temperature": "objective.logit_temperature",
     },
     {
-        "encoder.norm": {"group": "group", "layer": "layer"},
-        "transformer.norm": {False: "post", True: "pre"},
+        "encoder.features.norm": {"group": "group", "layer": "layer"},
+        "encoder.context.norm": {False: "post", True: "pre"},
     },
 )
 DEFAULTS = {
-    "encoder.gradient_scale": 1.0,
-    "transformer.activation_dropout": 0.1,
-    "transformer.layer_drop": 0.1,
-    "input_dropout": 0.0,
-    "target_dropout": 0.0,
+    "encoder.features.gradient_scale": 1.0,
+    "encoder.context.activation_dropout": 0.1,
+    "encoder.context.layer_drop": 0.1,
+    "encoder.input_dropout": 0.0,
+    "objective.target_dropout": 0.0,
 }
-"""What transformers assumes where `config.json` is silent and `base` differs."""
+"""The values of transformers for settings that `config.json` lacks, where `base` differs."""
 ONLY: settings.Settings = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,
     "add_adapter": False,
-    "contrastive_logits_temperature": 0.1,
 }
-"""What speechx has in one way only."""
+"""Settings that speechx supports with one value only."""
+COLUMNS = ("conv_dim", "conv_kernel", "conv_stride")
 TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 ORDER = ("<pad>", "<s>", "</s>", "<unk>")
 """The first rows of the heads that are written; the first is the blank."""
@@ -89,67 +91,62 @@ def read(path: Path) -> SavedModel:
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
     measured = settings.measure(weights, str(folder))
-    said = {**DEFAULTS, **WORDS.ours(about, source)}
-    columns = [about.get(f"conv_{column}") for column in ("dim", "kernel", "stride")]
+    columns = [about.get(column) for column in COLUMNS]
     if not all(isinstance(column, list) for column in columns):
         raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
-    said["encoder.layers"] = settings.stack(list(zip(*columns, strict=False)), source)
-    notes: tuple[str, ...] = ()
+    layers = list(zip(*columns, strict=False))
+    stated = {**DEFAULTS, **WORDS.ours({**about, "conv_dim": layers}, source)}
     if (folder / "preprocessor_config.json").is_file():
         audio = _json(folder / "preprocessor_config.json")
         if audio.get("sampling_rate", 16_000) != 16_000:
             raise UserError(
                 f"{folder / 'preprocessor_config.json'}: sampling_rate is "
-                f"{audio['sampling_rate']}; speechx hears 16000 samples a second"
+                f"{audio['sampling_rate']}; speechx needs 16000"
             )
-        said["normalize"] = bool(audio.get("do_normalize", True))
-    else:
-        said["normalize"], note = settings.assumed_normalize(measured | said)
-        notes = (note,)
-    config = settings.configure(said, measured, WORDS, source)
+        stated["encoder.normalize"] = bool(audio.get("do_normalize", True))
+    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
     vocabulary = None
-    if "head.weight" in weights:
-        rows = len(weights["head.weight"])
+    if f"{names.HEAD}.weight" in weights:
+        rows = len(weights[f"{names.HEAD}.weight"])
         if about.get("vocab_size", rows) != rows:
             raise UserError(
                 f"{source}: vocab_size is {about['vocab_size']}, but the tensors have {rows}: "
                 "these settings are of another model"
             )
-        vocabulary, weights, more = units.from_rows(
+        vocabulary, weights, more = from_rows(
             weights,
             _rows(folder, about, rows),
             str(folder / "vocab.json"),
         )
         notes += more
-    return units.saved(folder, config, weights, vocabulary, about.get("languages"), notes)
+    return settings.saved_model(
+        folder, encoder, objective, weights, vocabulary, about.get("languages"), notes
+    )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
-    """Fills the empty `folder`; returns what had no place in it."""
-    layers = settings.convolutions(saved.config, "Hugging Face")
-    weights = saved.weights
+    """Fills the empty `folder`; returns notes on what had no place in it."""
+    weights, vocabulary, words = saved.weights, saved.vocabularies.get("ctc"), WORDS.theirs(saved)
     about: dict[str, Any] = {
-        "architectures": ["Wav2Vec2ForPreTraining" if saved.kind == "pretraining" else
-                          "Wav2Vec2ForCTC"],
+        "architectures": ["Wav2Vec2ForPreTraining" if vocabulary is None else "Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
-        **WORDS.theirs(saved.config),
+        **words,
         **ONLY,
-        "conv_dim": [layer.channels for layer in layers],
-        "conv_kernel": [layer.kernel for layer in layers],
-        "conv_stride": [layer.stride for layer in layers],
-        "proj_codevector_dim": saved.config.quantizer.width,
+        **dict(zip(COLUMNS, map(list, zip(*words["conv_dim"], strict=True)), strict=True)),
         "languages": list(saved.languages),
         "torch_dtype": "float32",
-    }  # fmt: skip
-    if saved.vocabulary is not None:
-        symbols, weights = units.to_rows(weights, saved.vocabulary, ORDER, "Hugging Face")
+    }
+    if vocabulary is None:
+        about["proj_codevector_dim"] = words["codevector_dim"]
+    else:
+        symbols, weights = to_rows(weights, vocabulary, ORDER, "Hugging Face")
         about |= {
             "vocab_size": len(symbols),
             "ctc_loss_reduction": "sum",
             "ctc_zero_infinity": True,
             **{f"{name}_id": symbols.index(token) for name, token in TOKENS.items()},
         }
-        characters = saved.vocabulary.kind == "characters"
+        characters = vocabulary.token_type == "characters"
         tokenizer: dict[str, Any] = {
             "tokenizer_class": f"Wav2Vec2{'' if characters else 'Phoneme'}CTCTokenizer",
             "do_lower_case": False,
@@ -170,9 +167,9 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         "sampling_rate": 16_000,
         "padding_side": "right",
         "padding_value": 0.0,
-        "do_normalize": saved.config.normalize,
+        "do_normalize": saved.encoder.normalize,
         # Its group norm over time sees padding whatever the mask, and was trained without one.
-        "return_attention_mask": WORDS.theirs(saved.config)["feat_extract_norm"] == "layer",
+        "return_attention_mask": words["feat_extract_norm"] == "layer",
     }
     _write_json(folder / "preprocessor_config.json", audio)
     theirs = names.to_theirs(weights, names.HUGGING_FACE)
@@ -209,11 +206,11 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path} cannot be read: {error}") from None
 
 
-def _rows(folder: Path, about: dict[str, Any], count: int) -> units.Rows:
-    """What the files of the tokenizer say about the `count` rows."""
+def _rows(folder: Path, about: dict[str, Any], count: int) -> VocabularyRows:
+    """The symbols of the `count` rows, from the files of the tokenizer."""
     path = folder / "vocab.json"
     if not path.is_file():
-        raise UserError(f"{folder} has a CTC head but no vocab.json to say what its rows mean")
+        raise UserError(f"{folder} has a CTC head but no vocab.json with the symbols of its rows")
     rows = _json(path)
     if any(isinstance(row, dict) for row in rows.values()):
         raise UserError(
@@ -239,7 +236,7 @@ def _rows(folder: Path, about: dict[str, Any], count: int) -> units.Rows:
             f"{folder}: the blank is row pad_token_id = {blank} of config.json, but "
             f"{tokens['pad_token']} is row {padding} of vocab.json"
         )
-    return units.Rows(
+    return VocabularyRows(
         tuple(by_row[row] for row in range(len(rows))),
         blank,
         frozenset(tokens.values()),

@@ -1,17 +1,18 @@
-"""What the tensors of a wav2vec 2.0 model are called elsewhere.
+"""The names of the tensors of a wav2vec 2.0 model in other toolkits.
 
 One table per format, from the name of a module there to its name here. `*` stands for the number
-of a layer; what follows a module's name (weight, bias) is the same on both sides. A table is
+of a layer; the end of a name after its module (weight, bias) is the same on both sides. A table is
 one-to-one for a given model, so it is read in both directions:
 
-    to_ours(weights, hugging_face(config), "folder")    to_theirs(weights, hugging_face(config))
+    to_ours(weights, fairseq(encoder, head=False), "model.pt")    to_theirs(weights, HUGGING_FACE)
 
-Two tensors differ in more than their name. The codebook is (1, G*V, Q/G) elsewhere and (G, V, Q/G)
+Two tensors differ in more than their name. The codebook is (1, G*V, E) elsewhere and (G, V, E)
 here. The weight-normed positional convolution has three spellings: `weight_g` with `weight_v`,
 torch's newer `parametrizations.weight.original0` with `original1`, and a folded `weight`, whose
-gain per tap is its norm. All are read; `weight_g` with `weight_v` is written, which all four load.
+norm per tap is `weight_g`. All are read; `weight_g` with `weight_v`, which all four load, is
+written.
 
-G groups · V entries · Q quantized width
+    G groups · V entries of a group · E width of an entry
 """
 
 from __future__ import annotations
@@ -22,132 +23,126 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.models.wav2vec2 import Wav2Vec2Config
-from speechx.models.waveform import ConvolutionalConfig
+from speechx.models.context.transformer import TransformerConfig
+from speechx.models.encoder import EncoderConfig
+from speechx.models.features.convolutional import ConvolutionalConfig
 
 Table = Mapping[str, str]
 
-POSITION = "trunk.transformer.position"
+POSITION = "encoder.context.position"
+PROJECTION = "encoder.post_extract_proj"
+QUANTIZER, HEAD = "objectives.wav2vec2.", "objectives.ctc.head"
+"""Where models that were read have the parts that not every model has."""
+CODEBOOK = f"{QUANTIZER}quantizer.codebook"
 LEAVES = {
-    "weight_g": "gain",
-    "weight_v": "direction",
-    "parametrizations.weight.original0": "gain",
-    "parametrizations.weight.original1": "direction",
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
 }
 
 FAIRSEQ = {
-    "mask_emb": "trunk.mask_vector",
-    "feature_extractor.conv_layers.*.0": "trunk.encoder.blocks.*.conv",
-    "layer_norm": "trunk.feature_norm",
-    "post_extract_proj": "trunk.project",
+    "mask_emb": "encoder.mask_embedding",
+    "feature_extractor.conv_layers.*.0": "encoder.feature_extractor.layers.*.conv",
+    "layer_norm": "encoder.feature_norm",
+    "post_extract_proj": PROJECTION,
     "encoder.pos_conv.0": POSITION,
-    "encoder.layer_norm": "trunk.transformer.norm",
-    "encoder.layers.*.self_attn.q_proj": "trunk.transformer.blocks.*.attention.query",
-    "encoder.layers.*.self_attn.k_proj": "trunk.transformer.blocks.*.attention.key",
-    "encoder.layers.*.self_attn.v_proj": "trunk.transformer.blocks.*.attention.value",
-    "encoder.layers.*.self_attn.out_proj": "trunk.transformer.blocks.*.attention.out",
-    "encoder.layers.*.self_attn_layer_norm": "trunk.transformer.blocks.*.attention_norm",
-    "encoder.layers.*.fc1": "trunk.transformer.blocks.*.up",
-    "encoder.layers.*.fc2": "trunk.transformer.blocks.*.down",
-    "encoder.layers.*.final_layer_norm": "trunk.transformer.blocks.*.feed_norm",
-    "quantizer.weight_proj": "quantizer.logits",
-    "quantizer.vars": "quantizer.codebook_GVQ",
-    "project_q": "project_targets",
-    "final_proj": "project_context",
+    "encoder.layer_norm": "encoder.context.norm",
+    "encoder.layers.*.self_attn.q_proj": "encoder.context.layers.*.attention.query",
+    "encoder.layers.*.self_attn.k_proj": "encoder.context.layers.*.attention.key",
+    "encoder.layers.*.self_attn.v_proj": "encoder.context.layers.*.attention.value",
+    "encoder.layers.*.self_attn.out_proj": "encoder.context.layers.*.attention.out",
+    "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
+    "encoder.layers.*.fc1": "encoder.context.layers.*.up",
+    "encoder.layers.*.fc2": "encoder.context.layers.*.down",
+    "encoder.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
+    "quantizer.weight_proj": f"{QUANTIZER}quantizer.logits",
+    "quantizer.vars": CODEBOOK,
+    "project_q": f"{QUANTIZER}project_q",
+    "final_proj": f"{QUANTIZER}project_hid",
 }
 
 HUGGING_FACE = {
-    "wav2vec2.masked_spec_embed": "trunk.mask_vector",
-    "wav2vec2.feature_extractor.conv_layers.*.conv": "trunk.encoder.blocks.*.conv",
-    "wav2vec2.feature_extractor.conv_layers.*.layer_norm": "trunk.encoder.blocks.*.norm",
-    "wav2vec2.feature_projection.layer_norm": "trunk.feature_norm",
-    "wav2vec2.feature_projection.projection": "trunk.project",
+    "wav2vec2.masked_spec_embed": "encoder.mask_embedding",
+    "wav2vec2.feature_extractor.conv_layers.*.conv": "encoder.feature_extractor.layers.*.conv",
+    "wav2vec2.feature_extractor.conv_layers.*.layer_norm":
+        "encoder.feature_extractor.layers.*.norm",
+    "wav2vec2.feature_projection.layer_norm": "encoder.feature_norm",
+    "wav2vec2.feature_projection.projection": PROJECTION,
     "wav2vec2.encoder.pos_conv_embed.conv": POSITION,
-    "wav2vec2.encoder.layer_norm": "trunk.transformer.norm",
-    "wav2vec2.encoder.layers.*.attention.q_proj": "trunk.transformer.blocks.*.attention.query",
-    "wav2vec2.encoder.layers.*.attention.k_proj": "trunk.transformer.blocks.*.attention.key",
-    "wav2vec2.encoder.layers.*.attention.v_proj": "trunk.transformer.blocks.*.attention.value",
-    "wav2vec2.encoder.layers.*.attention.out_proj": "trunk.transformer.blocks.*.attention.out",
-    "wav2vec2.encoder.layers.*.layer_norm": "trunk.transformer.blocks.*.attention_norm",
-    "wav2vec2.encoder.layers.*.feed_forward.intermediate_dense": "trunk.transformer.blocks.*.up",
-    "wav2vec2.encoder.layers.*.feed_forward.output_dense": "trunk.transformer.blocks.*.down",
-    "wav2vec2.encoder.layers.*.final_layer_norm": "trunk.transformer.blocks.*.feed_norm",
-    "quantizer.weight_proj": "quantizer.logits",
-    "quantizer.codevectors": "quantizer.codebook_GVQ",
-    "project_q": "project_targets",
-    "project_hid": "project_context",
-    "lm_head": "head",
-}
+    "wav2vec2.encoder.layer_norm": "encoder.context.norm",
+    "wav2vec2.encoder.layers.*.attention.q_proj": "encoder.context.layers.*.attention.query",
+    "wav2vec2.encoder.layers.*.attention.k_proj": "encoder.context.layers.*.attention.key",
+    "wav2vec2.encoder.layers.*.attention.v_proj": "encoder.context.layers.*.attention.value",
+    "wav2vec2.encoder.layers.*.attention.out_proj": "encoder.context.layers.*.attention.out",
+    "wav2vec2.encoder.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
+    "wav2vec2.encoder.layers.*.feed_forward.intermediate_dense": "encoder.context.layers.*.up",
+    "wav2vec2.encoder.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
+    "wav2vec2.encoder.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
+    "quantizer.weight_proj": f"{QUANTIZER}quantizer.logits",
+    "quantizer.codevectors": CODEBOOK,
+    "project_q": f"{QUANTIZER}project_q",
+    "project_hid": f"{QUANTIZER}project_hid",
+    "lm_head": HEAD,
+}  # fmt: skip
 
 FAIRSEQ2 = {
-    "masker.temporal_mask_embed": "trunk.mask_vector",
-    "encoder_frontend.feature_extractor.layers.*.conv": "trunk.encoder.blocks.*.conv",
-    "encoder_frontend.post_extract_layer_norm": "trunk.feature_norm",
-    "encoder_frontend.model_dim_proj": "trunk.project",
+    "masker.temporal_mask_embed": "encoder.mask_embedding",
+    "encoder_frontend.feature_extractor.layers.*.conv": "encoder.feature_extractor.layers.*.conv",
+    "encoder_frontend.post_extract_layer_norm": "encoder.feature_norm",
+    "encoder_frontend.model_dim_proj": PROJECTION,
     "encoder_frontend.pos_encoder.conv": POSITION,
-    "encoder.layers.*.self_attn.q_proj": "trunk.transformer.blocks.*.attention.query",
-    "encoder.layers.*.self_attn.k_proj": "trunk.transformer.blocks.*.attention.key",
-    "encoder.layers.*.self_attn.v_proj": "trunk.transformer.blocks.*.attention.value",
-    "encoder.layers.*.self_attn.output_proj": "trunk.transformer.blocks.*.attention.out",
-    "encoder.layers.*.self_attn_layer_norm": "trunk.transformer.blocks.*.attention_norm",
-    "encoder.layers.*.ffn.inner_proj": "trunk.transformer.blocks.*.up",
-    "encoder.layers.*.ffn.output_proj": "trunk.transformer.blocks.*.down",
-    "encoder.layers.*.ffn_layer_norm": "trunk.transformer.blocks.*.feed_norm",
-    "quantizer.entry_proj": "quantizer.logits",
-    "quantizer.entries": "quantizer.codebook_GVQ",
-    "final_target_proj": "project_targets",
+    "encoder.layers.*.self_attn.q_proj": "encoder.context.layers.*.attention.query",
+    "encoder.layers.*.self_attn.k_proj": "encoder.context.layers.*.attention.key",
+    "encoder.layers.*.self_attn.v_proj": "encoder.context.layers.*.attention.value",
+    "encoder.layers.*.self_attn.output_proj": "encoder.context.layers.*.attention.out",
+    "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
+    "encoder.layers.*.ffn.inner_proj": "encoder.context.layers.*.up",
+    "encoder.layers.*.ffn.output_proj": "encoder.context.layers.*.down",
+    "encoder.layers.*.ffn_layer_norm": "encoder.context.layers.*.feed_norm",
+    "quantizer.entry_proj": f"{QUANTIZER}quantizer.logits",
+    "quantizer.entries": CODEBOOK,
+    "final_target_proj": f"{QUANTIZER}project_q",
 }
 
 TORCHAUDIO = {
-    "feature_extractor.conv_layers.*.conv": "trunk.encoder.blocks.*.conv",
-    "feature_extractor.conv_layers.*.layer_norm": "trunk.encoder.blocks.*.norm",
-    "encoder.feature_projection.layer_norm": "trunk.feature_norm",
-    "encoder.feature_projection.projection": "trunk.project",
+    "feature_extractor.conv_layers.*.conv": "encoder.feature_extractor.layers.*.conv",
+    "feature_extractor.conv_layers.*.layer_norm": "encoder.feature_extractor.layers.*.norm",
+    "encoder.feature_projection.layer_norm": "encoder.feature_norm",
+    "encoder.feature_projection.projection": PROJECTION,
     "encoder.transformer.pos_conv_embed.conv": POSITION,
-    "encoder.transformer.layer_norm": "trunk.transformer.norm",
-    "encoder.transformer.layers.*.attention.q_proj": "trunk.transformer.blocks.*.attention.query",
-    "encoder.transformer.layers.*.attention.k_proj": "trunk.transformer.blocks.*.attention.key",
-    "encoder.transformer.layers.*.attention.v_proj": "trunk.transformer.blocks.*.attention.value",
-    "encoder.transformer.layers.*.attention.out_proj": "trunk.transformer.blocks.*.attention.out",
-    "encoder.transformer.layers.*.layer_norm": "trunk.transformer.blocks.*.attention_norm",
+    "encoder.transformer.layer_norm": "encoder.context.norm",
+    "encoder.transformer.layers.*.attention.q_proj": "encoder.context.layers.*.attention.query",
+    "encoder.transformer.layers.*.attention.k_proj": "encoder.context.layers.*.attention.key",
+    "encoder.transformer.layers.*.attention.v_proj": "encoder.context.layers.*.attention.value",
+    "encoder.transformer.layers.*.attention.out_proj": "encoder.context.layers.*.attention.out",
+    "encoder.transformer.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
     "encoder.transformer.layers.*.feed_forward.intermediate_dense":
-        "trunk.transformer.blocks.*.up",
-    "encoder.transformer.layers.*.feed_forward.output_dense": "trunk.transformer.blocks.*.down",
-    "encoder.transformer.layers.*.final_layer_norm": "trunk.transformer.blocks.*.feed_norm",
-    "aux": "head",
+        "encoder.context.layers.*.up",
+    "encoder.transformer.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
+    "encoder.transformer.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
+    "aux": HEAD,
 }  # fmt: skip
 
 
-def fairseq(config: Wav2Vec2Config, kind: str) -> Table:
-    """A CTC model there holds the trunk as `w2v_encoder.w2v_model` and the head as `proj`."""
-    norm = "conv_layers.0.2" if _group(config) else "conv_layers.*.2.1"
-    table = {**FAIRSEQ, f"feature_extractor.{norm}": _encoder_norm(config)}
-    if kind == "pretraining":
+def fairseq(encoder: EncoderConfig, head: bool) -> Table:
+    """A CTC model there holds its encoder as `w2v_encoder.w2v_model` and its head as `proj`."""
+    norm = "conv_layers.0.2" if _group(encoder) else "conv_layers.*.2.1"
+    table = {**FAIRSEQ, f"feature_extractor.{norm}": _extractor_norm(encoder)}
+    if not head:
         return table
-    trunk = {f"w2v_encoder.w2v_model.{n}": o for n, o in table.items() if o.startswith("trunk.")}
-    return {**trunk, "w2v_encoder.proj": "head"}
+    inner = {n: ours for n, ours in table.items() if ours.startswith("encoder.")}
+    return {**{f"w2v_encoder.w2v_model.{n}": o for n, o in inner.items()}, "w2v_encoder.proj": HEAD}
 
 
-def hugging_face(config: Wav2Vec2Config, kind: str) -> Table:
-    """The same names for all models."""
-    return HUGGING_FACE
-
-
-def fairseq2(config: Wav2Vec2Config, kind: str) -> Table:
+def fairseq2(encoder: EncoderConfig, head: bool) -> Table:
     """`final_proj` is the projection of the context in pretraining and the head of CTC."""
-    norm = "0.group_norm" if _group(config) else "*.layer_norm"
-    last = "encoder" if config.transformer.norm == "pre" else "encoder_frontend"
+    norm = "0.group_norm" if _group(encoder) else "*.layer_norm"
+    pre = isinstance(encoder.context, TransformerConfig) and encoder.context.norm == "pre"
     return {
         **FAIRSEQ2,
-        f"encoder_frontend.feature_extractor.layers.{norm}": _encoder_norm(config),
-        f"{last}.layer_norm": "trunk.transformer.norm",
-        "final_proj": "project_context" if kind == "pretraining" else "head",
+        f"encoder_frontend.feature_extractor.layers.{norm}": _extractor_norm(encoder),
+        f"{'encoder' if pre else 'encoder_frontend'}.layer_norm": "encoder.context.norm",
+        "final_proj": HEAD if head else f"{QUANTIZER}project_hid",
     }
-
-
-def torchaudio(config: Wav2Vec2Config, kind: str) -> Table:
-    """Neither a mask vector nor a quantizer."""
-    return TORCHAUDIO
 
 
 def our_name(theirs: str, table: Table) -> str:
@@ -172,11 +167,11 @@ def to_ours(weights: Mapping[str, Tensor], table: Table, source: str) -> dict[st
         )
     folded = ours.pop(f"{POSITION}.weight", None)
     if folded is not None:
-        gain = folded.norm(dim=(0, 1), keepdim=True)
-        ours[f"{POSITION}.gain"] = gain
-        # A tap of zeros has no direction, and any will do with a gain of 0; 0/0 would be NaN.
-        ours[f"{POSITION}.direction"] = folded.where(gain > 0, 1.0)
-    book, project = ours.get("quantizer.codebook_GVQ"), ours.get("project_targets.weight")
+        norm = folded.norm(dim=(0, 1), keepdim=True)
+        ours[f"{POSITION}.weight_g"] = norm
+        # A tap of zeros has no direction, and any will do with a norm of 0; 0/0 would be NaN.
+        ours[f"{POSITION}.weight_v"] = folded.where(norm > 0, 1.0)
+    book, project = ours.get(CODEBOOK), ours.get(f"{QUANTIZER}project_q.weight")
     if book is not None and project is not None and book.ndim == 3:
         groups = project.shape[1] // book.shape[2]
         if groups < 1 or book.shape[0] * book.shape[1] % groups:
@@ -184,25 +179,24 @@ def to_ours(weights: Mapping[str, Tensor], table: Table, source: str) -> dict[st
                 f"{source}: a codebook of shape {tuple(book.shape)} does not fit its projection "
                 f"of width {project.shape[1]}"
             )
-        ours["quantizer.codebook_GVQ"] = book.reshape(groups, -1, book.shape[2])
+        ours[CODEBOOK] = book.reshape(groups, -1, book.shape[2])
     return ours
 
 
 def to_theirs(weights: Mapping[str, Tensor], table: Table) -> dict[str, Tensor]:
     """Our tensors under their names; KeyError if there is no place for one."""
     names = {ours: theirs for theirs, ours in table.items()}
-    spelling = {ours: theirs for theirs, ours in reversed(LEAVES.items())}
     theirs: dict[str, Tensor] = {}
     for ours, tensor in weights.items():
         module, leaf = _find(ours, names)
-        if ours == "quantizer.codebook_GVQ":
+        if ours == CODEBOOK:
             tensor = tensor.reshape(1, -1, tensor.shape[2])
-        theirs[_join(module, spelling.get(leaf, leaf))] = tensor
+        theirs[_join(module, leaf)] = tensor
     return theirs
 
 
 def _find(name: str, table: Table) -> tuple[str, str]:
-    """The other side of the module that a tensor belongs to, and what follows the module."""
+    """The module on the other side that a tensor belongs to, and the end of the tensor's name."""
     number = re.search(r"\.(\d+)\.", name)
     for general in (re.sub(r"\.\d+\.", ".*.", name, count=1), name):
         parts = general.split(".")
@@ -218,10 +212,10 @@ def _join(module: str, leaf: str) -> str:
     return f"{module}.{leaf}" if leaf else module
 
 
-def _group(config: Wav2Vec2Config) -> bool:
-    assert isinstance(config.encoder, ConvolutionalConfig)
-    return config.encoder.norm == "group"
+def _group(encoder: EncoderConfig) -> bool:
+    assert isinstance(encoder.features, ConvolutionalConfig)
+    return encoder.features.norm == "group"
 
 
-def _encoder_norm(config: Wav2Vec2Config) -> str:
-    return "trunk.encoder.blocks.0.norm" if _group(config) else "trunk.encoder.blocks.*.norm"
+def _extractor_norm(encoder: EncoderConfig) -> str:
+    return f"encoder.feature_extractor.layers.{'0' if _group(encoder) else '*'}.norm"

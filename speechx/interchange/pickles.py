@@ -1,10 +1,10 @@
-"""Reading `.pt` files without running what they contain.
+"""Reads `.pt` files without running what they contain.
 
 A pickle is a program. Old checkpoints need theirs run, because they hold argparse or omegaconf
 objects beside the tensors; here it runs with a list of names that are known to be harmless.
 Tensors are rebuilt by torch from bytes within their storage, settings become plain data, and a
-file that asks for anything else is refused with the name of what it asked for. No class of
-fairseq, omegaconf or numpy is imported: a stand-in takes what the file would have given it.
+file that asks for anything else is refused by the name of that thing. No class of fairseq,
+omegaconf or numpy is imported: a stand-in takes the arguments and the state in the file.
 
 torch.load drives the reading (both of its formats, the zip and the older one) and gets every
 global from `_Unpickler.find_class`, but for the storages, which it names itself.
@@ -36,7 +36,7 @@ _PLAIN = (str, bytes, int, float, complex, bool, torch.Tensor)
 
 
 class Record:
-    """What a file gives to an object of a class that is not loaded: arguments, state, items."""
+    """Stands for an object of a class that is not loaded: its arguments, state and items."""
 
     arguments: tuple[Any, ...]
     state: Any
@@ -74,7 +74,7 @@ def checkpoint_file(path: Path) -> Path:
 def read_pickle(path: Path) -> Any:
     """The content of a torch.save file as dictionaries, lists, strings, numbers and tensors.
 
-    Large files are mapped into memory, so that only what is used is read.
+    Large files are mapped into memory, so that only the parts in use are read.
     """
     try:
         with open(path, "rb") as file:
@@ -118,15 +118,15 @@ def read_pickle(path: Path) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """`value` with every `Record` as what it stands for: settings as dictionaries, a choice as
-    its value, other objects as None."""
+    """`value` with every `Record` replaced: settings by dictionaries, a choice by its value, other
+    objects by None."""
     return _plain(value, 0, {})[0]
 
 
 def _plain(value: Any, depth: int, seen: dict[int, tuple[Any, Any, int]]) -> tuple[Any, int]:
-    """The plain value, and how many values it would have if all that is shared were written out.
+    """The plain value, and its number of values, a shared one counted at each of its places.
 
-    What a file shares is translated once; `seen` keeps the originals, so that no id is used again.
+    A shared value is translated once; `seen` keeps the originals, so that no id is used again.
     """
     if not isinstance(value, (Record, dict, list, tuple, set, frozenset)):
         return (value if isinstance(value, _PLAIN) else None), 1
@@ -134,7 +134,7 @@ def _plain(value: Any, depth: int, seen: dict[int, tuple[Any, Any, int]]) -> tup
         return None, 1
     if id(value) in seen:
         return seen[id(value)][1:]
-    seen[id(value)] = value, None, 1  # as it looks from within itself
+    seen[id(value)] = value, None, 1  # its value where it contains itself
     whole: Any
     if isinstance(value, Record):
         whole, count = _plain(_content(value), depth + 1, seen)
@@ -150,7 +150,7 @@ def _plain(value: Any, depth: int, seen: dict[int, tuple[Any, Any, int]]) -> tup
 
 def _count(items: Iterable[tuple[Any, int]]) -> int:
     count = 1 + sum(count for _, count in items)
-    if count > LARGEST:  # whoever prints or compares it would not come to an end
+    if count > LARGEST:  # printing or comparing it would take forever
         raise ValueError(f"its settings repeat themselves more than {LARGEST} times")
     return count
 

@@ -1,10 +1,10 @@
 """Proof of a conversion: the other package's own code on its file, ours on what we made of it.
 
-Both hear the same five clips. Compared are the outputs of the trunk, the CTC logits if there is a
+Both get the same five clips. Compared are the outputs of the encoder, the CTC logits if there is a
 head, and the contrastive loss if there is a quantizer; each as the largest difference relative to
 the largest value. Up to float32's rounding they are equal, or the conversion is wrong.
 
-B = 1 utterance · S samples · T frames · D width · V outputs of a head · M masked · K negatives
+    B = 1 utterance · S samples · T frames · M masked frames · K negatives
 """
 
 from __future__ import annotations
@@ -16,29 +16,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.data.batches import normalize
+from speechx.data.batches import Batch, normalize
+from speechx.data.sampling import Position
 from speechx.errors import UserError
-from speechx.interchange.answers import Answers, Clip, part_of
-from speechx.interchange.peers import PACKAGES, PEERS
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config, Wav2Vec2Pretraining
-from speechx.objectives.contrastive import ContrastiveConfig, contrastive, sample_negatives
+from speechx.interchange.opening import without_weights
+from speechx.interchange.reference_outputs import ReferenceOutputs, TestClip
+from speechx.interchange.reference_packages import PACKAGES, READERS
+from speechx.models.encoder import EncoderConfig
+from speechx.models.folder import SavedModel
+from speechx.objectives.ctc import CTC
 from speechx.objectives.masking import Masking, span_mask
-from speechx.training.checkpoint import SavedModel
+from speechx.objectives.negatives import sample_negatives
+from speechx.objectives.wav2vec2 import Wav2Vec2
 
 SECONDS = (0.5, 0.9, 1.4, 2.1, 3.0)
 LIMIT = 1e-4
 
 
 class Unproved(UserError):
-    """No package could run the file: nothing is shown, neither for the conversion nor against."""
+    """No package could run the file: nothing is known, neither for the conversion nor against."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Comparison:
     by: str
     """The package and its version."""
     what: str
@@ -48,9 +51,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    rows: tuple[Row, ...]
+    rows: tuple[Comparison, ...]
     unread: tuple[str, ...] = ()
-    """What packages said that could not take the file, where another could."""
+    """Errors of packages that could not read the file, if another could."""
 
     @property
     def worst(self) -> float:
@@ -79,13 +82,13 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
             f"a proof of {foreign} needs {' or '.join(PACKAGES[format])}, which cannot be imported "
             "here: install it, or convert without --prove"
         )
-    questions = clips(saved.config)
-    theirs: list[Answers] = []
+    given = clips(saved.encoder)
+    theirs: list[ReferenceOutputs] = []
     unread: list[str] = []
     with torch.inference_mode():
         for package in packages:
             try:
-                theirs.append(PEERS[format, package](saved, Path(foreign).absolute(), questions))
+                theirs.append(READERS[format, package](saved, Path(foreign).absolute(), given))
             except UserError:
                 raise
             except Exception as error:  # whatever another package raises over a file
@@ -93,7 +96,7 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
                 unread.append(f"{package} cannot read {foreign}: {reason[:300]}")
         if not theirs:
             raise Unproved(f"nothing is proved: {'; '.join(unread)}")
-        ours = answer(saved, questions)
+        ours = our_outputs(saved, given)
     rows = [row for their in theirs for row in compare(ours, their)]
     for row in rows:
         if not row.difference < LIMIT:  # written so that NaN is a difference too
@@ -105,7 +108,7 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
     return Proof(tuple(rows), tuple(unread))
 
 
-def clips(config: Wav2Vec2Config) -> list[Clip]:
+def clips(encoder: EncoderConfig) -> list[TestClip]:
     """Five clips, tones that slide and pause in noise, with masks and negatives; always the same.
 
     They are normalised here if the model asks for it: packages differ in the constant they add to
@@ -120,13 +123,13 @@ def clips(config: Wav2Vec2Config) -> list[Clip]:
         loud_S = np.sin(2 * np.pi * 2 * time_S) > -0.5
         wave_S = 0.1 * tone_S * loud_S + 0.01 * random.standard_normal(len(time_S))
         wave_S = wave_S.astype(np.float32)
-        if config.normalize:
+        if encoder.normalize:
             wave_S = normalize(wave_S)
-        frames = config.encoder.frames(len(wave_S))
+        frames = encoder.features.frames(len(wave_S))
         mask_1T = span_mask([frames], frames, Masking(), random, same_count=True)
         negatives_1MK = sample_negatives(1, int(mask_1T.sum()), 100, random)
         result.append(
-            Clip(
+            TestClip(
                 torch.from_numpy(wave_S)[None],
                 torch.from_numpy(mask_1T),
                 torch.from_numpy(negatives_1MK),
@@ -135,56 +138,50 @@ def clips(config: Wav2Vec2Config) -> list[Clip]:
     return result
 
 
-def answer(saved: SavedModel, questions: Sequence[Clip]) -> Answers:
-    """What our model makes of the clips."""
-    part = part_of(saved)
-    model: nn.Module
-    with torch.device("meta"):  # the tensors are taken as they are: no chance, no second copy
-        if part == "head":
-            model = CTC(saved.config, len(saved.weights["head.bias"]))
-        elif part == "quantizer":
-            model = Wav2Vec2Pretraining(saved.config)
-        else:  # the names say `trunk.`, as where there are heads
-            model = nn.ModuleDict({"trunk": Wav2Vec2(saved.config)})
+def our_outputs(saved: SavedModel, given: Sequence[TestClip]) -> ReferenceOutputs:
+    """What our model computes from the clips."""
+    model = without_weights(saved)
     weights = dict(saved.weights)
-    if part != "quantizer":
-        # torchaudio has no mask vector, and nothing but the contrastive loss masks.
-        weights.setdefault("trunk.mask_vector", torch.zeros(saved.config.transformer.width))
-    model.load_state_dict(weights, assign=True)
+    if not any(isinstance(each, Wav2Vec2) for each in model.objectives.values()):
+        # torchaudio has no mask embedding, and nothing but the contrastive loss masks.
+        mask_embedding = torch.zeros(saved.encoder.context.embed_dim)
+        weights.setdefault("encoder.mask_embedding", mask_embedding)
+    model.load_state_dict(weights, assign=True)  # no second copy
     model.eval()
-    trunk: nn.Module = model.get_submodule("trunk")
-    outputs, logits, losses = [], [], []
-    for clip in questions:
-        outputs.append(trunk(clip.wave_1S).context_BTD[0])
-        if isinstance(model, CTC):
-            samples_B = torch.tensor([clip.wave_1S.shape[1]])
-            logits.append(model(clip.wave_1S, samples_B).logits_BTV[0])
-        if isinstance(model, Wav2Vec2Pretraining):
-            losses.append(contrastive_loss(model, clip))
-    return Answers("speechx", outputs, logits, losses)
+    result = ReferenceOutputs("speechx")
+    for clip in given:
+        batch = _batch(clip)
+        output = model.encoder(batch.wave_BS, batch.lengths_B)
+        result.outputs.append(output.context_BTD[0])
+        for objective in model.objectives.values():
+            if isinstance(objective, CTC):
+                result.logits.append(objective.logits(output)[0][0])
+            if isinstance(objective, Wav2Vec2):  # the best codes, without noise
+                result.losses.append(objective(model.encoder, batch, None).totals["contrastive"])
+    return result
 
 
-def contrastive_loss(model: Wav2Vec2Pretraining, clip: Clip) -> Tensor:
-    """Summed over the masked frames, in nats, with the best codes and no noise."""
-    predictions = model(clip.wave_1S, clip.mask_1T, temperature=None)
-    return contrastive(
-        predictions.predicted_BMQ,
-        predictions.targets_BMQ,
-        predictions.quantized.codes_BMG,
-        clip.negatives_1MK,
-        ContrastiveConfig().temperature,
-    ).loss
+def _batch(clip: TestClip) -> Batch:
+    return Batch(
+        position=Position(),
+        wave_BS=clip.wave_1S,
+        lengths_B=torch.tensor([clip.wave_1S.shape[1]]),
+        padded=False,
+        ids=("clip",),
+        languages=("",),
+        draws={"mask_BT": clip.mask_1T, "negatives_BMK": clip.negatives_1MK},
+    )
 
 
-def compare(ours: Answers, theirs: Answers) -> list[Row]:
-    """What both sides have; a head or a quantizer that one side lacks is no row."""
+def compare(ours: ReferenceOutputs, theirs: ReferenceOutputs) -> list[Comparison]:
+    """Compares the parts that both sides have."""
     pairs = {
         "outputs": (ours.outputs, theirs.outputs),
         "CTC logits": (ours.logits, theirs.logits),
         "contrastive loss": (ours.losses, theirs.losses),
     }
     return [
-        Row(theirs.by, what, max(_apart(o, t) for o, t in zip(our, their, strict=True)))
+        Comparison(theirs.by, what, max(_apart(o, t) for o, t in zip(our, their, strict=True)))
         for what, (our, their) in pairs.items()
         if our and their
     ]

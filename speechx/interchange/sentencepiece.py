@@ -1,7 +1,7 @@
-"""The pieces of a SentencePiece model, which is what fairseq2 keeps the symbols of a CTC head in.
+"""The pieces of a SentencePiece model, in which fairseq2 keeps the symbols of a CTC head.
 
-The file is a protocol buffer; of its many fields only those of the list of pieces are read, and
-only those that make a model of single characters are written:
+The file is a protocol buffer. Of its many fields only the list of pieces is read, and only the
+fields of a model of single characters are written:
 
     1 piece: 1 text, 2 score, 3 type (1 normal, 2 unknown, 3 control, 4 of the user, 5 unused)
     2 training: 3 type of model (4 characters), 4 size, 40 to 43 ids of <unk> <s> </s> <pad>
@@ -18,11 +18,11 @@ from speechx.errors import UserError
 
 SPACE = "\u2581"
 NORMAL, UNKNOWN, CONTROL, UNUSED = 1, 2, 3, 5
-"""Types of pieces; 4, which the user has defined, is text as 1 is."""
+"""Types of pieces; type 4, defined by the user, is text like type 1."""
 
 
 def read_pieces(path: Path) -> tuple[tuple[str, ...], frozenset[str]]:
-    """All pieces in their order, and those that stand for no text."""
+    """All pieces in their order, and the pieces that stand for no text."""
     pieces, others = [], set()
     try:
         for number, value in _fields(path.read_bytes()):

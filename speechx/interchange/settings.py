@@ -1,14 +1,15 @@
-"""The settings of a model in another toolkit's words, and what its tensors say about them.
+"""The settings of a model in another toolkit's words, checked against its tensors.
 
 Each format has `Words`: a table from its settings to ours (dotted, as in a YAML file), and the
-values that are spelt differently. What a tensor's shape shows is measured and compared with what
-the file says, so that a configuration of another model is found here and not as noise later.
+values that are spelt differently. The sizes that tensors show are measured and compared with the
+settings in the file, so that a configuration of another model is an error here and not noise later.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,14 +17,17 @@ from torch import Tensor
 
 from speechx.config import flat, merge, parse, to_dict
 from speechx.errors import UserError
-from speechx.interchange.names import POSITION
-from speechx.models.presets import base, large
-from speechx.models.wav2vec2 import Wav2Vec2Config
-from speechx.models.waveform import Convolution, ConvolutionalConfig
+from speechx.interchange.names import CODEBOOK, POSITION, PROJECTION, QUANTIZER
+from speechx.models.encoder import EncoderConfig
+from speechx.models.folder import SavedModel
+from speechx.models.presets import Preset, base, large
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
+from speechx.text.vocabulary import Vocabulary
 
 Settings = dict[str, Any]
-"""Ours, with dotted names."""
+"""Ours, with dotted names: `encoder.*` and, of the quantizer and its loss, `objective.*`."""
 
+LAYERS, NORMALIZE = "encoder.features.layers", "encoder.normalize"
 HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16, 2048: 16}
 """Attention heads of the published widths, which no tensor shows."""
 
@@ -36,7 +40,7 @@ class Words:
     """Our setting -> their value -> ours; other settings have the same values on both sides."""
 
     def ours(self, theirs: Mapping[str, Any], source: str) -> Settings:
-        """Those of `theirs` that we have; an unset one (None) counts as not given."""
+        """Our names and values of `theirs`; an unset one (None) counts as not given."""
         settings: Settings = {}
         for their_name, name in self.names.items():
             value = theirs.get(their_name)
@@ -50,23 +54,35 @@ class Words:
                         f"expected one of {', '.join(map(repr, known))}"
                     )
                 value = known[value]
-            settings[name] = value
+            settings[name] = stack(value, source) if name == LAYERS else value
         return settings
 
-    def theirs(self, config: Wav2Vec2Config) -> dict[str, Any]:
-        settings, result = flat(to_dict(config)), {}
+    def theirs(self, saved: SavedModel) -> dict[str, Any]:
+        """The settings of a model in their words, with settings of a quantizer if it has one; rows
+        of (channels, kernel, stride) for the convolutions."""
+        settings, result = settings_of(saved), {}
+        settings[LAYERS] = [list(layer.values()) for layer in settings[LAYERS]]
         for their_name, name in self.names.items():
-            value = settings[name]
-            back = {ours: theirs for theirs, ours in self.values.get(name, {}).items()}
-            result[their_name] = back[value] if back else value
+            if name in settings:
+                back = {ours: theirs for theirs, ours in self.values.get(name, {}).items()}
+                result[their_name] = back[settings[name]] if back else settings[name]
         return result
 
     def name_of(self, ours: str) -> str:
         return next((theirs for theirs, name in self.names.items() if name == ours), ours)
 
 
+def settings_of(saved: SavedModel) -> Settings:
+    """All settings of the encoder, and of the quantizer and its loss if the model has one."""
+    settings = {"encoder": to_dict(saved.encoder)}
+    if (name := saved.of_kind("wav2vec2")) is not None:
+        config = parse(Wav2Vec2Config, saved.objectives[name], str(saved.folder))
+        settings["objective"] = to_dict(config)
+    return flat(settings)
+
+
 def require(theirs: Mapping[str, Any], only: Mapping[str, Any], source: str) -> None:
-    """What speechx has in one way only must be that way, or not be said."""
+    """Refuses a setting that speechx does not support."""
     for name, value in only.items():
         if theirs.get(name, value) != value:
             raise UserError(f"{source}: {name} is {theirs[name]!r}; speechx has {value!r} only")
@@ -82,88 +98,127 @@ def stack(layers: Any, source: str) -> list[dict[str, int]]:
         ) from None
 
 
-def rows(layers: Sequence[Convolution]) -> list[list[int]]:
-    """The way back."""
-    return [[layer.channels, layer.kernel, layer.stride] for layer in layers]
-
-
-def convolutions(config: Wav2Vec2Config, format: str) -> tuple[Convolution, ...]:
-    """The stack of the waveform encoder, which all other formats have."""
-    if not isinstance(config.encoder, ConvolutionalConfig):
+def check_writable(encoder: EncoderConfig, format: str) -> None:
+    """Refuses feature extractors and context networks that other formats do not hold."""
+    features, context = encoder.features, encoder.context
+    if (features.kind, context.kind) != ("convolutional", "transformer"):
         raise UserError(
-            f"this model hears through a {config.encoder.kind} encoder, which {format} does not "
-            "have: only models on the raw waveform can be written in this format"
+            f"a model with {features.kind} features and a {context.kind} cannot be written as "
+            f"{format}: expected encoder.features.kind convolutional and encoder.context.kind "
+            "transformer"
         )
-    return config.encoder.layers
 
 
 def measure(weights: Mapping[str, Tensor], source: str) -> Settings:
     """What the shapes of our tensors show: all sizes but the strides and the number of heads."""
     found: Settings = {}
     convs: list[dict[str, int]] = []
-    while (conv := weights.get(f"trunk.encoder.blocks.{len(convs)}.conv.weight")) is not None:
+    extractor, context = "encoder.feature_extractor.layers", "encoder.context.layers"
+    while (conv := weights.get(f"{extractor}.{len(convs)}.conv.weight")) is not None:
         convs.append({"channels": conv.shape[0], "kernel": conv.shape[2]})
-    found["encoder.layers"] = convs
-    found["encoder.bias"] = "trunk.encoder.blocks.0.conv.bias" in weights
+    found[LAYERS] = convs
+    found["encoder.features.bias"] = f"{extractor}.0.conv.bias" in weights
     if len(convs) > 1:
-        layer = "trunk.encoder.blocks.1.norm.weight" in weights
-        found["encoder.norm"] = "layer" if layer else "group"
-    position = weights.get(f"{POSITION}.direction")
+        layer = f"{extractor}.1.norm.weight" in weights
+        found["encoder.features.norm"] = "layer" if layer else "group"
+    position = weights.get(f"{POSITION}.weight_v")
     if position is not None and position.ndim == 3:
-        found["transformer.width"] = position.shape[0]
-        found["transformer.position_groups"] = position.shape[0] // max(position.shape[1], 1)
-        found["transformer.position_kernel"] = position.shape[2]
-    blocks = {n.split(".")[3] for n in weights if n.startswith("trunk.transformer.blocks.")}
-    found["transformer.blocks"] = len(blocks)
-    up = weights.get("trunk.transformer.blocks.0.up.weight")
+        found["encoder.context.embed_dim"] = position.shape[0]
+        found["encoder.context.position_groups"] = position.shape[0] // max(position.shape[1], 1)
+        found["encoder.context.position_kernel"] = position.shape[2]
+    layers = {n.split(".")[3] for n in weights if n.startswith(f"{context}.")}
+    found["encoder.context.num_layers"] = len(layers)
+    up = weights.get(f"{context}.0.up.weight")
     if up is not None:
-        found["transformer.inner"] = up.shape[0]
-    book = weights.get("quantizer.codebook_GVQ")
+        found["encoder.context.ffn_dim"] = up.shape[0]
+    book = weights.get(CODEBOOK)
     if book is not None and book.ndim == 3:
-        found["quantizer.groups"], found["quantizer.entries"] = book.shape[0], book.shape[1]
-        found["quantizer.width"] = book.shape[0] * book.shape[2]
-        for name in ("project_targets", "project_context"):
-            projection = weights.get(f"{name}.weight")
-            if projection is not None and projection.shape[0] != found["quantizer.width"]:
+        groups, entries, width = book.shape
+        dim = groups * width
+        sizes = {"num_groups": groups, "num_entries": entries, "dim": dim}
+        found |= {f"objective.quantizer.{name}": size for name, size in sizes.items()}
+        for name in ("project_q", "project_hid"):
+            projection = weights.get(f"{QUANTIZER}{name}.weight")
+            if projection is not None and projection.shape[0] != dim:
                 raise UserError(
-                    f"{source}: quantized vectors of width {found['quantizer.width']} are compared "
-                    f"in {projection.shape[0]} dimensions; speechx compares them in their own"
+                    f"{source}: quantized vectors of width {dim} are compared in "
+                    f"{projection.shape[0]} dimensions; speechx compares them in their own"
                 )
     return found
 
 
-def configure(given: Settings, measured: Settings, words: Words, source: str) -> Wav2Vec2Config:
-    """The configuration that the file gives, completed by what its tensors show.
+def configure(
+    given: Settings, measured: Settings, words: Words, source: str
+) -> tuple[EncoderConfig, dict[str, Any], tuple[str, ...]]:
+    """The settings of the encoder and of the contrastive objective, and notes on assumptions: what
+    the file gives, completed by what its tensors show.
 
-    A setting that contradicts the tensors is an error. What neither knows is that of `base`.
+    A setting that contradicts the tensors is an error. What neither knows is as published: the
+    strides of the stack, normalisation and the objective by the norm, all else as in `base`.
     """
+    notes: tuple[str, ...] = ()
+    if LAYERS not in given:
+        given = {**given, LAYERS: strides_of(measured[LAYERS], source)}
+    name, published = _published({**measured, **given})
+    if given.get(NORMALIZE) is None:
+        given = {**given, NORMALIZE: published.encoder.normalize}
+        notes = (f"assumed {NORMALIZE}: {str(given[NORMALIZE]).lower()}, as in {name}",)
     for name, value in measured.items():
-        said: Any = given.get(name, value)
-        if name == "encoder.layers":
-            said = [{k: layer[k] for k in ("channels", "kernel")} for layer in said]
-        if said != value:
+        stated: Any = given.get(name, value)
+        if name == LAYERS:
+            stated = [{k: layer[k] for k in ("channels", "kernel")} for layer in stated]
+        if stated != value:
             raise UserError(
-                f"{source}: {words.name_of(name)} is {_short(said)}, but the tensors have "
+                f"{source}: {words.name_of(name)} is {_short(stated)}, but the tensors have "
                 f"{_short(value)}: these settings are of another model"
             )
-    return parse(Wav2Vec2Config, _nest({**measured, **given}), source)
+    kinds = {"encoder.features.kind": "convolutional", "encoder.context.kind": "transformer"}
+    nested = _nest({**kinds, **measured, **given})
+    usual = dict(published.objectives.get("wav2vec2", {}))
+    objective = {"kind": "wav2vec2", **merge(usual, nested.get("objective", {}))}
+    return parse(EncoderConfig, nested["encoder"], source), objective, notes
 
 
-def assumed_normalize(settings: Settings) -> tuple[bool, str]:
-    """Whether recordings are normalised, where the file does not say, and a note about it: as the
-    published models do, with layer norm in the encoder yes, with group norm no."""
-    answer = settings.get("encoder.norm") == "layer"
-    return answer, f"assumed normalize: {str(answer).lower()}, as of this kind of encoder"
+def saved_model(
+    folder: Path,
+    encoder: EncoderConfig,
+    objective: dict[str, Any],
+    weights: dict[str, Tensor],
+    vocabulary: Vocabulary | None,
+    languages: Any,
+    notes: Sequence[str],
+) -> SavedModel:
+    """What a reader found: a CTC model, a pretrained model, or an encoder alone."""
+    objectives: dict[str, dict[str, Any]] = {}
+    if vocabulary is not None:
+        objectives["ctc"] = {"kind": "ctc", "tokens": vocabulary.token_type}
+    elif any(name.startswith(QUANTIZER) for name in weights):
+        objectives["wav2vec2"] = to_dict(parse(Wav2Vec2Config, objective, str(folder)))
+    return SavedModel(
+        folder=folder,
+        encoder=encoder,
+        weights=weights,
+        objectives=objectives,
+        vocabularies={} if vocabulary is None else {"ctc": vocabulary},
+        languages=tuple(languages or ()),
+        notes=tuple(notes),
+    )
 
 
 def assumed_dropouts(measured: Settings) -> tuple[Settings, str]:
-    """The settings of the published model with this kind of encoder that no tensor shows, and a
-    note about them."""
-    name, preset = ("large", large()) if measured.get("encoder.norm") == "layer" else (
-        "base", base())  # fmt: skip
-    settings = flat(to_dict(preset))
-    kept = ("dropout", "layer_drop", "gradient_scale")
-    return {n: v for n, v in settings.items() if n.endswith(kept)}, f"dropouts those of {name}"
+    """The settings of the published model with this norm that no tensor shows, and a note about
+    them."""
+    name, preset = _published(measured)
+    settings = flat({"encoder": to_dict(preset.encoder)})
+    shown = ("dropout", "layer_drop", "gradient_scale")
+    kept = {n: v for n, v in settings.items() if n.endswith(shown)}
+    return kept, f"dropouts of {name}"
+
+
+def _published(settings: Settings) -> tuple[str, Preset]:
+    """The name and the settings of the published models with this norm."""
+    layer = settings.get("encoder.features.norm") == "layer"
+    return ("large", large()) if layer else ("base", base())
 
 
 def heads_of(width: int, source: str) -> int:
@@ -182,7 +237,7 @@ def strides_of(layers: list[dict[str, int]], source: str) -> list[dict[str, int]
     if kernels != [10, 3, 3, 3, 3, 2, 2]:
         raise UserError(
             f"{source}: the tensors do not show the strides of the convolutions, and the kernels "
-            f"{kernels} are not those of wav2vec 2.0: give them in a file beside"
+            f"{kernels} are not the ones of wav2vec 2.0: give them in a file beside"
         )
     return [
         {**layer, "stride": stride}
@@ -192,21 +247,18 @@ def strides_of(layers: list[dict[str, int]], source: str) -> list[dict[str, int]
 
 def identity_added(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """fairseq and fairseq2 have no projection where the widths agree; ours is then the identity."""
-    norm, position = weights.get("trunk.feature_norm.weight"), weights.get(f"{POSITION}.bias")
-    if "trunk.project.weight" in weights or norm is None or position is None:
+    norm, position = weights.get("encoder.feature_norm.weight"), weights.get(f"{POSITION}.bias")
+    if f"{PROJECTION}.weight" in weights or norm is None or position is None:
         return weights
     if len(norm) != len(position):
         return weights
-    return {
-        **weights,
-        "trunk.project.weight": torch.eye(len(norm)),
-        "trunk.project.bias": torch.zeros(len(norm)),
-    }
+    identity, zero = torch.eye(len(norm)), torch.zeros(len(norm))
+    return {**weights, f"{PROJECTION}.weight": identity, f"{PROJECTION}.bias": zero}
 
 
 def identity_removed(weights: dict[str, Tensor], format: str) -> dict[str, Tensor]:
-    """The way back, for which the projection must still be the identity."""
-    matrix, bias = weights["trunk.project.weight"], weights["trunk.project.bias"]
+    """Leaves out the projection, which must still be the identity."""
+    matrix, bias = weights[f"{PROJECTION}.weight"], weights[f"{PROJECTION}.bias"]
     if matrix.shape[0] != matrix.shape[1]:
         return weights
     if not torch.equal(matrix, torch.eye(len(matrix))) or bias.any():
@@ -214,7 +266,7 @@ def identity_removed(weights: dict[str, Tensor], format: str) -> dict[str, Tenso
             f"{format} has no projection of features where both widths are {len(matrix)}, but this "
             "model has learned one: it cannot be written in this format"
         )
-    return {n: t for n, t in weights.items() if not n.startswith("trunk.project.")}
+    return {n: t for n, t in weights.items() if not n.startswith(f"{PROJECTION}.")}
 
 
 def _nest(settings: Settings) -> dict[str, Any]:
@@ -223,7 +275,6 @@ def _nest(settings: Settings) -> dict[str, Any]:
         for part in reversed(name.split(".")):
             value = {part: value}
         nested = merge(nested, value)
-    nested.setdefault("encoder", {})["kind"] = "convolutional"
     return nested
 
 

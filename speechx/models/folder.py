@@ -183,8 +183,8 @@ def model_card(
         "",
         "A speech model of speechx, in its folder format 2.",
         "",
-        f"- encoder: {features} features, {context} with {encoder.context.num_layers} layers of "
-        f"{encoder.context.embed_dim}",
+        f"- encoder: {features} features, {context} (layers: {encoder.context.num_layers}, width: "
+        f"{encoder.context.embed_dim})",
         f"- objectives: {kinds or 'none'}",
         f"- writes: {writes or 'nothing by itself; continue or fine-tune it'}",
         f"- languages in training: {', '.join(languages) or 'not recorded'}",

@@ -1,6 +1,6 @@
 """Which frames of a padded batch are real.
 
-    B utterances · T frames
+B utterances · T frames
 """
 
 from __future__ import annotations

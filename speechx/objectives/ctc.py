@@ -31,6 +31,7 @@ from speechx.objectives.objective import (
     LogLine,
     Loss,
     ObjectiveConfig,
+    Panel,
     Signature,
     Term,
 )
@@ -90,6 +91,13 @@ class CTCConfig(ObjectiveConfig):
             "check the labels and encoder.normalize"
         )
         return (Signature("E201", "blank plateau", advice, self._blank, at=self.limits.at),)
+
+    def panels(self) -> tuple[Panel, ...]:
+        return (
+            Panel("loss, nats per label", ("loss",), scale="from zero"),
+            Panel("frames read as blank", ("blank_share",), self.limits.blank, "blank plateau"),
+            Panel("error rate on dev", ("dev_*",), scale="from zero"),
+        )
 
     def _blank(self, line: LogLine) -> str:
         share, loss = line.values["blank_share"], line.values["loss"]

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -72,7 +72,30 @@ class Signature:
     after_warmup: bool = False
     """Counts from the end of the warm-up on, if that is later than `health.settled`."""
     at: float | None = None
-    """Instead of watching all lines, look once, at this share of the run, and only warn."""
+    """Check only once, at this share of the run, instead of all lines, and only warn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Curves that `speechx health` draws together, and rows that stand together in its table."""
+
+    title: str
+    metrics: tuple[str, ...]
+    """Keys of the log. A `*` stands for any characters: "dev_bits/*" is every language."""
+    level: float | None = None
+    """A value to compare the curves with, drawn as a dashed line ..."""
+    level_name: str = ""
+    """... with this name."""
+    share_of: float = 1.0
+    """Values and level are shown as a share of this number."""
+    scale: Literal["from zero", "share", "logarithmic", "free"] = "free"
+    """Of the vertical axis; "share" goes from 0 to 1."""
+
+    @property
+    def shown_level(self) -> float:
+        """The level in the units of the curves."""
+        assert self.level is not None
+        return self.level / self.share_of
 
 
 class ObjectiveConfig:
@@ -115,6 +138,10 @@ class ObjectiveConfig:
 
     def signatures(self) -> tuple[Signature, ...]:
         """Failures of this loss that a run watches for; the more exact one first."""
+        return ()
+
+    def panels(self) -> tuple[Panel, ...]:
+        """What `speechx health` shows of a run; by default every metric of the log by itself."""
         return ()
 
 

@@ -43,6 +43,7 @@ from speechx.objectives.objective import (
     Loss,
     Objective,
     ObjectiveConfig,
+    Panel,
     Signature,
     Term,
 )
@@ -181,6 +182,38 @@ class Wav2Vec2Config(ObjectiveConfig):
             ),
         )
 
+    def panels(self) -> tuple[Panel, ...]:
+        codes, limits = self.quantizer.num_codes, self.limits
+        chance = self.chance_bits
+        return (
+            Panel(
+                "loss, bits per masked frame", ("bits", "dev_bits", "chance_bits"), chance, "chance"
+            ),
+            Panel("accuracy", ("accuracy", "dev_accuracy"), scale="from zero"),
+            Panel(
+                f"perplexity, share of {codes} codes",
+                ("code_perplexity", "soft_perplexity", "dev_code_perplexity"),
+                self._floor, "collapse", share_of=codes, scale="share",
+            ),
+            Panel(
+                "negatives equal to the positive", ("negatives_equal_positive",), scale="from zero"
+            ),
+            Panel("validation, bits per language", ("dev_bits/*",), chance, "chance"),
+            Panel(
+                "variance of the features", ("feature_variance",), limits.variance, "constant",
+                scale="logarithmic",
+            ),
+            Panel(
+                "gradient norm of the choice of codes", ("quantizer_gradient",), limits.vanished,
+                "vanished", scale="logarithmic",
+            ),
+        )  # fmt: skip
+
+    @property
+    def _floor(self) -> float:
+        """Code perplexity below which the quantizer has collapsed."""
+        return min(self.limits.codes, self.quantizer.num_entries / 4) * self.quantizer.num_groups
+
     def _constant_features(self, line: LogLine) -> str:
         if line.values["feature_variance"] >= self.limits.variance:
             return ""
@@ -188,8 +221,7 @@ class Wav2Vec2Config(ObjectiveConfig):
 
     def _collapse(self, line: LogLine) -> str:
         codes = line.values["code_perplexity"]
-        groups, entries = self.quantizer.num_groups, self.quantizer.num_entries
-        floor = min(self.limits.codes, entries / 4) * groups
+        groups, floor = self.quantizer.num_groups, self._floor
         if codes >= floor or self._undecided(line):
             return ""
         equal = line.values["negatives_equal_positive"]
@@ -244,7 +276,9 @@ class Wav2Vec2Config(ObjectiveConfig):
 class Wav2Vec2(Objective):
     """The quantizer that all languages share, and the two projections of the contrastive loss."""
 
-    headline: ClassVar[tuple[str, ...]] = ("bits", "accuracy", "code_perplexity")
+    headline: ClassVar[tuple[str, ...]] = (
+        "bits", "chance_bits", "accuracy", "code_perplexity",
+    )  # fmt: skip
 
     def __init__(self, config: Wav2Vec2Config, encoder: EncoderConfig) -> None:
         super().__init__()
@@ -266,7 +300,7 @@ class Wav2Vec2(Objective):
         mask_BT, negatives_BMK = batch.draws["mask_BT"], batch.draws["negatives_BMK"]
         rows = len(mask_BT)
         output = encoder(batch.wave_BS, batch.padded_lengths_B, mask_BT, layer_keep_L=layer_keep_L)
-        features = output.features
+        features, real_B = output.features, output.frames_B
         # (B, T, ...) -> (B, M, ...): equal counts per row make this a plain reshape.
         masked_BMC = self.target_dropout(features.features_BTC)[mask_BT].unflatten(0, (rows, -1))
         temperature = None if step is None else self.config.gumbel_temperature(step)
@@ -287,7 +321,7 @@ class Wav2Vec2(Objective):
             Term(masked * (self.config.diversity * unused), "masked frames"),
         ]
         if self.config.features_penalty:
-            penalty = mean_square(features.raw_BTC, features.frames_B)
+            penalty = mean_square(features.raw_BTC, real_B)
             terms.append(Term(self.config.features_penalty * penalty, "frames"))
         variance = features.features_BTC.detach()[mask_BT].float().var(0, correction=0).mean()
         totals = {
@@ -300,7 +334,7 @@ class Wav2Vec2(Objective):
             "code_perplexity": quantized.code_perplexity.detach() * masked,
             "feature_variance": variance * masked,
             "masked": torch.tensor(float(masked)),
-            "frames": torch.tensor(float(mask_BT.numel())),
+            "frames": torch.tensor(float(mask_BT.numel())) if real_B is None else real_B.sum(),
         }
         if self.config.features_penalty:
             totals["features_penalty"] = penalty.detach()

@@ -7,7 +7,7 @@ Every objective states its own signatures, such as chance level or a collapse; t
 `Monitor` gets what goes to log.jsonl and answers a `Finding` or None: no files, no tensors. The
 numbers are sums over all ranks, so that all ranks decide alike; its memory is part of every saved
 state. A finding needs `window` steps in which every line shows a signature: one bad line is noise.
-A signature that is looked at once, such as a blank plateau, only warns.
+A signature that is checked once, such as a blank plateau, only warns.
 """
 
 from __future__ import annotations
@@ -108,27 +108,28 @@ class Monitor:
         """Judges the line of `step`, which covers the steps since the last; None if all is well."""
         memory, begin = self.memory, self.memory.line
         memory.line = step
-        found = self._signature(step, values)
-        once = self._look_once(begin, step, values)
-        memory.shown = found is not None
-        numbers = {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
-        memory.before = numbers
-        for key, number in numbers.items():
+        shown = self._shown(step, values)
+        watched = [each for each in shown if each[0].at is None]
+        counting = [each for each in watched if begin >= self._counts_from(each[0])]
+        once = [s for s in shown if s[0].at is not None and begin < self._once_at(s[0]) <= step]
+        memory.shown = bool(watched)
+        memory.before = {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
+        for key, number in memory.before.items():
             memory.highest[key] = max(memory.highest.get(key, number), number)
-        if found is None and memory.pending is not None and step > memory.pending:
+        if not watched and memory.pending is not None and step > memory.pending:
             memory.healthy, memory.pending = memory.pending, None
-        if found is None or begin < (
-            max(self.warm, self.settled) if found[0].after_warmup else self.settled
-        ):
-            memory.unhealthy, memory.reported = 0, []
-            return once
-        signature, text = found
-        memory.unhealthy += step - begin
-        if memory.unhealthy < self.window or signature.code in memory.reported:
-            return once
-        memory.reported.append(signature.code)
-        text = f"{text}; unhealthy since step {step - memory.unhealthy}"
-        return Finding(signature.code, signature.name, signature.advice, step, text)
+        memory.unhealthy = memory.unhealthy + step - begin if counting else 0
+        if not counting:
+            memory.reported = []
+        elif memory.unhealthy >= self.window and counting[0][0].code not in memory.reported:
+            signature, text = counting[0]
+            memory.reported.append(signature.code)
+            text = f"{text}; unhealthy since step {step - memory.unhealthy}"
+            return Finding(signature.code, signature.name, signature.advice, step, text)
+        if once:
+            signature, text = once[0]
+            return Finding(signature.code, signature.name, signature.advice, step, text, True)
+        return None
 
     def refuse(self, step: int) -> Finding | None:
         """Step number `step` had a gradient that is not finite."""
@@ -151,17 +152,19 @@ class Monitor:
     @property
     def judges_from(self) -> int:
         """The step by which each signature could have become a finding."""
-        signatures = [s for some in self.signatures.values() for s in some]
-        from_lines = max(self.warm, self.settled) + self.window
         return max(
-            [self._once_at(s) if s.at is not None else from_lines for s in signatures],
+            [
+                self._once_at(s) if s.at is not None else self._counts_from(s) + self.window
+                for signatures in self.signatures.values()
+                for s in signatures
+            ],
             default=0,
         )
 
     @property
     def may_save(self) -> bool:
-        """Whether this model may overwrite the saved one. After a finding the last healthy model is
-        kept, unless action is `warn`."""
+        """Whether this model may overwrite the saved one: not while the last line shows a
+        signature, unless action is `warn`."""
         return self.health.action == "warn" or not self.memory.shown
 
     def step_taken(self) -> None:
@@ -178,33 +181,27 @@ class Monitor:
         self.memory.rollbacks, self.memory.lr_scale = before.rollbacks + 1, before.lr_scale / 2
         self.memory.refused = 0
 
-    def _line(self, prefix: str, step: int, values: Mapping[str, Any]) -> LogLine:
-        memory = self.memory
-        own, highest, before = (
-            {k.removeprefix(prefix): v for k, v in some.items() if k.startswith(prefix)}
-            for some in (values, memory.highest, memory.before)
-        )
-        return LogLine(own, highest, before, step / self.steps)
+    def codes(self, step: int, values: Mapping[str, Any]) -> set[str]:
+        """Codes of all signatures that a line shows, even if they do not count yet or are checked
+        only once."""
+        return {signature.code for signature, _ in self._shown(step, values)}
 
-    def _signature(self, step: int, values: Mapping[str, Any]) -> tuple[Signature, str] | None:
-        """The first signature that a line shows, and what it shows."""
+    def _shown(self, step: int, values: Mapping[str, Any]) -> list[tuple[Signature, str]]:
+        """The signatures that a line shows, with its words for them; the more exact ones first."""
+        shown = []
         for prefix, signatures in self.signatures.items():
-            line = self._line(prefix, step, values)
-            for signature in signatures:
-                if signature.at is None and (text := signature.shows(line)):
-                    return signature, text
-        return None
+            own, highest, before = (
+                {k.removeprefix(prefix): v for k, v in numbers.items() if k.startswith(prefix)}
+                for numbers in (values, self.memory.highest, self.memory.before)
+            )
+            line = LogLine(own, highest, before, step / self.steps)
+            task = prefix.replace("/", ": ")
+            shown += [(s, f"{task}{text}") for s in signatures if (text := s.shows(line))]
+        return shown
 
-    def _look_once(self, begin: int, step: int, values: Mapping[str, Any]) -> Finding | None:
-        """A warning, by the line that covers the step at which a signature is looked at."""
-        for prefix, signatures in self.signatures.items():
-            line = self._line(prefix, step, values)
-            for s in signatures:
-                if s.at is None or not begin < self._once_at(s) <= step:
-                    continue
-                if text := s.shows(line):
-                    return Finding(s.code, s.name, s.advice, step, text, warning=True)
-        return None
+    def _counts_from(self, signature: Signature) -> int:
+        """The step from which on a signature may become a finding."""
+        return max(self.warm, self.settled) if signature.after_warmup else self.settled
 
     def _once_at(self, signature: Signature) -> int:
         assert signature.at is not None

@@ -1,7 +1,7 @@
 """The training loop that every run goes through.
 
-Masks and negatives are drawn in the loader's workers, so the targets of all micro-batches on all
-ranks are counted before the first forward pass. The loop divides each term of the loss once per
+Everything random is drawn in the loader's workers, so the targets of all micro-batches on all ranks
+are counted before the first forward pass. The loop divides each term of the loss once per
 step by its own global count: K micro-batches or K ranks equal one big batch, for every term that is
 additive by nature.
 

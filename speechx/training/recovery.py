@@ -82,7 +82,7 @@ def must_roll_back(
             f"rate (peak {lr:g}); rollback {memory.rollbacks + 1} of {tries}"
         )
         return True
-    tried = f" (after {memory.rollbacks} rollbacks)" if memory.rollbacks else ""
+    tried = f" (rollbacks before: {memory.rollbacks})" if memory.rollbacks else ""
     what_next = (
         "No checkpoint is known to be healthy: start again with another out"
         if healthy is None

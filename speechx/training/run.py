@@ -57,8 +57,8 @@ class RunConfig:
     init: Path | None = None
     """A model to start from, ours or another toolkit's; without one weights start random."""
     allow_missing: tuple[str, ...] = ()
-    """Parts that `init` may lack and that then start fresh: quantizer, mask_embedding, or the kind
-    of an objective."""
+    """Parts that `init` may lack and that then start fresh: mask_embedding, or a part that an error
+    about it names."""
     allow_chance_level: bool = False
     """With `init`: go on even if the loaded model is at chance on this audio."""
     preset: str | None = None

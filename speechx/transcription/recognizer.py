@@ -207,14 +207,17 @@ def read_wave(audio: Path | str | np.ndarray) -> np.ndarray:
     return audio.astype(np.float32)
 
 
-def load(folder: Path | str, device: str = "auto") -> Recognizer:
+def load(folder: Path | str, device: str = "auto", head: str | None = None) -> Recognizer:
     """Opens a model that writes something: a folder that `speechx finetune` wrote, or a CTC model
-    of another toolkit. Nothing but the folder is needed."""
-    return recognizer(open_model(Path(folder), UNUSED), Path(folder), device)
+    of another toolkit. Nothing but the folder is needed. `head` chooses among several heads; by
+    default it is the first."""
+    return recognizer(open_model(Path(folder), UNUSED), Path(folder), device, head)
 
 
-def recognizer(saved: SavedModel, source: Path, device: str = "auto") -> Recognizer:
-    """A recognizer with the first head of a model that was read from `source`."""
+def recognizer(
+    saved: SavedModel, source: Path, device: str = "auto", head: str | None = None
+) -> Recognizer:
+    """A recognizer with one head of a model that was read from `source`."""
     model, report = SpeechModel.from_saved(saved, UNUSED)
     if not model.heads:
         trained = ", ".join(saved.objectives) or "nothing"
@@ -222,8 +225,14 @@ def recognizer(saved: SavedModel, source: Path, device: str = "auto") -> Recogni
             f"{source} writes nothing by itself (it was trained with {trained}); a fine-tuned "
             "model is needed: run `speechx finetune` with init= this model"
         )
+    name = head or next(iter(model.heads))
+    if name not in model.heads:
+        raise UserError(f"{source} has no head {name!r}; it has {', '.join(model.heads)}")
+    if head is None and len(model.heads) > 1:
+        others = ", ".join(other for other in model.heads if other != name)
+        logger.info(f"{source}: uses its head {name}; --head chooses another ({others})")
     if not is_model_folder(source):
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")
     chosen = pick_device(device)
-    return Recognizer(model.to(chosen).eval(), next(iter(model.heads)), saved.folder, chosen)
+    return Recognizer(model.to(chosen).eval(), name, saved.folder, chosen)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from speechx.models.features.convolutional import ConvolutionalConfig
 
 from speechx.doctor.text_checks import outliers, usual_frames
 from speechx.errors import UserError
+from speechx.models.features.convolutional import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary, save_vocabularies
 from tests.conftest import small_filterbank
 from tests.doctor.broken_corpora import clip, examined, found, sound_corpus, speech

@@ -1,4 +1,4 @@
-"""Files written by the other packages are read, files written here are read by them.
+"""Files of the other packages are read here, files of ours are read by them.
 
 The other side is always their own code: its models, its `save_pretrained`, tokenizers, asset cards,
 converters. `prove` runs both on the same clips.
@@ -15,17 +15,19 @@ import torch
 import yaml
 
 from speechx.data.batches import normalize
-from speechx.decoding.greedy import greedy
 from speechx.errors import UserError
 from speechx.interchange import names
-from speechx.interchange.conversion import convert, detect, open_any
+from speechx.interchange.conversion import convert
+from speechx.interchange.opening import detect, open_model
 from speechx.interchange.proof import prove
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from speechx.models.waveform import seven_convolutions
+from speechx.models.features.convolutional import seven_convolutions
+from speechx.models.folder import open_folder
+from speechx.models.quantizer import GumbelTemperature, QuantizerConfig
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.checkpoint import open_model, save_model
-from tests.conftest import small_convolutional
+from tests.conftest import SMALL_QUANTIZER, small_convolutional
+from tests.models.reference_models import pretraining_model
 
 pytestmark = pytest.mark.interop
 
@@ -36,26 +38,39 @@ TOLERANCE = 1e-5
 
 
 def roughen(module):
-    """Moves every parameter, so that no bias is 0 and no gain is 1."""
+    """Moves every parameter, so that no bias is 0 and no norm's weight is 1."""
     torch.manual_seed(0)
     for parameter in module.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return module.eval()
 
 
-def ours(folder, norm, kind):
-    config = small_convolutional(norm)
-    model = Wav2Vec2Pretraining(config) if kind == "pretraining" else CTC(config, len(LETTERS))
-    words = LETTERS if kind == "ctc" else None
-    save_model(folder, kind, roughen(model), config, ("ru",), words)
-    return open_model(folder)
+def quantizing(encoder):
+    """A model as published with the norm of its feature extractor."""
+    changes = {"quantizer": QuantizerConfig(**SMALL_QUANTIZER)}
+    if encoder.features.norm == "layer":
+        changes |= {"features_penalty": 0.0, "gumbel_temperature": GumbelTemperature(floor=0.1)}
+    else:
+        changes |= {"gumbel_temperature": GumbelTemperature()}
+    return roughen(pretraining_model(encoder, num_negatives=100, **changes))
+
+
+def writing(encoder, words=LETTERS):
+    config = CTCConfig(tokens=words.token_type)
+    return roughen(SpeechModel(encoder, {"ctc": config}, {"ctc": words}))
+
+
+def ours(folder, norm, head):
+    encoder = small_convolutional(norm)
+    (writing(encoder) if head else quantizing(encoder)).save(folder, ("ru",))
+    return open_folder(folder)
 
 
 def published():
     """As wide as the base model, so that its 12 heads are known, and small in all other ways."""
-    small = small_convolutional("group", blocks=1)
-    wide = replace(small.transformer, width=768, heads=12, position_kernel=8, position_groups=16)
-    return roughen(Wav2Vec2Pretraining(replace(small, transformer=wide)))
+    small = small_convolutional("group", num_layers=1)
+    sizes = {"embed_dim": 768, "num_heads": 12, "position_kernel": 8, "position_groups": 16}
+    return quantizing(replace(small, context=replace(small.context, **sizes)))
 
 
 def proved(saved, path, format, *expected):
@@ -101,9 +116,9 @@ class TestHuggingFace:
 
         model = roughen(Wav2Vec2ForPreTraining(their_config(norm)))
         model.save_pretrained(tmp_path / "hf", safe_serialization=safe)
-        saved = open_any(tmp_path / "hf", "pretraining")
-        assert saved.config.quantizer == small_convolutional(norm).quantizer
-        assert any(note.startswith("assumed normalize") for note in saved.notes)
+        saved = open_model(tmp_path / "hf")
+        assert saved.objectives["wav2vec2"]["quantizer"] == SMALL_QUANTIZER
+        assert any(note.startswith("assumed encoder.normalize") for note in saved.notes)
         proved(saved, tmp_path / "hf", "hugging_face", "contrastive loss")
 
     def test_an_encoder_alone_is_read(self, tmp_path):
@@ -111,7 +126,7 @@ class TestHuggingFace:
 
         model = roughen(Wav2Vec2Model(their_config("layer")))
         model.save_pretrained(tmp_path / "hf")
-        proved(open_any(tmp_path / "hf"), tmp_path / "hf", "hugging_face")
+        proved(open_model(tmp_path / "hf"), tmp_path / "hf", "hugging_face")
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_a_ctc_model_is_read_with_its_vocabulary(self, tmp_path, norm):
@@ -121,19 +136,18 @@ class TestHuggingFace:
         config = their_config(norm, vocab_size=len(SYMBOLS))
         model = roughen(Wav2Vec2ForCTC(config))
         model.save_pretrained(tmp_path / "hf")
-        saved = open_any(tmp_path / "hf", "ctc")
-        assert saved.vocabulary == LETTERS
-        assert saved.config.normalize is True
-        assert torch.equal(saved.weights["head.weight"], model.lm_head.weight[[0, 4, 5, 6, 7]])
-        assert (
-            "head rows of <s> </s> <unk> left out: here are a blank and units only" in saved.notes
-        )
+        saved = open_model(tmp_path / "hf")
+        assert saved.vocabularies == {"ctc": LETTERS}
+        assert saved.encoder.normalize is True
+        head = saved.weights["objectives.ctc.head.weight"]
+        assert torch.equal(head, model.lm_head.weight[[0, 4, 5, 6, 7]])
+        assert any(note.startswith("head rows of <s> </s> <unk> left out") for note in saved.notes)
         proved(saved, tmp_path / "hf", "hugging_face", "CTC logits")
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_what_is_written_is_theirs(self, tmp_path, norm, capsys):
-        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
-            saved = ours(tmp_path / kind, norm, kind)
+        for kind, more in (("quantizer", "contrastive loss"), ("head", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind == "head")
             convert(tmp_path / kind, tmp_path / f"{kind}_hf", "hugging_face", prove=True)
             proved(saved, tmp_path / f"{kind}_hf", "hugging_face", more)
             assert "proof of" in capsys.readouterr().err
@@ -142,15 +156,16 @@ class TestHuggingFace:
         from transformers import AutoModelForCTC, AutoProcessor
 
         torch.manual_seed(1)
-        config = small_convolutional("layer")
-        model = roughen(CTC(config, len(LETTERS)))
+        model = writing(small_convolutional("layer"))
+        head = model.objectives["ctc"].head
         wave_S = (torch.randn(32_000) * torch.linspace(-9, 9, 32_000).sin()).numpy()
-        # A head that tells frames apart, so that there is text to compare.
+        # A head that distinguishes frames, so that there is text to compare.
         with torch.no_grad():
-            context_BTD = model.trunk(torch.from_numpy(normalize(wave_S))[None]).context_BTD
-            model.head.weight.normal_()
-            model.head.bias.copy_(-(context_BTD.mean(1) @ model.head.weight.T)[0])
-        save_model(tmp_path / "ctc", "ctc", model, config, (), LETTERS)
+            wave_BS = torch.from_numpy(normalize(wave_S))[None]
+            context_BTD = model.encoder(wave_BS).context_BTD
+            head.weight.normal_()
+            head.bias.copy_(-(context_BTD.mean(1) @ head.weight.T)[0])
+        model.save(tmp_path / "ctc", ())
         convert(tmp_path / "ctc", tmp_path / "hf", "hugging-face")
         processor = AutoProcessor.from_pretrained(tmp_path / "hf")
         assert processor.feature_extractor.do_normalize is True
@@ -159,28 +174,27 @@ class TestHuggingFace:
             logits = AutoModelForCTC.from_pretrained(tmp_path / "hf")(**given).logits
         theirs = processor.batch_decode(logits.argmax(2))[0]
         with torch.no_grad():
-            emissions = model(torch.from_numpy(normalize(wave_S))[None], torch.tensor([32_000]))
-        said = greedy(emissions.logits_BTV[0].log_softmax(1).numpy())
-        # Ours writes one space where CTC hears several.
-        assert " ".join(theirs.split()) == LETTERS.join(
-            LETTERS.decode([emission.id for emission in said])
-        )
+            read_BTV, _ = model.objectives["ctc"].log_probabilities(
+                model.encoder, wave_BS, torch.tensor([32_000])
+            )
+        best = [int(token) for token in read_BTV[0].argmax(1).unique_consecutive()]
+        # Ours writes one space where CTC gives several.
+        assert " ".join(theirs.split()) == LETTERS.join(LETTERS.decode(best))
         assert len(set(theirs)) == 4
 
-    def test_phonemes_keep_their_units(self, tmp_path):
+    def test_phonemes_keep_their_tokens(self, tmp_path):
         from transformers import AutoTokenizer
 
         phones = Vocabulary("phonemes", ("aɪ", "tʃ"))
-        model = CTC(small_convolutional("group"), len(phones))
-        save_model(tmp_path / "ctc", "ctc", model, small_convolutional("group"), (), phones)
+        writing(small_convolutional("group"), phones).save(tmp_path / "ctc", ())
         convert(tmp_path / "ctc", tmp_path / "hf", "hugging_face")
         tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
         assert tokenizer.decode([4, 4, 0, 5, 0, 5]) == "aɪ tʃ tʃ"
-        assert open_any(tmp_path / "hf").vocabulary == phones
+        assert open_model(tmp_path / "hf").vocabularies == {"ctc": phones}
 
 
 class TestFairseq2:
-    def model(self, norm, kind):
+    def model(self, norm, head):
         import soundfile  # noqa: F401
         from fairseq2.models.transformer import TransformerNormOrder
         from fairseq2.models.wav2vec2 import (
@@ -205,7 +219,7 @@ class TestFairseq2:
             ffn_inner_dim=24,
             norm_order=TransformerNormOrder.PRE if large else TransformerNormOrder.POST,
         )
-        if kind == "ctc":
+        if head:
             config = Wav2Vec2AsrConfig(encoder_config=encoder, target_vocab_size=8)
             return roughen(create_wav2vec2_asr_model(config))
         sizes = {"final_dim": 8, "quantized_dim": 8, "num_codebook_entries": 10}
@@ -235,38 +249,38 @@ class TestFairseq2:
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_a_pretraining_model_is_read(self, tmp_path, norm):
-        torch.save({"model": self.model(norm, "pretraining").state_dict()}, tmp_path / "model.pt")
+        torch.save({"model": self.model(norm, head=False).state_dict()}, tmp_path / "model.pt")
         card = self.card(norm)
         card["model_family"], card["model_arch"] = "wav2vec2", "base"
         card["model_config"] |= {"final_dim": 8, "quantized_dim": 8, "num_codebook_entries": 10}
         (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
-        saved = open_any(tmp_path, "pretraining")
-        assert saved.config.transformer.norm == {"group": "post", "layer": "pre"}[norm]
+        saved = open_model(tmp_path)
+        assert saved.encoder.context.norm == {"group": "post", "layer": "pre"}[norm]
         proved(saved, tmp_path, "fairseq2", "contrastive loss")
 
     @pytest.mark.parametrize("norm", NORMS)
-    def test_a_ctc_model_is_read_with_the_units_beside_it(self, tmp_path, norm):
-        torch.save({"model": self.model(norm, "ctc").state_dict()}, tmp_path / "model.pt")
+    def test_a_ctc_model_is_read_with_the_tokens_beside_it(self, tmp_path, norm):
+        torch.save({"model": self.model(norm, head=True).state_dict()}, tmp_path / "model.pt")
         card = self.card(norm)
         card["model_family"], card["model_arch"] = "wav2vec2_asr", "base_10h"
         card["model_config"]["target_vocab_size"] = 8
         (tmp_path / "card.yaml").write_text(yaml.safe_dump(card))
         with pytest.raises(UserError, match="CTC model without its symbols"):
-            open_any(tmp_path)
+            open_model(tmp_path)
         (tmp_path / "dict.txt").write_text("| 9\ne 5\nt 3\nа 1\n")
-        saved = open_any(tmp_path, "ctc")
-        assert saved.vocabulary == LETTERS
+        saved = open_model(tmp_path)
+        assert saved.vocabularies == {"ctc": LETTERS}
         proved(saved, tmp_path, "fairseq2", "CTC logits")
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_what_is_written_is_theirs(self, tmp_path, norm, capsys):
-        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
-            saved = ours(tmp_path / kind, norm, kind)
+        for kind, more in (("quantizer", "contrastive loss"), ("head", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind == "head")
             convert(tmp_path / kind, tmp_path / f"{kind}_fs2", "fairseq2", prove=True)
             proved(saved, tmp_path / f"{kind}_fs2", "fairseq2", more)
 
     def test_continuing_there_keeps_the_temperature_at_its_floor(self, tmp_path):
-        ours(tmp_path / "ours", "layer", "pretraining")
+        ours(tmp_path / "ours", "layer", head=False)
         convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
         updates = torch.load(tmp_path / "fs2/model.pt")["model"]["quantizer.num_updates"]
         about = yaml.safe_load((tmp_path / "fs2/card.yaml").read_text())["model_config"]
@@ -275,35 +289,35 @@ class TestFairseq2:
 
     def test_the_tokenizer_beside_it_names_the_rows(self, tmp_path):
         """Once the labels are gone from the card, as in cards that others wrote."""
-        ours(tmp_path / "ours", "layer", "ctc")
+        ours(tmp_path / "ours", "layer", head=True)
         convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
         card, tokenizer = yaml.safe_load_all((tmp_path / "fs2/card.yaml").read_text())
         assert card["tokenizer_ref"] == tokenizer["name"]
-        del card["labels"], card["units"]
+        del card["labels"], card["token_type"]
         cards = [{**card, "checkpoint": "https://models/other.pt"}, card, tokenizer]
         (tmp_path / "fs2/card.yaml").write_text(yaml.safe_dump_all(cards))
-        saved = open_any(tmp_path / "fs2", "ctc")
-        assert saved.vocabulary == LETTERS
+        saved = open_model(tmp_path / "fs2")
+        assert saved.vocabularies == {"ctc": LETTERS}
         proved(saved, tmp_path / "fs2", "fairseq2", "CTC logits")
 
     def test_a_file_alone_is_read_as_published(self, tmp_path):
         """Omnilingual encoders come with a card that names an architecture."""
-        save_model(tmp_path / "ours", "pretraining", published(), published().config, ())
+        published().save(tmp_path / "ours", ())
         convert(tmp_path / "ours", tmp_path / "fs2", "fairseq2")
         (tmp_path / "fs2/card.yaml").unlink()
-        saved = open_any(tmp_path / "fs2", "pretraining")
-        assert saved.notes[0].endswith("sizes are those of the tensors, dropouts those of base")
-        assert saved.config.transformer.heads == 12
+        saved = open_model(tmp_path / "fs2")
+        assert "dropouts of base" in saved.notes[0]
+        assert saved.encoder.context.num_heads == 12
         proved(saved, tmp_path / "fs2", "fairseq2", "contrastive loss")
         about = {"model_family": "wav2vec2", "model_arch": "1b", "checkpoint": "model.pt"}
         (tmp_path / "fs2/card.yaml").write_text(yaml.safe_dump(about))
-        assert open_any(tmp_path / "fs2").config == saved.config
+        assert open_model(tmp_path / "fs2").encoder == saved.encoder
 
 
 class TestTorchaudio:
     @pytest.mark.parametrize("norm", NORMS)
-    @pytest.mark.parametrize("kind", ["pretraining", "ctc"])
-    def test_a_model_is_read(self, tmp_path, norm, kind):
+    @pytest.mark.parametrize("head", [False, True], ids=["encoder", "head"])
+    def test_a_model_is_read(self, tmp_path, norm, head):
         from torchaudio.models import wav2vec2_model
 
         large = norm == "layer"
@@ -323,31 +337,31 @@ class TestTorchaudio:
             "encoder_dropout": 0.1,
             "encoder_layer_norm_first": large,
             "encoder_layer_drop": 0.1,
-            "aux_num_out": 5 if kind == "ctc" else None,
+            "aux_num_out": 5 if head else None,
         }
         model = roughen(wav2vec2_model(**arguments))
         torch.save(model.state_dict(), tmp_path / "mine.pt")
         about = {"model": arguments, "normalize_waveform": large}
-        if kind == "ctc":
+        if head:
             about["labels"] = ["-", "|", "e", "t", "а"]
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(about))
-        saved = open_any(tmp_path / "mine.pt", None, ["mask_vector"])
-        assert saved.vocabulary == (LETTERS if kind == "ctc" else None)
-        more = ["CTC logits"] if kind == "ctc" else []
+        saved = open_model(tmp_path / "mine.pt", ["mask_embedding"])
+        assert saved.vocabularies == ({"ctc": LETTERS} if head else {})
+        more = ["CTC logits"] if head else []
         proved(saved, tmp_path / "mine.pt", "torchaudio", *more)
 
     def test_a_file_alone_is_read_as_published(self, tmp_path):
-        save_model(tmp_path / "ours", "pretraining", published(), published().config, ())
+        published().save(tmp_path / "ours", ())
         convert(tmp_path / "ours", tmp_path / "ta", "torchaudio")
         (tmp_path / "ta/model.yaml").unlink()
-        saved = open_any(tmp_path / "ta", None, ["mask_vector"])
+        saved = open_model(tmp_path / "ta", ["mask_embedding"])
         assert "assumed 12 heads, post-norm and the strides" in saved.notes[0]
         proved(saved, tmp_path / "ta", "torchaudio")
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_what_is_written_is_theirs(self, tmp_path, norm):
-        for kind, more in (("pretraining", []), ("ctc", ["CTC logits"])):
-            saved = ours(tmp_path / kind, norm, kind)
+        for kind, more in (("quantizer", []), ("head", ["CTC logits"])):
+            saved = ours(tmp_path / kind, norm, kind == "head")
             convert(tmp_path / kind, tmp_path / f"{kind}_ta", "torchaudio", prove=True)
             proved(saved, tmp_path / f"{kind}_ta", "torchaudio", *more)
 
@@ -357,14 +371,14 @@ class TestFairseq:
 
     @pytest.mark.parametrize("norm", NORMS)
     def test_what_is_written_is_what_their_converters_read(self, tmp_path, norm):
-        for kind, more in (("pretraining", "contrastive loss"), ("ctc", "CTC logits")):
-            saved = ours(tmp_path / kind, norm, kind)
+        for kind, more in (("quantizer", "contrastive loss"), ("head", "CTC logits")):
+            saved = ours(tmp_path / kind, norm, kind == "head")
             convert(tmp_path / kind, tmp_path / f"{kind}_fs", "fairseq", prove=True)
             proved(saved, tmp_path / f"{kind}_fs", "fairseq", more)
 
     def test_an_old_checkpoint_with_args(self, tmp_path):
         """As XLSR-53 has it: argparse, the older file format, settings as a program."""
-        saved = ours(tmp_path / "ours", "layer", "pretraining")
+        saved = ours(tmp_path / "ours", "layer", head=False)
         args = argparse.Namespace(
             arch="wav2vec2", extractor_mode="layer_norm", encoder_layers=2, encoder_embed_dim=16,
             encoder_ffn_embed_dim=24, encoder_attention_heads=2, activation_fn="gelu", dropout=0.0,
@@ -375,7 +389,7 @@ class TestFairseq:
             latent_temp="(2.0,0.1,0.999995)", encoder_layerdrop=0.0, dropout_input=0.0,
             dropout_features=0.0, task="audio_pretraining",
         )  # fmt: skip
-        weights = names.to_theirs(saved.weights, names.fairseq(saved.config, "pretraining"))
+        weights = names.to_theirs(saved.weights, names.fairseq(saved.encoder, head=False))
         content = {
             "args": args,
             "model": weights,
@@ -384,18 +398,18 @@ class TestFairseq:
         }
         torch.save(content, tmp_path / "xlsr.pt", _use_new_zipfile_serialization=False)
         assert detect(tmp_path / "xlsr.pt") == "fairseq"
-        read = open_any(tmp_path / "xlsr.pt", "pretraining")
-        assert read.config == saved.config
+        read = open_model(tmp_path / "xlsr.pt")
+        assert read.encoder == saved.encoder
+        assert read.objectives == saved.objectives
         assert all(torch.equal(read.weights[n], t) for n, t in saved.weights.items())
         proved(read, tmp_path / "xlsr.pt", "fairseq", "contrastive loss")
 
     def ctc(self, folder, head_rows, **more):
         """A fine-tuned checkpoint, its encoder's settings in w2v_args; rows 0.. of the head."""
-        saved = ours(folder / "ours", "layer", "ctc")
-        config = saved.config
-        weights = {n: t for n, t in saved.weights.items() if not n.startswith("head.")}
-        weights |= {"head.weight": torch.arange(head_rows * 16.0).view(head_rows, 16) / 100,
-                    "head.bias": torch.arange(float(head_rows))}  # fmt: skip
+        saved = ours(folder / "ours", "layer", head=True)
+        matrix, bias = torch.arange(head_rows * 16.0), torch.arange(float(head_rows))
+        head = {"weight": matrix.view(head_rows, 16) / 100, "bias": bias}
+        weights = saved.weights | {f"{names.HEAD}.{leaf}": tensor for leaf, tensor in head.items()}
         convert(folder / "ours", folder / "written", "fairseq")
         cfg = torch.load(folder / "written/model.pt")["cfg"]
         inner = argparse.Namespace(**cfg["model"]["w2v_args"]["model"], normalize=True)
@@ -404,7 +418,7 @@ class TestFairseq:
         )
         state = {
             "args": args,
-            "model": names.to_theirs(weights, names.fairseq(config, "ctc")),
+            "model": names.to_theirs(weights, names.fairseq(saved.encoder, head=True)),
             **more,
         }
         (folder / "old").mkdir()
@@ -414,47 +428,47 @@ class TestFairseq:
     def test_the_blank_is_the_first_symbol_of_the_dictionary(self, tmp_path):
         folder = self.ctc(tmp_path, 7)
         with pytest.raises(UserError, match=r"without its dictionary: put dict\.ltr\.txt"):
-            open_any(folder)
+            open_model(folder)
         (folder / "dict.ltr.txt").write_text("| 10\nE 9\nT 8\n")
-        saved = open_any(folder, "ctc")
-        assert saved.vocabulary == Vocabulary("characters", (" ", "E", "T"))
-        assert saved.weights["head.bias"].tolist() == [0, 4, 5, 6]
-        assert saved.config.transformer.dropout == 0.05
-        assert saved.config.transformer.layer_drop == 0.1
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("characters", (" ", "E", "T"))}
+        assert saved.weights[f"{names.HEAD}.bias"].tolist() == [0, 4, 5, 6]
+        assert saved.encoder.context.dropout == 0.05
+        assert saved.encoder.context.layer_drop == 0.1
         proved(saved, folder, "fairseq", "CTC logits")
         (folder / "dict.ltr.txt").write_text("| 10\nE 9\n")
         with pytest.raises(UserError, match="has 6 symbols, but the head has 7 rows"):
-            open_any(folder)
+            open_model(folder)
 
     def test_phone_dictionaries_and_a_blank_of_its_own(self, tmp_path):
         folder = self.ctc(tmp_path, 7)
         (folder / "dict.phn.txt").write_text("tʃ 10\naɪ 9\n<ctc_blank> 0\n")
-        saved = open_any(folder, "ctc")
-        assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "aɪ"))
-        assert saved.weights["head.bias"].tolist() == [6, 4, 5]
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("phonemes", ("tʃ", "aɪ"))}
+        assert saved.weights[f"{names.HEAD}.bias"].tolist() == [6, 4, 5]
 
-    def test_unispeech_has_its_units_first_and_the_blank_after_them(self, tmp_path):
+    def test_unispeech_has_its_tokens_first_and_the_blank_after_them(self, tmp_path):
         folder = self.ctc(tmp_path, 7)
         (folder / "vocab.json").write_text(json.dumps({"a": 1, "tʃ": 0, "o": 2}))
-        saved = open_any(folder, "ctc")
-        assert saved.vocabulary == Vocabulary("phonemes", ("tʃ", "a", "o"))
-        assert saved.weights["head.bias"].tolist() == [3, 0, 1, 2]
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("phonemes", ("tʃ", "a", "o"))}
+        assert saved.weights[f"{names.HEAD}.bias"].tolist() == [3, 0, 1, 2]
         assert "3 phonemes; the blank was row 3 (<s>)" in saved.notes
 
     @pytest.mark.parametrize("name", ["vocab_dict.json", "phones.json"])
     def test_a_phone_of_unispeech_without_a_name_is_left_out(self, tmp_path, name):
         folder = self.ctc(tmp_path, 7)
         (folder / name).write_text(json.dumps({"a": 1, "": 0, "o\u0303": 2}))
-        saved = open_any(folder, "ctc")
-        assert saved.vocabulary == Vocabulary("phonemes", ("a", "o\u0303"))
-        assert saved.weights["head.bias"].tolist() == [3, 1, 2]
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("phonemes", ("a", "o\u0303"))}
+        assert saved.weights[f"{names.HEAD}.bias"].tolist() == [3, 1, 2]
         assert any(note.startswith("head rows of '' <pad> </s> <unk> left out") for note in
                    saved.notes)  # fmt: skip
 
     def test_a_dictionary_within_the_checkpoint(self, tmp_path):
         symbols = ["<s>", "<pad>", "</s>", "<unk>", "|", "E", "madeupword0000"]
         folder = self.ctc(tmp_path, 7, task_state={"target_dictionary": {"symbols": symbols}})
-        assert open_any(folder).vocabulary == Vocabulary("characters", (" ", "E"))
+        assert open_model(folder).vocabularies == {"ctc": Vocabulary("characters", (" ", "E"))}
 
     def test_no_settings_of_the_encoder(self, tmp_path):
         folder = self.ctc(tmp_path, 7)
@@ -462,7 +476,7 @@ class TestFairseq:
         content["args"].w2v_args, content["args"].w2v_path = None, "/theirs/base.pt"
         torch.save(content, folder / "model.pt")
         with pytest.raises(UserError, match=r"has no w2v_args.*/theirs/base\.pt"):
-            open_any(folder)
+            open_model(folder)
 
     @pytest.mark.parametrize(
         "text",
@@ -473,37 +487,42 @@ class TestFairseq:
             "[[(1, 1, 1)] * 99] * 99",
             "(" * 5000,
             "",
+            "[(1,1,1)]" + "*100" * 5,
+            "[(1, 1, 1)] * 301",
+            "[(1, 1, 1)] * 99999999999",
         ],
     )
     def test_a_program_in_the_settings_is_not_run(self, tmp_path, text):
-        ours(tmp_path / "ours", "layer", "pretraining")
+        ours(tmp_path / "ours", "layer", head=False)
         convert(tmp_path / "ours", tmp_path / "fs", "fairseq")
         content = torch.load(tmp_path / "fs/model.pt")
         content["cfg"]["model"]["conv_feature_layers"] = text
         torch.save(content, tmp_path / "fs/model.pt")
-        with pytest.raises(UserError, match=r"conv_feature_layers is|the convolutions are"):
-            open_any(tmp_path / "fs")
+        with pytest.raises(
+            UserError, match=r"conv_feature_layers (is|has \d+ convolutions)|the convolutions are"
+        ):
+            open_model(tmp_path / "fs")
 
     @pytest.mark.parametrize("format", ["fairseq", "fairseq2"])
     def test_widths_that_agree_need_no_projection(self, tmp_path, format, monkeypatch):
         # fairseq and fairseq2 then have none, which torchaudio's converter does not know.
         monkeypatch.setattr("speechx.interchange.proof.available", lambda format: False)
         small = small_convolutional("group")
-        config = replace(small, encoder=replace(small.encoder, layers=seven_convolutions(16)))
-        model = roughen(Wav2Vec2Pretraining(config))
-        save_model(tmp_path / "learned", "pretraining", model, config, ())
+        layers = seven_convolutions(16)
+        model = quantizing(replace(small, features=replace(small.features, layers=layers)))
+        model.save(tmp_path / "learned", ())
         with pytest.raises(UserError, match="has learned one"):
             convert(tmp_path / "learned", tmp_path / "out", format)
         with torch.no_grad():
-            model.trunk.project.weight.copy_(torch.eye(16))
-            model.trunk.project.bias.zero_()
-        save_model(tmp_path / "plain", "pretraining", model, config, ())
+            model.encoder.post_extract_proj.weight.copy_(torch.eye(16))
+            model.encoder.post_extract_proj.bias.zero_()
+        model.save(tmp_path / "plain", ())
         convert(tmp_path / "plain", tmp_path / "out", format)
         assert not any(
             ("proj." in n and "extract" in n) or "model_dim" in n
             for n in torch.load(tmp_path / "out/model.pt")["model"]
         )
-        before, after = open_model(tmp_path / "plain"), open_any(tmp_path / "out")
+        before, after = open_folder(tmp_path / "plain"), open_model(tmp_path / "out")
         assert all(torch.equal(after.weights[n], t) for n, t in before.weights.items())
 
 
@@ -524,8 +543,8 @@ class TestTokenizers:
         unknown = {"content": "[UNK]", "lstrip": False}
         tokens = {"pad_token": "[PAD]", "unk_token": unknown}
         (folder / "special_tokens_map.json").write_text(json.dumps(tokens))
-        saved = open_any(folder)
-        assert saved.vocabulary == Vocabulary("characters", ("a", "b", " "))
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("characters", ("a", "b", " "))}
         assert "the blank was row 4 ([PAD])" in saved.notes[1]
         proved(saved, folder, "hugging_face", "CTC logits")
 
@@ -535,18 +554,18 @@ class TestTokenizers:
         vocab = {"|": 0, "a": 1, "b": 2, "<unk>": 3, "<pad>": 4}
         (folder / "vocab.json").write_text(json.dumps(vocab))
         (folder / "added_tokens.json").write_text(json.dumps({"<s>": 5, "</s>": 6}))
-        saved = open_any(folder)
-        assert saved.vocabulary == Vocabulary("characters", (" ", "a", "b"))
-        assert len(saved.weights["head.bias"]) == 4
+        saved = open_model(folder)
+        assert saved.vocabularies == {"ctc": Vocabulary("characters", (" ", "a", "b"))}
+        assert len(saved.weights[f"{names.HEAD}.bias"]) == 4
 
     def test_a_blank_that_is_not_the_padding_is_refused(self, tmp_path):
         folder = self.folder(tmp_path, 3, pad_token_id=0)
         (folder / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "<pad>": 2}))
         with pytest.raises(UserError, match=r"pad_token_id = 0 .* but <pad> is row 2"):
-            open_any(folder)
+            open_model(folder)
 
     @pytest.mark.parametrize(
-        ("vocab", "said"),
+        ("vocab", "expected"),
         [
             ({"eng": {"a": 0}, "deu": {"a": 0}}, "a vocabulary for each language"),
             ({"a": 1, "b": 2, "<pad>": 3}, "rows are not numbered from 0 to 2"),
@@ -554,10 +573,10 @@ class TestTokenizers:
             ([1, 2], "expected an object, found a list"),
         ],
     )
-    def test_vocabularies_that_make_no_sense(self, tmp_path, vocab, said):
+    def test_vocabularies_that_make_no_sense(self, tmp_path, vocab, expected):
         folder = self.folder(tmp_path, 3)
         with pytest.raises(UserError, match=r"a CTC head but no vocab\.json"):
-            open_any(folder)
+            open_model(folder)
         (folder / "vocab.json").write_text(json.dumps(vocab))
-        with pytest.raises(UserError, match=said):
-            open_any(folder)
+        with pytest.raises(UserError, match=expected):
+            open_model(folder)

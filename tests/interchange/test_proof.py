@@ -1,4 +1,4 @@
-"""The proof of a conversion holds for the file it was made from and fails for any other."""
+"""The proof of a conversion holds for its own file and fails for any other."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from speechx.config import read_yaml
+from speechx.config import read_yaml, to_dict
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, hugging_face, peers, torchaudio
+from speechx.interchange import fairseq, fairseq2, hugging_face, reference_packages, torchaudio
 from speechx.interchange.proof import Unproved, available, clips, prove
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.models.folder import SavedModel
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.checkpoint import SavedModel
-from tests.models.peers import KINDS, roughen, small
+from tests.models.reference_models import KINDS, pretraining_model, roughen, small
 
 pytestmark = pytest.mark.interop
 VOCABULARIES = {
@@ -39,15 +39,18 @@ SMALL = {
 def model(kind, vocabulary=None):
     """A small random model as `open_model` gives it, with a quantizer or with a head."""
     torch.manual_seed(0)
-    config = small(kind)
-    made = Wav2Vec2Pretraining(config) if vocabulary is None else CTC(config, len(vocabulary))
+    if vocabulary is None:
+        made = pretraining_model(small(kind))
+    else:
+        objective = CTCConfig(tokens=vocabulary.token_type)
+        made = SpeechModel(small(kind), {"ctc": objective}, {"ctc": vocabulary})
     roughen(made)
     return SavedModel(
         folder=Path("model"),
-        kind="pretraining" if vocabulary is None else "ctc",
-        config=config,
+        encoder=made.encoder.config,
         weights={name: tensor.detach() for name, tensor in made.state_dict().items()},
-        vocabulary=vocabulary,
+        objectives={name: to_dict(config) for name, config in made.configs.items()},
+        vocabularies={} if vocabulary is None else {"ctc": vocabulary},
         languages=("xx",),
     )
 
@@ -69,7 +72,7 @@ def test_a_written_file_is_proved(format, kind, head, tmp_path):
     assert proof.worst < 1e-5
 
 
-def test_a_bare_trunk_is_proved_by_its_outputs(tmp_path):
+def test_a_bare_encoder_is_proved_by_its_outputs(tmp_path):
     """`Wav2Vec2Model.save_pretrained`, as others publish it: neither quantizer nor head."""
     from transformers import Wav2Vec2Config, Wav2Vec2Model
 
@@ -97,21 +100,26 @@ def test_a_state_dict_without_an_asset_card_is_read_with_our_settings(tmp_path):
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
     "name",
-    ["trunk.encoder.blocks.3.conv.weight", "trunk.transformer.blocks.1.attention.key.weight"],
+    [
+        "encoder.feature_extractor.layers.3.conv.weight",
+        "encoder.context.layers.1.attention.key.weight",
+    ],
 )
 def test_one_wrong_tensor_fails_the_proof(format, name, tmp_path):
-    """A weight that is another's: all shapes and names fit, only the numbers tell."""
+    """The weight of another layer: all shapes and names fit, only the numbers differ."""
     saved = model("large")
     FORMATS[format].write(saved, tmp_path)
-    other = name.replace("blocks.3", "blocks.2").replace("blocks.1", "blocks.0")
+    other = name.replace("layers.3", "layers.2").replace("layers.1", "layers.0")
     swapped = replace(saved, weights={**saved.weights, name: saved.weights[other]})
     with pytest.raises(UserError, match=r"not the same model: outputs differ by .* expected less"):
         prove(swapped, tmp_path, format)
 
 
 @pytest.mark.parametrize("format", ["hugging_face", "fairseq", "fairseq2"])
-@pytest.mark.parametrize("name", ["quantizer.codebook_GVQ", "project_targets.weight"])
-def test_the_contrastive_loss_tells_of_the_quantizer(format, name, tmp_path):
+@pytest.mark.parametrize(
+    "name", ["objectives.wav2vec2.quantizer.codebook", "objectives.wav2vec2.project_q.weight"]
+)
+def test_the_contrastive_loss_shows_a_wrong_quantizer(format, name, tmp_path):
     """Outputs alone would not: a codebook with its groups exchanged, a projection turned."""
     saved = model("large")
     FORMATS[format].write(saved, tmp_path)
@@ -121,11 +129,12 @@ def test_the_contrastive_loss_tells_of_the_quantizer(format, name, tmp_path):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_the_logits_tell_of_exchanged_units(format, tmp_path):
+def test_the_logits_show_exchanged_tokens(format, tmp_path):
     saved = model("base", VOCABULARIES["characters"])
     FORMATS[format].write(saved, tmp_path)
-    units = saved.vocabulary.units
-    exchanged = replace(saved, vocabulary=Vocabulary("characters", (units[0], *units[:0:-1])))
+    tokens = saved.vocabularies["ctc"].tokens
+    exchanged = Vocabulary("characters", (tokens[0], *tokens[:0:-1]))
+    exchanged = replace(saved, vocabularies={"ctc": exchanged})
     with pytest.raises(UserError, match="not the same model: CTC logits differ by"):
         prove(exchanged, tmp_path, format)
 
@@ -136,7 +145,7 @@ def test_the_other_flavour_of_norm_fails_the_proof(tmp_path):
     torchaudio.write(saved, tmp_path)
     post = replace(
         saved,
-        config=replace(saved.config, transformer=replace(saved.config.transformer, norm="post")),
+        encoder=replace(saved.encoder, context=replace(saved.encoder.context, norm="post")),
     )
     with pytest.raises(UserError, match="not the same model: outputs"):
         prove(post, tmp_path, "torchaudio")
@@ -145,13 +154,13 @@ def test_the_other_flavour_of_norm_fails_the_proof(tmp_path):
 def test_not_a_number_is_a_difference(tmp_path):
     saved = model("base")
     torchaudio.write(saved, tmp_path)
-    weights = {**saved.weights, "trunk.project.bias": torch.full((32,), torch.nan)}
+    weights = {**saved.weights, "encoder.post_extract_proj.bias": torch.full((32,), torch.nan)}
     with pytest.raises(UserError, match="not the same model"):
         prove(replace(saved, weights=weights), tmp_path, "torchaudio")
 
 
-def test_what_the_other_package_cannot_read_is_no_proof(tmp_path):
-    """Transformers would start a missing tensor from chance; the others raise."""
+def test_a_file_that_the_other_package_cannot_read_is_not_proved(tmp_path):
+    """Transformers would draw a missing tensor; the others raise."""
     from safetensors.torch import load_file, save_file
 
     saved = model("base")
@@ -178,7 +187,7 @@ def test_one_package_that_cannot_read_a_file_does_not_hide_what_another_finds(
 
     saved = model("base")
     fairseq.write(saved, tmp_path)
-    monkeypatch.setitem(peers.PEERS, ("fairseq", "fairseq2"), unable)
+    monkeypatch.setitem(reference_packages.READERS, ("fairseq", "fairseq2"), unable)
     proof = prove(saved, tmp_path, "fairseq")
     assert [(row.by, row.what) for row in proof.rows] == [
         ("fairseq converter of torchaudio 2.9.0", "outputs")
@@ -186,7 +195,9 @@ def test_one_package_that_cannot_read_a_file_does_not_hide_what_another_finds(
     assert str(proof).endswith(f"fairseq2 cannot read {tmp_path}: no such layer")
     turned = {
         **saved.weights,
-        "trunk.project.weight": saved.weights["trunk.project.weight"].flip(0),
+        "encoder.post_extract_proj.weight": saved.weights["encoder.post_extract_proj.weight"].flip(
+            0
+        ),
     }
     with pytest.raises(UserError, match="not the same model"):
         prove(replace(saved, weights=turned), tmp_path, "fairseq")
@@ -225,3 +236,16 @@ def test_clips_differ_in_length_and_are_always_the_same():
         assert torch.equal(one.negatives_1MK, other.negatives_1MK)
         assert one.wave_1S.std() == pytest.approx(1, abs=1e-3)
     assert clips(small("base"))[0].wave_1S.std() < 0.3
+
+
+def test_another_temperature_of_the_contrastive_loss_is_proved(tmp_path):
+    """It is a setting of every format with a quantizer."""
+    saved = model("large")
+    warm = {"wav2vec2": {**saved.objectives["wav2vec2"], "logit_temperature": 0.5}}
+    for format in ("hugging_face", "fairseq2"):
+        folder = tmp_path / format
+        folder.mkdir()
+        FORMATS[format].write(replace(saved, objectives=warm), folder)
+        assert prove(replace(saved, objectives=warm), folder, format).worst < 1e-5
+        with pytest.raises(UserError, match="not the same model: contrastive loss differ by"):
+            prove(saved, folder, format)

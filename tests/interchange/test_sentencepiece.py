@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from speechx.errors import UserError
-from speechx.interchange import sentencepiece
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
-from speechx.interchange.units import SPECIALS
+from speechx.interchange.vocabulary_rows import SPECIALS
 
 SYMBOLS = (*SPECIALS, "|", "e", "т", "'")
 
@@ -19,11 +18,12 @@ def test_pieces_come_back(tmp_path):
     assert others == set(SPECIALS)
 
 
-def test_what_the_user_has_defined_is_text_and_what_is_unused_is_none(tmp_path):
+def test_pieces_of_the_user_are_text_and_unused_ones_are_not(tmp_path):
+    """Protocol buffers written out: field 1 is a piece, with its text (1) and its type (3)."""
     content = b""
     for kind, text in enumerate(("a", "<unk>", "<s>", "'", "z"), start=1):
-        piece = sentencepiece._bytes(1, text.encode()) + sentencepiece._int(3, kind)
-        content += sentencepiece._bytes(1, piece)
+        piece = bytes([0x0A, len(text)]) + text.encode() + bytes([0x18, kind])
+        content += bytes([0x0A, len(piece)]) + piece
     (tmp_path / "tokenizer.model").write_bytes(content)
     pieces, others = read_pieces(tmp_path / "tokenizer.model")
     assert pieces == ("a", "<unk>", "<s>", "'", "z")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from speechx.config import flat, to_dict
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, hugging_face, settings, torchaudio
-from speechx.models.presets import PRESETS, base, large, tiny
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from tests.conftest import small_convolutional
+from speechx.models.context.conformer import ConformerConfig
+from speechx.models.folder import SavedModel
+from speechx.models.presets import PRESETS
+from tests.conftest import small_convolutional, small_filterbank
+from tests.models.reference_models import QUANTIZER, pretraining_model
 
 WORDS = {
     "fairseq": fairseq.WORDS,
@@ -21,68 +24,67 @@ WORDS = {
 }
 
 
+def published(name):
+    """A preset as a model that was read, without its weights."""
+    preset = PRESETS[name]()
+    objectives = {"wav2vec2": {"kind": "wav2vec2", **preset.objectives.get("wav2vec2", {})}}
+    return SavedModel(Path(name), preset.encoder, {}, objectives)
+
+
 @pytest.mark.parametrize("format", WORDS)
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name != "tiny"])
-def test_what_is_written_is_read_again(format, preset):
-    config = PRESETS[preset]()
-    theirs = WORDS[format].theirs(config)
-    ours = WORDS[format].ours(theirs, "the file")
-    assert ours == {name: flat(to_dict(config))[name] for name in WORDS[format].names.values()}
+def test_settings_that_are_written_are_read_again(format, preset):
+    saved = published(preset)
+    settings_here = settings.settings_of(saved)
+    ours = WORDS[format].ours(WORDS[format].theirs(saved), "the file")
+    assert ours == {name: settings_here[name] for name in WORDS[format].names.values()}
 
 
 def test_their_values():
-    assert hugging_face.WORDS.theirs(large())["do_stable_layer_norm"] is True
-    assert fairseq.WORDS.theirs(base())["extractor_mode"] == "default"
-    assert fairseq2.ENCODER.theirs(large())["norm_order"] == "PRE"
-    assert torchaudio.WORDS.theirs(base())["extractor_mode"] == "group_norm"
+    base, large = published("base"), published("large")
+    assert hugging_face.WORDS.theirs(large)["do_stable_layer_norm"] is True
+    assert hugging_face.WORDS.theirs(large)["codevector_dim"] == 768
+    assert fairseq.WORDS.theirs(base)["extractor_mode"] == "default"
+    assert fairseq2.ENCODER.theirs(large)["norm_order"] == "PRE"
+    assert torchaudio.WORDS.theirs(base)["extractor_mode"] == "group_norm"
+
+
+def test_a_model_without_a_quantizer_has_no_settings_of_one():
+    theirs = hugging_face.WORDS.theirs(replace(published("large"), objectives={}))
+    assert not any("codevector" in name for name in theirs)
+    assert theirs["hidden_size"] == 1024
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
 def test_tensors_show_all_sizes_but_strides_and_heads(norm):
-    config = replace(small_convolutional(norm), normalize=False)
-    measured = settings.measure(Wav2Vec2Pretraining(config).state_dict(), "the file")
-    said = flat(to_dict(config))
-    for layer in said["encoder.layers"]:
+    encoder = small_convolutional(norm)
+    measured = settings.measure(pretraining_model(encoder).state_dict(), "the file")
+    known = flat({"encoder": to_dict(encoder), "objective": {"quantizer": to_dict(QUANTIZER)}})
+    for layer in known["encoder.features.layers"]:
         del layer["stride"]
-    assert measured == {name: said[name] for name in measured}
-    hidden = {"transformer.heads", "transformer.norm"}
-    assert hidden.isdisjoint(measured)
-    assert {n for n in said if n.startswith(("quantizer", "transformer"))} - set(measured) == {
-        *hidden, "transformer.dropout", "transformer.attention_dropout", "transformer.layer_drop",
-        "transformer.activation_dropout",
+    assert measured == {name: known[name] for name in measured}
+    sizes = [n for n in known if n.startswith(("objective.quantizer", "encoder.context"))]
+    assert {n.removeprefix("encoder.context.") for n in sizes if n not in measured} == {
+        "kind", "num_heads", "norm", "dropout", "attention_dropout", "activation_dropout",
+        "layer_drop",
     }  # fmt: skip
 
 
 def test_heads_and_strides_of_the_published_models():
     for preset in [name for name in PRESETS if name != "tiny"]:
-        config = PRESETS[preset]()
-        assert settings.heads_of(config.transformer.width, "") == config.transformer.heads
-        layers = to_dict(config)["encoder"]["layers"]
+        encoder = PRESETS[preset]().encoder
+        assert settings.heads_of(encoder.context.embed_dim, "") == encoder.context.num_heads
+        layers = to_dict(encoder)["features"]["layers"]
         bare = [{"channels": r["channels"], "kernel": r["kernel"]} for r in layers]
         assert settings.strides_of(bare, "") == layers
     with pytest.raises(UserError, match="100 is none of the published widths"):
         settings.heads_of(100, "the file")
-    with pytest.raises(UserError, match=r"kernels \[9\] are not those"):
+    with pytest.raises(UserError, match=r"kernels \[9\] are not"):
         settings.strides_of([{"channels": 4, "kernel": 9}], "the file")
 
 
-def test_a_filterbank_is_refused():
-    with pytest.raises(UserError, match="filterbank encoder, which fairseq does not have"):
-        settings.convolutions(tiny(), "fairseq")
-
-
-def test_the_convolutions_of_fairseq_are_a_program_of_lists():
-    """Multiplied five times by 100 they would fill the memory."""
-
-    def rows(text):
-        return fairseq._rows_of_text(text, "the file")
-
-    assert rows("[(512, 10, 5)] + [(512, 3, 2)] * 2") == [[512, 10, 5], [512, 3, 2], [512, 3, 2]]
-    assert rows([[512, 10, 5]]) == [[512, 10, 5]]
-    assert len(rows("[(1, 1, 1)] * 300")) == 300
-    for text, count in (
-        ("[(1,1,1)]" + "*100" * 5, 10_000),
-        ("[(1,1,1)] * 99999999999", 99999999999),
-    ):
-        with pytest.raises(UserError, match=f"has {count} convolutions; expected 300 at most"):
-            rows(text)
+def test_filterbanks_and_conformers_are_refused_by_name():
+    conformer = replace(small_convolutional("layer"), context=ConformerConfig())
+    for encoder, kind in ((small_filterbank(), "filterbank"), (conformer, "conformer")):
+        with pytest.raises(UserError, match=rf"{kind}.* cannot be written as fairseq"):
+            settings.check_writable(encoder, "fairseq")

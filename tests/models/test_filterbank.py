@@ -1,12 +1,12 @@
-"""The filterbank encoder: exact lengths, energies where the tones are, loudness taken out."""
+"""The filterbank feature extractor: exact lengths, energies at the tones, loudness taken out."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from speechx.models.filterbank import FilterbankConfig, FilterbankEncoder
-from speechx.models.waveform import Convolution
+from speechx.models.features.convolutional import Convolution
+from speechx.models.features.filterbank import FilterbankConfig, FilterbankExtractor
 
 STACKS = {
     "default": FilterbankConfig().layers,
@@ -16,14 +16,14 @@ STACKS = {
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_frames_equal_the_real_encoder(stack):
+def test_frames_equal_the_real_extractor(stack):
     config = FilterbankConfig(bins=20, layers=STACKS[stack])
-    encoder = FilterbankEncoder(config)
-    field, stride = config.field, config.stride
+    extractor = FilterbankExtractor(config)
+    field, stride = config.receptive_field, config.stride
     some = torch.randint(field, 30_000, (40,), generator=torch.Generator().manual_seed(0)).tolist()
     for samples in [field, field + 1, field + stride - 1, field + stride, *some]:
         with torch.no_grad():
-            features_BTC, frames_B = encoder(torch.randn(1, samples), torch.tensor([samples]))
+            features_BTC, frames_B = extractor(torch.randn(1, samples), torch.tensor([samples]))
         assert features_BTC.shape[1] == config.frames(samples) == frames_B.item(), samples
     assert config.frames(field) == 1
     assert [config.frames(s) for s in range(0, field, 13)] == [0] * len(range(0, field, 13))
@@ -39,20 +39,20 @@ def test_default_gives_50_frames_a_second():
 def test_frames_of_padded_rows():
     config = FilterbankConfig(bins=20)
     lengths = [8000, 3111, 500, 0]
-    _, frames_B = FilterbankEncoder(config)(torch.randn(4, 8000), torch.tensor(lengths))
+    _, frames_B = FilterbankExtractor(config)(torch.randn(4, 8000), torch.tensor(lengths))
     assert frames_B.tolist() == [config.frames(n) for n in lengths]
 
 
 def test_energy_stands_in_the_bin_of_the_tone():
-    encoder = FilterbankEncoder(FilterbankConfig(bins=40))
+    extractor = FilterbankExtractor(FilterbankConfig(bins=40))
     time = torch.arange(16_000) / 16_000
-    peaks_hz = (encoder.mel_FK.argmax(1) * 16_000 / 512).tolist()
+    peaks_hz = (extractor.mel_FK.argmax(1) * 16_000 / 512).tolist()
     for hertz in (400.0, 1000.0, 3000.0):
-        # The tone sounds in the second half only, so that mean 0 over time leaves it visible.
+        # The tone is in the second half only, so that mean 0 over time leaves it visible.
         wave = torch.sin(2 * torch.pi * hertz * time) * (time > 0.5) + 1e-3 * torch.randn(16_000)
-        x_BFT, _ = encoder.log_mel(wave[None], None)
+        x_BFT, _ = extractor.log_mel(wave[None], None)
         rise_F = x_BFT[0, :, -20:].mean(1) - x_BFT[0, :, :20].mean(1)
-        energy_F = encoder.mel_FK @ torch.fft.rfft(wave[8000:8512]).abs().square()
+        energy_F = extractor.mel_FK @ torch.fft.rfft(wave[8000:8512]).abs().square()
         assert abs(peaks_hz[int(energy_F.argmax())] - hertz) < 130
         assert rise_F[int(energy_F.argmax())] > 1.5
 
@@ -62,7 +62,7 @@ def test_energy_stands_in_the_bin_of_the_tone():
 def test_mel_weights_equal_librosa(bins):
     """The HTK scale and peaks of 1, from 20 Hz to half the sampling rate."""
     librosa = pytest.importorskip("librosa")
-    mel_FK = FilterbankEncoder(FilterbankConfig(bins=bins)).mel_FK
+    mel_FK = FilterbankExtractor(FilterbankConfig(bins=bins)).mel_FK
     theirs_FK = librosa.filters.mel(
         sr=16_000, n_fft=512, n_mels=bins, fmin=20.0, fmax=8000.0, htk=True, norm=None
     )
@@ -70,10 +70,10 @@ def test_mel_weights_equal_librosa(bins):
 
 
 def test_each_bin_has_mean_0_and_variance_near_1_over_true_frames():
-    encoder = FilterbankEncoder(FilterbankConfig(bins=20))
+    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
     torch.manual_seed(0)
     wave_BS = torch.randn(2, 16_000) * torch.linspace(0.05, 1, 16_000)
-    x_BFT, frames_B = encoder.log_mel(wave_BS, torch.tensor([16_000, 9000]))
+    x_BFT, frames_B = extractor.log_mel(wave_BS, torch.tensor([16_000, 9000]))
     for row, frames in enumerate(frames_B.tolist()):
         true_FT = x_BFT[row, :, :frames]
         assert true_FT.mean(1).abs().max() < 1e-4
@@ -82,25 +82,25 @@ def test_each_bin_has_mean_0_and_variance_near_1_over_true_frames():
 
 
 def test_loudness_does_not_matter():
-    encoder = FilterbankEncoder(FilterbankConfig(bins=20))
+    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
     torch.manual_seed(0)
     wave_BS = torch.randn(1, 8000)
-    expected = encoder(wave_BS)[0]
+    expected = extractor(wave_BS)[0]
     for loudness in (30, 0.003):  # noise 50 dB below full scale is still above the floor
-        torch.testing.assert_close(encoder(loudness * wave_BS)[0], expected, atol=1e-3, rtol=0)
+        torch.testing.assert_close(extractor(loudness * wave_BS)[0], expected, atol=1e-3, rtol=0)
 
 
 def test_silence_and_gradients_are_finite():
-    encoder = FilterbankEncoder(FilterbankConfig(bins=20))
-    features_BTC, _ = encoder(torch.zeros(1, 4000))
+    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
+    features_BTC, _ = extractor(torch.zeros(1, 4000))
     features_BTC.sum().backward()
     assert features_BTC.isfinite().all()
-    assert all(p.grad.isfinite().all() for p in encoder.parameters())
+    assert all(p.grad.isfinite().all() for p in extractor.parameters())
 
 
-def test_what_is_computed_is_not_saved():
+def test_buffers_are_not_saved():
     """Mel weights and window are functions of the config, so no checkpoint holds them."""
-    names = set(FilterbankEncoder(FilterbankConfig(bins=20)).state_dict())
+    names = set(FilterbankExtractor(FilterbankConfig(bins=20)).state_dict())
     assert names == {
         f"{part}.{i}.{what}"
         for part in ("convs", "norms")

@@ -15,14 +15,13 @@ import torch
 from torch.nn import functional as F
 
 from speechx.interchange import names
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from tests.models.peers import (
+from tests.models.reference_models import (
     BATCHES,
     CTC_GRADIENTS,
     KINDS,
     NEGATIVES,
     OUTPUTS,
+    QUANTIZER,
     TEMPERATURE,
     TOLERANCE,
     Theirs,
@@ -32,9 +31,11 @@ from tests.models.peers import (
     check,
     check_gradients,
     check_pretraining,
+    ctc_model,
     gradients,
     joined,
     pretrain,
+    pretraining_model,
     recognise,
     roughen,
     small,
@@ -59,23 +60,23 @@ def their_encoder(config):
     from fairseq2.models.transformer import TransformerNormOrder
     from fairseq2.models.wav2vec2 import Wav2Vec2EncoderConfig
 
-    encoder, transformer = config.encoder, config.transformer
-    large = transformer.norm == "pre"
+    features, context = config.features, config.context
+    large = context.norm == "pre"
     return Wav2Vec2EncoderConfig(
-        model_dim=transformer.width,
-        feature_dim=encoder.layers[-1].channels,
+        model_dim=context.embed_dim,
+        feature_dim=features.dim,
         layer_norm_features=not large,
         feature_extractor_layer_descs=[
-            (layer.channels, layer.kernel, layer.stride) for layer in encoder.layers
+            (layer.channels, layer.kernel, layer.stride) for layer in features.layers
         ],
-        feature_extractor_bias=encoder.bias,
-        feature_extractor_layer_norm_convs=encoder.norm == "layer",
-        feature_grad_scale=encoder.gradient_scale,
-        pos_conv_kernel_size=transformer.position_kernel,
-        num_pos_conv_groups=transformer.position_groups,
-        num_encoder_layers=transformer.blocks,
-        num_encoder_attn_heads=transformer.heads,
-        ffn_inner_dim=transformer.inner,
+        feature_extractor_bias=features.bias,
+        feature_extractor_layer_norm_convs=features.norm == "layer",
+        feature_grad_scale=features.gradient_scale,
+        pos_conv_kernel_size=context.position_kernel,
+        num_pos_conv_groups=context.position_groups,
+        num_encoder_layers=context.num_layers,
+        num_encoder_attn_heads=context.num_heads,
+        ffn_inner_dim=context.ffn_dim,
         dropout_p=0.0,
         attn_dropout_p=0.0,
         layer_drop_p=0.0,
@@ -91,17 +92,17 @@ def pretraining_pair(kind):
     theirs = create_wav2vec2_model(
         Wav2Vec2Config(
             encoder_config=their_encoder(config),
-            final_dim=config.quantizer.width,
-            quantized_dim=config.quantizer.width,
-            num_codebooks=config.quantizer.groups,
-            num_codebook_entries=config.quantizer.entries,
+            final_dim=QUANTIZER.dim,
+            quantized_dim=QUANTIZER.dim,
+            num_codebooks=QUANTIZER.num_groups,
+            num_codebook_entries=QUANTIZER.num_entries,
             codebook_sampling_temperature=(TEMPERATURE, 0.5, 1.0),
             num_distractors=NEGATIVES,
         )
     )
     roughen(theirs.train())
-    ours = Wav2Vec2Pretraining(config).train()
-    table = names.fairseq2(config, "pretraining")
+    ours = pretraining_model(config).train()
+    table = names.fairseq2(config, head=False)
     adopt(ours, theirs, table, without=("quantizer.num_updates",))
     return ours, theirs, table
 
@@ -153,7 +154,7 @@ def their_pretraining(theirs, given, diversity, penalty, table):
             "soft_perplexity": quantized.prob_perplexity,
             "code_perplexity": quantized.code_perplexity,
         },
-        loss=loss.aggregate,
+        loss=(loss.aggregate / given.mask_BT.sum()).detach(),
     )
 
 
@@ -164,7 +165,7 @@ def test_pretraining(kind, batch, monkeypatch):
     from fairseq2.models.wav2vec2 import vector_quantizer
 
     ours, theirs, table = pretraining_pair(kind)
-    given = case(ours.config, batch)
+    given = case(ours.encoder.config, batch)
     if kind == "base" and batch == "padded":
         # Perplexity, feature penalty and noise are of the whole batch.
         monkeypatch.setattr(F, "gumbel_softmax", without_noise)
@@ -174,13 +175,14 @@ def test_pretraining(kind, batch, monkeypatch):
         given = replace(given, negatives_BMK=torch.cat([row.negatives_BMK for row in rows]))
         our = pretrain(ours, given, 0.0)
     else:
-        given = with_their_negatives(given, ours.config.quantizer.entries)
+        given = with_their_negatives(given, QUANTIZER.num_entries)
         # Padded frames count in their feature penalty, not in ours.
         penalty = PENALTY if batch == "equal" else 0.0
         their = their_pretraining(theirs, given, DIVERSITY, penalty, table)
         our = pretrain(ours, given, DIVERSITY, penalty, seed=SEED)
-        masked_NC = our.trunk.features_BTC[given.mask_BT]
-        best_NG = ours.quantizer.logits(masked_NC).unflatten(1, (2, -1)).argmax(2)
+        masked_NC = our.output.features.features_BTC[given.mask_BT]
+        quantizer = ours.objectives["wav2vec2"].quantizer
+        best_NG = quantizer.logits(masked_NC).unflatten(1, (2, -1)).argmax(2)
         assert not torch.equal(best_NG, their.codes_MG), "the noise moved no pick"
     title = f"fairseq2 {kind} {batch}"
     check_pretraining(title, given, our, their)
@@ -191,9 +193,9 @@ def test_pretraining(kind, batch, monkeypatch):
 def test_evaluation_picks_the_best_codes(kind):
     ours, theirs, table = pretraining_pair(kind)
     ours.eval(), theirs.eval()
-    given = with_their_negatives(case(ours.config, "equal"), 0)
+    given = with_their_negatives(case(ours.encoder.config, "equal"), 0)
     their = their_pretraining(theirs, given, 0.0, 0.0, table)
-    our = pretrain(ours, given, 0.0, temperature=None)
+    our = pretrain(ours, given, 0.0, step=None)
     check_pretraining(f"fairseq2 {kind} evaluation", given, our, their)
 
 
@@ -201,9 +203,9 @@ def their_recognition(theirs, given, table):
     from fairseq2.nn import BatchLayout
 
     theirs.zero_grad()
-    targets_layout = BatchLayout(tuple(given.targets_BU.shape), given.units_B.tolist())
+    targets_layout = BatchLayout(tuple(given.labels_BU.shape), given.label_lengths_B.tolist())
     loss, logits_BTV, _ = theirs(
-        given.wave_BS, layout(given), given.targets_BU, targets_layout, return_logits=True
+        given.wave_BS, layout(given), given.labels_BU, targets_layout, return_logits=True
     )
     loss.backward()
     return given.true(logits_BTV), loss, gradients(theirs, table)
@@ -221,8 +223,8 @@ def test_ctc(kind, batch):
         Wav2Vec2AsrConfig(encoder_config=their_encoder(config), target_vocab_size=OUTPUTS)
     )
     roughen(theirs.eval())
-    ours = CTC(config, OUTPUTS).eval()
-    table = names.fairseq2(config, "ctc")
+    ours = ctc_model(config).eval()
+    table = names.fairseq2(config, head=True)
     adopt(ours, theirs, table)
     given = case(config, batch)
     our = recognise(ours, given)
@@ -233,18 +235,18 @@ def test_ctc(kind, batch):
     check(
         title,
         {
-            "CTC logits": (given.true(our.emissions.logits_BTV), torch.cat(logits)),
+            "CTC logits": (given.true(our.logits_BTV), torch.cat(logits)),
             "CTC loss": (our.loss, torch.stack(losses).sum()),
         },
     )
     check_gradients(f"{title} CTC", our.gradients, summed(list(grads)), CTC_GRADIENTS)
 
 
-def test_their_base_type_hears_the_padding_and_ours_does_not():
-    """What makes the comparisons above go utterance by utterance."""
+def test_their_base_type_depends_on_padding_and_ours_does_not():
+    """The reason to compare utterance by utterance above."""
     ours, theirs, _ = pretraining_pair("base")
     ours.eval(), theirs.eval()
-    given = case(ours.config, "padded")
+    given = case(ours.encoder.config, "padded")
     last = given.rows()[2]
     frames = int(last.frames_B)
 
@@ -254,8 +256,8 @@ def test_their_base_type_hears_the_padding_and_ours_does_not():
 
     with torch.no_grad():
         their_leak = apart(their(given)[2:, :frames], their(last))
-        our = ours.trunk(given.wave_BS, given.lengths_B).context_BTD
-        our_leak = apart(our[2:, :frames], ours.trunk(last.wave_BS).context_BTD)
+        our = ours.encoder(given.wave_BS, given.lengths_B).context_BTD
+        our_leak = apart(our[2:, :frames], ours.encoder(last.wave_BS).context_BTD)
     print(f"padded and alone: fairseq2 base {their_leak:.1e}, ours {our_leak:.1e}")
     assert their_leak > 1e-2
     assert our_leak < TOLERANCE

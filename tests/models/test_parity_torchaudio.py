@@ -1,4 +1,4 @@
-"""Equal to torchaudio's `wav2vec2_model`: the trunk and the CTC head; it has no quantizer.
+"""Equal to torchaudio's `wav2vec2_model`: the encoder and the CTC head; it has no quantizer.
 
 In padded batches its large type is as exact as ours; in its base type padding enters the
 statistics of the group norm, so there ours in a padded batch is compared with its utterances one
@@ -12,8 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from speechx.interchange.names import TORCHAUDIO
-from speechx.models.ctc import CTC
-from tests.models.peers import (
+from tests.models.reference_models import (
     BATCHES,
     CTC_GRADIENTS,
     KINDS,
@@ -24,6 +23,7 @@ from tests.models.peers import (
     case,
     check,
     check_gradients,
+    ctc_model,
     gradients,
     recognise,
     roughen,
@@ -39,44 +39,44 @@ def pair(kind):
 
     torch.manual_seed(0)
     config = small(kind)
-    transformer = config.transformer
+    features, context = config.features, config.context
     theirs = wav2vec2_model(
         extractor_mode={"base": "group_norm", "large": "layer_norm"}[kind],
         extractor_conv_layer_config=[
-            (layer.channels, layer.kernel, layer.stride) for layer in config.encoder.layers
+            (layer.channels, layer.kernel, layer.stride) for layer in features.layers
         ],
-        extractor_conv_bias=config.encoder.bias,
-        encoder_embed_dim=transformer.width,
+        extractor_conv_bias=features.bias,
+        encoder_embed_dim=context.embed_dim,
         encoder_projection_dropout=0.0,
-        encoder_pos_conv_kernel=transformer.position_kernel,
-        encoder_pos_conv_groups=transformer.position_groups,
-        encoder_num_layers=transformer.blocks,
-        encoder_num_heads=transformer.heads,
+        encoder_pos_conv_kernel=context.position_kernel,
+        encoder_pos_conv_groups=context.position_groups,
+        encoder_num_layers=context.num_layers,
+        encoder_num_heads=context.num_heads,
         encoder_attention_dropout=0.0,
-        encoder_ff_interm_features=transformer.inner,
+        encoder_ff_interm_features=context.ffn_dim,
         encoder_ff_interm_dropout=0.0,
         encoder_dropout=0.0,
-        encoder_layer_norm_first=transformer.norm == "pre",
+        encoder_layer_norm_first=context.norm == "pre",
         encoder_layer_drop=0.0,
         aux_num_out=OUTPUTS,
     )
     roughen(theirs.eval())
-    ours = CTC(config, OUTPUTS).eval()
-    adopt(ours, theirs, TORCHAUDIO, without=("trunk.mask_vector",))
+    ours = ctc_model(config).eval()
+    adopt(ours, theirs, TORCHAUDIO, without=("encoder.mask_embedding",))
     return ours, theirs
 
 
 def their_recognition(theirs, given):
-    """Every block's output, logits, CTC loss and its gradients."""
+    """Every layer's output, logits, CTC loss and its gradients."""
     theirs.zero_grad()
     states, _ = theirs.extract_features(given.wave_BS, given.lengths_B)
     logits_BTV, frames_B = theirs(given.wave_BS, given.lengths_B)
     assert frames_B is None or torch.equal(frames_B, given.frames_B)
     loss = F.ctc_loss(
         logits_BTV.log_softmax(2).transpose(0, 1),
-        given.targets_BU,
+        given.labels_BU,
         given.frames_B,
-        given.units_B,
+        given.label_lengths_B,
         reduction="sum",
     )
     loss.backward()
@@ -88,20 +88,19 @@ def their_recognition(theirs, given):
 @pytest.mark.parametrize("kind", KINDS)
 def test_ctc(kind, batch):
     ours, theirs = pair(kind)
-    given = case(ours.trunk.config, batch)
+    given = case(ours.encoder.config, batch)
     our = recognise(ours, given)
-    trunk = ours.trunk(given.wave_BS, given.lengths_B)
     batches = given.rows() if kind == "base" and batch == "padded" else [given]
     parts = [their_recognition(theirs, part) for part in batches]
     hidden, logits, losses, grads = zip(*parts, strict=True)
     rows = {
         f"hidden {index}": (given.true(state_BTD), torch.cat(their_states))
         for index, (state_BTD, *their_states) in enumerate(
-            zip(trunk.hidden[1:], *hidden, strict=True), 1
+            zip(our.output.hidden[1:], *hidden, strict=True), 1
         )
     }
     assert len(rows) == 3
-    rows["CTC logits"] = (given.true(our.emissions.logits_BTV), torch.cat(logits))
+    rows["CTC logits"] = (given.true(our.logits_BTV), torch.cat(logits))
     rows["CTC loss"] = (our.loss, torch.stack(losses).sum())
     title = f"torchaudio {kind} {batch}"
     check(title, rows)
@@ -109,13 +108,13 @@ def test_ctc(kind, batch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_without_a_head_it_is_the_trunk(kind):
+def test_without_a_head_it_is_the_encoder(kind):
     """The output of a model without `aux`, and the gradients of its squares."""
     ours, theirs = pair(kind)
-    given = case(ours.trunk.config, "equal")
+    given = case(ours.encoder.config, "equal")
     theirs.aux = None
     their_BTD, _ = theirs(given.wave_BS)
-    our_BTD = ours.trunk(given.wave_BS).context_BTD
+    our_BTD = ours.encoder(given.wave_BS).context_BTD
     for output_BTD in (their_BTD, our_BTD):
         # Squares alone would be constant behind the last layer norm.
         (output_BTD.square() * torch.arange(32)).mean().backward()
@@ -123,17 +122,22 @@ def test_without_a_head_it_is_the_trunk(kind):
     check_gradients(f"torchaudio {kind}", gradients(ours), gradients(theirs, TORCHAUDIO))
 
 
-def test_their_base_type_hears_the_padding_and_ours_does_not():
-    """What makes the comparison above go utterance by utterance."""
+def recognise_logits(ours, given):
+    batch = given.batch()
+    return ours.objectives["ctc"].logits(ours.encoder(batch.wave_BS, batch.lengths_B))[0]
+
+
+def test_their_base_type_depends_on_padding_and_ours_does_not():
+    """The reason to compare utterance by utterance above."""
     ours, theirs = pair("base")
-    given = case(ours.trunk.config, "padded")
+    given = case(ours.encoder.config, "padded")
     last = given.rows()[2]
     frames = int(last.frames_B)
     with torch.no_grad():
         their = theirs(given.wave_BS, given.lengths_B)[0]
-        our = ours(given.wave_BS, given.lengths_B).logits_BTV
+        our = recognise_logits(ours, given)
         their_leak = apart(their[2:, :frames], theirs(last.wave_BS)[0])
-        our_leak = apart(our[2:, :frames], ours(last.wave_BS, given.lengths_B[2:]).logits_BTV)
+        our_leak = apart(our[2:, :frames], recognise_logits(ours, last))
     print(f"padded and alone: torchaudio base {their_leak:.1e}, ours {our_leak:.1e}")
     assert their_leak > 1e-2
     assert our_leak < TOLERANCE

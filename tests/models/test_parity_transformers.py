@@ -13,15 +13,14 @@ import torch
 from torch.nn import functional as F
 
 from speechx.interchange.names import HUGGING_FACE
-from speechx.models.ctc import CTC
 from speechx.models.quantizer import ProductQuantizer
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
-from tests.models.peers import (
+from tests.models.reference_models import (
     BATCHES,
     CTC_GRADIENTS,
     KINDS,
     NEGATIVES,
     OUTPUTS,
+    QUANTIZER,
     TEMPERATURE,
     TOLERANCE,
     Theirs,
@@ -31,9 +30,11 @@ from tests.models.peers import (
     check,
     check_gradients,
     check_pretraining,
+    ctc_model,
     gradients,
     joined,
     pretrain,
+    pretraining_model,
     recognise,
     roughen,
     small,
@@ -49,24 +50,24 @@ def their_config(config, **changes):
     """The transformers configuration of the same model, without dropout."""
     from transformers import Wav2Vec2Config
 
-    layers, transformer, quantizer = config.encoder.layers, config.transformer, config.quantizer
+    features, context = config.features, config.context
     return Wav2Vec2Config(
-        conv_dim=[layer.channels for layer in layers],
-        conv_kernel=[layer.kernel for layer in layers],
-        conv_stride=[layer.stride for layer in layers],
-        conv_bias=config.encoder.bias,
-        feat_extract_norm=config.encoder.norm,
-        do_stable_layer_norm=transformer.norm == "pre",
-        hidden_size=transformer.width,
-        intermediate_size=transformer.inner,
-        num_hidden_layers=transformer.blocks,
-        num_attention_heads=transformer.heads,
-        num_conv_pos_embeddings=transformer.position_kernel,
-        num_conv_pos_embedding_groups=transformer.position_groups,
-        num_codevector_groups=quantizer.groups,
-        num_codevectors_per_group=quantizer.entries,
-        codevector_dim=quantizer.width,
-        proj_codevector_dim=quantizer.width,
+        conv_dim=[layer.channels for layer in features.layers],
+        conv_kernel=[layer.kernel for layer in features.layers],
+        conv_stride=[layer.stride for layer in features.layers],
+        conv_bias=features.bias,
+        feat_extract_norm=features.norm,
+        do_stable_layer_norm=context.norm == "pre",
+        hidden_size=context.embed_dim,
+        intermediate_size=context.ffn_dim,
+        num_hidden_layers=context.num_layers,
+        num_attention_heads=context.num_heads,
+        num_conv_pos_embeddings=context.position_kernel,
+        num_conv_pos_embedding_groups=context.position_groups,
+        num_codevector_groups=QUANTIZER.num_groups,
+        num_codevectors_per_group=QUANTIZER.num_entries,
+        codevector_dim=QUANTIZER.dim,
+        proj_codevector_dim=QUANTIZER.dim,
         hidden_dropout=0.0,
         attention_dropout=0.0,
         activation_dropout=0.0,
@@ -89,7 +90,7 @@ def pretraining_pair(kind, diversity):
     }
     theirs = roughen(Wav2Vec2ForPreTraining(their_config(config, **changes)).train())
     theirs.quantizer.temperature = TEMPERATURE
-    ours = Wav2Vec2Pretraining(config).train()
+    ours = pretraining_model(config).train()
     adopt(ours, theirs, HUGGING_FACE)
     return ours, theirs
 
@@ -142,7 +143,7 @@ def their_pretraining(theirs, given):
         gradients=gradients(theirs, HUGGING_FACE),
         codes_MG=seen["logits"].unflatten(2, (2, -1)).argmax(3)[given.mask_BT],
         perplexities={perplexity: output.codevector_perplexity},
-        loss=output.loss,
+        loss=(output.loss / given.mask_BT.sum()).detach(),
     )
 
 
@@ -153,7 +154,7 @@ def test_pretraining(kind, batch, monkeypatch):
     leaks = kind == "base" and batch == "padded"
     diversity = 0.0 if leaks else DIVERSITY  # the perplexity is one of the whole batch
     ours, theirs = pretraining_pair(kind, diversity)
-    given = case(ours.config, batch)
+    given = case(ours.encoder.config, batch)
     our = pretrain(ours, given, diversity)
     if leaks:
         their = joined([their_pretraining(theirs, part) for part in given.rows()])
@@ -168,8 +169,8 @@ def test_pretraining(kind, batch, monkeypatch):
 def test_evaluation_picks_the_best_codes(kind):
     """In evaluation they report the perplexity of the picks and not of the softmax."""
     ours, theirs = (model.eval() for model in pretraining_pair(kind, 0.0))
-    given = case(ours.config, "equal")
-    our = pretrain(ours, given, 0.0, temperature=None)
+    given = case(ours.encoder.config, "equal")
+    our = pretrain(ours, given, 0.0, step=None)
     title = f"transformers {kind} evaluation"
     check_pretraining(title, given, our, their_pretraining(theirs, given))
 
@@ -177,9 +178,9 @@ def test_evaluation_picks_the_best_codes(kind):
 def test_the_quantizer_draws_the_same_gumbel_noise():
     """Their quantizer and ours on the same frames from the same seed, forward and backward."""
     _, theirs = pretraining_pair("large", DIVERSITY)
-    ours = ProductQuantizer(24, small("large").quantizer)
+    ours = ProductQuantizer(24, QUANTIZER)
     ours.logits.load_state_dict(theirs.quantizer.weight_proj.state_dict())
-    ours.codebook_GVQ.data.copy_(theirs.quantizer.codevectors.view(2, 12, 8))
+    ours.codebook.data.copy_(theirs.quantizer.codevectors.view(2, 12, 8))
     features_BMC = torch.randn(3, 20, 24)
     torch.manual_seed(3)
     vectors_BMQ, perplexity = theirs.quantizer(features_BMC)
@@ -199,7 +200,7 @@ def test_the_quantizer_draws_the_same_gumbel_noise():
                 theirs.quantizer.weight_proj.weight.grad,
             ),
             "gradient of the codebook": (
-                ours.codebook_GVQ.grad.flatten(0, 1),
+                ours.codebook.grad.flatten(0, 1),
                 theirs.quantizer.codevectors.grad[0],
             ),
         },
@@ -208,7 +209,7 @@ def test_the_quantizer_draws_the_same_gumbel_noise():
 
 def their_recognition(theirs, given):
     theirs.zero_grad()
-    labels_BU = given.targets_BU.masked_fill(given.targets_BU == 0, -100)
+    labels_BU = given.labels_BU.masked_fill(given.labels_BU == 0, -100)
     output = theirs(given.wave_BS, attention_mask=attention_mask(given), labels=labels_BU)
     output.loss.backward()
     return given.true(output.logits), output.loss, gradients(theirs, HUGGING_FACE)
@@ -224,7 +225,7 @@ def test_ctc(kind, batch):
     config = small(kind)
     changes = {"vocab_size": OUTPUTS, "ctc_loss_reduction": "sum", "ctc_zero_infinity": True}
     theirs = roughen(Wav2Vec2ForCTC(their_config(config, **changes)).eval())
-    ours = CTC(config, OUTPUTS).eval()
+    ours = ctc_model(config).eval()
     adopt(ours, theirs, HUGGING_FACE)
     given = case(config, batch)
     our = recognise(ours, given)
@@ -234,24 +235,24 @@ def test_ctc(kind, batch):
     check(
         title,
         {
-            "CTC logits": (given.true(our.emissions.logits_BTV), torch.cat(logits)),
+            "CTC logits": (given.true(our.logits_BTV), torch.cat(logits)),
             "CTC loss": (our.loss, torch.stack(losses).sum()),
         },
     )
     check_gradients(f"{title} CTC", our.gradients, summed(list(grads)), CTC_GRADIENTS)
 
 
-def test_their_base_type_hears_the_padding_and_ours_does_not():
-    """What makes the comparison above go utterance by utterance."""
+def test_their_base_type_depends_on_padding_and_ours_does_not():
+    """The reason to compare utterance by utterance above."""
     ours, theirs = (model.eval() for model in pretraining_pair("base", 0.0))
-    given = case(ours.config, "padded")
+    given = case(ours.encoder.config, "padded")
     last = given.rows()[2]
     frames = int(last.frames_B)
     with torch.no_grad():
         their = theirs.wav2vec2(given.wave_BS, attention_mask=attention_mask(given))[0]
-        our = ours.trunk(given.wave_BS, given.lengths_B).context_BTD
+        our = ours.encoder(given.wave_BS, given.lengths_B).context_BTD
         their_leak = apart(their[2:, :frames], theirs.wav2vec2(last.wave_BS)[0])
-        our_leak = apart(our[2:, :frames], ours.trunk(last.wave_BS).context_BTD)
+        our_leak = apart(our[2:, :frames], ours.encoder(last.wave_BS).context_BTD)
     print(f"padded and alone: transformers base {their_leak:.1e}, ours {our_leak:.1e}")
     assert their_leak > 1e-2
     assert our_leak < TOLERANCE

@@ -1,25 +1,26 @@
-"""The presets are the published models, counted in parameters; and how a YAML file changes them."""
+"""The presets are the published models, counted in parameters, and what their papers set."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from speechx.config import parse, to_dict
+from speechx.config import parse
 from speechx.errors import UserError
 from speechx.interchange import names
-from speechx.models.filterbank import FilterbankConfig
-from speechx.models.presets import PRESETS, expand
-from speechx.models.wav2vec2 import Wav2Vec2Config, Wav2Vec2Pretraining
+from speechx.models.features.filterbank import FilterbankConfig
+from speechx.models.presets import PRESETS, preset
+from speechx.objectives.model import SpeechModel
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
 
-SIZES = {  # parameters with the heads of pretraining
+SIZES = {  # parameters with the quantizer and its projections
     "base": 95_044_608,
     "large": 317_390_592,
     "xlsr_300m": 317_390_592,
     "xls_r_1b": 965_514_752,
     "xls_r_2b": 2_162_932_352,
 }
-# What the `config.json` of wav2vec2-base, -large-lv60, -xls-r-300m, -xls-r-1b and -xls-r-2b say.
+# What the `config.json` of wav2vec2-base, -large-lv60, -xls-r-300m, -xls-r-1b and -xls-r-2b state.
 LARGE = {
     "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
     "num_attention_heads": 16, "conv_bias": True, "feat_extract_norm": "layer",
@@ -76,18 +77,24 @@ def torchaudio_model(name):
     return getattr(torchaudio.models, TORCHAUDIO[name])()
 
 
-PEERS = {
-    "transformers": (hugging_face_model, names.hugging_face, set()),
+PACKAGES = {
+    "transformers": (hugging_face_model, lambda _, head: names.HUGGING_FACE, set()),
     "fairseq2": (fairseq2_model, names.fairseq2, {"quantizer.num_updates"}),
-    "torchaudio": (torchaudio_model, names.torchaudio, set()),
+    "torchaudio": (torchaudio_model, lambda _, head: names.TORCHAUDIO, set()),
 }
+
+
+def model(name):
+    """The preset with its contrastive objective."""
+    chosen = PRESETS[name]()
+    objective = parse(Wav2Vec2Config, dict(chosen.objectives.get("wav2vec2", {})), "test")
+    return SpeechModel(chosen.encoder, {"wav2vec2": objective}, {})
 
 
 @pytest.fixture(scope="module")
 def models():
-    """Every preset with the heads of pretraining; on the meta device they weigh nothing."""
-    with torch.device("meta"):
-        return {name: Wav2Vec2Pretraining(PRESETS[name]()) for name in SIZES}
+    with torch.device("meta"):  # where they need no memory
+        return {name: model(name) for name in SIZES}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -96,85 +103,78 @@ def test_sizes_are_those_of_the_published_models(name, models):
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("package", PACKAGES)
 @pytest.mark.parametrize("name", SIZES)
-def test_every_tensor_has_the_shape_it_has_elsewhere(name, peer, models):
-    """The other packages' models, built by their own factories; torchaudio's is the trunk alone."""
-    build, table, without = PEERS[peer]
+def test_every_tensor_has_the_shape_it_has_elsewhere(name, package, models):
+    """The other packages' models, from their own factories; torchaudio's is an encoder alone."""
+    build, table, without = PACKAGES[package]
     with torch.device("meta"):
         theirs = build(name)
     given = {n: t for n, t in theirs.state_dict().items() if n not in without}
     shapes = {
         n: t.shape
-        for n, t in names.to_ours(given, table(PRESETS[name](), "pretraining"), peer).items()
+        for n, t in names.to_ours(given, table(PRESETS[name]().encoder, False), package).items()
     }
     own = {n: t.shape for n, t in models[name].state_dict().items()}
-    if peer == "torchaudio":
-        own = {n: s for n, s in own.items() if n.startswith("trunk.") and n != "trunk.mask_vector"}
+    if package == "torchaudio":
+        own = {n: s for n, s in own.items() if n.startswith("encoder.")}
+        del own["encoder.mask_embedding"]
     assert shapes == own
     numbers = sum(t.numel() for t in given.values())
-    print(f"{peer} {name}: {len(shapes)} tensors, {numbers:,} numbers on both sides")
-    assert peer == "torchaudio" or numbers == SIZES[name]
+    print(f"{package} {name}: {len(shapes)} tensors, {numbers:,} numbers on both sides")
+    assert package == "torchaudio" or numbers == SIZES[name]
 
 
 def test_base_and_xlsr_differ_as_published():
-    base, xlsr = PRESETS["base"](), PRESETS["xlsr_300m"]()
-    assert (base.encoder.norm, base.encoder.bias, base.encoder.gradient_scale) == (
-        "group", False, 0.1,
-    )  # fmt: skip
-    assert (xlsr.encoder.norm, xlsr.encoder.bias, xlsr.encoder.gradient_scale) == (
-        "layer", True, 1.0,
-    )  # fmt: skip
-    assert (base.transformer.norm, xlsr.transformer.norm) == ("post", "pre")
-    assert (base.transformer.heads, xlsr.transformer.heads) == (12, 16)
-    assert (base.transformer.layer_drop, xlsr.transformer.layer_drop) == (0.05, 0.0)
+    base, xlsr = PRESETS["base"]().encoder, PRESETS["xlsr_300m"]().encoder
+    features = [(e.features.norm, e.features.bias, e.features.gradient_scale) for e in (base, xlsr)]
+    assert features == [("group", False, 0.1), ("layer", True, 1.0)]
+    assert (base.context.norm, xlsr.context.norm) == ("post", "pre")
+    assert (base.context.num_heads, xlsr.context.num_heads) == (12, 16)
+    assert (base.context.layer_drop, xlsr.context.layer_drop) == (0.05, 0.0)
     assert (base.normalize, xlsr.normalize) == (False, True)
-    assert (base.quantizer.width, xlsr.quantizer.width) == (256, 768)
-    large = PRESETS["large"]()
-    assert (large.transformer.dropout, xlsr.transformer.dropout) == (0.0, 0.1)
+    assert (PRESETS["large"]().encoder.context.dropout, xlsr.context.dropout) == (0.0, 0.1)
+
+
+def test_the_objectives_differ_as_published(models):
+    base, large, xlsr = (models[n].configs["wav2vec2"] for n in ("base", "large", "xlsr_300m"))
+    assert [c.quantizer.dim for c in (base, large, xlsr)] == [256, 768, 768]
+    assert [c.features_penalty for c in (base, large, xlsr)] == [10.0, 0.0, 0.0]
+    assert [c.gumbel_temperature.floor for c in (base, large, xlsr)] == [0.5, 0.1, 0.1]
+    assert [c.target_dropout for c in (base, large, xlsr)] == [0.1, 0.0, 0.1]
 
 
 def test_the_heads_of_xls_r_stay_sixteen():
-    """So a head is 64 wide in 300M, 80 in 1B and 120 in 2B; no tensor's shape would tell."""
-    wide = {n: PRESETS[n]().transformer for n in ("xlsr_300m", "xls_r_1b", "xls_r_2b")}
-    assert [t.heads for t in wide.values()] == [16, 16, 16]
-    assert [t.width // t.heads for t in wide.values()] == [64, 80, 120]
+    """So a head is 64 wide in 300M, 80 in 1B and 120 in 2B; no tensor's shape shows it."""
+    wide = [PRESETS[n]().encoder.context for n in ("xlsr_300m", "xls_r_1b", "xls_r_2b")]
+    assert [c.num_heads for c in wide] == [16, 16, 16]
+    assert [c.embed_dim // c.num_heads for c in wide] == [64, 80, 120]
 
 
 def test_tiny_is_about_two_million():
-    model = Wav2Vec2Pretraining(PRESETS["tiny"]())
-    assert 1.5e6 < sum(p.numel() for p in model.parameters()) < 2.5e6
+    assert isinstance(PRESETS["tiny"]().encoder.features, FilterbankConfig)
+    assert 1.5e6 < sum(p.numel() for p in model("tiny").parameters()) < 2.5e6
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_by_name_is_that_preset(name):
-    assert parse(Wav2Vec2Config, expand(name), "test") == PRESETS[name]()
-    assert parse(Wav2Vec2Config, expand({"preset": name}), "test") == PRESETS[name]()
+    assert preset(name) == PRESETS[name]()
 
 
 def test_changes_are_laid_over_the_preset():
-    model = parse(Wav2Vec2Config, expand({"preset": "large", "transformer": {"blocks": 3}}), "test")
-    assert model.transformer.blocks == 3
-    assert model.transformer.width == 1024
-    assert model.encoder == PRESETS["large"]().encoder
+    large = PRESETS["large"]()
+    changed = large.with_context(num_layers=3).with_objective("wav2vec2", quantizer={"dim": 512})
+    assert changed.encoder.context.num_layers == 3
+    assert changed.encoder.context.embed_dim == 1024
+    assert changed.encoder.features == large.encoder.features
+    assert changed.objectives["wav2vec2"]["quantizer"] == {"dim": 512}
+    assert changed.objectives["wav2vec2"]["features_penalty"] == 0.0
+    assert large == PRESETS["large"]()
 
 
-def test_without_a_preset_it_is_base():
-    assert parse(Wav2Vec2Config, expand({"normalize": True}), "test").transformer.blocks == 12
-
-
-def test_another_kind_of_encoder_replaces_the_one_of_the_preset():
-    model = parse(
-        Wav2Vec2Config,
-        expand({"preset": "base", "encoder": {"kind": "filterbank", "bins": 40}}),
-        "test",
-    )
-    assert model.encoder == FilterbankConfig(bins=40)
-    assert to_dict(model)["encoder"]["kind"] == "filterbank"
-
-
-def test_an_unknown_preset_is_named_with_the_known_ones():
+@pytest.mark.parametrize("name", ["huge", None, 3])
+def test_an_unknown_preset_is_named_with_the_known_ones(name):
     with pytest.raises(
-        UserError, match=r"'huge'.*tiny, base, large, xlsr_300m, xls_r_1b, xls_r_2b"
+        UserError, match=rf"{name!r}.*tiny, base, large, xlsr_300m, xls_r_1b, xls_r_2b"
     ):
-        expand("huge")
+        preset(name)

@@ -7,17 +7,23 @@ import math
 import pytest
 import torch
 
-from speechx.models.quantizer import ProductQuantizer, QuantizerConfig, Temperature, perplexity
+from speechx.models.quantizer import (
+    GumbelTemperature,
+    ProductQuantizer,
+    QuantizerConfig,
+    perplexity,
+)
 
 
-def quantizer(groups=2, entries=6, width=8, channels=5):
+def quantizer(channels=5, **sizes):
     torch.manual_seed(0)
-    return ProductQuantizer(channels, QuantizerConfig(groups=groups, entries=entries, width=width))
+    sizes = {"num_groups": 2, "num_entries": 6, "dim": 8, **sizes}
+    return ProductQuantizer(channels, QuantizerConfig(**sizes))
 
 
 def entries_of(model, codes_BMG):
-    """The codebook entries that the codes name, side by side."""
-    picked = [model.codebook_GVQ[g][codes_BMG[..., g]] for g in range(codes_BMG.shape[-1])]
+    """The codebook entries of the codes, side by side."""
+    picked = [model.codebook[g][codes_BMG[..., g]] for g in range(codes_BMG.shape[-1])]
     return torch.cat(picked, -1)
 
 
@@ -35,7 +41,7 @@ def test_gradients_reach_logits_and_codebook_in_training():
     model = quantizer()
     features = torch.randn(3, 40, 5, requires_grad=True)
     model(features, 1.0).vectors_BMQ.square().sum().backward()
-    for gradient in (model.logits.weight.grad, model.codebook_GVQ.grad, features.grad):
+    for gradient in (model.logits.weight.grad, model.codebook.grad, features.grad):
         assert gradient.abs().max() > 1e-3
     used = model(features, None).codes_BMG
     assert len(used.unique()) > 1
@@ -46,7 +52,7 @@ def test_only_picked_entries_learn_in_evaluation_mode():
     quantized = model(torch.randn(3, 4, 5), None)
     quantized.vectors_BMQ.sum().backward()
     assert model.logits.weight.grad is None
-    touched = (model.codebook_GVQ.grad.abs().sum(2) > 0).sum(1).tolist()
+    touched = (model.codebook.grad.abs().sum(2) > 0).sum(1).tolist()
     assert touched == [len(quantized.codes_BMG[..., g].unique()) for g in (0, 1)]
 
 
@@ -66,7 +72,7 @@ def test_evaluation_is_deterministic_and_training_is_not():
 
 def test_samples_follow_the_softmax_whatever_the_temperature():
     """Gumbel-max: the temperature sharpens the gradient, not the distribution of the pick."""
-    model = quantizer(groups=1, entries=3, width=4, channels=3)
+    model = quantizer(num_groups=1, num_entries=3, dim=4, channels=3)
     with torch.no_grad():
         model.logits.weight.zero_()
         model.logits.bias.copy_(torch.tensor([0.6, 0.3, 0.1]).log())
@@ -89,7 +95,7 @@ def test_perplexity_is_640_for_uniform_use_and_2_for_a_collapse():
 
 def test_perplexities_of_the_model():
     """`code` counts the picks; `soft` averages the plain softmax, without noise and temperature."""
-    model = quantizer(entries=4, channels=4, width=4)
+    model = quantizer(num_entries=4, channels=4, dim=4)
     with torch.no_grad():
         model.logits.weight.copy_(50 * torch.eye(4).repeat(2, 1))  # feature i picks code i
         model.logits.bias.zero_()
@@ -106,7 +112,7 @@ def test_perplexities_of_the_model():
 
 
 def test_temperature_of_base_and_large():
-    base, large = Temperature(), Temperature(floor=0.1)
+    base, large = GumbelTemperature(), GumbelTemperature(floor=0.1)
     assert base(0) == 2.0
     assert base(250_000) == pytest.approx(2 * 0.999995**250_000)
     assert base(250_000) == pytest.approx(0.573, abs=5e-4)
@@ -117,10 +123,10 @@ def test_temperature_of_base_and_large():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ValueError, match="multiple of groups"):
-        QuantizerConfig(groups=3, width=256)
+    with pytest.raises(ValueError, match="multiple of num_groups"):
+        QuantizerConfig(num_groups=3, dim=256)
     with pytest.raises(ValueError, match="start >= floor"):
-        Temperature(start=0.1, floor=0.5)
+        GumbelTemperature(start=0.1, floor=0.5)
 
 
 def test_perplexity_is_computed_in_float32_under_autocast():

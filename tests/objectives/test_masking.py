@@ -1,4 +1,4 @@
-"""Span masks: how much is hidden, and what never is."""
+"""Span masks: how much is masked, and what never is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from speechx.objectives.masking import Masking, span_mask
 
 
 def runs(mask_T):
-    """Lengths of the stretches of hidden frames."""
+    """Lengths of the runs of masked frames."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], mask_T.astype(int), [0]])))
     return edges[1::2] - edges[::2]
 
@@ -23,8 +23,8 @@ def runs(mask_T):
         (0.075, 0.07, None),
     ],
 )  # fmt: skip
-def test_hidden_share_and_mean_run_of_15_6_seconds(probability, share, run):
-    """T = 781, span 10: `probability` is not the share that is hidden."""
+def test_masked_share_and_mean_run_of_15_6_seconds(probability, share, run):
+    """T = 781, span 10: `probability` is not the share that is masked."""
     random = np.random.default_rng(0)
     masks_BT = span_mask([781] * 400, 781, Masking(probability=probability, span=10), random)
     assert masks_BT.mean() == pytest.approx(share, abs=0.01)
@@ -45,9 +45,9 @@ def test_at_least_two_spans_on_short_rows(length):
     random = np.random.default_rng(0)
     masking = Masking(probability=0.1, span=10)
     masks_BT = span_mask([length] * 200, length, masking, random)
-    hidden = masks_BT.sum(1)
-    assert hidden.min() >= 11
-    assert hidden.max() == 20
+    masked = masks_BT.sum(1)
+    assert masked.min() >= 11
+    assert masked.max() == 20
     none = replace(masking, min_spans=0)
     assert span_mask([length] * 200, length, none, random).sum(1).min() == 0
 
@@ -75,7 +75,7 @@ def test_equal_counts_in_a_batch():
     assert not uneven_BT[0, 30:].any()
 
 
-def test_a_row_without_frames_hides_nothing():
+def test_a_row_without_frames_masks_nothing():
     masks_BT = span_mask([0, 50], 50, Masking(), np.random.default_rng(0))
     assert masks_BT.sum(1)[0] == 0
     assert masks_BT.sum(1)[1] > 0

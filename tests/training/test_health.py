@@ -6,23 +6,35 @@ import contextlib
 import json
 import math
 import os
-from importlib import resources
+import socket
 
 import numpy as np
 import pytest
-from tests.sick_runs import SICK, sick_config
 
 from speechx.cli.main import main
 from speechx.config import dump, merge, parse, to_dict
-from speechx.errors import UserError
+from speechx.diagnostics.run_log import healthy_bands
+from speechx.errors import HealthStop, UserError
 from speechx.finetuning import finetune
-from speechx.pretraining import Pretraining, pretrain
-from speechx.pretraining import monitor as monitor_of
-from speechx.training.health import NAMES, Contrast, Health, HealthStop, Monitor
+from speechx.models.quantizer import QuantizerConfig
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
+from speechx.pretraining import pretrain
+from speechx.training.health import Health, HealthMemory, Monitor
 from tests.conftest import finetune_config, finish, read_log, run_job, start
-from tests.training.test_distributed import be_rank, free_ports
+from tests.failing_runs import FAILING, failing_config
 
-XLSR = Contrast(negatives=100, groups=2, entries=320)
+NAMES = {
+    "E101": "chance level", "E102": "collapse", "E103": "trivial solution",
+    "E104": "saturated quantizer", "E105": "overflow", "E201": "blank plateau",
+}  # fmt: skip
+XLSR = Wav2Vec2Config()  # 100 negatives, 2 x 320 codes
+CTC = CTCConfig(tokens="characters")
+
+
+def monitor_of(objective=XLSR, health=None, steps=200_000, warmup_ratio=0.0, memory=None):
+    signatures = {"": objective.signatures()}
+    return Monitor(health or Health(), steps, warmup_ratio, signatures, memory)
 
 
 def line(**changes):
@@ -30,9 +42,9 @@ def line(**changes):
     values = {
         "bits": 3.0, "accuracy": 0.5, "code_perplexity": 300.0, "soft_perplexity": 310.0,
         "negatives_equal_positive": 0.001, "feature_variance": 0.5, "gradient_norm": 1.0,
-        "quantizer_gradient": 0.02,
+        "quantizer_gradient": 0.02, **changes,
     }  # fmt: skip
-    return {**values, **changes}
+    return {"chance_bits": math.log2(1 + 100 * (1 - values["negatives_equal_positive"])), **values}
 
 
 def found(monitor, lines):
@@ -61,7 +73,7 @@ COLLAPSED = {"code_perplexity": 2.0, "soft_perplexity": 2.0, "negatives_equal_po
         ({"bits": 6.62}, None),
         # Half of the negatives equal the positive: a guess among the others costs 5.67 bits.
         ({"bits": 5.66, "negatives_equal_positive": 0.5}, "E101"),
-        # Half of the frames are silence and share a code: the mean share says 6.219 bits.
+        # Half of the frames are silence and share a code: the mean share gives 6.219 bits.
         ({"bits": 6.125, "negatives_equal_positive": 0.265}, None),
         ({"bits": 6.125, "negatives_equal_positive": 0.265, "chance_bits": 6.128}, "E101"),
         ({"bits": 6.08, "negatives_equal_positive": 0.265, "chance_bits": 6.128}, None),
@@ -79,24 +91,29 @@ COLLAPSED = {"code_perplexity": 2.0, "soft_perplexity": 2.0, "negatives_equal_po
     ],
 )
 def test_signatures(values, code):
-    monitor = Monitor(Health(), steps=200_000, contrast=XLSR)
     lines = [line()] * 100 + [line(**values)] * 5
-    assert found(monitor, lines) == ([(10_500, code)] if code else [])
+    assert found(monitor_of(), lines) == ([(10_500, code)] if code else [])
 
 
-def test_a_finding_needs_its_whole_window_in_one_piece_and_is_told_once():
+def test_a_finding_needs_its_whole_window_in_one_piece_and_is_reported_once():
     bad, good = line(**CHANCE), line()
     lines = [*[bad] * 4, good, *[bad] * 7, good, *[bad] * 5]
-    monitor = Monitor(Health(settled=0.0), steps=200_000, contrast=XLSR)
+    monitor = monitor_of(health=Health(settled=0.0))
     assert found(monitor, lines) == [(1000, "E101"), (1800, "E101")]
 
 
-def test_what_is_normal_early_is_no_finding():
+def test_another_failure_in_the_same_stretch_is_reported_too():
+    """A collapse ends at chance among the negatives that are left; each code comes once."""
+    lines = [line(**COLLAPSED)] * 6 + [line(**CHANCE)] * 3
+    monitor = monitor_of(health=Health(settled=0.0))
+    assert found(monitor, lines) == [(500, "E102"), (700, "E101")]
+
+
+def test_values_that_are_normal_early_are_no_finding():
     """Chance level during the warm-up, few codes in the first twentieth of the run."""
-    monitor = Monitor(Health(), steps=20_000, warmup=0.1, contrast=XLSR)
-    assert found(monitor, [line(**CHANCE)] * 30) == [(2500, "E101")]
-    monitor = Monitor(Health(), steps=20_000, warmup=0.1, contrast=XLSR)
-    assert found(monitor, [line(**COLLAPSED)] * 30) == [(1500, "E102")]
+    for values, step, code in ((CHANCE, 2500, "E101"), (COLLAPSED, 1500, "E102")):
+        monitor = monitor_of(steps=20_000, warmup_ratio=0.1)
+        assert found(monitor, [line(**values)] * 30) == [(step, code)]
 
 
 @pytest.mark.parametrize(("steps", "window"), [(60, 100), (400, 133), (1000, 333), (10**6, 500)])
@@ -107,9 +124,11 @@ def test_the_window_is_a_share_of_the_run_within_bounds(steps, window):
 
 def test_a_small_codebook_has_a_lower_floor():
     """4 of 10 entries are not a collapse; 2 of 10 are."""
-    small = Contrast(negatives=10, groups=2, entries=10)
+    small = Wav2Vec2Config(
+        num_negatives=10, quantizer=QuantizerConfig(num_groups=2, num_entries=10, dim=8)
+    )
     for codes, finding in ((7.0, []), (4.9, [(200, "E102")])):
-        monitor = Monitor(Health(window=100), steps=1000, contrast=small)
+        monitor = monitor_of(small, Health(window=100), 1000)
         assert found(monitor, [line(code_perplexity=codes, soft_perplexity=7.0)] * 3) == finding
 
 
@@ -117,44 +136,39 @@ def test_a_small_codebook_has_a_lower_floor():
 @pytest.mark.parametrize("end", ["low", "high"])
 def test_the_numbers_of_healthy_runs_raise_nothing(steps, end):
     """The measured ranges that `speechx health` shows, at either end: on their own points and three
-    between each two. For lengths they were measured at, and beyond; not for any length, because
-    the highest bits are at chance still at an eighth of the run, after the warm-up."""
-    file = resources.files("speechx") / "health_bands.json"
-    bands = json.loads(file.read_text())["pretraining"]
-    monitor = Monitor(Health(), steps, 0.1, Contrast(100, 2, 64))
-    keys = ("bits", "accuracy", "code_perplexity", "soft_perplexity", "negatives_equal_positive")
+    between each two. For the lengths they were measured at, and for longer runs; not for shorter
+    ones, because the highest bits are still at chance at an eighth of the run."""
+    tiny = Wav2Vec2Config(quantizer=QuantizerConfig(num_groups=2, num_entries=64, dim=64))
+    bands = healthy_bands(tiny)
+    monitor = monitor_of(tiny, steps=steps, warmup_ratio=0.1)
+    measured_at = bands["bits"].at
+    number = range(len(measured_at))
+    between = np.interp(np.arange(0, len(number) - 0.9, 0.25), number, measured_at)
     most = 0
-    points = np.unique(np.concatenate([np.linspace(0, bands["at"][0], 9)[1:], _between(bands)]))
-    for at in points:
-        values = {key: np.interp(at, bands["at"], bands[key][end]) for key in keys}
-        values["code_perplexity"] *= 128
-        values["soft_perplexity"] *= 128
-        assert monitor.see(round(at * steps), values) is None
-        most = max(most, monitor.memory.sick)
+    for at in np.unique(np.concatenate([np.linspace(0, measured_at[0], 9)[1:], between])):
+        values = {key: np.interp(at, band.at, getattr(band, end)) for key, band in bands.items()}
+        values |= {key: 128 * values[key] for key in ("code_perplexity", "soft_perplexity")}
+        assert monitor.see(round(at * steps), line(**values)) is None
+        most = max(most, monitor.memory.unhealthy)
     print(f"{steps} steps: the {end} end shows a signature for {most} of {monitor.window} steps")
-    # The grid does see the point at which the highest bits are within the limit of E101.
+    # The grid includes the point at which the highest bits are within the limit of E101.
     assert (most > 0) == (end == "high")
 
 
-def _between(bands):
-    points = range(len(bands["at"]))
-    return np.interp(np.arange(0, len(points) - 0.9, 0.25), points, bands["at"])
-
-
-def test_a_model_is_not_kept_over_a_better_one_while_a_line_shows_a_signature():
-    """Before the signature counts, too; and who asked for warnings only gets every model."""
+def test_a_model_does_not_replace_a_better_one_while_a_line_shows_a_signature():
+    """Before the signature counts, too; with action `warn` every model is saved."""
     for action in ("stop", "rollback", "warn"):
-        monitor = Monitor(Health(action=action), 200_000, contrast=XLSR)
-        kept = [monitor.may_keep]
+        monitor = monitor_of(health=Health(action=action))
+        saved = [monitor.may_save]
         for n, values in enumerate([line(), line(**COLLAPSED), line()], 1):
             monitor.see(100 * n, values)
-            kept.append(monitor.may_keep)
-        assert kept == [True, True, action == "warn", True]
-        assert monitor.memory.sick == 0
+            saved.append(monitor.may_save)
+        assert saved == [True, True, action == "warn", True]
+        assert monitor.memory.unhealthy == 0
 
 
 def test_a_state_is_healthy_once_a_later_line_shows_no_signature():
-    monitor = Monitor(Health(), 10_000, contrast=XLSR)
+    monitor = monitor_of(steps=10_000)
     monitor.saved(100)
     assert monitor.memory.healthy is None
     monitor.see(100, line())
@@ -166,33 +180,59 @@ def test_a_state_is_healthy_once_a_later_line_shows_no_signature():
     assert monitor.memory.healthy == 200
 
 
-def test_the_memory_of_a_monitor_goes_on_where_it_was_saved():
-    lines = [line(**CHANCE)] * 9
-    whole, part = (Monitor(Health(settled=0), 10_000, contrast=XLSR) for _ in range(2))
-    assert found(whole, lines) == [(500, "E101")]
+def test_a_monitor_continues_from_its_saved_memory():
+    lines, health = [line(**CHANCE)] * 9, Health(settled=0.0)
+    assert found(monitor_of(health=health, steps=10_000), lines) == [(500, "E101")]
+    part = monitor_of(health=health, steps=10_000)
     assert found(part, lines[:3]) == []
-    again = Monitor(Health(settled=0), 10_000, contrast=XLSR)
-    again.resume(json.loads(json.dumps(part.to_dict())))
+    saved = json.loads(json.dumps(to_dict(part.memory)))
+    again = monitor_of(health=health, steps=10_000, memory=HealthMemory(**saved))
     assert again.see(400, lines[3]) is None
     finding = again.see(500, lines[4])
     assert finding is not None
     assert finding.code == "E101"
 
 
-@pytest.mark.parametrize("name", SICK)
-def test_a_run_that_fails_is_stopped_by_name(tmp_path, manifests, name, capsys):
-    config = sick_config(tmp_path / "run", manifests, name)
+def of_tasks(**lines_of_tasks):
+    """A line of a run of several tasks."""
+    return {
+        f"{name}/{key}": v for name, values in lines_of_tasks.items() for key, v in values.items()
+    }
+
+
+def test_tasks_are_judged_by_their_own_metrics():
+    """Task a at chance in its warm-up hides nothing of task b; text and highest values are b's."""
+    signatures = {"a/": XLSR.signatures(), "b/": XLSR.signatures()}
+    good, bad = line(code_perplexity=600.0), line(**CHANCE)
+
+    monitor = Monitor(Health(), 20_000, 0.5, signatures)
+    seen = [monitor.see(100 * n, of_tasks(a=bad, b=line(**COLLAPSED))) for n in range(1, 31)]
+    (finding,) = [finding for finding in seen if finding is not None]
+    assert (finding.code, finding.step) == ("E102", 1500)
+    assert finding.text.startswith("b: code perplexity is 2.000")
+
+    monitor = Monitor(Health(), 20_000, 0.0, signatures)
+    high_accuracy = line(accuracy=0.98)  # half of the codes of a, but all the codes of b
+    lines = [of_tasks(a=good, b=line())] * 20 + [of_tasks(a=good, b=high_accuracy)] * 10
+    assert found(monitor, lines) == []
+    assert found(monitor, [of_tasks(a=high_accuracy, b=line())] * 50)[0][1] == "E103"
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_run_that_fails_is_stopped_by_name(tmp_path, manifests, name):
+    config = failing_config(tmp_path / "run", manifests, name)
     with pytest.raises(HealthStop) as caught:
         pretrain(config)
     message, code = str(caught.value), name.split()[0]
     assert message.startswith(f"{code} {NAMES[code]} at step ")
     assert "\n" not in message
     (event,) = events(config.out)
-    assert (event["code"], event["action"]) == (code, "stop")
+    assert (event["code"], event["name"], event["action"]) == (code, NAMES[code], "stop")
+    assert message.endswith(f"What helps: {event['advice']}")
     assert event["step"] < config.run.steps
     last = [values for values in read_log(config.out) if "bits" in values][-1]
     print(f"{name}, step {event['step']}: {event['text']}")
-    chance = math.log2(config.contrastive.negatives + 1)
+    chance = math.log2(config.objective.num_negatives + 1)
     match name:
         case "E101":
             assert abs(last["bits"] / chance - 1) < 0.01
@@ -217,81 +257,82 @@ def test_a_run_that_fails_is_stopped_by_name(tmp_path, manifests, name, capsys):
 
 
 def test_a_stop_leaves_no_collapsed_model_as_final(tmp_path, manifests, monkeypatch):
-    kept = []
-    monkeypatch.setattr(Pretraining, "keep", lambda self, model, step, values: kept.append(step))
+    saved = []
+    save = "speechx.runs.Validation.save"
+    monkeypatch.setattr(save, lambda self, model, values, state: saved.append(state.step))
     rising = merge(RISING, {"run": {"eval_steps": 5}})
-    config = sick_config(tmp_path / "run", manifests, "E102", **rising)
+    config = failing_config(tmp_path / "run", manifests, "E102", **rising)
     with pytest.raises(HealthStop):
         pretrain(config)
     codes = {line["step"]: line["code_perplexity"] for line in read_log(config.out)}
-    print(f"code perplexity {codes}, kept at {kept}")
-    assert kept
-    assert all(codes[step] > 8 for step in kept)
-    assert len(codes) > 1 + list(codes).index(kept[-1])
+    print(f"code perplexity {codes}, saved at {saved}")
+    assert saved
+    assert all(codes[step] > 8 for step in saved)
+    assert len(codes) > 1 + list(codes).index(saved[-1])
 
 
 def test_the_command_ends_with_code_3_and_one_line(tmp_path, manifests, capsys):
-    config = sick_config(tmp_path / "run", manifests, "E102")
-    file = tmp_path / "sick.yaml"
+    config = failing_config(tmp_path / "run", manifests, "E102")
+    file = tmp_path / "failing.yaml"
     file.write_text(dump(config))
     assert main(["pretrain", str(file)]) == 3
-    said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith("speechx: E102 collapse at step 25: code perplexity is ")
-    assert "What helps: lower optim.rate" in said
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("speechx: E102 collapse at step 25: code perplexity is ")
+    assert "What helps: lower optim.lr" in message
 
 
 def test_a_healthy_run_is_left_alone(tmp_path, manifests):
-    """Watched as closely as those that fail."""
-    config = sick_config(tmp_path / "run", manifests, "well")
+    """Watched as closely as the runs that fail."""
+    config = failing_config(tmp_path / "run", manifests, "healthy")
     pretrain(config)
     assert not (config.out / "health.jsonl").exists()
     assert states(config.out) == [75, 80]
     lines = [values for values in read_log(config.out) if "bits" in values]
     assert lines[-1]["bits"] < lines[0]["bits"] - 0.5
-    monitor = monitor_of(config)
+    monitor = monitor_of(config.objective, config.health, config.run.steps)
     assert [monitor.see(values["step"], values) for values in lines] == [None] * 16
-    assert monitor.memory.sick == 0
+    assert monitor.memory.unhealthy == 0
 
 
-# No diversity term, and a rate that rises until the codes collapse.
-RISING = {"optim": {"rate": 0.2, "warmup": 0.8}, "run": {"steps": 120}}
+# No diversity term, and a learning rate that rises until the codes collapse.
+RISING = {"optim": {"lr": 0.2, "warmup_ratio": 0.8}, "run": {"steps": 120}}
 
 
 @pytest.fixture(scope="module")
-def returned(tmp_path_factory, manifests):
-    """A run that collapses and goes on from its last healthy state, at a lower rate."""
-    out = tmp_path_factory.mktemp("returned") / "run"
+def rolled_back(tmp_path_factory, manifests):
+    """A run that collapses and goes on from its last healthy state, at a lower learning rate."""
+    out = tmp_path_factory.mktemp("rolled_back") / "run"
     health = {"window": 15, "action": "rollback"}
-    config = sick_config(out, manifests, "E102", **RISING, health=health)
-    with contextlib.suppress(HealthStop):  # if three returns are not enough for it
+    config = failing_config(out, manifests, "E102", **RISING, health=health)
+    with contextlib.suppress(HealthStop):  # if three rollbacks are not enough for it
         pretrain(config)
     return config
 
 
-def test_going_back_to_the_last_healthy_state_at_half_the_rate(returned):
-    back = [event for event in events(returned.out) if event["action"] == "rollback"]
+def test_a_rollback_continues_the_last_healthy_state_at_half_the_learning_rate(rolled_back):
+    back = [event for event in events(rolled_back.out) if event["action"] == "rollback"]
     print([(event["step"], event["code"], event["healthy"]) for event in back])
     assert 1 <= len(back) <= 3
     for event in back:
         assert event["healthy"] <= event["step"] - 15
-    lines = read_log(returned.out)
+    lines = read_log(rolled_back.out)
     assert [values["step"] for values in lines] == list(range(5, lines[-1]["step"] + 1, 5))
     for values in lines:
         done = values["step"] - 1
-        whole = returned.optim.rate * min(done / 96, (120 - done) / 24)
+        whole = rolled_back.optim.lr * min(done / 96, (120 - done) / 24)
         halved = sum(values["step"] > event["healthy"] for event in back)
-        assert values["rate"] == pytest.approx(whole / 2**halved, rel=1e-6)
-    # What is resumed from here keeps the lower rate.
-    newest = returned.out / "state" / f"step_{states(returned.out)[-1]}" / "run.json"
+        assert values["lr"] == pytest.approx(whole / 2**halved, rel=1e-6)
+    # A resumed run keeps the lower learning rate.
+    newest = rolled_back.out / "state" / f"step_{states(rolled_back.out)[-1]}" / "run.json"
     memory = json.loads(newest.read_text())["health"]
-    assert (memory["rollbacks"], memory["rate"]) == (len(back), 0.5 ** len(back))
+    assert (memory["rollbacks"], memory["lr_scale"]) == (len(back), 0.5 ** len(back))
 
 
-def test_it_gives_up_after_so_many_returns(tmp_path, manifests):
+def test_the_run_stops_after_the_last_rollback(tmp_path, manifests):
     health = {"window": 15, "action": "rollback", "rollbacks": 1}
-    twice = {**RISING, "optim": {"rate": 0.6, "warmup": 0.8}}  # of what is too much already
-    config = sick_config(tmp_path / "run", manifests, "E102", **twice, health=health)
-    with pytest.raises(HealthStop, match=r"\(after 1 returns to a healthy checkpoint\)\. Last"):
+    twice = {**RISING, "optim": {"lr": 0.6, "warmup_ratio": 0.8}}  # half of it is too much already
+    config = failing_config(tmp_path / "run", manifests, "E102", **twice, health=health)
+    with pytest.raises(HealthStop, match=r"\(rollbacks before: 1\)\. Last healthy"):
         pretrain(config)
     assert [event["action"] for event in events(config.out)] == ["rollback", "stop"]
     # And from there it can be continued by hand: the newest state is the healthy one.
@@ -308,32 +349,31 @@ def test_it_gives_up_after_so_many_returns(tmp_path, manifests):
 
 def test_a_warning_lets_the_run_go_on(tmp_path, manifests, capsys):
     health = {"action": "warn"}
-    config = sick_config(tmp_path / "run", manifests, "E102", health=health, run={"steps": 40})
+    config = failing_config(tmp_path / "run", manifests, "E102", health=health, run={"steps": 40})
     pretrain(config)
     warned = events(config.out)
     assert warned[0]["code"] == "E102"
     assert {event["action"] for event in warned} == {"warn"}
-    said = capsys.readouterr().err
-    assert all(f"pretrain: {e['code']} {NAMES[e['code']]} at step" in said for e in warned)
+    err = capsys.readouterr().err
+    assert all(f"{e['code']} {NAMES[e['code']]} at step {e['step']}" in err for e in warned)
     assert read_log(config.out)[-1]["step"] == 40
 
 
 def test_nothing_goes_on_over_an_overflow(tmp_path, manifests):
-    config = sick_config(tmp_path / "run", manifests, "E105", health={"action": "warn"})
+    config = failing_config(tmp_path / "run", manifests, "E105", health={"action": "warn"})
     with pytest.raises(HealthStop, match="8 steps in a row had a non-finite gradient"):
         pretrain(config)
 
 
-def test_a_resumed_run_finds_what_an_uninterrupted_one_finds(tmp_path, manifests):
+def test_a_resumed_run_finds_the_same_as_an_uninterrupted_one(tmp_path, manifests):
     """Interrupted in the middle of the window, after a state that lies inside a log line."""
     messages = []
     for name, stop_at in (("whole", None), ("part", 19)):
-        config = sick_config(tmp_path / name, manifests, "E102", run={"save_steps": 6})
+        config = failing_config(tmp_path / name, manifests, "E102", run={"save_steps": 6})
         if stop_at is not None:
             run_job("pretrain", config, stop_at=stop_at)
-            assert json.loads((config.out / "state" / "step_18" / "run.json").read_text())[
-                "health"
-            ]["sick"]
+            saved = json.loads((config.out / "state" / "step_18" / "run.json").read_text())
+            assert saved["health"]["unhealthy"]
         with pytest.raises(HealthStop) as caught:
             pretrain(config, resume=stop_at is not None)
         messages.append(str(caught.value))
@@ -341,58 +381,73 @@ def test_a_resumed_run_finds_what_an_uninterrupted_one_finds(tmp_path, manifests
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "part")
 
 
-def run_and_tell(config, said):
-    """How the run of one rank ends, as a file."""
+def end_of_run(config, file):
+    """Writes how the run of one rank ends."""
     try:
         pretrain(config)
         end = "it ended well"
     except HealthStop as error:
         end = str(error)
-    said.with_suffix(f".{os.environ.get('RANK', 'alone')}").write_text(end)
+    file.with_suffix(f".{os.environ.get('RANK', 'alone')}").write_text(end)
+
+
+def ends_of_rank(rank, ports, jobs):
+    """One of two processes: takes part in all jobs, each with a process group of its own."""
+    for port, job in zip(ports, jobs, strict=True):
+        os.environ |= {
+            "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
+            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        }  # fmt: skip
+        end_of_run(*job)
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def test_two_processes_decide_alike(tmp_path, manifests):
-    """And as one does; they go back together, too."""
+    """And as one does; they roll back together, too."""
+    changes = {"run": {"max_seconds_per_device": 3}}
     back = {"window": 15, "action": "rollback", "rollbacks": 1}
-    changes = {"run": {"device_seconds": 3}}
-    rising = merge({**RISING, "health": back}, {"run": {"device_seconds": 3, "steps": 400}})
+    rising = merge({**RISING, "health": back}, merge(changes, {"run": {"steps": 400}}))
     jobs = [
-        (run_and_tell, sick_config(tmp_path / "two", manifests, "E102", **changes),
-         tmp_path / "stop"),
-        (run_and_tell, sick_config(tmp_path / "back", manifests, "E102", **rising),
-         tmp_path / "back"),
-    ]  # fmt: skip
-    ports = free_ports(len(jobs))
-    ranks = [start(be_rank, rank, ports, jobs) for rank in range(2)]
+        (failing_config(tmp_path / "two", manifests, "E102", **changes), tmp_path / "stop"),
+        (failing_config(tmp_path / "back", manifests, "E102", **rising), tmp_path / "back"),
+    ]
+    ports = [free_port() for _ in jobs]
+    ranks = [start(ends_of_rank, rank, ports, jobs) for rank in range(2)]
     assert finish(*ranks, seconds=240) == [0, 0]
-    run_and_tell(sick_config(tmp_path / "one", manifests, "E102", **changes), tmp_path / "stop")
+    end_of_run(failing_config(tmp_path / "one", manifests, "E102", **changes), tmp_path / "stop")
     ends = [(tmp_path / f"stop.{rank}").read_text() for rank in ("0", "1", "alone")]
     assert {end[:25] for end in ends} == {"E102 collapse at step 25:"}
     assert ends[0] == ends[1]
     assert (tmp_path / "back.0").read_text() == (tmp_path / "back.1").read_text()
     assert events(tmp_path / "back")[0]["action"] == "rollback"
-    peak = max(values["rate"] for values in read_log(tmp_path / "back"))
+    peak = max(values["lr"] for values in read_log(tmp_path / "back"))
     assert peak < 0.2
 
 
-def test_a_blank_plateau_is_said_and_stops_nothing(tmp_path, manifests, capsys):
+def test_a_blank_plateau_is_reported_and_stops_nothing(tmp_path, manifests, capsys):
     run = {"steps": 40, "log_steps": 5, "save_steps": 40, "eval_steps": 40}
-    settings = {"optim": {"rate": 0.001}, "health": {"window": 10}, "run": run}
+    settings = {"optim": {"lr": 0.001}, "health": {"window": 10}, "run": run}
     config = finetune_config(tmp_path / "run", manifests, **settings)
     finetune(config)
     (event,) = events(config.out)
     assert (event["code"], event["action"], event["step"]) == ("E201", "warn", 10)
-    assert "Likely causes, the likeliest first: a learning rate too low" in event["text"]
-    assert "finetune: E201 blank plateau at step 10: 100.00% of the frames" in (
-        capsys.readouterr().err
-    )
+    assert "most likely first: a learning rate too low" in event["text"]
+    assert "E201 blank plateau at step 10: 100.00% of the frames" in capsys.readouterr().err
     assert read_log(config.out)[-1]["step"] == 40
+    # It is no reason to distrust a state or a model.
+    saved = json.loads((config.out / "state" / "step_40" / "run.json").read_text())["health"]
+    assert (saved["shown"], saved["unhealthy"]) == (False, 0)
 
 
 def test_fine_tuning_that_learns_is_not_warned(tmp_path, manifests):
     run = {"steps": 100, "log_steps": 10, "save_steps": 100, "eval_steps": 100}
     still = {"time_masking": {"probability": 0.0}, "channel_masking": {"probability": 0.0}}
-    settings = {"optim": {"rate": 0.02}, "health": {"window": 40}, "run": run, **still}
+    settings = {"optim": {"lr": 0.02}, "health": {"window": 40}, "run": run, "objective": still}
     config = finetune_config(tmp_path / "run", manifests, **settings)
     finetune(config)
     assert not (config.out / "health.jsonl").exists()
@@ -406,16 +461,24 @@ def test_fine_tuning_that_learns_is_not_warned(tmp_path, manifests):
         ([4.0, 4.0], "labels that do not belong"),
     ],
 )
-def test_causes_of_a_blank_plateau_are_ranked_by_what_was_measured(values, first):
-    monitor = Monitor(Health(window=100), 1000)
-    seen = [
-        monitor.see(100 * n, {"loss": loss, "blank_share": 1.0}) for n, loss in enumerate(values, 1)
-    ]
+def test_causes_of_a_blank_plateau_are_ranked_by_measurements(values, first):
+    monitor = monitor_of(CTC, Health(window=100), 1000)
+    lines = [{"loss": loss, "blank_share": 1.0} for loss in values]
+    seen = [monitor.see(100 * n, some) for n, some in enumerate(lines, 1)]
     assert seen[0] is None
-    assert f"the likeliest first: {first}" in str(seen[1])
-    long = Monitor(Health(window=100), 500)
+    assert f"most likely first: {first}" in str(seen[1])
+    assert monitor.see(300, lines[1]) is None
+    long = monitor_of(CTC, Health(window=100), 500)
     finding = long.see(100, {"loss": 4.0, "blank_share": 1.0, "infeasible": 3.0})
-    assert "the likeliest first: labels longer than their frames" in str(finding)
+    assert "most likely first: labels longer than their frames" in str(finding)
+
+
+def test_a_plateau_after_the_time_to_look_is_no_finding():
+    monitor = monitor_of(CTC, Health(window=100), 1000)
+    low, high = ({"loss": 4.0, "blank_share": share} for share in (0.99, 1.0))
+    assert found(monitor, [high, low, high, high]) == []
+    assert monitor.judges_from == 200
+    assert monitor.codes(400, high) == {"E201"}
 
 
 def test_settings_that_make_no_sense_are_refused():
@@ -423,3 +486,5 @@ def test_settings_that_make_no_sense_are_refused():
         parse(Health, {"window": 0}, "test")
     with pytest.raises(UserError, match="rollback"):
         parse(Health, {"action": "undo"}, "test")
+    with pytest.raises(UserError, match="blank and at are shares"):
+        parse(CTCConfig, {"tokens": "characters", "limits": {"blank": 2}}, "test")

@@ -1,6 +1,6 @@
 """What every context network returns.
 
-    B utterances · T frames · D = embed_dim
+B utterances · T frames · D = embed_dim
 """
 
 from __future__ import annotations

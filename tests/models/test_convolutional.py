@@ -1,4 +1,4 @@
-"""The convolutional encoder: exact lengths, norms that ignore padding, the gradient scale."""
+"""The convolutional feature extractor: exact lengths, norms without padding, gradient scale."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from speechx.models.waveform import (
+from speechx.models.features.convolutional import (
     Convolution,
     ConvolutionalConfig,
-    ConvolutionalEncoder,
+    ConvolutionalExtractor,
     masked_channel_norm,
     scale_gradient,
     seven_convolutions,
@@ -27,11 +27,11 @@ def test_frames_of_wav2vec2(samples, frames):
     assert ConvolutionalConfig().frames(samples) == frames
 
 
-def test_frames_stride_and_field_of_wav2vec2():
+def test_frames_stride_and_receptive_field_of_wav2vec2():
     config = ConvolutionalConfig()
-    assert (config.stride, config.field) == (320, 400)
-    assert config.frames(config.field) == 1
-    assert config.frames(config.field - 1) == 0
+    assert (config.stride, config.receptive_field) == (320, 400)
+    assert config.frames(config.receptive_field) == 1
+    assert config.frames(config.receptive_field - 1) == 0
 
 
 STACKS = {
@@ -49,7 +49,7 @@ STACKS = {
 def test_frames_equal_real_convolutions(stack):
     config = ConvolutionalConfig(layers=STACKS[stack])
     convs = nn.Sequential(*(nn.Conv1d(1, 1, c.kernel, c.stride) for c in config.layers))
-    field = config.field
+    field = config.receptive_field
     some = torch.randint(field, 12_000, (60,), generator=torch.Generator().manual_seed(0)).tolist()
     for samples in [
         *range(field, field + 3 * config.stride, 7),
@@ -65,14 +65,14 @@ def test_frames_equal_real_convolutions(stack):
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_encoder_gives_as_many_frames_as_its_config_says(norm):
+def test_extractor_gives_as_many_frames_as_its_config_says(norm):
     config = ConvolutionalConfig(layers=seven_convolutions(4), norm=norm)
-    encoder = ConvolutionalEncoder(config)
+    extractor = ConvolutionalExtractor(config)
     samples = [5000, 400, 399, 1, 0, 2177]
-    features_BTC, frames_B = encoder(torch.randn(len(samples), 5000), torch.tensor(samples))
+    features_BTC, frames_B = extractor(torch.randn(len(samples), 5000), torch.tensor(samples))
     assert frames_B.tolist() == [config.frames(n) for n in samples]
     assert features_BTC.shape == (len(samples), config.frames(5000), 4)
-    assert encoder(torch.randn(1, 800))[1] is None
+    assert extractor(torch.randn(1, 800))[1] is None
 
 
 def test_masked_group_norm_equals_torch_group_norm_of_each_row_alone():
@@ -90,10 +90,10 @@ def test_masked_group_norm_equals_torch_group_norm_of_each_row_alone():
 
 
 def test_only_the_first_convolution_of_a_group_model_is_normalised():
-    group = ConvolutionalEncoder(ConvolutionalConfig(layers=seven_convolutions(4)))
-    layer = ConvolutionalEncoder(ConvolutionalConfig(layers=seven_convolutions(4), norm="layer"))
-    assert [type(b.norm) for b in group.blocks] == [nn.GroupNorm] + [type(None)] * 6
-    assert [type(b.norm) for b in layer.blocks] == [nn.LayerNorm] * 7
+    group = ConvolutionalExtractor(ConvolutionalConfig(layers=seven_convolutions(4)))
+    layer = ConvolutionalExtractor(ConvolutionalConfig(layers=seven_convolutions(4), norm="layer"))
+    assert [type(b.norm) for b in group.layers] == [nn.GroupNorm] + [type(None)] * 6
+    assert [type(b.norm) for b in layer.layers] == [nn.LayerNorm] * 7
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
@@ -106,10 +106,10 @@ def test_gradient_scale_is_exact(norm, scale, tolerance):
         config = ConvolutionalConfig(
             layers=seven_convolutions(4), norm=norm, bias=True, gradient_scale=gradient_scale
         )
-        encoder = ConvolutionalEncoder(config)
-        features, _ = encoder(torch.randn(2, 1500))
+        extractor = ConvolutionalExtractor(config)
+        features, _ = extractor(torch.randn(2, 1500))
         features.square().sum().backward()
-        return features.detach(), [p.grad for p in encoder.parameters()]
+        return features.detach(), [p.grad for p in extractor.parameters()]
 
     (plain, full), (same, scaled) = gradients(1.0), gradients(scale)
     assert torch.equal(plain, same)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from speechx.code_sharing import (
-    Heard,
+from speechx.diagnostics.code_sharing import (
+    LanguageCodes,
     apart,
     frequencies,
     jensen_shannon,
@@ -14,11 +14,11 @@ from speechx.code_sharing import (
 )
 
 
-def heard(codes, pieces=10, voices=2, seconds=60.0):
+def codes_of(codes, pieces=10, speakers=2, seconds=60.0):
     """Frames dealt to the pieces in turn, so that all of them have the same codes."""
     codes_NG = np.array(codes)
     index_N = np.arange(len(codes_NG))
-    return Heard(codes_NG, index_N % pieces, index_N % voices, seconds)
+    return LanguageCodes(codes_NG, index_N % pieces, index_N % speakers, seconds)
 
 
 def drawn(share_GV, frames, seed):
@@ -53,7 +53,7 @@ def test_groups_end_to_end_are_the_mean_of_the_groups():
 
 def test_everything_of_two_small_languages():
     """Group 0 is shared, in group 1 each has its own code: half a bit, and one combination each."""
-    sharing = measure({"xx": heard([[0, 0]] * 20), "yy": heard([[0, 1]] * 20)}, 2, 3)
+    sharing = measure({"xx": codes_of([[0, 0]] * 20), "yy": codes_of([[0, 1]] * 20)}, 2, 3)
     assert sharing.divergence_LL == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
     assert sharing.joint_LL == pytest.approx(np.array([[0, 1.0], [1.0, 0]]))
     # Shares (3, 0, 0, 3, 0, 0) / 6 and (3, 0, 0, 0, 3, 0) / 6: covariance 1/4 of the variance.
@@ -63,7 +63,7 @@ def test_everything_of_two_small_languages():
     assert sharing.between == pytest.approx(0.5)
     use = sharing.uses["yy"]
     assert (use.used, use.perplexity, use.nearest) == (2, pytest.approx(2.0), "xx")
-    assert (use.halves, use.voices_apart, use.steady) == (0.0, 0.0, True)
+    assert (use.halves, use.speakers_apart, use.steady) == (0.0, 0.0, True)
     assert use.counts_GV.tolist() == [[20, 0, 0], [0, 20, 0]]
     assert [(c.group, c.entry, c.share, c.elsewhere) for c in use.specific] == [(1, 1, 1.0, 0.0)]
     tree = sharing.tree()
@@ -72,13 +72,13 @@ def test_everything_of_two_small_languages():
 
 def test_perplexity_counts_codes_that_are_used_evenly():
     codes = [[i % 4, 0] for i in range(40)]
-    assert measure({"xx": heard(codes)}, 2, 8).uses["xx"].perplexity == pytest.approx(4 + 1)
+    assert measure({"xx": codes_of(codes)}, 2, 8).uses["xx"].perplexity == pytest.approx(4 + 1)
 
 
 def test_a_rare_code_is_not_used():
     """An even share of 10 codes is 10 %; a code counts from a tenth of that, 1 %, on."""
     for rare, used in ((9, 1), (11, 2)):
-        sharing = measure({"xx": heard([[0]] * (1000 - rare) + [[1]] * rare)}, 1, 10)
+        sharing = measure({"xx": codes_of([[0]] * (1000 - rare) + [[1]] * rare)}, 1, 10)
         assert sharing.uses["xx"].used == used
 
 
@@ -104,8 +104,8 @@ def test_halves_keep_pieces_whole_and_need_two():
 
 def test_uneven_halves_are_no_control():
     random = np.random.default_rng(0)
-    voice_N = np.array([0] * 90 + [1] * 10)
-    assert apart(np.zeros((100, 1), dtype=int), 2, voice_N, random) is None
+    speaker_N = np.array([0] * 90 + [1] * 10)
+    assert apart(np.zeros((100, 1), dtype=int), 2, speaker_N, random) is None
 
 
 def test_the_control_is_the_noise_of_a_sample():
@@ -114,7 +114,7 @@ def test_the_control_is_the_noise_of_a_sample():
     share_GV = np.full((2, 50), 1 / 50)
     noise = {}
     for frames in (500, 5000):
-        same = {name: heard(drawn(share_GV, frames, i), 50) for i, name in enumerate("xyz")}
+        same = {name: codes_of(drawn(share_GV, frames, i), 50) for i, name in enumerate("xyz")}
         sharing = measure(same, 2, 50)
         noise[frames] = sharing.halves
         print(f"{frames} frames: between {sharing.between:.4f}, halves {sharing.halves:.4f} bit")
@@ -130,9 +130,9 @@ def test_too_little_audio_is_not_steady_beside_enough():
     share_GV = np.full((2, 50), 1 / 50)
     sharing = measure(
         {
-            "much": heard(drawn(share_GV, 4000, 1), 50),
-            "other": heard(drawn(peaked, 4000, 2), 50),
-            "scant": heard(drawn(share_GV, 30, 3), 6),
+            "much": codes_of(drawn(share_GV, 4000, 1), 50),
+            "other": codes_of(drawn(peaked, 4000, 2), 50),
+            "scant": codes_of(drawn(share_GV, 30, 3), 6),
         },
         2,
         50,
@@ -140,15 +140,15 @@ def test_too_little_audio_is_not_steady_beside_enough():
     assert [name for name, use in sharing.uses.items() if not use.steady] == ["scant"]
 
 
-def test_same_languages_with_enough_audio_are_told_to_be_alike():
+def test_same_languages_with_enough_audio_are_listed_as_alike():
     share_GV = np.random.default_rng(0).dirichlet(np.full(50, 0.3), 2)
     other_GV = np.random.default_rng(9).dirichlet(np.full(50, 0.3), 2)
     sharing = measure(
         {
-            "hr": heard(drawn(share_GV, 4000, 1), 50),
-            "it": heard(drawn(other_GV, 4000, 3), 50),
-            "pl": heard(drawn(other_GV[:, ::-1], 4000, 4), 50),
-            "sr": heard(drawn(share_GV, 4000, 2), 50),
+            "hr": codes_of(drawn(share_GV, 4000, 1), 50),
+            "it": codes_of(drawn(other_GV, 4000, 3), 50),
+            "pl": codes_of(drawn(other_GV[:, ::-1], 4000, 4), 50),
+            "sr": codes_of(drawn(share_GV, 4000, 2), 50),
         },
         2,
         50,
@@ -157,19 +157,21 @@ def test_same_languages_with_enough_audio_are_told_to_be_alike():
     assert sharing.uses["hr"].nearest == "sr"
 
 
-def test_voices_that_differ_are_seen():
+def test_speakers_that_differ_are_seen():
     """One language whose two speakers have a code of their own each."""
     codes_NG = np.array([[0], [1]] * 50)
-    sharing = measure({"xx": Heard(codes_NG, np.arange(100), np.arange(100) % 2, 60.0)}, 1, 4)
+    sharing = measure(
+        {"xx": LanguageCodes(codes_NG, np.arange(100), np.arange(100) % 2, 60.0)}, 1, 4
+    )
     use = sharing.uses["xx"]
-    assert use.voices_apart == pytest.approx(1.0)
+    assert use.speakers_apart == pytest.approx(1.0)
     assert use.halves < 0.05
 
 
-def test_an_unknown_speaker_leaves_the_voices_unknown():
-    one = Heard(np.zeros((10, 1), dtype=int), np.arange(10), np.full(10, -1), 60.0)
+def test_an_unknown_speaker_leaves_the_speakers_unknown():
+    one = LanguageCodes(np.zeros((10, 1), dtype=int), np.arange(10), np.full(10, -1), 60.0)
     use = measure({"xx": one}, 1, 4).uses["xx"]
-    assert (use.voices, use.voices_apart) == (None, None)
+    assert (use.speakers, use.speakers_apart) == (None, None)
 
 
 def test_frequencies_sum_to_one_over_groups():

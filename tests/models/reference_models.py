@@ -1,9 +1,12 @@
 """What the parity tests share: small models, one batch for both sides, and how far apart they are.
 
 The other side is always the other package's own code: transformers, fairseq2 or torchaudio. It
-gets random weights, ours gets the same ones through the tables of `speechx convert`, both hear the
+gets random weights, ours gets the same ones through the tables of `speechx convert`, both get the
 same noise, and everything that has a name on both sides is compared in float32. A difference is
 given relative to the largest value of what is compared.
+
+    B utterances · S samples · T frames · M masked frames · K negatives · U labels
+    · D = embed_dim · C feature channels · N true frames of all rows · G groups · Q quantized width
 """
 
 from __future__ import annotations
@@ -17,18 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from speechx.data.batches import Batch
+from speechx.data.sampling import Position
 from speechx.interchange.names import Table, our_name, to_ours
-from speechx.models.ctc import CTC, Emissions
-from speechx.models.wav2vec2 import Predictions, Trunk, Wav2Vec2Config, Wav2Vec2Pretraining
-from speechx.models.waveform import frame_mask, seven_convolutions
-from speechx.objectives.contrastive import (
-    Contrastive,
-    ContrastiveConfig,
-    pretraining_loss,
-    sample_negatives,
-)
-from speechx.objectives.ctc import ctc_loss
+from speechx.models.encoder import EncoderConfig, EncoderOutput
+from speechx.models.features.convolutional import seven_convolutions
+from speechx.models.lengths import frame_mask
+from speechx.models.quantizer import GumbelTemperature, Quantized, QuantizerConfig
+from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.masking import Masking, span_mask
+from speechx.objectives.model import SpeechModel
+from speechx.objectives.negatives import sample_negatives
+from speechx.objectives.objective import Loss
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
+from speechx.text.vocabulary import Vocabulary
 from tests.conftest import small_convolutional
 
 KINDS = ("base", "large")
@@ -38,26 +43,45 @@ TOLERANCE = 1e-5
 # keeps the fifth decimal.
 CTC_GRADIENTS = 5e-5
 NEGATIVES, TEMPERATURE, OUTPUTS = 12, 1.5, 7
+QUANTIZER = QuantizerConfig(num_groups=2, num_entries=12, dim=16)
 
 
-def small(kind: str, gradient_scale: float = 1.0) -> Wav2Vec2Config:
+def small(kind: str, gradient_scale: float = 1.0) -> EncoderConfig:
     """base: group norm, post-norm; large: layer norm, biases, pre-norm. The positional convolution
     has the published 128 taps."""
-    config = small_convolutional({"base": "group", "large": "layer"}[kind], blocks=3)
+    config = small_convolutional({"base": "group", "large": "layer"}[kind], num_layers=3)
     return replace(
         config,
-        encoder=replace(
-            config.encoder, layers=seven_convolutions(24), gradient_scale=gradient_scale
+        features=replace(
+            config.features, layers=seven_convolutions(24), gradient_scale=gradient_scale
         ),
-        transformer=replace(
-            config.transformer, width=32, inner=48, heads=4, position_kernel=128, position_groups=8
+        context=replace(
+            config.context, embed_dim=32, ffn_dim=48, num_heads=4, position_kernel=128,
+            position_groups=8,
         ),
-        quantizer=replace(config.quantizer, entries=12, width=16),
-    )
+    )  # fmt: skip
+
+
+def pretraining_model(encoder: EncoderConfig, **changes: Any) -> SpeechModel:
+    """An encoder with a quantizer, by default of 2 x 12 entries and at one Gumbel temperature."""
+    settings: dict[str, Any] = {
+        "quantizer": QUANTIZER,
+        "num_negatives": NEGATIVES,
+        "gumbel_temperature": GumbelTemperature(start=TEMPERATURE),
+        "target_dropout": 0.0,
+        **changes,
+    }
+    return SpeechModel(encoder, {"wav2vec2": Wav2Vec2Config(**settings)}, {})
+
+
+def ctc_model(encoder: EncoderConfig, outputs: int = OUTPUTS) -> SpeechModel:
+    """An encoder with a CTC head to the blank and letters."""
+    vocabulary = Vocabulary("characters", tuple(map(chr, range(97, 96 + outputs))))
+    return SpeechModel(encoder, {"ctc": CTCConfig(tokens="characters")}, {"ctc": vocabulary})
 
 
 def roughen(module: nn.Module) -> nn.Module:
-    """Moves every parameter, so that no bias is 0 and no gain is 1."""
+    """Moves every parameter, so that no bias is 0 and no norm's weight is 1."""
     for parameter in module.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return module
@@ -81,8 +105,29 @@ class Case:
     frames_B: Tensor
     mask_BT: Tensor
     negatives_BMK: Tensor
-    targets_BU: Tensor
-    units_B: Tensor
+    labels_BU: Tensor
+    label_lengths_B: Tensor
+
+    def batch(self) -> Batch:
+        """The case as the loader would give it."""
+        rows, samples = self.wave_BS.shape
+        lengths_B = torch.full((rows,), samples) if self.lengths_B is None else self.lengths_B
+        return Batch(
+            position=Position(),
+            wave_BS=self.wave_BS,
+            lengths_B=lengths_B,
+            padded=self.lengths_B is not None,
+            ids=("",) * rows,
+            languages=("",) * rows,
+            labels_BU=self.labels_BU,
+            label_lengths_B=self.label_lengths_B,
+            draws={"mask_BT": self.mask_BT, "negatives_BMK": self.negatives_BMK},
+            counts={
+                "masked frames": int(self.mask_BT.sum()),
+                "frames": int(self.frames_B.sum()),
+                "sentences": rows,
+            },
+        )
 
     def rows(self) -> list[Case]:
         """Every utterance as a batch of its own without padding."""
@@ -95,8 +140,8 @@ class Case:
                 self.frames_B[row : row + 1],
                 self.mask_BT[row : row + 1, : int(self.frames_B[row])],
                 self.negatives_BMK[row : row + 1],
-                self.targets_BU[row : row + 1, : int(self.units_B[row])],
-                self.units_B[row : row + 1],
+                self.labels_BU[row : row + 1, : int(self.label_lengths_B[row])],
+                self.label_lengths_B[row : row + 1],
             )
             for row in range(len(self.wave_BS))
         ]
@@ -106,7 +151,7 @@ class Case:
         return x_BTD[frame_mask(self.frames_B, x_BTD.shape[1])]
 
 
-def case(config: Wav2Vec2Config, batch: str) -> Case:
+def case(config: EncoderConfig, batch: str) -> Case:
     """Three utterances of noise; padded ones are 16000, 11111 and 7000 samples long, and the
     padding is silence, as the collators of all packages make it."""
     torch.manual_seed(1)
@@ -116,7 +161,7 @@ def case(config: Wav2Vec2Config, batch: str) -> Case:
     lengths_B = torch.tensor(samples) if batch == "padded" else None
     for row, length in enumerate(samples):
         wave_BS[row, length:] = 0
-    frames = [config.encoder.frames(length) for length in samples]
+    frames = [config.features.frames(length) for length in samples]
     mask_BT = span_mask(frames, max(frames), Masking(), random, same_count=True)
     masked = int(mask_BT[0].sum())
     return Case(
@@ -130,60 +175,78 @@ def case(config: Wav2Vec2Config, batch: str) -> Case:
     )
 
 
+def total(loss: Loss, batch: Batch) -> Tensor:
+    """The loss of an optimiser step: each term divided by its count."""
+    return torch.stack([term.sum / batch.counts[term.count] for term in loss.terms]).sum()
+
+
 @dataclass(frozen=True, slots=True)
 class Pretrained:
     """What our pretraining model computes of a case."""
 
-    trunk: Trunk
-    predictions: Predictions
-    term: Contrastive
+    output: EncoderOutput
+    quantized: Quantized
+    targets_BMQ: Tensor
+    totals: dict[str, Tensor]
+    loss: Tensor
+    """Per masked frame."""
     gradients: dict[str, Tensor]
 
 
 def pretrain(
-    ours: Wav2Vec2Pretraining,
+    ours: SpeechModel,
     given: Case,
     diversity: float,
     penalty: float = 0.0,
-    temperature: float | None = TEMPERATURE,
+    step: int | None = 0,
     seed: int = 7,
 ) -> Pretrained:
     """One backward pass of the loss per masked frame, drawing its Gumbel noise from `seed`."""
     ours.zero_grad()
-    trunk = ours.trunk(given.wave_BS, given.lengths_B, given.mask_BT)
+    objective: Any = ours.objectives["wav2vec2"]
+    objective.config = replace(objective.config, diversity=diversity, features_penalty=penalty)
+    seen: dict[str, Any] = {}
+
+    def keep(name: str) -> Any:
+        return lambda _module, _given, output: seen.update({name: output})
+
+    parts = {"output": ours.encoder, "quantized": objective.quantizer,
+             "targets_BMQ": objective.project_q}  # fmt: skip
+    hooks = [module.register_forward_hook(keep(name)) for name, module in parts.items()]
     torch.manual_seed(seed)
-    predictions = ours(given.wave_BS, given.mask_BT, temperature, lengths_B=given.lengths_B)
-    quantizer = ours.config.quantizer
-    term = pretraining_loss(
-        predictions,
-        given.negatives_BMK,
-        quantizer.groups * quantizer.entries,
-        ContrastiveConfig(negatives=NEGATIVES, diversity=diversity, penalty=penalty),
+    batch = given.batch()
+    loss = ours({"wav2vec2": batch}, step)["wav2vec2"]
+    for hook in hooks:
+        hook.remove()
+    per_frame = total(loss, batch)
+    per_frame.backward()
+    return Pretrained(
+        **seen, totals=loss.totals, loss=per_frame.detach(), gradients=gradients(ours)
     )
-    (term.loss / given.mask_BT.sum()).backward()
-    return Pretrained(trunk, predictions, term, gradients(ours))
 
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    emissions: Emissions
+    output: EncoderOutput
+    logits_BTV: Tensor
     loss: Tensor
+    """Summed over the sentences."""
     gradients: dict[str, Tensor]
 
 
-def recognise(ours: CTC, given: Case) -> Recognised:
+def recognise(ours: SpeechModel, given: Case) -> Recognised:
     ours.zero_grad()
-    lengths_B = given.lengths_B
-    if lengths_B is None:
-        lengths_B = torch.full((len(given.wave_BS),), given.wave_BS.shape[1])
-    emissions = ours(given.wave_BS, lengths_B)
-    loss = ctc_loss(emissions, given.targets_BU, given.units_B).loss
-    loss.backward()
-    return Recognised(emissions, loss, gradients(ours))
+    batch, objective = given.batch(), ours.objectives["ctc"]
+    output = ours.encoder(batch.wave_BS, batch.lengths_B)
+    logits_BTV, _ = objective.logits(output)
+    masks = replace(batch, draws={})
+    (term,) = ours({"ctc": masks}, None)["ctc"].terms
+    term.sum.backward()
+    return Recognised(output, logits_BTV, term.sum.detach(), gradients(ours))
 
 
 def gradients(module: nn.Module, table: Table | None = None) -> dict[str, Tensor]:
-    """Of all parameters that have one; `table` gives theirs our names."""
+    """The gradients of all parameters that have one; `table` gives theirs our names."""
     return {
         our_name(name, table) if table else name: parameter.grad.clone()
         for name, parameter in module.named_parameters()
@@ -208,6 +271,7 @@ class Theirs:
     codes_MG: Tensor
     perplexities: dict[str, Tensor]
     loss: Tensor
+    """Per masked frame."""
 
 
 def joined(parts: list[Theirs]) -> Theirs:
@@ -222,7 +286,7 @@ def joined(parts: list[Theirs]) -> Theirs:
         gradients=summed([part.gradients for part in parts], 1 / len(parts)),
         codes_MG=torch.cat([part.codes_MG for part in parts]),
         perplexities={},
-        loss=torch.stack([part.loss for part in parts]).sum(),
+        loss=torch.stack([part.loss for part in parts]).mean(),
     )
 
 
@@ -238,23 +302,23 @@ def without_noise(
 
 
 def check_pretraining(title: str, given: Case, our: Pretrained, their: Theirs) -> None:
-    quantized = our.predictions.quantized
+    quantized = our.quantized
     assert torch.equal(quantized.codes_BMG.flatten(0, 1), their.codes_MG)
     assert len(their.codes_MG.unique()) > 4
-    assert len(our.trunk.hidden) == len(their.hidden) == 4
+    assert len(our.output.hidden) == len(their.hidden) == 4
     rows: dict[str, tuple[Tensor, Tensor]] = {
         f"hidden {index}": (given.true(state_BTD), their.hidden[index])
-        for index, state_BTD in enumerate(our.trunk.hidden)
+        for index, state_BTD in enumerate(our.output.hidden)
     }
-    rows["output"] = (given.true(our.trunk.context_BTD), their.output_ND)
-    rows["targets"] = (our.predictions.targets_BMQ.flatten(0, 1), their.targets_MQ)
+    rows["output"] = (given.true(our.output.context_BTD), their.output_ND)
+    rows["targets"] = (our.targets_BMQ.flatten(0, 1), their.targets_MQ)
     for name, perplexity in their.perplexities.items():
         rows[name] = (getattr(quantized, name), perplexity)
-    rows["contrastive loss"] = (our.term.contrastive, their.contrastive)
-    rows["loss"] = (our.term.loss, their.loss)
+    rows["contrastive loss"] = (our.totals["contrastive"], their.contrastive)
+    rows["loss"] = (our.loss, their.loss)
     check(title, rows)
     # Some negatives had the positive's codes, so the rule for them was at work.
-    assert our.term.negatives_equal_positive > 0
+    assert our.totals["negatives_equal_positive"] > 0
 
 
 def apart(ours: Tensor, theirs: Tensor) -> float:
@@ -275,7 +339,7 @@ def check(title: str, rows: Mapping[str, tuple[Any, Any]]) -> None:
 def check_gradients(
     title: str, ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float = TOLERANCE
 ) -> None:
-    """All that learns, relative to the largest gradient of the model, and each to its own."""
+    """All gradients, relative to the largest gradient of the model, and each to its own."""
     assert set(ours) == set(theirs)
     largest = max(float(gradient.abs().max()) for gradient in theirs.values())
     assert largest > 1e-3

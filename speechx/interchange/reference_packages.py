@@ -1,9 +1,10 @@
 """The other packages at work on their own files, for a proof.
 
-What reads the file, builds the model and runs it is theirs; from ours they get the clips, masks
-and negatives, and which row of a head is which unit. Only these functions import the packages.
+Their code reads the file, builds the model and runs it; from ours they get the clips, masks and
+negatives, and which row of a head is which token. Only these functions import the packages.
 
-B = 1 utterance · S samples · T frames · D width · V outputs of a head · M masked · K negatives
+    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
+    · M masked frames · K negatives · Q quantized width
 """
 
 from __future__ import annotations
@@ -12,59 +13,63 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from speechx.config import read_yaml
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, settings, torchaudio, units
-from speechx.interchange.answers import Answers, Clip, part_of, rows_of
+from speechx.interchange import fairseq, fairseq2, torchaudio
 from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.training.checkpoint import SavedModel
+from speechx.interchange.reference_outputs import ReferenceOutputs, TestClip, rows_of
+from speechx.interchange.vocabulary_rows import VocabularyRows
+from speechx.models.folder import SavedModel
+
+Clips: TypeAlias = Sequence[TestClip]
 
 
-def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
     """transformers: `from_pretrained` on the folder."""
     import transformers
 
     folder = path if path.is_dir() else path.parent
-    name = {"head": "Wav2Vec2ForCTC", "quantizer": "Wav2Vec2ForPreTraining"}.get(
-        part_of(saved), "Wav2Vec2Model"
-    )
+    heads = {"ctc": "Wav2Vec2ForCTC", "wav2vec2": "Wav2Vec2ForPreTraining"}
+    name = next((heads[each] for each in saved.objectives), "Wav2Vec2Model")
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
         model, report = getattr(transformers, name).from_pretrained(
             folder, output_loading_info=True, local_files_only=True
         )
-        rows = []
-        if name == "Wav2Vec2ForCTC":
+
+        def symbols() -> VocabularyRows:
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
             space = getattr(tokenizer, "word_delimiter_token", None) or "|"
             by_row = {row: symbol for symbol, row in tokenizer.get_vocab().items()}
-            symbols = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
-            rows = rows_of(saved, units.Rows(symbols, model.config.pad_token_id, space=space))
+            found = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
+            return VocabularyRows(found, model.config.pad_token_id, space=space)
+
+        rows = rows_of(saved, symbols)
     finally:
         transformers.logging.set_verbosity(before)
-    # It starts from chance what it does not find. The mask vector is there only if masks are.
+    # It draws the tensors that it does not find. A mask embedding is there only if masks are.
     odd = {what: [n for n in names if not str(n).endswith("masked_spec_embed")]
            for what, names in report.items()}  # fmt: skip
     if any(odd.values()):
         raise UserError(f"{folder}: {name} of transformers finds other tensors: {odd}")
     model.float().eval()
-    answers = Answers(f"transformers {transformers.__version__}")
-    trunk = model if name == "Wav2Vec2Model" else model.wav2vec2
+    result = ReferenceOutputs(f"transformers {transformers.__version__}")
+    encoder = model if name == "Wav2Vec2Model" else model.wav2vec2
     for clip in clips:
-        answers.outputs.append(trunk(clip.wave_1S).last_hidden_state[0])
+        result.outputs.append(encoder(clip.wave_1S).last_hidden_state[0])
         if name == "Wav2Vec2ForCTC":
-            answers.logits.append(model(clip.wave_1S).logits[0][:, rows])
+            result.logits.append(model(clip.wave_1S).logits[0][:, rows])
         if name == "Wav2Vec2ForPreTraining":
             model.config.apply_spec_augment = True  # or it ignores the mask
-            # They number all frames and want negatives at unmasked ones too, which count nothing.
+            # They number all frames and want negatives at unmasked ones too, which have no effect.
             negatives_1TK = torch.zeros(*clip.mask_1T.shape, clip.negatives_1MK.shape[2]).long()
             places_M = clip.mask_1T[0].nonzero().flatten()
             negatives_1TK[clip.mask_1T] = places_M[clip.negatives_1MK[0]]
@@ -73,14 +78,14 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> A
                 mask_time_indices=clip.mask_1T,
                 sampled_negative_indices=negatives_1TK,
             )
-            answers.losses.append(output.contrastive_loss)
-    return answers
+            result.losses.append(output.contrastive_loss)
+    return result
 
 
-def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+def from_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
-    with calm():
+    with prepared():
         from fairseq2.assets import AssetCard
         from fairseq2.models.wav2vec2 import get_wav2vec2_model_hub
         from fairseq2.models.wav2vec2.asr import get_wav2vec2_asr_model_hub
@@ -97,15 +102,13 @@ def from_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answe
         }
         hub = hubs[given["model_family"]]()
         model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
-        rows = []
-        if part_of(saved) == "head":
-            rows = rows_of(saved, fairseq2.find_rows(file, card, where)[0])
-        return fairseq2_answers(model, clips, rows, "fairseq2")
+        rows = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
+        return fairseq2_outputs(model, clips, rows, "fairseq2")
 
 
-def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converters of fairseq2."""
-    with calm():
+    with prepared():
         from fairseq2.assets import AssetCard
         from fairseq2.models.wav2vec2 import create_wav2vec2_model, get_wav2vec2_model_hub
         from fairseq2.models.wav2vec2.asr import (
@@ -119,19 +122,18 @@ def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip
         content = read_pickle(file)
         state = dict(content["model"])
         card = AssetCard("proof", fairseq2_card(saved, state))
-        rows = []
+        rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
         config: Any
         model: Any
-        if part_of(saved) == "head":
+        if saved.vocabularies:
             config = get_wav2vec2_asr_model_hub().get_model_config(card)
             model = create_wav2vec2_asr_model(config)
             converted = convert_wav2vec2_asr_state_dict({"model": state}, config)
-            rows = rows_of(saved, fairseq.find_rows(file, content)[0])
         else:
             config = get_wav2vec2_model_hub().get_model_config(card)
             model = create_wav2vec2_model(config)
-            # That of fairseq2 0.7 knows a fairseq file by a name that none has, and passes over
-            # the positional convolution, which its converter of CTC models does not.
+            # The converter of fairseq2 0.7 detects a fairseq file by a name that no file has, and
+            # leaves out the positional convolution, unlike its converter of CTC models.
             state["mask_emb.weight"] = state["mask_emb"]
             converted = {
                 name.replace("encoder.pos_conv.0.", "encoder_frontend.pos_encoder.conv."): tensor
@@ -139,23 +141,23 @@ def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Sequence[Clip
                 if name != "masker.temporal_mask_embed.weight"
             }
         model.load_state_dict(converted)
-        return fairseq2_answers(model, clips, rows, "fairseq converter of fairseq2")
+        return fairseq2_outputs(model, clips, rows, "fairseq converter of fairseq2")
 
 
-def fairseq2_answers(model: Any, clips: Sequence[Clip], rows: list[int], by: str) -> Answers:
+def fairseq2_outputs(model: Any, clips: Clips, rows: list[int], by: str) -> ReferenceOutputs:
     from importlib.metadata import version
 
     from fairseq2.nn import BatchLayout
 
     model.float().eval()
-    answers = Answers(f"{by} {version('fairseq2')}")
+    result = ReferenceOutputs(f"{by} {version('fairseq2')}")
     for clip in clips:
         layout = BatchLayout(tuple(clip.wave_1S.shape), None)
         seqs, frames = model.encoder_frontend(clip.wave_1S, layout)
-        answers.outputs.append(model.encoder(seqs, frames)[0])
+        result.outputs.append(model.encoder(seqs, frames)[0])
         if rows:
             logits_1TV, _ = model(clip.wave_1S, layout)
-            answers.logits.append(logits_1TV[0][:, rows])
+            result.logits.append(logits_1TV[0][:, rows])
         else:
             # Masks and negatives are drawn inside; these two draw ours.
             model.masker.mask_factory = lambda clip=clip, **_: clip.mask_1T
@@ -163,45 +165,36 @@ def fairseq2_answers(model: Any, clips: Sequence[Clip], rows: list[int], by: str
                 :, clip.negatives_1MK[0]
             ]
             loss, _ = model(clip.wave_1S, layout)
-            answers.losses.append(loss.contrastive)
-    return answers
+            result.losses.append(loss.contrastive)
+    return result
 
 
 def fairseq2_card(saved: SavedModel, state: Mapping[str, Any]) -> dict[str, Any]:
     """Family and settings for a file without a card; `state` shows how many rows its head has."""
-    config = saved.config
-    layers = settings.rows(settings.convolutions(config, "fairseq2"))
-    about: dict[str, Any] = {
-        "encoder_config": {
-            **fairseq2.ENCODER.theirs(config),
-            "feature_extractor_layer_descs": layers,
-            "feature_dim": layers[-1][0],
-            "layer_norm_features": config.transformer.norm == "post",
-        }
-    }
-    if part_of(saved) == "head":
+    if saved.vocabularies:
         inner = state.get("model", state)
         names = ("final_proj.bias", "w2v_encoder.proj.bias")
-        about["target_vocab_size"] = next(len(inner[name]) for name in names if name in inner)
+        outputs = next(len(inner[name]) for name in names if name in inner)
+        about = fairseq2.model_config(saved, outputs)
         return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": about}
-    about |= {**fairseq2.QUANTIZER.theirs(config), "final_dim": config.quantizer.width}
+    if not saved.objectives:
+        raise ValueError("it has neither a quantizer nor a head")
+    about = fairseq2.model_config(saved, None)
     return {"model_family": "wav2vec2", "model_arch": "base", "model_config": about}
 
 
-def from_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+def from_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
     """torchaudio: `wav2vec2_model` with the arguments beside the file, or ours without them."""
     file = checkpoint_file(path)
     beside = [f for f in (file.with_suffix(".yaml"), file.parent / "model.yaml") if f.is_file()]
     about = read_yaml(beside[0]) if beside else {}
     weights = read_pickle(file)
-    rows = []
-    if part_of(saved) == "head":
-        rows = rows_of(saved, units.Rows(tuple(map(str, about["labels"])), 0))
-    arguments = about.get("model") or torchaudio_arguments(saved.config, weights)
-    return torchaudio_answers(arguments, weights, clips, rows, "torchaudio")
+    rows = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
+    arguments = about.get("model") or torchaudio.arguments(saved, outputs_of(weights))
+    return torchaudio_outputs(arguments, weights, clips, rows, "torchaudio")
 
 
-def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Clip]) -> Answers:
+def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converter of torchaudio, which drops the quantizer."""
     from torchaudio.models.wav2vec2.utils.import_fairseq import _convert_state_dict
 
@@ -210,48 +203,42 @@ def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Sequence[Cl
     weights = _convert_state_dict(
         {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}
     )
-    rows = []
-    if part_of(saved) == "head":
-        rows = rows_of(saved, fairseq.find_rows(file, content)[0])
-    arguments = torchaudio_arguments(saved.config, weights)
+    rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
+    arguments = torchaudio.arguments(saved, outputs_of(weights))
     by = "fairseq converter of torchaudio"
-    return torchaudio_answers(arguments, weights, clips, rows, by)
+    return torchaudio_outputs(arguments, weights, clips, rows, by)
 
 
-def torchaudio_arguments(config: Any, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    return {
-        **torchaudio.WORDS.theirs(config),
-        "extractor_conv_layer_config": settings.rows(settings.convolutions(config, "torchaudio")),
-        "aux_num_out": len(weights["aux.bias"]) if "aux.bias" in weights else None,
-    }
+def outputs_of(weights: Mapping[str, Tensor]) -> int | None:
+    return len(weights["aux.bias"]) if "aux.bias" in weights else None
 
 
-def torchaudio_answers(
+def torchaudio_outputs(
     arguments: Mapping[str, Any],
     weights: Mapping[str, Tensor],
-    clips: Sequence[Clip],
+    clips: Clips,
     rows: list[int],
     by: str,
-) -> Answers:
+) -> ReferenceOutputs:
     import torchaudio as theirs
 
     model = theirs.models.wav2vec2_model(**arguments)
     model.load_state_dict(weights)
     model.float().eval()
-    answers = Answers(f"{by} {theirs.__version__.split('+')[0]}")
+    result = ReferenceOutputs(f"{by} {theirs.__version__.split('+')[0]}")
     head, model.aux = model.aux, None
     for clip in clips:
         output_TD = model(clip.wave_1S)[0][0]
-        answers.outputs.append(output_TD)
+        result.outputs.append(output_TD)
         if rows:
-            answers.logits.append(head(output_TD)[:, rows])
-    return answers
+            result.logits.append(head(output_TD)[:, rows])
+    return result
 
 
 @contextmanager
-def calm() -> Iterator[None]:
+def prepared() -> Iterator[None]:
     """For fairseq2: its quantizer compiles a sum, which takes a compiler and a minute; it finds
-    libsndfile only where soundfile has loaded its own; and it draws a progress bar on stderr."""
+    libsndfile only if soundfile has loaded its own; and it draws a progress bar on stderr."""
     import soundfile  # noqa: F401
 
     os.environ.setdefault("FAIRSEQ2_NO_PROGRESS", "1")
@@ -265,10 +252,10 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "torchaudio": ("torchaudio",),
     "fairseq": ("fairseq2", "torchaudio"),
 }
-"""What can read a format. fairseq itself installs on no recent Python, so its files go through the
-converters that fairseq2 and torchaudio have for them."""
+"""The packages that can read a format. fairseq itself installs on no recent Python, so its files go
+through the converters of fairseq2 and torchaudio."""
 
-PEERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Sequence[Clip]], Answers]] = {
+READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceOutputs]] = {
     ("hugging_face", "transformers"): from_hugging_face,
     ("fairseq2", "fairseq2"): from_fairseq2,
     ("torchaudio", "torchaudio"): from_torchaudio,
