@@ -4,6 +4,7 @@ with different defaults."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -49,12 +50,17 @@ def make_run(
     if init is not None:
         saved = open_model(Path(str(init)), raw.get("allow_missing") or ())
     config = complete(cls, raw, source, defaults, saved)
-    for task in config.all_tasks().values() if saved is not None else ():
-        objective = task.objective
-        fresh = objective.token_type is not None or objective.part in config.allow_missing
-        if saved is not None and not fresh and saved.of_kind(objective.kind) is None:
+    if saved is None:
+        return config
+    objectives = [task.objective for task in config.all_tasks().values()]
+    there = {c.part for c in objectives if saved.part(f"objectives.{saved.of_kind(c.kind)}.")}
+    for objective in objectives:
+        if objective.token_type is None and objective.part not in (*there, *config.allow_missing):
             raise missing_part(str(init), objective.part)  # before any data is read
-    return config
+    # The configuration of the run names the parts that start fresh, and a resumed run reads it.
+    return replace(
+        config, allow_missing=tuple(part for part in config.allow_missing if part not in there)
+    )
 
 
 def run(command: str, config: RunConfig, resume: bool) -> None:

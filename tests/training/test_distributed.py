@@ -32,9 +32,7 @@ from tests.conftest import (
     small_filterbank,
     tasks_config,
 )
-from tests.ranks import be_rank, free_ports, run_in_two_processes
-
-__all__ = ["be_rank", "free_ports"]
+from tests.ranks import run_in_two_processes
 
 CPU = torch.device("cpu")
 TOLERANCE = 1e-5
