@@ -14,6 +14,7 @@ from speechx.errors import UserError
 from speechx.models.features.filterbank import FilterbankConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
+from speechx.objectives.masking import Masking
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import Pretrain
 from speechx.training.optim import Optim
@@ -314,6 +315,17 @@ def test_settings_beside_a_preset_change_that_preset(tmp_path):
         pretraining.load_config(path, ["run.steps.more=1"])
     with pytest.raises(UserError, match=r"'huge'.*xlsr_300m"):
         pretraining.load_config(path, ["preset=huge"])
+
+
+def test_a_section_given_in_part_keeps_the_other_defaults_of_its_objective():
+    """Masks of channels span 64 (wav2vec 2.0, section 4.3), masks of frames 10."""
+    part = {"channel_masking": {"probability": 0.5}, "time_masking": {"probability": 0.75}}
+    config = finetuning.complete(merge(LEAST_FINETUNE, {"objective": part}), "recipe.yaml")
+    assert config.objective.channel_masking == Masking(probability=0.5, span=64, min_spans=0)
+    assert config.objective.time_masking == Masking(probability=0.75, span=10, min_spans=2)
+    tasks = {"tasks": {"language": {"objective": {"kind": "language_id", **part}}}}
+    config = pretraining.complete(merge(TASKS, tasks), "recipe.yaml")
+    assert config.tasks["language"].objective.time_masking.min_spans == 0
 
 
 @pytest.fixture

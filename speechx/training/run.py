@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -144,7 +144,8 @@ def complete(
     def whole(objective: Any) -> Any:
         if not isinstance(objective, dict):
             return objective
-        return merge(of_kind.get(str(objective.get("kind")), {}), objective)
+        kind = str(objective.get("kind"))
+        return merge(merge(_sections(kind), of_kind.get(kind, {})), objective)
 
     if isinstance(raw.get("encoder", {}), dict):
         raw["encoder"] = merge(encoder, raw.get("encoder", {}))
@@ -153,6 +154,16 @@ def complete(
     for task in _tasks(raw):
         task["objective"] = whole(_with_kind("objective", task["objective"]))
     return parse(cls, raw, source)
+
+
+def _sections(kind: str) -> dict[str, Any]:
+    """The sections of an objective's config as its defaults have them: a section that a user gives
+    in part is laid over them, and not over the defaults of its class."""
+    for config_class in get_args(objectives.AnyObjective):
+        defaults = {f.name: f.default for f in fields(config_class)}
+        if defaults["kind"] == kind:
+            return {name: to_dict(d) for name, d in defaults.items() if is_dataclass(d)}
+    return {}
 
 
 def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
