@@ -227,7 +227,7 @@ def test_the_model_folder_opens_without_its_parent_and_transcribes(spelled, mani
     dev = read_manifest(manifests[1])
     texts = [recognizer.transcribe(u.audio).text for u in dev]
     assert sum(text != u.text for text, u in zip(texts, dev, strict=True)) <= 2
-    # The numbers of the log are those of the model, whatever is batched with an utterance.
+    # The outputs of an utterance do not depend on the others in its batch.
     together = {i: "".join(span.token for span in spans) for i, (spans,) in recognizer.decode(dev)}
     assert [together[i] for i in range(len(dev))] == texts
 

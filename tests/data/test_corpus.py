@@ -158,7 +158,7 @@ GOOD = {"id": "a", "audio": "a.wav", "duration": 1.5, "language": "es"}
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "fact"),
     [
         ("id", " ", "'id' must be text that is not empty"),
         ("audio", "\0", "'audio' must be a path or URL"),
@@ -173,7 +173,7 @@ GOOD = {"id": "a", "audio": "a.wav", "duration": 1.5, "language": "es"}
         ("bytes", [1, 2, 3], "'bytes' must be an offset and a size"),
     ],
 )
-def test_a_bad_row_is_named_in_both_forms(tmp_path, key, value, said):
+def test_a_bad_row_is_named_in_both_forms(tmp_path, key, value, fact):
     whole = {**GOOD, "start": 0.0, "bytes": [0, 9]}
     records = [whole, {**whole, "id": "b"}, {**whole, "id": "c", key: value}]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -183,7 +183,7 @@ def test_a_bad_row_is_named_in_both_forms(tmp_path, key, value, said):
             with pytest.raises(UserError) as raised:
                 read(tmp_path / name)
             assert str(raised.value).startswith(f"{tmp_path / name}:3: ")
-            assert said in str(raised.value)
+            assert fact in str(raised.value)
 
 
 def test_tables_of_other_writers_are_read(tmp_path):
