@@ -21,6 +21,7 @@ from speechx.finetuning import finetune, load_config
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import open_folder
 from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.masking import Masking
 from speechx.objectives.model import SpeechModel, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -426,6 +427,30 @@ def test_a_fine_tuned_model_passes_on_the_rows_of_tokens_that_both_have(tmp_path
     (tmp_path / "old" / "vocabulary.json").unlink()
     with pytest.raises(UserError, match=r"old.*ctc.*vocabulary\.json"):
         start_from(new, open_folder(tmp_path / "old"))
+
+
+def test_of_several_heads_each_goes_on_from_its_own(tmp_path):
+    """By its name, else by the type of its tokens, else from the first of its kind."""
+    phones = Vocabulary("phonemes", ("a", "b"))
+    kinds = {"phones": CTCConfig(tokens="phonemes"), "letters": CTCConfig(tokens="characters")}
+    vocabularies = {"phones": phones, "letters": LETTERS}
+    old = SpeechModel(small_filterbank(), kinds, vocabularies)
+    old.save(tmp_path / "old", ["xx"])
+    saved = open_folder(tmp_path / "old")
+    both = SpeechModel(small_filterbank(), kinds, vocabularies)
+    start_from(both, saved)
+    for name, tensor in old.state_dict().items():
+        assert torch.equal(both.state_dict()[name], tensor), name
+    for vocabulary, name in ((LETTERS, "letters"), (phones, "phones")):
+        one = {"ctc": CTCConfig(tokens=vocabulary.token_type)}
+        model = SpeechModel(small_filterbank(), one, {"ctc": vocabulary})
+        start_from(model, saved)
+        assert torch.equal(model.heads["ctc"].head.weight, old.heads[name].head.weight)
+    languages = Vocabulary("languages", ("xx",))
+    model = SpeechModel(small_filterbank(), {"id": LanguageIDConfig()}, {"id": languages})
+    before = model.heads["id"].head.weight.detach().clone()
+    start_from(model, saved)
+    assert torch.equal(model.heads["id"].head.weight, before)
 
 
 def test_tokens_of_dev_that_are_never_trained_are_named(manifests, tmp_path, capsys):

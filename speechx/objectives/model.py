@@ -102,14 +102,14 @@ def start_from(
     there, and lines for people about what was copied.
 
     Everything must be there, but for parts that `allow_missing` names. An objective goes on from
-    the saved objective of its kind. A head starts fresh, but for the rows of tokens that a saved
-    head of its kind has too.
+    the saved objective of its kind, if there are several from the one of its name. A head starts
+    fresh, but for the rows of tokens that the saved head has too.
     """
     source = str(saved.folder)
     lines = [load_weights(model.encoder, saved.part("encoder."), source, allow_missing)]
     continued = []
     for name, config in model.configs.items():
-        objective, theirs = model.objective(name), saved.of_kind(config.kind)
+        objective, theirs = model.objective(name), _predecessor(saved, name, config)
         weights = saved.part(f"objectives.{theirs}.")
         if isinstance(objective, Head):
             if theirs is not None and weights:
@@ -129,6 +129,19 @@ def start_from(
         else:
             raise missing_part(source, config.part)
     return continued, lines
+
+
+def _predecessor(saved: SavedModel, name: str, config: ObjectiveConfig) -> str | None:
+    """The name of the saved objective that one goes on from: of its kind, and of several the one of
+    its name, or else the first that writes the same type of tokens, or else the first."""
+
+    def differs(other: str) -> tuple[bool, bool]:
+        vocabulary = saved.vocabularies.get(other)
+        token_type = None if vocabulary is None else vocabulary.token_type
+        return other != name, token_type != config.token_type
+
+    of_kind = [n for n, other in saved.objectives.items() if other.get("kind") == config.kind]
+    return min(of_kind, key=differs, default=None)
 
 
 def _no_vocabulary(source: str, name: str) -> UserError:
