@@ -1,6 +1,6 @@
 """Configuration: frozen dataclasses beside the code they configure, one YAML file per run.
 
-    speechx pretrain recipe.yaml optim.rate=3e-4 data.alpha=0.5
+    speechx pretrain recipe.yaml optim.lr=3e-4 data.alpha=0.5
 
 `@config` makes the dataclass; `read_yaml`, `override` and `parse` read the file, apply the `a.b=c`
 settings and check everything at once: a user sees all mistakes in one go. `dump` writes YAML that
@@ -14,7 +14,7 @@ import difflib
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from typing_extensions import dataclass_transform
@@ -60,7 +60,7 @@ def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(
-                f"override {setting!r} is not of the form key=value, as in optim.rate=1e-4"
+                f"override {setting!r} is not of the form key=value, as in optim.lr=1e-4"
             )
         inner = result
         *folders, last = key.split(".")
@@ -166,7 +166,7 @@ def _explain(cls: type, item: Any) -> str:
     name = ".".join(str(part) for part in place) or "configuration"
     if unknown:
         known = _known_keys(cls, known_part)
-        near = difflib.get_close_matches(str(place[-1]), known, n=1)
+        near = difflib.get_close_matches(str(place[-1]).lower(), known, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else f" (known keys: {', '.join(known)})"
         return f"unknown key {name!r}{hint}"
     if item["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
@@ -186,8 +186,11 @@ def _is_type_name(part: Any) -> bool:
 def _known_keys(cls: Any, location: Sequence[Any]) -> list[str]:
     """Field names of the config class at a location inside `cls`; the name of a union's member
     chooses among its classes."""
-    classes = [cls]
+    classes, is_name = [cls], False
     for part in location:
+        if is_name:  # a name that the user gave to a member of a mapping
+            is_name = False
+            continue
         if chosen := [found for found in classes if getattr(found, "__name__", None) == part]:
             classes = chosen
             continue
@@ -195,6 +198,7 @@ def _known_keys(cls: Any, location: Sequence[Any]) -> list[str]:
         for found in classes:
             hints = get_type_hints(found) if dataclasses.is_dataclass(found) else {}
             target = found if isinstance(part, int) else hints.get(part)
+            is_name = is_name or get_origin(target) is dict
             inner += _dataclasses_in(target)
         classes = inner
     return [

@@ -4,6 +4,7 @@ with different defaults."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, TypeVar
@@ -49,12 +50,17 @@ def make_run(
     if init is not None:
         saved = open_model(Path(str(init)), raw.get("allow_missing") or ())
     config = complete(cls, raw, source, defaults, saved)
-    for task in config.all_tasks().values() if saved is not None else ():
-        objective = task.objective
-        fresh = objective.token_type is not None or objective.part in config.allow_missing
-        if saved is not None and not fresh and saved.of_kind(objective.kind) is None:
+    if saved is None:
+        return config
+    objectives = [task.objective for task in config.all_tasks().values()]
+    there = {c.part for c in objectives if saved.part(f"objectives.{saved.of_kind(c.kind)}.")}
+    for objective in objectives:
+        if objective.token_type is None and objective.part not in (*there, *config.allow_missing):
             raise missing_part(str(init), objective.part)  # before any data is read
-    return config
+    # The configuration of the run names the parts that start fresh, and a resumed run reads it.
+    return replace(
+        config, allow_missing=tuple(part for part in config.allow_missing if part not in there)
+    )
 
 
 def run(command: str, config: RunConfig, resume: bool) -> None:
@@ -62,13 +68,14 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
     with distributed(config.run.device) as ranks:
         open_run(config.out, config, resume, ranks)
         torch.manual_seed(config.run.seed)
-        tasks, seeds = config.all_tasks(), {}
-        data: dict[str, TaskData] = {}
-        for index, (name, task) in enumerate(tasks.items()):
-            seeds[name] = config.seed_of(index)
-            prefix = command if len(tasks) == 1 else f"{command}: {name}"
+        tasks, data = config.all_tasks(), {}
+        seeds = {name: config.seed_of(index) for index, name in enumerate(tasks)}
+        several = len(tasks) > 1
+        prefixes = {name: f"{command}: {name}" if several else command for name in tasks}
+        for name, task in tasks.items():
+            too_long = config.out / (f"too_long_{name}.tsv" if several else "too_long.tsv")
             data[name] = read_task(
-                task.data, task.objective, config.encoder, config.out, seeds[name], prefix
+                task.data, task.objective, config.encoder, too_long, seeds[name], prefixes[name]
             )
         model = _build(command, config, data, resume, ranks)
         streams = [
@@ -76,7 +83,7 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
                 name,
                 open_stream(
                     data[name], task.data, task.objective, config.encoder, config.run, seeds[name],
-                    config.micro_seconds(task, ranks.world), ranks, command,
+                    config.micro_seconds(task, ranks.world), ranks, prefixes[name],
                 ),
                 config.micro_seconds(task, ranks.world),
                 task.weight,
@@ -110,9 +117,11 @@ def _build(
             for name, c in objectives.items()
         }
     vocabularies = {name: d.vocabulary for name, d in data.items() if d.vocabulary is not None}
-    _same_tokens(config.out / "vocabulary.json", vocabularies, resume)
-    if vocabularies and ranks.is_main:
-        save_vocabularies(config.out / "vocabulary.json", vocabularies)
+    file = config.out / "vocabulary.json"
+    if resume and file.is_file():
+        _same_tokens(load_vocabularies(file), vocabularies)
+    elif vocabularies and ranks.is_main:
+        save_vocabularies(file, vocabularies)
     model = SpeechModel(config.encoder, objectives, vocabularies)
     logger.info(f"{command}: {sum(p.numel() for p in model.parameters()):,} parameters")
     continued: list[str] = []
@@ -146,9 +155,8 @@ class Validation:
         for name, data in self.data.items():
             if data.dev:
                 prefix = "dev_" if len(self.tasks) == 1 else f"{name}/dev_"
-                own = (
-                    self._scores(model, name) if name in model.heads else self._metrics(model, name)
-                )
+                measure = self._scores if name in model.heads else self._metrics
+                own = measure(model, name)
                 values |= {f"{prefix}{key}": value for key, value in own.items()}
         return values
 
@@ -192,9 +200,8 @@ class Validation:
         return values
 
 
-def _same_tokens(file: Path, vocabularies: Mapping[str, Vocabulary], resume: bool) -> None:
+def _same_tokens(before: Mapping[str, Vocabulary], vocabularies: Mapping[str, Vocabulary]) -> None:
     """A resumed run writes the tokens it began with, or rows of its head would change meaning."""
-    before = load_vocabularies(file) if resume and file.is_file() else vocabularies
     for name, vocabulary in vocabularies.items():
         if name in before and before[name] != vocabulary:
             other = sorted(set(before[name].tokens) ^ set(vocabulary.tokens))

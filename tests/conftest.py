@@ -188,6 +188,59 @@ def finetune_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
     return complete(merge(settings, changes), "test")
 
 
+SMALL_CONFORMER = {
+    "kind": "conformer", "num_layers": 2, "embed_dim": 16, "ffn_dim": 24, "num_heads": 2,
+    "conv_kernel": 5, "dropout": 0.1, "layer_drop": 0.3,
+}  # fmt: skip
+
+
+def tasks_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
+    """A run of 6 steps with three tasks, each with 2 x 3 seconds a step."""
+    from speechx.config import merge, to_dict
+    from speechx.pretraining import complete
+
+    data = {"train": [str(manifests[0])], "dev": [str(manifests[1])]}
+    masking = {"channel_masking": {"probability": 0.25, "span": 3}}
+    speech = {"kind": "wav2vec2", "num_negatives": 10, "quantizer": SMALL_QUANTIZER}
+    settings: dict[str, Any] = {
+        "out": str(out),
+        "encoder": to_dict(small_filterbank()),
+        "tasks": {
+            "speech": {"objective": speech, "data": {**data, "min_seconds": 0.5}},
+            "phones": {
+                "objective": {"kind": "ctc", "tokens": "phonemes", "dropout": 0.1, **masking},
+                "data": data,
+            },
+            "language": {"objective": {"kind": "language_id", **masking}, "data": data},
+        },
+        "optim": {"lr": 0.005, "warmup_ratio": 0.0},
+        "run": {
+            "steps": 6, "batch_seconds": 6, "max_seconds_per_device": 9, "device": "cpu",
+            "log_steps": 1, "eval_steps": 3, "save_steps": 2,
+        },
+    }  # fmt: skip
+    return complete(merge(settings, changes), "test")
+
+
+def batches_of(config: Any, world: int = 1, rank: int = 0) -> Iterator[Any]:
+    """The training batches of the only task of a run, as one rank gets them."""
+    import torch
+
+    from speechx.data.sampling import Position
+    from speechx.training.distributed import Ranks
+    from speechx.training.streams import open_stream, read_task
+
+    ((name, task),) = config.all_tasks().items()
+    ranks, encoder = Ranks(rank, world, torch.device("cpu")), config.encoder
+    listing, seed = config.out / "too_long.tsv", config.run.seed
+    data = read_task(task.data, task.objective, encoder, listing, seed, name)
+    stream = open_stream(
+        data, task.data, task.objective, encoder, config.run, seed,
+        config.micro_seconds(task, world), ranks, name,
+    )  # fmt: skip
+    return stream(Position())
+
+
 def read_log(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's log without the clock, which no two runs share."""
     import json

@@ -11,12 +11,36 @@ import yaml
 from speechx import finetuning, pretraining
 from speechx.config import dump, merge, override, parse, read_yaml, to_dict
 from speechx.errors import UserError
-from speechx.models.filterbank import FilterbankConfig
+from speechx.models.features.filterbank import FilterbankConfig
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.language_id import LanguageIDConfig
+from speechx.objectives.masking import Masking
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import Pretrain
 from speechx.training.optim import Optim
 
 LEAST = {"out": "runs/x", "data": {"train": ["a.jsonl"]}, "run": {"steps": 10}}
-LEAST_FINETUNE = merge(LEAST, {"units": "characters", "data": {"dev": ["b.jsonl"]}})
+LEAST_FINETUNE = merge(
+    LEAST, {"objective": {"kind": "ctc", "tokens": "characters"}, "data": {"dev": ["b.jsonl"]}}
+)
+TASKS = {
+    "out": "runs/x",
+    "preset": "tiny",
+    "tasks": {
+        "speech": {"objective": "wav2vec2", "data": {"train": ["a.jsonl"]}},
+        "phones": {
+            "objective": {"kind": "ctc", "tokens": "phonemes"},
+            "data": {"train": ["b.jsonl"], "dev": ["c.jsonl"]},
+            "weight": 0.3,
+            "batch_seconds": 30,
+        },
+        "language": {
+            "objective": "language_id",
+            "data": {"train": ["b.jsonl"], "dev": ["c.jsonl"]},
+        },
+    },
+    "run": {"steps": 10},
+}
 
 
 def complaint(**changes):
@@ -31,97 +55,119 @@ def complaint(**changes):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "unknown", "nearest"),
     [
-        ({"optim": {"rat": 1}}, "unknown key 'optim.rat' (did you mean 'rate'?)"),
-        ({"run": {"stpes": 10}}, "unknown key 'run.stpes' (did you mean 'steps'?)"),
-        ({"optm": {}}, "unknown key 'optm' (did you mean 'optim'?)"),
-        ({"Optim": {}}, "unknown key 'Optim' (did you mean 'optim'?)"),
-        ({"optim": {"Rate": 1}}, "unknown key 'optim.Rate' (did you mean 'rate'?)"),
-        ({"model": {"transfomer": {}}}, "'model.transfomer' (did you mean 'transformer'?)"),
+        ({"optim": {"lrr": 1}}, "optim.lrr", "lr"),
+        ({"run": {"stpes": 10}}, "run.stpes", "steps"),
+        ({"optm": {}}, "optm", "optim"),
+        ({"Optim": {}}, "Optim", "optim"),
+        ({"optim": {"Lr": 1}}, "optim.Lr", "lr"),
+        ({"encoder": {"contxt": {}}}, "encoder.contxt", "context"),
+        ({"encoder": {"context": {"num_layer": 3}}}, "encoder.context.num_layer", "num_layers"),
         (
-            {"model": {"encoder": {"kind": "filterbank", "binz": 3}}},
-            "unknown key 'model.encoder.binz' (did you mean 'bins'?)",
+            {"encoder": {"features": {"kind": "filterbank", "binz": 3}}},
+            "encoder.features.binz",
+            "bins",
         ),
         (
-            {"model": {"encoder": {"layers": [{"kernal": 3, "channels": 1, "stride": 1}]}}},
-            "unknown key 'model.encoder.layers.0.kernal' (did you mean 'kernel'?)",
+            {"encoder": {"features": {"layers": [{"kernal": 3, "channels": 1, "stride": 1}]}}},
+            "encoder.features.layers.0.kernal",
+            "kernel",
         ),
+        ({"objective": {"diversty": 1}}, "objective.diversty", "diversity"),
+        ({"objective": {"quantizer": {"dimm": 1}}}, "objective.quantizer.dimm", "dim"),
     ],
 )
-def test_a_misspelt_key_is_told_the_nearest(changes, said):
-    assert said in complaint(**changes)
+def test_the_error_about_an_unknown_key_names_the_nearest_known_one(changes, unknown, nearest):
+    assert f"unknown key {unknown!r} (did you mean {nearest!r}?)" in complaint(**changes)
 
 
-def test_a_key_like_no_other_is_told_all_known_ones():
-    said = complaint(masking={"xyz": 1})
-    assert said == "unknown key 'masking.xyz' (known keys: probability, span, min_spans)"
+def test_the_error_about_a_key_that_resembles_none_lists_all():
+    text = complaint(objective={"masking": {"xyz": 1}})
+    for fact in ("objective.masking.xyz", "probability", "span", "min_spans"):
+        assert fact in text
 
 
-def test_several_mistakes_are_told_at_once():
-    said = complaint(
-        optim={"rate": "fast", "wramup": 0.1}, run={"steps": 0.5}, masking={"probability": 2}
-    )
-    assert len(said.split("; ")) == 4
-    for part in ("optim.rate", "'fast'", "did you mean 'warmup'", "run.steps", "probability"):
-        assert part in said
+def test_all_mistakes_are_shown_at_once():
+    text = complaint(
+        optim={"lr": "fast", "wramup_ratio": 0.1}, run={"steps": 0.5},
+        objective={"masking": {"probability": 2}},
+    )  # fmt: skip
+    assert len(text.split("; ")) == 4
+    for part in ("optim.lr", "'fast'", "warmup_ratio", "run.steps", "objective.masking"):
+        assert part in text
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "place", "fact"),
     [
-        ({"optim": {"rate": -0.1}}, "optim: rate must be above 0, but is -0.1"),
-        ({"optim": {"rate": 0}}, "optim: rate must be above 0, but is 0.0"),
-        ({"optim": {"rate": float("nan")}}, "optim: rate must be above 0, but is nan"),
+        ({"optim": {"lr": -0.1}}, "optim: lr", "-0.1"),
+        ({"optim": {"lr": 0}}, "optim: lr", "above 0"),
+        ({"optim": {"lr": float("nan")}}, "optim: lr", "nan"),
+        ({"optim": {"lr": float("inf")}}, "optim: lr", "finite"),
         (
-            {"optim": {"schedule": "tri_stage", "warmup": 0.7, "hold": 0.4}},
-            "must not exceed 1 together",
+            {"optim": {"schedule": "tri_stage", "warmup_ratio": 0.7, "hold_ratio": 0.4}},
+            "optim: warmup_ratio and hold_ratio",
+            "1",
         ),
-        ({"optim": {"warmup": 1.1}}, "must not exceed 1 together"),
-        ({"optim": {"rate": float("inf")}}, "optim: rate must be finite"),
-        ({"optim": {"betas": [0.9, 1.5]}}, "optim: betas must be at least 0 and below 1"),
-        ({"optim": {"weight_decay": float("nan")}}, "weight_decay must not be negative"),
-        ({"run": {"seed": -1}}, "run: seed must not be negative"),
-        ({"run": {"batch_seconds": float("nan")}}, "run: batch_seconds must be above 0"),
-        ({"data": {"crop_seconds": float("inf")}}, "data: crop_seconds must be finite"),
-        ({"model": {"transformer": {"heads": 0}}}, "transformer: heads must be above 0"),
-        ({"model": {"quantizer": {"groups": 0}}}, "quantizer: groups must be above 0"),
-        ({"contrastive": {"diversity": -1}}, "contrastive: diversity must not be negative"),
-        ({"masking": {"min_spans": 1}}, "min_spans must be at least 2"),
-        ({"optim": None}, "optim: input should be a dictionary"),
-        ({"run": {"steps": 0}}, "run: steps must be above 0, but is 0"),
-        ({"run": {"precision": "fp16"}}, "run.precision: input should be 'float32' or 'bfloat16'"),
-        ({"data": {"alpha": 1.5}}, "data: alpha must be between 0 and 1, but is 1.5"),
-        ({"data": {"train": []}}, "data: train needs at least one manifest"),
-        ({"data": {"min_seconds": 30}}, "0 < min_seconds <= crop_seconds"),
-        ({"data": {"min_seconds": 0.03}}, "a row needs at least 3 so that 2 can be hidden"),
-        ({"model": {"transformer": {"heads": 7}}}, "width 768 must be a multiple of heads 7"),
-        ({"model": {"encoder": {"kind": "filterbnk"}}}, "model.encoder.kind"),
-        ({"model": None}, "model: input should be a dictionary"),
-        ({"temperature": {"floor": 3}}, "start >= floor"),
+        ({"optim": {"warmup_ratio": 1.1}}, "optim: warmup_ratio", "1"),
+        ({"optim": {"betas": [0.9, 1.5]}}, "optim: betas", "1.5"),
+        ({"optim": {"weight_decay": float("nan")}}, "optim: weight_decay", "nan"),
+        ({"run": {"seed": -1}}, "run: seed", "-1"),
+        ({"run": {"batch_seconds": float("nan")}}, "run: batch_seconds", "above 0"),
+        ({"run": {"steps": 0}}, "run: steps", "above 0"),
+        ({"run": {"precision": "fp16"}}, "run.precision", "'float32' or 'bfloat16'"),
+        ({"data": {"crop_seconds": float("inf")}}, "data: crop_seconds", "finite"),
+        ({"data": {"alpha": 1.5}}, "data: alpha", "1.5"),
+        ({"data": {"train": []}}, "data: train", "manifest"),
+        ({"data": {"min_seconds": 30}}, "data: ", "min_seconds <= crop_seconds"),
+        ({"data": {"min_seconds": 0.03}}, "data.min_seconds", "3"),
+        ({"data": {"limit_minutes": 3.0}}, "data.limit_minutes", "unlabelled"),
+        ({"data": {"speed": [0.9, 1.1]}}, "data.speed", "unlabelled"),
+        ({"encoder": {"context": {"num_heads": 0}}}, "encoder.context: num_heads", "above 0"),
+        ({"encoder": {"context": {"num_heads": 7}}}, "encoder.context: embed_dim", "768"),
+        ({"encoder": {"features": {"kind": "filterbnk"}}}, "encoder.features.kind", "filterbank"),
+        ({"encoder": None}, "encoder", "dictionary"),
+        ({"optim": None}, "optim", "dictionary"),
+        ({"objective": {"quantizer": {"num_groups": 0}}}, "quantizer: num_groups", "above 0"),
+        ({"objective": {"diversity": -1}}, "diversity", "-1"),
+        ({"objective": {"masking": {"min_spans": 1}}}, "masking.min_spans", "2"),
+        ({"objective": {"gumbel_temperature": {"floor": 3}}}, "gumbel_temperature", "start"),
+        ({"objective": {"kind": "wav2vec3"}}, "objective", "wav2vec2"),
     ],
 )
-def test_impossible_values_are_told_with_their_place(changes, said):
-    assert said in complaint(**changes)
+def test_the_error_about_an_impossible_value_names_its_place(changes, place, fact):
+    text = complaint(**changes)
+    assert place in text
+    assert fact in text
 
 
 def test_what_is_missing_is_named():
     with pytest.raises(UserError) as caught:
         pretraining.complete({}, "empty.yaml")
-    assert str(caught.value) == (
-        "empty.yaml: 'out' is required; 'data' is required; 'run' is required"
-    )
+    assert str(caught.value) == "empty.yaml: 'out' is required; 'run' is required"
+    for missing in ("data", "objective"):
+        raw = {key: value for key, value in LEAST_FINETUNE.items() if key != missing}
+        with pytest.raises(UserError, match=f"recipe.yaml: .*{'tokens' * (missing != 'data')}"):
+            finetuning.complete(raw, "recipe.yaml")
+    with pytest.raises(UserError, match=r"data\.dev"):
+        finetuning.complete(merge(LEAST_FINETUNE, {"data": {"dev": []}}), "recipe.yaml")
+
+
+def test_finetuning_needs_an_objective_with_labels():
+    with pytest.raises(UserError, match="speechx pretrain"):
+        finetuning.complete({**LEAST, "objective": "wav2vec2"}, "recipe.yaml")
 
 
 @pytest.mark.parametrize("optim", [None, 3])
-def test_an_empty_section_of_a_finetuning_recipe_is_no_crash(optim):
-    with pytest.raises(UserError, match="optim: input should be a dictionary"):
+def test_an_empty_section_of_a_finetuning_recipe_is_an_error(optim):
+    with pytest.raises(UserError, match=r"optim: .*dictionary"):
         finetuning.complete({**LEAST_FINETUNE, "optim": optim}, "recipe.yaml")
 
 
 def test_finetuning_has_its_own_usual_optimizer():
-    config = finetuning.complete({**LEAST_FINETUNE, "optim": {"warmup": 0.2}}, "recipe.yaml")
-    assert config.optim == Optim(rate=1e-4, schedule="tri_stage", warmup=0.2, epsilon=1e-8)
+    config = finetuning.complete({**LEAST_FINETUNE, "optim": {"warmup_ratio": 0.2}}, "recipe.yaml")
+    assert config.optim == Optim(lr=1e-4, schedule="tri_stage", warmup_ratio=0.2, epsilon=1e-8)
     pretrain = pretraining.complete(LEAST, "recipe.yaml")
     assert pretrain.optim == Optim()
 
@@ -129,31 +175,73 @@ def test_finetuning_has_its_own_usual_optimizer():
 @pytest.mark.parametrize("preset", ["tiny", "base", "large", "xlsr_300m", "xls_r_1b", "xls_r_2b"])
 def test_dumped_yaml_parses_to_an_equal_object(preset, tmp_path):
     changes = {
-        "model": preset, "optim": {"rate": 1e-5, "betas": [0.8, 0.95]}, "data": {"alpha": 0.3},
+        "preset": preset, "optim": {"lr": 1e-5, "betas": [0.8, 0.95]}, "data": {"alpha": 0.3},
     }  # fmt: skip
     config = pretraining.complete(merge(LEAST, changes), "test")
     (tmp_path / "config.yaml").write_text(dump(config))
     assert parse(Pretrain, read_yaml(tmp_path / "config.yaml"), "config.yaml") == config
     assert pretraining.load_config(tmp_path / "config.yaml") == config
-    labelled = finetuning.complete(merge(LEAST_FINETUNE, {"model": preset}), "test")
+    labelled = finetuning.complete(merge(LEAST_FINETUNE, {"preset": preset}), "test")
     assert finetuning.complete(yaml.safe_load(dump(labelled)), "test") == labelled
 
 
 def test_a_preset_is_written_out_with_its_changes(tmp_path):
     (tmp_path / "recipe.yaml").write_text(
         "out: runs/x\n"
-        "model: {preset: tiny, transformer: {blocks: 2}}\n"
+        "preset: tiny\n"
+        "encoder: {context: {num_layers: 2}}\n"
         "data: {train: [a.jsonl]}\n"
         "run: {steps: 5}\n"
     )
-    config = pretraining.load_config(
-        tmp_path / "recipe.yaml", ["model.transformer.width=64", "optim.rate=1e-3", "run.seed=7"]
-    )
-    assert isinstance(config.model.encoder, FilterbankConfig)
-    assert (config.model.transformer.blocks, config.model.transformer.width) == (2, 64)
-    assert (config.optim.rate, config.run.seed) == (0.001, 7)
+    settings = ["encoder.context.embed_dim=64", "optim.lr=1e-3", "run.seed=7"]
+    config = pretraining.load_config(tmp_path / "recipe.yaml", settings)
+    assert isinstance(config.encoder.features, FilterbankConfig)
+    assert (config.encoder.context.num_layers, config.encoder.context.embed_dim) == (2, 64)
+    assert (config.optim.lr, config.run.seed) == (0.001, 7)
+    assert config.objective.quantizer.num_entries == 64
     assert config.out == Path("runs/x")
-    assert "preset" not in dump(config)
+    assert yaml.safe_load(dump(config))["encoder"]["context"]["ffn_dim"] == 768
+
+
+def test_several_tasks_have_their_own_objectives_and_shares_of_a_step():
+    config = pretraining.complete(TASKS, "recipe.yaml")
+    speech, phones, language = config.all_tasks().values()
+    assert isinstance(speech.objective, Wav2Vec2Config)
+    assert speech.objective.quantizer.num_entries == 64  # of the preset
+    assert isinstance(phones.objective, CTCConfig)
+    assert isinstance(language.objective, LanguageIDConfig)
+    assert (speech.weight, phones.weight) == (1.0, 0.3)
+    # 5760 + 30 + 5760 seconds of audio, of which 87.5 fit one device at once.
+    for world in (1, 4):
+        accumulate = config.accumulate(world)
+        assert accumulate == -(-11550 // (87.5 * world))
+        shares = [config.micro_seconds(task, world) for task in (speech, phones, language)]
+        assert sum(shares) <= 87.5
+        assert [s * accumulate * world for s in shares] == pytest.approx([5760, 30, 5760])
+    assert config.seed_of(0) == config.run.seed
+    assert len({config.seed_of(index) for index in range(3)}) == 3
+    again = pretraining.complete(yaml.safe_load(dump(config)), "config.yaml")
+    assert again == config
+    assert list(again.tasks) == ["speech", "phones", "language"]
+    assert finetuning.complete(TASKS, "recipe.yaml").all_tasks() == config.all_tasks()
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts"),
+    [
+        ({"objective": "wav2vec2"}, ("tasks", "objective")),
+        ({"tasks": {"a b": TASKS["tasks"]["speech"]}}, ("'a b'", "letters")),
+        ({"tasks": {"phones": {"wieght": 1}}}, ("tasks.phones.wieght", "weight")),
+        ({"tasks": {"phones": {"weight": 0}}}, ("tasks.phones", "weight", "above 0")),
+        ({"tasks": {"phones": {"data": {"dev": []}}}}, ("tasks.phones", "data.dev")),
+        ({"tasks": {"speech": {"data": {"min_seconds": 0.03}}}}, ("min_seconds", "0.03")),
+    ],
+)
+def test_mistakes_in_tasks_name_the_task(changes, facts):
+    with pytest.raises(UserError) as caught:
+        pretraining.complete(merge(TASKS, changes), "recipe.yaml")
+    for fact in facts:
+        assert fact in str(caught.value)
 
 
 def test_overrides():
@@ -199,7 +287,7 @@ def test_files_that_cannot_be_read(tmp_path):
 def test_a_config_cannot_be_changed_by_accident():
     optim = Optim()
     with pytest.raises(FrozenInstanceError):
-        optim.rate = 1.0
+        optim.lr = 1.0
     assert parse(Optim, to_dict(optim), "test") == optim
 
 
@@ -208,20 +296,64 @@ def test_large_models_bring_the_loss_weights_of_their_papers(tmp_path):
     path.write_text("{out: x, data: {train: [a.jsonl]}, run: {steps: 1}}")
 
     def weights(*settings):
-        config = pretraining.load_config(path, settings)
-        return config.contrastive.penalty, config.temperature.floor
+        objective = pretraining.load_config(path, settings).objective
+        return objective.features_penalty, objective.gumbel_temperature.floor
 
-    assert weights("model=base") == (10, 0.5)
-    assert weights("model=large") == weights("model=xls_r_1b") == (0, 0.1)
-    assert weights("model=xlsr_300m", "contrastive.penalty=3", "temperature.floor=0.2") == (3, 0.2)
+    assert weights("preset=base") == (10, 0.5)
+    assert weights("preset=large") == weights("preset=xls_r_1b") == (0, 0.1)
+    changes = ("objective.features_penalty=3", "objective.gumbel_temperature.floor=0.2")
+    assert weights("preset=xlsr_300m", *changes) == (3, 0.2)
 
 
-def test_settings_after_a_preset_change_that_preset(tmp_path):
-    """`model=large model.a.b=c`, as a user types it, is not `base` with a.b=c."""
+def test_settings_beside_a_preset_change_that_preset(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text(yaml.safe_dump({**LEAST, "model": "tiny"}))
-    changed = ["model=xlsr_300m", "model.transformer.layer_drop=0.05"]
-    model = pretraining.load_config(path, changed).model
-    assert (model.transformer.width, model.transformer.layer_drop) == (1024, 0.05)
+    path.write_text(yaml.safe_dump({**LEAST, "preset": "tiny"}))
+    changed = ["preset=xlsr_300m", "encoder.context.layer_drop=0.05"]
+    context = pretraining.load_config(path, changed).encoder.context
+    assert (context.embed_dim, context.layer_drop) == (1024, 0.05)
     with pytest.raises(UserError, match="has no keys"):
         pretraining.load_config(path, ["run.steps.more=1"])
+    with pytest.raises(UserError, match=r"'huge'.*xlsr_300m"):
+        pretraining.load_config(path, ["preset=huge"])
+
+
+def test_a_section_given_in_part_keeps_the_other_defaults_of_its_objective():
+    """Masks of channels span 64 (wav2vec 2.0, section 4.3), masks of frames 10."""
+    part = {"channel_masking": {"probability": 0.5}, "time_masking": {"probability": 0.75}}
+    config = finetuning.complete(merge(LEAST_FINETUNE, {"objective": part}), "recipe.yaml")
+    assert config.objective.channel_masking == Masking(probability=0.5, span=64, min_spans=0)
+    assert config.objective.time_masking == Masking(probability=0.75, span=10, min_spans=2)
+    tasks = {"tasks": {"language": {"objective": {"kind": "language_id", **part}}}}
+    config = pretraining.complete(merge(TASKS, tasks), "recipe.yaml")
+    assert config.tasks["language"].objective.time_masking.min_spans == 0
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """The configuration of a run that has written its folder, and its recipe."""
+    recipe = merge(TASKS, {"out": str(tmp_path / "run")})
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    config = pretraining.load_config(tmp_path / "recipe.yaml", ["optim.lr=0.003"])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text(dump(config))
+    return config, tmp_path / "recipe.yaml"
+
+
+def test_a_resumed_run_has_its_own_configuration(begun):
+    config, recipe = begun
+    assert pretraining.load_config(recipe, resume=True) == config
+    assert pretraining.complete({"out": str(config.out)}, resume=True) == config
+    changed = ["optim.lr=0.001", "tasks.phones.weight=0.5", "run.steps=20"]
+    resumed = pretraining.load_config(recipe, changed, resume=True)
+    assert (resumed.optim.lr, resumed.run.steps) == (0.001, 20)
+    assert resumed.tasks["phones"].weight == 0.5
+    assert resumed.tasks["speech"] == config.tasks["speech"]
+
+
+def test_a_resumed_run_keeps_its_model(begun, tmp_path):
+    _, recipe = begun
+    with pytest.raises(UserError, match=r"--resume.*'tiny'.*'base'"):
+        pretraining.load_config(recipe, ["preset=base"], resume=True)
+    nowhere = [f"out={tmp_path / 'nowhere'}"]
+    with pytest.raises(UserError, match="nowhere holds no saved state"):
+        pretraining.load_config(recipe, nowhere, resume=True)

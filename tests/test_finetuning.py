@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from itertools import islice, pairwise
 
@@ -9,25 +11,24 @@ import numpy as np
 import pytest
 import torch
 
-from speechx.config import to_dict
+from speechx.config import merge, parse, to_dict
 from speechx.data.batches import Batch
 from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.sampling import Position
 from speechx.errors import UserError
-from speechx.finetuning import (
-    Finetuning,
-    finetune,
-    load_config,
-    start_from,
-    transcripts,
-)
-from speechx.models.ctc import CTC
-from speechx.models.wav2vec2 import Wav2Vec2Pretraining
+from speechx.finetuning import finetune, load_config
+from speechx.models.encoder import EncoderConfig
+from speechx.models.folder import open_folder
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.masking import Masking
+from speechx.objectives.model import SpeechModel, start_from
+from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.checkpoint import load_weights, open_model, save_model
-from speechx.training.distributed import Machine
+from speechx.transcription.recognizer import load
 from tests.conftest import (
+    SMALL_CONFORMER,
+    batches_of,
     finetune_config,
     finish,
     read_log,
@@ -39,17 +40,27 @@ from tests.conftest import (
     write_wav,
 )
 
-HERE = Machine(0, 1, torch.device("cpu"))
 LETTERS = Vocabulary("characters", ("a", "b", "c", "d"))
+
+
+def save_parent(folder, encoder):
+    """A model folder of pretraining, with random weights."""
+    torch.manual_seed(7)
+    model = SpeechModel(encoder, {"wav2vec2": Wav2Vec2Config()}, {})
+    model.save(folder, ["xx"])
+    return model.state_dict()
+
+
+def speller(encoder, letters=LETTERS, **settings):
+    """A model with a fresh CTC head."""
+    objective = CTCConfig(tokens="characters", **settings)
+    return SpeechModel(encoder, {"ctc": objective}, {"ctc": letters})
 
 
 @pytest.fixture(scope="module")
 def parent(tmp_path_factory):
-    """A model folder of pretraining, with random weights."""
-    torch.manual_seed(7)
-    model = Wav2Vec2Pretraining(small_filterbank())
     folder = tmp_path_factory.mktemp("parent") / "final"
-    save_model(folder, "pretraining", model, model.config, ["xx"])
+    save_parent(folder, small_filterbank())
     return folder
 
 
@@ -57,12 +68,13 @@ def weights_of_every_step(config, monkeypatch):
     """The model after each step of a run (`eval_steps` 1)."""
     history = []
 
-    def keep(self, model, step, values):
-        history.append({n: t.detach().clone() for n, t in model.state_dict().items()})
-        original(self, model, step, values)
+    def save(self, folder, languages):
+        if folder.name == "final":
+            history.append({n: t.detach().clone() for n, t in self.state_dict().items()})
+        original(self, folder, languages)
 
-    original = Finetuning.keep
-    monkeypatch.setattr(Finetuning, "keep", keep)
+    original = SpeechModel.save
+    monkeypatch.setattr(SpeechModel, "save", save)
     finetune(config)
     return history
 
@@ -76,31 +88,47 @@ def of(history, part):
     return {n for n in history[0] if n.startswith(part)}
 
 
-def test_encoder_never_moves_and_trunk_waits_for_freeze_steps(
+EXTRACTOR, HEAD = "encoder.feature_extractor.", "objectives.ctc."
+
+
+def test_the_extractor_never_moves_and_the_encoder_waits_for_freeze_steps(
     parent, manifests, tmp_path, monkeypatch
 ):
-    """Steps 1 to 3 train the head alone, 4 to 6 all but the waveform encoder."""
+    """Steps 1 to 3 train the head alone, 4 to 6 all but the feature extractor."""
     run = {"steps": 6, "eval_steps": 1}
     config = finetune_config(tmp_path, manifests, init=str(parent), freeze_steps=3, run=run)
     history = weights_of_every_step(config, monkeypatch)
     assert len(history) == 6
-    given = open_model(parent).weights
-    trunk, encoder = of(history, "trunk."), of(history, "trunk.encoder.")
-    assert len(encoder) == 8
+    given = open_folder(parent).weights
+    encoder, extractor = of(history, "encoder."), of(history, EXTRACTOR)
+    assert len(extractor) == 8
     for step in (0, 1, 2):
-        assert all(torch.equal(history[step][name], given[name]) for name in trunk)
+        assert all(torch.equal(history[step][name], given[name]) for name in encoder)
     for before, after in pairwise(history):
-        assert moved(before, after, "head.") == {"head.weight", "head.bias"}
+        assert moved(before, after, HEAD) == {f"{HEAD}head.weight", f"{HEAD}head.bias"}
     for step in (3, 4, 5):
-        assert moved(history[step - 1], history[step], "trunk.") == trunk - encoder
-    assert all(torch.equal(history[5][name], given[name]) for name in encoder)
+        assert moved(history[step - 1], history[step], "encoder.") == encoder - extractor
+    assert all(torch.equal(history[5][name], given[name]) for name in extractor)
 
 
-def test_the_encoder_moves_if_it_shall(parent, manifests, tmp_path, monkeypatch):
-    changes = {"freeze_encoder": False, "run": {"steps": 2, "eval_steps": 1}}
+def test_the_extractor_moves_if_it_is_not_frozen(parent, manifests, tmp_path, monkeypatch):
+    changes = {"freeze_feature_extractor": False, "run": {"steps": 2, "eval_steps": 1}}
     config = finetune_config(tmp_path, manifests, init=str(parent), **changes)
     history = weights_of_every_step(config, monkeypatch)
-    assert moved(*history, "trunk.") == of(history, "trunk.")
+    assert moved(*history, "encoder.") == of(history, "encoder.")
+
+
+@pytest.mark.parametrize("init", [True, False])
+def test_an_extractor_whose_gradient_is_scaled_by_0_is_frozen(
+    parent, manifests, tmp_path, monkeypatch, init
+):
+    """Also where `freeze_feature_extractor` is false."""
+    changes = {"freeze_feature_extractor": False, "run": {"steps": 2, "eval_steps": 1}}
+    changes["encoder"] = {"features": {"gradient_scale": 0.0}}
+    if init:
+        changes["init"] = str(parent)
+    history = weights_of_every_step(finetune_config(tmp_path, manifests, **changes), monkeypatch)
+    assert moved(*history, "encoder.") == of(history, "encoder.") - of(history, EXTRACTOR)
 
 
 def test_without_init_everything_trains_at_once(manifests, tmp_path, monkeypatch):
@@ -108,50 +136,57 @@ def test_without_init_everything_trains_at_once(manifests, tmp_path, monkeypatch
     run = {"steps": 2, "eval_steps": 1}
     config = finetune_config(tmp_path, manifests, freeze_steps=99, run=run)
     history = weights_of_every_step(config, monkeypatch)
-    assert moved(*history, "trunk.") == of(history, "trunk.")
+    assert moved(*history, "encoder.") == of(history, "encoder.")
 
 
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_the_raw_waveform_models_fine_tune_with_a_frozen_encoder(manifests, tmp_path, norm):
-    torch.manual_seed(0)
-    model = Wav2Vec2Pretraining(small_convolutional(norm))
-    save_model(tmp_path / "parent", "pretraining", model, model.config, ["xx"])
+def test_the_raw_waveform_models_fine_tune_with_a_frozen_extractor(manifests, tmp_path, norm):
+    given = save_parent(tmp_path / "parent", small_convolutional(norm))
     config = finetune_config(
         tmp_path / "run", manifests, init=str(tmp_path / "parent"), run={"steps": 2}
     )
     finetune(config)
-    weights, given = open_model(tmp_path / "run" / "final").weights, model.state_dict()
-    for name, tensor in weights.items():
-        if name.startswith("trunk."):
-            assert torch.equal(tensor, given[name]) == name.startswith("trunk.encoder."), name
+    for name, tensor in open_folder(tmp_path / "run" / "final").weights.items():
+        if name.startswith("encoder."):
+            assert torch.equal(tensor, given[name]) == name.startswith(EXTRACTOR), name
+
+
+def test_a_mask_embedding_that_masks_nothing_has_a_gradient():
+    """A gradient of 0, which other processes wait for."""
+    encoder = SpeechModel(small_filterbank(), {}, {}).encoder
+    encoder(torch.randn(1, 9000)).context_BTD.square().sum().backward()
+    gradient = encoder.mask_embedding.grad
+    assert gradient is not None
+    assert not gradient.any()
 
 
 @pytest.fixture(scope="module")
 def spelled(tmp_path_factory, manifests):
     """A model that learned the four tones from scratch."""
-    from speechx.config import merge
-
-    model = merge(
+    encoder = merge(
         to_dict(small_filterbank()),
         {
-            "encoder": {"gradient_scale": 1.0}, "input_dropout": 0.0,
-            "transformer": {
-                "width": 32, "inner": 64, "dropout": 0.0, "attention_dropout": 0.0,
+            "features": {"gradient_scale": 1.0}, "input_dropout": 0.0,
+            "context": {
+                "embed_dim": 32, "ffn_dim": 64, "dropout": 0.0, "attention_dropout": 0.0,
                 "activation_dropout": 0.0,
             },
         },
     )  # fmt: skip
     out = tmp_path_factory.mktemp("spelled") / "run"
+    objective = {
+        "dropout": 0.0, "time_masking": {"probability": 0.1, "span": 3},
+        "channel_masking": {"probability": 0.0},
+    }  # fmt: skip
     config = finetune_config(
-        out, manifests, model=model, head_dropout=0.0, optim={"rate": 0.01},
-        time_masking={"probability": 0.1, "span": 3}, channel_masking={"probability": 0.0},
+        out, manifests, encoder=encoder, objective=objective, optim={"lr": 0.01},
         run={"steps": 120, "eval_steps": 30, "save_steps": 120},
     )  # fmt: skip
     return config, finetune(config)
 
 
 def test_it_learns_to_spell(spelled):
-    """From scratch: the character error on recordings it never heard falls below 10 %."""
+    """From scratch: the character error on recordings of dev falls below 10 %."""
     config, best = spelled
     log = read_log(config.out)
     errors = [line["dev_cer"] for line in log if "dev_cer" in line]
@@ -160,47 +195,45 @@ def test_it_learns_to_spell(spelled):
     losses = [line["loss"] for line in log if "loss" in line]
     assert np.mean(losses[-5:]) < 0.2 * np.mean(losses[:5])
     last = [line for line in log if "dev_cer" in line][-1]
-    assert {"dev_cer/xx", "dev_cer/yy", "said", "heard"} <= set(last)
+    assert {"dev_cer/xx", "dev_cer/yy", "dev_reference", "dev_hypothesis"} <= set(last)
     assert best == config.out / "best"
-    assert float((config.out / "best_error.txt").read_text()) == min(errors)
 
 
-def test_it_starts_near_the_constant_predictor_and_below_an_even_head(tmp_path, manifests):
+def loss_of(model, batch):
+    """The metrics of one batch, without noise."""
+    with torch.no_grad():
+        loss = model.eval()({"ctc": batch}, None)["ctc"]
+    return model.objective("ctc").metrics({k: float(v) for k, v in loss.totals.items()})
+
+
+def test_it_starts_near_the_constant_predictor_and_below_an_even_head():
     """Every frame is read as blank, and the loss is far from that of a head without a prior."""
-    task = task_for(finetune_config(tmp_path, manifests))
     torch.manual_seed(0)
-    model = CTC(task.config.model, len(LETTERS)).eval()
+    model = speller(small_filterbank())
     batch = labelled_batch([16_000, 13_000], [[1, 2, 3, 4, 1], [2, 2, 1]])
-    summaries = []
-    for _ in ("as it starts", "even"):
-        with torch.no_grad():
-            sums = task.sums(model, task.prepare(batch, 0), 0)
-            model.head.bias.zero_()
-        summaries.append(task.summary({k: float(v) for k, v in sums.metrics.items()}))
-    fresh, even = summaries
+    fresh = loss_of(model, batch)
+    torch.nn.init.zeros_(model.heads["ctc"].head.bias)
+    even = loss_of(model, batch)
     assert fresh["blank_share"] == 1
     assert even["blank_share"] < 0.9
     assert fresh["loss"] < 0.6 * even["loss"]
 
 
-def test_the_model_folder_opens_without_its_parent_and_hears(spelled, manifests):
+def test_the_model_folder_opens_without_its_parent_and_transcribes(spelled, manifests):
     config, best = spelled
     assert load_config(config.out / "config.yaml") == config
-    saved = open_model(best, "ctc")
-    assert saved.vocabulary == LETTERS
-    model = CTC(saved.config, len(saved.vocabulary)).eval()
-    load_weights(model, saved.weights, str(best))
+    recognizer = load(best, "cpu")
+    assert recognizer.vocabulary == LETTERS
     dev = read_manifest(manifests[1])
-    with torch.no_grad():
-        heard = transcripts(model, dev, config, saved.vocabulary, HERE)
-        alone = [transcripts(model, [u], config, saved.vocabulary, HERE)[0] for u in dev]
-    assert heard == alone  # whatever they are batched with
-    wrong = sum("".join(units) != u.text for units, u in zip(heard, dev, strict=True))
-    assert wrong <= 2
+    texts = [recognizer.transcribe(u.audio).text for u in dev]
+    assert sum(text != u.text for text, u in zip(texts, dev, strict=True)) <= 2
+    # The outputs of an utterance do not depend on the others in its batch.
+    together = {i: "".join(span.token for span in spans) for i, (spans,) in recognizer.decode(dev)}
+    assert [together[i] for i in range(len(dev))] == texts
 
 
-def test_a_resumed_run_keeps_its_units(manifests, tmp_path):
-    """Another corpus under the same path: a row of the head must not come to mean another unit."""
+def test_a_resumed_run_keeps_its_tokens(manifests, tmp_path):
+    """Another corpus under the same path: a row of the head must not change its meaning."""
     utterances = read_manifest(manifests[0])
     mine = tmp_path / "mine.jsonl"
     write_manifest(mine, utterances)
@@ -209,130 +242,154 @@ def test_a_resumed_run_keeps_its_units(manifests, tmp_path):
     finetune(config)
     other = [replace(u, text=(u.text or "").replace("b", "z")) for u in utterances]
     write_manifest(mine, other)
-    with pytest.raises(UserError, match=r"other units than the run began with \(2 differ: b z\)"):
+    with pytest.raises(UserError, match=r"--resume.*2 differ: b z"):
         finetune(config, resume=True)
 
 
-@pytest.mark.parametrize("stop", [2, 5])
+@pytest.mark.parametrize(
+    ("stop", "workers", "context"),
+    [(2, 0, {"layer_drop": 0.3}), (5, 2, {"layer_drop": 0.3}), (5, 0, SMALL_CONFORMER)],
+)
 def test_a_killed_run_resumes_with_bit_equal_losses_across_the_freeze(
-    parent, manifests, tmp_path, stop
+    manifests, tmp_path, stop, workers, context
 ):
     """Frozen for 4 of 8 steps, states every 2 steps; killed before or after the thaw."""
+    encoder = merge(to_dict(small_filterbank()), {"context": context})
+    save_parent(tmp_path / "parent", parse(EncoderConfig, encoder, "test"))
 
     def config(name):
         return finetune_config(
-            tmp_path / name, manifests, init=str(parent), freeze_steps=4,
-            model={"transformer": {"layer_drop": 0.3}},
-            run={"steps": 8, "eval_steps": 3, "save_steps": 2},
+            tmp_path / name, manifests, init=str(tmp_path / "parent"), freeze_steps=4,
+            run={"steps": 8, "eval_steps": 3, "save_steps": 2, "workers": workers},
         )  # fmt: skip
 
     killed = start(run_job, "finetune", config("killed"), False, stop, True)
     finetune(config("whole"))
     assert finish(killed) == [-9]
-    finetune(config("killed"), resume=True)
+    again = config("killed")
+    shutil.rmtree(tmp_path / "parent")
+    finetune(again, resume=True)
     whole, resumed = (read_log(tmp_path / name) for name in ("whole", "killed"))
     assert [line["step"] for line in whole if "loss" in line] == list(range(1, 9))
     assert resumed == whole
     for folder in ("final", "best"):
-        weights, others = (open_model(tmp_path / n / folder).weights for n in ("whole", "killed"))
+        weights, others = (open_folder(tmp_path / n / folder).weights for n in ("whole", "killed"))
         for name, tensor in weights.items():
             assert torch.equal(others[name], tensor), name
-    errors = [(tmp_path / n / "best_error.txt").read_text() for n in ("whole", "killed")]
-    assert errors[0] == errors[1]
+    states = [(tmp_path / n / "state" / "step_8" / "run.json") for n in ("whole", "killed")]
+    errors = [json.loads(file.read_text())["best_error"] for file in states]
+    assert errors[0] == errors[1] == min(x["dev_cer"] for x in whole if "dev_cer" in x)
 
 
-def task_for(config, dev=(), resume=False):
-    config.out.mkdir(parents=True, exist_ok=True)
-    return Finetuning(config, LETTERS, dev, ["xx"], HERE, resume)
+def run_that_gets_worse(out, manifests, spelled, resume=False, **run):
+    """A run that starts from a model that can spell, and forgets it."""
+    settings = {"steps": 4, "eval_steps": 1, "save_steps": 1, **run}
+    config = finetune_config(
+        out, manifests, init=str(spelled), optim={"lr": 0.3}, run=settings, health={"window": 100}
+    )  # fmt: skip
+    finetune(config, resume=resume)
+    return [line["dev_cer"] for line in read_log(out) if "dev_cer" in line]
 
 
-def test_best_is_the_lowest_error_and_final_the_newest(tmp_path, manifests):
-    config = finetune_config(tmp_path, manifests)
-    model = CTC(config.model, len(LETTERS))
-    task = task_for(config)
-    for step, error in enumerate([0.5, 0.3, 0.4], start=1):
-        with torch.no_grad():
-            model.head.bias.fill_(step)
-        task.keep(model, step, {"dev_cer": error})
-    assert open_model(tmp_path / "best").weights["head.bias"][0] == 2
-    assert open_model(tmp_path / "final").weights["head.bias"][0] == 3
-    resumed = task_for(config, resume=True)
-    assert resumed.best == 0.3
-    resumed.keep(model, 4, {"dev_cer": 0.35})
-    assert open_model(tmp_path / "best").weights["head.bias"][0] == 2
-    assert task_for(config).best == float("inf")  # a run begun afresh has no best yet
+def test_best_is_the_lowest_error_and_final_the_newest(spelled, manifests, tmp_path, monkeypatch):
+    """Also over a resume: a worse model of the resumed run does not replace the best."""
+    out, best = tmp_path / "run", []
+    save = SpeechModel.save
+
+    def watched(self, folder, languages):
+        best.append(folder.name)
+        save(self, folder, languages)
+
+    monkeypatch.setattr(SpeechModel, "save", watched)
+    before = run_that_gets_worse(out, manifests, spelled[1])
+    lowest = min(before)
+    assert before[-1] > lowest
+    assert best.count("best") == sum(e < min(before[:i], default=9) for i, e in enumerate(before))
+    assert best.count("final") == 4
+    kept = open_folder(out / "best").weights
+    newest = open_folder(out / "final").weights
+    assert not torch.equal(kept["objectives.ctc.head.bias"], newest["objectives.ctc.head.bias"])
+    best.clear()
+    after = run_that_gets_worse(out, manifests, spelled[1], resume=True, steps=7)
+    assert len(after) == 7
+    assert min(after[4:]) > lowest
+    assert best == ["final"] * 3
+    weights = open_folder(out / "best").weights
+    assert all(torch.equal(weights[name], tensor) for name, tensor in kept.items())
+    state = json.loads((out / "state" / "step_7" / "run.json").read_text())
+    assert state["best_error"] == lowest
 
 
-def test_a_run_killed_as_it_writes_its_best_writes_it_again(tmp_path, manifests, monkeypatch):
-    config = finetune_config(tmp_path, manifests)
-    model = CTC(config.model, len(LETTERS))
+def test_a_run_killed_as_it_writes_its_best_writes_it_again(manifests, tmp_path, monkeypatch):
+    run = {"steps": 3, "eval_steps": 3, "save_steps": 1}
+    config = finetune_config(tmp_path / "run", manifests, run=run)
 
     def killed(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("speechx.finetuning.save_model", killed)
+        patch.setattr(SpeechModel, "save", killed)
         with pytest.raises(KeyboardInterrupt):
-            task_for(config).keep(model, 1, {"dev_cer": 0.2})
-    task_for(config, resume=True).keep(model, 1, {"dev_cer": 0.2})
-    assert open_model(tmp_path / "best").kind == "ctc"
+            finetune(config)
+    assert not (tmp_path / "run" / "best").exists()
+    best = finetune(config, resume=True)
+    assert open_folder(best).vocabularies == {"ctc": LETTERS}
 
 
-def labelled_batch(lengths, targets):
+def labelled_batch(lengths, labels, number=3):
     width = max(*lengths, 1)
     return Batch(
-        position=Position(0, 3, 3),
+        position=Position(0, number, number),
         wave_BS=torch.randn(len(lengths), width),
         lengths_B=torch.tensor(lengths),
+        padded=True,
         ids=tuple(map(str, range(len(lengths)))),
         languages=("xx",) * len(lengths),
-        targets_BU=torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(t) for t in targets], batch_first=True
+        labels_BU=torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(some) for some in labels], batch_first=True
         ),
-        units_B=torch.tensor([len(t) for t in targets]),
+        label_lengths_B=torch.tensor([len(some) for some in labels]),
     )
 
 
 @pytest.mark.parametrize("make", [small_filterbank, small_convolutional])
 @pytest.mark.parametrize("lengths", [[16_000, 9000, 3], [3, 2]])
-def test_recordings_too_short_for_a_frame_are_counted_and_harm_nobody(
-    tmp_path, manifests, make, lengths
-):
-    config = finetune_config(tmp_path, manifests, model=to_dict(make()))
-    task = task_for(config)
+def test_recordings_too_short_for_a_frame_are_counted_and_harm_nothing(make, lengths):
     torch.manual_seed(0)
-    model = CTC(config.model, len(LETTERS))
+    model = speller(make())
     batch = labelled_batch(lengths, [[1, 2], [3], [4]][: len(lengths)])
-    sums = task.sums(model, task.prepare(batch, 0), 0)
-    sums.loss.backward()
+    draws, counts = model.configs["ctc"].draw(batch, np.random.default_rng(0), make())
+    assert counts == {"sentences": len(lengths)}
+    loss = model({"ctc": replace(batch, draws=draws, counts=counts)}, 0)["ctc"]
+    (term,) = loss.terms
+    term.sum.backward()
     short = sum(length < 400 for length in lengths)
-    assert int(sums.metrics["infeasible"]) == short
-    assert task.summary({k: float(v) for k, v in sums.metrics.items()})["infeasible"] == short
+    metrics = model.objective("ctc").metrics({k: float(v) for k, v in loss.totals.items()})
+    assert metrics["infeasible"] == short
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
-    assert sums.loss.isfinite()
+    assert term.sum.isfinite()
 
 
-def test_masks_stay_within_the_true_frames_and_are_drawn_by_batch(tmp_path, manifests):
-    config = finetune_config(tmp_path, manifests, time_masking={"probability": 0.65, "span": 5})
-    task = task_for(config)
+def test_masks_stay_within_the_real_frames(tmp_path):
+    encoder = small_filterbank()
+    objective = CTCConfig(
+        tokens="characters", time_masking=Masking(probability=0.65, span=5),
+        channel_masking=Masking(probability=0.25, span=3),
+    )  # fmt: skip
     batch = labelled_batch([16_000, 6000], [[1], [2]])
     one, again, other = (
-        task.prepare(replace(batch, position=Position(0, number, number)), step)
-        for number, step in ((3, 0), (3, 7), (4, 0))
+        objective.draw(batch, np.random.default_rng(seed), encoder)[0] for seed in (3, 3, 4)
     )
-    assert torch.equal(one.time_BT, again.time_BT)
-    assert torch.equal(one.channels_BD, again.channels_BD)
-    assert not torch.equal(one.time_BT, other.time_BT)
-    frames = config.model.encoder.frames(6000)
-    assert one.time_BT[1, :frames].any()
-    assert not one.time_BT[1, frames:].any()
-    assert one.channels_BD.shape == (2, config.model.transformer.width)
-    assert one.targets == 2
-    off = finetune_config(
-        tmp_path, manifests, time_masking={"probability": 0}, channel_masking={"probability": 0}
-    )
-    plain = task_for(off).prepare(batch, 0)
-    assert (plain.time_BT, plain.channels_BD) == (None, None)
+    for name in ("mask_BT", "channel_mask_BD"):
+        assert torch.equal(one[name], again[name])
+        assert not torch.equal(one[name], other[name])
+    frames = encoder.features.frames(6000)
+    assert one["mask_BT"][1, :frames].any()
+    assert not one["mask_BT"][1, frames:].any()
+    assert one["channel_mask_BD"].shape == (2, encoder.context.embed_dim)
+    off = Masking(probability=0.0)
+    plain = CTCConfig(tokens="characters", time_masking=off, channel_masking=off)
+    assert plain.draw(batch, np.random.default_rng(3), encoder)[0] == {}
 
 
 def test_labels_longer_than_frames_are_left_out_of_the_run_and_listed(manifests, tmp_path, capsys):
@@ -343,52 +400,57 @@ def test_labels_longer_than_frames_are_left_out_of_the_run_and_listed(manifests,
         tmp_path / "run", (tmp_path / "train.jsonl", manifests[1]), run={"steps": 1}
     )
     finetune(config)
-    assert "1 of 151 utterances have labels longer than their frames" in capsys.readouterr().err
+    assert "1 of 151" in capsys.readouterr().err
     listed = (tmp_path / "run" / "too_long.tsv").read_text().splitlines()
-    frames = config.model.encoder.frames(round(train[0].duration * 16_000))
+    frames = config.encoder.features.frames(round(train[0].duration * 16_000))
     assert listed[1:] == [f"long\t{frames}\t198"]
 
 
-def test_a_fine_tuned_model_passes_on_the_rows_of_units_that_both_know(tmp_path):
+def test_a_fine_tuned_model_passes_on_the_rows_of_tokens_that_both_have(tmp_path):
     torch.manual_seed(0)
-    old = CTC(small_filterbank(), len(LETTERS))
-    torch.nn.init.normal_(old.head.weight)
-    save_model(tmp_path / "old", "ctc", old, old.trunk.config, ["xx"], LETTERS)
-    vocabulary = Vocabulary("characters", ("b", "d", "z"))
-    new = CTC(small_filterbank(), len(vocabulary))
-    fresh = new.head.weight[3].detach().clone()
-    report = start_from(new, open_model(tmp_path / "old"), vocabulary)
-    assert "head rows of 2 of 3 units and the blank" in report
-    for row, before in ((0, 0), (1, 2), (2, 4)):
-        assert torch.equal(new.head.weight[row], old.head.weight[before])
-        assert torch.equal(new.head.bias[row], old.head.bias[before])
-    assert torch.equal(new.head.weight[3], fresh)
-    assert torch.equal(new.trunk.project.weight, old.trunk.project.weight)
+    old = speller(small_filterbank())
+    torch.nn.init.normal_(old.heads["ctc"].head.weight)
+    old.save(tmp_path / "old", ["xx"])
+    new = speller(small_filterbank(), Vocabulary("characters", ("b", "d", "z")))
+    head, before = new.heads["ctc"].head, old.heads["ctc"].head
+    fresh = head.weight[3].detach().clone()
+    continued, lines = start_from(new, open_folder(tmp_path / "old"))
+    assert continued == []
+    assert any("2 of 3 characters" in line for line in lines)
+    for row, source in ((0, 0), (1, 2), (2, 4)):
+        assert torch.equal(head.weight[row], before.weight[source])
+        assert torch.equal(head.bias[row], before.bias[source])
+    assert torch.equal(head.weight[3], fresh)
+    for name, tensor in old.encoder.state_dict().items():
+        assert torch.equal(new.encoder.state_dict()[name], tensor)
+    (tmp_path / "old" / "vocabulary.json").unlink()
+    with pytest.raises(UserError, match=r"old.*ctc.*vocabulary\.json"):
+        start_from(new, open_folder(tmp_path / "old"))
 
 
-def test_units_of_dev_that_are_never_trained_are_named(manifests, tmp_path, capsys):
+def test_tokens_of_dev_that_are_never_trained_are_named(manifests, tmp_path, capsys):
     dev = read_manifest(manifests[1])
     write_manifest(tmp_path / "dev.jsonl", [replace(dev[0], text="abzß"), *dev[1:]])
     config = finetune_config(
         tmp_path / "run", (manifests[0], tmp_path / "dev.jsonl"), run={"steps": 1}
     )
     finetune(config)
-    assert "2 units of dev are never trained and count as errors: z ß" in capsys.readouterr().err
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if "never trained" in x]
+    assert "2 tokens of dev" in line
+    assert line.endswith("z ß")
 
 
 def test_languages_of_dev_that_are_never_trained_are_named(manifests, tmp_path, capsys):
     dev = read_manifest(manifests[1])
     write_manifest(tmp_path / "dev.jsonl", [replace(dev[0], language="es"), *dev[1:]])
-    said = "data.dev has languages that data.train has not: es; the best model is chosen by"
     for name, file in (("same", manifests[1]), ("other", tmp_path / "dev.jsonl")):
-        run = {"steps": 1}
-        finetune(finetune_config(tmp_path / name, (manifests[0], file), run=run))
-        assert (said in capsys.readouterr().err) == (name == "other")
+        finetune(finetune_config(tmp_path / name, (manifests[0], file), run={"steps": 1}))
+        assert ("data.train has not: es" in capsys.readouterr().err) == (name == "other")
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_a_long_recording_is_refused_before_it_is_one_row(split, manifests, tmp_path, capsys):
-    """An hour with a text beside it seemed to hang: attention over all of it."""
+    """An hour with a text beside it seemed to hang: attention spans all of it."""
     at = ("train", "dev").index(split)
     first, *others = read_manifest(manifests[at])
     hour = replace(first, id="lecture", duration=3600.0)
@@ -398,17 +460,16 @@ def test_a_long_recording_is_refused_before_it_is_one_row(split, manifests, tmp_
     with pytest.raises(UserError) as error:
         finetune(finetune_config(tmp_path / "run", paths))
     count = len(others) + 2
-    assert f"2 of {count} utterances of data.{split} are longer than data.max_seconds = 60" in str(
-        error.value
-    )
-    assert f"the longest is lecture of 3600.0 s ({first.audio}): cut it by times" in str(
-        error.value
-    )
+    for fact in (
+        f"2 of {count}", f"data.{split}", "data.max_seconds = 60", "lecture", "3600.0 s",
+        str(first.audio),
+    ):  # fmt: skip
+        assert fact in str(error.value)
     write_exclusions(tmp_path / "long.tsv", [Exclusion("", first.language, "lecture")])
     data = {"exclude": [str(tmp_path / "long.tsv")]}
-    with pytest.raises(UserError, match=f"1 of .*the longest is {first.id} of 61"):
+    with pytest.raises(UserError, match=rf"1 of .*{first.id} of 61"):
         finetune(finetune_config(tmp_path / "run2", paths, data=data))
-    with pytest.raises(UserError, match="max_seconds must be above 0, but is 0"):
+    with pytest.raises(UserError, match=r"data: max_seconds .*above 0"):
         finetune_config(tmp_path, manifests, data={"max_seconds": 0})
 
 
@@ -428,73 +489,66 @@ def test_two_manifests_may_use_the_same_ids(tmp_path):
         paths.append(str(tmp_path / language / "all.jsonl"))
     config = finetune_config(
         tmp_path / "run", (tmp_path, tmp_path), data={"train": paths, "dev": paths},
-        run={"steps": 1, "batch_seconds": 2, "device_seconds": 2},
+        run={"steps": 1, "batch_seconds": 2, "max_seconds_per_device": 2},
     )  # fmt: skip
-    seen = []
-
-    def watch(self, batch, step):
-        seen.append(batch)
-        return prepare(self, batch, step)
-
-    prepare = Finetuning.prepare
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Finetuning, "prepare", watch)
-        finetune(config)
-    (batch,) = seen
-    spoken = {
+    batch = next(batches_of(config))
+    texts = {
         language: LETTERS.join(LETTERS.decode(ids.tolist()))
-        for language, ids in zip(batch.languages, batch.targets_BU, strict=True)
+        for language, ids in zip(batch.languages, batch.labels_BU, strict=True)
     }
-    assert spoken == {"xx": "abab", "yy": "ccdd"}
+    assert texts == {"xx": "abab", "yy": "ccdd"}
+    finetune(config)
 
 
 def test_phonemes_and_plain_keywords(manifests, tmp_path):
     best = finetune(
         out=tmp_path / "run",
-        units="phonemes",
-        model=to_dict(small_filterbank()),
+        objective={"tokens": "phonemes"},
+        encoder=to_dict(small_filterbank()),
         data={"train": [manifests[0]], "dev": [manifests[1]], "limit_minutes": 0.2},
-        run={"steps": 1, "batch_seconds": 4, "device_seconds": 4, "device": "cpu"},
+        run={"steps": 1, "batch_seconds": 4, "max_seconds_per_device": 4, "device": "cpu"},
     )
-    assert open_model(best).vocabulary.kind == "phonemes"
+    assert open_folder(best).vocabularies["ctc"].token_type == "phonemes"
     assert "dev_per" in read_log(tmp_path / "run")[-1]
 
 
-def test_lists_of_what_to_leave_out_are_honoured(manifests, tmp_path, capsys):
+def test_a_language_identification_is_fine_tuned_by_the_same_command(parent, manifests, tmp_path):
+    best = finetune(
+        out=tmp_path / "run",
+        init=parent,
+        objective="language_id",
+        data={"train": [manifests[0]], "dev": [manifests[1]]},
+        run={"steps": 2, "batch_seconds": 4, "max_seconds_per_device": 4, "device": "cpu"},
+    )
+    assert open_folder(best).vocabularies["language_id"].tokens == ("xx", "yy")
+    last = read_log(tmp_path / "run")[-1]
+    assert 0 <= last["dev_accuracy"] <= 1
+    state = json.loads((tmp_path / "run" / "state" / "step_2" / "run.json").read_text())
+    assert state["best_error"] == pytest.approx(1 - last["dev_accuracy"])
+
+
+def test_exclusion_lists_apply_to_training_and_dev(manifests, tmp_path, capsys):
     train, dev = (read_manifest(path) for path in manifests)
     gone = [Exclusion("", u.language, u.id) for u in (train[2], dev[0])]
     write_exclusions(tmp_path / "exclude.tsv", gone)
     data = {"exclude": [str(tmp_path / "exclude.tsv")], "corpus_alpha": 0.5}
     finetune(finetune_config(tmp_path / "run", manifests, data=data, run={"steps": 1}))
     err = capsys.readouterr().err
-    assert "finetune: exclude.tsv leaves out 2 utterances (0.00090 h)\n" in err
+    assert "exclude.tsv leaves out 2 utterances (0.00090 h)" in err
     assert "finetune: 15 utterances" in err
 
 
-def test_batches_keep_to_their_seconds(manifests, tmp_path, monkeypatch):
-    seen = []
-
-    def stop_after_some(name, model, task, batches, *rest):
-        seen.extend(islice(batches(Position()), 12))
-
-    monkeypatch.setattr("speechx.finetuning.train", stop_after_some)
-    finetune(finetune_config(tmp_path, manifests))
-    for batch in seen:
+def test_batches_keep_to_their_seconds(manifests, tmp_path):
+    some = list(islice(batches_of(finetune_config(tmp_path, manifests)), 12))
+    for batch in some:
         assert batch.wave_BS.numel() / 16_000 <= 5.0
-    assert {language for batch in seen for language in batch.languages} == {"xx", "yy"}
+    assert {language for batch in some for language in batch.languages} == {"xx", "yy"}
 
 
-def test_speeds_change_from_epoch_to_epoch_and_batches_still_fit(manifests, tmp_path, monkeypatch):
-    seen = []
-
-    def stop_after_some(name, model, task, batches, *rest):
-        seen.extend(islice(batches(Position()), 40))
-
-    monkeypatch.setattr("speechx.finetuning.train", stop_after_some)
-    config = finetune_config(tmp_path, manifests)
-    finetune(replace(config, data=replace(config.data, speed=(0.85, 1.15))))
+def test_speeds_change_from_epoch_to_epoch_and_batches_still_fit(manifests, tmp_path):
+    config = finetune_config(tmp_path, manifests, data={"speed": [0.85, 1.15]})
     lengths = {}
-    for batch in seen:
+    for batch in islice(batches_of(config), 40):
         assert batch.wave_BS.numel() / 16_000 <= 5.01
         for id, language, length in zip(batch.ids, batch.languages, batch.lengths_B, strict=True):
             lengths.setdefault((language, id), set()).add(int(length))
@@ -505,20 +559,17 @@ def test_speeds_change_from_epoch_to_epoch_and_batches_still_fit(manifests, tmp_
 
 @pytest.mark.parametrize("speed", [[1.1, 0.9], [0.2, 1.0], [1.0, 3.0]])
 def test_impossible_speeds_are_refused(speed, manifests, tmp_path):
-    with pytest.raises(UserError, match=r"speed must be two numbers from 0\.5 to 2"):
+    with pytest.raises(UserError, match=r"data: speed .*0\.5 to 2"):
         finetune_config(tmp_path, manifests, data={"speed": speed})
 
 
 def test_mistakes_are_one_line(parent, manifests, tmp_path):
-    with pytest.raises(UserError, match=r"model .*nowhere does not exist"):
+    with pytest.raises(UserError, match="nowhere"):
         finetune_config(tmp_path, manifests, init=str(tmp_path / "nowhere"))
-    with pytest.raises(UserError, match=r"holds no model: expected config\.yaml"):
+    with pytest.raises(UserError, match=str(tmp_path)):
         finetune_config(tmp_path, manifests, init=str(tmp_path))
-    with pytest.raises(UserError, match=r"does not fit this model: .* of another shape"):
-        finetune(
-            finetune_config(
-                tmp_path, manifests, init=str(parent), model={"transformer": {"inner": 32}}
-            )
-        )
-    with pytest.raises(UserError, match="holds no saved state"):
+    narrow = {"init": str(parent), "encoder": {"context": {"ffn_dim": 32}}}
+    with pytest.raises(UserError, match=f"{parent}.* of another shape"):
+        finetune(finetune_config(tmp_path / "run", manifests, **narrow))
+    with pytest.raises(UserError, match="new holds no saved state"):
         finetune(finetune_config(tmp_path / "new", manifests), resume=True)

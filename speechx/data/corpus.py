@@ -2,7 +2,7 @@
 
     corpus = Corpus.read([Path("data/es/train.jsonl"), Path("data/babel.parquet")])
     corpus.seconds_N[7], corpus.languages[corpus.language_N[7]]
-    corpus[7]           # an Utterance, without what is said
+    corpus[7]           # an Utterance, without its labels
 
     N utterances · C corpora · L languages
 

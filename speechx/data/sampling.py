@@ -3,8 +3,8 @@
 Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as
 it is, 0 gives every language the same share, 0.5 is the usual middle. XLS-R does so on two levels:
 languages within each corpus, then the corpora. Hours are those that can be used, and the share is
-that of the seconds heard, after cropping. A plan is a pure function of (corpus, seed, epoch), and
-the stream of batches runs through the epochs without end; a run goes on from a `Position`.
+taken of the seconds that remain after cropping. A plan is a pure function of (corpus, seed, epoch),
+and the stream of batches runs through the epochs without end; a run goes on from a `Position`.
 
     N utterances of the corpus · U utterances of the epoch, some more than once · R rows · B batches
     · C corpora · L languages · G = C times L groups · P passes over a group · K shards in one pass
@@ -29,9 +29,9 @@ import numpy as np
 from speechx.data.corpus import Corpus
 
 NEIGHBOURS = 0.03  # rows whose lengths differ by less than about this much may change places
-WINDOW_SECONDS = 20_000.0  # of audio that batches are made of, and at least so many shards:
+WINDOW_SECONDS = 20_000.0  # of audio in a window, which also has at least WINDOW_SHARDS:
 WINDOW_SHARDS = 64
-WINDOW_SHARDS_A_GROUP = 4  # and so many for each language of each corpus
+WINDOW_SHARDS_A_GROUP = 4  # for each language of each corpus
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,13 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a batch: an utterance, or short ones of one speaker said after each other."""
+    """One row of a batch: an utterance, or short ones of one speaker, joined."""
 
     utterances: tuple[int, ...]
     """Their places in the corpus."""
     seconds: float
     speed: float = 1.0
-    """Played so many times as fast; `seconds` is what that leaves."""
+    """Speed factor; `seconds` is the duration after the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Seconds of each corpus and language in one pass: of the rows that are used, and of what is
-    heard of them after cropping."""
+    """Seconds of each corpus and language in one pass: of the rows that are used, and of these rows
+    after cropping."""
 
     used_CL: np.ndarray
     cropped_CL: np.ndarray
@@ -168,7 +168,7 @@ def mixed_epoch(
     random: np.random.Generator,
     once: Pass | None = None,
 ) -> Rows:
-    """About as many seconds as are heard in one pass, every language with its share of them.
+    """About as many seconds as one pass gives after cropping, every language with its share.
 
     A language whose share is larger than its corpus is repeated whole as often as it fits, and the
     rest is drawn without replacement; one whose share is smaller is thinned. `once` says what one
@@ -181,14 +181,14 @@ def mixed_epoch(
     total, end = cropped_G.sum(), 0
     parts: list[np.ndarray] = []
     passes: list[int] = []
-    for heard, share, count in zip(cropped_G, share_G, counts_G, strict=True):
+    for cropped, share, count in zip(cropped_G, share_G, counts_G, strict=True):
         some, end = sorted_N[end : end + count], end + count
         if not share:
             continue
-        times = share * total / heard
+        times = share * total / cropped
         whole = int(times + 1e-9)
         parts += [some] * whole
-        # At random up or down: else a language of few utterances might never be heard.
+        # Rounded at random: else a language of few utterances might never be used.
         if few := int(max(times - whole, 0.0) * count + random.random()):
             parts.append(random.permutation(some)[:few])
         passes += range(whole + bool(few))
@@ -244,8 +244,8 @@ def at_some_speed(
     random: np.random.Generator,
     fits: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Rows:
-    """Each single row played at a random speed between the two, to the hundredth; at its own where
-    that does not fit: its labels in what is left, or what is more in a batch. `fits` gets the
+    """Each single row played at a random speed between the two, to the hundredth; at its own speed
+    where its labels would not fit in fewer frames, or more seconds in a batch. `fits` gets the
     utterances and their new seconds."""
     slow, fast = speed
     if slow == fast == 1:
@@ -305,8 +305,8 @@ def _singly(corpus: Corpus, utterance_U: np.ndarray) -> Rows:
 def _windows(
     corpus: Corpus, utterance_U: np.ndarray, pass_U: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """The window of each utterance. A shard that is heard several times has several places in the
-    order; what is in no shard is spread over all windows."""
+    """The window of each utterance. A shard that is used several times has several places in the
+    order; utterances in no shard are spread over all windows."""
     assert corpus.shard_N is not None
     shard_U = corpus.shard_N[utterance_U].astype(np.int64)
     seconds_U, sharded_U = corpus.seconds_N[utterance_U], shard_U >= 0
@@ -330,8 +330,8 @@ def _batches(
     rows: Rows, width_R: np.ndarray, room: float, padded: bool, random: np.random.Generator
 ) -> Epoch:
     """Rows of about equal length together, random among neighbours, the batches in random order.
-    A batch has the width of its widest row if it is padded, else of its narrowest, and `room` for
-    so many of that width; the widest row comes first there, and the narrowest here."""
+    A batch has the width of its widest row if it is padded, else of its narrowest, and as many rows
+    of that width as fit in `room`. The first row of a batch is the one that sets its width."""
     jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
     jitter_R *= -rows.seconds_R if padded else rows.seconds_R
     order_R, bounds = np.argsort(jitter_R), [0, len(rows)]

@@ -60,6 +60,9 @@ class SpeechModel(nn.Module):
         encoder that `allow_missing` names may be absent and then start fresh."""
         source = str(saved.folder)
         objectives = parse(dict[str, kinds.AnyObjective], dict(saved.objectives), source)
+        for name, config in objectives.items():
+            if config.token_type is not None and name not in saved.vocabularies:
+                raise _no_vocabulary(source, name)
         model = cls(saved.encoder, objectives, saved.vocabularies)
         fresh = [f"encoder.{part}" for part in allow_missing]
         return model, load_weights(model, saved.weights, source, fresh)
@@ -110,6 +113,8 @@ def start_from(
         weights = saved.part(f"objectives.{theirs}.")
         if isinstance(objective, Head):
             if theirs is not None and weights:
+                if theirs not in saved.vocabularies:
+                    raise _no_vocabulary(source, theirs)
                 copied = objective.copy_rows(weights, saved.vocabularies[theirs])
                 wanted = objective.vocabulary
                 lines.append(
@@ -124,6 +129,10 @@ def start_from(
         else:
             raise missing_part(source, config.part)
     return continued, lines
+
+
+def _no_vocabulary(source: str, name: str) -> UserError:
+    return UserError(f"{source}: the tokens of the head {name} are not in its vocabulary.json")
 
 
 def missing_part(source: str, *parts: str) -> UserError:

@@ -4,7 +4,7 @@ One broken file in a million must not end a run after three days, and a run must
 is left of a lost disk. An utterance that cannot be read is replaced by an utterance of similar
 length (speechx/data/reading.py) and listed in `OUT/unreadable.tsv`. If more than
 `data.max_unreadable` of the utterances tried cannot be read, the run stops and names the first. The
-share is taken of at least 1,000 utterances: with the deerror of 0.01, ten broken files never end a
+share is taken of at least 1,000 utterances: with the default of 0.01, ten broken files never end a
 run, and a lost disk ends it with the eleventh.
 
 An utterance that is shorter than its manifest says, by more than rounding, is used at its true
@@ -20,7 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from speechx.data.batches import AudioError, Batch
+from speechx.data.batches import Batch
+from speechx.data.reading import AudioError
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.distributed import Ranks

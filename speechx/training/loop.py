@@ -63,9 +63,9 @@ class TrainingConfig:
     precision: Precision = "float32"
     device: str = "auto"
     workers: int | None = None
-    """Processes that read audio ahead, on each rank. By default none on a CPU, where reading is a
-    small part of a step, and up to four beside a GPU; a line after the first steps says whether
-    that is enough."""
+    """Processes that read audio ahead for each task, on each rank. By default none on a CPU, where
+    reading is a small part of a step, and up to four beside a GPU; a line after the first steps
+    tells whether they are enough."""
     log_steps: int = 50
     eval_steps: int = 500
     save_steps: int = 500
@@ -151,7 +151,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
     progress: Progress = NoProgress()
     if ranks.is_main:
         progress = Progress(job.name, out / "log.jsonl", training.steps, state.step)
-    clock = Throughput(training.num_workers(ranks.device), training.steps - state.step)
+    clock = Throughput(training.num_workers(ranks.device), training.steps - state.step, len(tasks))
 
     def open_streams() -> dict[str, Iterator[Batch]]:
         return {t.name: clock.watch(t.batches(state.positions[t.name])) for t in tasks}
@@ -294,8 +294,8 @@ def _backward(
             torch.stack(scaled).sum().backward()
         for name, loss in losses.items():
             for key, total in loss.totals.items():
-                key = f"{name}/{key}"
-                totals[key] = totals.get(key, 0.0) + total.double()
+                key, total = f"{name}/{key}", total.double()
+                totals[key] = totals[key] + total if key in totals else total
     return totals
 
 

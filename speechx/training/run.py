@@ -3,17 +3,20 @@
 A run of one task is written short, with `objective` and `data`; a run of several names them:
 
     tasks:
-      speech: {objective: {kind: wav2vec2}, data: {train: [unlabelled.jsonl]}}
-      text: {objective: {kind: ctc, tokens: phonemes}, data: {...}, weight: 0.3}
+      speech: {objective: wav2vec2, data: {train: [unlabelled.jsonl]}}
+      phones:
+        objective: {kind: ctc, tokens: phonemes}
+        data: {train: [labelled.jsonl], dev: [dev.jsonl]}
+        weight: 0.3
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 
@@ -134,21 +137,33 @@ def complete(
         if named is not None and preset(named).encoder != saved.encoder:
             logger.info(f"the model is that of init, which is not exactly the preset {named!r}")
         encoder = to_dict(saved.encoder)
-        of_kind = {config["kind"]: config for config in saved.objectives.values()}
+        # The first objective of a kind, which is the one that `start_from` continues.
+        of_kind = dict(preset(named).objectives) if named is not None else {}
+        of_kind |= {config["kind"]: config for config in reversed([*saved.objectives.values()])}
 
     def whole(objective: Any) -> Any:
         if not isinstance(objective, dict):
             return objective
-        return merge(of_kind.get(str(objective.get("kind")), {}), objective)
+        kind = str(objective.get("kind"))
+        return merge(merge(_sections(kind), of_kind.get(kind, {})), objective)
 
     if isinstance(raw.get("encoder", {}), dict):
         raw["encoder"] = merge(encoder, raw.get("encoder", {}))
     if "objective" in raw:
         raw["objective"] = whole(raw["objective"])
-    for task in (raw.get("tasks") or {}).values() if isinstance(raw.get("tasks"), dict) else ():
-        if isinstance(task, dict) and "objective" in task:
-            task["objective"] = whole(_with_kind("objective", task["objective"]))
+    for task in _tasks(raw):
+        task["objective"] = whole(_with_kind("objective", task["objective"]))
     return parse(cls, raw, source)
+
+
+def _sections(kind: str) -> dict[str, Any]:
+    """The sections of an objective's config as its defaults have them: a section that a user gives
+    in part is laid over them, and not over the defaults of its class."""
+    for config_class in get_args(objectives.AnyObjective):
+        defaults = {f.name: f.default for f in fields(config_class)}
+        if defaults["kind"] == kind:
+            return {name: to_dict(d) for name, d in defaults.items() if is_dataclass(d)}
+    return {}
 
 
 def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
@@ -160,7 +175,9 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
         raise UserError(
             f"--resume: {out} holds no saved state to continue from; start it without --resume"
         )
-    changes = {k: _with_kind(k, v) for k, v in raw.items()}
+    changes = {k: _with_kind(k, v) for k, v in merge({}, raw).items()}
+    for task in _tasks(changes):
+        task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
     named = changes.pop("preset", None)
     if before.get("init") is None and named not in (None, before.get("preset")):
@@ -169,6 +186,13 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
             "another run with another out"
         )
     return parse(cls, merge(before, changes), source)
+
+
+def _tasks(raw: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tasks in plain data that name an objective."""
+    tasks = raw.get("tasks")
+    some = tasks.values() if isinstance(tasks, dict) else ()
+    return [task for task in some if isinstance(task, dict) and "objective" in task]
 
 
 def _with_kind(key: str, value: Any) -> Any:

@@ -155,11 +155,12 @@ def read_task(
     data: SpeechData,
     objective: ObjectiveConfig,
     encoder: EncoderConfig,
-    out: Path,
+    too_long: Path,
     seed: int,
     name: str,
 ) -> TaskData:
-    """Reads the manifests; `name` stands before messages, `out` gets a list of what is left out."""
+    """Reads the manifests; `name` stands before messages, `too_long` lists the utterances whose
+    labels are longer than their frames."""
     exclusions = Exclusions(data.exclude)
     if objective.token_type is None:
         corpus = Corpus.read(data.train, exclusions)
@@ -174,7 +175,7 @@ def read_task(
             logger.info(f"{name}: {line}")
         return TaskData(corpus, dev=dev)
     return _read_labelled(
-        data, objective, objective.token_type, encoder, exclusions, out, seed, name
+        data, objective, objective.token_type, encoder, exclusions, too_long, seed, name
     )
 
 
@@ -184,7 +185,7 @@ def _read_labelled(
     token_type: TokenType,
     encoder: EncoderConfig,
     exclusions: Exclusions,
-    out: Path,
+    too_long: Path,
     seed: int,
     name: str,
 ) -> TaskData:
@@ -205,9 +206,8 @@ def _read_labelled(
     if data.limit_minutes is not None:
         training = limit(training, data.limit_minutes * 60, seed)
     training = feasible(
-        training, token_type, encoder.features.frames, objective.frames_needed,
-        out / "too_long.tsv",
-    )  # fmt: skip
+        training, token_type, encoder.features.frames, objective.frames_needed, too_long
+    )
     labels = [tokens_of(u, token_type) for u in training]
     vocabulary = Vocabulary.collect(token_type, labels)
     corpus = Corpus.of(training)

@@ -21,7 +21,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from speechx.data.batches import Batch
 from speechx.training.distributed import Ranks
@@ -35,24 +35,31 @@ TOLERABLE = 0.05  # share of waiting
 class Throughput:
     """Clock of a run: what is read, computed and waited."""
 
-    def __init__(self, workers: int, steps: int) -> None:
-        """`steps` are those that the run still takes."""
-        self.workers, self.left, self.steps = workers, steps, 0
+    def __init__(
+        self,
+        workers: int,
+        steps: int,
+        tasks: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`workers` of each of the tasks; `steps` are the steps that the run still takes."""
+        self.workers, self.tasks, self.clock = workers, tasks, clock
+        self.left, self.steps = steps, 0
         self.begun: float | None = None
         self.step_waited = self.audio = 0.0
         self.computed: list[float] = []  # of each step that counts
         self.waited: list[float] = []
         self.spent: Counter[str] = Counter()  # type: ignore[assignment]
-        self.reported, self.reported_waited, self.all_waited = time.perf_counter(), 0.0, 0.0
+        self.reported, self.reported_waited, self.all_waited = self.clock(), 0.0, 0.0
 
     def watch(self, source: Iterator[Batch]) -> Iterator[Batch]:
         """The batches, with the time that is waited for them."""
         while True:
-            before = time.perf_counter()
+            before = self.clock()
             if self.begun is None:
                 self.begun = before
             batch = next(source)
-            waited = time.perf_counter() - before
+            waited = self.clock() - before
             self.step_waited += waited
             self.all_waited += waited
             if self.steps >= NOT_COUNTED:
@@ -62,7 +69,7 @@ class Throughput:
 
     def step_done(self, ranks: Ranks) -> str | None:
         """After each step, on every rank: once, when enough were taken, the line about them."""
-        now = time.perf_counter()
+        now = self.clock()
         if self.steps >= NOT_COUNTED and self.begun is not None:
             self.computed.append(now - self.begun - self.step_waited)
             self.waited.append(self.step_waited)
@@ -81,17 +88,17 @@ class Throughput:
         if min(audio, computed, read) <= 0:
             return None
         return verdict(
-            loader=audio / read * ranks.world * max(1, self.workers),
+            loader=audio / read * ranks.world * max(1, self.workers * self.tasks),
             model=audio / computed,
             waiting=waited / (waited + computed),
             workers=self.workers,
-            cores=cores(),
+            cores=max(1, cores() // self.tasks),
             spent=spent,
         )
 
     def waiting_share(self, ranks: Ranks) -> float:
         """Of the time since it was asked before, on the rank that waited most."""
-        now = time.perf_counter()
+        now = self.clock()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
         (share_of_ranks,) = _of_ranks([share], ranks)
@@ -108,8 +115,8 @@ def verdict(
 ) -> str:
     """The line: times real time of loader and model, and what to do where the loader is slower.
 
-    `waiting` is the share of time that was waited, `cores` what each process of the job has,
-    `spent` the loader's seconds by what they went to.
+    `waiting` is the share of time spent waiting, `cores` the number of cores for each task of each
+    process of the job, `spent` the loader's seconds by purpose.
     """
     if workers == 0 and waiting > TOLERABLE:
         return (

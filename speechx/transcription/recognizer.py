@@ -218,19 +218,19 @@ def recognizer(
     saved: SavedModel, source: Path, device: str = "auto", head: str | None = None
 ) -> Recognizer:
     """A recognizer with one head of a model that was read from `source`."""
-    if not saved.vocabularies:
+    model, report = SpeechModel.from_saved(saved, UNUSED)
+    if not model.heads:
         trained = ", ".join(saved.objectives) or "nothing"
         raise UserError(
             f"{source} writes nothing by itself (it was trained with {trained}); a fine-tuned "
             "model is needed: run `speechx finetune` with init= this model"
         )
-    name = head or next(iter(saved.vocabularies))
-    if name not in saved.vocabularies:
-        raise UserError(f"{source} has no head {name!r}; it has {', '.join(saved.vocabularies)}")
-    if head is None and len(saved.vocabularies) > 1:
-        others = ", ".join(other for other in saved.vocabularies if other != name)
+    name = head or next(iter(model.heads))
+    if name not in model.heads:
+        raise UserError(f"{source} has no head {name!r}; it has {', '.join(model.heads)}")
+    if head is None and len(model.heads) > 1:
+        others = ", ".join(other for other in model.heads if other != name)
         logger.info(f"{source}: uses its head {name}; --head chooses another ({others})")
-    model, report = SpeechModel.from_saved(saved, UNUSED)
     if not is_model_folder(source):
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")

@@ -1,4 +1,5 @@
-"""In training an unreadable utterance is replaced by one like it; elsewhere it is an error."""
+"""In training an unreadable utterance is replaced by one of similar length; elsewhere it is an
+error."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from speechx.audio.files import read_audio
 from speechx.data.batches import Batches, load
 from speechx.data.corpus import Corpus
-from speechx.data.reading import Reading, Training
+from speechx.data.reading import AudioLimits
 from speechx.data.sampling import Plan, Position, Row
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
@@ -32,132 +33,148 @@ def broken(tones, tmp_path):
     return Corpus.of([*tones[:2], lost[0], *tones[3:15], lost[1], *tones[16:]])
 
 
-def batches(corpus, seed=1, **options):
-    targets = [[ord(letter) for letter in u.text] for u in corpus]
-    return Batches(corpus, False, None, targets, seed, training=Training(**options))
+def batches(corpus, seed=1, **limits):
+    labels = [[ord(letter) for letter in u.text or "a"] for u in corpus]
+    return Batches(corpus, False, seed, labels=labels, limits=AudioLimits(**limits))
 
 
-def test_one_like_it_is_heard_instead_with_its_own_labels(broken, tones):
+def test_a_replacement_has_its_own_labels(broken, tones):
     reader = batches(broken)
     plain = reader[plan(broken, 3, 0, 1, 16)]
-    assert (plain.tried, plain.faults) == (3, ())
-    heard = set()
+    assert (plain.tried, plain.errors) == (3, ())
+    used = set()
     for number in range(12):
         batch = reader[plan(broken, number, 0, 2, 15)]
         assert batch.tried == 5
         assert batch.languages == ("xx", "xx", "yy")
-        assert [fault.id for fault in batch.faults] == [tones[2].id, tones[15].id]
-        for row, fault in ((1, batch.faults[0]), (2, batch.faults[1])):
-            assert fault.failed
-            assert fault.instead == batch.ids[row]
-            assert "lost" in fault.audio
-            assert "No such file" in fault.why
+        assert [error.id for error in batch.errors] == [tones[2].id, tones[15].id]
+        for row, error in ((1, batch.errors[0]), (2, batch.errors[1])):
+            assert error.failed
+            assert error.replacement == batch.ids[row]
+            assert "lost" in error.audio
+            assert "No such file" in error.why
             u = next(u for u in tones if u.id == batch.ids[row])
-            length, units = int(batch.lengths_B[row]), int(batch.units_B[row])
+            length, count = int(batch.lengths_B[row]), int(batch.label_lengths_B[row])
             assert np.array_equal(batch.wave_BS[row, :length].numpy(), read_audio(u.audio))
-            assert "".join(map(chr, batch.targets_BU[row, :units].tolist())) == u.text
-            heard.add(u.id)
-    assert len(heard) > 4  # not the same one each time
-    assert not heard & {tones[2].id, tones[15].id}
+            assert "".join(map(chr, batch.labels_BU[row, :count].tolist())) == u.text
+            used.add(u.id)
+    assert len(used) > 4  # not the same one each time
+    assert not used & {tones[2].id, tones[15].id}
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_what_is_heard_instead_depends_on_seed_batch_and_row_only(broken, workers):
-    def heard(seed, numbers):
+def test_a_replacement_depends_on_seed_batch_and_row_only(broken, workers):
+    def read(seed, numbers):
         plans = [plan(broken, number, 2, 2, 15) for number in numbers]
         return {b.number: b for b in load(batches(broken, seed), plans, workers)}
 
-    whole, resumed = heard(1, range(8)), heard(1, range(5, 8))
+    whole, resumed = read(1, range(8)), read(1, range(5, 8))
     for number, batch in resumed.items():
         assert batch.ids == whole[number].ids
         assert torch.equal(batch.wave_BS, whole[number].wave_BS)
-        assert batch.faults == whole[number].faults
-    assert [b.ids for b in whole.values()] != [b.ids for b in heard(2, range(8)).values()]
+        assert batch.errors == whole[number].errors
+    assert [b.ids for b in whole.values()] != [b.ids for b in read(2, range(8)).values()]
 
 
-def test_the_one_instead_is_about_as_long():
-    seconds_N = np.random.default_rng(0).uniform(1, 20, 5000)
-    corpus = Corpus.of(
-        [
-            Utterance(id=f"{i}", audio=f"memory://no/{i}", duration=s, language="xy"[i % 2])
-            for i, s in enumerate(seconds_N)
-        ]
-    )
-    reading = Reading(corpus)
-    for i in range(0, 5000, 500):
-        in_turn = list(reading._in_turn(i, 1.0, [1, 2, i]))
-        assert in_turn[0] == i
-        assert len(set(in_turn)) == 9
-        for j in in_turn[1:]:
-            assert j % 2 == i % 2
-            assert 0.8 * seconds_N[i] <= seconds_N[j] <= 1.1 * seconds_N[i]
+@pytest.fixture(scope="module")
+def half_a_minute(tmp_path_factory):
+    path = tmp_path_factory.mktemp("long") / "long.wav"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(30 * 16_000), 16_000)
+    return path
 
 
-def corpus_of(*lengths):
-    """Utterances that are nowhere, of these languages and seconds."""
+def corpus_of(audio, lost, *lengths):
+    """Utterances of these languages and seconds; the audio of those in `lost` does not exist."""
     return Corpus.of(
         [
-            Utterance(id=f"{i}", audio=f"memory://no/{i}", duration=s, language=language)
+            Utterance(
+                id=f"{i}", audio=audio.with_name("lost.wav") if i in lost else audio, duration=s,
+                language=language,
+            )
             for i, (language, s) in enumerate(lengths)
         ]
-    )
+    )  # fmt: skip
 
 
-def test_the_one_instead_fits_the_row_in_small_languages_too():
+def test_a_replacement_is_of_similar_length_and_of_the_same_language(half_a_minute):
+    seconds = np.random.default_rng(0).uniform(1, 20, 400)
+    lost = set(range(0, 400, 8))
+    corpus = corpus_of(half_a_minute, lost, *(("xy"[i % 2], s) for i, s in enumerate(seconds)))
+    for i in sorted(lost)[::5]:
+        batch = batches(corpus, seed=i)[plan(corpus, 0, i)]
+        assert batch.languages == (corpus[i].language,)
+        ratio = corpus[int(batch.ids[0])].duration / seconds[i]
+        assert 0.8 <= ratio <= 1.1
+
+
+def candidates(corpus, speed=1.0, seed=1, beside=(), **limits):
+    """Numbers of the utterances that are tried for the first, in their order."""
+    rows = tuple(Row((i,), float(corpus.seconds_N[i])) for i in beside)
+    first = Row((0,), float(corpus.seconds_N[0]) / speed, speed)
+    batch = batches(corpus, seed, **limits)[Plan(Position(), (first, *rows))]
+    return [int(error.id) for error in batch.errors] + [int(batch.ids[0])]
+
+
+def test_a_replacement_fits_the_row_in_small_languages_too(half_a_minute):
     five, tiny, big = ("x", 5.0), ("x", 0.02), ("x", 30.0)
-    corpus = corpus_of(five, *[tiny] * 15, big, ("x", 2.5), ("x", 3.0), ("y", 5.4), ("y", 5.6))
-    for seed in range(40):
-        in_turn = list(Reading(corpus)._in_turn(0, 1.0, [seed], least=2.0))
-        assert in_turn == [0, 19, 18, 17]  # like it in any language, then the longest
-    with_like = corpus_of(five, five, *[tiny] * 15, big, ("y", 5.0))
-    assert list(Reading(with_like)._in_turn(0, 1.0, [1], least=2.0)) == [0, 1, 18]
-    assert list(Reading(with_like)._in_turn(0, 2.0, [1], least=2.0)) == [0]  # 2.5 s
-    roomy = Reading(with_like, room=5.0)  # another row of the batch is as long
-    assert list(roomy._in_turn(0, 2.0, [1], least=2.0)) == [0, 1, 18]
+    others = [*[tiny] * 15, big, ("x", 2.5), ("x", 3.0), ("y", 5.4), ("y", 5.6)]
+    corpus = corpus_of(half_a_minute, (0, 18, 19), five, *others)
+    for seed in range(10):
+        # One of similar length in any language, then the longest ones that fit.
+        assert candidates(corpus, seed=seed, least_seconds=2.0) == [0, 19, 18, 17]
+    similar = corpus_of(half_a_minute, (0, 1), five, five, *[tiny] * 15, big, ("y", 5.0))
+    assert candidates(similar, least_seconds=2.0) == [0, 1, 18]
+    with pytest.raises(UserError, match=r"lost\.wav.*2\.5 s"):  # at twice the speed
+        candidates(similar, speed=2.0, least_seconds=2.0)
+    # Another row of the batch is as long.
+    assert candidates(similar, speed=2.0, beside=(18,), least_seconds=2.0) == [0, 1, 18]
 
 
-def test_where_nobody_fits_it_is_said(tones, tmp_path):
+def test_where_nothing_fits_the_error_names_the_file_and_the_length(tones, tmp_path):
     lost = replace(tones[0], audio=tmp_path / "lost.wav")
     corpus = Corpus.of([lost, *(replace(u, duration=60.0) for u in tones[1:])])
-    with pytest.raises(UserError, match=r"lost\.wav: .* Nor is there .* in its place, for 1\.6 s"):
+    with pytest.raises(UserError, match=r"lost\.wav.*1\.6 s.*data\.exclude"):
         batches(corpus)[plan(corpus, 0, 0)]
 
 
 def test_a_row_of_several_is_as_long_as_a_row_must_be(broken, tones):
-    """Utterance 2 is lost: what is heard for it must leave 3.2 s with the other, of 1.62 s."""
+    """Utterance 2 is lost: its replacement must leave 3.2 s with the other, of 1.62 s."""
     reader = batches(broken, least_seconds=3.2)
     for number in range(10):
         batch = reader[Plan(Position(0, number, number), (Row((0, 2), 3.24),))]
-        assert len(batch.faults) == 1
+        assert len(batch.errors) == 1
         assert int(batch.lengths_B[0]) >= 3.2 * 16000
 
 
-def test_without_training_it_is_an_error_and_without_any_other_too(broken, tones, tmp_path):
-    with pytest.raises(UserError, match=r"lost2\.wav: cannot be read"):
-        Batches(broken, False, None, None, 1)[plan(broken, 0, 2)]
+def test_without_limits_it_is_an_error_and_without_any_other_too(broken, tones, tmp_path):
+    with pytest.raises(UserError, match=r"lost2\.wav"):
+        Batches(broken, False)[plan(broken, 0, 2)]
     gone = [replace(u, audio=tmp_path / f"{u.id}.wav") for u in tones]
-    with pytest.raises(UserError, match=r"xx_0\.wav: .* Nor can the 8 tried in its place"):
+    with pytest.raises(UserError, match=r"xx_0\.wav.* 8 replacements"):
         batches(Corpus.of(gone))[plan(Corpus.of(gone), 0, 0)]
 
 
 def test_one_shorter_than_its_manifest_is_used_at_its_true_length(tones):
     true = len(read_audio(tones[0].audio))
     corpus = Corpus.of([replace(tones[0], duration=tones[0].duration + 2.0), *tones[1:]])
-    batch = batches(corpus, frames=lambda samples: samples // 320)[plan(corpus, 0, 0, 1)]
+    reader = batches(corpus, frames=lambda samples: samples // 320, frames_needed=len)
+    batch = reader[plan(corpus, 0, 0, 1)]
     assert batch.ids == (tones[0].id, tones[1].id)
     assert int(batch.lengths_B[0]) == true
-    (fault,) = batch.faults
-    assert (fault.id, fault.failed) == (tones[0].id, False)
-    assert fault.why == f"{true / 16000:.3f} s of the {corpus[0].duration:.3f} s in the manifest"
+    (error,) = batch.errors
+    assert (error.id, error.failed) == (tones[0].id, False)
+    assert error.why == f"{true / 16000:.3f} s of the {corpus[0].duration:.3f} s in the manifest"
     nothing = Corpus.of([replace(tones[0], duration=tones[0].duration + 0.2), *tones[1:]])
-    assert batches(nothing)[plan(nothing, 0, 0)].faults == ()
+    assert batches(nothing)[plan(nothing, 0, 0)].errors == ()
     cut = Corpus.of([replace(tones[0], duration=tones[0].duration - 0.1), *tones[1:]])
     batch = batches(cut)[plan(cut, 0, 0)]
     assert int(batch.lengths_B[0]) == true - 1600
-    assert batch.faults == ()
+    assert batch.errors == ()
 
 
-@pytest.mark.parametrize("rule", [{"least_seconds": 2.0}, {"frames": lambda samples: 3}])
+@pytest.mark.parametrize(
+    "rule", [{"least_seconds": 2.0}, {"frames": lambda samples: 3, "frames_needed": len}]
+)
 def test_one_too_short_for_a_row_or_its_labels_is_replaced(tones, tmp_path, rule):
     long = 0.1 * np.random.default_rng(0).standard_normal(56_000)
     soundfile.write(tmp_path / "long.wav", long, 16_000)
@@ -165,8 +182,8 @@ def test_one_too_short_for_a_row_or_its_labels_is_replaced(tones, tmp_path, rule
     corpus = Corpus.of([replace(tones[0], duration=tones[0].duration + 2.0), other, *tones[2:]])
     batch = batches(corpus, **rule)[plan(corpus, 0, 0)]
     assert batch.ids == (other.id,)
-    assert batch.faults[0].failed
-    assert "too short to train on" in batch.faults[0].why
+    assert batch.errors[0].failed
+    assert "too short to train on" in batch.errors[0].why
 
 
 def frames(samples):
@@ -174,7 +191,7 @@ def frames(samples):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "labels", "speed", "heard"),
+    ("seconds", "labels", "speed", "used"),
     [
         (5.0, 190, 1.25, 4.0),
         (4.0, 190, 1.25, 4.0),  # at that speed 3.2 s are left, 159 frames
@@ -184,28 +201,29 @@ def frames(samples):
         (4.8, 240, 1.25, None),
     ],
 )
-def test_the_labels_fit_in_what_is_heard(tones, tmp_path, seconds, labels, speed, heard):
+def test_the_labels_fit_in_the_frames_that_are_there(tones, tmp_path, seconds, labels, speed, used):
     """The manifest says 5 s, 249 frames."""
     for name, length in (("a", seconds), ("b", 4.9)):
         wave_S = 0.1 * np.random.default_rng(0).standard_normal(round(length * 16_000))
         soundfile.write(tmp_path / f"{name}.wav", wave_S, 16_000)
     a = replace(tones[0], audio=tmp_path / "a.wav", duration=5.0)
     b = replace(tones[1], audio=tmp_path / "b.wav", duration=4.4 if speed > 1 else 4.9)
-    corpus, targets = Corpus.of([a, b]), [[1, 2] * (labels // 2), [1, 2]]
-    reader = Batches(corpus, False, None, targets, 1, training=Training(frames=frames))
+    corpus, ids = Corpus.of([a, b]), [[1, 2] * (labels // 2), [1, 2]]
+    limits = AudioLimits(frames=frames, frames_needed=len)
+    reader = Batches(corpus, False, 1, labels=ids, limits=limits)
     batch = reader[plan(corpus, 0, 0, speed=speed)]
-    if heard is None:
+    if used is None:
         assert batch.ids == (b.id,)
-        assert batch.faults[0].failed
-        assert "too short to train on with its labels" in batch.faults[0].why
+        assert batch.errors[0].failed
+        assert "too short to train on with its labels" in batch.errors[0].why
     else:
         assert batch.ids == (a.id,)
-        assert int(batch.lengths_B[0]) == round(heard * 16_000)
-        assert not any(fault.failed for fault in batch.faults)
-    assert frames(int(batch.lengths_B[0])) >= int(batch.units_B[0])
+        assert int(batch.lengths_B[0]) == round(used * 16_000)
+        assert not any(error.failed for error in batch.errors)
+    assert frames(int(batch.lengths_B[0])) >= int(batch.label_lengths_B[0])
 
 
-def test_a_played_speed_is_not_that_of_the_one_instead(broken, tones):
+def test_a_replacement_keeps_its_own_speed(broken, tones):
     rows = (Row((2,), 0.81, 2.0), Row((1,), 0.9))
     batch = batches(broken)[Plan(Position(), rows)]
     u = next(u for u in tones if u.id == batch.ids[0])
@@ -257,7 +275,7 @@ def test_whatever_the_bytes_there_is_a_batch_and_a_name(
     assert batch.wave_BS.isfinite().all()
     assert (batch.lengths_B > 0).all()
     if batch.ids[0] != tones[0].id:
-        assert batch.faults[0].id == tones[0].id
-        assert batch.faults[0].failed
-        assert batch.faults[0].instead == batch.ids[0]
-        assert str(path) in batch.faults[0].why
+        assert batch.errors[0].id == tones[0].id
+        assert batch.errors[0].failed
+        assert batch.errors[0].replacement == batch.ids[0]
+        assert str(path) in batch.errors[0].why

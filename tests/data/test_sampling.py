@@ -96,14 +96,14 @@ def test_languages_have_the_share_of_their_hours_to_the_alpha(alpha):
     """Promise 10."""
     corpus = corpus_of({"aa": 900, "bb": 250, "cc": 40})
     natural_L = corpus.seconds_CL.sum(0)
-    heard_L = np.zeros(3)
+    seconds_L = np.zeros(3)
     for epoch in range(10):
         some = drawn(mixed_epoch(corpus, alpha, None, np.random.default_rng([1, epoch])))
-        heard_L += np.bincount(corpus.language_N[some], corpus.seconds_N[some])
+        seconds_L += np.bincount(corpus.language_N[some], corpus.seconds_N[some])
     expected_L = natural_L**alpha / (natural_L**alpha).sum()
-    assert heard_L / heard_L.sum() == pytest.approx(expected_L, abs=0.01)
+    assert seconds_L / seconds_L.sum() == pytest.approx(expected_L, abs=0.01)
     # An epoch is about as long as the corpus.
-    assert heard_L.sum() / 10 == pytest.approx(natural_L.sum(), rel=0.02)
+    assert seconds_L.sum() / 10 == pytest.approx(natural_L.sum(), rel=0.02)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -122,13 +122,13 @@ def test_two_levels_are_languages_within_corpora_and_corpora(alpha, corpus_alpha
         expected = h**alpha / others * of_corpus[c] ** corpus_alpha / whole
         assert share_CL[c, language] == pytest.approx(expected)
     assert share_CL.sum() == pytest.approx(1)
-    heard_CL = np.zeros((3, 3))
+    seconds_CL = np.zeros((3, 3))
     for epoch in range(5):
         some = drawn(mixed_epoch(corpus, alpha, corpus_alpha, np.random.default_rng([2, epoch])))
         np.add.at(
-            heard_CL, (corpus.corpus_N[some], corpus.language_N[some]), corpus.seconds_N[some]
+            seconds_CL, (corpus.corpus_N[some], corpus.language_N[some]), corpus.seconds_N[some]
         )
-    assert heard_CL / heard_CL.sum() == pytest.approx(share_CL, abs=0.01)
+    assert seconds_CL / seconds_CL.sum() == pytest.approx(share_CL, abs=0.01)
 
 
 def test_without_a_second_level_corpora_are_not_told_apart():
@@ -138,7 +138,7 @@ def test_without_a_second_level_corpora_are_not_told_apart():
     assert share_CL[:, 1] / share_CL[:, 1].sum() == pytest.approx([10 / 310, 300 / 310])
 
 
-def heard_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
+def cropped_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
     """Of each language, in the seconds of an epoch's batches, planned as pretraining does."""
     random = np.random.default_rng([5, 0])
     rows = join_short(corpus, every_row(corpus), join, random)
@@ -146,21 +146,21 @@ def heard_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
     once = one_pass(corpus, rows, crop)
     rows = join_short(corpus, mixed_epoch(corpus, alpha, None, random, once), join, random)
     rows = rows.take(rows.seconds_R >= shortest)
-    heard_L = np.zeros(len(corpus.languages))
+    seconds_L = np.zeros(len(corpus.languages))
     for batch in cropped_batches(rows, 87.5, crop, random):
         width = min(crop, *(row.seconds for row in batch))
         for row in batch:
-            heard_L[corpus.language_N[row.utterances[0]]] += width
-    assert heard_L.sum() == pytest.approx(once.heard_CL.sum(), rel=0.05)
-    return heard_L / heard_L.sum()
+            seconds_L[corpus.language_N[row.utterances[0]]] += width
+    assert seconds_L.sum() == pytest.approx(once.cropped_CL.sum(), rel=0.05)
+    return seconds_L / seconds_L.sum()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-def test_shares_are_those_of_what_is_heard_after_cropping(alpha):
-    """Equal hours, in clips of 10 s and of 60 s of which 20 s are heard."""
+def test_shares_are_taken_of_the_seconds_after_cropping(alpha):
+    """Equal hours, in clips of 10 s and of 60 s that are cropped to 20 s."""
     seconds_N = np.repeat([10.0, 60.0], [3600, 600])
     corpus = synthetic(seconds_N, np.repeat([0, 1], [3600, 600]))
-    assert heard_shares(corpus, alpha, crop=20.0) == pytest.approx([0.5, 0.5], abs=0.01)
+    assert cropped_shares(corpus, alpha, crop=20.0) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_joined_rows_have_their_share_too():
@@ -172,23 +172,23 @@ def test_joined_rows_have_their_share_too():
         np.where(np.arange(6000) % 3, np.arange(6000) % 30, np.arange(6000)), np.full(400, -1)
     ).astype(np.int32)
     corpus = synthetic(seconds_N, language_N, speaker_N=speaker_N)
-    said = corpus.seconds_N[np.arange(6400) % 3 > 0][:4000].sum(), corpus.seconds_N[6000:].sum()
-    expected = shares(np.array(said), 0.5)
-    heard = heard_shares(corpus, 0.5, crop=20.0, shortest=3.5, join=6.0)
-    assert heard == pytest.approx(expected, abs=0.02)
+    usable = corpus.seconds_N[np.arange(6400) % 3 > 0][:4000].sum(), corpus.seconds_N[6000:].sum()
+    expected = shares(np.array(usable), 0.5)
+    found = cropped_shares(corpus, 0.5, crop=20.0, shortest=3.5, join=6.0)
+    assert found == pytest.approx(expected, abs=0.02)
 
 
-def test_a_language_of_one_utterance_is_heard_as_often_as_it_should_be():
+def test_a_language_of_one_utterance_is_used_as_often_as_it_should_be():
     counts = [1, 2000, 20, 20]
     language_N, corpus_N = np.repeat([0, 1, 2, 3], counts), np.repeat([0, 0, 1, 2], counts)
     corpus = synthetic(np.full(2041, 600.0), language_N, corpus_N)
     times = mix(corpus.seconds_CL, 1.0, 0.0)[0, 0] * 2041
     assert 0.3 < times < 0.4
-    heard = sum(
+    used = sum(
         (drawn(mixed_epoch(corpus, 1.0, 0.0, np.random.default_rng([1, epoch]))) == 0).sum()
         for epoch in range(100)
     )
-    assert heard == pytest.approx(100 * times, abs=15)
+    assert used == pytest.approx(100 * times, abs=15)
 
 
 def test_alpha_1_is_the_corpus_as_it_is():
@@ -292,7 +292,7 @@ def test_utterances_without_a_speaker_are_one_voice_of_their_language():
     assert sum(row.seconds < 3.0 for row in rows) <= 2
 
 
-def test_one_name_in_two_corpora_is_two_voices():
+def test_one_name_in_two_corpora_is_two_speakers():
     corpus = corpus_of({"aa": 30}, seconds=(0.5, 1.5), speakers=1)
     both = Corpus.of([replace(u, corpus=name) for name in "pq" for u in corpus])
     for some in (both, Corpus.of([replace(u, speaker=None) for u in both])):
@@ -301,7 +301,7 @@ def test_one_name_in_two_corpora_is_two_voices():
         assert max(len(row.utterances) for row in rows) > 2
 
 
-def test_names_that_many_languages_share_are_as_many_voices():
+def test_names_that_many_languages_share_are_as_many_speakers():
     languages = {f"{letter}{other}": 100 for letter in "abcdefgh" for other in "xyz"}
     corpus = corpus_of(languages, seconds=(0.5, 1.5), speakers=100)
     corpus = Corpus.of([replace(u, speaker=u.speaker.partition("_")[2]) for u in corpus])
@@ -365,7 +365,7 @@ def test_going_on_from_any_position_gives_the_same_batches_and_plans_no_earlier_
     later = list(islice(stream(epoch, 3, whole[taken].position), 70 - taken))
     assert later == whole[taken:70]
     assert epoch.planned == 1 + whole[69].position.epoch - whole[taken].position.epoch
-    # A place that is said from an earlier epoch is the same place.
+    # A position counted from an earlier epoch is the same position.
     if taken:
         assert next(stream(epoch, 3, whole[0].position.after(taken))) == whole[taken]
 
@@ -419,7 +419,7 @@ def test_speeds_fill_their_range_and_leave_room_for_the_labels():
 
 
 def sharded(counts, random, languages=3):
-    """Shards of so many utterances, each of one language; the last 100 utterances in none."""
+    """Shards of equally many utterances, each of one language; the last 100 utterances in none."""
     shard_N = np.append(np.repeat(np.arange(len(counts)), counts), np.full(100, -1))
     seconds_N = log_normal(len(shard_N), random)
     language_N = np.where(shard_N < 0, 0, shard_N % languages)
@@ -431,9 +431,9 @@ def test_batches_are_made_within_windows_of_shards(join):
     random = np.random.default_rng(0)
     corpus = sharded([60, 10] * 700, random)
     rows = mixed_epoch(corpus, 0.5, None, np.random.default_rng(1))
-    heard_L = np.bincount(corpus.language_N[drawn(rows)], rows.seconds_R)
+    seconds_L = np.bincount(corpus.language_N[drawn(rows)], rows.seconds_R)
     expected_L = mix(corpus.seconds_CL, 0.5).sum(0)
-    assert heard_L / heard_L.sum() == pytest.approx(expected_L, abs=0.01)
+    assert seconds_L / seconds_L.sum() == pytest.approx(expected_L, abs=0.01)
     rows = join_short(corpus, rows, join, np.random.default_rng(2))
     batches = list(padded_batches(rows, 87.5, np.random.default_rng(3)))
     assert padding(batches) < 0.06
@@ -469,7 +469,7 @@ def test_shards_are_spread_evenly_beside_much_that_is_in_none():
 
 
 def test_what_is_in_no_shard_is_no_place_in_any_pass():
-    """A language that is half in files of its own is heard three times."""
+    """A language that is half in files of its own is used three times."""
     shard_N = np.append(np.full(2000, -1), np.repeat(np.arange(900), 20)).astype(np.int32)
     language_N = np.repeat([0, 1], [4000, 16_000])
     corpus = synthetic(np.full(20_000, 100.0), language_N, shard_N=shard_N)
@@ -491,5 +491,5 @@ def test_a_step_of_packed_languages_mixes_them_about_as_single_files(shards):
     rows = mixed_epoch(corpus, 0.5, None, np.random.default_rng(0))
     batches = cropped_batches(rows, 87.5, 20.0, np.random.default_rng(1))
     for step in range(len(batches) // 66):
-        rows_heard = [row for b in range(step * 66, step * 66 + 66) for row in batches[b]]
-        assert len({language_N[row.utterances[0]] for row in rows_heard}) >= 36
+        rows_of_step = [row for b in range(step * 66, step * 66 + 66) for row in batches[b]]
+        assert len({language_N[row.utterances[0]] for row in rows_of_step}) >= 36

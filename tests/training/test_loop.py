@@ -4,74 +4,87 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from speechx.config import config
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position, stream
-from speechx.errors import UserError
-from speechx.training.distributed import Machine
-from speechx.training.health import HealthStop
-from speechx.training.loop import Run, Sums, train
-from speechx.training.optim import Optim
-from tests.conftest import read_log
+from speechx.errors import HealthStop
+from speechx.objectives.model import SpeechModel
+from speechx.objectives.objective import Loss, Objective, ObjectiveConfig, Term
+from speechx.training.distributed import Ranks
+from speechx.training.health import Health
+from speechx.training.loop import Job, Task, TrainingConfig, train
+from speechx.training.optim import Optim, build_optimizer
+from speechx.training.state import load_state
+from tests.conftest import read_log, small_filterbank
 
-HERE = Machine(0, 1, torch.device("cpu"))
+ALONE = Ranks(0, 1, torch.device("cpu"))
 
 
-def batch_of(number, rows):
+def batch_of(number: int, rows: int) -> Batch:
     generator = torch.Generator().manual_seed(number)
     return Batch(
         position=Position(0, number, number),
         wave_BS=torch.randn(rows, 4, generator=generator),
         lengths_B=torch.full((rows,), 4),
+        padded=False,
         ids=tuple(f"{number}_{row}" for row in range(rows)),
         languages=("xx",) * rows,
+        counts={"rows": rows},
     )
 
 
-@dataclass
-class Ready:
-    batch: Batch
-    targets: int
+class Squares(Objective):
+    """The least objective: a linear map whose squared outputs are to vanish; one target a row. It
+    also stands for the hooks of a run, and remembers its weights and the models it was to save."""
 
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        """The loss of the steps `bad` is not a number."""
+        super().__init__()
+        torch.manual_seed(0)
+        self.bad = bad
+        self.net = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Linear(3, 2))
+        self.weights: list[list[Tensor]] = []
+        self.kept: list[tuple[int, dict[str, Any]]] = []
 
-class Squares:
-    """The least task: a linear map whose squared outputs shall vanish; one target a row."""
-
-    def __init__(self, bad=()):
-        self.bad, self.weights, self.kept = bad, [], []
-
-    def prepare(self, batch, step):
-        return Ready(batch, len(batch.ids))
-
-    def sums(self, model, prepared, step):
-        self.weights.append([p.detach().clone() for p in model.parameters()])
-        loss = model(prepared.batch.wave_BS).square().sum()
+    def forward(self, encoder: Any, batch: Batch, step: Any, layer_keep_L: Any = None) -> Loss:
+        self.weights.append([p.detach().clone() for p in self.net.parameters()])
+        loss = self.net(batch.wave_BS).square().sum()
         if step in self.bad:
             loss = loss * math.nan
-        return Sums(loss, {"loss": loss.detach(), "rows": torch.tensor(prepared.targets)})
+        totals = {"loss": loss.detach(), "rows": torch.tensor(float(len(batch.ids)))}
+        return Loss((Term(loss, "rows"),), totals)
 
-    def summary(self, sums):
-        return {"loss": sums["loss"] / sums["rows"]}
+    def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
+        return {"loss": totals["loss"] / totals["rows"]}
 
-    def frozen(self, step):
-        return ()
-
-    def validate(self, model, step):
+    def validate(self, model: SpeechModel) -> dict[str, float | str]:
         assert not model.training
         assert not torch.is_grad_enabled()
-        return {"valid": float(step)}
+        return {"dev_sum": float(sum(p.sum() for p in self.net.parameters()))}
 
-    def keep(self, model, step, values):
-        self.kept.append((step, values))
+    def save(self, model: SpeechModel, values: Mapping[str, Any], state: Any) -> None:
+        self.kept.append((state.step, dict(values)))
 
 
-STEADY = Optim(rate=0.05, schedule="tri_stage", warmup=0.0, hold=1.0)
+@config
+class SquaresConfig(ObjectiveConfig):
+    kind: Literal["squares"] = "squares"
+    objective: Any
+
+    def build(self, encoder: Any, vocabulary: Any) -> Objective:
+        return self.objective
+
+
+STEADY = Optim(lr=0.05, schedule="tri_stage", warmup_ratio=0.0, hold_ratio=1.0)
 
 
 class Stop(Exception):
@@ -79,83 +92,89 @@ class Stop(Exception):
 
 
 class StopsAtSix(Squares):
-    def prepare(self, batch, step):
+    def forward(self, encoder: Any, batch: Batch, step: Any, layer_keep_L: Any = None) -> Loss:
         if step == 6:
             raise Stop
-        return super().prepare(batch, step)
+        return super().forward(encoder, batch, step)
 
 
-def go(out, sizes=(2,), steps=6, task=None, skip=(), resume=False, optim=STEADY, **run):
-    """Trains on batches of the given numbers of rows, over and over; returns model and task."""
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Linear(3, 2))
-    task = task or Squares()
-    settings = {
-        "steps": steps, "batch_seconds": 1.0 * len(sizes), "device_seconds": 1.0, "log_steps": 1,
-        "eval_steps": 100, "save_steps": 100, **run,
-    }  # fmt: skip
+def go(
+    out: Path,
+    sizes: Sequence[int] = (2,),
+    steps: int = 6,
+    task: Squares | None = None,
+    skip: Sequence[int] = (),
+    resume: bool = False,
+    optim: Optim = STEADY,
+    batches: Any = None,
+    micro_seconds: float = 1.0,
+    health: Health | None = None,
+    **run: Any,
+) -> tuple[Squares, Squares]:
+    """Trains on batches of the given numbers of rows, over and over; returns the objective twice,
+    as model and as record."""
+    objective = task or Squares()
+    model = squares({"squares": objective})
+    settings = {"steps": steps, "log_steps": 1, "eval_steps": 100, "save_steps": 100, **run}
 
-    def batches(start):
+    def over_and_over(start: Position) -> Iterator[Batch]:
         number = start.number
         while True:
             if number not in skip:
                 yield batch_of(number, sizes[number % len(sizes)])
             number += 1
 
-    train(
-        "test", model, task, batches, Run(**settings), optim, out, HERE, resume,
+    job = Job(
+        name="test", out=out, training=TrainingConfig(**settings), optim=optim,
+        health=health or Health(), accumulate=len(sizes), resume=resume,
     )  # fmt: skip
-    return model, task
+    stream = Task("squares", batches or over_and_over, micro_seconds)
+    train(job, model, [stream], objective, ALONE)
+    return objective, objective
 
 
-@pytest.mark.parametrize(
-    ("batch", "device", "world", "accumulate"),
-    [
-        (5760, 87.5, 64, 2), (5760, 90, 64, 1), (6, 3, 1, 2), (6, 3, 2, 1), (10, 3, 1, 4),
-        (1, 3, 1, 1),
-    ],
-)  # fmt: skip
-def test_accumulation_is_derived_from_seconds(batch, device, world, accumulate):
-    run = Run(steps=1, batch_seconds=batch, device_seconds=device)
-    assert run.accumulate(world) == accumulate
-    assert run.micro_seconds(world) <= device
-    assert run.micro_seconds(world) * accumulate * world == pytest.approx(batch)
+FORGETFUL = Optim(lr=1e-9, clip=1e9, betas=(0.0, 0.98))
+"""The first moments of an optimizer without memory are the last gradient, after clipping."""
+
+
+def last_gradient(out: Path, model: SpeechModel, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+    """The gradient of the last step of a run that `FORGETFUL` made, by parameter."""
+    optimizer = build_optimizer(model, [], FORGETFUL)
+    load_state(out, model, optimizer, ranks)
+    return {name: optimizer.state[p]["exp_avg"] for name, p in model.named_parameters()}
+
+
+def squares(objectives: Mapping[str, Squares]) -> SpeechModel:
+    """A model of these objectives."""
+    configs = {name: SquaresConfig(objective=each) for name, each in objectives.items()}
+    return SpeechModel(small_filterbank(), configs, {})
 
 
 def test_the_gradient_is_divided_once_by_all_targets(tmp_path):
     """Micro-batches of 3, 1 and 2 rows: each row has the weight of 1/6, whatever its batch."""
-    torch.manual_seed(0)
-    model = nn.Linear(4, 2)
-    before = [p.detach().clone() for p in model.parameters()]
-    parts = [batch_of(n, rows) for n, rows in enumerate((3, 1, 2))]
-    task = Squares()
-    train(
-        "test", model, task, lambda start: iter(parts),
-        Run(steps=1, batch_seconds=3, device_seconds=1), Optim(rate=1e-9, clip=1e9), tmp_path, HERE,
-    )  # fmt: skip
-    whole = nn.Linear(4, 2)
-    with torch.no_grad():
-        for parameter, value in zip(whole.parameters(), before, strict=True):
-            parameter.copy_(value)
-    whole(torch.cat([part.wave_BS for part in parts])).square().sum(1).mean().backward()
-    expected = nn.utils.clip_grad_norm_(whole.parameters(), 1e9)
-    assert read_log(tmp_path)[0]["gradient_norm"] == pytest.approx(float(expected), rel=1e-5)
-    assert len(task.weights) == 3
+
+    def without_dropout():
+        objective = Squares()
+        objective.net[1].p = 0.0
+        return objective
+
+    run, _ = go(tmp_path, (3, 1, 2), steps=1, task=without_dropout(), optim=FORGETFUL)
+    gradient = last_gradient(tmp_path, squares({"squares": run}))
+    whole = without_dropout().net
+    wave_BS = torch.cat([batch_of(n, rows).wave_BS for n, rows in enumerate((3, 1, 2))])
+    whole(wave_BS).square().sum(1).mean().backward()
+    for name, parameter in whole.named_parameters():
+        found = gradient[f"objectives.squares.net.{name}"]
+        torch.testing.assert_close(found, parameter.grad, atol=1e-6, rtol=0)
+    norm = float(nn.utils.get_total_norm([p.grad for p in whole.parameters()]))
+    assert read_log(tmp_path)[0]["gradient_norm"] == pytest.approx(norm, rel=1e-5)
 
 
-def test_a_gradient_longer_than_clip_is_cut_to_it(tmp_path, monkeypatch):
-    seen = []
-    step = torch.optim.AdamW.step
-
-    def watch(self, *arguments, **named):
-        gradients = [p.grad for group in self.param_groups for p in group["params"]]
-        seen.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
-        return step(self, *arguments, **named)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", watch)
-    go(tmp_path, optim=Optim(rate=1e-9, clip=0.01))
-    assert seen == pytest.approx([0.01] * 6, rel=1e-3)
-    assert all(line["gradient_norm"] > 0.01 for line in read_log(tmp_path)[:-1])
+def test_a_gradient_longer_than_clip_is_cut_to_it(tmp_path):
+    run, _ = go(tmp_path, optim=replace(FORGETFUL, clip=0.01))
+    gradient = last_gradient(tmp_path, squares({"squares": run}))
+    assert float(nn.utils.get_total_norm(gradient.values())) == pytest.approx(0.01, rel=1e-3)
+    assert all(line["gradient_norm"] > 0.01 for line in read_log(tmp_path) if "loss" in line)
 
 
 @pytest.mark.parametrize("sizes", [(2,), (2, 3)])
@@ -180,12 +199,12 @@ def test_a_refused_step_leaves_no_trace_in_the_optimizer(tmp_path):
 
 
 def test_eight_refusals_in_a_row_stop_the_run(tmp_path, capsys):
-    with pytest.raises(HealthStop, match="8 steps in a row had a non-finite gradient"):
-        go(tmp_path, steps=40, task=Squares(bad=range(3, 40)), save_steps=2)
+    with pytest.raises(HealthStop, match=r"E105.* 8 steps"):
+        go(tmp_path, steps=40, task=Squares(range(3, 40)), save_steps=2)
     lines = (tmp_path / "refused.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(3, 11))
-    assert "update refused" in capsys.readouterr().err
-    # What came after the last state that a good line has vouched for is gone.
+    assert "refused.jsonl" in capsys.readouterr().err
+    # Only the last state is left that a good line has confirmed.
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_2"]
     # The state is good: resumed with a sane task, the run ends.
     model, _ = go(tmp_path, steps=12, resume=True)
@@ -193,8 +212,8 @@ def test_eight_refusals_in_a_row_stop_the_run(tmp_path, capsys):
 
 
 def test_a_good_step_between_starts_the_count_again(tmp_path):
-    bad = [*range(7), *range(8, 15)]
-    go(tmp_path, steps=16, task=Squares(bad))
+    steps = [*range(7), *range(8, 15)]
+    go(tmp_path, steps=16, task=Squares(steps))
     assert len((tmp_path / "refused.jsonl").read_text().splitlines()) == 14
 
 
@@ -213,13 +232,15 @@ def test_log_lines_are_means_over_their_steps_and_the_last_is_never_lost(tmp_pat
 
 def test_validation_and_saving_have_their_steps_and_the_end(tmp_path):
     _, task = go(tmp_path, steps=7, eval_steps=3, save_steps=100)
-    assert task.kept == [(3, {"valid": 3.0}), (6, {"valid": 6.0}), (7, {"valid": 7.0})]
+    validated = [line for line in read_log(tmp_path) if "dev_sum" in line]
+    assert task.kept == [(line["step"], {"dev_sum": line["dev_sum"]}) for line in validated]
+    assert [step for step, _ in task.kept] == [3, 6, 7]
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["step_7"]
 
 
 def test_the_newest_state_is_kept_and_the_last_that_is_known_to_be_healthy(tmp_path):
     go(tmp_path, steps=9, save_steps=2, log_steps=3)
-    # The line of step 9 has vouched for step 8, the newest state before it.
+    # The line of step 9 has confirmed step 8, the newest state before it.
     assert {p.name for p in (tmp_path / "state").iterdir()} == {"step_8", "step_9"}
 
 
@@ -246,12 +267,12 @@ def test_dropout_depends_on_the_number_of_the_batch_and_not_on_what_ran_before(t
     assert a == b
 
 
-def test_resuming_a_finished_run_does_nothing_and_says_so(tmp_path, capsys):
+def test_resuming_a_finished_run_does_nothing_and_logs_it(tmp_path, capsys):
     model, _ = go(tmp_path, steps=3)
     log = read_log(tmp_path)
     again, task = go(tmp_path, steps=3, resume=True)
     assert task.weights == []
-    assert "all steps are done; raise run.steps to go on" in capsys.readouterr().err
+    assert "raise run.steps" in capsys.readouterr().err
     assert read_log(tmp_path) == log
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -276,46 +297,63 @@ class Epochs:
 
 
 def test_a_resumed_run_goes_on_from_its_epoch_without_planning_those_before(tmp_path):
-    """The place is saved as (epoch, index); states of before, with a number only, are taken up."""
+    """The position in the stream is saved as (epoch, index)."""
 
-    def run(out, steps, resume=False):
+    def run(name, steps, resume=False):
         epochs = Epochs()
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5), nn.Linear(3, 2))
-        settings = Run(
-            steps=steps, batch_seconds=2, device_seconds=1, log_steps=1, save_steps=100,
-            eval_steps=100,
-        )  # fmt: skip
-        train("test", model, Squares(), epochs, settings, STEADY, out, HERE, resume)
-        return epochs
+        go(tmp_path / name, (2, 2), steps, resume=resume, batches=epochs)
+        return len(epochs.planned)
 
-    def losses(name):
-        return [line["loss"] for line in read_log(tmp_path / name) if "loss" in line]
-
-    assert len(run(tmp_path / "whole", 20).planned) in (7, 8)
-    run(tmp_path / "part", 13)
+    assert run("whole", 20) in (7, 8)
+    run("part", 13)
     file = tmp_path / "part" / "state" / "step_13" / "run.json"
-    saved = json.loads(file.read_text())
-    assert saved["taken"] == 26
-    assert saved["epoch"] in (4, 5)
-    assert 0 <= saved["index"] <= 6
-    older = {key: value for key, value in saved.items() if key not in ("epoch", "index")}
-    shutil.copytree(tmp_path / "part", tmp_path / "older")
-    (tmp_path / "older" / "state" / "step_13" / "run.json").write_text(json.dumps(older))
-    assert len(run(tmp_path / "part", 20, resume=True).planned) <= 4
-    assert len(run(tmp_path / "older", 20, resume=True).planned) in (7, 8)
-    for name in ("part", "older"):
-        assert losses(name) == losses("whole")
+    position = json.loads(file.read_text())["positions"]["squares"]
+    assert position["number"] == 26
+    assert position["epoch"] in (4, 5)
+    assert 0 <= position["index"] <= 6
+    assert run("part", 20, resume=True) <= 4
+    losses = [
+        [line["loss"] for line in read_log(tmp_path / name) if "loss" in line]
+        for name in ("whole", "part")
+    ]
+    assert losses[0] == losses[1]
 
 
-def test_other_micro_batches_on_resume_are_said(tmp_path, capsys):
+def test_other_micro_batches_on_resume_are_logged(tmp_path, capsys):
     go(tmp_path, steps=3)
     go(tmp_path, steps=4, resume=True)
-    assert "another order" not in capsys.readouterr().err
-    go(tmp_path, steps=5, resume=True, device_seconds=0.5)
-    assert "put the data in another order from here on" in capsys.readouterr().err
+    assert "micro-batches had" not in capsys.readouterr().err
+    go(tmp_path, steps=5, resume=True, micro_seconds=0.5)
+    assert "micro-batches had 1 s before" in capsys.readouterr().err
 
 
-def test_resuming_nothing_is_one_line(tmp_path):
-    with pytest.raises(UserError, match="holds no saved state"):
-        go(tmp_path, resume=True)
+def test_weights_of_tasks_scale_their_gradients(tmp_path):
+    """A task that weighs three times as much has three times the gradient; the log does not show
+    weights."""
+
+    def gradient(name, weight):
+        objectives = {"one": Squares(), "other": Squares()}
+        model = squares(objectives)
+        training = TrainingConfig(steps=1, log_steps=1, eval_steps=1, save_steps=1)
+        job = Job(
+            name="test", out=tmp_path / name, training=training, optim=FORGETFUL, health=Health(),
+            accumulate=1,
+        )  # fmt: skip
+        tasks = [
+            Task("one", lambda start: iter([batch_of(0, 2)]), 1.0, weight),
+            Task("other", lambda start: iter([batch_of(1, 3)]), 1.0),
+        ]
+        train(job, model, tasks, objectives["one"], ALONE)
+        found = last_gradient(tmp_path / name, model)
+        return [
+            [found[f"objectives.{name}.net.{p}"] for p, _ in each.net.named_parameters()]
+            for name, each in objectives.items()
+        ]
+
+    (one, other), (three, same) = gradient("a", 1.0), gradient("b", 3.0)
+    for a, b in zip(one, three, strict=True):
+        torch.testing.assert_close(b, 3 * a)
+    assert all(torch.equal(a, b) for a, b in zip(other, same, strict=True))
+    a, b = (read_log(tmp_path / name)[0] for name in "ab")
+    assert {"one/loss", "other/loss"} <= set(a)
+    assert (a["one/loss"], a["other/loss"]) == (b["one/loss"], b["other/loss"])
