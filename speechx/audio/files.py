@@ -7,8 +7,9 @@ it does not know (m4a, webm, ...) go through the `ffmpeg` program when there is 
 
     wave_S = read_audio("talk.mp3", start=60.0, duration=10.0)     # 160,000 samples
 
-Legend: S samples · C channels. Times are seconds. What is wrong with a file is a `UserError` that
-names it.
+Times are seconds. A file that cannot be read is a `UserError` that names it.
+
+    S samples · C channels
 """
 
 import errno

@@ -20,7 +20,7 @@ Shorten has no index, so a segment costs the decoding of all before it. The last
 therefore kept as far as it was decoded: its segments, in order, cost one pass. Training, which
 reads segments in any order, wants copies (`speechx data prepare ... --convert`).
 
-    S samples · C channels
+    S samples · B samples of a block · C channels
 """
 
 from __future__ import annotations

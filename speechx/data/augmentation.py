@@ -17,6 +17,8 @@ Draws are a function of the seed, the number of the batch and the row, so a resu
 same audio with any number of workers. Validation and scoring use the recordings unchanged.
 
 If a file is missing or damaged, each process that reads logs it once and draws another.
+
+    S samples
 """
 
 from __future__ import annotations

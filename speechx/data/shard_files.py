@@ -2,6 +2,8 @@
 
 A member of a shard is a whole audio file, so it can be read by [offset, size]; with the lines the
 tar is a complete data set, for webdataset or by hand.
+
+    S samples
 """
 
 from __future__ import annotations

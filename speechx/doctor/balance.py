@@ -4,6 +4,8 @@ Training draws languages with p proportional to hours^alpha (data/sampling.py). 
 language divided by its share of the hours is how often an epoch, which has as many hours as the
 corpus, repeats its utterances: at alpha 0 a language with 1 % of the hours is repeated twenty times
 if there are five languages.
+
+    L languages
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ class Amount:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class EpochShare:
     """The share of a language in an epoch, and how often the epoch repeats each utterance."""
 
     share: float
@@ -79,12 +81,12 @@ class Balance:
             seconds[language] += amount.trained
         return {language: s for language, s in seconds.items() if s > 0}
 
-    def shares(self, alpha: float) -> dict[str, Share]:
+    def shares(self, alpha: float) -> dict[str, EpochShare]:
         seconds = self.languages()
         total = sum(seconds.values())
         share_L = shares(np.array(list(seconds.values())), alpha)
         return {
-            language: Share(share, share * total / own)
+            language: EpochShare(share, share * total / own)
             for (language, own), share in zip(seconds.items(), share_L.tolist(), strict=True)
         }
 

@@ -2,6 +2,8 @@
 
 Speakers of the language can judge the findings best, so the page contains audio: for some
 utterances of each check an excerpt to play and its spectrogram.
+
+    S samples
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Time goes to the right, frequency from 0 to 8 kHz upwards. Dark is loud: 70 dB b
 point and in silence the picture has the colour of the page.
 
     S samples · T frames, one a pixel column · K bins, one a pixel row
+    · H pixel rows · W pixel columns
 """
 
 from __future__ import annotations

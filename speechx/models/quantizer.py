@@ -1,6 +1,6 @@
 """The product quantizer that all languages share (wav2vec 2.0, section 2, 'Quantization module').
 
-G codebooks of V entries each: a frame picks one entry from every codebook, the picks are
+Each of G codebooks has V entries: a frame picks one entry from every codebook, the picks are
 concatenated. In training the pick is a Gumbel-softmax sample, hard forward and soft backward.
 
     B utterances · M masked frames · C feature channels · G groups · V entries of a group

@@ -7,8 +7,8 @@ K+1 quantized frames was masked here?
 
 q~ runs over the true target and K negatives from other masked frames of the same utterance. The
 first two terms are divided by the global number N of masked frames, the third by the global number
-of frames. One quantizer serves all languages. Chance is ln(K+1): 4.615 nats, 6.658 bits, for
-K = 100.
+of frames. One quantizer serves all languages. For 100 negatives chance is ln(101): 4.615 nats,
+6.658 bits.
 
 The diversity term is not additive by nature: it is a function of the mean softmax of one
 micro-batch. K micro-batches therefore give the mean of K diversity terms, and not the diversity

@@ -55,7 +55,7 @@ def test_a_restored_model_has_the_metrics_it_was_saved_with(parent, manifests, c
     check(model, parent, manifests, run={"seed": seed})
     rows = table(capsys.readouterr().err)
     assert list(rows) == ["before", "xx", "yy", "all"]
-    assert rows["before"] == ["step", "1", "bits", "accuracy", "code_perplexity"]
+    assert rows["before"] == ["step", "1", "bits", "chance_bits", "accuracy", "code_perplexity"]
     for row, key in (("xx", "dev_bits/xx"), ("yy", "dev_bits/yy"), ("all", "dev_bits")):
         assert float(rows[row][0]) == pytest.approx(parent[1][key], abs=6e-4)
 
