@@ -41,7 +41,7 @@ from speechx.text.vocabulary import TokenType
 from speechx.text_table import text_table
 from speechx.training.distributed import pick_device
 from speechx.training.progress import NoProgress, Progress
-from speechx.training.streams import SpeechData
+from speechx.training.speech_data import SpeechData
 from speechx.training.validation import summed, totals_by_language
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import whole_file

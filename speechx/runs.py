@@ -24,7 +24,7 @@ from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
 from speechx.training.run import RunConfig, complete, resumed
 from speechx.training.state import TrainState, open_run
-from speechx.training.streams import TaskData, open_stream, read_task
+from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import summed, totals_by_language
 from speechx.transcription.recognizer import Recognizer
 
@@ -68,28 +68,21 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
     with distributed(config.run.device) as ranks:
         open_run(config.out, config, resume, ranks)
         torch.manual_seed(config.run.seed)
-        tasks, data = config.all_tasks(), {}
-        seeds = {name: config.seed_of(index) for index, name in enumerate(tasks)}
+        tasks, sources, data = config.all_tasks(), {}, {}
         several = len(tasks) > 1
-        prefixes = {name: f"{command}: {name}" if several else command for name in tasks}
-        for name, task in tasks.items():
-            too_long = config.out / (f"too_long_{name}.tsv" if several else "too_long.tsv")
-            data[name] = read_task(
-                task.data, task.objective, config.encoder, too_long, seeds[name], prefixes[name]
-            )
+        for index, (name, task) in enumerate(tasks.items()):
+            sources[name] = TaskSource(
+                f"{command}: {name}" if several else command,
+                task.data, task.objective, config.encoder, config.seed_of(index),
+            )  # fmt: skip
+            too_long = f"too_long_{name}.tsv" if several else "too_long.tsv"
+            data[name] = sources[name].read(config.out / too_long)
         model = _build(command, config, data, resume, ranks)
-        streams = [
-            Task(
-                name,
-                open_stream(
-                    data[name], task.data, task.objective, config.encoder, config.run, seeds[name],
-                    config.micro_seconds(task, ranks.world), ranks, prefixes[name],
-                ),
-                config.micro_seconds(task, ranks.world),
-                task.weight,
-            )
-            for name, task in tasks.items()
-        ]  # fmt: skip
+        workers, streams = config.run.num_workers(ranks.device), []
+        for name, task in tasks.items():
+            seconds = config.micro_seconds(task, ranks.world)
+            stream = sources[name].stream(data[name], seconds, workers, ranks)
+            streams.append(Task(name, stream, seconds, task.weight))
         job = Job(
             name=command,
             out=config.out,
@@ -101,6 +94,7 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
             resume=resume,
             frozen=config.frozen,
         )
+        seeds = {name: source.seed for name, source in sources.items()}
         train(job, model, streams, Validation(config, data, seeds), ranks)
 
 

@@ -25,7 +25,7 @@ import pytest
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.log import log_to_stderr
 
-# For `from tests.models.peers import ...`, here and in the processes that tests start.
+# For `from tests.models.reference_models import ...`, here and in the processes that tests start.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 RATE = 16_000
@@ -228,17 +228,14 @@ def batches_of(config: Any, world: int = 1, rank: int = 0) -> Iterator[Any]:
 
     from speechx.data.sampling import Position
     from speechx.training.distributed import Ranks
-    from speechx.training.streams import open_stream, read_task
+    from speechx.training.streams import TaskSource
 
     ((name, task),) = config.all_tasks().items()
-    ranks, encoder = Ranks(rank, world, torch.device("cpu")), config.encoder
-    listing, seed = config.out / "too_long.tsv", config.run.seed
-    data = read_task(task.data, task.objective, encoder, listing, seed, name)
-    stream = open_stream(
-        data, task.data, task.objective, encoder, config.run, seed,
-        config.micro_seconds(task, world), ranks, name,
-    )  # fmt: skip
-    return stream(Position())
+    ranks = Ranks(rank, world, torch.device("cpu"))
+    source = TaskSource(name, task.data, task.objective, config.encoder, config.run.seed)
+    seconds, workers = config.micro_seconds(task, world), config.run.num_workers(ranks.device)
+    data = source.read(config.out / "too_long.tsv")
+    return source.stream(data, seconds, workers, ranks)(Position())
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

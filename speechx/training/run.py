@@ -30,7 +30,7 @@ from speechx.models.presets import preset
 from speechx.training.health import Health
 from speechx.training.loop import TrainingConfig
 from speechx.training.optim import Optim
-from speechx.training.streams import SpeechData
+from speechx.training.speech_data import SpeechData
 
 C = TypeVar("C", bound="RunConfig")
 

@@ -17,7 +17,8 @@ from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Rows, cropped_batches, once
 from speechx.objectives.model import SpeechModel
-from speechx.training.streams import SpeechData, usable_rows
+from speechx.training.speech_data import SpeechData
+from speechx.training.streams import usable_rows
 
 MAX_SECONDS = 87.5  # of a batch
 
