@@ -196,10 +196,11 @@ def hugging_face(utterances: Sequence[Utterance], folder: Path) -> Callable[[], 
     if utterances[0].bytes is not None:
         rows = []
         for u in utterances:
+            assert u.bytes is not None
             with open(u.audio, "rb") as file:
                 file.seek(u.bytes[0])
                 rows.append({"bytes": file.read(u.bytes[1]), "path": None})
-        table = folder / f"{utterances[0].audio.parent.name}.parquet"
+        table = folder / f"{Path(utterances[0].audio).parent.name}.parquet"
         Dataset.from_dict({"audio": rows}).to_parquet(str(table))
         data = Dataset.from_parquet(str(table), cache_dir=str(folder / "cache"))
     else:
@@ -274,11 +275,11 @@ def main() -> None:
                     if repetition:  # the first one fills caches
                         spent[column].append(time.process_time() - before)
             seconds = sum(u.duration for u in utterances)
-            rate = {c: seconds / statistics.median(t) if t else None for c, t in spent.items()}
+            rate = {c: seconds / statistics.median(t) if t else 0.0 for c, t in spent.items()}
             print(f"{kind:<22}", end="")
             print("".join(f"{f'{rate[c]:,.0f}' if rate[c] else '-':>16}" for c in columns), end="")
             for against, width in zip(columns[:2] + columns[3:], (10, 11, 10, 12), strict=True):
-                ratio = rate["speechx"] / rate[against] if rate[against] else None
+                ratio = rate["speechx"] / rate[against] if rate[against] else 0.0
                 print(f"{f'{ratio:.2f}' if ratio else '-':>{width}}", end="")
             print(f"   ({len(utterances)} utterances, {seconds:.0f} s)", flush=True)
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,9 +64,12 @@ def make(path: Path, count: int, shards: bool) -> None:
             zip(language_N.tolist(), seconds_N.tolist(), speaker_N.tolist(), strict=True)
         ):
             name = f"common_voice_{language:03d}_{i:08d}"
-            place = {"audio": f"clips/{i % 1000:03d}/{name}.mp3"}
+            place: dict[str, Any] = {"audio": f"clips/{i % 1000:03d}/{name}.mp3"}
             if shards:
-                place = {"audio": f"train-{i // 5000:05d}.tar", "bytes": [512 * i, 60_000]}
+                place: dict[str, Any] = {
+                    "audio": f"train-{i // 5000:05d}.tar",
+                    "bytes": [512 * i, 60_000],
+                }
             yield {
                 "id": name, "duration": seconds, "language": f"l{language:03d}",
                 "speaker": f"speaker_{speaker}", "corpus": f"c{language % CORPORA}", **place,
@@ -162,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

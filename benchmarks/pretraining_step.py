@@ -101,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batch, their_negatives = batch.to(device), torch.from_numpy(flat_BTK).to(device)
 
     ours = SpeechModel(encoder, {"wav2vec2": objective}, {}).to(device).train()
-    theirs = their_model(encoder, objective).to(device).train()
+    theirs: torch.nn.Module = their_model(encoder, objective)
+    theirs.to(device).train()
 
     def our_step() -> None:
         terms = ours({"wav2vec2": batch}, 0)["wav2vec2"].terms
