@@ -66,7 +66,7 @@ def make(path: Path, count: int, shards: bool) -> None:
             name = f"common_voice_{language:03d}_{i:08d}"
             place: dict[str, Any] = {"audio": f"clips/{i % 1000:03d}/{name}.mp3"}
             if shards:
-                place: dict[str, Any] = {
+                place = {
                     "audio": f"train-{i // 5000:05d}.tar",
                     "bytes": [512 * i, 60_000],
                 }

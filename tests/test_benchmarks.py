@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
-    "commonvoice_preparation": ["--clips", "200"],
+    "commonvoice_preparation": ["--clips", "1000"],
     "doctor": ["--utterances", "20"],
     "loader": ["--clips", "2", "--repetitions", "1"],
     "planning": ["--utterances", "2000"],
