@@ -360,7 +360,7 @@ def test_recordings_too_short_for_a_frame_are_counted_and_harm_nothing(make, len
     model = speller(make())
     batch = labelled_batch(lengths, [[1, 2], [3], [4]][: len(lengths)])
     draws, counts = model.configs["ctc"].draw(batch, np.random.default_rng(0), make())
-    assert counts == {"sentences": len(lengths)}
+    assert counts == {"utterances": len(lengths)}
     loss = model({"ctc": replace(batch, draws=draws, counts=counts)}, 0)["ctc"]
     (term,) = loss.terms
     term.sum.backward()

@@ -1,7 +1,7 @@
 """The CTC objective (Graves et al. 2006): a linear layer to the blank and the tokens.
 
 wav2vec 2.0, section 4.3: the layer stands on the last context layer; masking of frames and of
-channels stays on in fine-tuning. The loss is a sum over the sentences of a batch, in float32,
+channels stays on in fine-tuning. The loss is a sum over the utterances of a batch, in float32,
 divided once by their global number.
 
     B utterances · S samples · T frames · D = embed_dim · L layers · U labels
@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -25,12 +24,10 @@ from speechx.data.batches import Batch
 from speechx.data.labels import frames_needed
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
-from speechx.objectives.masking import Masking, draw_masks
+from speechx.objectives.head import Head, HeadConfig
 from speechx.objectives.objective import (
-    Head,
     LogLine,
     Loss,
-    ObjectiveConfig,
     Panel,
     Signature,
     Term,
@@ -53,30 +50,14 @@ class BlankLimits:
 
 
 @config
-class CTCConfig(ObjectiveConfig):
+class CTCConfig(HeadConfig):
     kind: Literal["ctc"] = "ctc"
     tokens: Literal["characters", "phonemes"]
-    time_masking: Masking = Masking(probability=0.65, span=10)
-    channel_masking: Masking = Masking(probability=0.25, span=64, min_spans=0)
-    dropout: float = 0.0
-    """Dropout before the linear layer."""
     limits: BlankLimits = BlankLimits()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, but is {self.dropout}")
 
     @property
     def token_type(self) -> Literal["characters", "phonemes"]:
         return self.tokens
-
-    def draw(
-        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
-    ) -> tuple[dict[str, Tensor], dict[str, int]]:
-        draws = draw_masks(
-            batch.lengths_B, encoder, self.time_masking, self.channel_masking, random
-        )
-        return draws, {"sentences": len(batch.ids)}
 
     def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
         assert vocabulary is not None
@@ -120,10 +101,7 @@ class CTCConfig(ObjectiveConfig):
 
 class CTC(Head):
     def __init__(self, config: CTCConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self.config, self.vocabulary = config, vocabulary
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
+        super().__init__(config, encoder, vocabulary)
         start_near_constant(self.head)
 
     def forward(
@@ -135,13 +113,7 @@ class CTC(Head):
     ) -> Loss:
         assert batch.labels_BU is not None
         assert batch.label_lengths_B is not None
-        output = encoder(
-            batch.wave_BS,
-            batch.lengths_B,
-            batch.draws.get("mask_BT"),
-            batch.draws.get("channel_mask_BD"),
-            layer_keep_L,
-        )
+        output = self.encode(encoder, batch, layer_keep_L)
         logits_BTV, frames_B = self.logits(output)
         losses_B, infeasible_B = ctc_loss(
             logits_BTV, frames_B, batch.labels_BU, batch.label_lengths_B
@@ -156,7 +128,7 @@ class CTC(Head):
             "blank": (best_BT == BLANK).sum() - padding,
             "frames": frames,
         }
-        return Loss((Term(loss, "sentences"),), totals)
+        return Loss((Term(loss, "utterances"),), totals)
 
     def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
         """Nats per label, and the share of frames read as blank."""
@@ -186,7 +158,7 @@ class CTC(Head):
 def ctc_loss(
     logits_BTV: Tensor, frames_B: Tensor, labels_BU: Tensor, label_lengths_B: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Nats of each sentence (B,), 0 for those that no path can spell, and which those are (B,)."""
+    """Nats of each utterance (B,), 0 for those that no path can spell, and which those are (B,)."""
     with torch.autocast(labels_BU.device.type, enabled=False):
         log_probabilities_TBV = logits_BTV.float().log_softmax(2).transpose(0, 1)
         # cuDNN's CTC gives other results for some lengths; the native one is exact everywhere.

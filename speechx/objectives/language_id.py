@@ -11,43 +11,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from speechx.config import config
 from speechx.data.batches import Batch
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
-from speechx.objectives.masking import Masking, draw_masks
-from speechx.objectives.objective import Head, Loss, ObjectiveConfig, Term
+from speechx.objectives.head import Head, HeadConfig
+from speechx.objectives.masking import Masking
+from speechx.objectives.objective import Loss, Term
 from speechx.text.vocabulary import Vocabulary
 
 
 @config
-class LanguageIDConfig(ObjectiveConfig):
+class LanguageIDConfig(HeadConfig):
     kind: Literal["language_id"] = "language_id"
     time_masking: Masking = Masking(probability=0.65, span=10, min_spans=0)
-    channel_masking: Masking = Masking(probability=0.25, span=64, min_spans=0)
-    dropout: float = 0.0
-    """Dropout before the linear layer."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, but is {self.dropout}")
 
     @property
     def token_type(self) -> Literal["languages"]:
         return "languages"
-
-    def draw(
-        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
-    ) -> tuple[dict[str, Tensor], dict[str, int]]:
-        draws = draw_masks(
-            batch.lengths_B, encoder, self.time_masking, self.channel_masking, random
-        )
-        return draws, {"utterances": len(batch.ids)}
 
     def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> LanguageID:
         assert vocabulary is not None
@@ -60,14 +45,6 @@ class LanguageIDConfig(ObjectiveConfig):
 class LanguageID(Head):
     windowed: ClassVar[bool] = False
 
-    def __init__(
-        self, config: LanguageIDConfig, encoder: EncoderConfig, vocabulary: Vocabulary
-    ) -> None:
-        super().__init__()
-        self.config, self.vocabulary = config, vocabulary
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
-
     def forward(
         self,
         encoder: Encoder,
@@ -76,13 +53,7 @@ class LanguageID(Head):
         layer_keep_L: Sequence[bool] | None = None,
     ) -> Loss:
         assert batch.labels_BU is not None
-        output = encoder(
-            batch.wave_BS,
-            batch.lengths_B,
-            batch.draws.get("mask_BT"),
-            batch.draws.get("channel_mask_BD"),
-            layer_keep_L,
-        )
+        output = self.encode(encoder, batch, layer_keep_L)
         log_probabilities_BV = self._classify(output)
         truth_B = batch.labels_BU[:, 0]
         loss = F.nll_loss(log_probabilities_BV, truth_B, reduction="sum")

@@ -19,7 +19,8 @@ from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.models.encoder import Encoder, EncoderConfig
 from speechx.models.folder import SavedModel, load_weights, save_model
-from speechx.objectives.objective import Head, Loss, Objective, ObjectiveConfig
+from speechx.objectives.head import Head
+from speechx.objectives.objective import Loss, Objective, ObjectiveConfig
 from speechx.text.vocabulary import Vocabulary
 
 

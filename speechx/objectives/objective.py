@@ -12,7 +12,7 @@ they are known before the backward pass: the loop adds them over ranks and micro
 each term once per step by its own global count. K micro-batches or K processes then equal one big
 batch for every term that is additive by nature.
 
-    B utterances · S samples · T frames · V = blank and tokens · L layers
+    B utterances · L layers
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from speechx.data.batches import Batch
 from speechx.models.encoder import Encoder, EncoderConfig
-from speechx.text.vocabulary import BLANK, TokenType, Vocabulary
+from speechx.text.vocabulary import TokenType, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,33 +172,3 @@ class Objective(nn.Module):
         """Why these metrics of a loaded model show that it was not restored; empty if they do not.
         The sentence goes on after the name of the model."""
         return ""
-
-
-class Head(Objective):
-    """An objective that can be read out: it gives probabilities of tokens."""
-
-    vocabulary: Vocabulary
-    windowed: ClassVar[bool] = True
-    """Whether a long recording may be cut into windows whose frames are put together again."""
-
-    def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
-        """Copies the rows of tokens that another head of this kind has too, and of the blank;
-        returns the number of tokens."""
-        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
-        rows = [
-            (i, theirs[token])
-            for i, token in enumerate(self.vocabulary.tokens, start=1)
-            if token in theirs
-        ]
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if len(parameter) == len(self.vocabulary):
-                    for new, old in [(BLANK, BLANK), *rows]:
-                        parameter[new] = weights[name][old]
-        return len(rows)
-
-    def log_probabilities(
-        self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (B, T, V) in float32, the blank first, and real frames (B,)."""
-        raise TypeError(f"{type(self).__name__} cannot be read out")

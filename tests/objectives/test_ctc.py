@@ -148,7 +148,7 @@ class TestObjective:
             model.zero_grad()
             losses = [model({"ctc": each}, None)["ctc"] for each in batches]
             (terms,) = zip(*(loss.terms for loss in losses), strict=True)
-            assert {term.count for term in terms} == {"sentences"}
+            assert {term.count for term in terms} == {"utterances"}
             sum(term.sum / 3 for term in terms).backward()
             totals = {n: sum(float(loss.totals[n]) for loss in losses) for n in losses[0].totals}
             return totals, [p.grad for p in model.parameters() if p.grad is not None]
@@ -190,7 +190,7 @@ class TestObjective:
         config = replace(config, channel_masking=Masking(probability=0.5, span=3))
         encoder = model.encoder.config
         draws, counts = config.draw(batch, np.random.default_rng(0), encoder)
-        assert counts == {"sentences": 3}
+        assert counts == {"utterances": 3}
         frames = [encoder.features.frames(int(n)) for n in batch.lengths_B]
         for mask_T, count in zip(draws["mask_BT"], frames, strict=True):
             assert 0 < mask_T.sum() < count

@@ -1,0 +1,85 @@
+"""What every head is: an objective with labels that can be read out.
+
+B utterances · S samples · T frames · V = blank and tokens · L layers
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speechx.config import config
+from speechx.data.batches import Batch
+from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
+from speechx.objectives.masking import Masking, draw_masks
+from speechx.objectives.objective import Objective, ObjectiveConfig
+from speechx.text.vocabulary import BLANK, Vocabulary
+
+
+@config
+class HeadConfig(ObjectiveConfig):
+    """Masking and dropout of fine-tuning (wav2vec 2.0, section 4.3)."""
+
+    time_masking: Masking = Masking(probability=0.65, span=10)
+    channel_masking: Masking = Masking(probability=0.25, span=64, min_spans=0)
+    dropout: float = 0.0
+    """Dropout before the linear layer."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, but is {self.dropout}")
+
+    def draw(
+        self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
+    ) -> tuple[dict[str, Tensor], dict[str, int]]:
+        """Masks of frames and of channels; the loss is a sum over utterances."""
+        draws = draw_masks(
+            batch.lengths_B, encoder, self.time_masking, self.channel_masking, random
+        )
+        return draws, {"utterances": len(batch.ids)}
+
+
+class Head(Objective):
+    """A linear layer to the blank and the tokens: gives probabilities of tokens."""
+
+    windowed: ClassVar[bool] = True
+    """Whether a long recording may be cut into windows whose frames are put together again."""
+
+    def __init__(self, config: HeadConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
+
+    def encode(
+        self, encoder: Encoder, batch: Batch, layer_keep_L: Sequence[bool] | None
+    ) -> EncoderOutput:
+        """The encoder's output for a batch, masked as drawn."""
+        masks = batch.draws.get("mask_BT"), batch.draws.get("channel_mask_BD")
+        return encoder(batch.wave_BS, batch.lengths_B, *masks, layer_keep_L)
+
+    def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
+        """Copies the rows of tokens that another head of this kind has too, and of the blank;
+        returns the number of tokens."""
+        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
+        rows = [
+            (i, theirs[token])
+            for i, token in enumerate(self.vocabulary.tokens, start=1)
+            if token in theirs
+        ]
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if len(parameter) == len(self.vocabulary):
+                    for new, old in [(BLANK, BLANK), *rows]:
+                        parameter[new] = weights[name][old]
+        return len(rows)
+
+    def log_probabilities(
+        self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (B, T, V) in float32, the blank first, and real frames (B,)."""
+        raise TypeError(f"{type(self).__name__} cannot be read out")
