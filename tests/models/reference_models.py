@@ -125,7 +125,7 @@ class Case:
             counts={
                 "masked frames": int(self.mask_BT.sum()),
                 "frames": int(self.frames_B.sum()),
-                "sentences": rows,
+                "utterances": rows,
             },
         )
 
