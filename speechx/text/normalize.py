@@ -1,4 +1,4 @@
-"""Text as a model should write it: lower case, no punctuation, one spelling per letter.
+"""Normalised text: lower case, no punctuation, one spelling per letter.
 
 >>> normalize("«L’Amico», disse…", "it")
 "l'amico disse"
@@ -10,8 +10,8 @@ import re
 import unicodedata
 from functools import cache
 
-# Apostrophes between two letters belong to the word (l'amico, don't), and so does the dot of the
-# Catalan col·lecció. All their shapes become one; private characters hold their place meanwhile.
+# Apostrophes between two letters belong to the word (l'amico, don't), and so does the dot of
+# Catalan col·lecció. All variants become one; private characters stand in for them meanwhile.
 _INNER = {
     "\ue000": ("'", re.compile(r"(?<=[^\W\d_])[’‘ʼ＇`´'](?=[^\W\d_])")),
     "\ue001": ("·", re.compile(r"(?<=l)[·‧•](?=l)")),
@@ -22,8 +22,7 @@ _DOTLESS_I = ("tr", "az")
 def normalize(text: str, language: str) -> str:
     """NFC, lower case (dotless ı in tr and az), punctuation and symbols to spaces.
 
-    Apostrophes inside words, digits and combining marks stay. The result may be empty: callers
-    count that.
+    Apostrophes inside words, digits and combining marks stay. The result may be empty.
     """
     text = unicodedata.normalize("NFC", text)
     if language.split("-")[0] in _DOTLESS_I:
@@ -44,7 +43,7 @@ def _kept(character: str) -> str:
     category = unicodedata.category(character)
     if category[0] in "LMN" or character in _INNER:
         return character
-    # Format characters (soft hyphen, joiners) sit inside words; only the joiners carry spelling.
+    # Of the format characters inside words (soft hyphen, joiners) only joiners are spelling.
     if category == "Cf":
         return character if character in "\u200c\u200d" else ""
     return " "

@@ -1,4 +1,4 @@
-"""The units a model writes: a list in which the blank is 0."""
+"""Vocabularies: tokens have ids from 1 on, the blank is 0."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import pytest
 
 from speechx.errors import UserError
-from speechx.text.vocabulary import Vocabulary
+from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 
 
-def test_units_are_collected_in_code_point_order_whatever_the_order_of_the_data():
+def test_tokens_are_collected_in_code_point_order():
     one = Vocabulary.collect("characters", ["ba", "a b"])
     other = Vocabulary.collect("characters", ["b", " ", "a"])
     assert one == other == Vocabulary("characters", (" ", "a", "b"))
     assert len(one) == 4  # and the blank
 
 
-def test_text_makes_the_round_trip_with_its_spaces():
+def test_text_comes_back_with_its_spaces():
     text = "así será, ёж"
     vocabulary = Vocabulary.collect("characters", [text])
     ids = vocabulary.encode(text)
@@ -26,7 +26,7 @@ def test_text_makes_the_round_trip_with_its_spaces():
     assert vocabulary.decode([0, *ids, 0, 0]) == list(text)
 
 
-def test_a_phoneme_of_several_letters_is_one_unit():
+def test_a_phoneme_of_several_letters_is_one_token():
     phones = ("tʃ", "aː", "t", "ʃ")
     vocabulary = Vocabulary.collect("phonemes", [phones])
     assert len(vocabulary.encode(phones)) == 4
@@ -39,38 +39,45 @@ def test_joined_characters_have_single_spaces_and_none_at_the_ends():
     assert vocabulary.join([" ", "a", " ", " ", "a", " "]) == "a a"
 
 
-def test_unknown_units_are_named_once():
+def test_unknown_tokens_are_named_once():
     vocabulary = Vocabulary("characters", ("a", "b"))
     assert vocabulary.unknown("abxxy") == ["x", "y"]
     with pytest.raises(KeyError, match="x"):
         vocabulary.encode("ax")
 
 
-@pytest.mark.parametrize("units", [("a", "a"), ("a", "")])
-def test_units_are_distinct_and_not_empty(units):
+@pytest.mark.parametrize("tokens", [("a", "a"), ("a", "")])
+def test_tokens_are_distinct_and_not_empty(tokens):
     with pytest.raises(ValueError, match="distinct"):
-        Vocabulary("characters", units)
+        Vocabulary("characters", tokens)
 
 
-def test_it_is_saved_as_readable_json(tmp_path):
-    vocabulary = Vocabulary("phonemes", ("a", "tʃ", '"'))
-    vocabulary.save(tmp_path / "vocabulary.json")
-    assert Vocabulary.load(tmp_path / "vocabulary.json") == vocabulary
-    text = (tmp_path / "vocabulary.json").read_text(encoding="utf-8")
+def test_the_vocabularies_of_all_heads_are_saved_as_readable_json(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    vocabularies = {
+        "ctc": Vocabulary("phonemes", ("a", "tʃ", '"')),
+        "lid": Vocabulary("languages", ("es", "it")),
+    }
+    save_vocabularies(path, vocabularies)
+    assert load_vocabularies(path) == vocabularies
+    text = path.read_text(encoding="utf-8")
     assert "tʃ" in text
-    assert json.loads(text) == {"kind": "phonemes", "blank": 0, "units": ["a", "tʃ", '"']}
+    expected = {"token_type": "phonemes", "blank": 0, "tokens": ["a", "tʃ", '"']}
+    assert json.loads(text)["ctc"] == expected
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        None, "", "{", "[]", '{"kind": "phonemes"}', '{"kind": "words", "units": ["a"]}',
-        '{"kind": "phonemes", "units": [1]}', '{"kind": "phonemes", "units": ["a", "a"]}',
+        None, "", "{", "[]", '{"ctc": {"token_type": "phonemes"}}',
+        '{"ctc": {"token_type": "words", "tokens": ["a"]}}',
+        '{"ctc": {"token_type": "phonemes", "tokens": [1]}}',
+        '{"ctc": {"token_type": "phonemes", "tokens": ["a", "a"]}}',
     ],
 )  # fmt: skip
-def test_a_file_that_is_no_vocabulary_is_one_line(tmp_path, text):
+def test_a_file_without_vocabularies_is_an_error_that_names_it(tmp_path, text):
     path = tmp_path / "vocabulary.json"
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match=r"vocabulary .*vocabulary\.json cannot be read"):
-        Vocabulary.load(path)
+        load_vocabularies(path)
