@@ -144,7 +144,7 @@ def _backend(voice: str) -> Any:
 
     logger = logging.getLogger("speechx.g2p")
     logger.addHandler(logging.NullHandler())
-    logger.propagate = False  # phonemizer would warn about flags for every text; they are counted above
+    logger.propagate = False  # phonemizer warns about flags, which are counted above
     return EspeakBackend(
         voice, punctuation_marks=re.compile(r"(?!)"), with_stress=False, logger=logger
     )

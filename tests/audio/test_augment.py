@@ -29,7 +29,7 @@ def power(wave_S: np.ndarray) -> float:
 
 @pytest.mark.parametrize("snr_db", [0.0, 15.0, 30.0])
 @pytest.mark.parametrize("kind", ["white", "pink", "babble"])
-def test_noise_arrives_at_the_ratio_asked_for(kind, snr_db):
+def test_noise_has_the_requested_ratio(kind, snr_db):
     wave_S = tone(440)
     noise_S = noise(kind, len(wave_S), RATE, np.random.default_rng(0))
     added_S = add_noise(wave_S, noise_S, snr_db) - wave_S
@@ -48,7 +48,7 @@ def test_kinds_of_noise_differ_in_their_spectrum():
         noise("brown", 10, RATE, np.random.default_rng(0))
 
 
-def test_tilt_and_band_change_levels_as_they_say():
+def test_tilt_and_band_have_the_right_gain():
     for frequency, gain in ((500, 10 ** (3 / 20)), (1000, 1.0), (2000, 10 ** (-3 / 20))):
         wave_S = tone(frequency)
         tilted_S = shape(wave_S, tilt(frequencies(len(wave_S), RATE), -3.0))
@@ -120,7 +120,7 @@ def test_a_telephone_line_passes_300_to_3400_hz_and_no_more(samples):
         return float(10 * np.log10(np.median(power_F[low:high])))
 
     assert level_db(500, 3200) == pytest.approx(0, abs=0.2)
-    assert level_db(0, 150) < -25  # what mu-law leaves of its own noise
+    assert level_db(0, 150) < -25  # noise of the mu-law coding
     assert level_db(3750, 4000) < -25
     assert level_db(4100, 8000) < -50
 

@@ -1,4 +1,4 @@
-"""Shorten streams come back sample for sample, and broken ones are refused in time and memory."""
+"""Shorten streams are decoded exactly; damaged ones are errors that cost little time and memory."""
 
 import itertools
 from collections.abc import Sequence
@@ -81,26 +81,26 @@ def test_mu_law_with_zero_bits_counts_the_bytes_that_have_them() -> None:
 
 
 def test_codes_are_followed_across_windows() -> None:
-    """A stream of more than one window (32 KB), and of the loudest noise there is."""
+    """A stream of more than one window (32 KB), with the loudest possible noise."""
     random = np.random.default_rng(0)
     values_SC = random.integers(-32768, 32768, (60_000, 1))
     values_SC[20_000:30_000] //= 10_000
     assert (decode(encode(values_SC, block=1000)) == values_SC).all()
 
 
-def test_a_header_of_another_file_within_the_stream_is_passed_over() -> None:
+def test_an_embedded_file_header_is_skipped() -> None:
     values_SC = voice(1)
     assert (decode(encode(values_SC, verbatim=bytes(range(44)))) == values_SC).all()
 
 
 @pytest.mark.parametrize("kind", [1, 2, 4, 6, 7, 9, 10, 11])
-def test_other_kinds_of_samples_are_refused_by_name(kind: int) -> None:
+def test_the_error_for_other_sample_types_names_them(kind: int) -> None:
     with pytest.raises(ValueError, match=r"holds .* samples"):
         Shorten(encode(voice(1), kind))
 
 
 @pytest.mark.parametrize(
-    ("stream", "said"),
+    ("stream", "fact"),
     [
         (b"", "does not begin with ajkg"),
         (b"ajkg", "version none"),
@@ -111,8 +111,8 @@ def test_other_kinds_of_samples_are_refused_by_name(kind: int) -> None:
     ],
     ids=["empty", "only a name", "version 0", "version 7", "nothing after it", "zeros"],
 )
-def test_what_is_no_stream_says_so(stream: bytes, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_the_error_for_other_data_says_why(stream: bytes, fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
         decode(stream)
 
 
@@ -124,7 +124,7 @@ def header(*numbers: int) -> Bits:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "said"),
+    ("numbers", "fact"),
     [
         ((5, 9, 256, 0, 4, 0), "9 channels"),
         ((5, 0, 256, 0, 4, 0), "0 channels"),
@@ -135,12 +135,12 @@ def header(*numbers: int) -> Bits:
         ((5, 1, 256, 0, 4, 1 << 30), "bytes to skip"),
     ],
 )
-def test_claims_allocate_nothing(numbers: tuple[int, ...], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_an_impossible_header_is_an_error(numbers: tuple[int, ...], fact: str) -> None:
+    with pytest.raises(ValueError, match=fact):
         Shorten(b"ajkg\x02" + header(*numbers).bytes())
 
 
-def test_a_stream_that_is_cut_says_so_wherever_it_is_cut() -> None:
+def test_a_stream_that_is_cut_anywhere_is_an_error() -> None:
     stream = encode(voice(2), order=3, commands=[0, 1, 2, 3, 7], coefficients=COEFFICIENTS)
     for length in range(6, len(stream) - 4, 97):
         with pytest.raises(ValueError, match=r"ends before its end mark|is damaged"):
@@ -149,7 +149,7 @@ def test_a_stream_that_is_cut_says_so_wherever_it_is_cut() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
-def test_flipped_bits_never_do_more_than_refuse(data: st.DataObject) -> None:
+def test_flipped_bits_are_at_most_an_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from([S16LH, ULAW_2]))
     values_SC = voice(2, 700) // (1 if kind == S16LH else 400)
     stream = bytearray(encode(values_SC, kind, 2, 128, 4, 3, [0, 1, 7, 3, 2], 0, COEFFICIENTS))
@@ -169,7 +169,7 @@ def test_flipped_bits_never_do_more_than_refuse(data: st.DataObject) -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.binary(max_size=400))
-def test_noise_is_refused(noise: bytes) -> None:
+def test_noise_is_an_error(noise: bytes) -> None:
     samples = 0
     try:
         for block_BC in Shorten(b"ajkg\x02" + noise).blocks():

@@ -1,4 +1,4 @@
-"""SPHERE files of every coding read exactly, and headers that lie are named and cost nothing."""
+"""SPHERE files of every coding are read exactly; wrong headers are errors that cost no memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -21,7 +21,7 @@ PACKED = "embedded-shorten-v2.00"
 def sphere_file(
     path: Path, data: bytes, size: int = 1024, end: str = "end_head", **fields: object
 ) -> Path:
-    """A file with this header, of 8 kHz and one channel unless said; None leaves a field out."""
+    """Writes a file with this header, 8 kHz mono by default; None omits a field."""
     all_ = {"channel_count": 1, "sample_rate": 8000, "sample_n_bytes": 2, **fields}
     lines = [f"NIST_1A\n{size:7d}"]
     for name, value in all_.items():
@@ -47,7 +47,7 @@ def by_libsndfile(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("order", ["LITTLE", "BIG"])
 @pytest.mark.parametrize("coding", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_libsndfile_reads_is_read_the_same(
+def test_codings_that_libsndfile_knows_are_read_the_same(
     tmp_path: Path, coding: str, order: str, number: int
 ) -> None:
     path = tmp_path / "a.sph"
@@ -61,7 +61,7 @@ def test_what_libsndfile_reads_is_read_the_same(
 
 
 @pytest.mark.parametrize("coding", ["ulaw", "alaw"])
-def test_every_byte_of_g711_is_that_of_libsndfile(tmp_path: Path, coding: str) -> None:
+def test_every_byte_of_g711_is_read_like_libsndfile(tmp_path: Path, coding: str) -> None:
     every = bytes(range(256))
     fields = {"sample_coding": coding, "sample_n_bytes": 1, "sample_count": 256}
     path = sphere_file(tmp_path / "a.sph", every, **fields)
@@ -155,7 +155,7 @@ def test_segments_of_a_compressed_file_cost_one_pass(
 
 
 def refused(path: Path) -> str:
-    """What is said of it, and it is said without much memory."""
+    """The error for a file, which must not cost much memory."""
     tracemalloc.start()
     with pytest.raises(UserError) as raised:
         read_native(path)
@@ -169,10 +169,10 @@ def refused(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "fact"),
     [
         ({"sample_count": 10_000_000_000}, "claims 10000000000 samples, but the file has 100"),
-        ({"sample_count": 101}, "was it copied whole?"),
+        ({"sample_count": 101}, "claims 101 samples, but the file has 100. Copy"),
         ({"sample_count": -5}, "claims sample_count = '-5'"),
         ({"sample_count": "many"}, "claims sample_count = 'many'"),
         ({"sample_count": "1e400"}, "claims sample_count = '1e400'"),
@@ -191,16 +191,16 @@ def refused(path: Path) -> str:
     ],
     ids=str,
 )
-def test_headers_that_lie_are_named_and_cost_nothing(
-    tmp_path: Path, fields: dict, said: str
+def test_the_error_for_a_wrong_header_names_the_claim(
+    tmp_path: Path, fields: dict, fact: str
 ) -> None:
     size = fields.get("size", 1024)
     path = sphere_file(tmp_path / "a.sph", bytes(200), **{**fields, "size": 1024})
     path.write_bytes(path.read_bytes().replace(b"   1024", f"{size:7d}".encode(), 1))
-    assert said in refused(path)
+    assert fact in refused(path)
 
 
-def test_compressed_data_that_are_not_what_the_header_says(
+def test_compressed_data_that_contradict_the_header_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stream = encode(voice(1))
@@ -232,7 +232,7 @@ def test_compressed_data_that_are_not_what_the_header_says(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
-def test_any_change_of_a_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+def test_a_changed_file_is_read_or_a_user_error(tmp_path: Path, data: st.DataObject) -> None:
     values_SC = voice(2, 600)
     packed = data.draw(st.booleans())
     path = sphere_file(
@@ -247,10 +247,10 @@ def test_any_change_of_a_file_is_read_or_refused(tmp_path: Path, data: st.DataOb
         region = 260 if data.draw(st.booleans()) else len(content)
         content[data.draw(st.integers(0, region - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    for look in (check_audio, audio_info, read_native):
-        said = str(path)
+    for read in (check_audio, audio_info, read_native):
+        message = f"{path}: "
         try:
-            look(path)
+            read(path)
         except UserError as error:
-            said = str(error)
-        assert said.startswith(str(path))
+            message = str(error)
+        assert message.startswith(f"{path}: ")
