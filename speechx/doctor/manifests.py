@@ -98,9 +98,10 @@ def stream(
                     ids.add(hash(found.id))
                     yield manifest, found
                     continue
+                why = str(found)
                 if isinstance(found, Utterance):
-                    found = f"id {found.id!r} is on an earlier line too; {UNIQUE}"
-                yield manifest, Unreadable(f"{manifest.path}:{number}: {found}")
+                    why = f"id {found.id!r} is on an earlier line too; {UNIQUE}"
+                yield manifest, Unreadable(f"{manifest.path}:{number}: {why}")
         except UserError as error:
             yield manifest, Unreadable(str(error))
         else:

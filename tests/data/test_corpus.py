@@ -25,7 +25,7 @@ COLUMNS = ("seconds_N", "language_N", "speaker_N", "corpus_N", "shard_N")
 
 
 def utterances(folder: Path, count=50, name="u"):
-    """Of three languages, two corpora and none, some in shards, of which one is behind a URL."""
+    """Of three languages, two corpora or none; some in shards, one of them at a URL."""
     return [
         Utterance(
             id=f"{name}{i}",
@@ -53,12 +53,11 @@ def written(tmp_path):
     return some, tmp_path / "a.jsonl", tmp_path / "a.parquet"
 
 
-def heard(u):
-    """Without what is said."""
+def without_transcript(u):
     return replace(u, text=None, phones=None, extra={})
 
 
-def test_columns_and_utterances_are_those_of_the_list(written, monkeypatch):
+def test_a_corpus_equals_the_list_that_was_written(written, monkeypatch):
     some, *paths = written
     monkeypatch.setattr("speechx.data.parquet.ROWS", 16)
     expected = Corpus.of(some)
@@ -70,8 +69,8 @@ def test_columns_and_utterances_are_those_of_the_list(written, monkeypatch):
         assert (corpus.languages, corpus.corpora) == (expected.languages, expected.corpora)
         for name in COLUMNS:
             assert np.array_equal(getattr(corpus, name), getattr(expected, name)), name
-        assert list(corpus) == [heard(u) for u in some]
-        assert corpus[7] == heard(some[7])
+        assert list(corpus) == [without_transcript(u) for u in some]
+        assert corpus[7] == without_transcript(some[7])
         with pytest.raises(IndexError):
             corpus[50]
     for i, u in enumerate(some):
@@ -90,7 +89,7 @@ def test_several_manifests_are_one_corpus_and_ids_may_repeat_in_others(tmp_path)
     corpus = Corpus.read([tmp_path / "a.jsonl", tmp_path / "b.parquet", tmp_path / "c.jsonl"])
     ids = [f"u{i}" for i in range(5)] + [f"u{i}" for i in range(8)] + [f"v{i}" for i in range(3)]
     assert [u.id for u in corpus] == [corpus[i].id for i in range(16)] == ids
-    # The same speaker and shard in two manifests is the same.
+    # A speaker or shard of two manifests has one code.
     assert corpus.speaker_N[1] == corpus.speaker_N[6]
     assert corpus.shard_N[0] == corpus.shard_N[5]
 
@@ -112,7 +111,7 @@ class Ids(Dataset):
 
 
 @pytest.mark.parametrize("form", [1, 2])
-def test_workers_get_it_by_fork_and_by_pickle(written, form):
+def test_workers_get_a_corpus_by_fork_and_by_pickle(written, form):
     corpus = Corpus.read([written[form]])
     again = pickle.loads(pickle.dumps(corpus))
     assert list(again) == list(corpus)
@@ -123,7 +122,7 @@ def test_workers_get_it_by_fork_and_by_pickle(written, form):
     assert list(loader) == [u.id for u in corpus]
 
 
-def test_a_manifest_that_changes_under_a_run_is_an_error(written):
+def test_a_manifest_that_changes_during_a_run_is_an_error(written):
     _, path, _ = written
     corpus = Corpus.read([path])
     os.utime(path, ns=(1, 1))
@@ -134,17 +133,17 @@ def test_a_manifest_that_changes_under_a_run_is_an_error(written):
         corpus[3]
 
 
-def test_an_id_on_two_lines_is_found_by_its_hash_alone(written, tmp_path, monkeypatch):
+def test_a_repeated_id_is_found_by_its_hash(written, tmp_path, monkeypatch):
     some, path, _ = written
     line = path.read_text().splitlines()[4]
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(UserError, match=r"a\.jsonl: id 'u4' is on two lines"):
+    with pytest.raises(UserError, match=r"a\.jsonl: two utterances have the id 'u4'"):
         Corpus.read([path])
     table = pq.read_table(tmp_path / "a.parquet")
     pq.write_table(pa.concat_tables([table, table.slice(4, 1)]), tmp_path / "twice.parquet")
-    with pytest.raises(UserError, match=r"twice\.parquet: id 'u4' is on two lines"):
+    with pytest.raises(UserError, match=r"twice\.parquet: two utterances have the id 'u4'"):
         Corpus.read([tmp_path / "twice.parquet"])
-    # Hashes that are equal by chance are not the same id.
+    # Different ids may have equal hashes.
     for module in (manifest, sources):
         monkeypatch.setattr(module, "hash", lambda name: len(name), raising=False)
     assert len(Corpus.read([tmp_path / "a.parquet"])) == 50
@@ -157,7 +156,7 @@ GOOD = {"id": "a", "audio": "a.wav", "duration": 1.5, "language": "es"}
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "fact"),
     [
         ("id", " ", "'id' must be text that is not empty"),
         ("audio", "\0", "'audio' must be a path or URL"),
@@ -172,7 +171,7 @@ GOOD = {"id": "a", "audio": "a.wav", "duration": 1.5, "language": "es"}
         ("bytes", [1, 2, 3], "'bytes' must be an offset and a size"),
     ],
 )
-def test_a_bad_row_is_named_in_both_forms(tmp_path, key, value, said):
+def test_the_error_for_a_bad_row_names_it_in_both_forms(tmp_path, key, value, fact):
     whole = {**GOOD, "start": 0.0, "bytes": [0, 9]}
     records = [whole, {**whole, "id": "b"}, {**whole, "id": "c", key: value}]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
@@ -182,11 +181,11 @@ def test_a_bad_row_is_named_in_both_forms(tmp_path, key, value, said):
             with pytest.raises(UserError) as raised:
                 read(tmp_path / name)
             assert str(raised.value).startswith(f"{tmp_path / name}:3: ")
-            assert said in str(raised.value)
+            assert fact in str(raised.value)
 
 
 def test_tables_of_other_writers_are_read(tmp_path):
-    """Other columns, integers for seconds, dictionaries for names; what is not needed is absent."""
+    """Other columns, integers for seconds, dictionaries for names, no optional columns."""
     table = pa.table(
         {
             "language": pa.array(["es", "it", "es"]).dictionary_encode(),
