@@ -1,4 +1,4 @@
-"""The epoch plan: shares of languages and corpora, sizes of batches, going on from anywhere."""
+"""The epoch plan: shares of languages and corpora, sizes of batches, resuming at any position."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from speechx.data.sampling import (
 
 
 def corpus_of(counts, seconds=(1.0, 9.0), speakers=3, seed=0):
-    """So many utterances of each language."""
+    """Counts of utterances by language."""
     random = np.random.default_rng(seed)
     return Corpus.of(
         [
@@ -49,7 +49,7 @@ def corpus_of(counts, seconds=(1.0, 9.0), speakers=3, seed=0):
 
 
 def synthetic(seconds_N, language_N, corpus_N=None, **columns):
-    """A corpus of columns, whose utterances are never asked for."""
+    """A corpus of columns only, without utterances."""
     nothing_N = np.full(len(seconds_N), -1, dtype=np.int32)
     corpus_N = np.zeros(len(seconds_N), dtype=np.int32) if corpus_N is None else corpus_N
     settings = {
@@ -67,7 +67,7 @@ def synthetic(seconds_N, language_N, corpus_N=None, **columns):
 
 
 def log_normal(count, random, median=5.0, sigma=0.6):
-    """Lengths as of read and of conversational speech: many short, 1 to 20 seconds."""
+    """Lengths as in read or conversational speech: many short, 1 to 20 seconds."""
     return np.clip(median * np.exp(sigma * random.standard_normal(count)), 1, 20)
 
 
@@ -82,8 +82,8 @@ def padding(batches):
     return 1 - sum(row.seconds for batch in batches for row in batch) / held
 
 
-def test_shares_of_the_facts():
-    """With alpha 0.5 a language of 3 h beside one of 353 h has 8.4 % of the pair, not 0.8 %."""
+def test_shares_by_hand():
+    """Beside a language of 353 h, one of 3 h gets 8.4 % with alpha 0.5, instead of 0.8 %."""
     hours = np.array([3.0, 353.0])
     assert shares(hours, 0.5)[0] == pytest.approx(0.084, abs=0.001)
     assert shares(hours, 1.0)[0] == pytest.approx(0.0084, abs=0.0001)
@@ -96,14 +96,14 @@ def test_languages_have_the_share_of_their_hours_to_the_alpha(alpha):
     """Promise 10."""
     corpus = corpus_of({"aa": 900, "bb": 250, "cc": 40})
     natural_L = corpus.seconds_CL.sum(0)
-    heard_L = np.zeros(3)
+    drawn_L = np.zeros(3)
     for epoch in range(10):
         some = drawn(mixed_epoch(corpus, alpha, None, np.random.default_rng([1, epoch])))
-        heard_L += np.bincount(corpus.language_N[some], corpus.seconds_N[some])
+        drawn_L += np.bincount(corpus.language_N[some], corpus.seconds_N[some])
     expected_L = natural_L**alpha / (natural_L**alpha).sum()
-    assert heard_L / heard_L.sum() == pytest.approx(expected_L, abs=0.01)
+    assert drawn_L / drawn_L.sum() == pytest.approx(expected_L, abs=0.01)
     # An epoch is about as long as the corpus.
-    assert heard_L.sum() / 10 == pytest.approx(natural_L.sum(), rel=0.02)
+    assert drawn_L.sum() / 10 == pytest.approx(natural_L.sum(), rel=0.02)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
@@ -122,49 +122,49 @@ def test_two_levels_are_languages_within_corpora_and_corpora(alpha, corpus_alpha
         expected = h**alpha / others * of_corpus[c] ** corpus_alpha / whole
         assert share_CL[c, language] == pytest.approx(expected)
     assert share_CL.sum() == pytest.approx(1)
-    heard_CL = np.zeros((3, 3))
+    drawn_CL = np.zeros((3, 3))
     for epoch in range(5):
         some = drawn(mixed_epoch(corpus, alpha, corpus_alpha, np.random.default_rng([2, epoch])))
         np.add.at(
-            heard_CL, (corpus.corpus_N[some], corpus.language_N[some]), corpus.seconds_N[some]
+            drawn_CL, (corpus.corpus_N[some], corpus.language_N[some]), corpus.seconds_N[some]
         )
-    assert heard_CL / heard_CL.sum() == pytest.approx(share_CL, abs=0.01)
+    assert drawn_CL / drawn_CL.sum() == pytest.approx(share_CL, abs=0.01)
 
 
-def test_without_a_second_level_corpora_are_not_told_apart():
+def test_without_a_second_level_corpora_have_no_shares():
     seconds_CL = np.array([[90.0, 10.0], [0.0, 300.0]])
     share_CL = mix(seconds_CL, 0.5)
     assert share_CL.sum(0) == pytest.approx(shares(np.array([90.0, 310.0]), 0.5))
     assert share_CL[:, 1] / share_CL[:, 1].sum() == pytest.approx([10 / 310, 300 / 310])
 
 
-def heard_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
-    """Of each language, in the seconds of an epoch's batches, planned as pretraining does."""
+def epoch_shares(corpus, alpha, crop, shortest=0.0, join=0.0):
+    """Share of each language in the batches of an epoch of pretraining."""
     random = np.random.default_rng([5, 0])
     rows = join_short(corpus, every_row(corpus), join, random)
     rows = rows.take(rows.seconds_R >= shortest)
     once = one_pass(corpus, rows, crop)
     rows = join_short(corpus, mixed_epoch(corpus, alpha, None, random, once), join, random)
     rows = rows.take(rows.seconds_R >= shortest)
-    heard_L = np.zeros(len(corpus.languages))
+    drawn_L = np.zeros(len(corpus.languages))
     for batch in cropped_batches(rows, 87.5, crop, random):
         width = min(crop, *(row.seconds for row in batch))
         for row in batch:
-            heard_L[corpus.language_N[row.utterances[0]]] += width
-    assert heard_L.sum() == pytest.approx(once.heard_CL.sum(), rel=0.05)
-    return heard_L / heard_L.sum()
+            drawn_L[corpus.language_N[row.utterances[0]]] += width
+    assert drawn_L.sum() == pytest.approx(once.cropped_CL.sum(), rel=0.05)
+    return drawn_L / drawn_L.sum()
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
-def test_shares_are_those_of_what_is_heard_after_cropping(alpha):
-    """Equal hours, in clips of 10 s and of 60 s of which 20 s are heard."""
+def test_shares_count_seconds_after_cropping(alpha):
+    """Equal hours, in clips of 10 s and of 60 s that are cropped to 20 s."""
     seconds_N = np.repeat([10.0, 60.0], [3600, 600])
     corpus = synthetic(seconds_N, np.repeat([0, 1], [3600, 600]))
-    assert heard_shares(corpus, alpha, crop=20.0) == pytest.approx([0.5, 0.5], abs=0.01)
+    assert epoch_shares(corpus, alpha, crop=20.0) == pytest.approx([0.5, 0.5], abs=0.01)
 
 
 def test_joined_rows_have_their_share_too():
-    """Short clips of many speakers, of which a third say too little, beside long ones."""
+    """Short clips of many speakers, a third of them too short even when joined, and long clips."""
     random = np.random.default_rng(0)
     seconds_N = np.append(random.uniform(1, 3, 6000), random.uniform(5, 60, 400))
     language_N = np.repeat([0, 1], [6000, 400])
@@ -172,26 +172,26 @@ def test_joined_rows_have_their_share_too():
         np.where(np.arange(6000) % 3, np.arange(6000) % 30, np.arange(6000)), np.full(400, -1)
     ).astype(np.int32)
     corpus = synthetic(seconds_N, language_N, speaker_N=speaker_N)
-    said = corpus.seconds_N[np.arange(6400) % 3 > 0][:4000].sum(), corpus.seconds_N[6000:].sum()
-    expected = shares(np.array(said), 0.5)
-    heard = heard_shares(corpus, 0.5, crop=20.0, shortest=3.5, join=6.0)
-    assert heard == pytest.approx(expected, abs=0.02)
+    usable = corpus.seconds_N[np.arange(6400) % 3 > 0][:4000].sum(), corpus.seconds_N[6000:].sum()
+    expected = shares(np.array(usable), 0.5)
+    found = epoch_shares(corpus, 0.5, crop=20.0, shortest=3.5, join=6.0)
+    assert found == pytest.approx(expected, abs=0.02)
 
 
-def test_a_language_of_one_utterance_is_heard_as_often_as_it_should_be():
+def test_a_language_of_one_utterance_gets_its_share():
     counts = [1, 2000, 20, 20]
     language_N, corpus_N = np.repeat([0, 1, 2, 3], counts), np.repeat([0, 0, 1, 2], counts)
     corpus = synthetic(np.full(2041, 600.0), language_N, corpus_N)
     times = mix(corpus.seconds_CL, 1.0, 0.0)[0, 0] * 2041
     assert 0.3 < times < 0.4
-    heard = sum(
+    times_drawn = sum(
         (drawn(mixed_epoch(corpus, 1.0, 0.0, np.random.default_rng([1, epoch]))) == 0).sum()
         for epoch in range(100)
     )
-    assert heard == pytest.approx(100 * times, abs=15)
+    assert times_drawn == pytest.approx(100 * times, abs=15)
 
 
-def test_alpha_1_is_the_corpus_as_it_is():
+def test_alpha_1_is_every_utterance_once():
     corpus = corpus_of({"aa": 30, "bb": 5, "cc": 17})
     some = drawn(mixed_epoch(corpus, 1.0, None, np.random.default_rng(0)))
     assert sorted(some) == list(range(52))
@@ -208,7 +208,7 @@ def test_a_small_language_is_repeated_evenly_and_a_large_one_thinned():
 
 
 @pytest.mark.parametrize("limit", [20.0, 60.0])
-def test_batches_keep_to_their_seconds_and_hold_every_row_once(limit):
+def test_batches_are_within_their_seconds_and_hold_every_row_once(limit):
     rows = every_row(corpus_of({"aa": 200, "bb": 60}))
     padded = padded_batches(rows, limit, np.random.default_rng(0))
     for batch in padded:
@@ -238,7 +238,7 @@ def test_little_is_lost_to_padding_or_cropping(budget, median, sigma):
     cropped = cropped_batches(rows, budget, 20.0, random)
     kept = sum(len(batch) * min(row.seconds for row in batch) for batch in cropped)
     assert kept > 0.94 * seconds_N.sum()
-    # And batches are full, but for those whose next row does not fit any more.
+    # Batches are full, up to one row.
     full = sum(len(batch) * max(r.seconds for r in batch) for batch in cropped) / len(cropped)
     assert full > 0.88 * budget
 
@@ -284,7 +284,7 @@ def test_short_utterances_of_one_speaker_are_joined():
     assert list(some) == [row for row in joined if row.seconds >= 4.0]
 
 
-def test_utterances_without_a_speaker_are_one_voice_of_their_language():
+def test_unknown_speakers_of_a_language_are_one_speaker():
     corpus = corpus_of({"aa": 20, "bb": 20}, seconds=(0.5, 1.5))
     silent = Corpus.of([replace(u, speaker=None) for u in corpus])
     rows = join_short(silent, every_row(silent), 3.0, np.random.default_rng(0))
@@ -292,7 +292,7 @@ def test_utterances_without_a_speaker_are_one_voice_of_their_language():
     assert sum(row.seconds < 3.0 for row in rows) <= 2
 
 
-def test_one_name_in_two_corpora_is_two_voices():
+def test_one_name_in_two_corpora_is_two_speakers():
     corpus = corpus_of({"aa": 30}, seconds=(0.5, 1.5), speakers=1)
     both = Corpus.of([replace(u, corpus=name) for name in "pq" for u in corpus])
     for some in (both, Corpus.of([replace(u, speaker=None) for u in both])):
@@ -301,12 +301,12 @@ def test_one_name_in_two_corpora_is_two_voices():
         assert max(len(row.utterances) for row in rows) > 2
 
 
-def test_names_that_many_languages_share_are_as_many_voices():
+def test_one_name_in_many_languages_is_many_speakers():
     languages = {f"{letter}{other}": 100 for letter in "abcdefgh" for other in "xyz"}
     corpus = corpus_of(languages, seconds=(0.5, 1.5), speakers=100)
     corpus = Corpus.of([replace(u, speaker=u.speaker.partition("_")[2]) for u in corpus])
     rows = join_short(corpus, every_row(corpus), 8.0, np.random.default_rng(0))
-    assert len(rows) == 2400  # each voice says one thing, so nothing is joined
+    assert len(rows) == 2400  # each speaker has one utterance, so nothing is joined
     corpus = Corpus.of([replace(u, speaker=str(int(u.speaker) % 25)) for u in corpus])
     rows = join_short(corpus, every_row(corpus), 8.0, np.random.default_rng(0))
     assert len(rows) == 600
@@ -355,7 +355,7 @@ def test_epochs_differ():
 
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 25, 52])
-def test_going_on_from_any_position_gives_the_same_batches_and_plans_no_earlier_epoch(taken):
+def test_resuming_gives_the_same_batches_and_plans_no_earlier_epoch(taken):
     """Promise 10."""
     epoch = plan_of(corpus_of({"aa": 40, "bb": 10}))
     whole = list(islice(stream(epoch, 3), 90))
@@ -365,7 +365,7 @@ def test_going_on_from_any_position_gives_the_same_batches_and_plans_no_earlier_
     later = list(islice(stream(epoch, 3, whole[taken].position), 70 - taken))
     assert later == whole[taken:70]
     assert epoch.planned == 1 + whole[69].position.epoch - whole[taken].position.epoch
-    # A place that is said from an earlier epoch is the same place.
+    # A position may be relative to an earlier epoch.
     if taken:
         assert next(stream(epoch, 3, whole[0].position.after(taken))) == whole[taken]
 
@@ -378,7 +378,7 @@ def test_ranks_share_the_stream_without_gap_or_overlap(world):
         list(islice(share(stream(epoch, 3), rank, world), 24 // world)) for rank in range(world)
     ]
     assert all(part == whole[rank::world] for rank, part in enumerate(parts))
-    # After 6 batches every rank knows the place, and goes on where it was, also in the next epoch.
+    # Every rank knows the position after its batch and resumes there, also in the next epoch.
     for taken in (6, 18):
         for rank, part in enumerate(parts):
             last = part[taken // world - 1].position
@@ -419,7 +419,7 @@ def test_speeds_fill_their_range_and_leave_room_for_the_labels():
 
 
 def sharded(counts, random, languages=3):
-    """Shards of so many utterances, each of one language; the last 100 utterances in none."""
+    """Shards of one language with these counts of utterances; 100 more are in no shard."""
     shard_N = np.append(np.repeat(np.arange(len(counts)), counts), np.full(100, -1))
     seconds_N = log_normal(len(shard_N), random)
     language_N = np.where(shard_N < 0, 0, shard_N % languages)
@@ -431,22 +431,22 @@ def test_batches_are_made_within_windows_of_shards(join):
     random = np.random.default_rng(0)
     corpus = sharded([60, 10] * 700, random)
     rows = mixed_epoch(corpus, 0.5, None, np.random.default_rng(1))
-    heard_L = np.bincount(corpus.language_N[drawn(rows)], rows.seconds_R)
+    drawn_L = np.bincount(corpus.language_N[drawn(rows)], rows.seconds_R)
     expected_L = mix(corpus.seconds_CL, 0.5).sum(0)
-    assert heard_L / heard_L.sum() == pytest.approx(expected_L, abs=0.01)
+    assert drawn_L / drawn_L.sum() == pytest.approx(expected_L, abs=0.01)
     rows = join_short(corpus, rows, join, np.random.default_rng(2))
     batches = list(padded_batches(rows, 87.5, np.random.default_rng(3)))
     assert padding(batches) < 0.06
     assert Counter(r for b in batches for r in b) == Counter(rows)
-    # Reading goes through the shards: what a stretch of batches reads, later ones hardly do.
-    places = defaultdict(list)
-    for place, batch in enumerate(batches):
+    # The batches that read a shard are close to each other.
+    positions = defaultdict(list)
+    for position, batch in enumerate(batches):
         for row in batch:
             for i in row.utterances:
                 if corpus.shard_N[i] >= 0:
-                    places[corpus.shard_N[i]].append(place)
-    stretch = np.median([max(some) - min(some) for some in places.values()])
-    assert stretch < 0.1 * len(batches)
+                    positions[corpus.shard_N[i]].append(position)
+    span = np.median([max(some) - min(some) for some in positions.values()])
+    assert span < 0.1 * len(batches)
     assert len(set(rows.window_R)) >= 10
     for window in set(rows.window_R):
         inside = drawn(rows.take(rows.window_R == window))
@@ -456,8 +456,8 @@ def test_batches_are_made_within_windows_of_shards(join):
     assert not np.array_equal(other.window_R, rows.window_R)
 
 
-def test_shards_are_spread_evenly_beside_much_that_is_in_none():
-    """All that is in files of its own is no place in the order of the shards."""
+def test_shards_are_spread_evenly_beside_single_files():
+    """Single files do not take a position in the order of shards."""
     shard_N = np.append(np.full(14_400, -1), np.repeat(np.arange(400), 36)).astype(np.int32)
     corpus = synthetic(np.full(28_800, 100.0), (shard_N >= 0).astype(int), shard_N=shard_N)
     for epoch in range(5):
@@ -468,8 +468,8 @@ def test_shards_are_spread_evenly_beside_much_that_is_in_none():
             assert np.bincount(rows.window_R[inside_R]) == pytest.approx([2400] * 6, rel=0.1)
 
 
-def test_what_is_in_no_shard_is_no_place_in_any_pass():
-    """A language that is half in files of its own is heard three times."""
+def test_single_files_take_no_position_in_any_pass():
+    """A language with half of its audio in single files is repeated."""
     shard_N = np.append(np.full(2000, -1), np.repeat(np.arange(900), 20)).astype(np.int32)
     language_N = np.repeat([0, 1], [4000, 16_000])
     corpus = synthetic(np.full(20_000, 100.0), language_N, shard_N=shard_N)
@@ -482,7 +482,7 @@ def test_what_is_in_no_shard_is_no_place_in_any_pass():
 
 @pytest.mark.parametrize("shards", [1, 5])
 def test_a_step_of_packed_languages_mixes_them_about_as_single_files(shards):
-    """Forty languages, each in shards of its own; a step is of 66 batches."""
+    """Forty languages, each in its own shards; a step has 66 batches."""
     languages, each = 40, 50 * shards
     language_N = np.repeat(np.arange(languages), each)
     corpus = synthetic(
@@ -491,5 +491,5 @@ def test_a_step_of_packed_languages_mixes_them_about_as_single_files(shards):
     rows = mixed_epoch(corpus, 0.5, None, np.random.default_rng(0))
     batches = cropped_batches(rows, 87.5, 20.0, np.random.default_rng(1))
     for step in range(len(batches) // 66):
-        rows_heard = [row for b in range(step * 66, step * 66 + 66) for row in batches[b]]
-        assert len({language_N[row.utterances[0]] for row in rows_heard}) >= 36
+        step_rows = [row for b in range(step * 66, step * 66 + 66) for row in batches[b]]
+        assert len({language_N[row.utterances[0]] for row in step_rows}) >= 36
