@@ -36,7 +36,7 @@ WINDOW_SHARDS_A_GROUP = 4  # and the fewest for each language of each corpus
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Position in the stream: batch `index` of `epoch`. `number` counts from the start of the run."""
+    """Batch `index` of `epoch` in the stream. `number` counts from the start of the run."""
 
     epoch: int = 0
     index: int = 0
@@ -92,8 +92,9 @@ class Rows:
 
     def take(self, which: np.ndarray) -> Rows:
         """The rows at these indices, or where a mask is true."""
-        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name[-2:] == "_R"}
-        return replace(self, **{k: None if x is None else x[which] for k, x in columns.items()})
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        del columns["utterance_U"]
+        return replace(self, **{k: x[which] for k, x in columns.items() if x is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +129,8 @@ def shares(hours: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def mix(seconds_CL: np.ndarray, alpha: float, corpus_alpha: float | None = None) -> np.ndarray:
-    """Share of each corpus and language. Without `corpus_alpha`, corpora have no shares of their own:
-    within a language they are mixed by their hours."""
+    """Share of each corpus and language. Without `corpus_alpha`, corpora of a language are mixed by
+    their hours."""
     if corpus_alpha is None:
         seconds_L = seconds_CL.sum(0)
         return shares(seconds_L, alpha) * seconds_CL / np.where(seconds_L > 0, seconds_L, 1)
@@ -247,12 +248,12 @@ def at_some_speed(
 
 
 def cropped_batches(rows: Rows, seconds: float, crop: float, random: np.random.Generator) -> Epoch:
-    """Batches of at most `seconds`, with rows cropped to the shortest in the batch and to `crop`."""
+    """Batches of at most `seconds`, rows cropped to the shortest of the batch and to `crop`."""
     return _batches(rows, np.minimum(rows.seconds_R, crop), seconds, False, random)
 
 
 def padded_batches(rows: Rows, seconds: float, random: np.random.Generator) -> Epoch:
-    """Batches of at most `seconds`, with rows padded to the longest in the batch."""
+    """Batches of at most `seconds`, rows padded to the longest of the batch."""
     return _batches(rows, rows.seconds_R, seconds, True, random)
 
 
