@@ -20,7 +20,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,8 +45,6 @@ AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
 }
 HEAD_BYTES = 1024
-# O_NONBLOCK, because opening a pipe without a writer would block.
-OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
 # After a seek in Vorbis, libsndfile 1.2 may mix old samples into the next ones, for at most a block
 # of the codec (8192 frames). Decoding therefore starts one block early.
@@ -298,21 +296,21 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
         with io.BytesIO(data) as file:
             yield from _sound(file, data[:HEAD_BYTES], None, name)
         return
-    descriptor = -1
-    try:
-        descriptor = os.open(path, OPENING)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
-        head = os.read(descriptor, HEAD_BYTES)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
-        raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
-    try:
-        yield from _sound(descriptor, head, path, name)
-    finally:
-        os.close(descriptor)
+    with ExitStack() as stack:
+        try:
+            local = stack.enter_context(open(path, "rb", buffering=0, opener=_without_blocking))
+            if not stat.S_ISREG(os.fstat(local.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "it is a pipe or a device")
+            head = local.read(HEAD_BYTES)
+            local.seek(0)
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
+        yield from _sound(local.fileno(), head, path, name)
+
+
+def _without_blocking(path: str, flags: int) -> int:
+    """An opener; a pipe without a writer would block otherwise."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _sound(
@@ -322,11 +320,8 @@ def _sound(
     if not head:
         raise UserError(f"{name}: the file is empty (0 bytes), but audio was expected.")
     if head.startswith(SPHERE):
-        if isinstance(file, int):
-            with io.BufferedReader(io.FileIO(file, closefd=False)) as buffered:
-                yield SphereSound(buffered, name)
-        else:
-            yield SphereSound(file, name)
+        with open(file, "rb", closefd=False) if isinstance(file, int) else file as binary:
+            yield SphereSound(binary, name)
         return
     try:
         sound = soundfile.SoundFile(file, closefd=False)

@@ -13,7 +13,7 @@ reference counts. Arrays avoid both.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -88,15 +88,8 @@ class Corpus:
 
     def take(self, which: np.ndarray) -> Corpus:
         """The utterances at these indices, or where a mask is true. Codes do not change."""
-        return replace(
-            self,
-            seconds_N=self.seconds_N[which],
-            language_N=self.language_N[which],
-            speaker_N=self.speaker_N[which],
-            corpus_N=self.corpus_N[which],
-            shard_N=None if self.shard_N is None else self.shard_N[which],
-            row_N=self.row_N[which],
-        )
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_N")}
+        return replace(self, **{k: x[which] for k, x in columns.items() if x is not None})
 
     def in_language(self, name: str) -> Corpus:
         """The utterances of one language."""

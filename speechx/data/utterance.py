@@ -75,7 +75,7 @@ def from_record(record: Record, folder: Path) -> Utterance:
         audio=audio_source(audio, folder),
         duration=_positive("duration", record["duration"]),
         language=_filled("language", record["language"]),
-        start=optional("start", _not_negative) or 0.0,
+        start=optional("start", _seconds) or 0.0,
         text=optional("text", _text),
         phones=optional("phones", _phones),
         speaker=optional("speaker", _text),
@@ -107,16 +107,18 @@ def _filled(key: str, value: Any) -> str:
     return value
 
 
+def _seconds(key: str, value: Any, wanted: str = "zero or more seconds") -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value < LONGEST_SECONDS:
+        raise _wrong(key, value, wanted)
+    return float(value)
+
+
 def _positive(key: str, value: Any) -> float:
-    if not _is_number(value) or not 0 < value < LONGEST_SECONDS:
-        raise _wrong(key, value, "a positive number of seconds")
-    return float(value)
-
-
-def _not_negative(key: str, value: Any) -> float:
-    if not _is_number(value) or not 0 <= value < LONGEST_SECONDS:
-        raise _wrong(key, value, "zero or more seconds")
-    return float(value)
+    wanted = "a positive number of seconds"
+    if not (seconds := _seconds(key, value, wanted)):
+        raise _wrong(key, value, wanted)
+    return seconds
 
 
 def _phones(key: str, value: Any) -> tuple[str, ...]:
@@ -133,10 +135,6 @@ def _bytes(key: str, value: Any) -> tuple[int, int]:
             if 0 <= offset < 2**63 - size and size > 0:
                 return offset, size
     raise _wrong(key, value, "an offset and a size")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _wrong(key: str, value: Any, wanted: str) -> RecordError:
