@@ -20,7 +20,7 @@ import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -45,6 +45,8 @@ AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
 }
 HEAD_BYTES = 1024
+# O_NONBLOCK, because opening a pipe without a writer would block.
+OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
 # After a seek in Vorbis, libsndfile 1.2 may mix old samples into the next ones, for at most a block
 # of the codec (8192 frames). Decoding therefore starts one block early.
@@ -99,9 +101,9 @@ def _refuse_cut_wav(path: str | Path, seconds: float) -> None:
                 break
             file.seek(size + size % 2, os.SEEK_CUR)
             chunk = file.read(8)
-        there = os.fstat(file.fileno()).st_size - file.tell()
-    if chunk.startswith(b"data") and 0 < there < size < STREAM_BYTES:
-        promised = seconds * size / there
+        present = os.fstat(file.fileno()).st_size - file.tell()
+    if chunk.startswith(b"data") and 0 < present < size < STREAM_BYTES:
+        promised = seconds * size / present
         if promised - seconds > CUT_SECONDS:
             raise UserError(
                 f"{path}: the file is cut off: its header promises {promised:.2f} s, but it has "
@@ -296,21 +298,21 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
         with io.BytesIO(data) as file:
             yield from _sound(file, data[:HEAD_BYTES], None, name)
         return
-    with ExitStack() as stack:
-        try:
-            local = stack.enter_context(open(path, "rb", buffering=0, opener=_without_blocking))
-            if not stat.S_ISREG(os.fstat(local.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "it is a pipe or a device")
-            head = local.read(HEAD_BYTES)
-            local.seek(0)
-        except OSError as error:
-            raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
-        yield from _sound(local.fileno(), head, path, name)
-
-
-def _without_blocking(path: str, flags: int) -> int:
-    """An opener; a pipe without a writer would block otherwise."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    descriptor = -1
+    try:
+        descriptor = os.open(path, OPENING)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
+        head = os.read(descriptor, HEAD_BYTES)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError as error:
+        if descriptor >= 0:
+            os.close(descriptor)
+        raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
+    try:
+        yield from _sound(descriptor, head, path, name)
+    finally:
+        os.close(descriptor)
 
 
 def _sound(
@@ -383,8 +385,9 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int 
 
     Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    there = max(0, sound.frames - first)
-    left = there if wanted is None else min(wanted, there)
+    left = max(0, sound.frames - first)
+    if wanted is not None:
+        left = min(wanted, left)
     skipped = first - _seek(sound, name, first, at) if left else 0
     left += skipped
     kept: list[np.ndarray] = []

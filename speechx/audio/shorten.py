@@ -69,17 +69,17 @@ class Shorten:
         self.type = self._bits.long()
         if self.type not in PCM and self.type not in (ULAW_1, ULAW_2):
             raise ValueError(f"holds {TYPES.get(self.type, f'type {self.type}')} samples")
-        self.channels = self._least("channels", 1, MOST_CHANNELS)
-        self._length = self._least("samples in a block", 1, LONGEST_BLOCK)
-        self._order = self._least("coefficients", 0, HIGHEST_ORDER)
-        self._means = self._least("block means", 0, MOST_MEANS)
-        for _ in range(self._least("bytes to skip", 0, 1 << 16)):
+        self.channels = self._limited("channels", 1, MOST_CHANNELS)
+        self._length = self._limited("samples in a block", 1, LONGEST_BLOCK)
+        self._order = self._limited("coefficients", 0, HIGHEST_ORDER)
+        self._means = self._limited("block means", 0, MOST_MEANS)
+        for _ in range(self._limited("bytes to skip", 0, 1 << 16)):
             self._bits.number(7)
 
-    def _least(self, what: str, least: int, most: int) -> int:
+    def _limited(self, name: str, least: int, most: int) -> int:
         value = self._bits.long()
         if not least <= value <= most:
-            raise ValueError(f"is damaged: it claims {value} {what}")
+            raise ValueError(f"is damaged: it claims {value} {name}")
         return value
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -90,7 +90,7 @@ class Shorten:
         done: list[np.ndarray] = []
         while (command := bits.number(2)) != _QUIT:
             if command == _BLOCK_LENGTH:
-                self._length = self._least("samples in a block", 1, LONGEST_BLOCK)
+                self._length = self._limited("samples in a block", 1, LONGEST_BLOCK)
             elif command == _SHIFT:
                 shift = bits.number(2)
                 if shift > MOST_BITS:

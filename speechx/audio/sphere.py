@@ -97,14 +97,14 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
             "Supported are pcm, ulaw and alaw, and pcm and ulaw with embedded-shorten."
         )
     coding = _CODINGS[coding]
-    count = _whole(fields, "sample_count", -1, 0, 1 << 60, name)
+    count = _integer(fields, "sample_count", -1, 0, 1 << 60, name)
     header = SphereHeader(
         size=int(size),
-        rate=_whole(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
-        channels=_whole(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
+        rate=_integer(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
+        channels=_integer(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
         coding=coding,
         compressed=bool(packed),
-        bytes=_whole(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
+        bytes=_integer(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
         big_endian=not fields.get("sample_byte_format", "01").startswith("0"),
         interleaved=fields.get("channels_interleaved", "TRUE").upper() != "FALSE",
         count=None if count < 0 else count,
@@ -114,7 +114,9 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
     return header
 
 
-def _whole(fields: dict[str, str], key: str, default: int, least: int, most: int, name: str) -> int:
+def _integer(
+    fields: dict[str, str], key: str, default: int, least: int, most: int, name: str
+) -> int:
     """An integer of the header, which some programs write as text or as a real."""
     if key not in fields:
         return default
@@ -144,16 +146,18 @@ class SphereSound:
         self.format = "SHORTEN" if compressed else "NIST"
         self._packed = _packed(file, header, name) if compressed else None
         if self._packed is not None:
-            there = self._packed.count if header.count is None else header.count
+            available = self._packed.count if header.count is None else header.count
         else:
-            there = (file.seek(0, os.SEEK_END) - header.size) // (header.bytes * header.channels)
-        if header.count is not None and header.count > there:
+            available = (file.seek(0, os.SEEK_END) - header.size) // (
+                header.bytes * header.channels
+            )
+        if header.count is not None and header.count > available:
             raise UserError(
-                f"{name}: its header claims {header.count} samples, but the file has {there}. "
+                f"{name}: its header claims {header.count} samples, but the file has {available}. "
                 "Copy it again."
             )
-        self._there = there
-        self.frames = there if header.count is None else header.count
+        self._available = available
+        self.frames = available if header.count is None else header.count
 
     def seek(self, frame: int) -> int:
         self._at = min(max(frame, 0), self.frames)
@@ -179,7 +183,7 @@ class SphereSound:
         if header.interleaved or header.channels == 1:
             codes = self._numbers(kind, first * header.channels, count * header.channels)
             return codes.reshape(count, header.channels)
-        starts = (channel * self._there + first for channel in range(header.channels))
+        starts = (channel * self._available + first for channel in range(header.channels))
         return np.stack([self._numbers(kind, start, count) for start in starts], axis=1)
 
     def _numbers(self, kind: str, first: int, count: int) -> np.ndarray:

@@ -219,24 +219,24 @@ def _uniform(
     utterances: Sequence[Utterance], seconds: float, order: Callable[[str], str]
 ) -> list[Utterance]:
     """At most `seconds` of utterances, each from the speaker with the least speech so far."""
-    spoken_by: dict[str, list[Utterance]] = defaultdict(list)
+    of_speaker: dict[str, list[Utterance]] = defaultdict(list)
     for u in utterances:
-        spoken_by[u.speaker or ""].append(u)
-    turn = [(0.0, order(speaker), speaker) for speaker in spoken_by]
+        of_speaker[u.speaker or ""].append(u)
+    turn = [(0.0, order(speaker), speaker) for speaker in of_speaker]
     heapq.heapify(turn)
     taken: dict[str, int] = defaultdict(int)
     chosen: list[Utterance] = []
     total = 0.0
     while turn:
-        spoken, rank, speaker = heapq.heappop(turn)
-        u = spoken_by[speaker][taken[speaker]]
+        seconds_so_far, rank, speaker = heapq.heappop(turn)
+        u = of_speaker[speaker][taken[speaker]]
         if total + u.duration > seconds:
             break
         chosen.append(u)
         total += u.duration
         taken[speaker] += 1
-        if taken[speaker] < len(spoken_by[speaker]):
-            heapq.heappush(turn, (spoken + u.duration, rank, speaker))
+        if taken[speaker] < len(of_speaker[speaker]):
+            heapq.heappush(turn, (seconds_so_far + u.duration, rank, speaker))
     return chosen
 
 

@@ -50,11 +50,11 @@ def problem_without_features(symbol: str) -> str | None:
     return f"phone {symbol!r} ({points}) has no features in PanPhon: {nearest}."
 
 
-def require_features(symbols: Iterable[str], what: str) -> None:
+def require_features(symbols: Iterable[str], where: str) -> None:
     """Raises one UserError that lists every symbol without features."""
     problems = [p for p in map(problem_without_features, dict.fromkeys(symbols)) if p]
     if problems:
-        raise UserError(f"{what}: {len(problems)} symbols cannot be used. {' '.join(problems)}")
+        raise UserError(f"{where}: {len(problems)} symbols cannot be used. {' '.join(problems)}")
 
 
 def _spelling(symbol: str) -> str:

@@ -28,13 +28,13 @@ def normalize(text: str, language: str) -> str:
     if language.split("-")[0] in _DOTLESS_I:
         text = text.replace("I", "ı").replace("İ", "i")
     text = unicodedata.normalize("NFC", text.lower())
-    for place in _INNER:
-        text = text.replace(place, " ")
-    for place, (_, inside) in _INNER.items():
-        text = inside.sub(place, text)
+    for stand_in in _INNER:
+        text = text.replace(stand_in, " ")
+    for stand_in, (_, inside) in _INNER.items():
+        text = inside.sub(stand_in, text)
     text = " ".join("".join(map(_kept, text)).split())
-    for place, (spelling, _) in _INNER.items():
-        text = text.replace(place, spelling)
+    for stand_in, (spelling, _) in _INNER.items():
+        text = text.replace(stand_in, spelling)
     return text
 
 

@@ -18,7 +18,7 @@ def decode(stream: bytes) -> np.ndarray:
     return np.concatenate(list(Shorten(stream).blocks()))
 
 
-def voice(channels: int, samples: int = 900, shift: int = 0) -> np.ndarray:
+def signal(channels: int, samples: int = 900, shift: int = 0) -> np.ndarray:
     """Something with a pitch, noise, an offset and a silence; (S, C)."""
     random = np.random.default_rng(channels)
     time_S = np.arange(samples) / 8000
@@ -40,7 +40,7 @@ def to_values(byte_SC: np.ndarray, kind: int) -> np.ndarray:
 @pytest.mark.parametrize("channels", [1, 2])
 def test_sixteen_bit_samples_come_back(commands: Sequence[int] | None, channels: int) -> None:
     for version, shift, means, block in itertools.product((1, 2, 3), (0, 2), (0, 4), (256, 100)):
-        values_SC = voice(channels, shift=shift)
+        values_SC = signal(channels, shift=shift)
         kind = S16HL if block == 256 else S16LH
         stream = encode(
             values_SC, kind, version, block, means, len(COEFFICIENTS), commands, shift, COEFFICIENTS
@@ -89,14 +89,14 @@ def test_codes_are_followed_across_windows() -> None:
 
 
 def test_an_embedded_file_header_is_skipped() -> None:
-    values_SC = voice(1)
+    values_SC = signal(1)
     assert (decode(encode(values_SC, verbatim=bytes(range(44)))) == values_SC).all()
 
 
 @pytest.mark.parametrize("kind", [1, 2, 4, 6, 7, 9, 10, 11])
 def test_the_error_for_other_sample_types_names_them(kind: int) -> None:
     with pytest.raises(ValueError, match=r"holds .* samples"):
-        Shorten(encode(voice(1), kind))
+        Shorten(encode(signal(1), kind))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_impossible_header_is_an_error(numbers: tuple[int, ...], fact: str) -
 
 
 def test_a_stream_that_is_cut_anywhere_is_an_error() -> None:
-    stream = encode(voice(2), order=3, commands=[0, 1, 2, 3, 7], coefficients=COEFFICIENTS)
+    stream = encode(signal(2), order=3, commands=[0, 1, 2, 3, 7], coefficients=COEFFICIENTS)
     for length in range(6, len(stream) - 4, 97):
         with pytest.raises(ValueError, match=r"ends before its end mark|is damaged"):
             decode(stream[:length])
@@ -151,7 +151,7 @@ def test_a_stream_that_is_cut_anywhere_is_an_error() -> None:
 @given(st.data())
 def test_flipped_bits_are_at_most_an_error(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from([S16LH, ULAW_2]))
-    values_SC = voice(2, 700) // (1 if kind == S16LH else 400)
+    values_SC = signal(2, 700) // (1 if kind == S16LH else 400)
     stream = bytearray(encode(values_SC, kind, 2, 128, 4, 3, [0, 1, 7, 3, 2], 0, COEFFICIENTS))
     for _ in range(data.draw(st.integers(1, 6))):
         where = data.draw(st.integers(40, 8 * len(stream) - 1))

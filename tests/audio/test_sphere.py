@@ -13,7 +13,7 @@ from speechx.audio import sphere
 from speechx.audio.files import audio_info, check_audio, read_audio, read_native
 from speechx.errors import UserError
 from tests.audio.shorten_writer import S16HL, ULAW_2, encode
-from tests.audio.test_shorten import COEFFICIENTS, to_values, voice
+from tests.audio.test_shorten import COEFFICIENTS, signal, to_values
 
 PACKED = "embedded-shorten-v2.00"
 
@@ -73,7 +73,7 @@ def test_every_byte_of_g711_is_read_like_libsndfile(tmp_path: Path, coding: str)
 def test_headers_of_any_size_and_channels_in_either_layout(
     tmp_path: Path, size: int, interleaved: str
 ) -> None:
-    values_SC = voice(2)
+    values_SC = signal(2)
     stored = values_SC if interleaved == "TRUE" else values_SC.T
     path = sphere_file(
         tmp_path / "a.sph",
@@ -91,7 +91,7 @@ def test_headers_of_any_size_and_channels_in_either_layout(
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("claimed", [True, False])
 def test_shorten_in_sphere_is_exact(tmp_path: Path, number: int, claimed: bool) -> None:
-    values_SC = voice(number)
+    values_SC = signal(number)
     count = len(values_SC) if claimed else None
     pcm = sphere_file(
         tmp_path / "pcm.sph",
@@ -126,7 +126,7 @@ def test_shorten_in_sphere_is_exact(tmp_path: Path, number: int, claimed: bool) 
 
 
 def test_a_stream_that_the_header_does_not_mention_is_decoded(tmp_path: Path) -> None:
-    values_SC = voice(1)
+    values_SC = signal(1)
     path = sphere_file(tmp_path / "a.sph", encode(values_SC), sample_count=len(values_SC))
     assert (channels(path, 1) * 32768 == values_SC).all()
 
@@ -134,7 +134,7 @@ def test_a_stream_that_the_header_does_not_mention_is_decoded(tmp_path: Path) ->
 def test_segments_of_a_compressed_file_cost_one_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values_SC = voice(1, 16_000)
+    values_SC = signal(1, 16_000)
     path = sphere_file(
         tmp_path / "a.sph", encode(values_SC), sample_coding=f"pcm,{PACKED}", sample_count=16_000
     )
@@ -203,7 +203,7 @@ def test_the_error_for_a_wrong_header_names_the_claim(
 def test_compressed_data_that_contradict_the_header_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = encode(voice(1))
+    stream = encode(signal(1))
 
     def of(data: bytes, **fields: object) -> Path:
         defaults = {"sample_coding": f"pcm,{PACKED}", "sample_count": 900}
@@ -217,7 +217,7 @@ def test_compressed_data_that_contradict_the_header_are_an_error(
     assert "claims ulaw" in refused(of(stream, sample_coding=f"ulaw,{PACKED}", sample_n_bytes=1))
     assert "ends before its end mark" in refused(of(stream[:300]))
     assert "holds alaw samples" in refused(
-        of(encode(voice(1), 9), sample_coding=f"alaw,{PACKED}", sample_n_bytes=1)
+        of(encode(signal(1), 9), sample_coding=f"alaw,{PACKED}", sample_n_bytes=1)
     )
     bomb = encode(np.zeros((65_535 * 40, 1), int), block=65_535)
     assert len(bomb) < 100
@@ -233,7 +233,7 @@ def test_compressed_data_that_contradict_the_header_are_an_error(
 )
 @given(st.data())
 def test_a_changed_file_is_read_or_a_user_error(tmp_path: Path, data: st.DataObject) -> None:
-    values_SC = voice(2, 600)
+    values_SC = signal(2, 600)
     packed = data.draw(st.booleans())
     path = sphere_file(
         tmp_path / "a.sph",

@@ -62,8 +62,8 @@ def test_everything_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     assert list(stream_manifest(tmp_path / f"m{suffix}")) == written
     assert [line.found for line in read_lines(tmp_path / f"m{suffix}")] == written
     # Conversion and back loses nothing, not even the order of the keys.
-    assert convert_manifest(tmp_path / f"m{suffix}", tmp_path / "there.parquet") == 4
-    convert_manifest(tmp_path / "there.parquet", tmp_path / "back.jsonl")
+    assert convert_manifest(tmp_path / f"m{suffix}", tmp_path / "converted.parquet") == 4
+    convert_manifest(tmp_path / "converted.parquet", tmp_path / "back.jsonl")
     write_manifest(tmp_path / "same.jsonl", written)
     assert (tmp_path / "back.jsonl").read_text() == (tmp_path / "same.jsonl").read_text()
 

@@ -78,8 +78,8 @@ def test_clip_names_with_folder_and_suffix(
     (tmp_path / "trainSeqs_1.0_uniform.txt").write_text(
         "c1\nclips/c2.mp3\nc3.webm\n\nc9.mp3\n# no\n"
     )
-    there = clips("c1", "c2", "c3")
-    splits = apply_lists(there, [tmp_path / "trainSeqs_1.0_uniform.txt"])
+    known = clips("c1", "c2", "c3")
+    splits = apply_lists(known, [tmp_path / "trainSeqs_1.0_uniform.txt"])
     assert [u.id for u in splits["train_1h"]] == ["c1", "c2", "c3"]
     (line,) = capsys.readouterr().err.splitlines()
     for fact in ("train_1h: 3 of 4 ", "trainSeqs_1.0_uniform.txt", "1 are in no manifest: c9.mp3"):
@@ -126,8 +126,8 @@ def test_shipped_lists_are_complete_and_disjoint() -> None:
         assert ids["train_1h"][: len(ids["train_10min"])] == ids["train_10min"]
         everything = [*ids["test"], *ids["dev"], *ids["train_1h"]]
         assert len(everything) == len(set(everything))
-        there = clips(*everything)
-        assert len(apply_lists(there, sorted(language.glob("*.txt")))) == len(ids)
+        known = clips(*everything)
+        assert len(apply_lists(known, sorted(language.glob("*.txt")))) == len(ids)
 
 
 def test_listing_an_id_of_two_languages_is_an_error(tmp_path: Path) -> None:

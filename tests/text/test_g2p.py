@@ -33,7 +33,7 @@ def test_tone_marks_are_removed_and_counted():
     assert not any(character.isdigit() for phone in result.phones[0] for character in phone)
 
 
-def test_texts_without_sound_give_no_phones_and_keep_their_place():
+def test_texts_without_sound_give_no_phones():
     assert g2p(["", "...", "sí\n\nno"], "es").phones == [(), (), ("s", "i", "n", "o")]
     assert g2p([], "es").phones == []
 

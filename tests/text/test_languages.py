@@ -50,8 +50,8 @@ def test_the_corpora_are_complete() -> None:
     for corpus, count in (
         *(("fleurs", 102), ("voxlingua107", 107), ("mls", 8), ("voxpopuli", 23), ("babel", 25)),
     ):
-        there = [getattr(x, corpus) for x in languages() if getattr(x, corpus)]
-        assert len(there) == len(set(there)) == count
+        codes = [getattr(x, corpus) for x in languages() if getattr(x, corpus)]
+        assert len(codes) == len(set(codes)) == count
     assert sum(len(x.commonvoice) for x in languages()) > 200
 
 
