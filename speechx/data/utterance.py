@@ -5,14 +5,13 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from speechx.audio.sources import is_url
 
 LONGEST_SECONDS = 1e9
 
 Record = dict[str, Any]
-T = TypeVar("T")
 
 
 class RecordError(ValueError):
@@ -56,40 +55,6 @@ KNOWN = (*NEEDED, "start", "text", "phones", "speaker", "corpus", "bytes")
 AUDIO_KEYS = (*NEEDED, "start", "speaker", "corpus", "bytes")  # all but the transcript
 
 
-def from_record(record: Record, folder: Path) -> Utterance:
-    """The utterance of a record; `folder` is the folder of the manifest. Raises RecordError."""
-    missing = [key for key in NEEDED if record.get(key) is None]
-    if missing:
-        raise RecordError(
-            f"needs {', '.join(missing)}; it has {', '.join(map(str, record)) or 'no keys'}."
-        )
-    audio = _filled("audio", record["audio"])
-    if "\0" in audio:
-        raise RecordError(f"'audio' must be a path or URL, not {json.dumps(audio)}.")
-
-    def optional(key: str, convert: Callable[[str, Any], T]) -> T | None:
-        return None if record.get(key) is None else convert(key, record[key])
-
-    return Utterance(
-        id=_filled("id", record["id"]),
-        audio=audio_source(audio, folder),
-        duration=_positive("duration", record["duration"]),
-        language=_filled("language", record["language"]),
-        start=optional("start", _seconds) or 0.0,
-        text=optional("text", _text),
-        phones=optional("phones", _phones),
-        speaker=optional("speaker", _text),
-        corpus=optional("corpus", _text),
-        bytes=optional("bytes", _bytes),
-        extra={key: value for key, value in record.items() if key not in KNOWN},
-    )
-
-
-def audio_source(name: str, folder: Path) -> Path | str:
-    """The absolute path, or the URL, of an `audio` in a manifest in `folder`."""
-    return name if is_url(name) else Path(os.path.abspath(folder / name))
-
-
 def _text(key: str, value: Any, wanted: str = "text") -> str:
     if not isinstance(value, str):
         raise _wrong(key, value, wanted)
@@ -104,6 +69,12 @@ def _filled(key: str, value: Any) -> str:
     wanted = "text that is not empty"
     if not _text(key, value, wanted).strip():
         raise _wrong(key, value, wanted)
+    return value
+
+
+def _path_or_url(key: str, value: Any) -> str:
+    if "\0" in _filled(key, value):
+        raise _wrong(key, value, "a path or URL")
     return value
 
 
@@ -139,6 +110,38 @@ def _bytes(key: str, value: Any) -> tuple[int, int]:
 
 def _wrong(key: str, value: Any, wanted: str) -> RecordError:
     return RecordError(f"{key!r} must be {wanted}, not {json.dumps(value, default=str)[:60]}.")
+
+
+CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "id": _filled,
+    "audio": _path_or_url,
+    "duration": _positive,
+    "language": _filled,
+    "start": _seconds,
+    "text": _text,
+    "phones": _phones,
+    "speaker": _text,
+    "corpus": _text,
+    "bytes": _bytes,
+}
+
+
+def from_record(record: Record, folder: Path) -> Utterance:
+    """The utterance of a record; `folder` is the folder of the manifest. Raises RecordError."""
+    missing = [key for key in NEEDED if record.get(key) is None]
+    if missing:
+        raise RecordError(
+            f"needs {', '.join(missing)}; it has {', '.join(map(str, record)) or 'no keys'}."
+        )
+    found = {k: check(k, record[k]) for k, check in CHECKS.items() if record.get(k) is not None}
+    found["audio"] = audio_source(found["audio"], folder)
+    extra = {key: value for key, value in record.items() if key not in CHECKS}
+    return Utterance(**found, extra=extra)
+
+
+def audio_source(name: str, folder: Path) -> Path | str:
+    """The absolute path, or the URL, of an `audio` in a manifest in `folder`."""
+    return name if is_url(name) else Path(os.path.abspath(folder / name))
 
 
 def to_record(utterance: Utterance, folder: Path) -> Record:
