@@ -158,11 +158,8 @@ class _Channel:
     def mean(self, version: int, shift: int) -> int:
         if not self._means:
             return 0
-        count = len(self._means)
-        if version < 2:
-            return _divided(sum(self._means), count)
-        mean = _divided(sum(self._means) + count // 2, count)
-        return (mean >> (shift - 1)) >> 1 if shift else mean
+        mean = _mean(sum(self._means), len(self._means), version)
+        return mean >> shift if version > 1 else mean
 
     def last(self, count: int) -> list[int]:
         """The last samples, the oldest first."""
@@ -172,12 +169,8 @@ class _Channel:
         keep = len(self._last)
         self._last = [*self._last, *block_B[-keep:].tolist()][-keep:]
         if self._means:
-            total = int(block_B.sum())
-            if version < 2:
-                mean = _divided(total, len(block_B))
-            else:
-                mean = _divided(total + len(block_B) // 2, len(block_B)) << shift
-            self._means = [*self._means[1:], mean]
+            mean = _mean(int(block_B.sum()), len(block_B), version)
+            self._means = [*self._means[1:], mean << shift if version > 1 else mean]
 
 
 def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) -> np.ndarray:
@@ -212,9 +205,10 @@ def _linear(
     return np.array(samples[order:], np.int64) + mean
 
 
-def _divided(a: int, b: int) -> int:
-    """Division of C, which rounds towards zero."""
-    return a // b if a >= 0 else -(-a // b)
+def _mean(total: int, count: int, version: int) -> int:
+    """An integer mean; the division rounds towards zero, as in C."""
+    total += count // 2 if version > 1 else 0
+    return total // count if total >= 0 else -(-total // count)
 
 
 class _Bits:
@@ -257,21 +251,16 @@ class _Bits:
     def _codes(self, count: int, k: int) -> np.ndarray:
         """The next `count` u(k), int64."""
         codes_B = self._codes_in_window(count, k)
-        if len(codes_B) == count:
-            return codes_B
-        found = [codes_B]
-        left = count - len(codes_B)
-        while left:
+        while len(codes_B) < count:
             self._load()
-            codes_B = self._codes_in_window(left, k)
-            if not len(codes_B):
-                whole = self._first + len(self._following) < self._size
+            more_B = self._codes_in_window(count - len(codes_B), k)
+            if not len(more_B):
+                at_end = self._first + len(self._following) >= self._size
                 raise ValueError(
-                    "is damaged: a code is too long" if whole else "ends before its end mark"
+                    "ends before its end mark" if at_end else "is damaged: a code is too long"
                 )
-            left -= len(codes_B)
-            found.append(codes_B)
-        return np.concatenate(found)
+            codes_B = np.concatenate((codes_B, more_B))
+        return codes_B
 
     def _codes_in_window(self, count: int, k: int) -> np.ndarray:
         """The next `count` u(k), or fewer if the window ends before their ones."""
