@@ -9,8 +9,6 @@
 Nothing heavy is imported before it is used.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

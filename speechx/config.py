@@ -7,8 +7,6 @@ settings and check everything at once: a user sees all mistakes in one go. `dump
 parses to an equal object, which is what an exact resume and an old checkpoint folder need.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import math

@@ -15,8 +15,6 @@ conditions, so that mapping is not credited with what masking does:
     shuffled    `mapped`, scored against another sentence: chance
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

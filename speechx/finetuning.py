@@ -6,8 +6,6 @@ wav2vec 2.0, section 4.3: a linear head on the last layer, the feature extractor
 encoder frozen for the first steps, masking of frames and channels kept on, tri-stage learning rate.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

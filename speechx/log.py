@@ -4,8 +4,6 @@ A library call prints nothing by itself. Who wants to read the messages in a pro
 configures `logging.getLogger("speechx")`, or calls `log_to_stderr()`.
 """
 
-from __future__ import annotations
-
 import logging
 import sys
 

@@ -6,8 +6,6 @@ From here a reader is four steps from the loss: `runs.run` builds, `training.loo
 `objectives.model.SpeechModel` calls the objective.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

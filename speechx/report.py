@@ -13,8 +13,6 @@ KEY=VALUE, where a dotted key nests. A value is
 The commit of the working directory is added, so that a table can be traced.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import statistics

@@ -1,8 +1,6 @@
 """One run, from its configuration to its model folder. Pretraining and fine-tuning are this run
 with different defaults."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Aligned tables for a terminal, in any script."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Collection, Sequence
 

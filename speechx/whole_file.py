@@ -6,8 +6,6 @@
 Until the end it has a temporary name beside its final one.
 """
 
-from __future__ import annotations
-
 import filecmp
 import os
 import re

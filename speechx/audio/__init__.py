@@ -1,1 +1,1 @@
-"""Sound: any file to mono float32 at 16 kHz."""
+"""Audio: any file to mono float32 at 16 kHz."""

@@ -1,13 +1,11 @@
-"""Rooms, microphones, noise and speed: changes of the audio that keep the words.
+"""Rooms, microphones, noise and speed: audio augmentation that keeps the words.
 
 Clean synthetic speech is too easy to learn: all copies of a phone are nearly equal. These functions
-change the spectrum, the room and the noise but not the phones that a listener hears. All randomness
-comes from the generator that is passed in.
+change the spectrum, the room and the noise, but a listener still hears the same phones. All
+randomness comes from the generator argument.
 
-    S samples · R samples of a response · F frequency bins of the real Fourier transform
+    S samples · R samples of an impulse response · F frequency bins of the real Fourier transform
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -21,13 +19,13 @@ MU = 255  # of the mu-law, G.711
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Ranges that `random_channel` draws from; each pair is (lowest, highest)."""
+    """Ranges for `random_channel`; each pair is (lowest, highest)."""
 
     snr_db: tuple[float, float] = (20.0, 40.0)
     tilt_db_per_octave: tuple[float, float] = (-2.0, 2.0)
     telephone_share: float = 0.1  # of utterances, band-passed to about 300-3400 Hz
     room_share: float = 0.3  # of utterances, with reverberation
-    room_rt60: tuple[float, float] = (0.05, 0.25)  # seconds until the echo has fallen by 60 dB
+    room_rt60: tuple[float, float] = (0.05, 0.25)  # seconds in which the echo decays by 60 dB
     room_level: tuple[float, float] = (0.05, 0.2)  # energy of the echo relative to the direct sound
 
 
@@ -51,23 +49,23 @@ def random_channel(
 
 
 def frequencies(samples: int, rate: int) -> np.ndarray:
-    """The bins of a gain for `shape`, in Hz."""
+    """Frequencies in Hz of the gain that `shape` expects."""
     return np.fft.rfftfreq(_fast_size(samples), 1 / rate)
 
 
 def shape(wave_S: np.ndarray, gain_F: np.ndarray) -> np.ndarray:
-    """`wave_S` with its spectrum multiplied by `gain_F`, a value for each of `frequencies`."""
+    """Multiplies the spectrum by `gain_F`, one value for each of `frequencies`."""
     size = _fast_size(len(wave_S))
     return np.fft.irfft(np.fft.rfft(wave_S, size) * gain_F, size)[: len(wave_S)]
 
 
 def _fast_size(samples: int) -> int:
-    """A length with small prime factors: the transform of a prime length is ten times slower."""
+    """A length with small prime factors; the transform of a prime length is ten times slower."""
     return -(-samples // 4000) * 4000
 
 
 def tilt(frequency_F: np.ndarray, db_per_octave: float) -> np.ndarray:
-    """Gain of a sloping spectrum, 1 at 1 kHz, level below 100 Hz."""
+    """Gain of a spectral tilt: 1 at 1 kHz, constant below 100 Hz."""
     octaves_F = np.log2(np.maximum(frequency_F, 100.0) / 1000.0)
     return 10.0 ** (db_per_octave * octaves_F / 20.0)
 
@@ -95,8 +93,8 @@ def reverberate(
 def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
     """Applies the impulse response of a measured room.
 
-    The direct sound, which is the highest peak of the response, keeps its level and its time, so
-    the times of words and the length do not change.
+    The highest peak of the response is the direct sound. It keeps its level and time, so the length
+    and the times of the words do not change.
     """
     direct = int(np.abs(response_R).argmax())
     size = _fast_size(len(wave_S) + len(response_R))
@@ -106,7 +104,7 @@ def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
 
 
 def telephone(wave_S: np.ndarray) -> np.ndarray:
-    """Sends 16 kHz audio through a telephone line: 300 to 3400 Hz, 8 kHz, 8 bit mu-law."""
+    """Simulates a telephone line for 16 kHz audio: 300 to 3400 Hz, 8 kHz, 8-bit mu-law."""
     narrow_S = resample(wave_S.astype(np.float32), SAMPLE_RATE, TELEPHONE_RATE)
     frequency_F = frequencies(len(narrow_S), TELEPHONE_RATE)
     narrow_S = shape(narrow_S, _ramp(frequency_F, 200, 300) * _ramp(frequency_F, 3700, 3400))
@@ -119,12 +117,12 @@ def telephone(wave_S: np.ndarray) -> np.ndarray:
 
 
 def _ramp(frequency_F: np.ndarray, stopped: float, passed: float) -> np.ndarray:
-    """Gain that goes from 0 at one frequency to 1 at the other along half a cosine."""
+    """Gain that rises from 0 at one frequency to 1 at the other along half a cosine."""
     return np.sin(np.pi / 2 * np.clip((frequency_F - stopped) / (passed - stopped), 0, 1)) ** 2
 
 
 def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.ndarray:
-    """White, pink (1/f power) or babble noise (the spectrum of speech, beating like syllables)."""
+    """White, pink (1/f power) or babble noise (spectrum and rhythm of speech)."""
     white_S = rng.standard_normal(samples)
     if kind == "white":
         return white_S
@@ -132,7 +130,7 @@ def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.nd
     if kind == "pink":
         return shape(white_S, 1.0 / np.sqrt(np.maximum(frequency_F, 20.0)))
     if kind != "babble":
-        raise ValueError(f"noise kind must be white, pink or babble, but is {kind!r}")
+        raise ValueError(f"noise kind must be white, pink or babble, not {kind!r}")
     gain_F = 1.0 / (1.0 + (frequency_F / 500.0) ** 2) * (frequency_F > 80.0)
     speech_S = shape(white_S, gain_F)
     time_S = np.arange(samples) / rate
@@ -143,7 +141,7 @@ def noise(kind: str, samples: int, rate: int, rng: np.random.Generator) -> np.nd
 
 
 def add_noise(wave_S: np.ndarray, noise_S: np.ndarray, snr_db: float) -> np.ndarray:
-    """`wave_S` plus `noise_S` scaled so that the ratio of mean powers is `snr_db`."""
+    """Adds noise at a signal-to-noise ratio of `snr_db`."""
     power = float(np.mean(np.square(wave_S)))
     noise_power = max(float(np.mean(np.square(noise_S))), 1e-20)
     return wave_S + noise_S * np.sqrt(power / noise_power / 10.0 ** (snr_db / 10.0))

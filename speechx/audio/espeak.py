@@ -1,11 +1,11 @@
-"""Speech from espeak-ng, spoken into memory: the voices of the tiny recipe and of the tests.
+"""Speech synthesis with espeak-ng, for the tiny recipe and for tests.
 
-The library is the one that the wheel `espeakng-loader` ships, so no system package is needed. It
-speaks about 1000 times faster than real time on one core, at 22.05 kHz.
+The wheel `espeakng-loader` contains the library, so no system package is needed. It synthesises
+about 1000 times faster than real time on one core, at 22.05 kHz.
 
-espeak-ng keeps state from one sentence to the next (noise, vocal flutter), and starting it anew
-does not clear that. Each `Speaker` therefore loads a copy of the library of its own: the same
-calls on a new Speaker give the same bytes, whatever else the process has said before.
+espeak-ng keeps state between sentences (noise, vocal flutter), even if it is initialised again.
+Each `Speaker` therefore loads its own copy of the library: the same calls on a new Speaker give the
+same bytes, whatever the process has synthesised before.
 
     S samples at 22.05 kHz, int16
 """
@@ -23,7 +23,7 @@ import numpy as np
 from speechx.errors import UserError
 
 SYNCHRONOUS = 2  # espeak_AUDIO_OUTPUT: call back from inside espeak_Synth
-DONT_EXIT = 0x8000  # report a missing data folder instead of ending the process
+DONT_EXIT = 0x8000  # report a missing data folder instead of exiting
 UTF8 = 1
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
 
@@ -38,7 +38,7 @@ def espeak_files() -> tuple[str, str]:
         import espeakng_loader
     except ImportError:
         raise UserError(
-            "espeak-ng is needed here and the package espeakng-loader is not installed: "
+            "espeak-ng needs the package espeakng-loader, which is not installed: "
             'pip install "speechx[g2p]"'
         ) from None
     return str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path())
@@ -46,7 +46,7 @@ def espeak_files() -> tuple[str, str]:
 
 @functools.cache
 def voice_variants() -> tuple[str, ...]:
-    """The voices ("m1", "f2", "Alicia", ...) that any language can be spoken with."""
+    """Voice variants ("m1", "f2", "Alicia", ...), available in every language."""
     folder = Path(espeak_files()[1], "voices", "!v")
     return tuple(sorted(file.name for file in folder.iterdir()))
 
@@ -78,7 +78,7 @@ class Speaker:
         self._engine.espeak_ng_SetRandSeed(seed)
         _seed_c_library(seed)
         self._chunks: list[np.ndarray] = []
-        self._callback = _CALLBACK(self._receive)  # kept: the library holds only the pointer
+        self._callback = _CALLBACK(self._receive)  # the library keeps only a pointer
         self._engine.espeak_SetSynthCallback(self._callback)
 
     def _receive(self, wave: ctypes._Pointer[ctypes.c_int16], samples: int, events: int) -> int:
@@ -91,12 +91,12 @@ class Speaker:
     ) -> np.ndarray:
         """`text` as (S,) int16 at `self.rate`.
 
-        voice: a language with or without a variant, "es" or "es+f2". rate: words per minute, 80 to
-        450; pitch and pitch_range: 0 to 100. Raises UserError for an unknown voice or a text
-        without sound.
+        `voice` is a language, with or without a variant: "es" or "es+f2". `rate` is in words per
+        minute, 80 to 450; `pitch` and `pitch_range` are 0 to 100. Raises UserError for an unknown
+        voice or a text without sound.
         """
         variant = voice.partition("+")[2]
-        if variant and variant not in voice_variants():  # espeak-ng would take its default voice
+        if variant and variant not in voice_variants():  # espeak-ng would use its default voice
             raise UserError(
                 f"espeak-ng has no voice variant {variant!r}: "
                 f"expected one of {', '.join(voice_variants())}."
@@ -112,12 +112,12 @@ class Speaker:
         self._engine.espeak_Synth(data, len(data), 0, 1, 0, UTF8, None, None)
         wave_S = np.concatenate([np.zeros(0, np.int16), *self._chunks])
         if not wave_S.any():
-            raise UserError(f"espeak-ng made no sound for the text {text!r}: expected words.")
+            raise UserError(f"espeak-ng made no sound for the text {text!r}; expected words.")
         return wave_S
 
 
 def _seed_c_library(seed: int) -> None:
-    """Some voices draw their breath from C's own rand(), which is shared by the whole process."""
+    """Some voices draw noise from rand() of C, which the whole process shares."""
     try:
         ctypes.CDLL(None).srand(ctypes.c_uint(seed))
     except (OSError, TypeError, AttributeError):

@@ -1,13 +1,12 @@
-"""Any sound file to mono float32 at 16 kHz.
+"""Reads any audio file as mono float32 at 16 kHz.
 
-Models hear one thing only: a vector of samples at 16 kHz. Everything that can differ between
-recordings (container, rate, channels, coding) ends here, and so does everything that can be wrong
-with one. libsndfile reads wav, flac, mp3, ogg and opus, sphere.py reads NIST SPHERE; containers
-it does not know (m4a, webm, ...) go through the `ffmpeg` program when there is one.
+This module handles every difference between recordings (container, rate, channels, coding) and
+every error in them. libsndfile reads wav, flac, mp3, ogg and opus; sphere.py reads NIST SPHERE; the
+`ffmpeg` program, if installed, decodes other containers (m4a, webm, ...).
 
     wave_S = read_audio("talk.mp3", start=60.0, duration=10.0)     # 160,000 samples
 
-Times are seconds. A file that cannot be read is a `UserError` that names it.
+Times are in seconds. A file that cannot be read raises a `UserError` with its name.
 
     S samples · C channels
 """
@@ -46,19 +45,19 @@ AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
     *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
 }
 HEAD_BYTES = 1024
-# Without waiting: a pipe that nobody writes to would otherwise be opened without end.
+# O_NONBLOCK, because opening a pipe without a writer would block.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
-# After a seek in Vorbis, libsndfile 1.2 may mix what it decoded last into the next samples, for at
-# most a block of the codec (8192): that much before the samples wanted is decoded too.
+# After a seek in Vorbis, libsndfile 1.2 may mix old samples into the next ones, for at most a block
+# of the codec (8192 frames). Decoding therefore starts one block early.
 VORBIS_FRAMES = 8192
 UNKNOWN_FRAMES = 1 << 62
-MOST_CHUNKS = 1000  # of a wav before its sound
-STREAM_BYTES = 0x7FFF0000  # of a wav whose length was not known: programs write this and more
-CUT_SECONDS = 0.1  # old programs counted the header in
-MOST_TAGS = 1 << 14  # bytes that titles and the like may take at the end of an mp3
-# How much shorter than asked a segment may come out. Durations in corpora are rounded, and mp3
-# encoders pad, so clips end up to some tenths of a second from where their tables say.
+MOST_CHUNKS = 1000  # of a wav before its data chunk
+STREAM_BYTES = 0x7FFF0000  # programs write this or more for a wav of unknown length
+CUT_SECONDS = 0.1  # a tolerance: old programs included the header in the length
+MOST_TAGS = 1 << 14  # bytes of tags at the end of an mp3
+# How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
+# clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
 
 T = TypeVar("T")
@@ -66,7 +65,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class AudioInfo:
-    """What a file holds: seconds of sound, samples a second, channels."""
+    """Length in seconds, sample rate and channels of a file."""
 
     duration: float
     rate: int
@@ -74,11 +73,10 @@ class AudioInfo:
 
 
 def check_audio(path: str | Path, part: Part | None = None, exact: bool = False) -> AudioInfo:
-    """Opens a file, decodes one frame, and says what the file holds, as `audio_info` would: a
-    UserError if it is absent, empty or not audio.
+    """Like `audio_info`, but also decodes one frame: a UserError if the file is absent, empty, not
+    audio, or a wav without its end.
 
-    A fraction of a millisecond, whatever the length; damage further on passes, but not a wav whose
-    end is missing.
+    Takes a fraction of a millisecond for any length; does not find damage after the first frame.
     """
     name = source_name(path, part)
     with _open(path, part) as sound:
@@ -92,7 +90,8 @@ def check_audio(path: str | Path, part: Part | None = None, exact: bool = False)
 
 
 def _refuse_cut_wav(path: str | Path, seconds: float) -> None:
-    """libsndfile takes what is there for all that there was; a stream's size is no promise."""
+    """Compares a wav with the length in its header, which libsndfile does not. The length in a wav
+    that was written as a stream means nothing."""
     with open(path, "rb") as file:
         riff = file.read(12)
         chunk = file.read(8) if riff[:4] == b"RIFF" and riff[8:] == b"WAVE" else b""
@@ -102,21 +101,21 @@ def _refuse_cut_wav(path: str | Path, seconds: float) -> None:
                 break
             file.seek(size + size % 2, os.SEEK_CUR)
             chunk = file.read(8)
-        there = os.fstat(file.fileno()).st_size - file.tell()
-    if chunk.startswith(b"data") and 0 < there < size < STREAM_BYTES:
-        promised = seconds * size / there
+        present = os.fstat(file.fileno()).st_size - file.tell()
+    if chunk.startswith(b"data") and 0 < present < size < STREAM_BYTES:
+        promised = seconds * size / present
         if promised - seconds > CUT_SECONDS:
             raise UserError(
-                f"{path}: the file is cut off: its header promises {promised:.2f} s, but "
-                f"{seconds:.2f} s are there; copy it again."
+                f"{path}: the file is cut off: its header promises {promised:.2f} s, but it has "
+                f"{seconds:.2f} s. Copy it again."
             )
 
 
 def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -> AudioInfo:
-    """Length and shape of a file, from its header where the header can be trusted.
+    """Length, rate and channels of a file, from its header if the header is reliable.
 
-    The length in an mp3 is a claim by its encoder (or a guess from the bit rate), so mp3 is decoded
-    and counted, a second for an hour; unless `exact` is False, when the claim is taken.
+    The length in an mp3 header may be wrong (or a guess from the bit rate), so mp3 is decoded and
+    counted, which takes a second per hour. With `exact=False` the header is trusted.
     """
     name = source_name(path, part)
     with _open(path, part) as sound:
@@ -124,11 +123,11 @@ def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -
 
 
 def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
-    """Of an open file, of which so many frames are decoded."""
+    """Length and format of an open file; `decoded` frames have already been read."""
     frames = sound.frames
     if sound.format in ("MP3", "SHORTEN") and exact:
         frames = decoded
-        while frames < sound.frames:  # libsndfile gives no more than it says
+        while frames < sound.frames:  # libsndfile never reads beyond this
             count = min(sound.frames - frames, BLOCK_FRAMES)
             more = len(_guarded(sound.read, name, count, "float32", True))
             if more == 0:
@@ -149,17 +148,14 @@ def read_audio(
 ) -> np.ndarray:
     """The samples of a file, or of `duration` seconds from `start`: (S,) float32, 16 kHz, mono.
 
-    `channel` picks one channel, counted from 0; None averages all of them. `part` is a stretch of
-    bytes of the file that is a whole sound (a member of a shard). The file may end `tolerance`
+    `channel` selects one channel, counted from 0; None averages all channels. `part` is a range of
+    bytes that is a complete audio file (a member of a shard). The file may end up to `tolerance`
     seconds before the end of the segment. The segment is cut at the file's own rate and then
-    resampled. mp3 is decoded from its beginning whatever `start` is: decoders disagree on where a
-    seek lands.
+    resampled. mp3 is always decoded from its beginning, because decoders disagree on the position
+    after a seek.
     """
     wave_S, rate = read_native(path, start, duration, channel, part, tolerance)
-    wave_S = resample(wave_S, rate, SAMPLE_RATE)
-    if len(wave_S) == 0:
-        raise UserError(_no_samples(source_name(path, part)))
-    return wave_S
+    return _at_16_khz(wave_S, rate, source_name(path, part))
 
 
 def read_native(
@@ -170,32 +166,31 @@ def read_native(
     part: Part | None = None,
     tolerance: float = END_TOLERANCE_SECONDS,
 ) -> tuple[np.ndarray, int]:
-    """`read_audio` before its last step: (S,) float32 and the file's own sample rate."""
+    """`read_audio` without resampling: (S,) float32 and the file's own sample rate."""
     name = source_name(path, part)
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start {start} must be >= 0 and duration {duration} > 0, in seconds")
     with _open(path, part) as sound:
         rate = sound.samplerate
-        first, wanted = _place(start, duration, rate)
-        wave_SC = _read_frames(sound, name, first, wanted)
+        wave_SC = _read_frames(sound, name, *_frame_range(start, duration, rate))
     return _one_channel(wave_SC, rate, start, duration, channel, name, tolerance), rate
 
 
 def read_segments(
     path: str | Path, segments: Iterable[tuple[float, float | None, int | None]]
 ) -> Iterator[np.ndarray | UserError]:
-    """`read_audio` of each start, duration and channel, in the order of their starts; a `UserError`
-    in the place of a segment that cannot be read.
+    """`read_audio` for each (start, duration, channel), sorted by start. Yields a `UserError` for a
+    segment that cannot be read.
 
-    The file is opened once and decoded once. In memory is one segment, with what overlaps it.
+    Opens and decodes the file once. Memory holds one segment and the frames that overlap it.
     """
     name = str(path)
     with _open(path) as sound:
         rate = sound.samplerate
-        kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # decoded last, until there
+        kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # the frames before `end`
         damage: UserError | None = None
         for start, duration, channel in segments:
-            first, wanted = _place(start, duration, rate)
+            first, wanted = _frame_range(start, duration, rate)
             kept_SC = kept_SC[max(0, len(kept_SC) - max(0, end - first)) :]
             if damage is None and (wanted is None or len(kept_SC) < wanted):
                 begin = max(first, end)
@@ -203,21 +198,21 @@ def read_segments(
                 try:
                     more_SC = _read_frames(sound, name, begin, more, end)
                 except UserError as error:
-                    damage = error  # and where the decoder is now, nobody knows
+                    damage = error  # for all later segments: the decoder position is undefined
                 else:
                     kept_SC, end = np.concatenate((kept_SC, more_SC)), begin + len(more_SC)
+            if damage is not None:
+                yield damage
+                continue
             try:
-                if damage is not None:
-                    raise damage
                 wave_S = _one_channel(kept_SC[:wanted], rate, start, duration, channel, name)
-                wave_S = resample(wave_S, rate, SAMPLE_RATE)
-                yield wave_S if len(wave_S) else UserError(_no_samples(name))
+                yield _at_16_khz(wave_S, rate, name)
             except UserError as error:
                 yield error
 
 
-def _place(start: float, duration: float | None, rate: int) -> tuple[int, int | None]:
-    """The first frame of a segment, and how many it has."""
+def _frame_range(start: float, duration: float | None, rate: int) -> tuple[int, int | None]:
+    """The first frame of a segment and its number of frames."""
     return round(start * rate), None if duration is None else max(1, round(duration * rate))
 
 
@@ -230,12 +225,12 @@ def _one_channel(
     name: str,
     tolerance: float = END_TOLERANCE_SECONDS,
 ) -> np.ndarray:
-    """The segment (S,) of what was read for it, or what is wrong with that."""
-    first, wanted = _place(start, duration, rate)
+    """One channel (S,) of a segment; a UserError if the segment is too short or not finite."""
+    first, wanted = _frame_range(start, duration, rate)
     channels = wave_SC.shape[1]
     if channel is not None and not 0 <= channel < channels:
         raise UserError(
-            f"{name}: channel {channel} was asked for, but the file has {channels} "
+            f"{name}: channel {channel} was requested, but the file has {channels} "
             f"(0 to {channels - 1})."
         )
     if len(wave_SC) == 0:
@@ -244,19 +239,29 @@ def _one_channel(
         raise UserError(f"{name}: the segment starts at {start:g} s, after the end of the file.")
     if wanted is not None and len(wave_SC) < wanted - tolerance * rate:
         raise UserError(
-            f"{name}: a segment of {duration:g} s from {start:g} s was asked for, but the file "
+            f"{name}: a segment of {duration:g} s from {start:g} s was requested, but the file "
             f"ends at {(first + len(wave_SC)) / rate:.3f} s."
         )
-    wave_S = wave_SC[:, channel] if channel is not None else _mixdown(wave_SC)
-    # One pass over the samples finds NaN and infinity; the square of a huge number is no proof.
+    if channel is None and channels > 1:
+        wave_S = wave_SC @ np.full(channels, 1 / channels, np.float32)
+    else:
+        wave_S = wave_SC[:, channel or 0]
+    # The product is a fast check for NaN and infinity, but also overflows for large finite samples.
     if not math.isfinite(np.dot(wave_S, wave_S)) and not np.isfinite(wave_S).all():
         bad = int((~np.isfinite(wave_S)).sum())
         raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
     return wave_S
 
 
+def _at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+    wave_S = resample(wave_S, rate, SAMPLE_RATE)
+    if len(wave_S) == 0:
+        raise UserError(_no_samples(name))
+    return wave_S
+
+
 def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Band-limited change of sample rate; the same samples when the rates are equal."""
+    """Band-limited change of sample rate; equal rates return the same samples."""
     if rate == new_rate:
         return np.ascontiguousarray(wave_S)
     import soxr
@@ -267,11 +272,11 @@ def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) -> None:
-    """Writes 16-bit mono FLAC; values beyond ±1 are clipped. Never leaves half a file."""
+    """Writes 16-bit mono FLAC atomically; clips values beyond ±1."""
     path = Path(path)
     if wave_S.ndim != 1 or len(wave_S) == 0:
         raise ValueError(f"a non-empty (S,) wave is expected, not shape {wave_S.shape}")
-    coded = io.BytesIO()  # libsndfile would not say that a disk is full
+    coded = io.BytesIO()  # libsndfile would not report a full disk
     soundfile.write(coded, wave_S, rate, format="FLAC", subtype="PCM_16")
     with whole_file(path) as new:
         new.write_bytes(coded.getbuffer())
@@ -279,10 +284,10 @@ def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) ->
 
 @contextmanager
 def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
-    """An open SoundFile, or a UserError that says what the file is instead of sound.
+    """Opens a file like `soundfile.SoundFile`; a UserError says why it is not audio.
 
-    A file on disk is opened once, for a look at its first bytes and for libsndfile: with short
-    clips that is what the speed of the bare library needs.
+    A local file is opened only once, both for its first bytes and for libsndfile: short clips are
+    then read as fast as by libsndfile alone.
     """
     name = source_name(path, part)
     if part is not None or is_url(path):
@@ -313,15 +318,12 @@ def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
 def _sound(
     file: int | io.BytesIO, head: bytes, local: str | Path | None, name: str
 ) -> Iterator[soundfile.SoundFile | SphereSound]:
-    """What libsndfile or sphere.py makes of it; `local` is the file that ffmpeg may try instead."""
+    """Opens with libsndfile or sphere.py, or else with ffmpeg if the file is `local`."""
     if not head:
-        raise UserError(f"{name}: the file is empty (0 bytes); audio was expected.")
+        raise UserError(f"{name}: the file is empty (0 bytes), but audio was expected.")
     if head.startswith(SPHERE):
-        if isinstance(file, int):
-            with io.BufferedReader(io.FileIO(file, closefd=False)) as buffered:
-                yield SphereSound(buffered, name)
-        else:
-            yield SphereSound(file, name)
+        with open(file, "rb", closefd=False) if isinstance(file, int) else file as binary:
+            yield SphereSound(binary, name)
         return
     try:
         sound = soundfile.SoundFile(file, closefd=False)
@@ -334,37 +336,37 @@ def _sound(
     with sound:
         if sound.frames >= UNKNOWN_FRAMES:
             raise UserError(
-                f"{name}: its header does not say how long it is (written as a stream); "
+                f"{name}: its header does not contain its length (it was written as a stream); "
                 "rewrite it with: ffmpeg -i IN OUT.wav"
             )
         if sound.format == "MP3":
-            # After each read soundfile seeks to where it is, and the decoder may then lose a frame.
-            # (In other formats that seek finds headers that claim more than there is.)
+            # After each read soundfile seeks to the current position; the mp3 decoder may then lose
+            # a frame. (In other formats this seek detects headers that claim too many frames.)
             sound.seekable = lambda: False
         yield sound
         if sound.format == "MP3" and isinstance(file, int) and sound.tell() == sound.frames:
-            _refuse_cut(file, name, sound.frames / sound.samplerate)
+            _refuse_cut_mp3(file, name, sound.frames / sound.samplerate)
 
 
-def _refuse_cut(file: int, name: str, seconds: float) -> None:
-    """libsndfile ends where the header says or, without one, where the bit rate of the first frame
-    would end: a file of variable rate may go on for much longer."""
-    behind = os.fstat(file).st_size - os.lseek(file, 0, os.SEEK_CUR)
-    if behind > MOST_TAGS:
+def _refuse_cut_mp3(file: int, name: str, seconds: float) -> None:
+    """Checks that an mp3 ends here. Without a header libsndfile guesses the length from the first
+    frame's bit rate; a file of variable rate may be much longer."""
+    unread = os.fstat(file).st_size - os.lseek(file, 0, os.SEEK_CUR)
+    if unread > MOST_TAGS:
         raise UserError(
-            f"{name}: an mp3 that seems to end at {seconds:.2f} s, but {behind} bytes come after; "
-            "give it a header that tells its length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
+            f"{name}: the mp3 seems to end at {seconds:.2f} s, but {unread} more bytes follow; "
+            "add a header with its length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
         )
 
 
 @contextmanager
 def _through_ffmpeg(path: Path) -> Iterator[Any]:
-    """The file decoded by ffmpeg into a temporary wav, at its own rate and channels."""
+    """Decodes a file with ffmpeg into a temporary wav with the same rate and channels."""
     program = shutil.which("ffmpeg")
     if program is None:
         raise UserError(
-            f"{path}: {path.suffix} needs the ffmpeg program, which is not installed; install it, "
-            f"or convert the file elsewhere with: ffmpeg -i IN{path.suffix} OUT.wav"
+            f"{path}: {path.suffix} needs the ffmpeg program, which is not installed. Install it, "
+            f"or convert the file elsewhere: ffmpeg -i IN{path.suffix} OUT.wav"
         )
     with tempfile.TemporaryDirectory() as folder:
         wav = Path(folder) / "decoded.wav"
@@ -378,14 +380,14 @@ def _through_ffmpeg(path: Path) -> Iterator[Any]:
 
 
 def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int = 0) -> np.ndarray:
-    """Frames first .. first+wanted as (S, C); fewer, or none, where the file ends before. `at` is
-    the frame that comes next without a seek.
+    """Frames first .. first+wanted as (S, C); fewer, or none, at the end of the file. `at` is the
+    decoder position.
 
-    One read of exactly these frames. The header only bounds it, in pieces of `BLOCK_FRAMES`, so
-    that a header that claims hours costs nothing.
+    Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    there = max(0, sound.frames - first)
-    left = there if wanted is None else min(wanted, there)
+    left = max(0, sound.frames - first)
+    if wanted is not None:
+        left = min(wanted, left)
     skipped = first - _seek(sound, name, first, at) if left else 0
     left += skipped
     kept: list[np.ndarray] = []
@@ -402,7 +404,7 @@ def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int 
 
 
 def _seek(sound: Any, name: str, first: int, at: int) -> int:
-    """Where reading goes on in order to come to `first`, from `at`."""
+    """Moves the decoder towards `first`; returns the frame that it reads next."""
     if sound.format == "MP3":
         return at
     vorbis = sound.format == "OGG" and sound.subtype == "VORBIS"
@@ -413,19 +415,11 @@ def _seek(sound: Any, name: str, first: int, at: int) -> int:
 
 
 def _guarded(call: Callable[..., T], name: str, *arguments: Any) -> T:
-    """The call, with damage in the coded sound as a UserError."""
+    """Calls libsndfile; a UserError if the audio is damaged."""
     try:
         return call(*arguments)
     except soundfile.LibsndfileError as error:
         raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
-
-
-def _mixdown(wave_SC: np.ndarray) -> np.ndarray:
-    return (
-        wave_SC[:, 0]
-        if wave_SC.shape[1] == 1
-        else wave_SC @ np.full(wave_SC.shape[1], 1 / wave_SC.shape[1], np.float32)
-    )
 
 
 def _no_samples(path: str | Path) -> str:

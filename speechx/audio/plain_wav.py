@@ -1,12 +1,10 @@
-"""The 16-bit mono WAV that int16 shards hold, read where its bytes are.
+"""A fast reader for the 16-bit mono WAV files in int16 shards.
 
-libsndfile asks Python for every few kB of a file in memory and so takes three times as long as this
-for a member of a shard. Any other WAV is libsndfile's.
+libsndfile calls Python for every few kB of a file in memory, which takes three times as long as
+this for a member of a shard. libsndfile reads all other WAV files.
 
     S samples
 """
-
-from __future__ import annotations
 
 import struct
 
@@ -16,31 +14,27 @@ HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 
 
 class PlainWav:
-    """As much of a SoundFile as reading needs."""
+    """The part of `soundfile.SoundFile` that files.py uses."""
 
     format, channels = "WAV", 1
 
     def __init__(self, samples_S: np.ndarray, rate: int) -> None:
-        self.samples_S, self.samplerate, self.frames, self.place = (
-            samples_S,
-            rate,
-            len(samples_S),
-            0,
-        )
+        self.samples_S, self.samplerate, self.frames = samples_S, rate, len(samples_S)
+        self._position = 0
 
     def seek(self, frame: int) -> int:
-        self.place = frame
+        self._position = frame
         return frame
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
-        """(S, 1) float32; fewer where the sound ends."""
-        found_S = self.samples_S[self.place : self.place + frames]
-        self.place += len(found_S)
+        """(S, 1) float32; fewer frames at the end."""
+        found_S = self.samples_S[self._position : self._position + frames]
+        self._position += len(found_S)
         return np.multiply(found_S, np.float32(1 / 32768), dtype=np.float32)[:, None]
 
 
 def plain_wav(data: bytes) -> PlainWav | None:
-    """The sound of these bytes, if they are such a file to the byte."""
+    """The file in these bytes; None if it is any other kind of WAV or not complete."""
     if len(data) < HEADER.size:
         return None
     riff, size, wave, fmt, length, coding, channels, rate, _, _, bits, tag, sound = (

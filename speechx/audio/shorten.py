@@ -1,25 +1,26 @@
-"""Shorten, the lossless compression of older corpora: a stream `ajkg` to samples.
+"""Shorten, the lossless compression of older corpora: decodes a stream that begins with `ajkg`.
 
 Tony Robinson, SHORTEN: Simple lossless and near-lossless waveform compression, CUED/F-INFENG/TR.156
-(1994). Bits are read from the highest down. Numbers without sign are Rice codes u(k): as many zeros
-as the part above the k lowest bits says, a one, the k bits; `long` is u(u(2)); with sign, s(k),
-the lowest bit of u(k+1) is the sign. After `ajkg` and a byte of version come the sample type, the
-channels, the length B of a block, the highest order of prediction, the number M of block means
-that are remembered, and some bytes to skip (all `long`); then commands u(2):
+(1994). The highest bit of a byte comes first. Unsigned numbers are Rice codes u(k): the part above
+the k lowest bits in unary (zeros, then a one), then the k bits. `long` is u(u(2)). Signed numbers
+s(k) are u(k+1) with the sign in the lowest bit. After `ajkg` and a version byte come the sample
+type, the channels, the block length B, the highest order of prediction, the number M of block means
+to remember, and a number of bytes to skip (all `long`); then commands u(2):
 
-    0-3  a block of one channel (they take turns): u(3) = k, then B residuals s(k) of the polynomial
+    0-3  a block of one channel, in turn: u(3) = k, then B residuals s(k) of the polynomial
          predictor of that order; order 0 predicts the mean of the last M block means
-    7    the same with u(2) coefficients s(5), in 1/32, on what is left without that mean
+    7    the same for a linear predictor of u(2) coefficients s(5), in 1/32, after that mean is
+         subtracted
     8    a block of zeros
-    5    B is now `long`         6  the lowest u(2) bits of samples are zero and not coded
-    9    u(5) bytes u(8) for the header of the original file       4  the end
+    5    a new B, `long`         6  the lowest u(2) bits of all samples are zero and not coded
+    9    u(5) bytes u(8), the header of the original file          4  the end
 
-The chain of codes is followed bit by bit (a table gives the next one-bit of every position); all
-that does not depend on the sample before is numpy, ten minutes of telephone in about a second.
+Codes are followed one by one (a table gives the next one-bit of every position); numpy does
+everything else except linear prediction: ten minutes of telephone speech in about a second.
 
     for block_BC in Shorten(data).blocks(): ...      # int16 values, or bytes of mu-law
 
-Whatever is wrong with a stream is a `ValueError` that names it.
+A damaged or unsupported stream is a `ValueError`.
 
     S samples · B samples of a block · C channels · P bit positions
 """
@@ -34,14 +35,14 @@ import numpy as np
 
 MAGIC = b"ajkg"
 VERSIONS = (1, 2, 3)
-PCM = frozenset((3, 5))  # 16 bits, whatever the order of bytes that they had before
+PCM = frozenset((3, 5))  # 16 bits; the types differ in the byte order of the original file
 ULAW_1, ULAW_2 = 0, 8
 TYPES = {
     0: "ulaw", 1: "8-bit", 2: "unsigned 8-bit", 3: "16-bit", 4: "unsigned 16-bit", 5: "16-bit",
     6: "unsigned 16-bit", 7: "lossy ulaw", 8: "ulaw", 9: "alaw", 10: "lossy alaw",
 }  # fmt: skip
 
-# What no encoder writes: a damaged stream must not ask for memory or time.
+# Limits that no encoder exceeds, so that a damaged stream does not cost memory or time.
 MOST_CHANNELS = 8
 LONGEST_BLOCK = 65_535
 HIGHEST_ORDER = 128
@@ -55,30 +56,30 @@ _SLACK_BYTES = 16
 
 
 class Shorten:
-    """A stream after its header was read; `blocks` decodes the rest, once."""
+    """Reads the header of a stream; `blocks` decodes the rest, once."""
 
     def __init__(self, data: bytes) -> None:
         if not data.startswith(MAGIC):
             raise ValueError("does not begin with ajkg")
         if len(data) < 5 or data[4] not in VERSIONS:
             version = data[4] if len(data) > 4 else "none"
-            raise ValueError(f"is of version {version}, but 1 to 3 are known")
+            raise ValueError(f"has version {version}; versions 1 to 3 are supported")
         self.version = data[4]
         self._bits = _Bits(data[5:])
         self.type = self._bits.long()
         if self.type not in PCM and self.type not in (ULAW_1, ULAW_2):
             raise ValueError(f"holds {TYPES.get(self.type, f'type {self.type}')} samples")
-        self.channels = self._least("channels", 1, MOST_CHANNELS)
-        self._length = self._least("samples in a block", 1, LONGEST_BLOCK)
-        self._order = self._least("coefficients", 0, HIGHEST_ORDER)
-        self._means = self._least("block means", 0, MOST_MEANS)
-        for _ in range(self._least("bytes to skip", 0, 1 << 16)):
+        self.channels = self._limited("channels", 1, MOST_CHANNELS)
+        self._length = self._limited("samples in a block", 1, LONGEST_BLOCK)
+        self._order = self._limited("coefficients", 0, HIGHEST_ORDER)
+        self._means = self._limited("block means", 0, MOST_MEANS)
+        for _ in range(self._limited("bytes to skip", 0, 1 << 16)):
             self._bits.number(7)
 
-    def _least(self, what: str, least: int, most: int) -> int:
+    def _limited(self, name: str, least: int, most: int) -> int:
         value = self._bits.long()
         if not least <= value <= most:
-            raise ValueError(f"is damaged: it claims {value} {what}")
+            raise ValueError(f"is damaged: it claims {value} {name}")
         return value
 
     def blocks(self) -> Iterator[np.ndarray]:
@@ -89,7 +90,7 @@ class Shorten:
         done: list[np.ndarray] = []
         while (command := bits.number(2)) != _QUIT:
             if command == _BLOCK_LENGTH:
-                self._length = self._least("samples in a block", 1, LONGEST_BLOCK)
+                self._length = self._limited("samples in a block", 1, LONGEST_BLOCK)
             elif command == _SHIFT:
                 shift = bits.number(2)
                 if shift > MOST_BITS:
@@ -106,12 +107,12 @@ class Shorten:
                     yield np.stack(done, axis=1)
                     done = []
             else:
-                raise ValueError(f"is damaged: there is no command {command}")
+                raise ValueError(f"is damaged: it has an unknown command {command}")
         if done:
-            raise ValueError("is damaged: it ends with a block of some channels only")
+            raise ValueError("is damaged: the last block lacks channels")
 
     def _block(self, command: int, channel: _Channel, shift: int) -> np.ndarray:
-        """The next block of one channel, before its samples are shifted."""
+        """The next block of one channel, before the shift."""
         count = self._length
         if command == _ZEROS:
             block_B = np.zeros(count, np.int64)
@@ -139,16 +140,16 @@ class Shorten:
     def _samples(self, block_B: np.ndarray, shift: int) -> np.ndarray:
         if self.type in PCM:
             block_B = block_B << shift if block_B.any() else block_B
-            if np.abs(block_B).max() > 1 << 16:  # lossy streams may be a little beyond
+            if np.abs(block_B).max() > 1 << 16:  # lossy streams may exceed 16 bits slightly
                 raise ValueError("is damaged: samples are beyond 16 bits")
             return block_B.clip(-(1 << 15), (1 << 15) - 1).astype(np.int16)
         if block_B.min() < -128 or block_B.max() > 127 or shift > MOST_ULAW_SHIFT:
-            raise ValueError("is damaged: it has mu-law samples that there are not")
+            raise ValueError("is damaged: it has impossible mu-law samples")
         return _ulaw_tables(self.type)[shift, block_B + 128]
 
 
 class _Channel:
-    """What the next block of a channel is predicted from."""
+    """The state of one channel for the prediction of its next block."""
 
     def __init__(self, means: int, keep: int) -> None:
         self._means = [0] * means
@@ -157,11 +158,8 @@ class _Channel:
     def mean(self, version: int, shift: int) -> int:
         if not self._means:
             return 0
-        count = len(self._means)
-        if version < 2:
-            return _divided(sum(self._means), count)
-        mean = _divided(sum(self._means) + count // 2, count)
-        return (mean >> (shift - 1)) >> 1 if shift else mean
+        mean = _mean(sum(self._means), len(self._means), version)
+        return mean >> shift if version > 1 else mean
 
     def last(self, count: int) -> list[int]:
         """The last samples, the oldest first."""
@@ -171,16 +169,12 @@ class _Channel:
         keep = len(self._last)
         self._last = [*self._last, *block_B[-keep:].tolist()][-keep:]
         if self._means:
-            total = int(block_B.sum())
-            if version < 2:
-                mean = _divided(total, len(block_B))
-            else:
-                mean = _divided(total + len(block_B) // 2, len(block_B)) << shift
-            self._means = [*self._means[1:], mean]
+            mean = _mean(int(block_B.sum()), len(block_B), version)
+            self._means = [*self._means[1:], mean << shift if version > 1 else mean]
 
 
 def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) -> np.ndarray:
-    """Samples of which the differences of that order are the residuals."""
+    """Samples whose differences of this order are the residuals."""
     if order == 0:
         return residual_B + mean
     differences = [last[-1]]  # of orders 0, 1, 2 before the block
@@ -198,7 +192,7 @@ def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) 
 def _linear(
     residual_B: np.ndarray, coefficients: list[int], last: list[int], mean: int, rounding: int
 ) -> np.ndarray:
-    """Samples of a linear predictor; each needs the one before, so this is a loop."""
+    """Samples of a linear predictor; a loop, because each sample needs the one before."""
     order = len(coefficients)
     backwards = coefficients[::-1]
     samples = [value - mean for value in last]
@@ -211,19 +205,20 @@ def _linear(
     return np.array(samples[order:], np.int64) + mean
 
 
-def _divided(a: int, b: int) -> int:
-    """As C divides: towards zero."""
-    return a // b if a >= 0 else -(-a // b)
+def _mean(total: int, count: int, version: int) -> int:
+    """An integer mean; the division rounds towards zero, as in C."""
+    total += count // 2 if version > 1 else 0
+    return total // count if total >= 0 else -(-total // count)
 
 
 class _Bits:
-    """Codes one after the other. Positions are counted in bits from the beginning."""
+    """Reads codes. Positions are in bits from the beginning."""
 
     def __init__(self, data: bytes) -> None:
         self._data = np.frombuffer(data, np.uint8)
         self._size = 8 * len(data)
         self._at = 0
-        self._first = 0  # of the window, where the next one-bit is known
+        self._first = 0  # of the window in which the positions of one-bits are known
         self._load()
 
     def number(self, k: int) -> int:
@@ -256,24 +251,19 @@ class _Bits:
     def _codes(self, count: int, k: int) -> np.ndarray:
         """The next `count` u(k), int64."""
         codes_B = self._codes_in_window(count, k)
-        if len(codes_B) == count:
-            return codes_B
-        found = [codes_B]
-        left = count - len(codes_B)
-        while left:
+        while len(codes_B) < count:
             self._load()
-            codes_B = self._codes_in_window(left, k)
-            if not len(codes_B):
-                whole = self._first + len(self._following) < self._size
+            more_B = self._codes_in_window(count - len(codes_B), k)
+            if not len(more_B):
+                at_end = self._first + len(self._following) >= self._size
                 raise ValueError(
-                    "is damaged: a code is too long" if whole else "ends before its end mark"
+                    "ends before its end mark" if at_end else "is damaged: a code is too long"
                 )
-            left -= len(codes_B)
-            found.append(codes_B)
-        return np.concatenate(found)
+            codes_B = np.concatenate((codes_B, more_B))
+        return codes_B
 
     def _codes_in_window(self, count: int, k: int) -> np.ndarray:
-        """Those of the next `count` u(k) whose ones are in the window."""
+        """The next `count` u(k), or fewer if the window ends before their ones."""
         following, width = self._following, k + 1
         position = start = self._at - self._first
         ones: list[int] = []
@@ -302,7 +292,7 @@ class _Bits:
         return (zeros_B << k) | low_B.astype(np.int64)
 
     def _load(self) -> None:
-        """Moves the window to where reading is."""
+        """Moves the window to the current position."""
         if self._at >= self._size:
             raise ValueError("ends before its end mark")
         byte = self._at >> 3
@@ -324,12 +314,12 @@ _NONE = 1 << 40
 
 @cache
 def _ulaw_tables(kind: int) -> np.ndarray:
-    """Mu-law byte of each value -128..127, for every number of zero bits in the samples coded.
+    """The mu-law byte of each value -128..127, for every number of zero bits (shift).
 
-    Values count the bytes by loudness, from zero up and from the quietest negative down. Where all
-    samples of a block are multiples of 8 << shift, only bytes that such a sample has are counted,
-    then the others, so that the values stay small. The negative zero, 127, comes between these in
-    type 0, and before all in type 8.
+    Values number the bytes by loudness: from zero up for positive bytes, from -1 down for negative
+    ones. The bytes of samples that are multiples of 8 << shift come first, then all others, so that
+    the values of coarse samples stay small. The negative zero, 127, comes between the two in type 0
+    and before both in type 8.
     """
     most = [0] * 256
     for shift in range(MOST_ULAW_SHIFT + 1):

@@ -1,17 +1,14 @@
-"""Where the bytes of a recording are: a file, a stretch of a file, or behind a URL.
+"""Reads the bytes of a recording from a file, a part of a file, or a URL.
 
-A stretch is a member of a shard (speechx/data/shards.py); a URL is anything with a scheme that
-fsspec knows (s3://, gs://, hf://, https://, memory://).
+A part is a member of a shard (speechx/data/shards.py). A URL has any scheme that fsspec supports
+(s3://, gs://, hf://, https://, memory://).
 
-Behind a URL exactly the bytes that are wanted are asked for, one request for each utterance. The
-other way, a copy of each whole shard, needs a disk that holds the corpus and a rule for what to
-delete; whoever wants it writes fsspec's own cache before the URL, `simplecache::s3://bucket/...`,
-and nothing here changes. What a request costs is waiting, which more `run.workers` hide.
+From a URL only the needed bytes are read, one request for each utterance. More `run.workers` hide
+the latency. To copy whole shards to a local disk instead, put the cache of fsspec in front of the
+URL: `simplecache::s3://bucket/...`.
 
     data = read_bytes("s3://bucket/shard-00003.tar", (512, 48_321))
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -28,23 +25,23 @@ SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a string names something that fsspec reads. A `Path` is a local file."""
+    """Whether fsspec reads this. A `Path` is always a local file."""
     return isinstance(path, str) and SCHEME.match(path) is not None
 
 
 def source_name(path: str | Path, part: Part | None = None) -> str:
-    """What messages call it."""
+    """The name for messages."""
     return str(path) if part is None else f"{path}[{part[0]}+{part[1]}]"
 
 
 def read_bytes(path: str | Path, part: Part | None = None) -> bytes:
-    """The bytes of a file, or a part of it; a UserError if it cannot be had or is too short."""
+    """The bytes of a file or a part of it; a UserError if it is unreadable or too short."""
     name = source_name(path, part)
     data = _remote(str(path), part, name) if is_url(path) else _local(path, part, name)
     if part is not None and len(data) != part[1]:
         raise UserError(
-            f"{name}: the file ends within these bytes ({len(data)} of {part[1]} are there); "
-            "was it copied whole?"
+            f"{name}: the file ends within these bytes (it has {len(data)} of {part[1]}). "
+            "Copy it again."
         )
     return data
 
@@ -54,17 +51,17 @@ def _local(path: str | Path, part: Part | None, name: str) -> bytes:
         with open(path, "rb", buffering=0) as file:
             if part is None:
                 return file.read()
-            # A manifest can claim any place and size: no more than the file has is asked for.
-            there = os.fstat(file.fileno()).st_size
-            file.seek(min(part[0], there))
-            return file.read(min(part[1], max(0, there - part[0])))
+            # A manifest may claim any offset and size: do not read more than the file has.
+            size = os.fstat(file.fileno()).st_size
+            file.seek(min(part[0], size))
+            return file.read(min(part[1], max(0, size - part[0])))
     except OSError as error:
         raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
 
 
-def _patience(url: str) -> dict[str, Any]:
-    """Settings of fsspec: web servers may be silent for five minutes otherwise, other stores have
-    limits of their own."""
+def _timeouts(url: str) -> dict[str, Any]:
+    """Options of fsspec with a timeout for web servers, where its default is five minutes. Other
+    stores have their own."""
     web = [scheme for scheme in ("http", "https") if f"{scheme}://" in url]
     if not web:
         return {}
@@ -79,16 +76,16 @@ def _remote(url: str, part: Part | None, name: str) -> bytes:
         import fsspec
     except ImportError:
         raise UserError(
-            f"{name}: URLs are read with fsspec, which is not installed: pip install fsspec"
+            f"{name}: URLs need the package fsspec, which is not installed: pip install fsspec"
         ) from None
     try:
-        system, path = fsspec.url_to_fs(url, **_patience(url))
+        system, path = fsspec.url_to_fs(url, **_timeouts(url))
         if part is None:
             return system.cat_file(path)
         return system.cat_file(path, part[0], part[0] + part[1])
     except TimeoutError as error:
-        why = f"nothing came for {SILENCE_SECONDS:g} s"
+        why = f"no data for {SILENCE_SECONDS:g} s"
         raise UserError(f"{name}: cannot be read: {why}") from error
-    except Exception as error:  # every store has its own; all of them are about this file
+    except Exception as error:  # every store has its own exceptions
         why = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(f"{name}: cannot be read: {why}") from error

@@ -1,4 +1,4 @@
-"""NIST SPHERE, the files of LDC's corpora: a text header, then samples in one of several codings.
+"""NIST SPHERE, the file format of LDC's corpora: a text header, then samples in several codings.
 
     NIST_1A
        1024                                 bytes of header, samples follow
@@ -9,16 +9,16 @@
     sample_count -i 437652                  of each channel
     end_head
 
-Types are -i, -r and -s with a length; sample_byte_format is 01 for the low byte first, 10 for the
-high one. Read are pcm of 1 to 4 bytes, ulaw and alaw, interleaved or one channel after the
-other, and shorten-compressed pcm and ulaw (shorten.py). Any other coding is refused by its name.
+Types are -i, -r and -s with a length; sample_byte_format is 01 for low byte first, 10 for high byte
+first. Supported are pcm of 1 to 4 bytes, ulaw and alaw, interleaved or not, and shorten-compressed
+pcm and ulaw (shorten.py). The error for any other coding names it.
 
-A header is only a claim. Nothing is allocated for what it says: a file that is shorter than its
-header claims is refused, one that is longer is read as far as claimed.
+The header may be wrong, so no memory is allocated for its claims. A file that is shorter than its
+header claims is an error; a longer file is read as far as the header claims.
 
-Shorten has no index, so a segment costs the decoding of all before it. The last compressed file is
-therefore kept as far as it was decoded: its segments, in order, cost one pass. Training, which
-reads segments in any order, wants copies (`speechx data prepare ... --convert`).
+Shorten has no index: to read a segment, everything before it must be decoded. The decoded part of
+the last compressed file is therefore kept, so that its segments, in order, cost one pass. Training
+reads segments in random order and needs copies (`speechx data prepare ... --convert`).
 
     S samples · B samples of a block · C channels
 """
@@ -50,7 +50,7 @@ _PCM_TYPES = {1: "i1", 2: "i2", 3: "V3", 4: "i4"}
 
 @dataclass(frozen=True, slots=True)
 class SphereHeader:
-    """What the header claims, in types; absent fields have the values that NIST gives them."""
+    """The typed fields of a header, with the defaults of NIST."""
 
     size: int
     rate: int
@@ -59,7 +59,7 @@ class SphereHeader:
     """pcm, ulaw or alaw."""
     compressed: bool
     bytes: int
-    """Of one sample."""
+    """Bytes of one sample."""
     big_endian: bool
     interleaved: bool
     count: int | None
@@ -67,11 +67,11 @@ class SphereHeader:
 
 
 def read_header(file: BinaryIO, name: str) -> SphereHeader:
-    """The header of an open file; a UserError says what of it cannot be."""
+    """The header of an open file; a UserError if a field is impossible."""
     first = file.read(16)
     size = first[8:].strip()
     if not first.startswith(MAGIC) or not size.isdigit():
-        raise UserError(f"{name}: not a SPHERE file: its header does not say how long it is")
+        raise UserError(f"{name}: not a SPHERE file: its header does not contain its own length")
     if not 16 < int(size) <= LONGEST_HEADER:
         raise UserError(f"{name}: its SPHERE header claims to be {int(size)} bytes long")
     text = file.read(int(size) - 16)
@@ -93,18 +93,18 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
     coding, *packed = fields.get("sample_coding", "pcm").split(",")
     if coding not in _CODINGS or not all(word.startswith("embedded-shorten") for word in packed):
         raise UserError(
-            f"{name}: SPHERE of the coding {fields['sample_coding'][:60]!r} cannot be read "
-            "(read are pcm, ulaw and alaw, and pcm and ulaw with embedded-shorten)"
+            f"{name}: SPHERE of the coding {fields['sample_coding'][:60]!r} cannot be read. "
+            "Supported are pcm, ulaw and alaw, and pcm and ulaw with embedded-shorten."
         )
     coding = _CODINGS[coding]
-    count = _whole(fields, "sample_count", -1, 0, 1 << 60, name)
+    count = _integer(fields, "sample_count", -1, 0, 1 << 60, name)
     header = SphereHeader(
         size=int(size),
-        rate=_whole(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
-        channels=_whole(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
+        rate=_integer(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
+        channels=_integer(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
         coding=coding,
         compressed=bool(packed),
-        bytes=_whole(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
+        bytes=_integer(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
         big_endian=not fields.get("sample_byte_format", "01").startswith("0"),
         interleaved=fields.get("channels_interleaved", "TRUE").upper() != "FALSE",
         count=None if count < 0 else count,
@@ -114,8 +114,10 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
     return header
 
 
-def _whole(fields: dict[str, str], key: str, default: int, least: int, most: int, name: str) -> int:
-    """A number of the header, as an integer or as the text or real that some writers make of it."""
+def _integer(
+    fields: dict[str, str], key: str, default: int, least: int, most: int, name: str
+) -> int:
+    """An integer of the header, which some programs write as text or as a real."""
     if key not in fields:
         return default
     try:
@@ -130,7 +132,7 @@ def _whole(fields: dict[str, str], key: str, default: int, least: int, most: int
 class SphereSound:
     """An open SPHERE file: the part of `soundfile.SoundFile` that files.py uses.
 
-    `file` is at its beginning and stays the caller's.
+    `file` must be at its beginning; the caller closes it.
     """
 
     def __init__(self, file: BinaryIO, name: str) -> None:
@@ -139,28 +141,30 @@ class SphereSound:
         self._file, self._name, self._at = file, name, 0
         file.seek(header.size)
         magic = file.read(len(SHORTEN_MAGIC))
-        # Some files are compressed and do not say so.
+        # Some headers do not mention that the data are compressed.
         compressed = header.compressed or (header.coding != "alaw" and magic == SHORTEN_MAGIC)
         self.format = "SHORTEN" if compressed else "NIST"
         self._packed = _packed(file, header, name) if compressed else None
         if self._packed is not None:
-            there = self._packed.count if header.count is None else header.count
+            available = self._packed.count if header.count is None else header.count
         else:
-            there = (file.seek(0, os.SEEK_END) - header.size) // (header.bytes * header.channels)
-        if header.count is not None and header.count > there:
-            raise UserError(
-                f"{name}: its header claims {header.count} samples, but the file has {there}: "
-                "was it copied whole?"
+            available = (file.seek(0, os.SEEK_END) - header.size) // (
+                header.bytes * header.channels
             )
-        self._there = there
-        self.frames = there if header.count is None else header.count
+        if header.count is not None and header.count > available:
+            raise UserError(
+                f"{name}: its header claims {header.count} samples, but the file has {available}. "
+                "Copy it again."
+            )
+        self._available = available
+        self.frames = available if header.count is None else header.count
 
     def seek(self, frame: int) -> int:
         self._at = min(max(frame, 0), self.frames)
         return self._at
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
-        """The next frames (S, C), fewer at the end; values within -1 and 1."""
+        """The next frames (S, C), fewer at the end; values from -1 to 1."""
         count = min(frames, self.frames - self._at)
         if self._packed is not None:
             codes_SC = self._packed.read(self._at, count)
@@ -171,38 +175,32 @@ class SphereSound:
             return _decoding(self.header.coding).take(codes_SC)
         return codes_SC.astype(np.float32) * np.float32(0.5 ** (8 * codes_SC.dtype.itemsize - 1))
 
-    def __enter__(self) -> SphereSound:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
     def _read(self, first: int, count: int) -> np.ndarray:
-        """Codes as they are in the file."""
+        """The stored numbers of these frames."""
         header = self.header
         kind = _PCM_TYPES[header.bytes] if header.coding == "pcm" else "u1"
         kind = (">" if header.big_endian else "<") + kind
         if header.interleaved or header.channels == 1:
             codes = self._numbers(kind, first * header.channels, count * header.channels)
             return codes.reshape(count, header.channels)
-        starts = (channel * self._there + first for channel in range(header.channels))
+        starts = (channel * self._available + first for channel in range(header.channels))
         return np.stack([self._numbers(kind, start, count) for start in starts], axis=1)
 
     def _numbers(self, kind: str, first: int, count: int) -> np.ndarray:
         self._file.seek(self.header.size + first * self.header.bytes)
         data = self._file.read(count * self.header.bytes)
         if len(data) < count * self.header.bytes:
-            raise UserError(f"{self._name}: the file became shorter while it was read")
+            raise UserError(f"{self._name}: the file became shorter during reading")
         if self.header.bytes != 3:
             return np.frombuffer(data, kind)
-        padded_S4 = np.zeros((count, 4), np.uint8)  # with a byte of zero below, 32 bits
-        place = slice(3) if self.header.big_endian else slice(1, 4)
-        padded_S4[:, place] = np.frombuffer(data, np.uint8).reshape(count, 3)
+        padded_S4 = np.zeros((count, 4), np.uint8)  # 24 bits and a zero byte below them
+        columns = slice(3) if self.header.big_endian else slice(1, 4)
+        padded_S4[:, columns] = np.frombuffer(data, np.uint8).reshape(count, 3)
         return padded_S4.view(">i4" if self.header.big_endian else "<i4")[:, 0]
 
 
 class _Packed:
-    """A shorten stream, decoded as far as anyone asked for."""
+    """A shorten stream, decoded as far as needed so far."""
 
     def __init__(self, data: bytes, header: SphereHeader, name: str) -> None:
         self._name = name
@@ -214,12 +212,12 @@ class _Packed:
             raise self._refusal(error) from None
         if stream.channels != header.channels:
             raise UserError(
-                f"{name}: its header claims {header.channels} channels, "
-                f"its shorten data have {stream.channels}"
+                f"{name}: its header claims {header.channels} channels, but its shorten data have "
+                f"{stream.channels}"
             )
         if (stream.type in PCM) != (header.coding == "pcm"):
             raise UserError(
-                f"{name}: its header claims {header.coding}, its shorten data are something else"
+                f"{name}: its header claims {header.coding}, but its shorten data are not"
             )
         self._kind = np.int16 if stream.type in PCM else np.uint8
         self._blocks: Iterator[np.ndarray] | None = stream.blocks()
@@ -228,7 +226,7 @@ class _Packed:
 
     @property
     def count(self) -> int:
-        """Samples of a channel, by decoding all."""
+        """Number of samples per channel; decodes everything."""
         with self._lock:
             self._decode(None)
             return self._have
@@ -248,7 +246,7 @@ class _Packed:
             try:
                 block_BC = next(self._blocks, None)
             except ValueError as error:
-                self._blocks = iter(())  # a generator that raised is at its end
+                self._blocks = iter(())  # a generator ends when it raises
                 raise self._refusal(error) from None
             if block_BC is None:
                 self._blocks = None
@@ -276,7 +274,7 @@ _last: tuple[Any, _Packed] | None = None
 
 
 def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
-    """The stream of this file, from before if it is the one that was read last."""
+    """The stream of this file, which is kept until another file is read."""
     global _last
     file.seek(header.size)
     try:
@@ -293,7 +291,7 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
 
 @cache
 def _decoding(coding: str) -> np.ndarray:
-    """What each byte of a G.711 coding stands for, float32."""
+    """The sample of each byte in a G.711 coding, float32."""
     byte = np.arange(256)
     if coding == "ulaw":
         code = ~byte & 127

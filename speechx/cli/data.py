@@ -3,8 +3,6 @@
 No logic: every command parses its words and calls one function.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

@@ -4,8 +4,6 @@ Text and data go to stdout, everything else to stderr. Exit codes: 0 ok, 1 user 
 2 some inputs failed (listed), 3 training stopped for its health.
 """
 
-from __future__ import annotations
-
 import argparse
 import multiprocessing
 import os

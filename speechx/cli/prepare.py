@@ -4,8 +4,6 @@ The parser and the calls are made from the table `CORPORA`. A reader is imported
 runs.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Callable

@@ -9,8 +9,6 @@ column `text`, `sentence` or `transcription`; other names are mapped with `--col
 A validation split becomes dev.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from functools import partial

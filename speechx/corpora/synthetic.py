@@ -14,8 +14,6 @@ The same seed gives the same bytes, in any order of languages and with any numbe
     S samples
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import zlib

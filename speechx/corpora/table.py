@@ -16,8 +16,6 @@ in capitals or not. Rows without a split are train, and rows of train without te
 `unlabelled`, for pretraining.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Mapping
 from itertools import chain

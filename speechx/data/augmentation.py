@@ -21,8 +21,6 @@ If a file is missing or damaged, each process that reads logs it once and draws 
     S samples
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

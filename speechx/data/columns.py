@@ -1,9 +1,7 @@
-"""Columns of numbers as they grow, utterance by utterance or batch by batch.
+"""Numeric columns of a corpus, filled by single utterances or by Arrow batches.
 
 N utterances
 """
-
-from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
@@ -16,7 +14,7 @@ from speechx.data.utterance import Utterance, audio_source
 
 
 class Codes:
-    """Numbers for names, in the order in which they come."""
+    """Integer codes of names, numbered in order of appearance; -1 for no name."""
 
     def __init__(self) -> None:
         self.code_of: dict[str, int] = {}
@@ -25,17 +23,17 @@ class Codes:
     def add(self, name: str | None) -> None:
         self.codes.append(-1 if name is None else self.code_of.setdefault(name, len(self.code_of)))
 
-    def add_column(self, encoded: Any, call: Callable[[str], str] = str) -> None:
-        """A dictionary-encoded Arrow array of names, or of what to `call` so."""
+    def add_column(self, encoded: Any, rename: Callable[[str], str] = str) -> None:
+        """Adds a dictionary-encoded Arrow array, with names changed by `rename`."""
         names = encoded.dictionary.to_pylist()
-        place_N = encoded.indices.fill_null(len(names)).to_numpy()
-        code_of = np.full(len(names) + 1, -1, dtype=self.codes.typecode)  # the last for no name
-        for place in np.unique(place_N[place_N < len(names)]).tolist():  # not all need occur
-            code_of[place] = self.code_of.setdefault(call(names[place]), len(self.code_of))
-        self.codes.frombytes(code_of[place_N].tobytes())
+        index_N = encoded.indices.fill_null(len(names)).to_numpy()
+        code_of = np.full(len(names) + 1, -1, dtype=self.codes.typecode)  # the last is for no name
+        for index in np.unique(index_N[index_N < len(names)]).tolist():  # some may not occur
+            code_of[index] = self.code_of.setdefault(rename(names[index]), len(self.code_of))
+        self.codes.frombytes(code_of[index_N].tobytes())
 
     def sorted(self) -> tuple[np.ndarray, tuple[str, ...]]:
-        """The codes of names in alphabetical order, and the names."""
+        """The names in alphabetical order, and codes that are their indices."""
         names = sorted(self.code_of)
         new = np.empty(len(names), dtype=self.codes.typecode)
         new[[self.code_of[name] for name in names]] = np.arange(len(names))
@@ -46,7 +44,7 @@ class Codes:
 
 
 class Columns:
-    """The columns as they grow."""
+    """The columns of a corpus."""
 
     def __init__(self) -> None:
         self.seconds = array("f")
@@ -60,7 +58,7 @@ class Columns:
         self.shard.add(None if u.bytes is None else str(u.audio))
 
     def add_batch(self, pc: Any, batch: Any, folder: Path) -> None:
-        """The same of a batch of rows with the columns that are heard."""
+        """Adds an Arrow batch with the columns of AUDIO_KEYS."""
         self.seconds.frombytes(batch.column("duration").to_numpy().astype(np.float32).tobytes())
         self.language.add_column(batch.column("language"))
         self.corpora.add_column(batch.column("corpus").fill_null(""))

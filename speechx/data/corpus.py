@@ -1,19 +1,19 @@
-"""A corpus in memory: what planning needs of each utterance as arrays, the utterance on demand.
+"""A corpus in memory: arrays for planning; utterances are read on demand.
 
     corpus = Corpus.read([Path("data/es/train.jsonl"), Path("data/babel.parquet")])
     corpus.seconds_N[7], corpus.languages[corpus.language_N[7]]
-    corpus[7]           # an Utterance, without its labels
+    corpus[7]           # an Utterance without text and phones
 
     N utterances · C corpora · L languages
 
-Ten million Python objects are ten gigabytes and are copied by every worker that counts their
-references; ten million numbers a column are not.
+Ten million Python objects take ten gigabytes, and every worker copies them when it changes their
+reference counts. Arrays avoid both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,25 +27,25 @@ from speechx.data.utterance import Utterance
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Columns of the utterances; codes are places in `languages` and `corpora`. A speaker is -1
-    where none is named, a shard -1 where the sound is a file of its own."""
+    """Arrays over the utterances. Codes are indices of `languages` and `corpora`; -1 is an unknown
+    speaker, or audio that is not in a shard."""
 
     seconds_N: np.ndarray
     language_N: np.ndarray
     speaker_N: np.ndarray
     corpus_N: np.ndarray
     shard_N: np.ndarray | None
-    """None: nothing is in shards."""
+    """None if no audio is in a shard."""
     languages: tuple[str, ...]
     corpora: tuple[str, ...]
-    """The empty name is that of utterances that name none."""
+    """The empty name stands for utterances without a corpus."""
     source: Source
     row_N: np.ndarray
-    """Where in `source` it is."""
+    """Index in `source`."""
 
     @classmethod
     def read(cls, paths: Sequence[Path], exclusions: Exclusions | None = None) -> Corpus:
-        """All utterances of the manifests, but for the excluded ones."""
+        """All utterances of the manifests except excluded ones."""
         columns = Columns()
         exclusions = exclusions or Exclusions()
         source, row_N = read_sources(paths, columns, exclusions)
@@ -55,7 +55,7 @@ class Corpus:
 
     @classmethod
     def of(cls, utterances: Sequence[Utterance]) -> Corpus:
-        """The utterances of a list, as they are."""
+        """The utterances of a list."""
         columns = Columns()
         for utterance in utterances:
             columns.add(utterance)
@@ -87,29 +87,22 @@ class Corpus:
         return (self.source[row] for row in self.row_N.tolist())
 
     def take(self, which: np.ndarray) -> Corpus:
-        """Those utterances only; indices or truth values. Codes stay what they are."""
-        return replace(
-            self,
-            seconds_N=self.seconds_N[which],
-            language_N=self.language_N[which],
-            speaker_N=self.speaker_N[which],
-            corpus_N=self.corpus_N[which],
-            shard_N=None if self.shard_N is None else self.shard_N[which],
-            row_N=self.row_N[which],
-        )
+        """The utterances at these indices, or where a mask is true. Codes do not change."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_N")}
+        return replace(self, **{k: x[which] for k, x in columns.items() if x is not None})
 
     def in_language(self, name: str) -> Corpus:
-        """What is spoken in one language."""
+        """The utterances of one language."""
         return self.take(self.language_N == self.languages.index(name))
 
     @cached_property
     def group_N(self) -> np.ndarray:
-        """Corpus and language in one number: corpus * L + language."""
+        """Corpus and language as one code: corpus * L + language."""
         groups = len(self.corpora) * len(self.languages)
         group_N = self.corpus_N.astype(np.int32)
         group_N *= len(self.languages)
         group_N += self.language_N
-        return group_N.astype(np.min_scalar_type(groups))  # 16 bits are sorted fastest
+        return group_N.astype(np.min_scalar_type(groups))  # numpy sorts 16 bits fastest
 
     @cached_property
     def seconds_CL(self) -> np.ndarray:

@@ -8,8 +8,6 @@ whether phones were added or they are in Parquet or shards. Excluded utterances 
 are lines that match no utterance.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Labels of utterances: which tokens they are, and which utterances can be trained on."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise

@@ -1,8 +1,8 @@
-"""Manifests as Parquet: the same records as JSON lines, a tenth of the time to read.
+"""Manifests as Parquet: the same records as JSON lines, read in a tenth of the time.
 
-The known keys are columns. What else an utterance carries is one column, `extra`, a JSON object, so
-that any line can be written before the next is known, and comes back as it was. Columns of other
-writers are read as keys of that name. pyarrow is an extra of speechx and is imported here only.
+Known keys are columns. All other keys are in the column `extra` as a JSON object, so that rows can
+be written one by one and come back unchanged. Other columns in files of other programs are read as
+keys. pyarrow is an optional dependency and is only imported here.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from speechx.data.utterance import Record, RecordError
 from speechx.errors import UserError
 
-ROWS = 1 << 16  # of a row group, and of what is in memory at a time
-
-Record = dict[str, Any]
+ROWS = 1 << 16  # rows of a row group; also the most rows in memory
 
 
 def is_parquet(path: str | Path) -> bool:
-    """By its suffix."""
+    """Whether the suffix is .parquet."""
     return Path(path).suffix.lower() == ".parquet"
 
 
 def pyarrow() -> Any:
-    """The package, or a line on how to get it."""
+    """The package; a UserError with the command to install it if it is missing."""
     try:
         import pyarrow.parquet
     except ImportError:
@@ -37,50 +36,45 @@ def pyarrow() -> Any:
 
 
 def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
-    """The rows, so many at a time, with those of the columns that there are."""
+    """The rows in Arrow batches, with those of `columns` that exist."""
     pa = pyarrow()
     try:
         with pa.parquet.ParquetFile(path) as file:
-            there = file.schema_arrow.names
-            if len(set(there)) < len(there):
-                raise UserError(f"{path}: two columns have one name; each key of a manifest is one")
-            names = None if columns is None else [name for name in columns if name in there]
+            found = file.schema_arrow.names
+            if len(set(found)) < len(found):
+                raise UserError(f"{path}: two columns have the same name; names must be unique")
+            names = None if columns is None else [name for name in columns if name in found]
             yield from file.iter_batches(ROWS, columns=names)
     except OSError as error:
         raise UserError(f"{path}: cannot read the manifest: {_first_line(error)}") from error
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        raise UserError(
-            f"{path}: not a Parquet file that can be read: {_first_line(error)}"
-        ) from error
+        raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
 
 
-def read_records(path: Path) -> Iterator[Record | str]:
-    """What each row holds as in a JSON line, or what is wrong with it."""
+def read_rows(path: Path) -> Iterator[Record]:
+    """All rows, for `to_record`."""
     for batch in record_batches(path):
-        yield from batch_records(batch)
+        yield from batch.to_pylist()
 
 
-def batch_records(batch: Any) -> Iterator[Record | str]:
-    """The rows of one batch."""
-    for row in batch.to_pylist():
-        record = {key: value for key, value in row.items() if value is not None}
-        if (text := record.pop("extra", None)) is not None:
-            try:
-                extra = json.loads(text)
-            except (TypeError, ValueError, RecursionError):
-                extra = None
-            if not isinstance(extra, dict):
-                yield "the column `extra` must hold a JSON object."
-                continue
-            if clash := set(extra) & set(record):
-                yield f"`extra` holds keys that are columns: {', '.join(sorted(clash))}."
-                continue
-            record |= extra
-        yield record
+def to_record(row: Record) -> Record:
+    """The record of a row, as in a JSON line. Raises RecordError."""
+    record = {key: value for key, value in row.items() if value is not None}
+    if (text := record.pop("extra", None)) is None:
+        return record
+    try:
+        extra = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        extra = None
+    if not isinstance(extra, dict):
+        raise RecordError("the column `extra` must hold a JSON object.")
+    if clash := set(extra) & set(record):
+        raise RecordError(f"`extra` holds keys that are columns: {', '.join(sorted(clash))}.")
+    return record | extra
 
 
 def write_records(path: Path, records: Iterable[Record], known: Sequence[str]) -> None:
-    """Writes the records in order; keys that are not `known` go into `extra`."""
+    """Writes the records; keys that are not `known` go into `extra`."""
     pa = pyarrow()
     types = {
         "duration": pa.float64(),
@@ -89,11 +83,11 @@ def write_records(path: Path, records: Iterable[Record], known: Sequence[str]) -
         "bytes": pa.list_(pa.int64()),
     }
     schema = pa.schema([(name, types.get(name, pa.string())) for name in (*known, "extra")])
-    left = iter(records)
+    remaining = iter(records)
     with pa.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        while some := list(islice(left, ROWS)):
+        while group := list(islice(remaining, ROWS)):
             rows = []
-            for record in some:
+            for record in group:
                 extra = {key: value for key, value in record.items() if key not in known}
                 row = {key: record.get(key) for key in known}
                 rows.append({**row, "extra": json.dumps(extra) if extra else None})

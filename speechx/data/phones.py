@@ -1,7 +1,5 @@
 """Phone labels for utterances that have a text, and inventories of utterances that have phones."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence

@@ -18,8 +18,6 @@ The first two become an `AudioError` that travels with the batch, to be counted 
     N utterances of the corpus · S samples
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -1,58 +1,58 @@
-"""The epoch plan: which utterances make up which batch.
+"""The epoch plan: which utterances are in which batch.
 
-Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the corpus as
-it is, 0 gives every language the same share, 0.5 is the usual middle. XLS-R does so on two levels:
-languages within each corpus, then the corpora. Hours are those that can be used, and the share is
-taken of the seconds that remain after cropping. A plan is a pure function of (corpus, seed, epoch),
-and the stream of batches runs through the epochs without end; a run goes on from a `Position`.
+Languages are mixed with p proportional to hours^alpha (XLSR, section 3): alpha 1 is the natural
+distribution, 0 gives every language the same share, 0.5 is a common choice. XLS-R does this on two
+levels: languages within each corpus, then corpora. Hours are usable hours, and shares are shares of
+the seconds after cropping. A plan is a pure function of (corpus, seed, epoch). The stream of
+batches is endless; a run resumes at a `Position`.
 
-    N utterances of the corpus · U utterances of the epoch, some more than once · R rows · B batches
+    N utterances of the corpus · U utterances of the epoch, with repetitions · R rows · B batches
     · C corpora · L languages · G = C times L groups · P passes over a group · K shards in one pass
 
-All of it is arrays, for corpora have ten million utterances; only the batch that is asked for is
-made of objects. Where the sound is packed in shards, shards come in random order and batches are
-made within windows of many of them: a shard holds one language, so few would be batches of few
-languages. A window has at least 64 shards and four for each language of each corpus, which mixes
-languages about as without shards, while the disk or its cache has to do with those shards only:
-16 GB for 64 of 256 MB.
+Everything is an array, because corpora have ten million utterances; objects are made only for the
+current batch. If audio is packed in shards, the order of shards is random, and each batch is made
+from a window of many shards: a shard holds one language, so a batch from few shards would have few
+languages. A window has at least 64 shards and four for each language of each corpus. This mixes
+languages about as well as without shards, but the disk or its cache only reads the shards of one
+window at a time: 16 GB for 64 shards of 256 MB.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice, pairwise
 
 import numpy as np
 
 from speechx.data.corpus import Corpus
 
-NEIGHBOURS = 0.03  # rows whose lengths differ by less than about this much may change places
-WINDOW_SECONDS = 20_000.0  # of audio in a window, which also has at least WINDOW_SHARDS:
-WINDOW_SHARDS = 64
-WINDOW_SHARDS_A_GROUP = 4  # for each language of each corpus
+NEIGHBOURS = 0.03  # relative jitter of lengths before sorting: rows of similar length swap
+WINDOW_SECONDS = 20_000.0  # the least audio in a window
+WINDOW_SHARDS = 64  # the fewest shards in a window,
+WINDOW_SHARDS_A_GROUP = 4  # and the fewest for each language of each corpus
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the stream: batch `index` of `epoch`. `number` counts from the run's start."""
+    """Batch `index` of `epoch` in the stream. `number` counts from the start of the run."""
 
     epoch: int = 0
     index: int = 0
     number: int = 0
 
     def after(self, batches: int) -> Position:
-        """So many batches later; an index behind the epoch's end means the next epoch."""
+        """The position `batches` later; an index after the end means the next epoch."""
         return Position(self.epoch, self.index + batches, self.number + batches)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a batch: an utterance, or short ones of one speaker, joined."""
+    """One row of a batch: an utterance, or short ones of one speaker in sequence."""
 
     utterances: tuple[int, ...]
-    """Their places in the corpus."""
+    """Indices in the corpus."""
     seconds: float
     speed: float = 1.0
     """Speed factor; `seconds` is the duration after the change."""
@@ -60,7 +60,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The rows of one batch, and its position, which seeds its randomness."""
+    """The rows of one batch, and its position, from which its random seed derives."""
 
     position: Position
     rows: tuple[Row, ...]
@@ -68,9 +68,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Many rows: row r is the utterances from `first_R[r]` on of `utterance_U`, `count_R[r]` of
-    them. Rows of one window are near each other in the shards, and no utterance is twice in one
-    pass over the corpus."""
+    """Rows as arrays. Row r consists of the `count_R[r]` utterances of `utterance_U` from
+    `first_R[r]` on. Rows of one window share shards; one pass contains no utterance twice."""
 
     utterance_U: np.ndarray
     first_R: np.ndarray
@@ -92,22 +91,15 @@ class Rows:
         )
 
     def take(self, which: np.ndarray) -> Rows:
-        """Those rows only; indices or truth values."""
-        return Rows(
-            self.utterance_U,
-            self.first_R[which],
-            self.count_R[which],
-            self.seconds_R[which],
-            None if self.speed_R is None else self.speed_R[which],
-            None if self.window_R is None else self.window_R[which],
-            None if self.pass_R is None else self.pass_R[which],
-        )
+        """The rows at these indices, or where a mask is true."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        del columns["utterance_U"]
+        return replace(self, **{k: x[which] for k, x in columns.items() if x is not None})
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Seconds of each corpus and language in one pass: of the rows that are used, and of these rows
-    after cropping."""
+    """Seconds of each corpus and language in one pass over the rows, before and after cropping."""
 
     used_CL: np.ndarray
     cropped_CL: np.ndarray
@@ -115,7 +107,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Batches of rows: batch b is the rows from `first_B[b]` on of `order_R`."""
+    """Batches: batch b has the `count_B[b]` rows of `order_R` from `first_B[b]` on."""
 
     rows: Rows
     order_R: np.ndarray
@@ -131,14 +123,14 @@ class Epoch:
 
 
 def shares(hours: np.ndarray, alpha: float) -> np.ndarray:
-    """Share of training time: hours^alpha along the last axis, normalised; nothing has none."""
+    """Share of training time: hours^alpha, normalised along the last axis; 0 for no hours."""
     weights = np.where(hours > 0, np.asarray(hours, dtype=np.float64) ** alpha, 0.0)
     return weights / np.maximum(weights.sum(-1, keepdims=True), np.finfo(np.float64).tiny)
 
 
 def mix(seconds_CL: np.ndarray, alpha: float, corpus_alpha: float | None = None) -> np.ndarray:
-    """Share of each corpus C and language L. Without `corpus_alpha` corpora are not told apart:
-    within a language each has what it has of the hours."""
+    """Share of each corpus and language. Without `corpus_alpha`, corpora of a language are mixed by
+    their hours."""
     if corpus_alpha is None:
         seconds_L = seconds_CL.sum(0)
         return shares(seconds_L, alpha) * seconds_CL / np.where(seconds_L > 0, seconds_L, 1)
@@ -146,12 +138,12 @@ def mix(seconds_CL: np.ndarray, alpha: float, corpus_alpha: float | None = None)
 
 
 def every_row(corpus: Corpus) -> Rows:
-    """Each utterance once, a row of its own."""
+    """One row for each utterance."""
     return _singly(corpus, np.arange(len(corpus), dtype=np.int32))
 
 
 def one_pass(corpus: Corpus, rows: Rows, crop: float) -> Pass:
-    """What rows give that hold every utterance at most once, cropped to `crop` seconds."""
+    """Seconds in these rows (no utterance twice), before and after cropping to `crop` seconds."""
     group_R = corpus.group_N[rows.utterance_U[rows.first_R]]
     shape = corpus.seconds_CL.shape
     used_G, cropped_G = (
@@ -168,11 +160,11 @@ def mixed_epoch(
     random: np.random.Generator,
     once: Pass | None = None,
 ) -> Rows:
-    """About as many seconds as one pass gives after cropping, every language with its share.
+    """As many seconds as one pass after cropping, with its share for every language.
 
-    A language whose share is larger than its corpus is repeated whole as often as it fits, and the
-    rest is drawn without replacement; one whose share is smaller is thinned. `once` says what one
-    pass gives; without it utterances are rows, whole.
+    A group (corpus and language) with a share of x passes gets the whole part of x as full passes;
+    the fraction is drawn without replacement. `once` is one pass; by default it consists of all
+    utterances, uncropped.
     """
     once = once or Pass(corpus.seconds_CL, corpus.seconds_CL)
     cropped_G, share_G = once.cropped_CL.ravel(), mix(once.used_CL, alpha, corpus_alpha).ravel()
@@ -181,16 +173,16 @@ def mixed_epoch(
     total, end = cropped_G.sum(), 0
     parts: list[np.ndarray] = []
     passes: list[int] = []
-    for cropped, share, count in zip(cropped_G, share_G, counts_G, strict=True):
-        some, end = sorted_N[end : end + count], end + count
+    for seconds, share, count in zip(cropped_G, share_G, counts_G, strict=True):
+        group, end = sorted_N[end : end + count], end + count
         if not share:
             continue
-        times = share * total / cropped
+        times = share * total / seconds
         whole = int(times + 1e-9)
-        parts += [some] * whole
-        # Rounded at random: else a language of few utterances might never be used.
+        parts += [group] * whole
+        # Rounded randomly, so that a language of few utterances is not always rounded to none.
         if few := int(max(times - whole, 0.0) * count + random.random()):
-            parts.append(random.permutation(some)[:few])
+            parts.append(random.permutation(group)[:few])
         passes += range(whole + bool(few))
     utterance_U = np.concatenate(parts)
     pass_P = np.array(passes, dtype=np.min_scalar_type(max(passes)))
@@ -202,27 +194,27 @@ def mixed_epoch(
 
 
 def join_short(corpus: Corpus, rows: Rows, seconds: float, random: np.random.Generator) -> Rows:
-    """Rows of at least `seconds`: single rows of one voice and window, shuffled, end to end.
+    """Joins single rows of one speaker, pass and window at random to rows of at least `seconds`.
 
-    A voice is a speaker in a corpus and language, for corpora name theirs alike; where no speaker
-    is named all of that corpus and language are one. No row holds an utterance twice.
+    Speakers with the same name in different corpora or languages are different; all unknown
+    speakers of a corpus and language count as one. No row holds an utterance twice.
     """
     if not seconds or not len(rows):
         return rows
     utterance_R = rows.utterance_U[rows.first_R]
     speaker_R = corpus.speaker_N[utterance_R].astype(np.int64) + 1
-    voice_R = corpus.group_N[utterance_R].astype(np.int64) * (1 + speaker_R.max()) + speaker_R
+    key_R = corpus.group_N[utterance_R].astype(np.int64) * (1 + speaker_R.max()) + speaker_R
     for part_R in (rows.pass_R, rows.window_R):
         if part_R is not None and part_R.any():
-            voice_R += part_R.astype(np.int64) * (1 + voice_R.max())
+            key_R += part_R.astype(np.int64) * (1 + key_R.max())
     order_R = random.permutation(len(rows))
-    order_R = order_R[np.argsort(voice_R[order_R], kind="stable")]
+    order_R = order_R[np.argsort(key_R[order_R], kind="stable")]
     seconds_R = rows.seconds_R[order_R].astype(np.float64)
     after_R = np.cumsum(seconds_R)
-    # A chain that begins with row r ends before next_R[r]: long enough, or the last of its voice.
+    # A chain that begins at r ends before next_R[r]: it is long enough, or the last of its key.
     next_R = np.searchsorted(after_R, after_R - seconds_R + seconds * (1 - 1e-9)) + 1
-    turns = np.append(np.flatnonzero(np.diff(voice_R[order_R])) + 1, len(rows))
-    next_R = np.minimum(next_R, np.repeat(turns, np.diff(turns, prepend=0)))
+    ends = np.append(np.flatnonzero(np.diff(key_R[order_R])) + 1, len(rows))
+    next_R = np.minimum(next_R, np.repeat(ends, np.diff(ends, prepend=0)))
     chains, r, following = array("q"), 0, next_R.data
     while r < len(rows):
         chains.append(r)
@@ -244,9 +236,8 @@ def at_some_speed(
     random: np.random.Generator,
     fits: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Rows:
-    """Each single row played at a random speed between the two, to the hundredth; at its own speed
-    where its labels would not fit in fewer frames, or more seconds in a batch. `fits` gets the
-    utterances and their new seconds."""
+    """Gives each single row a random speed in this range, rounded to hundredths. The speed is 1 if
+    `fits(utterances, new seconds)` is false: labels or batches would not fit the new length."""
     slow, fast = speed
     if slow == fast == 1:
         return rows
@@ -257,12 +248,12 @@ def at_some_speed(
 
 
 def cropped_batches(rows: Rows, seconds: float, crop: float, random: np.random.Generator) -> Epoch:
-    """Batches of at most `seconds`, rows cropped to the shortest of their batch and to `crop`."""
+    """Batches of at most `seconds`, rows cropped to the shortest of the batch and to `crop`."""
     return _batches(rows, np.minimum(rows.seconds_R, crop), seconds, False, random)
 
 
 def padded_batches(rows: Rows, seconds: float, random: np.random.Generator) -> Epoch:
-    """Batches of at most `seconds` after every row is padded to the longest of its batch."""
+    """Batches of at most `seconds`, rows padded to the longest of the batch."""
     return _batches(rows, rows.seconds_R, seconds, True, random)
 
 
@@ -275,21 +266,21 @@ def once(epoch: Epoch) -> Iterator[Plan]:
 def stream(
     epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Batches of epoch after epoch without end, from `start` on. Earlier epochs are not planned."""
+    """Endless batches of all epochs from `start` on; earlier epochs are not planned."""
     epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))
         if not len(batches):
-            raise ValueError("an epoch without batches")
+            raise ValueError("an epoch without batches; a batch needs at least one row")
         for later in range(index, len(batches)):
             yield Plan(Position(epoch, later, number), batches[later])
             number += 1
         epoch, index = epoch + 1, max(0, index - len(batches))
-        del batches  # before the next one is made
+        del batches  # frees memory before the next epoch
 
 
 def share(plans: Iterator[Plan], rank: int, world: int) -> Iterator[Plan]:
-    """Every `world`-th batch, so that all ranks take the same number of steps."""
+    """Every `world`-th batch from `rank` on: all ranks take the same number of steps."""
     return islice(plans, rank, None, world)
 
 
@@ -305,14 +296,14 @@ def _singly(corpus: Corpus, utterance_U: np.ndarray) -> Rows:
 def _windows(
     corpus: Corpus, utterance_U: np.ndarray, pass_U: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """The window of each utterance. A shard that is used several times has several places in the
-    order; utterances in no shard are spread over all windows."""
+    """The window of each utterance. A shard has one position per pass; audio that is not in a shard
+    is spread over all windows."""
     assert corpus.shard_N is not None
     shard_U = corpus.shard_N[utterance_U].astype(np.int64)
     seconds_U, sharded_U = corpus.seconds_N[utterance_U], shard_U >= 0
-    place_U = pass_U.astype(np.int64) * (1 + shard_U.max()) + shard_U
-    _, unit_U = np.unique(place_U[sharded_U], return_inverse=True)
-    seconds_K = np.bincount(unit_U, seconds_U[sharded_U])
+    key_U = pass_U.astype(np.int64) * (1 + shard_U.max()) + shard_U
+    _, index_U = np.unique(key_U[sharded_U], return_inverse=True)
+    seconds_K = np.bincount(index_U, seconds_U[sharded_U])
     order_K = random.permutation(len(seconds_K))
     groups = np.count_nonzero(np.bincount(corpus.group_N[utterance_U]))
     shards = max(WINDOW_SHARDS, WINDOW_SHARDS_A_GROUP * groups)
@@ -322,27 +313,27 @@ def _windows(
     window_K = np.empty(len(seconds_K), dtype=np.int32)
     window_K[order_K] = np.minimum(before_K / seconds_K.sum() * windows, windows - 1)
     window_U = random.integers(0, windows, len(utterance_U), dtype=np.int32)
-    window_U[sharded_U] = window_K[unit_U]
+    window_U[sharded_U] = window_K[index_U]
     return window_U
 
 
 def _batches(
     rows: Rows, width_R: np.ndarray, room: float, padded: bool, random: np.random.Generator
 ) -> Epoch:
-    """Rows of about equal length together, random among neighbours, the batches in random order.
-    A batch has the width of its widest row if it is padded, else of its narrowest, and as many rows
-    of that width as fit in `room`. The first row of a batch is the one that sets its width."""
+    """Sorts rows by length with jitter, cuts them into batches within windows, and shuffles the
+    batches. A batch holds `room` seconds of rows of its width. The width is that of the longest row
+    if batches are padded, else that of the shortest; this row comes first in the order."""
     jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
     jitter_R *= -rows.seconds_R if padded else rows.seconds_R
     order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
     if rows.window_R is not None:
         window_R = rows.window_R.astype(np.min_scalar_type(rows.window_R.max(initial=0)))
-        order_R = order_R[np.argsort(window_R[order_R], kind="stable")]  # fast for 16 bits
+        order_R = order_R[np.argsort(window_R[order_R], kind="stable")]  # fastest for 16 bits
         bounds = [0, *np.cumsum(np.bincount(window_R)).tolist()]
     width_R = width_R[order_R].astype(np.float64)
     first, windows = array("q"), array("q")
     for window, (begin, end) in enumerate(pairwise(bounds)):
-        # Neighbours have changed places, so one that follows may be a little wider.
+        # Because of the jitter, a later row may be a little wider.
         most_R = width_R[begin:end]
         if padded:
             most_R = np.maximum.accumulate(most_R[::-1])[::-1]

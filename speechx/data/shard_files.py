@@ -1,12 +1,10 @@
-"""One shard: a tar of audio files and manifest lines; and the list of the shards of a manifest.
+"""Reads and writes one shard (a tar of audio files and manifest lines) and the list of shards.
 
-A member of a shard is a whole audio file, so it can be read by [offset, size]; with the lines the
-tar is a complete data set, for webdataset or by hand.
+A member of a shard is a complete audio file, so it can be read by [offset, size]. With its lines
+the tar is a complete data set, for webdataset or other tools.
 
     S samples
 """
-
-from __future__ import annotations
 
 import hashlib
 import io
@@ -17,14 +15,14 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import soundfile
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
 from speechx.data.manifest import json_line
-from speechx.data.utterance import Utterance
+from speechx.data.utterance import Utterance, optional_keys
 from speechx.errors import UserError
 from speechx.whole_file import name_file, whole_file
 
@@ -52,8 +50,8 @@ class Shard:
 def write_shard(
     path: Path, format: Format, utterances: Mapping[int, Utterance], sources: str
 ) -> tuple[Path, Shard]:
-    """Decodes and packs the utterances, by their numbers in the manifest. The file appears when it
-    is complete, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`."""
+    """Decodes and packs utterances, named by their numbers in the manifest. The file is written
+    atomically, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`."""
     unreadable, seconds, shorter = [], 0.0, 0
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -93,29 +91,22 @@ def write_shard(
 def shard_members(path: Path) -> Iterator[tuple[int, int, int, float]]:
     """Number, offset, size and seconds of each utterance in a shard."""
     with tarfile.open(path, "r:") as tar:
-        sound = None
-        for member in tar:
-            if not member.name.endswith(".json"):
-                sound = member
-                continue
-            file = tar.extractfile(member)
+        members = iter(tar)
+        for audio, about in zip(members, members, strict=True):
+            file = tar.extractfile(about)
             assert file is not None
-            assert sound is not None
-            line = json.loads(file.read())
-            yield int(Path(member.name).stem), sound.offset_data, sound.size, line["duration"]
+            seconds = json.loads(file.read())["duration"]
+            yield int(Path(about.name).stem), audio.offset_data, audio.size, seconds
 
 
 def shard_line(u: Utterance) -> bytes:
     """The manifest line of an utterance without the keys of its audio."""
-    known: dict[str, Any] = {"id": u.id, "duration": u.duration, "language": u.language}
-    for key in ("text", "phones", "speaker", "corpus"):
-        if (value := getattr(u, key)) is not None:
-            known[key] = value
-    return json_line({**known, **u.extra}).rstrip()
+    known = {"id": u.id, "duration": u.duration, "language": u.language}
+    return json_line({**known, **optional_keys(u), **u.extra}).rstrip()
 
 
 def _coded(wave_S: np.ndarray, format: Format) -> bytes:
-    """16-bit sound; samples that came from 16 bits come back as they were."""
+    """Encodes 16-bit audio; samples that were decoded from 16 bits do not change."""
     samples_S = np.clip(np.rint(wave_S * 32768.0), -32768, 32767).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, samples_S, SAMPLE_RATE, format={"flac": "FLAC", "int16": "WAV"}[format])
@@ -123,7 +114,7 @@ def _coded(wave_S: np.ndarray, format: Format) -> bytes:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    """A member without a time or an owner: the same sound gives the same bytes."""
+    """Adds a member without time or owner, so that the same audio gives the same bytes."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))
@@ -142,7 +133,7 @@ def read_list(listing: Path) -> dict[str, Shard]:
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
-            f"{listing}: not a list of shards ({error}); remove it to pack everything again"
+            f"{listing}: not a list of shards ({error}). Remove it to pack everything again."
         ) from error
 
 
@@ -165,8 +156,8 @@ def shard_damage(path: Path, shard: Shard) -> str | None:
 
 
 def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
+            digest.update(block)
+    return digest.hexdigest()

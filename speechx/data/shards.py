@@ -1,21 +1,22 @@
-"""Shards: the utterances of a manifest as 16 kHz mono sound, many in one file.
+"""Shards: the utterances of a manifest as 16 kHz mono audio, many in one file.
 
-A corpus of single files costs an open and a decode (mp3) or a resample (8 kHz SPHERE) for every
-utterance of every epoch, and a network disk answers slowly to a million small files. Packing does
-that work once. `pack(Path("data/es"), Path("shards/es"))` writes
+With single files, every utterance of every epoch must be opened and decoded (mp3) or resampled
+(8 kHz SPHERE), and network disks are slow with a million small files. Packing does this work once.
+`pack(Path("data/es"), Path("shards/es"))` writes
 
-    shards/es/train.jsonl           the same lines in the same order; `audio` is a shard and `bytes`
-                                    the [offset, size] of the utterance in it; durations are those
-                                    of the samples that were decoded, `start` is gone
+    shards/es/train.jsonl           the same lines in the same order; `audio` is a shard, `bytes`
+                                    the [offset, size] of the utterance in it, `duration` the
+                                    decoded length; there is no `start`
     shards/es/train-00000-1f0c….tar for each utterance N.flac (or N.wav) and N.json, its line
     shards/es/train.shards.json     sha256 and contents of each shard
-    shards/es/train.unreadable.tsv  what could not be packed, if anything
+    shards/es/train.unreadable.tsv  utterances that could not be packed, if any
 
-Within the manifest's shards the utterances are shuffled (always in the same way), so that the few
-shards that a plan of batches reads from at a time are a fair sample of it.
+Utterances are shuffled over the shards of a manifest (always in the same way), so that the few
+shards that batches are read from at a time are a fair sample.
 
-Tar, not Parquet with an audio column. Both were measured on 3,000 CommonVoice clips (2.9 hours in 3
-shards, one core; `benchmarks/loader.py` has the tar part of it), times real time, file cache warm:
+Shards are tar files and not Parquet files with an audio column. Both were measured on 3,000
+CommonVoice clips (2.9 hours in 3 shards, one core; `benchmarks/loader.py` has the tar part), times
+real time, file cache warm:
 
                         in order     at random    from the disk, at random
     FLAC in tar            2,900x       5,200x       4,400x
@@ -25,21 +26,19 @@ shards, one core; `benchmarks/loader.py` has the tar part of it), times real tim
     int16 in Parquet      23,000x       1,900x         370x   (row groups of 100)
     int16 in Parquet      25,000x      12,000x       4,100x   (row groups of 10)
 
-In order there is no difference. Out of order Parquet reads a whole row group for one utterance,
-while in a tar an utterance is one range of bytes: one request to any store (files and `memory://`
-gave the same order). It needs no package, and `tar` and webdataset read it too. FLAC is the
-default: half the bytes of int16, and a GPU seldom waits for 5,000x real time on one core; if
-it does, `format="int16"` decodes five times faster.
+In order there is no difference. At random, Parquet reads a whole row group for one utterance; in a
+tar an utterance is one range of bytes, which is one request to any store (files and `memory://`
+ranked alike). Tar needs no package, and `tar` and webdataset can read it. FLAC is the default: it
+has half the bytes of int16, and 5,000x real time on one core is rarely too slow for a GPU; if it
+is, `format="int16"` decodes five times faster.
 
-Each shard is written whole or not at all, and its sources (paths, sizes, times, segments) are noted
-beside it, so packing again does only what is missing or changed, after an interruption too. The
-bytes of a shard depend on the audio and the lines only; a damaged shard is reported
-(`check_shards`) and packed again. The name of a shard has the beginning of its sha256, so packing a
-corrected corpus never replaces a shard that a manifest names: the old manifest stays valid, here
-and in copies, until the new one is complete. Then shards that no manifest names are removed.
+Each shard is written atomically. A hash of its sources (paths, sizes, times, segments) is stored
+beside it, so that packing again, also after an interruption, only packs missing or changed shards.
+The bytes of a shard depend only on the audio and the lines. `check_shards` reports damaged shards,
+and `pack` replaces them. The name of a shard contains its sha256, so packing a corrected corpus
+never overwrites a shard of the old manifest, which stays valid, here and in copies, until the new
+one is complete. Shards that no manifest names are removed then.
 """
-
-from __future__ import annotations
 
 import csv
 import hashlib
@@ -74,10 +73,10 @@ from speechx.data.worker_processes import end_at_interrupt
 from speechx.errors import UserError
 from speechx.log import logger
 
-BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, to plan with
+BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, an estimate
 SEED = 0
 MOST_UNREADABLE = 0.01
-ABANDONED_SECONDS = 600  # since the last write: left by a run that was killed
+ABANDONED_SECONDS = 600  # since the last write: a partial file of a killed run
 
 
 def pack(
@@ -91,21 +90,23 @@ def pack(
 ) -> dict[str, int]:
     """Packs a manifest, or every manifest below a folder; returns utterances per manifest.
 
-    `exclude` are exclusion lists of the doctor. With `url` the lines name the shards there (after
-    they are copied, `s3://bucket/es`) and not where they were written. `processes`: one for each
-    core. Unreadable utterances are listed and left out; more than one in a hundred is an error.
+    `exclude` are exclusion lists of the doctor. With `url` the lines name the shards below that URL
+    (copy them there, `s3://bucket/es`) and not in `out`. `processes` is one per core by default.
+    Unreadable utterances are listed and left out; more than one in a hundred is an error.
     """
     if format not in get_args(Format):
-        raise UserError(f"shards hold flac or int16, not {format!r}")
+        raise UserError(f"the format of shards must be flac or int16, not {format!r}")
     if not 0 < shard_mb < np.inf:
-        raise UserError(f"a shard needs a size above 0 MB, not {shard_mb:g}")
+        raise UserError(f"the size of a shard must be above 0 MB, not {shard_mb:g}")
     processes = (os.cpu_count() or 1) if processes is None else processes
     if processes < 1:
         raise UserError(f"packing needs at least 1 process, not {processes}")
     source, out = Path(source), Path(out)
     found = _manifests(source, out)
     if any(path.resolve().parent == (out / under).resolve() for path, under in found):
-        raise UserError(f"{out}: shards need a folder of their own, not that of the manifests")
+        raise UserError(
+            f"{out}: this folder holds the manifests; write shards to a folder of their own"
+        )
     exclusions = Exclusions(exclude)
     counts = {}
     for path, under in found:
@@ -118,20 +119,20 @@ def pack(
 
 
 def check_shards(folder: Path) -> list[str]:
-    """One line for each missing or damaged shard below the folder."""
+    """One line for each missing or damaged shard below a folder."""
     listings = sorted(Path(folder).rglob(f"*{LISTED}"))
     if not listings:
         raise UserError(f"{folder}: no shards in this folder; pack writes NAME{LISTED}")
-    problems = []
-    for listing in listings:
-        for name, shard in read_list(listing).items():
-            if problem := shard_damage(listing.parent / name, shard):
-                problems.append(problem)
-    return problems
+    shards = {
+        listing.parent / name: shard
+        for listing in listings
+        for name, shard in read_list(listing).items()
+    }
+    return list(filter(None, map(shard_damage, shards, shards.values())))
 
 
 def _manifests(source: Path, out: Path) -> list[tuple[Path, Path]]:
-    """Manifests, and their folders below the source; without manifests of shards."""
+    """Manifests and their folders relative to the source, except those of shards in `out`."""
     if not source.is_dir():
         return [(source, Path())]
     found = sorted(filter(is_manifest, source.rglob("*")))
@@ -140,21 +141,23 @@ def _manifests(source: Path, out: Path) -> list[tuple[Path, Path]]:
     if not found:
         raise UserError(f"{source}: no manifests (.jsonl or .parquet) in this folder")
     if len({path.with_suffix("") for path in found}) < len(found):
-        raise UserError(f"{source}: a manifest is there as .jsonl and as .parquet; pack one")
+        raise UserError(
+            f"{source}: a manifest exists as .jsonl and as .parquet; remove one of them"
+        )
     return [(path, path.parent.relative_to(source)) for path in found]
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One shard to be written: utterances by their numbers in the manifest."""
+    """A shard to write: utterances by their numbers in the manifest."""
 
     path: Path
-    """Without the sha256 in its name."""
+    """Its path without the sha256."""
     format: Format
     utterances: dict[int, Utterance]
 
     def sources(self) -> str:
-        """A hash that changes if other audio or another line would be packed."""
+        """A hash that changes with the audio or the lines."""
         lines: list[str] = [self.format]
         for number, u in self.utterances.items():
             stamp = ""
@@ -164,8 +167,8 @@ class _Job:
                     stamp = f"{about.st_size} {about.st_mtime_ns}"
                 except OSError:
                     stamp = "absent"
-            place = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
-            lines.append(f"{number} {place} {shard_line(u).decode()}")
+            audio = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
+            lines.append(f"{number} {audio} {shard_line(u).decode()}")
         # A path in a manifest may contain half a character.
         return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
@@ -186,16 +189,16 @@ class _Packing:
     def run(self, exclusions: Exclusions, processes: int) -> int:
         utterances = read_manifest(self.manifest)
         claim(self.folder, self._origin())
-        for left in self.folder.glob(f".{self.manifest.stem}-*.part"):
+        for part in self.folder.glob(f".{self.manifest.stem}-*.part"):
             with suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > ABANDONED_SECONDS:
-                    left.unlink()
+                if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
+                    part.unlink()
         jobs = self._jobs(utterances, exclusions)
         before = read_list(self.folder / f"{self.manifest.stem}{LISTED}")
         done = self._kept(jobs, before)
         todo = {n: job for n, job in enumerate(jobs) if n not in done}
         if done:
-            logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards are there already")
+            logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards exist already")
         number = min(processes, max(1, len(todo)))
         with ProcessPoolExecutor(number, initializer=end_at_interrupt) as pool:
             running = {pool.submit(job.write): n for n, job in todo.items()}
@@ -217,8 +220,8 @@ class _Packing:
         return f"{self.format} shards of " + (f"{folder.name}, {origin}" if origin else str(folder))
 
     def _jobs(self, utterances: Sequence[Utterance], exclusions: Exclusions) -> list[_Job]:
-        """Shuffles the utterances and starts a new job if a shard is full. The jobs depend on the
-        manifest alone, so that excluding an utterance changes only its own shard."""
+        """Shuffles the utterances and divides them into shards. The division ignores exclusions, so
+        that excluding an utterance changes only its own shard."""
         most = self.shard_mb * 2**20 / BYTES_PER_SECOND[self.format]
         shards: list[dict[int, Utterance]] = []
         seconds = np.inf
@@ -247,7 +250,7 @@ class _Packing:
             if name is None:
                 continue
             if problem := shard_damage(self.folder / name, before[name]):
-                logger.info(f"{problem}; it is packed again")
+                logger.info(f"{problem}; packing it again")
                 continue
             kept[n] = self.folder / name, before[name]
         return kept
@@ -255,12 +258,12 @@ class _Packing:
     def _note(
         self, done: Mapping[int, tuple[Path, Shard]], before: Mapping[str, Shard] | None = None
     ) -> None:
-        """Writes the list of packed shards and of those that an earlier manifest still names."""
+        """Writes the list of packed shards and of shards that an earlier manifest still names."""
         names = {path.name: shard for path, shard in done.values()}
         write_list(self.folder / f"{self.manifest.stem}{LISTED}", {**(before or {}), **names})
 
     def _finish(self, jobs: Sequence[_Job], done: dict[int, tuple[Path, Shard]]) -> int:
-        """Writes the manifest and removes the shards that it does not name; a UserError if too many
+        """Writes the manifest and removes shards that it does not name; a UserError if too many
         utterances are unreadable."""
         stem, tried = self.manifest.stem, sum(len(job.utterances) for job in jobs)
         if not tried:
@@ -276,14 +279,14 @@ class _Packing:
                 f"read, listed in {listing}"
             )
             if len(unreadable) > max(1, MOST_UNREADABLE * tried):
-                raise UserError(f"{message}; at most {MOST_UNREADABLE:.0%} may be")
-            logger.info(f"{message}, and left out")
+                raise UserError(f"{message}. At most {MOST_UNREADABLE:.0%} may be unreadable.")
+            logger.info(f"{message}; they are left out")
         else:
             listing.unlink(missing_ok=True)
         if shorter := sum(shard.shorter for _, shard in done.values()):
             logger.info(
-                f"{self.manifest}: {shorter} of {tried} utterances are shorter than "
-                "in their manifest; the new one has their true length"
+                f"{self.manifest}: {shorter} of {tried} utterances are shorter than in this "
+                "manifest; the new manifest has their true durations"
             )
         packed: dict[int, Utterance] = {}
         for n, job in enumerate(jobs):

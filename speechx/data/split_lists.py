@@ -1,17 +1,15 @@
 """Split lists: the utterances of each split, stored separately from the corpus.
 
-A list is a text file with one id per line; a line that begins with `#` is a comment. With the name
-of the release it makes a result repeatable, and it is small enough for a repository
-(`data_manifests/splits/`), unlike manifests and audio.
+A list is a text file with one id per line; a line that begins with `#` is a comment. Together with
+the name of the release it makes a result reproducible, and unlike manifests and audio it is small
+enough for a repository (`data_manifests/splits/`).
 
-Published lists are read too: clip names with or without folder and suffix (Riviere et
+Published lists can be read too: clip names with or without folder and suffix (Riviere et
 al. 2020: `trainSeqs_1.0_uniform_new_version.txt`, `valSeqs_...`, `testSeqs_...`), and the tables of
-fairseq and UniSpeech (`train.tsv`: a line with a folder, then path and samples). If a file of the
-same name ending in `.phone` is beside it, with as many lines, its phones become those of the
-utterances; the word boundary `|` is left out.
+fairseq and UniSpeech (`train.tsv`: a line with a folder, then path and samples). A file with the
+same name and the suffix `.phone` contains the phones of the utterances, line by line; the word
+boundary `|` is ignored.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -43,7 +41,7 @@ def write_list(path: Path, utterances: Iterable[Utterance], about: str) -> None:
 
 
 def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
-    """The names in the order of the list, with their phones if there is a `.phone` file."""
+    """The names in list order, with their phones if there is a `.phone` file."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
         labels = path.with_suffix(".phone")
@@ -51,7 +49,9 @@ def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
     except OSError as error:
         raise UserError(f"{path}: cannot read the list: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; a list has one id per line.") from error
+        raise UserError(
+            f"{path}: not UTF-8 text; a list is a text file with one id per line."
+        ) from error
     names = [line.split("\t")[0].strip() for line in lines]
     if path.suffix == ".tsv":
         names = names[1:]  # the first line is the folder of the audio
@@ -72,59 +72,57 @@ def split_by_lists(
     manifests: Sequence[Path], lists: Sequence[Path], out: Path
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/<split>.jsonl` for every list; returns the numbers of utterances."""
-    lists = [path for path in lists if path.name != SOURCE] or lists  # FOLDER/*.txt has it too
+    lists = [path for path in lists if path.name != SOURCE] or lists  # FOLDER/*.txt includes it
     splits = apply_lists((u for path in manifests for u in read_manifest(path)), lists)
-    languages = sorted({u.language for some in splits.values() for u in some})
+    languages = sorted({u.language for chosen in splits.values() for u in chosen})
     source = f"the lists {', '.join(map(str, lists))} of {', '.join(map(str, manifests))}"
     counts: dict[str, dict[str, int]] = {}
     for language in languages:
         claim(out / language, source)
-        of_language = {
-            name: [u for u in some if u.language == language] for name, some in splits.items()
-        }
-        counts[language] = {name: len(some) for name, some in of_language.items() if some}
-        for name, some in of_language.items():
-            if some:
-                write_manifest(out / language / f"{name}.jsonl", some)
-            else:  # of earlier, larger manifests
-                (out / language / f"{name}.jsonl").unlink(missing_ok=True)
+        counts[language] = {}
+        for name, chosen in splits.items():
+            path = out / language / f"{name}.jsonl"
+            if in_language := [u for u in chosen if u.language == language]:
+                counts[language][name] = write_manifest(path, in_language)
+            else:  # of an earlier list
+                path.unlink(missing_ok=True)
     return counts
 
 
 def apply_lists(
     utterances: Iterable[Utterance], lists: Sequence[Path]
 ) -> dict[str, list[Utterance]]:
-    """The splits that the lists name, from the utterances of some manifests.
+    """Selects the listed utterances from those of the manifests, by split.
 
-    Utterances that are in no manifest are counted and logged. A list without any known utterance is
-    a UserError, and so are two lists that share utterances, unless both are for train.
+    Logs the number of listed utterances that are in no manifest. A list without any known utterance
+    is a UserError, and so are two lists that share utterances, unless both are for train.
     """
-    there: dict[str, Utterance] = {}
-    elsewhere: dict[str, Utterance] = {}  # in another language
+    known: dict[str, Utterance] = {}
+    other_language: dict[str, Utterance] = {}  # the same id in another language
     for u in utterances:
-        if there.setdefault(u.id, u).language != u.language:
-            elsewhere[u.id] = u
+        if known.setdefault(u.id, u).language != u.language:
+            other_language[u.id] = u
     splits: dict[str, list[Utterance]] = {}
     for path in lists:
         listed = read_list(path)
         name = split_name(path)
         if name in splits:
-            raise UserError(f"{path}: another list is already the split {name}; rename one of them")
-        ids = {name: name if name in there else _id(name) for name in listed}
-        found = [name for name in listed if ids[name] in there]
+            raise UserError(f"{path}: another list also has the name {name}; rename one of them")
+        ids = {name: name if name in known else _id(name) for name in listed}
+        found = [name for name in listed if ids[name] in known]
         if not found:
             raise UserError(
                 f"{path}: none of its {len(listed)} utterances ({first_few(list(listed))}) is in "
-                "the manifests; lists fit one release of one language only"
+                "the manifests; a list fits only one release of one language"
             )
-        if twice := [x for x in found if ids[x] in elsewhere]:
-            one, other = there[ids[twice[0]]], elsewhere[ids[twice[0]]]
+        if twice := [x for x in found if ids[x] in other_language]:
+            one, other = known[ids[twice[0]]], other_language[ids[twice[0]]]
             raise UserError(
-                f"{path}: {twice[0]} is an utterance of {one.language} and one of "
-                f"{other.language} ({len(twice)} such names); give the manifests of one language"
+                f"{path}: {twice[0]} is an utterance of {one.language} and of {other.language} "
+                f"({len(twice)} such names); give the manifests of one language"
             )
-        splits[name] = [_listed(there[ids[x]], listed[x], path) for x in found]
-        absent = [x for x in listed if ids[x] not in there]
+        splits[name] = [_listed(known[ids[x]], listed[x], path) for x in found]
+        absent = [x for x in listed if ids[x] not in known]
         note = f"; {len(absent)} are in no manifest: {first_few(absent)}" if absent else ""
         logger.info(f"{name}: {len(found)} of {len(listed)} utterances of {path.name}{note}")
     _refuse_shared(splits)
@@ -137,17 +135,19 @@ def _listed(u: Utterance, phones: tuple[str, ...] | None, path: Path) -> Utteran
 
 
 def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """Raises a UserError if two kinds of splits share an utterance."""
+    """A UserError if train, dev or test share an utterance."""
     kind_of: dict[str, str] = {}
-    for name, some in splits.items():
+    for name, utterances in splits.items():
         kind = name.split("_")[0]
-        for u in some:
+        for u in utterances:
             if kind_of.setdefault(u.id, kind) != kind:
-                raise UserError(f"{u.id} is listed for {kind_of[u.id]} and for {kind}")
+                raise UserError(
+                    f"{u.id} is listed for {kind_of[u.id]} and for {kind}; splits must be disjoint"
+                )
 
 
 def _id(name: str) -> str:
-    """A clip's id: its name without folder and audio suffix."""
+    """The id of a clip name: without folder and audio suffix."""
     name = name.rsplit("/", 1)[-1]
     stem, dot, suffix = name.rpartition(".")
     return stem if dot + suffix.lower() in AUDIO_SUFFIXES else name

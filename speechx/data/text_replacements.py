@@ -7,8 +7,6 @@ A single character is replaced everywhere, a word only where it is a whole word.
 characters are escaped, as in \u200b.
 """
 
-from __future__ import annotations
-
 import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence

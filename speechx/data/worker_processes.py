@@ -1,13 +1,13 @@
-"""What all worker processes of a pool have in common."""
+"""Set-up of worker processes."""
 
 import signal
 import sys
 
 
 def end_at_interrupt() -> None:
-    """For the start of a worker: Ctrl-C, which the terminal sends to every process, ends its work
-    as an error would, with nothing half written; of what happened the parent alone speaks.
+    """Initialises a worker: Ctrl-C, which the terminal sends to every process, ends it like an
+    error, without partial files; only the parent prints a message.
 
-    Not ignored, or the parent would wait for the work in hand, minutes of a shard.
+    If workers ignored Ctrl-C, the parent would wait for their current work, minutes for a shard.
     """
     signal.signal(signal.SIGINT, lambda *_: sys.exit(128 + signal.SIGINT))

@@ -4,8 +4,6 @@ decoders.
     T frames · V = blank and tokens, the blank first
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol

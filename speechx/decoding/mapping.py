@@ -13,8 +13,6 @@ Column 0 is the CTC blank on both sides.
     T frames · V = 1 + trained phones · U = 1 + target phones
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

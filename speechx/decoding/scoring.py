@@ -17,8 +17,6 @@ Two scores may be compared when their policies are equal.
     N scored utterances · U units of the bootstrap
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -15,8 +15,6 @@ Languages that are not further apart than that may differ by their recordings on
     · A symbols of a frame: one of each group, or one combination
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations

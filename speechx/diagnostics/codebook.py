@@ -9,8 +9,6 @@ group is taken. `code_sharing` explains the numbers.
     B utterances · S samples · T frames · G groups · N frames of a language
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import defaultdict

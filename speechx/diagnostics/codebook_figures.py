@@ -8,8 +8,6 @@ be due to the speakers.
     K codes of all groups · L languages
 """
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ Shaded: the range of healthy runs of ours, stretched to the length of this run. 
 as chance. Upright: findings, with their codes.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from textwrap import wrap

@@ -5,8 +5,6 @@ The same rows are tried every time, so that two models can be compared.
     R rows
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

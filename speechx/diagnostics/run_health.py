@@ -7,8 +7,6 @@ its log again. The contrastive loss is in bits per masked frame: fairseq logs th
 logs nats (1 nat = 1.443 bits).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -5,8 +5,6 @@ and refused.jsonl (updates that were not made). The objectives of the run state 
 the log; health_bands.json has the ranges of healthy runs of ours, by kind of objective.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping, Sequence

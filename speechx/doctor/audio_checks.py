@@ -1,7 +1,5 @@
 """What is wrong with the audio of one utterance, by its length, its header and its samples."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 

@@ -8,8 +8,6 @@ if there are five languages.
     L languages
 """
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -9,8 +9,6 @@ The tables are ours: Unicode's confusables (confusable-homoglyphs) do not contai
 pairs between Cyrillic and Greek, and ftfy takes 14 times as long as GARBLED for the same findings.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter, defaultdict

@@ -5,8 +5,6 @@ training cannot use, or must not see twice: they go to the exclusion list. A sof
 a person should review.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

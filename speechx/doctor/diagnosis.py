@@ -1,7 +1,5 @@
 """The doctor's findings, as plain lines for a terminal and as data for programs."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -3,8 +3,6 @@
 N utterances, by number · keys are 64-bit numbers, 0 for none
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

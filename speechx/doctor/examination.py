@@ -15,8 +15,6 @@ and changes nothing else. Manifests are read as a stream, several times: a few n
 each utterance, and the utterance itself only if something is wrong with it.
 """
 
-from __future__ import annotations
-
 import random
 import time
 from array import array

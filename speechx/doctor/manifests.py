@@ -1,7 +1,5 @@
 """Which manifests are examined, and their utterances as a stream."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter
@@ -98,9 +96,10 @@ def stream(
                     ids.add(hash(found.id))
                     yield manifest, found
                     continue
+                why = str(found)
                 if isinstance(found, Utterance):
-                    found = f"id {found.id!r} is on an earlier line too; {UNIQUE}"
-                yield manifest, Unreadable(f"{manifest.path}:{number}: {found}")
+                    why = f"id {found.id!r} is on an earlier line too; {UNIQUE}"
+                yield manifest, Unreadable(f"{manifest.path}:{number}: {why}")
         except UserError as error:
             yield manifest, Unreadable(str(error))
         else:

@@ -6,8 +6,6 @@ utterances of each check an excerpt to play and its spectrogram.
     S samples
 """
 
-from __future__ import annotations
-
 import base64
 from dataclasses import dataclass
 

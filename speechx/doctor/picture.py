@@ -7,8 +7,6 @@ point and in silence the picture has the colour of the page.
     · H pixel rows · W pixel columns
 """
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -4,8 +4,6 @@ Speakers are compared within a corpus and language, since many corpora use names
 normalised sentences are compared within a language, whatever the corpus.
 """
 
-from __future__ import annotations
-
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator

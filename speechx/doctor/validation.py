@@ -1,7 +1,5 @@
 """`speechx data validate`: the hard checks of `speechx data doctor`, one line per case."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

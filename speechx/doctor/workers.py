@@ -5,8 +5,6 @@ in chunks; the items of a chunk that crashes or takes too long are sent again on
 the right file is named and the others get their results.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -11,8 +11,6 @@ A missing quantizer is left out of a speechx folder, so that none at chance pass
 one; formats that must have one are refused. A missing mask embedding is drawn and written.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

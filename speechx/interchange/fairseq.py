@@ -9,8 +9,6 @@ A written file holds plain data only, with `args` None and `cfg` as nested dicti
 itself has saved since 2021.
 """
 
-from __future__ import annotations
-
 import ast
 import json
 from pathlib import Path

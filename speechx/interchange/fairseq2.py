@@ -13,8 +13,6 @@ The quantizer there counts its updates to find its temperature. The count writte
 which the decay ends, so pretraining that is continued there keeps the temperature at its floor.
 """
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

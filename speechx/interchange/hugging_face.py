@@ -7,8 +7,6 @@ transformers lacks are written to `config.json` beside its own, where it ignores
 `feature_grad_mult` and `languages`.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

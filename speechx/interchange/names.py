@@ -15,8 +15,6 @@ written.
     G groups · V entries of a group · E width of an entry
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

@@ -1,8 +1,6 @@
 """Opens a model of five formats, detected by content: ours, fairseq, Hugging Face, fairseq2 and
 torchaudio."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path

@@ -7,8 +7,6 @@ the largest value. Up to float32's rounding they are equal, or the conversion is
     B = 1 utterance · S samples · T frames · M masked frames · K negatives
 """
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
 · M masked frames · K negatives
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 

@@ -7,8 +7,6 @@ negatives, and which row of a head is which token. Only these functions import t
     · M masked frames · K negatives · Q quantized width
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

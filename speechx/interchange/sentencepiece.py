@@ -8,8 +8,6 @@ fields of a model of single characters are written:
     3 normalising: 3 dummy prefix, 4 extra spaces removed, 5 spaces escaped as \u2581
 """
 
-from __future__ import annotations
-
 import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path

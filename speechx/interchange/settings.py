@@ -5,8 +5,6 @@ values that are spelt differently. The sizes that tensors show are measured and 
 settings in the file, so that a configuration of another model is an error here and not noise later.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

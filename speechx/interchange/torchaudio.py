@@ -13,8 +13,6 @@ extractor. A head needs its `labels`.
 There is no mask embedding and no quantizer: they are left out, or must be allowed to start fresh.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

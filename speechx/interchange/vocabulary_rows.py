@@ -10,8 +10,6 @@ Rows are moved, never changed. Symbols that ours lacks are left out, with a note
 they get a row of zeros and a bias of -10,000, so their probability is 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

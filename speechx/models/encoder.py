@@ -9,8 +9,6 @@ need only one of them, call them one by one.
     B utterances · S samples · T frames · C feature channels · D = embed_dim · L layers
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

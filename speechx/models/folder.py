@@ -9,8 +9,6 @@ No pickle, no path to a parent, nothing about objectives that are not inside. Co
 are plain data here: only `objectives/` knows what they mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 B utterances · T frames
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

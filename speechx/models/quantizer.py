@@ -7,8 +7,6 @@ concatenated. In training the pick is a Gumbel-softmax sample, hard forward and 
     · E = Q / G, the width of an entry · Q quantized width
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

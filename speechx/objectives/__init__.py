@@ -1,7 +1,5 @@
 """What is learned. A new objective is one file, and one line in the union below."""
 
-from __future__ import annotations
-
 from typing import TypeAlias
 
 from speechx.objectives.ctc import CTCConfig

@@ -8,8 +8,6 @@ its inputs and the number of targets is known before the backward pass.
     B utterances · T frames · D = embed_dim
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

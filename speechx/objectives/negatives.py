@@ -4,8 +4,6 @@ section 3.2).
     B utterances · M masked frames · K negatives
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,1 +1,1 @@
-"""Writing: normalisation, vocabularies, IPA, articulatory features, inventories, G2P."""
+"""Text: normalisation, vocabularies, IPA, articulatory features, phone inventories, G2P."""

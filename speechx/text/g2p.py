@@ -1,16 +1,14 @@
 """Phones from text: phonemizer driving the espeak-ng that the wheel `espeakng-loader` ships.
 
 Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and
-inventories, and nothing that transcribes needs them. Punctuation is passed on to espeak-ng,
-because it reads differently over a pause. Stress, tone and the flags with which espeak-ng marks a
-word in another language, "(en) ... (ru)", are taken off; flags and tones are counted. For tonal
-languages this is a rough draft: espeak-ng spells some tones with letters (cmn "əɜ"), which stay.
+inventories; transcription does not need them. Punctuation is passed to espeak-ng, because it
+pronounces words differently across a pause. Stress marks, tone marks and the flags around words in
+another language, "(en) ... (ru)", are removed; flags and tones are counted. For tonal languages
+this is only a draft: espeak-ng writes some tones as letters (cmn "əɜ"), which stay.
 
 >>> g2p(["Buenos días"], "es").phones
 [('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
 """
-
-from __future__ import annotations
 
 import difflib
 import functools
@@ -24,7 +22,7 @@ from typing import Any
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
 
-# Codes of corpora (CommonVoice locales) whose voice has another name in espeak-ng.
+# Codes of corpora (CommonVoice locales) that espeak-ng names differently.
 VOICES = {
     "en": "en-us",
     "fr": "fr-fr",
@@ -43,7 +41,7 @@ VOICES = {
     "pt-PT": "pt",
     "pt-BR": "pt-br",
 }
-# Symbols that espeak-ng writes for lack of IPA: its own mnemonics and X-SAMPA, by voice.
+# Symbols that espeak-ng writes instead of IPA (its own mnemonics and X-SAMPA), by voice.
 LEFTOVERS = {
     "ru": {'u"': "ʉ", "ɪ^": "ɪ̝"},
     "ky": {
@@ -57,7 +55,7 @@ _TONE = re.compile(r"[0-9˥˦˧˨˩]")
 
 @dataclass(frozen=True, slots=True)
 class G2PResult:
-    """phones: one tuple per text. flags, tones: how many switch flags and tone marks came off."""
+    """phones: one tuple per text. flags, tones: number of language flags and tone marks removed."""
 
     phones: list[tuple[str, ...]]
     version: str
@@ -66,7 +64,8 @@ class G2PResult:
 
 
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
-    """The phones of each text: espeak-ng's units ('tʃ', 'aɪ', 'aː'), normalised; may be empty."""
+    """The phones of each text as espeak-ng divides them ('tʃ', 'aɪ', 'aː'), normalised. A text may
+    have none."""
     _require()
     from phonemizer.separator import Separator
 
@@ -74,10 +73,10 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
     backend, leftovers = _backend(voice), LEFTOVERS.get(voice, {})
     lines = [" ".join(text.split()) for text in texts]
     separator = Separator(phone=" ", word="|", syllable="")
-    spoken = backend.phonemize(lines, separator=separator, strip=True) if lines else []
+    output = backend.phonemize(lines, separator=separator, strip=True) if lines else []
     flags = tones = 0
     phones: list[tuple[str, ...]] = []
-    for line in spoken:
+    for line in output:
         line, flagged = _FLAG.subn(" ", line)
         line, toned = _TONE.subn("", line)
         flags, tones = flags + flagged, tones + toned
@@ -90,7 +89,7 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
 
 
 def espeak_voice(language: str) -> str:
-    """The espeak-ng voice for a language code; UserError with near matches for an unknown one."""
+    """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
     if voice in known:
@@ -104,8 +103,7 @@ def espeak_voice(language: str) -> str:
 
 @functools.cache
 def version() -> str:
-    """What made the phones, for the manifest: 'espeak-ng 1.52.0, phonemizer 3.4.0'."""
-    _require()
+    """Versions for the manifest: 'espeak-ng 1.52.0, phonemizer 3.4.0'."""
     engine = ".".join(str(part) for part in _wrapper()().version)
     return f"espeak-ng {engine}, phonemizer {importlib.metadata.version('phonemizer')}"
 
@@ -122,7 +120,7 @@ def _require() -> None:
 
 
 def _wrapper() -> Any:
-    """phonemizer's handle on espeak-ng, pointed at the wheel's library."""
+    """phonemizer's interface to espeak-ng, set to use the library of the wheel."""
     _require()
     import espeakng_loader
     from phonemizer.backend.espeak.wrapper import EspeakWrapper
@@ -144,7 +142,7 @@ def _backend(voice: str) -> Any:
 
     logger = logging.getLogger("speechx.g2p")
     logger.addHandler(logging.NullHandler())
-    logger.propagate = False  # phonemizer warns once per text about what is counted here
+    logger.propagate = False  # phonemizer warns about flags, which are counted above
     return EspeakBackend(
         voice, punctuation_marks=re.compile(r"(?!)"), with_stress=False, logger=logger
     )

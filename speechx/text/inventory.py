@@ -1,11 +1,11 @@
-"""The phones of one language, and where they come from.
+"""Phone inventories: the phones of one language and their source.
 
-For an unseen language the inventory is all the model is told: a list of phones taken from the G2P
-of ordinary text, no audio. `inventories.json` holds those of the shipped sentences; any other comes
-from a file.
+For an unseen language the inventory is the only information that the model gets: a list of phones
+from the G2P of ordinary text, without audio. `inventories.json` holds the inventories of the
+shipped sentences; other inventories come from files.
 
-Every symbol is checked here, against the articulatory features, so that a bad one is reported
-before a model is loaded.
+Every symbol is checked against the articulatory features here, so that a bad one is reported before
+a model is loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from speechx.text.shipped import sentence_languages, shipped_sentences
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """phones: normalised, distinct, sorted by code point. source: what made them, for outputs."""
+    """phones: normalised, distinct, sorted by code point. source: where they come from."""
 
     language: str
     phones: tuple[str, ...]
@@ -35,7 +35,7 @@ class Inventory:
 
     @classmethod
     def of(cls, phones: Iterable[str], language: str, source: str) -> Inventory:
-        """Checks, normalises and sorts. Raises one UserError with every unusable symbol."""
+        """Checks, normalises and sorts phones. One UserError lists every unusable symbol."""
         given = list(phones)
         if not given:
             raise UserError(f"{source}: no phones found, expected at least one.")
@@ -44,22 +44,21 @@ class Inventory:
 
     @classmethod
     def for_language(cls, language: str) -> Inventory:
-        """One that is shipped with the package."""
+        """An inventory that is shipped with the package."""
         shipped = _shipped()
         if language not in shipped:
             near = difflib.get_close_matches(language, shipped, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UserError(
                 f"no phone inventory is shipped for {language!r}: known are {', '.join(shipped)}."
-                f"{hint} Otherwise give a file with its phones, separated by spaces or lines, or a "
-                "manifest (.jsonl) with phones."
+                f"{hint} Give a text file of its phones or a manifest (.jsonl) with phones."
             )
         entry = shipped[language]
         return cls.of(entry["phones"].split(), language, entry["source"])
 
     @classmethod
     def from_file(cls, path: str | Path, language: str = "und") -> Inventory:
-        """Phones separated by white space, without # comments."""
+        """Reads phones separated by white space; # begins a comment."""
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
@@ -67,7 +66,7 @@ class Inventory:
             raise UserError(f"{path}: cannot read the inventory: {error.strerror}.") from None
         except UnicodeDecodeError:
             raise UserError(
-                f"{path}: not a text file in UTF-8, expected a list of phones."
+                f"{path}: not UTF-8 text; expected a list of phones separated by white space."
             ) from None
         lines = (line.split("#", 1)[0] for line in text.split("\n"))
         return cls.of((phone for line in lines for phone in line.split()), language, str(path))
@@ -81,7 +80,7 @@ class Inventory:
 
 
 def shipped_inventories() -> str:
-    """The content of `inventories.json`: `python -m speechx.text.inventory` writes it anew."""
+    """The content of `inventories.json`, which `python -m speechx.text.inventory` rewrites."""
     made = [Inventory.from_texts(shipped_sentences(lang), lang) for lang in sentence_languages()]
     content = {i.language: {"phones": " ".join(i.phones), "source": i.source} for i in made}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"

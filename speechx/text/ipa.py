@@ -1,15 +1,13 @@
-"""One spelling per phone, and what is wrong with a symbol that is none.
+"""One spelling per phone, and a check that a symbol is IPA.
 
-The same phone is written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar,
-ã as one code point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in
-canonical order, which is what PanPhon looks up too), script ɡ, ː for length, no tie bar, no
-stress. `problem_with` names what is not IPA, so that no symbol disappears between text and model.
+A phone can be written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar, ã as
+one code point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in canonical
+order, as in PanPhon's table), script ɡ, ː for length, no tie bar, no stress. `problem_with` names
+the characters that are not IPA, so that no symbol gets lost between text and model.
 
 >>> normalize_ipa("t͡ʃ:")
 'tʃː'
 """
-
-from __future__ import annotations
 
 import unicodedata
 
@@ -42,18 +40,18 @@ LETTERS = frozenset(  # ç is c and a combining cedilla once decomposed
     "abcdefhijklmnopqrstuvwxyzɡæðøħŋœβθχǀǁǂǃ"
     "ɐɑɒɓɔɕɖɗɘəɛɜɞɟɠɢɣɤɥɦɧɨɪɫɬɭɮɯɰɱɲɳɴɵɶɸɹɺɻɽɾʀʁʂʃʄʈʉʊʋʌʍʎʏʐʑʒʔʕʘʙʛʜʝʟʡʢ"
 )
-AFTER = frozenset("ːˑʰʱʲʷˠˤⁿˡʼˀ˞ᵝᵊᶣ")  # marks that follow their letter without combining with it
+AFTER = frozenset("ːˑʰʱʲʷˠˤⁿˡʼˀ˞ᵝᵊᶣ")  # marks after a letter that are not combining characters
 BEFORE = frozenset("ⁿᵐᵑʰʱˀ")  # marks that may open a segment (prenasalised, preaspirated)
 
 
 def normalize_ipa(symbol: str) -> str:
-    """The one spelling of `symbol`. Tie bars, stress and syllable dots go; nothing else does."""
+    """The one spelling of `symbol`. Removes tie bars, stress and syllable dots, nothing else."""
     decomposed = unicodedata.normalize("NFD", symbol.strip())
     return unicodedata.normalize("NFD", decomposed.translate(_TABLE))
 
 
 def problem_with(symbol: str) -> str | None:
-    """Why `symbol` is not a phone in IPA, in one sentence; None if it is."""
+    """Why `symbol` is not an IPA phone, in one sentence; None if it is."""
     normal = normalize_ipa(symbol)
     if not normal:
         return f"phone {symbol!r} is empty."

@@ -1,15 +1,13 @@
-"""Languages: one row of `languages.tsv` for each, and what every corpus calls it.
+"""Languages and their codes in every corpus: the rows of `languages.tsv`.
 
-One language is `swa` (ISO 639-3), `sw` (ISO 639-1, CommonVoice, VoxLingua107), `sw_ke` (FLEURS) and
-202 (BABEL). A blank cell says that the corpus has no such language, or that its code is not
-known here. CommonVoice writes some languages in two ways, so that cell may hold several codes.
+Swahili is `swa` (ISO 639-3), `sw` (ISO 639-1, CommonVoice, VoxLingua107), `sw_ke` (FLEURS) and 202
+(BABEL). An empty cell means that the corpus lacks the language or that its code is unknown.
+CommonVoice has two codes for some languages, so its cell may hold several.
 
     find("sw_ke").name            # Swahili
     find("Javanese").babel        # 402
-    find("jw").iso639_1           # jv: VoxLingua107 still has the codes of 1988
+    find("jw").iso639_1           # jv: VoxLingua107 still uses the codes of 1988
 """
-
-from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
@@ -29,17 +27,17 @@ class Language:
     babel: str
     """Number of the IARPA BABEL language pack, as in BABEL_BP_101_..."""
     commonvoice: tuple[str, ...]
-    """Locales; where there are several, each is a folder of a release."""
+    """Locales; each is a folder of a release."""
     fleurs: str
     mls: str
     voxlingua107: str
     voxpopuli: str
     also: tuple[str, ...]
-    """Other names, and codes that were withdrawn or are used loosely (zh for Mandarin)."""
+    """Other names, and codes that are withdrawn or imprecise (zh for Mandarin)."""
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All that it is called."""
+        """All its names and codes."""
         corpora = (self.babel, *self.commonvoice, self.fleurs, self.mls)
         others = (self.voxlingua107, self.voxpopuli, *self.also)
         return tuple(w for w in (self.iso639_3, self.iso639_1, self.name, *corpora, *others) if w)
@@ -60,23 +58,16 @@ def languages() -> tuple[Language, ...]:
 
 
 def find(word: str) -> Language:
-    """The language of a code or an English name, in whatever case, with - or _."""
+    """The language with this code or English name. Case does not matter, nor - or _."""
     found = _index().get(_key(word))
     if found is None:
-        near = difflib.get_close_matches(_key(word), _index(), n=3, cutoff=0.7)
-        found_near = [_index()[key] for key in near]
-        hint = ", ".join(dict.fromkeys(f"{x.name} ({x.iso639_3})" for x in found_near))
+        near = [_index()[k] for k in difflib.get_close_matches(_key(word), _index(), 3, 0.7)]
+        hint = ", ".join(dict.fromkeys(f"{x.name} ({x.iso639_3})" for x in near))
         raise UserError(
-            f"no language {word!r} is known: expected an English name, an ISO 639 code, or the "
-            f"code of a corpus in data_manifests/languages.tsv{f'; near is {hint}' if hint else ''}"
+            f"no language {word!r} is known{f'; similar: {hint}' if hint else ''}. Expected an "
+            "English name, an ISO 639 code, or a corpus code from data_manifests/languages.tsv."
         )
     return found
-
-
-def english_name(code: str) -> str:
-    """For messages: the name of a language, or the code itself where it is not in the table."""
-    found = _index().get(_key(code))
-    return found.name if found else code
 
 
 @cache

@@ -1,9 +1,7 @@
-"""The sentences that come with the package: about a hundred for each of a few languages.
+"""Sentences shipped with the package: about a hundred for each of a few languages.
 
-They are what the synthetic corpus is made of and what the shipped phone inventories are drawn from.
+The synthetic corpus and the shipped phone inventories are made from them.
 """
-
-from __future__ import annotations
 
 from importlib import resources
 
@@ -12,13 +10,13 @@ from speechx.text.normalize import normalize
 
 
 def sentence_languages() -> list[str]:
-    """The languages that have sentences."""
+    """Languages with shipped sentences."""
     folder = resources.files("speechx.text") / "sentences"
     return sorted(f.name[:-4] for f in folder.iterdir() if f.name.endswith(".txt"))
 
 
 def shipped_sentences(language: str) -> list[str]:
-    """The sentences of a language, in the order of the file, each once however it is spelled."""
+    """The sentences of a language in file order, without repetitions after normalisation."""
     file = resources.files("speechx.text") / "sentences" / f"{language}.txt"
     if not file.is_file():
         raise UserError(

@@ -1,8 +1,8 @@
-"""The tokens a model writes: characters, phonemes or names of languages.
+"""Vocabularies: the tokens that a model outputs (characters, phonemes or languages).
 
 Token i has id i + 1. Id 0 belongs to no token: it is the blank of CTC, and padding. In a character
-vocabulary the space is an ordinary token, so that any text round-trips; in a phoneme vocabulary
-there are no spaces.
+vocabulary the space is a token, so that text comes back unchanged; a phoneme vocabulary has no
+spaces.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Vocabulary:
         return [ids[token] for token in sequence]
 
     def unknown(self, sequence: Sequence[str]) -> list[str]:
-        """Tokens of the sequence that the vocabulary lacks, each once."""
+        """Distinct tokens of the sequence that the vocabulary lacks."""
         return sorted(set(sequence) - set(self.tokens))
 
     def decode(self, ids: Iterable[int]) -> list[str]:
@@ -63,7 +63,7 @@ class Vocabulary:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Vocabulary:
-        """Raises KeyError, TypeError or ValueError if it is not what `to_dict` makes."""
+        """The inverse of `to_dict`; KeyError, TypeError or ValueError for other data."""
         token_type, tokens = data["token_type"], tuple(data["tokens"])
         if token_type not in get_args(TokenType) or not all(isinstance(t, str) for t in tokens):
             raise ValueError("needs a token_type and a list of tokens")
@@ -77,7 +77,7 @@ def save_vocabularies(path: Path, vocabularies: Mapping[str, Vocabulary]) -> Non
 
 
 def load_vocabularies(path: Path) -> dict[str, Vocabulary]:
-    """Reads what `save_vocabularies` wrote."""
+    """Reads a file of `save_vocabularies`."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return {name: Vocabulary.from_dict(each) for name, each in data.items()}

@@ -13,8 +13,6 @@ both lists can be given as `data.exclude`. The counts are saved with the run's s
 run has the share of the whole run.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

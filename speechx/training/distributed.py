@@ -4,8 +4,6 @@ Started by `torchrun --nproc-per-node N -m speechx ...` there are N ranks; start
 is one. Nothing else in speechx imports torch.distributed.
 """
 
-from __future__ import annotations
-
 import gc
 import logging
 import os

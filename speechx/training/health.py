@@ -10,8 +10,6 @@ state. A finding needs `window` steps in which every line shows a signature: one
 A signature that is checked once, such as a blank plateau, only warns.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -12,8 +12,6 @@ to the bit.
     L layers
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The optimizer and its learning rate, a pure function of the step."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

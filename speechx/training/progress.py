@@ -1,7 +1,5 @@
 """Progress of a run: a bar on a terminal, plain lines elsewhere, JSON lines on disk."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

@@ -1,7 +1,5 @@
 """Continuing a run: after an interruption, or from its last healthy state after a finding."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -10,8 +10,6 @@ A run of one task is written short, with `objective` and `data`; a run of severa
         weight: 0.3
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass

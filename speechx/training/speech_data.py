@@ -1,7 +1,5 @@
 """The settings of the speech that a task learns from: manifests, and what is taken of them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from speechx.config import config, require_not_negative, require_positive

@@ -7,8 +7,6 @@ are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure
     N utterances · R rows · L languages
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial

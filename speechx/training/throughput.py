@@ -15,8 +15,6 @@ Every line of the log has `waiting_share`: the share of the time since the line 
 model waited for data, on the rank that waited most.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import time

@@ -4,8 +4,6 @@ Masks are fixed and nothing else is random, so that two models, or two steps of 
 task.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Many recordings to one file each, or to standard output."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -12,8 +12,6 @@ numbers everywhere.
     B utterances · S samples · T frames · V = blank and tokens, the blank first
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a transcription returns: plain data."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

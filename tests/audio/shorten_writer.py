@@ -1,10 +1,9 @@
-"""An encoder of shorten for tests: any command, any sample type, nothing clever.
+"""A simple shorten encoder for tests, with every command and sample type.
 
-It knows the format from the same description as speechx/audio/shorten.py and shares no code with
-it. What it writes was decoded by ffmpeg 5.1 to the samples that were put in: 168 streams of 16-bit
-samples, of one and two channels, all commands, shifts of 0, 1 and 3 bits, with and without means.
-For mu-law desphere 0.1.1 did the same, except where samples are shifted and means remembered,
-which it takes for 16-bit samples too otherwise than ffmpeg.
+It follows the same description as speechx/audio/shorten.py, but shares no code with it. ffmpeg 5.1
+decoded its output to the original samples: 168 streams of 16-bit samples, one and two channels, all
+commands, shifts of 0, 1 and 3 bits, with and without means. For mu-law, desphere 0.1.1 did the
+same, except with shifts and means, which it handles unlike ffmpeg for 16-bit samples too.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def power(wave_S: np.ndarray) -> float:
 
 @pytest.mark.parametrize("snr_db", [0.0, 15.0, 30.0])
 @pytest.mark.parametrize("kind", ["white", "pink", "babble"])
-def test_noise_arrives_at_the_ratio_asked_for(kind, snr_db):
+def test_noise_has_the_requested_ratio(kind, snr_db):
     wave_S = tone(440)
     noise_S = noise(kind, len(wave_S), RATE, np.random.default_rng(0))
     added_S = add_noise(wave_S, noise_S, snr_db) - wave_S
@@ -48,7 +48,7 @@ def test_kinds_of_noise_differ_in_their_spectrum():
         noise("brown", 10, RATE, np.random.default_rng(0))
 
 
-def test_tilt_and_band_change_levels_as_they_say():
+def test_tilt_and_band_have_the_right_gain():
     for frequency, gain in ((500, 10 ** (3 / 20)), (1000, 1.0), (2000, 10 ** (-3 / 20))):
         wave_S = tone(frequency)
         tilted_S = shape(wave_S, tilt(frequencies(len(wave_S), RATE), -3.0))
@@ -97,30 +97,30 @@ def test_a_measured_room_keeps_the_time_and_level_of_the_direct_sound():
     wave_S[[1000, 9000]] = 0.5, -0.25
     response_R = np.zeros(4000)
     response_R[[20, 37, 2000]] = 0.1, -0.4, 0.2  # the highest peak is the direct sound
-    heard_S = in_room(wave_S, response_R)
-    assert heard_S.shape == wave_S.shape
-    there = np.flatnonzero(np.abs(heard_S) > 1e-9)
-    assert there.tolist() == [983, 1000, 2963, 8983, 9000, 10963]
-    assert heard_S[[1000, 9000]] == pytest.approx([0.5, -0.25])
-    assert heard_S[2963] == pytest.approx(-0.25)  # half as loud as the direct sound, turned over
+    out_S = in_room(wave_S, response_R)
+    assert out_S.shape == wave_S.shape
+    nonzero = np.flatnonzero(np.abs(out_S) > 1e-9)
+    assert nonzero.tolist() == [983, 1000, 2963, 8983, 9000, 10963]
+    assert out_S[[1000, 9000]] == pytest.approx([0.5, -0.25])
+    assert out_S[2963] == pytest.approx(-0.25)  # half as loud as the direct sound, turned over
     assert in_room(wave_S, np.array([0.3])) == pytest.approx(wave_S)
 
 
 @pytest.mark.parametrize("samples", [RATE, 12_345, 1])
 def test_a_telephone_line_passes_300_to_3400_hz_and_no_more(samples):
     white_S = 0.1 * np.random.default_rng(0).standard_normal(samples)
-    heard_S = telephone(white_S)
-    assert heard_S.shape == white_S.shape
-    assert np.isfinite(heard_S).all()
+    out_S = telephone(white_S)
+    assert out_S.shape == white_S.shape
+    assert np.isfinite(out_S).all()
     if samples < RATE:
         return
-    power_F = np.abs(np.fft.rfft(heard_S)) ** 2 / np.abs(np.fft.rfft(white_S)) ** 2
+    power_F = np.abs(np.fft.rfft(out_S)) ** 2 / np.abs(np.fft.rfft(white_S)) ** 2
 
     def level_db(low: int, high: int) -> float:  # one bin is one hertz
         return float(10 * np.log10(np.median(power_F[low:high])))
 
     assert level_db(500, 3200) == pytest.approx(0, abs=0.2)
-    assert level_db(0, 150) < -25  # what mu-law leaves of its own noise
+    assert level_db(0, 150) < -25  # noise of the mu-law coding
     assert level_db(3750, 4000) < -25
     assert level_db(4100, 8000) < -50
 
@@ -128,7 +128,7 @@ def test_a_telephone_line_passes_300_to_3400_hz_and_no_more(samples):
 def test_a_telephone_line_codes_in_8_bits_whatever_the_level():
     for level in (0.01, 0.5, 3.0):  # beyond 1 nothing is clipped
         wave_S = level * tone(1000)
-        heard_S = telephone(wave_S)[800:-800]
-        error_S = heard_S - wave_S[800:-800]
+        out_S = telephone(wave_S)[800:-800]
+        error_S = out_S - wave_S[800:-800]
         assert 25 < 10 * np.log10(power(wave_S) / power(error_S)) < 45
     assert not telephone(np.zeros(800)).any()

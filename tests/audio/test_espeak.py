@@ -20,7 +20,7 @@ def test_the_same_calls_give_the_same_bytes_on_every_new_speaker():
     assert say_all(seed=1) == first
 
 
-def test_speech_is_heard_and_slower_speech_is_longer():
+def test_speech_is_loud_and_slower_speech_is_longer():
     speaker = Speaker()
     slow_S = speaker.say("una frase bastante larga", "es", rate=120)
     fast_S = speaker.say("una frase bastante larga", "es", rate=240)

@@ -1,4 +1,4 @@
-"""The short way through a 16-bit WAV gives what libsndfile gives, or steps aside."""
+"""The fast reader of 16-bit WAV gives the samples of libsndfile, or None for other files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SPHERE files of every coding read exactly, and headers that lie are named and cost nothing."""
+"""SPHERE files of every coding are read exactly; wrong headers are errors that cost no memory."""
 
 import tracemalloc
 from pathlib import Path
@@ -13,7 +13,7 @@ from speechx.audio import sphere
 from speechx.audio.files import audio_info, check_audio, read_audio, read_native
 from speechx.errors import UserError
 from tests.audio.shorten_writer import S16HL, ULAW_2, encode
-from tests.audio.test_shorten import COEFFICIENTS, to_values, voice
+from tests.audio.test_shorten import COEFFICIENTS, signal, to_values
 
 PACKED = "embedded-shorten-v2.00"
 
@@ -21,7 +21,7 @@ PACKED = "embedded-shorten-v2.00"
 def sphere_file(
     path: Path, data: bytes, size: int = 1024, end: str = "end_head", **fields: object
 ) -> Path:
-    """A file with this header, of 8 kHz and one channel unless said; None leaves a field out."""
+    """Writes a file with this header, 8 kHz mono by default; None omits a field."""
     all_ = {"channel_count": 1, "sample_rate": 8000, "sample_n_bytes": 2, **fields}
     lines = [f"NIST_1A\n{size:7d}"]
     for name, value in all_.items():
@@ -47,7 +47,7 @@ def by_libsndfile(path: Path) -> np.ndarray:
 @pytest.mark.parametrize("order", ["LITTLE", "BIG"])
 @pytest.mark.parametrize("coding", ["PCM_S8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW"])
 @pytest.mark.parametrize("number", [1, 2])
-def test_what_libsndfile_reads_is_read_the_same(
+def test_codings_that_libsndfile_knows_are_read_the_same(
     tmp_path: Path, coding: str, order: str, number: int
 ) -> None:
     path = tmp_path / "a.sph"
@@ -61,7 +61,7 @@ def test_what_libsndfile_reads_is_read_the_same(
 
 
 @pytest.mark.parametrize("coding", ["ulaw", "alaw"])
-def test_every_byte_of_g711_is_that_of_libsndfile(tmp_path: Path, coding: str) -> None:
+def test_every_byte_of_g711_is_read_like_libsndfile(tmp_path: Path, coding: str) -> None:
     every = bytes(range(256))
     fields = {"sample_coding": coding, "sample_n_bytes": 1, "sample_count": 256}
     path = sphere_file(tmp_path / "a.sph", every, **fields)
@@ -73,7 +73,7 @@ def test_every_byte_of_g711_is_that_of_libsndfile(tmp_path: Path, coding: str) -
 def test_headers_of_any_size_and_channels_in_either_layout(
     tmp_path: Path, size: int, interleaved: str
 ) -> None:
-    values_SC = voice(2)
+    values_SC = signal(2)
     stored = values_SC if interleaved == "TRUE" else values_SC.T
     path = sphere_file(
         tmp_path / "a.sph",
@@ -91,7 +91,7 @@ def test_headers_of_any_size_and_channels_in_either_layout(
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("claimed", [True, False])
 def test_shorten_in_sphere_is_exact(tmp_path: Path, number: int, claimed: bool) -> None:
-    values_SC = voice(number)
+    values_SC = signal(number)
     count = len(values_SC) if claimed else None
     pcm = sphere_file(
         tmp_path / "pcm.sph",
@@ -126,7 +126,7 @@ def test_shorten_in_sphere_is_exact(tmp_path: Path, number: int, claimed: bool) 
 
 
 def test_a_stream_that_the_header_does_not_mention_is_decoded(tmp_path: Path) -> None:
-    values_SC = voice(1)
+    values_SC = signal(1)
     path = sphere_file(tmp_path / "a.sph", encode(values_SC), sample_count=len(values_SC))
     assert (channels(path, 1) * 32768 == values_SC).all()
 
@@ -134,7 +134,7 @@ def test_a_stream_that_the_header_does_not_mention_is_decoded(tmp_path: Path) ->
 def test_segments_of_a_compressed_file_cost_one_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    values_SC = voice(1, 16_000)
+    values_SC = signal(1, 16_000)
     path = sphere_file(
         tmp_path / "a.sph", encode(values_SC), sample_coding=f"pcm,{PACKED}", sample_count=16_000
     )
@@ -155,7 +155,7 @@ def test_segments_of_a_compressed_file_cost_one_pass(
 
 
 def refused(path: Path) -> str:
-    """What is said of it, and it is said without much memory."""
+    """The error for a file, which must not cost much memory."""
     tracemalloc.start()
     with pytest.raises(UserError) as raised:
         read_native(path)
@@ -169,10 +169,10 @@ def refused(path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "fact"),
     [
         ({"sample_count": 10_000_000_000}, "claims 10000000000 samples, but the file has 100"),
-        ({"sample_count": 101}, "was it copied whole?"),
+        ({"sample_count": 101}, "claims 101 samples, but the file has 100. Copy"),
         ({"sample_count": -5}, "claims sample_count = '-5'"),
         ({"sample_count": "many"}, "claims sample_count = 'many'"),
         ({"sample_count": "1e400"}, "claims sample_count = '1e400'"),
@@ -191,19 +191,19 @@ def refused(path: Path) -> str:
     ],
     ids=str,
 )
-def test_headers_that_lie_are_named_and_cost_nothing(
-    tmp_path: Path, fields: dict, said: str
+def test_the_error_for_a_wrong_header_names_the_claim(
+    tmp_path: Path, fields: dict, fact: str
 ) -> None:
     size = fields.get("size", 1024)
     path = sphere_file(tmp_path / "a.sph", bytes(200), **{**fields, "size": 1024})
     path.write_bytes(path.read_bytes().replace(b"   1024", f"{size:7d}".encode(), 1))
-    assert said in refused(path)
+    assert fact in refused(path)
 
 
-def test_compressed_data_that_are_not_what_the_header_says(
+def test_compressed_data_that_contradict_the_header_are_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = encode(voice(1))
+    stream = encode(signal(1))
 
     def of(data: bytes, **fields: object) -> Path:
         defaults = {"sample_coding": f"pcm,{PACKED}", "sample_count": 900}
@@ -217,7 +217,7 @@ def test_compressed_data_that_are_not_what_the_header_says(
     assert "claims ulaw" in refused(of(stream, sample_coding=f"ulaw,{PACKED}", sample_n_bytes=1))
     assert "ends before its end mark" in refused(of(stream[:300]))
     assert "holds alaw samples" in refused(
-        of(encode(voice(1), 9), sample_coding=f"alaw,{PACKED}", sample_n_bytes=1)
+        of(encode(signal(1), 9), sample_coding=f"alaw,{PACKED}", sample_n_bytes=1)
     )
     bomb = encode(np.zeros((65_535 * 40, 1), int), block=65_535)
     assert len(bomb) < 100
@@ -232,8 +232,8 @@ def test_compressed_data_that_are_not_what_the_header_says(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
-def test_any_change_of_a_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
-    values_SC = voice(2, 600)
+def test_a_changed_file_is_read_or_a_user_error(tmp_path: Path, data: st.DataObject) -> None:
+    values_SC = signal(2, 600)
     packed = data.draw(st.booleans())
     path = sphere_file(
         tmp_path / "a.sph",
@@ -247,10 +247,10 @@ def test_any_change_of_a_file_is_read_or_refused(tmp_path: Path, data: st.DataOb
         region = 260 if data.draw(st.booleans()) else len(content)
         content[data.draw(st.integers(0, region - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
-    for look in (check_audio, audio_info, read_native):
-        said = str(path)
+    for read in (check_audio, audio_info, read_native):
+        message = f"{path}: "
         try:
-            look(path)
+            read(path)
         except UserError as error:
-            said = str(error)
-        assert said.startswith(str(path))
+            message = str(error)
+        assert message.startswith(f"{path}: ")

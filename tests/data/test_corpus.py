@@ -138,11 +138,11 @@ def test_an_id_on_two_lines_is_an_error(written, tmp_path):
     some, path, _ = written
     line = path.read_text().splitlines()[4]
     path.write_text(path.read_text() + line + "\n")
-    with pytest.raises(UserError, match=r"a\.jsonl: id 'u4' is on two lines"):
+    with pytest.raises(UserError, match=r"a\.jsonl: two utterances have the id 'u4'"):
         Corpus.read([path])
     table = pq.read_table(tmp_path / "a.parquet")
     pq.write_table(pa.concat_tables([table, table.slice(4, 1)]), tmp_path / "twice.parquet")
-    with pytest.raises(UserError, match=r"twice\.parquet: id 'u4' is on two lines"):
+    with pytest.raises(UserError, match=r"twice\.parquet: two utterances have the id 'u4'"):
         Corpus.read([tmp_path / "twice.parquet"])
     with pytest.raises(ValueError, match="two utterances have the id 'u4'"):
         write_manifest(tmp_path / "b.jsonl", [*some, some[4]])

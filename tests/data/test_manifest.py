@@ -1,4 +1,4 @@
-"""The manifest: what is written is what is read, and every mistake names its line."""
+"""The manifest: reading inverts writing, and errors name the line."""
 
 import json
 import sys
@@ -17,12 +17,12 @@ from speechx.data.corpus import Corpus
 from speechx.data.manifest import (
     claim,
     convert_manifest,
+    read_lines,
     read_manifest,
-    read_manifest_in_part,
     stream_manifest,
     write_manifest,
 )
-from speechx.data.utterance import KNOWN, NEEDED, Utterance, hours
+from speechx.data.utterance import KNOWN, NEEDED, RecordError, Utterance, hours
 from speechx.errors import UserError
 
 SCHEMA = Path(__file__).parents[2] / "data_manifests" / "manifest.schema.json"
@@ -60,15 +60,15 @@ def test_everything_written_is_read_back(tmp_path: Path, suffix: str) -> None:
     assert write_manifest(tmp_path / f"m{suffix}", iter(written)) == 4
     assert read_manifest(tmp_path / f"m{suffix}") == written
     assert list(stream_manifest(tmp_path / f"m{suffix}")) == written
-    assert read_manifest_in_part(tmp_path / f"m{suffix}") == (written, [])
-    # From one form to the other and back nothing is lost, not even the order of the keys.
-    assert convert_manifest(tmp_path / f"m{suffix}", tmp_path / "there.parquet") == 4
-    convert_manifest(tmp_path / "there.parquet", tmp_path / "back.jsonl")
+    assert [line.found for line in read_lines(tmp_path / f"m{suffix}")] == written
+    # Conversion and back loses nothing, not even the order of the keys.
+    assert convert_manifest(tmp_path / f"m{suffix}", tmp_path / "converted.parquet") == 4
+    convert_manifest(tmp_path / "converted.parquet", tmp_path / "back.jsonl")
     write_manifest(tmp_path / "same.jsonl", written)
     assert (tmp_path / "back.jsonl").read_text() == (tmp_path / "same.jsonl").read_text()
 
 
-def test_an_id_that_is_there_twice_is_not_converted(tmp_path: Path) -> None:
+def test_a_manifest_with_a_repeated_id_is_not_converted(tmp_path: Path) -> None:
     line = json.dumps({**GOOD, "id": "twice"}) + "\n"
     (tmp_path / "m.jsonl").write_text(line + line)
     with pytest.raises(UserError, match=r"m\.jsonl: two utterances have the id 'twice'; ids must"):
@@ -78,14 +78,14 @@ def test_an_id_that_is_there_twice_is_not_converted(tmp_path: Path) -> None:
     assert [next(some).id, next(some).id] == ["twice", "twice"]
     with pytest.raises(UserError, match="two utterances have the id 'twice'"):
         next(some)
-    with pytest.raises(UserError, match=r"a\.tsv: a manifest ends in"):
+    with pytest.raises(UserError, match=r"a\.tsv: .* ends in \.jsonl"):
         convert_manifest(tmp_path / "m.jsonl", tmp_path / "a.tsv")
     (tmp_path / "m.jsonl").write_text(line)
     assert convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.JSONL") == 1
 
 
-def test_millions_of_lines_are_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writing takes an iterator, reading gives one; what is in memory is a fraction of the file."""
+def test_lines_are_not_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing takes an iterator, reading returns one; memory holds a fraction of the file."""
     count, text = 300, "x" * 20_000
     some = (utterance(tmp_path, f"{i}", text=f"{i}{text}") for i in range(count))
     monkeypatch.setattr("speechx.data.parquet.ROWS", 20)
@@ -112,7 +112,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
             write_manifest(tmp_path / name, breaks())
         assert [u.id for u in read_manifest(tmp_path / name)] == ["before"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.jsonl", "m.parquet"]
-    # Read and written at the same time, it is what it was.
+    # A manifest can be converted in place.
     convert_manifest(tmp_path / "m.jsonl", tmp_path / "m.jsonl")
     assert [u.id for u in read_manifest(tmp_path / "m.jsonl")] == ["before"]
 
@@ -127,23 +127,23 @@ KEYS = st.sampled_from([*KNOWN, "other"])
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.dictionaries(KEYS, ANYTHING))
-def test_any_line_is_an_utterance_that_can_be_written_or_a_sentence(
+def test_any_line_is_an_utterance_that_can_be_written_or_an_error(
     tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzzed.jsonl"
     path.write_text(json.dumps(GOOD | changes))
-    utterances, problems = read_manifest_in_part(path)
-    assert len(utterances) + len(problems) == 1
-    assert all("\n" not in p for p in problems)
+    (line,) = read_lines(path)
+    if isinstance(line.found, RecordError):
+        assert "\n" not in str(line.found)
+        return
     for form in ("again.jsonl", "again.parquet"):
-        if utterances:
-            write_manifest(path.with_name(form), utterances)
-            (read,) = read_manifest(path.with_name(form))
-            assert (read.id, read.audio, read.text) == (
-                utterances[0].id, utterances[0].audio, utterances[0].text,
-            )  # fmt: skip
-            # As text: what is not a number does not equal itself.
-            assert repr(read.extra) == repr(utterances[0].extra)
+        write_manifest(path.with_name(form), [line.found])
+        (read,) = read_manifest(path.with_name(form))
+        assert (read.id, read.audio, read.text) == (
+            line.found.id, line.found.audio, line.found.text,
+        )  # fmt: skip
+        # Compared as text, because NaN does not equal itself.
+        assert repr(read.extra) == repr(line.found.extra)
 
 
 @settings(max_examples=50, derandomize=True, deadline=None)
@@ -153,7 +153,7 @@ def test_any_bytes_are_a_manifest_or_a_user_error(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / ("any.parquet" if parquet else "any.jsonl")
     path.write_bytes(data if not parquet else b"PAR1" + data + b"PAR1")
-    for read in (read_manifest, read_manifest_in_part, lambda path: Corpus.read([path])):
+    for read in (read_manifest, lambda path: Corpus.read([path])):
         with suppress(UserError):
             read(path)
 
@@ -165,8 +165,8 @@ def test_damaged_parquet_is_a_user_error(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for _ in range(40):
         damaged = bytearray(whole[: random.integers(1, len(whole) + 1)])
-        for place in random.integers(0, len(damaged), 3):
-            damaged[place] = random.integers(0, 256)
+        for index in random.integers(0, len(damaged), 3):
+            damaged[index] = random.integers(0, 256)
         path.write_bytes(damaged)
         for read in (read_manifest, lambda path: Corpus.read([path])):
             with suppress(UserError):
@@ -182,7 +182,7 @@ def test_a_line_without_an_end_is_not_read_into_memory(
         read_manifest(tmp_path / "m.jsonl")
 
 
-def test_without_pyarrow_parquet_is_one_line(
+def test_parquet_without_pyarrow_is_a_user_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
@@ -214,7 +214,7 @@ def test_relative_paths_start_at_the_manifest_not_at_the_working_folder(
     assert read_manifest("m.jsonl")[0].audio == tmp_path.parent / "clips" / "a.wav"
 
 
-def test_what_is_not_known_is_left_out_and_times_are_rounded(tmp_path: Path) -> None:
+def test_absent_keys_are_not_written_and_times_are_rounded(tmp_path: Path) -> None:
     write_manifest(tmp_path / "m.jsonl", [utterance(tmp_path, duration=1.23456789)])
     record = json.loads((tmp_path / "m.jsonl").read_text())
     assert record == GOOD | {"duration": 1.234568}
@@ -226,52 +226,42 @@ def test_phones_may_be_a_string_with_spaces_and_blank_lines_are_skipped(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "fact"),
     [
         ('{"id": "a",', "not JSON"),
         ("[1, 2]", "a JSON object was expected"),
         ({"id": "a", "language": "es"}, "needs audio, duration; it has id, language"),
-        (GOOD | {"language": None}, "needs language"),
         (GOOD | {"id": 7}, "'id' must be text"),
-        (GOOD | {"id": " "}, "'id' must be text that is not empty"),
         (GOOD | {"duration": 0}, "'duration' must be a positive number of seconds, not 0"),
-        (GOOD | {"duration": -1.5}, "'duration' must be"),
         (GOOD | {"duration": "1.5"}, "'duration' must be"),
         (GOOD | {"duration": True}, "'duration' must be"),
         ('{"id":"a","audio":"a","duration":NaN,"language":"es"}', "'duration' must be"),
-        (GOOD | {"start": -0.1}, "'start' must be zero or more seconds"),
         (GOOD | {"text": ["hola"]}, "'text' must be text"),
         (GOOD | {"phones": ["a", 1]}, "'phones' must be a list of symbols"),
         (GOOD | {"phones": ["a", " "]}, "'phones' must be a list of symbols"),
         (GOOD | {"id": "first"}, "id 'first' is already on line 1"),
         (GOOD | {"duration": 10**400}, "'duration' must be a positive number of seconds, not 1000"),
-        ('{"id": 1' + "0" * 5000 + "}", "not JSON that can be read"),
-        ("[" * 100_000, "not JSON that can be read"),
+        ('{"id": 1' + "0" * 5000 + "}", "not readable JSON"),
+        ("[" * 100_000, "not readable JSON"),
         ('{"id":"a","audio":"a","duration":1,"language":"\\ud800"}', "'language' holds half a"),
-        (GOOD | {"audio": "a\0"}, "'audio' must be a path or URL"),
-        (GOOD | {"bytes": [0]}, "'bytes' must be an offset and a size, not [0]"),
         (GOOD | {"bytes": [0, True, 1]}, "'bytes' must be an offset and a size"),
         (GOOD | {"corpus": 3}, "'corpus' must be text, not 3"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path: Path, line: object, said: str) -> None:
+def test_the_error_for_a_bad_line_names_it(tmp_path: Path, line: object, fact: str) -> None:
     path = write_lines(tmp_path / "m.jsonl", GOOD | {"id": "first"}, line)
     with pytest.raises(UserError) as raised:
         read_manifest(path)
     assert str(raised.value).startswith(f"{path}:2: ")
-    assert said in str(raised.value)
+    assert fact in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
-def test_every_bad_line_is_listed_and_the_good_ones_are_read(tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "m.jsonl", GOOD, "{", {**GOOD, "id": "b"}, GOOD, {"id": "c"})
-    utterances, problems = read_manifest_in_part(path)
-    assert [u.id for u in utterances] == ["a", "b"]
-    assert [p.split(": ")[0] for p in problems] == [f"{path}:{n}" for n in (2, 4, 5)]
-    path.write_text("", encoding="utf-8")
-    assert read_manifest_in_part(path)[1] == [
-        f"{path}: the manifest is empty; one JSON object a line was expected."
-    ]
+def test_good_lines_are_read_beside_bad_ones(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "m.jsonl", GOOD, "{", {**GOOD, "id": "b"}, {"id": "c"})
+    lines = list(read_lines(path))
+    assert [line.number for line in lines if isinstance(line.found, RecordError)] == [2, 4]
+    assert [u.found.id for u in lines if isinstance(u.found, Utterance)] == ["a", "b"]
 
 
 def test_a_folder_of_manifests_belongs_to_one_corpus(tmp_path: Path) -> None:
@@ -285,15 +275,15 @@ def test_a_folder_of_manifests_belongs_to_one_corpus(tmp_path: Path) -> None:
     assert not (tmp_path / "source.txt").exists()
 
 
-def test_a_manifest_that_is_none(tmp_path: Path) -> None:
+def test_the_error_for_another_file_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n\n")
     (tmp_path / "latin.jsonl").write_bytes('{"id": "ñ"}'.encode("latin-1"))
-    for name, said in (("no", "No such file"), ("empty", "is empty"), ("latin", "not UTF-8")):
-        with pytest.raises(UserError, match=said):
+    for name, fact in (("no", "No such file"), ("empty", "is empty"), ("latin", "not UTF-8")):
+        with pytest.raises(UserError, match=fact):
             read_manifest(tmp_path / f"{name}.jsonl")
 
 
-def test_writing_refuses_what_reading_would(tmp_path: Path) -> None:
+def test_a_manifest_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two utterances have the id 'a'"):
         write_manifest(tmp_path / "m.jsonl", [utterance(tmp_path), utterance(tmp_path)])
     with pytest.raises(ValueError, match="empty manifest"):
@@ -303,12 +293,12 @@ def test_writing_refuses_what_reading_would(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_few_hours_are_not_none() -> None:
-    said = {0: "0", 0.1: "0.000028", 12: "0.0033", 359.99: "0.10", 900: "0.25", 4336200: "1204.50"}
-    assert {seconds: hours(seconds) for seconds in said} == said
+def test_few_hours_are_not_rounded_to_zero() -> None:
+    shown = {0: "0", 0.1: "0.000028", 12: "0.0033", 359.99: "0.10", 900: "0.25", 4336200: "1204.50"}
+    assert {seconds: hours(seconds) for seconds in shown} == shown
 
 
-def test_the_schema_says_what_the_reader_does() -> None:
+def test_the_schema_agrees_with_the_reader() -> None:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     assert set(schema["properties"]) == set(KNOWN)
     assert set(schema["required"]) == set(NEEDED)

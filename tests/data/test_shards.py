@@ -1,4 +1,4 @@
-"""Shards hold the same utterances as the manifest that was packed, to the sample."""
+"""Shards hold exactly the utterances of their manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = 0.1  # MB: about six seconds in a shard
 
 @pytest.fixture
 def corpus(tones, tmp_path):
-    """Two languages, three manifests, and what a line can have beside its sound."""
+    """Two languages, three manifests, unknown keys."""
     folder = tmp_path / "data"
     rich = [replace(u, extra={"release": "v1", "gender": "f"}) for u in tones]
     write_manifest(folder / "xx" / "train.jsonl", rich[:9])
@@ -66,12 +66,12 @@ def state(folder):
 
 
 def changed(before, after):
-    """Files that are new or not as they were."""
+    """New and changed files."""
     return {str(name) for name in after if name not in before or before[name][1] != after[name][1]}
 
 
 @pytest.mark.parametrize("format", ["flac", "int16"])
-def test_every_line_comes_back_with_the_same_sound(corpus, tmp_path, format):
+def test_every_line_comes_back_with_the_same_audio(corpus, tmp_path, format):
     counts, _ = packed(corpus, tmp_path / "shards", format)
     assert counts == {"xx/dev.jsonl": 3, "xx/train.jsonl": 9, "yy/train.jsonl": 8}
     for name in counts:
@@ -88,7 +88,7 @@ def test_every_line_comes_back_with_the_same_sound(corpus, tmp_path, format):
     assert len({u.audio for u in read_manifest(tmp_path / "shards" / "xx" / "train.jsonl")}) > 1
 
 
-def test_members_are_those_of_webdataset(corpus, tmp_path):
+def test_members_are_named_as_in_webdataset(corpus, tmp_path):
     packed(corpus, tmp_path / "shards")
     lines = read_manifest(tmp_path / "shards" / "yy" / "train.jsonl")
     for path in sorted((tmp_path / "shards" / "yy").glob("*.tar")):
@@ -105,7 +105,7 @@ def test_members_are_those_of_webdataset(corpus, tmp_path):
             )  # fmt: skip
 
 
-def test_what_is_not_16_khz_mono_or_is_a_segment_becomes_so_once(tones, tmp_path):
+def test_segments_of_8_khz_stereo_become_files_of_16_khz_mono(tones, tmp_path):
     random = np.random.default_rng(0)
     soundfile.write(tmp_path / "long.wav", random.normal(0, 0.1, (5 * 8000, 2)), 8000)
     lines = [
@@ -149,7 +149,7 @@ def test_packing_again_does_nothing_and_the_bytes_depend_on_the_data_only(corpus
         assert before[name][1] == after[name][1], name
         if name.suffix == ".tar":
             assert before[name][0] == after[name][0]
-    assert any("shards are there already" in line for line in logged)
+    assert any("shards exist already" in line for line in logged)
     packed(corpus, tmp_path / "b")
     for name, (_, data) in state(tmp_path / "b").items():
         if name.suffix == ".tar":
@@ -162,23 +162,21 @@ def test_an_interrupted_packing_continues(corpus, tmp_path):
 
     def interrupt(line):
         if ": 2 of " in line:
-            left = out / "xx" / ".train-00002.tar.99.part"
-            left.write_bytes(b"half")
-            os.utime(left, (1.7e9, 1.7e9))
+            part = out / "xx" / ".train-00002.tar.99.part"
+            part.write_bytes(b"half")
+            os.utime(part, (1.7e9, 1.7e9))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         packed(corpus / "xx" / "train.jsonl", out / "xx", at=interrupt)
     assert not (out / "xx" / "train.jsonl").exists()
-    there = state(out)
+    before = state(out)
     _, logged = packed(corpus / "xx" / "train.jsonl", out / "xx")
-    assert any(line.endswith("2 of 2 shards are there already") for line in logged) or any(
-        ": 2 of " in line and line.endswith("shards are there already") for line in logged
-    )
-    kept = json.loads(there[Path("xx/train.shards.json")][1])
+    assert any(": 2 of " in line and line.endswith("shards exist already") for line in logged)
+    kept = json.loads(before[Path("xx/train.shards.json")][1])
     assert len(kept) == 2
     for name in kept:
-        assert state(out)[Path("xx") / name] == there[Path("xx") / name]
+        assert state(out)[Path("xx") / name] == before[Path("xx") / name]
     assert not list(out.rglob("*.part"))
     expected = state(tmp_path / "whole")
     for name, (_, data) in state(out).items():
@@ -199,8 +197,8 @@ def test_only_shards_whose_sources_changed_are_packed_again(corpus, tmp_path):
     assert changed(before, state(out)) == {
         f"xx/{new[3].audio.name}", "xx/train.jsonl", "xx/train.shards.json",
     }  # fmt: skip
-    assert len(state(out)) == len(before)  # the shard that it was in is gone
-    # fewer utterances: shards of the old plan are gone, the manifest names those that are there
+    assert len(state(out)) == len(before)  # its old shard is removed
+    # With fewer utterances, the other shards are removed.
     write_manifest(corpus / "xx" / "train.jsonl", lines[:2])
     packed(corpus, out)
     (shard,) = {u.audio.name for u in read_manifest(out / "xx" / "train.jsonl")}
@@ -214,14 +212,12 @@ def texts_and_audio(manifest):
 
 
 @pytest.mark.parametrize("end", ["killed", "refused"])
-def test_until_a_corrected_corpus_is_packed_the_old_manifest_has_its_own_sound(
-    corpus, tmp_path, end
-):
+def test_the_old_manifest_stays_valid_until_a_corrected_corpus_is_packed(corpus, tmp_path, end):
     out = tmp_path / "shards"
     packed(corpus / "xx", out)
     before = texts_and_audio(out / "train.jsonl")
     lines = read_manifest(corpus / "xx" / "train.jsonl")
-    for line, other in zip(lines, lines[::-1], strict=True):  # as many bytes, other sound
+    for line, other in zip(lines, lines[::-1], strict=True):  # the same size, other audio
         wave_S = read_audio(other.audio, duration=line.duration, tolerance=9)
         soundfile.write(tmp_path / f"{line.id}.wav", wave_S, SAMPLE_RATE)
     new = [replace(u, audio=tmp_path / f"{u.id}.wav", text=f"not {u.text}") for u in lines]
@@ -270,14 +266,14 @@ def test_a_damaged_shard_is_named_and_packed_again(corpus, tmp_path, hurt):
     assert len(problems) == 1
     assert problems[0].startswith(f"{path}: the shard is ")
     _, logged = packed(corpus, out)
-    assert any(str(path) in line and line.endswith("it is packed again") for line in logged)
+    assert any(str(path) in line and line.endswith("packing it again") for line in logged)
     assert check_shards(out) == []
     assert {n: data for n, (_, data) in state(out).items()} == {
         n: data for n, (_, data) in before.items()
     }
 
 
-def test_what_cannot_be_read_is_listed_and_past_a_share_refused(corpus, tmp_path):
+def test_unreadable_utterances_are_listed_and_too_many_are_an_error(corpus, tmp_path):
     lines = read_manifest(corpus / "xx" / "train.jsonl")
     (tmp_path / "bad.wav").write_bytes(b"no sound")
     lines[4] = replace(lines[4], audio=tmp_path / "bad.wav")
@@ -298,7 +294,7 @@ def test_what_cannot_be_read_is_listed_and_past_a_share_refused(corpus, tmp_path
         packed(corpus / "xx" / "train.jsonl", out)
 
 
-def test_durations_are_those_of_the_samples(tones, tmp_path):
+def test_durations_are_decoded_durations(tones, tmp_path):
     longer = replace(tones[0], duration=tones[0].duration + 3.0)
     write_manifest(tmp_path / "a.jsonl", [longer, tones[1]])
     _, logged = packed(tmp_path / "a.jsonl", tmp_path / "shards")
@@ -345,7 +341,7 @@ def test_parquet_is_packed_to_parquet_and_shards_can_be_packed_again(corpus, tmp
         np.testing.assert_array_equal(read_audio(v.audio, part=v.bytes), read_audio(u.audio))
 
 
-def test_shards_of_another_language_of_the_corpus_are_not_written_over(corpus, tmp_path):
+def test_shards_of_another_language_are_not_overwritten(corpus, tmp_path):
     for language in ("xx", "yy"):
         (corpus / language / "source.txt").write_text("CommonVoice 17.0\n", encoding="utf-8")
     packed(corpus / "xx", tmp_path / "shards")
@@ -355,7 +351,7 @@ def test_shards_of_another_language_of_the_corpus_are_not_written_over(corpus, t
     assert state(tmp_path / "shards") == before
 
 
-def test_mistakes_are_one_line(corpus, tmp_path):
+def test_mistakes_are_user_errors(corpus, tmp_path):
     for arguments, why in (
         ((tmp_path / "nothing.jsonl", tmp_path / "s"), "cannot read the manifest"),
         ((tmp_path / "data" / "xx" / "train.jsonl", corpus / "xx"), "a folder of their own"),
@@ -364,8 +360,6 @@ def test_mistakes_are_one_line(corpus, tmp_path):
     ):
         with pytest.raises(UserError, match=why):
             packed(*arguments)
-    with pytest.raises(UserError, match="size above 0"):
-        pack(corpus, tmp_path / "s", shard_mb=0)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no manifests"):
         packed(tmp_path / "empty", tmp_path / "s")
@@ -384,7 +378,7 @@ def test_mistakes_are_one_line(corpus, tmp_path):
     }  # fmt: skip
 
 
-def test_what_another_process_is_writing_stays(corpus, tmp_path):
+def test_a_recent_partial_file_is_not_removed(corpus, tmp_path):
     part = tmp_path / "shards" / ".train-00002.tar.99.part"
     part.parent.mkdir()
     part.write_bytes(b"half")
@@ -395,6 +389,7 @@ def test_what_another_process_is_writing_stays(corpus, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"shard_mb": 0}, "above 0 MB, not 0"),
         ({"shard_mb": float("nan")}, "above 0 MB, not nan"),
         ({"shard_mb": float("inf")}, "above 0 MB, not inf"),
         ({"processes": 0}, "at least 1 process, not 0"),
@@ -407,7 +402,7 @@ def test_invalid_numbers_are_refused(corpus, tmp_path, options, message):
     assert not (tmp_path / "shards").exists()
 
 
-def test_a_file_that_cannot_be_written_is_named(corpus, tmp_path):
+def test_the_error_for_a_failed_write_names_the_file(corpus, tmp_path):
     some = dict(enumerate(read_manifest(corpus / "xx" / "dev.jsonl")))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
@@ -419,14 +414,14 @@ def test_a_file_that_cannot_be_written_is_named(corpus, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_remains_of_a_killed_process_are_not_manifests(corpus, tmp_path):
+def test_partial_files_of_a_killed_process_are_not_manifests(corpus, tmp_path):
     line = (corpus / "xx" / "dev.jsonl").read_bytes()
     (corpus / "xx" / ".dev.jsonl.k1ll3d.jsonl").write_bytes(line)
     counts, _ = packed(corpus, tmp_path / "shards")
     assert sorted(counts) == ["xx/dev.jsonl", "xx/train.jsonl", "yy/train.jsonl"]
 
 
-def test_half_a_character_in_a_key_of_others_is_kept(corpus, tmp_path):
+def test_half_a_character_in_an_unknown_key_is_kept(corpus, tmp_path):
     some = read_manifest(corpus / "xx" / "dev.jsonl")
     write_manifest(tmp_path / "odd.jsonl", [replace(u, extra={"note": "\ud800"}) for u in some])
     packed(tmp_path / "odd.jsonl", tmp_path / "shards")

@@ -1,4 +1,4 @@
-"""Split lists, ours and those that others published, give the same splits wherever they lie."""
+"""Split lists: our own and published ones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -35,13 +35,13 @@ def test_published_names_become_ours(file: str, split: str) -> None:
     assert split_name(Path(file)) == split
 
 
-def test_lists_that_were_written_are_read_back(tmp_path: Path) -> None:
+def test_written_lists_give_the_same_splits(tmp_path: Path) -> None:
     write_manifest(tmp_path / "es.jsonl", corpus(50, 30))
     counts = split_few_shot([tmp_path / "es.jsonl"], tmp_path / "a", (10, 20), 5, 10)
     lists = sorted((tmp_path / "a" / "es").glob("*t*.txt"))
     lists = [path for path in lists if path.stem in counts["es"]]
     lists.append(tmp_path / "a" / "es" / "dev.txt")
-    given = [*lists, tmp_path / "a" / "es" / "source.txt"]  # as */*.txt has it too
+    given = [*lists, tmp_path / "a" / "es" / "source.txt"]  # as in */*.txt
     assert given[-1].is_file()
     assert split_by_lists([tmp_path / "es.jsonl"], given, tmp_path / "b") == {
         "es": {path.stem: counts["es"][path.stem] for path in lists}
@@ -52,7 +52,7 @@ def test_lists_that_were_written_are_read_back(tmp_path: Path) -> None:
         assert theirs[0].extra["split"] == f"list {split}.txt"
 
 
-def test_nothing_is_left_of_earlier_lists(tmp_path: Path) -> None:
+def test_files_of_earlier_lists_are_removed(tmp_path: Path) -> None:
     """A split that is no longer made could share utterances with the new ones."""
     some = clips("c1", "c2", "c3")
     it = [replace(u, id=f"it{u.id}", language="it") for u in some]
@@ -78,8 +78,8 @@ def test_clip_names_with_folder_and_suffix(
     (tmp_path / "trainSeqs_1.0_uniform.txt").write_text(
         "c1\nclips/c2.mp3\nc3.webm\n\nc9.mp3\n# no\n"
     )
-    there = clips("c1", "c2", "c3")
-    splits = apply_lists(there, [tmp_path / "trainSeqs_1.0_uniform.txt"])
+    known = clips("c1", "c2", "c3")
+    splits = apply_lists(known, [tmp_path / "trainSeqs_1.0_uniform.txt"])
     assert [u.id for u in splits["train_1h"]] == ["c1", "c2", "c3"]
     (line,) = capsys.readouterr().err.splitlines()
     for fact in ("train_1h: 3 of 4 ", "trainSeqs_1.0_uniform.txt", "1 are in no manifest: c9.mp3"):
@@ -88,7 +88,7 @@ def test_clip_names_with_folder_and_suffix(
     assert len(apply_lists(clips("fillets-ng/c1.ogg"), [tmp_path / "dev.txt"])["dev"]) == 1
 
 
-def test_tables_with_phones_beside_them(tmp_path: Path) -> None:
+def test_tables_with_phone_files(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text("/corpus/es/clips\nc1.mp3\t16000\nc2.mp3\t32000\n")
     (tmp_path / "train.phone").write_text("n o | t e n e m o s\na\n")
     assert read_list(tmp_path / "train.tsv") == {
@@ -111,14 +111,14 @@ def test_lists_that_do_not_fit(tmp_path: Path) -> None:
         apply_lists(clips("c1", "c2"), [tmp_path / "train_1h.txt", tmp_path / "test.txt"])
     with pytest.raises(UserError, match=r"none of its 2 utterances \(c1, c2\) is in the manifests"):
         apply_lists(clips("other"), [tmp_path / "train_1h.txt"])
-    with pytest.raises(UserError, match="another list is already the split test"):
+    with pytest.raises(UserError, match="another list also has the name test"):
         apply_lists(clips("c2"), [tmp_path / "test.txt"] * 2)
     for name, why in (("empty.txt", "is empty"), ("latin.txt", "UTF-8"), ("no.txt", "cannot read")):
         with pytest.raises(UserError, match=why):
             read_list(tmp_path / name)
 
 
-def test_shipped_lists_are_whole_and_apart() -> None:
+def test_shipped_lists_are_complete_and_disjoint() -> None:
     folder = Path(__file__).resolve().parents[2] / "data_manifests" / "splits"
     for language in folder.glob("*/*"):
         ids = {path.stem: list(read_list(path)) for path in language.glob("*.txt")}
@@ -126,14 +126,14 @@ def test_shipped_lists_are_whole_and_apart() -> None:
         assert ids["train_1h"][: len(ids["train_10min"])] == ids["train_10min"]
         everything = [*ids["test"], *ids["dev"], *ids["train_1h"]]
         assert len(everything) == len(set(everything))
-        there = clips(*everything)
-        assert len(apply_lists(there, sorted(language.glob("*.txt")))) == len(ids)
+        known = clips(*everything)
+        assert len(apply_lists(known, sorted(language.glob("*.txt")))) == len(ids)
 
 
-def test_an_id_of_two_languages_is_refused_where_it_is_listed(tmp_path: Path) -> None:
+def test_listing_an_id_of_two_languages_is_an_error(tmp_path: Path) -> None:
     some = [*clips("0001", "0002"), replace(clips("0001")[0], language="it")]
     (tmp_path / "test.txt").write_text("0001\n")
-    with pytest.raises(UserError, match=r"0001 is an utterance of es and one of it \(1 such names"):
+    with pytest.raises(UserError, match=r"0001 is an utterance of es and of it \(1 such names"):
         apply_lists(some, [tmp_path / "test.txt"])
     (tmp_path / "test.txt").write_text("0002\n")
     assert [u.id for u in apply_lists(some, [tmp_path / "test.txt"])["test"]] == ["0002"]

@@ -1,11 +1,10 @@
 import sys
 
-import numpy as np
 import pytest
 
 from speechx.errors import UserError
 from speechx.text import articulation
-from speechx.text.articulation import distance, features, require_features, weighted_distance
+from speechx.text.articulation import distance, require_features, weighted_distance
 
 PHONES = ["p", "b", "t", "tʃ", "aː", "ɐ̃ʊ̃", "eɪ", "ç", "x", "ŋ", "ʎ", "ɹ", "z", "tʲ", "ə˞", "ɪ̝"]
 
@@ -29,27 +28,21 @@ def test_distances_by_hand():
     assert distance("ɡ", "g") == 0.0
 
 
-def test_features_have_24_columns_and_a_row_per_segment():
-    assert features("tʃ").shape == (2, 24)
-    assert set(np.unique(features("a"))) <= {-1, 0, 1}
-    with pytest.raises(ValueError, match="read-only"):
-        features("a")[0, 0] = 1  # shared by every caller
-
-
 @pytest.mark.parametrize("symbol", ["ma55", "|a", "", "k͈", "ʡ", "ⁿd", "ʲ", "dZ"])
-def test_what_panphon_would_drop_is_refused(symbol):
-    with pytest.raises(UserError):
-        features(symbol)
+def test_a_symbol_that_panphon_would_shorten_is_an_error(symbol):
+    for pair in ((symbol, "a"), ("a", symbol)):
+        with pytest.raises(UserError):
+            distance(*pair)
 
 
-def test_the_message_names_code_points_and_what_would_be_left():
-    with pytest.raises(UserError, match=r"'k͈' \(U\+006B U\+0348\).*nearest it knows is 'k'"):
-        features("k͈")
+def test_the_message_names_code_points_and_the_nearest_known_phone():
+    with pytest.raises(UserError, match=r"'k͈' \(U\+006B U\+0348\).*nearest .* 'k'"):
+        distance("k͈", "a")
 
 
 def test_ascii_g_is_script_g_and_keeps_its_segment():
-    assert np.array_equal(features("ga"), features("ɡa"))
-    assert features("ga").shape == (2, 24)
+    assert distance("ga", "ɡa") == 0
+    assert distance("ga", "a") == 1
 
 
 def test_all_bad_symbols_are_reported_at_once():
@@ -57,11 +50,9 @@ def test_all_bad_symbols_are_reported_at_once():
         require_features(["a", "S", "", "k͈", "S"], "here")
 
 
-def test_panphon_missing_is_a_user_error(monkeypatch):
-    monkeypatch.setitem(sys.modules, "panphon", None)
-    articulation._table.cache_clear()
-    try:
-        with pytest.raises(UserError, match="pip install"):
-            features("a")
-    finally:
-        articulation._table.cache_clear()
+def test_a_missing_panphon_is_a_user_error(monkeypatch):
+    monkeypatch.setitem(sys.modules, "panphon.distance", None)
+    articulation._panphon.cache_clear()
+    articulation._known.cache_clear()
+    with pytest.raises(UserError, match="pip install"):
+        distance("a", "b")

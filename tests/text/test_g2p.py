@@ -8,32 +8,32 @@ from speechx.text.ipa import problem_with
 from speechx.text.shipped import sentence_languages, shipped_sentences
 
 
-def test_phones_are_a_list_of_units_without_stress():
+def test_phones_have_no_stress():
     result = g2p(["Mucho, ocho.", "¿Qué?"], "es")
     assert result.phones == [("m", "u", "tʃ", "o", "o", "tʃ", "o"), ("k", "e")]
     assert result.flags == 0
     assert result.version == version()
 
 
-def test_the_version_says_which_espeak_and_phonemizer():
+def test_the_version_names_espeak_and_phonemizer():
     assert version().startswith("espeak-ng 1.")
     assert ", phonemizer 3." in version()
 
 
-def test_language_switch_flags_are_taken_off_and_counted():
+def test_language_flags_are_removed_and_counted():
     result = g2p(["А computer сломался"], "ru")
     assert result.flags == 2
     assert not any("(" in phone or ")" in phone for phone in result.phones[0])
     assert "k" in result.phones[0]
 
 
-def test_tone_marks_are_taken_off_and_counted():
+def test_tone_marks_are_removed_and_counted():
     result = g2p(["你好"], "zh-TW")
     assert result.tones > 0
     assert not any(character.isdigit() for phone in result.phones[0] for character in phone)
 
 
-def test_texts_without_sound_give_no_phones_and_keep_their_place():
+def test_texts_without_sound_give_no_phones():
     assert g2p(["", "...", "sí\n\nno"], "es").phones == [(), (), ("s", "i", "n", "o")]
     assert g2p([], "es").phones == []
 
@@ -46,7 +46,7 @@ def test_corpus_codes_have_voices(code, voice):
     assert espeak_voice(code) == voice
 
 
-def test_an_unknown_language_is_named_with_near_ones():
+def test_the_error_for_an_unknown_language_suggests_others():
     with pytest.raises(UserError, match=r"'ess'.*did you mean.*es"):
         g2p(["a"], "ess")
     with pytest.raises(UserError, match=r"'qqqqqq'.*known are .*, es,"):

@@ -9,7 +9,7 @@ from speechx.errors import UserError
 from speechx.text.inventory import Inventory, shipped_inventories
 
 
-def test_the_shipped_inventories_are_what_g2p_says_today():
+def test_the_shipped_inventories_are_up_to_date_with_g2p():
     file = resources.files("speechx.text") / "inventories.json"
     ours = json.loads(file.read_text(encoding="utf-8"))
     made = json.loads(shipped_inventories())
@@ -23,7 +23,7 @@ def test_for_language():
     assert "espeak-ng" in portuguese.source
 
 
-def test_an_unknown_language_says_what_to_do():
+def test_the_error_for_an_unknown_language_lists_the_others():
     with pytest.raises(UserError, match=r"'xx': known are ca, .*\.jsonl"):
         Inventory.for_language("xx")
 

@@ -27,12 +27,12 @@ def test_one_spelling_per_phone(given, expected):
 
 
 @pytest.mark.parametrize("symbol", ["", " ", "ma55", "|a", "dZ", "t[", 'u"', "ɪ^", "ʲ", "˞a", "a˥"])
-def test_what_is_not_ipa_is_refused(symbol):
+def test_symbols_that_are_not_ipa_have_a_problem(symbol):
     assert problem_with(symbol)
 
 
 @pytest.mark.parametrize("symbol", ["tʃː", "ɐ̃ʊ̃", "tsʰ", "ⁿd", "ç", "t͡ʃ:"])
-def test_what_is_ipa_is_not(symbol):
+def test_ipa_symbols_have_no_problem(symbol):
     assert problem_with(symbol) is None
 
 

@@ -4,8 +4,6 @@ A caller is the same in all parts of a pack. LDC's parts have no caller in commo
 relied on. In releases of very few callers this is impossible; then the report says so.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping

@@ -12,8 +12,6 @@ phone of it gets them: `g 6 t _1` is g_1 6_1 t_1, and `" a b` is a_" b_".
     lexicon.phones("gat")              # ("g_1", "6_1", "t_1"), the first pronunciation
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

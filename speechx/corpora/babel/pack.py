@@ -10,8 +10,6 @@ beside it:
     untranscribed-training/audio/
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections import Counter

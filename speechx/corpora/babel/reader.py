@@ -21,8 +21,6 @@ of dev or test, from any part of the pack. In a release of very few callers dev 
 calls, and test may have callers of train; the report says so.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields

@@ -29,8 +29,6 @@ fragments and hesitations as errors.
     read_text("<no-speech> uh wor- <hes> (())", TextPolicy()).text       # "uh wor"
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, fields
 from itertools import pairwise

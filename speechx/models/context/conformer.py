@@ -8,8 +8,6 @@ with a layer norm at its entrance and a residual connection, and a layer norm at
 layer norm follows the last layer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

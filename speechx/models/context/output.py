@@ -3,8 +3,6 @@
 B utterances · T frames · D = embed_dim
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -7,8 +7,6 @@
 XLSR): a layer norm at the entrance of every branch, one after the last layer.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

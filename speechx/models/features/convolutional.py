@@ -13,8 +13,6 @@ padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after
 convolution.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

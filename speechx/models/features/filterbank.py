@@ -9,8 +9,6 @@ use.
     · K frequency bins of a window
 """
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 
