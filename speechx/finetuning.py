@@ -6,26 +6,25 @@ wav2vec 2.0, section 4.3: a linear head on the last layer, the feature extractor
 encoder frozen for the first steps, masking of frames and channels kept on, tri-stage learning rate.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from speechx.config import config, require_not_negative
 from speechx.objectives import FINETUNING
-from speechx.runs import load_run, make_run, run
+from speechx.runs import make_run, run
 from speechx.training.optim import Optim
 from speechx.training.run import RunConfig
-
-DEFAULTS: dict[str, Any] = {
-    "objective": {"kind": FINETUNING},
-    "optim": {"schedule": "tri_stage", "warmup_ratio": 0.1, "epsilon": 1e-8, "lr": 1e-4},
-}
 
 
 @config
 class Finetune(RunConfig):
-    """With `init`, the encoder is that of the model there; a head starts fresh, but for the rows of
-    tokens that a head there has too."""
+    """With `init`, the encoder comes from that model. A head starts from random weights except for
+    tokens that the model's head has."""
+
+    DEFAULTS: ClassVar[dict[str, Any]] = {
+        "objective": {"kind": FINETUNING},
+        "optim": {"schedule": "tri_stage", "warmup_ratio": 0.1, "epsilon": 1e-8, "lr": 1e-4},
+    }
 
     freeze_steps: int = 0
     """Steps in which only the heads train; with `init` only."""
@@ -50,16 +49,6 @@ class Finetune(RunConfig):
         return RunConfig.frozen(self, step)
 
 
-def load_config(path: Path | str, overrides: Sequence[str] = (), resume: bool = False) -> Finetune:
-    """The YAML file with its overrides, everything written out."""
-    return load_run(Finetune, path, overrides, DEFAULTS, resume)
-
-
-def complete(raw: dict[str, Any], source: str = "finetune(...)", resume: bool = False) -> Finetune:
-    """A `Finetune` from plain data, everything written out."""
-    return make_run(Finetune, raw, source, DEFAULTS, resume)
-
-
 def finetune(config: Finetune | None = None, resume: bool = False, **settings: Any) -> Path:
     """Trains and returns the model folder `out/best`, the one with the lowest error on dev.
 
@@ -70,6 +59,8 @@ def finetune(config: Finetune | None = None, resume: bool = False, **settings: A
             data={"train": ["train.jsonl"], "dev": ["dev.jsonl"]}, run={"steps": 2000},
         )
     """
-    config = config or complete(settings, resume=resume)
-    run("finetune", config, resume)
+    saved = None
+    if config is None:
+        config, saved = make_run(Finetune, settings, "finetune(...)", resume)
+    run("finetune", config, resume, saved)
     return config.out / "best"

@@ -6,31 +6,28 @@ From here a reader is four steps from the loss: `runs.run` builds, `training.loo
 `objectives.model.SpeechModel` calls the objective.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from speechx.config import config
 from speechx.objectives import PRETRAINING
-from speechx.runs import load_run, make_run, run
+from speechx.runs import make_run, run
 from speechx.training.run import RunConfig
-
-DEFAULTS: dict[str, Any] = {"objective": {"kind": PRETRAINING}}
 
 
 @config
 class Pretrain(RunConfig):
     """`init` continues a model: encoder and objective, with the objective's own settings."""
 
+    DEFAULTS: ClassVar[dict[str, Any]] = {"objective": {"kind": PRETRAINING}}
 
-def load_config(path: Path | str, overrides: Sequence[str] = (), resume: bool = False) -> Pretrain:
-    """The YAML file with its overrides, everything written out."""
-    return load_run(Pretrain, path, overrides, DEFAULTS, resume)
-
-
-def complete(raw: dict[str, Any], source: str = "pretrain(...)", resume: bool = False) -> Pretrain:
-    """A `Pretrain` from plain data, everything written out."""
-    return make_run(Pretrain, raw, source, DEFAULTS, resume)
+    def __post_init__(self) -> None:
+        RunConfig.__post_init__(self)
+        if all(task.objective.token_type is not None for task in self.all_tasks().values()):
+            raise ValueError(
+                "pretraining needs an objective without labels; run `speechx finetune` with this "
+                "configuration"
+            )
 
 
 def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: Any) -> Path:
@@ -42,6 +39,8 @@ def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: A
             out="runs/mine", preset="base", data={"train": ["a.jsonl"]}, run={"steps": 400_000}
         )
     """
-    config = config or complete(settings, resume=resume)
-    run("pretrain", config, resume)
+    saved = None
+    if config is None:
+        config, saved = make_run(Pretrain, settings, "pretrain(...)", resume)
+    run("pretrain", config, resume, saved)
     return config.out / "final"

@@ -15,13 +15,14 @@ from speechx.errors import UserError
 from speechx.evaluation import score_utterances
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.folder import SavedModel, dev_error
 from speechx.objectives.model import SpeechModel, missing_part, start_from
 from speechx.objectives.objective import ObjectiveConfig
-from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
+from speechx.text.vocabulary import load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
 from speechx.training.run import RunConfig, complete, resumed
-from speechx.training.state import TrainState, open_run
+from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import summed, totals_by_language
 from speechx.transcription.recognizer import Recognizer
@@ -30,39 +31,40 @@ C = TypeVar("C", bound=RunConfig)
 
 
 def load_run(
-    cls: type[C], path: Path | str, overrides: Sequence[str], defaults: dict[str, Any], resume: bool
-) -> C:
-    """The YAML file with its overrides, everything written out."""
+    cls: type[C], path: Path | str, overrides: Sequence[str] = (), resume: bool = False
+) -> tuple[C, SavedModel | None]:
+    """The config in a YAML file with its overrides, and the model of its `init`."""
     raw = override(read_yaml(path), overrides)
-    return make_run(cls, raw, source_of(path, overrides), defaults, resume)
+    return make_run(cls, raw, source_of(path, overrides), resume)
 
 
 def make_run(
-    cls: type[C], raw: dict[str, Any], source: str, defaults: dict[str, Any], resume: bool = False
-) -> C:
-    """A config from plain data. A resumed run does not open its `init` again."""
+    cls: type[C], raw: dict[str, Any], source: str, resume: bool = False
+) -> tuple[C, SavedModel | None]:
+    """A config from plain data, and the model of its `init`; a resumed run does not open it."""
     if resume:
-        return resumed(cls, raw, source)
-    init = raw.get("init")
-    saved = None
+        return resumed(cls, raw, source), None
+    init, saved = raw.get("init"), None
     if init is not None:
         saved = open_model(Path(str(init)), raw.get("allow_missing") or ())
-    config = complete(cls, raw, source, defaults, saved)
+    config = complete(cls, raw, source, saved)
     if saved is None:
-        return config
-    objectives = [task.objective for task in config.all_tasks().values()]
-    there = {c.part for c in objectives if saved.part(f"objectives.{saved.of_kind(c.kind)}.")}
-    for objective in objectives:
-        if objective.token_type is None and objective.part not in (*there, *config.allow_missing):
-            raise missing_part(str(init), objective.part)  # before any data is read
+        return config, None
+    missing: dict[str, None] = {}
+    for name, task in config.all_tasks().items():
+        theirs = saved.of_kind(task.objective.kind, name, task.objective.token_type)
+        if task.objective.token_type is None and not saved.part(f"objectives.{theirs}."):
+            missing[task.objective.part] = None
+            if task.objective.part not in config.allow_missing:
+                raise missing_part(str(init), task.objective.part)  # before any data is read
     # The configuration of the run names the parts that start fresh, and a resumed run reads it.
-    return replace(
-        config, allow_missing=tuple(part for part in config.allow_missing if part not in there)
-    )
+    fresh = tuple(part for part in config.allow_missing if part in {*missing, "mask_embedding"})
+    return replace(config, allow_missing=fresh), saved
 
 
-def run(command: str, config: RunConfig, resume: bool) -> None:
-    """Trains; writes `config.out/final`, and `best` where a dev error is measured."""
+def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None = None) -> None:
+    """Trains; writes `config.out/final`, and `best` where a dev error is measured. `saved` is the
+    model of `init`, if it has been opened already."""
     with distributed(config.run.device) as ranks:
         open_run(config.out, config, resume, ranks)
         torch.manual_seed(config.run.seed)
@@ -75,7 +77,12 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
             )  # fmt: skip
             too_long = f"too_long_{name}.tsv" if several else "too_long.tsv"
             data[name] = sources[name].read(config.out / too_long)
-        model = _build(command, config, data, resume, ranks)
+        _keep_tokens(config.out / "vocabulary.json", data, resume, ranks)
+        if config.init is not None and saved is None and not resume:
+            saved = open_model(config.init, config.allow_missing)
+        seeds = {name: source.seed for name, source in sources.items()}
+        model = _build(command, config, data, seeds, saved, ranks)
+        del saved
         workers, streams = config.run.num_workers(ranks.device), []
         for name, task in tasks.items():
             seconds = config.micro_seconds(task, ranks.world)
@@ -88,43 +95,38 @@ def run(command: str, config: RunConfig, resume: bool) -> None:
             optim=config.optim,
             health=config.health,
             accumulate=config.accumulate(ranks.world),
-            max_unreadable=max(task.data.max_unreadable for task in tasks.values()),
+            max_unreadable=min(task.data.max_unreadable for task in tasks.values()),
             resume=resume,
             frozen=config.frozen,
         )
-        seeds = {name: source.seed for name, source in sources.items()}
-        train(job, model, streams, Validation(config, data, seeds), ranks)
+        train(job, model, streams, Validation(config, data, seeds, resume), ranks)
 
 
 def _build(
-    command: str, config: RunConfig, data: Mapping[str, TaskData], resume: bool, ranks: Ranks
+    command: str,
+    config: RunConfig,
+    data: Mapping[str, TaskData],
+    seeds: Mapping[str, int],
+    saved: SavedModel | None,
+    ranks: Ranks,
 ) -> SpeechModel:
-    """The model on its device, with the weights of `init` unless it is resumed."""
+    """The model on its device, with the weights of `init` if the run begins here."""
     objectives: dict[str, ObjectiveConfig] = {
         name: task.objective for name, task in config.all_tasks().items()
     }
-    if config.init is not None:
-        objectives = {
-            name: c if c.part in config.allow_missing else c.continued()
-            for name, c in objectives.items()
-        }
+    goes_on = config.init is not None and not config.restart_schedules
+    held = [n for n, c in objectives.items() if goes_on and c.part not in config.allow_missing]
     vocabularies = {name: d.vocabulary for name, d in data.items() if d.vocabulary is not None}
-    file = config.out / "vocabulary.json"
-    if resume and file.is_file():
-        _same_tokens(load_vocabularies(file), vocabularies)
-    elif vocabularies and ranks.is_main:
-        save_vocabularies(file, vocabularies)
-    model = SpeechModel(config.encoder, objectives, vocabularies)
+    model = SpeechModel(config.encoder, objectives, vocabularies, held)
     logger.info(f"{command}: {sum(p.numel() for p in model.parameters()):,} parameters")
     continued: list[str] = []
-    if config.init is not None and not resume:
-        saved = open_model(config.init, config.allow_missing)
+    if saved is not None:
         continued, lines = start_from(model, saved, config.allow_missing)
         for line in (*lines, *saved.notes):
             logger.info(f"{command}: from {config.init}: {line}")
     model.to(ranks.device)
     for name in continued:
-        check_restored(model, name, config, data[name])
+        check_restored(model, name, config, data[name], seeds[name])
     return model
 
 
@@ -132,51 +134,54 @@ class Validation:
     """What a run does with its model on dev, and which folders it writes."""
 
     def __init__(
-        self, config: RunConfig, data: Mapping[str, TaskData], seeds: Mapping[str, int]
+        self,
+        config: RunConfig,
+        data: Mapping[str, TaskData],
+        seeds: Mapping[str, int],
+        resume: bool = False,
     ) -> None:
         self.config, self.data, self.seeds = config, data, seeds
         self.tasks = config.all_tasks()
-        self.errors: list[float] = []
-        """Error of each head at the last validation."""
+        self.best = dev_error(config.out / "best") if resume else None
+        """Lowest error so far. It stands in the folder, so that no worse model ever replaces it."""
 
-    def validate(self, model: SpeechModel) -> dict[str, float | str]:
+    def validate(self, model: SpeechModel) -> tuple[dict[str, float | str], float | None]:
         """Of each task with dev data: scores of a head, or metrics of an objective without labels;
-        over all and per language."""
-        self.errors = []
+        over all and per language. And the mean error of the heads."""
+        errors: list[float] = []
         values: dict[str, float | str] = {}
         for name, data in self.data.items():
             if data.dev:
                 prefix = "dev_" if len(self.tasks) == 1 else f"{name}/dev_"
-                measure = self._scores if name in model.heads else self._metrics
-                own = measure(model, name)
+                if name in model.heads:
+                    own, error = self._scores(model, name)
+                    errors.append(error)
+                else:
+                    own = self._metrics(model, name)
                 values |= {f"{prefix}{key}": value for key, value in own.items()}
-        return values
+        return values, fmean(errors) if errors else None
 
-    def save(
-        self, model: SpeechModel, values: Mapping[str, float | str], state: TrainState
-    ) -> None:
-        """`final` is the newest model, `best` the one with the lowest mean error of its heads."""
+    def save(self, model: SpeechModel, error: float | None) -> None:
+        """`final` is the newest model, `best` the one with the lowest error."""
         languages = sorted({name for d in self.data.values() for name in d.corpus.languages})
-        error = fmean(self.errors) if self.errors else None
-        if error is not None and (state.best_error is None or error < state.best_error):
-            model.save(self.config.out / "best", languages)
-            state.best_error = error
-        model.save(self.config.out / "final", languages)
+        if error is not None and (self.best is None or error < self.best):
+            model.save(self.config.out / "best", languages, error)
+            self.best = error
+        model.save(self.config.out / "final", languages, error)
 
-    def _scores(self, model: SpeechModel, name: str) -> dict[str, float | str]:
-        """The headline score, greedily decoded, and one utterance to read."""
+    def _scores(self, model: SpeechModel, name: str) -> tuple[dict[str, float | str], float]:
+        """The headline score, greedily decoded, with one utterance to read; and its error."""
         dev = self.data[name].dev
         device = next(model.parameters()).device
         recognizer = Recognizer(model, name, self.config.out, device)
         scores, decoded = score_utterances(recognizer, dev, resamples=1)
         headline = next(iter(scores.values()))
-        self.errors.append(headline.error)
         values: dict[str, float | str] = {headline.metric: headline.overall.rate}
         for language, rate in headline.languages.items():
             values[f"{headline.metric}/{language}"] = rate.rate
-        join = recognizer.vocabulary.join
-        first = decoded[0]
-        return {**values, "reference": join(first.reference), "hypothesis": join(first.hypothesis)}
+        join, first = recognizer.vocabulary.join, decoded[0]
+        values["reference"], values["hypothesis"] = join(first.reference), join(first.hypothesis)
+        return values, headline.error
 
     def _metrics(self, model: SpeechModel, name: str) -> dict[str, float | str]:
         """The headline metrics (CLSRIL-23 reports them per language)."""
@@ -192,8 +197,14 @@ class Validation:
         return values
 
 
-def _same_tokens(before: Mapping[str, Vocabulary], vocabularies: Mapping[str, Vocabulary]) -> None:
+def _keep_tokens(file: Path, data: Mapping[str, TaskData], resume: bool, ranks: Ranks) -> None:
     """A resumed run writes the tokens it began with, or rows of its head would change meaning."""
+    vocabularies = {name: d.vocabulary for name, d in data.items() if d.vocabulary is not None}
+    if not (resume and file.is_file()):
+        if vocabularies and ranks.is_main:
+            save_vocabularies(file, vocabularies)
+        return
+    before = load_vocabularies(file)
     for name, vocabulary in vocabularies.items():
         if name in before and before[name] != vocabulary:
             other = sorted(set(before[name].tokens) ^ set(vocabulary.tokens))

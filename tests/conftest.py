@@ -147,7 +147,8 @@ def small_convolutional(norm: str = "group", num_layers: int = 2) -> Any:
 def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
     """A pretraining run of 6 steps of 2 x 3 seconds; `run` and other sections can be changed."""
     from speechx.config import merge, to_dict
-    from speechx.pretraining import complete
+    from speechx.pretraining import Pretrain
+    from tests.configs import make_config
 
     settings: dict[str, Any] = {
         "out": str(out),
@@ -162,13 +163,14 @@ def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
     if changes.get("init") is None:
         settings["encoder"] = to_dict(small_filterbank())
         settings["objective"] |= {"quantizer": SMALL_QUANTIZER, "target_dropout": 0.1}
-    return complete(merge(settings, changes), "test")
+    return make_config(Pretrain, merge(settings, changes))
 
 
 def finetune_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
     """A fine-tuning run of 6 steps of 2 x 5 seconds on characters."""
     from speechx.config import merge, to_dict
-    from speechx.finetuning import complete
+    from speechx.finetuning import Finetune
+    from tests.configs import make_config
 
     settings: dict[str, Any] = {
         "out": str(out),
@@ -185,7 +187,7 @@ def finetune_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> 
     }  # fmt: skip
     if "init" not in changes:
         settings["encoder"] = to_dict(small_filterbank())
-    return complete(merge(settings, changes), "test")
+    return make_config(Finetune, merge(settings, changes))
 
 
 SMALL_CONFORMER = {
@@ -197,7 +199,8 @@ SMALL_CONFORMER = {
 def tasks_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
     """A run of 6 steps with three tasks, each with 2 x 3 seconds a step."""
     from speechx.config import merge, to_dict
-    from speechx.pretraining import complete
+    from speechx.pretraining import Pretrain
+    from tests.configs import make_config
 
     data = {"train": [str(manifests[0])], "dev": [str(manifests[1])]}
     masking = {"channel_masking": {"probability": 0.25, "span": 3}}
@@ -219,7 +222,7 @@ def tasks_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any
             "log_steps": 1, "eval_steps": 3, "save_steps": 2,
         },
     }  # fmt: skip
-    return complete(merge(settings, changes), "test")
+    return make_config(Pretrain, merge(settings, changes))
 
 
 def batches_of(config: Any, world: int = 1, rank: int = 0) -> Iterator[Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from speechx import finetuning, pretraining
 from speechx.config import dump, merge, override, parse, read_yaml, to_dict
 from speechx.errors import UserError
+from speechx.finetuning import Finetune
 from speechx.models.features.filterbank import FilterbankConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
@@ -18,6 +18,7 @@ from speechx.objectives.masking import Masking
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import Pretrain
 from speechx.training.optim import Optim
+from tests.configs import load_config, make_config
 
 LEAST = {"out": "runs/x", "data": {"train": ["a.jsonl"]}, "run": {"steps": 10}}
 LEAST_FINETUNE = merge(
@@ -46,7 +47,7 @@ TASKS = {
 def complaint(**changes):
     """What a user reads who wrote `changes` into a pretraining recipe."""
     with pytest.raises(UserError) as caught:
-        pretraining.complete(merge(LEAST, changes), "recipe.yaml")
+        make_config(Pretrain, merge(LEAST, changes), "recipe.yaml")
     text = str(caught.value)
     assert text.startswith("recipe.yaml: ")
     assert "\n" not in text
@@ -144,31 +145,33 @@ def test_the_error_about_an_impossible_value_names_its_place(changes, place, fac
 
 def test_what_is_missing_is_named():
     with pytest.raises(UserError) as caught:
-        pretraining.complete({}, "empty.yaml")
+        make_config(Pretrain, {}, "empty.yaml")
     assert str(caught.value) == "empty.yaml: 'out' is required; 'run' is required"
     for missing in ("data", "objective"):
         raw = {key: value for key, value in LEAST_FINETUNE.items() if key != missing}
         with pytest.raises(UserError, match=f"recipe.yaml: .*{'tokens' * (missing != 'data')}"):
-            finetuning.complete(raw, "recipe.yaml")
+            make_config(Finetune, raw, "recipe.yaml")
     with pytest.raises(UserError, match=r"data\.dev"):
-        finetuning.complete(merge(LEAST_FINETUNE, {"data": {"dev": []}}), "recipe.yaml")
+        make_config(Finetune, merge(LEAST_FINETUNE, {"data": {"dev": []}}), "recipe.yaml")
 
 
 def test_finetuning_needs_an_objective_with_labels():
     with pytest.raises(UserError, match="speechx pretrain"):
-        finetuning.complete({**LEAST, "objective": "wav2vec2"}, "recipe.yaml")
+        make_config(Finetune, {**LEAST, "objective": "wav2vec2"}, "recipe.yaml")
 
 
 @pytest.mark.parametrize("optim", [None, 3])
 def test_an_empty_section_of_a_finetuning_recipe_is_an_error(optim):
     with pytest.raises(UserError, match=r"optim: .*dictionary"):
-        finetuning.complete({**LEAST_FINETUNE, "optim": optim}, "recipe.yaml")
+        make_config(Finetune, {**LEAST_FINETUNE, "optim": optim}, "recipe.yaml")
 
 
 def test_finetuning_has_its_own_usual_optimizer():
-    config = finetuning.complete({**LEAST_FINETUNE, "optim": {"warmup_ratio": 0.2}}, "recipe.yaml")
+    config = make_config(
+        Finetune, {**LEAST_FINETUNE, "optim": {"warmup_ratio": 0.2}}, "recipe.yaml"
+    )
     assert config.optim == Optim(lr=1e-4, schedule="tri_stage", warmup_ratio=0.2, epsilon=1e-8)
-    pretrain = pretraining.complete(LEAST, "recipe.yaml")
+    pretrain = make_config(Pretrain, LEAST, "recipe.yaml")
     assert pretrain.optim == Optim()
 
 
@@ -177,12 +180,12 @@ def test_dumped_yaml_parses_to_an_equal_object(preset, tmp_path):
     changes = {
         "preset": preset, "optim": {"lr": 1e-5, "betas": [0.8, 0.95]}, "data": {"alpha": 0.3},
     }  # fmt: skip
-    config = pretraining.complete(merge(LEAST, changes), "test")
+    config = make_config(Pretrain, merge(LEAST, changes), "test")
     (tmp_path / "config.yaml").write_text(dump(config))
     assert parse(Pretrain, read_yaml(tmp_path / "config.yaml"), "config.yaml") == config
-    assert pretraining.load_config(tmp_path / "config.yaml") == config
-    labelled = finetuning.complete(merge(LEAST_FINETUNE, {"preset": preset}), "test")
-    assert finetuning.complete(yaml.safe_load(dump(labelled)), "test") == labelled
+    assert load_config(Pretrain, tmp_path / "config.yaml") == config
+    labelled = make_config(Finetune, merge(LEAST_FINETUNE, {"preset": preset}), "test")
+    assert make_config(Finetune, yaml.safe_load(dump(labelled)), "test") == labelled
 
 
 def test_a_preset_is_written_out_with_its_changes(tmp_path):
@@ -194,7 +197,7 @@ def test_a_preset_is_written_out_with_its_changes(tmp_path):
         "run: {steps: 5}\n"
     )
     settings = ["encoder.context.embed_dim=64", "optim.lr=1e-3", "run.seed=7"]
-    config = pretraining.load_config(tmp_path / "recipe.yaml", settings)
+    config = load_config(Pretrain, tmp_path / "recipe.yaml", settings)
     assert isinstance(config.encoder.features, FilterbankConfig)
     assert (config.encoder.context.num_layers, config.encoder.context.embed_dim) == (2, 64)
     assert (config.optim.lr, config.run.seed) == (0.001, 7)
@@ -204,7 +207,7 @@ def test_a_preset_is_written_out_with_its_changes(tmp_path):
 
 
 def test_several_tasks_have_their_own_objectives_and_shares_of_a_step():
-    config = pretraining.complete(TASKS, "recipe.yaml")
+    config = make_config(Pretrain, TASKS, "recipe.yaml")
     speech, phones, language = config.all_tasks().values()
     assert isinstance(speech.objective, Wav2Vec2Config)
     assert speech.objective.quantizer.num_entries == 64  # of the preset
@@ -220,10 +223,10 @@ def test_several_tasks_have_their_own_objectives_and_shares_of_a_step():
         assert [s * accumulate * world for s in shares] == pytest.approx([5760, 30, 5760])
     assert config.seed_of(0) == config.run.seed
     assert len({config.seed_of(index) for index in range(3)}) == 3
-    again = pretraining.complete(yaml.safe_load(dump(config)), "config.yaml")
+    again = make_config(Pretrain, yaml.safe_load(dump(config)), "config.yaml")
     assert again == config
     assert list(again.tasks) == ["speech", "phones", "language"]
-    assert finetuning.complete(TASKS, "recipe.yaml").all_tasks() == config.all_tasks()
+    assert make_config(Finetune, TASKS, "recipe.yaml").all_tasks() == config.all_tasks()
 
 
 @pytest.mark.parametrize(
@@ -239,7 +242,7 @@ def test_several_tasks_have_their_own_objectives_and_shares_of_a_step():
 )
 def test_mistakes_in_tasks_name_the_task(changes, facts):
     with pytest.raises(UserError) as caught:
-        pretraining.complete(merge(TASKS, changes), "recipe.yaml")
+        make_config(Pretrain, merge(TASKS, changes), "recipe.yaml")
     for fact in facts:
         assert fact in str(caught.value)
 
@@ -296,7 +299,7 @@ def test_large_models_bring_the_loss_weights_of_their_papers(tmp_path):
     path.write_text("{out: x, data: {train: [a.jsonl]}, run: {steps: 1}}")
 
     def weights(*settings):
-        objective = pretraining.load_config(path, settings).objective
+        objective = load_config(Pretrain, path, settings).objective
         return objective.features_penalty, objective.gumbel_temperature.floor
 
     assert weights("preset=base") == (10, 0.5)
@@ -309,22 +312,22 @@ def test_settings_beside_a_preset_change_that_preset(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**LEAST, "preset": "tiny"}))
     changed = ["preset=xlsr_300m", "encoder.context.layer_drop=0.05"]
-    context = pretraining.load_config(path, changed).encoder.context
+    context = load_config(Pretrain, path, changed).encoder.context
     assert (context.embed_dim, context.layer_drop) == (1024, 0.05)
     with pytest.raises(UserError, match="has no keys"):
-        pretraining.load_config(path, ["run.steps.more=1"])
+        load_config(Pretrain, path, ["run.steps.more=1"])
     with pytest.raises(UserError, match=r"'huge'.*xlsr_300m"):
-        pretraining.load_config(path, ["preset=huge"])
+        load_config(Pretrain, path, ["preset=huge"])
 
 
 def test_a_section_given_in_part_keeps_the_other_defaults_of_its_objective():
     """Masks of channels span 64 (wav2vec 2.0, section 4.3), masks of frames 10."""
     part = {"channel_masking": {"probability": 0.5}, "time_masking": {"probability": 0.75}}
-    config = finetuning.complete(merge(LEAST_FINETUNE, {"objective": part}), "recipe.yaml")
+    config = make_config(Finetune, merge(LEAST_FINETUNE, {"objective": part}), "recipe.yaml")
     assert config.objective.channel_masking == Masking(probability=0.5, span=64, min_spans=0)
     assert config.objective.time_masking == Masking(probability=0.75, span=10, min_spans=2)
     tasks = {"tasks": {"language": {"objective": {"kind": "language_id", **part}}}}
-    config = pretraining.complete(merge(TASKS, tasks), "recipe.yaml")
+    config = make_config(Pretrain, merge(TASKS, tasks), "recipe.yaml")
     assert config.tasks["language"].objective.time_masking.min_spans == 0
 
 
@@ -333,7 +336,7 @@ def begun(tmp_path):
     """The configuration of a run that has written its folder, and its recipe."""
     recipe = merge(TASKS, {"out": str(tmp_path / "run")})
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    config = pretraining.load_config(tmp_path / "recipe.yaml", ["optim.lr=0.003"])
+    config = load_config(Pretrain, tmp_path / "recipe.yaml", ["optim.lr=0.003"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(dump(config))
     return config, tmp_path / "recipe.yaml"
@@ -341,10 +344,10 @@ def begun(tmp_path):
 
 def test_a_resumed_run_has_its_own_configuration(begun):
     config, recipe = begun
-    assert pretraining.load_config(recipe, resume=True) == config
-    assert pretraining.complete({"out": str(config.out)}, resume=True) == config
+    assert load_config(Pretrain, recipe, resume=True) == config
+    assert make_config(Pretrain, {"out": str(config.out)}, resume=True) == config
     changed = ["optim.lr=0.001", "tasks.phones.weight=0.5", "run.steps=20"]
-    resumed = pretraining.load_config(recipe, changed, resume=True)
+    resumed = load_config(Pretrain, recipe, changed, resume=True)
     assert (resumed.optim.lr, resumed.run.steps) == (0.001, 20)
     assert resumed.tasks["phones"].weight == 0.5
     assert resumed.tasks["speech"] == config.tasks["speech"]
@@ -353,7 +356,7 @@ def test_a_resumed_run_has_its_own_configuration(begun):
 def test_a_resumed_run_keeps_its_model(begun, tmp_path):
     _, recipe = begun
     with pytest.raises(UserError, match=r"--resume.*'tiny'.*'base'"):
-        pretraining.load_config(recipe, ["preset=base"], resume=True)
+        load_config(Pretrain, recipe, ["preset=base"], resume=True)
     nowhere = [f"out={tmp_path / 'nowhere'}"]
     with pytest.raises(UserError, match="nowhere holds no saved state"):
-        pretraining.load_config(recipe, nowhere, resume=True)
+        load_config(Pretrain, recipe, nowhere, resume=True)

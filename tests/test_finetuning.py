@@ -17,7 +17,7 @@ from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.sampling import Position
 from speechx.errors import UserError
-from speechx.finetuning import finetune, load_config
+from speechx.finetuning import Finetune, finetune
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import open_folder
 from speechx.objectives.ctc import CTCConfig
@@ -27,6 +27,7 @@ from speechx.objectives.model import SpeechModel, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.recognizer import load
+from tests.configs import load_config
 from tests.conftest import (
     SMALL_CONFORMER,
     batches_of,
@@ -222,7 +223,7 @@ def test_it_starts_near_the_constant_predictor_and_below_an_even_head():
 
 def test_the_model_folder_opens_without_its_parent_and_transcribes(spelled, manifests):
     config, best = spelled
-    assert load_config(config.out / "config.yaml") == config
+    assert load_config(Finetune, config.out / "config.yaml") == config
     recognizer = load(best, "cpu")
     assert recognizer.vocabulary == LETTERS
     dev = read_manifest(manifests[1])

@@ -22,9 +22,10 @@ from speechx.models.folder import open_folder
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.model import SpeechModel, layer_keep, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
-from speechx.pretraining import load_config, pretrain
+from speechx.pretraining import Pretrain, pretrain
 from speechx.text.vocabulary import Vocabulary
 from speechx.training.validation import summed, totals_by_language
+from tests.configs import load_config
 from tests.conftest import (
     SMALL_CONFORMER,
     SMALL_QUANTIZER,
@@ -100,7 +101,7 @@ def test_the_log_is_in_stated_units(parent):
 
 def test_the_run_folder_holds_its_config_and_a_model(parent):
     config, final = parent
-    assert load_config(config.out / "config.yaml") == config
+    assert load_config(Pretrain, config.out / "config.yaml") == config
     saved = open_folder(final)
     assert saved.languages == ("xx", "yy")
     assert saved.encoder == config.encoder
@@ -288,13 +289,13 @@ def test_a_resumed_run_does_not_need_its_parent(parent, manifests, tmp_path):
     def outs(name):
         return [f"out={tmp_path / name}", "optim.warmup_ratio=0"]
 
-    pretrain(load_config(recipe, outs("whole")))
-    run_job("pretrain", load_config(recipe, outs("part")), stop_at=4)
+    pretrain(load_config(Pretrain, recipe, outs("whole")))
+    run_job("pretrain", load_config(Pretrain, recipe, outs("part")), stop_at=4)
     shutil.rmtree(tmp_path / "copy")
     with pytest.raises(UserError, match="copy"):
-        load_config(recipe, outs("new"))
+        load_config(Pretrain, recipe, outs("new"))
     # The setting that the first command had beside the recipe need not be repeated.
-    config = load_config(recipe, [f"out={tmp_path / 'part'}"], resume=True)
+    config = load_config(Pretrain, recipe, [f"out={tmp_path / 'part'}"], resume=True)
     pretrain(config, resume=True)
     assert read_log(tmp_path / "part") == read_log(tmp_path / "whole")
 
@@ -304,7 +305,7 @@ def test_a_resumed_run_logs_the_settings_that_change(manifests, tmp_path, capsys
     run_job("pretrain", config, stop_at=4)
     capsys.readouterr()
     file = config.out / "config.yaml"
-    pretrain(load_config(file, ["optim.lr=0.001"], resume=True), resume=True)
+    pretrain(load_config(Pretrain, file, ["optim.lr=0.001"], resume=True), resume=True)
     changed = [x for x in capsys.readouterr().err.splitlines() if "before" in x and "now" in x]
     assert len(changed) == 1
     for fact in ("optim.lr", "0.005", "0.001"):
@@ -312,7 +313,7 @@ def test_a_resumed_run_logs_the_settings_that_change(manifests, tmp_path, capsys
     rates = [line["lr"] for line in steps_of(config.out)]
     assert rates[4] == pytest.approx(0.001 * 2 / 6)
     assert rates[3] == pytest.approx(0.005 * 3 / 6)
-    assert load_config(file, resume=True).optim.lr == 0.001
+    assert load_config(Pretrain, file, resume=True).optim.lr == 0.001
 
 
 def test_draws_depend_on_the_batch_and_not_on_the_rank(tmp_path, manifests):

@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 import speechx
-from speechx import finetuning, pretraining
+from speechx.finetuning import Finetune
+from speechx.pretraining import Pretrain
+from tests.configs import load_config
 from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
@@ -67,9 +69,9 @@ def test_a_script_parses_and_stops_at_the_first_failure(script):
 
 @pytest.mark.parametrize("path", YAMLS, ids=short)
 def test_a_yaml_loads_and_is_shown_whole(path):
-    module = finetuning if "tokens" in path.read_text() else pretraining
-    manifests = ["data.train=[a.jsonl]", "data.dev=[b.jsonl]"][: 1 + (module is finetuning)]
-    config = module.load_config(path, [*manifests, "run.seed=7"])
+    cls = Finetune if "tokens" in path.read_text() else Pretrain
+    manifests = ["data.train=[a.jsonl]", "data.dev=[b.jsonl]"][: 1 + (cls is Finetune)]
+    config = load_config(cls, path, [*manifests, "run.seed=7"])
     assert config.run.seed == 7
     assert config.encoder.context.embed_dim == 192  # the preset that the file names
 

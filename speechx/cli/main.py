@@ -237,19 +237,27 @@ def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
 
 
 def _pretrain(options: Any) -> None:
-    from speechx.config import dump
-    from speechx.pretraining import load_config, pretrain
+    from speechx.pretraining import Pretrain
 
-    config = load_config(options.config, options.overrides, options.resume)
-    print(dump(config) if options.show else pretrain(config, options.resume))
+    _train("pretrain", Pretrain, "final", options)
 
 
 def _finetune(options: Any) -> None:
-    from speechx.config import dump
-    from speechx.finetuning import finetune, load_config
+    from speechx.finetuning import Finetune
 
-    config = load_config(options.config, options.overrides, options.resume)
-    print(dump(config) if options.show else finetune(config, options.resume))
+    _train("finetune", Finetune, "best", options)
+
+
+def _train(command: str, cls: Any, result: str, options: Any) -> None:
+    from speechx.config import dump
+    from speechx.runs import load_run, run
+
+    config, saved = load_run(cls, options.config, options.overrides, options.resume)
+    if options.show:
+        print(dump(config))
+        return
+    run(command, config, options.resume, saved)
+    print(config.out / result)
 
 
 def _transcribe(options: Any) -> int:

@@ -22,7 +22,9 @@ from speechx.training.validation import objective_totals, summed
 TRIED_SECONDS = 120.0  # of each language, without data.dev
 
 
-def check_restored(model: SpeechModel, name: str, config: RunConfig, task: TaskData) -> None:
+def check_restored(
+    model: SpeechModel, name: str, config: RunConfig, task: TaskData, seed: int
+) -> None:
     """Logs the metrics of one objective of the loaded model on this audio, per language.
 
     An objective whose parameters were not restored is at chance; that is an error, for training
@@ -36,13 +38,13 @@ def check_restored(model: SpeechModel, name: str, config: RunConfig, task: TaskD
     model.eval()
     for language in corpus.languages:
         spoken = corpus.in_language(language)
-        rows = usable_rows(spoken, data, config.run.seed)
+        rows = usable_rows(spoken, data, seed)
         if not len(rows):
             untried.append(language)
             continue
         if not task.dev:
             rows = _some_rows(rows, TRIED_SECONDS)
-        totals[language] = objective_totals(model, name, spoken, rows, data, config.run.seed)
+        totals[language] = objective_totals(model, name, spoken, rows, data, seed)
     model.train(training)
     if not totals:
         return

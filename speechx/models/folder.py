@@ -39,14 +39,22 @@ class SavedModel:
     """Configs of the objectives by name, as plain data."""
     vocabularies: Mapping[str, Vocabulary] = field(default_factory=dict)
     """Tokens of the objectives that are heads, by name."""
+    absent: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of objectives whose weights another toolkit's file lacks, by kind."""
     languages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What reading another toolkit's file assumed or left out."""
 
-    def of_kind(self, kind: str) -> str | None:
-        """The name of the first objective of a kind."""
-        named = (name for name, config in self.objectives.items() if config.get("kind") == kind)
-        return next(named, None)
+    def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
+        """The name of the objective of this kind to go on from: of several the one of that name,
+        else the first that writes that type of tokens, else the first."""
+
+        def differs(other: str) -> tuple[bool, bool]:
+            vocabulary = self.vocabularies.get(other)
+            return other != name, vocabulary is None or vocabulary.token_type != token_type
+
+        of_kind = [n for n, config in self.objectives.items() if config.get("kind") == kind]
+        return min(of_kind, key=differs, default=None)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Weights whose names start with `prefix`, without it."""
@@ -60,6 +68,7 @@ def save_model(
     objectives: Mapping[str, Any],
     vocabularies: Mapping[str, Vocabulary],
     languages: Sequence[str],
+    dev_error: float | None = None,
 ) -> None:
     """Writes a model folder, which appears whole or not at all; `objectives` are configs."""
     with whole_folder(folder) as new:
@@ -71,12 +80,20 @@ def save_model(
             "encoder": to_dict(encoder),
             "objectives": {name: to_dict(config) for name, config in objectives.items()},
         }
+        if dev_error is not None:
+            about["dev_error"] = dev_error
         text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         (new / "config.yaml").write_text(text, encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
         card = model_card(folder.name, encoder, about["objectives"], vocabularies, languages)
         (new / "README.md").write_text(card, encoding="utf-8")
+
+
+def dev_error(folder: Path) -> float | None:
+    """The error on dev that the model had when it was saved."""
+    file = folder / "config.yaml"
+    return read_yaml(file).get("dev_error") if file.is_file() else None
 
 
 def is_model_folder(path: Path) -> bool:

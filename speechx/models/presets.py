@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from speechx.config import merge
+from speechx.config import merge, to_dict
 from speechx.errors import UserError
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
@@ -48,12 +48,9 @@ def large() -> Preset:
         normalize=True,
         input_dropout=0.0,
     )  # fmt: skip
+    usual = usual_settings(to_dict(encoder))["wav2vec2"]
     return Preset(encoder).with_objective(
-        "wav2vec2",
-        quantizer={"dim": 768},
-        features_penalty=0.0,
-        gumbel_temperature={"floor": 0.1},
-        target_dropout=0.0,
+        "wav2vec2", **usual, quantizer={"dim": 768}, target_dropout=0.0
     )
 
 
@@ -95,6 +92,15 @@ PRESETS: Mapping[str, Callable[[], Preset]] = {
     "tiny": tiny, "base": base, "large": large, "xlsr_300m": xlsr_300m,
     "xls_r_1b": xls_r_1b, "xls_r_2b": xls_r_2b,
 }  # fmt: skip
+
+
+def usual_settings(encoder: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings of objectives in published models with this encoder (plain data), by kind: LV-60,
+    XLSR and XLS-R, which have layer norms in the extractor, differ from Base."""
+    features = encoder.get("features")
+    if not isinstance(features, dict) or features.get("norm") != "layer":
+        return {}
+    return {"wav2vec2": {"features_penalty": 0.0, "gumbel_temperature": {"floor": 0.1}}}
 
 
 def preset(name: Any) -> Preset:

@@ -7,7 +7,7 @@ DDP, FSDP2 and compile wrap this one thing, so its `forward` takes the batches o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,13 +32,20 @@ class SpeechModel(nn.Module):
         encoder: EncoderConfig,
         objectives: Mapping[str, ObjectiveConfig],
         vocabularies: Mapping[str, Vocabulary],
+        continued: Collection[str] = (),
     ) -> None:
-        """`vocabularies`: of the objectives with labels, by name."""
+        """`vocabularies`: of the objectives with labels, by name. `continued`: names of objectives
+        that go on from trained weights, with their schedules at the end."""
         super().__init__()
         self.configs = dict(objectives)
         self.encoder = Encoder(encoder)
         self.objectives = nn.ModuleDict(
-            {name: c.build(encoder, vocabularies.get(name)) for name, c in objectives.items()}
+            {
+                name: (c.continued() if name in continued else c).build(
+                    encoder, vocabularies.get(name)
+                )
+                for name, c in objectives.items()
+            }
         )
 
     def forward(
@@ -78,12 +85,13 @@ class SpeechModel(nn.Module):
         """The objectives that can be read out."""
         return {n: head for n, head in self.objectives.items() if isinstance(head, Head)}
 
-    def save(self, folder: Path, languages: Sequence[str]) -> None:
+    def save(self, folder: Path, languages: Sequence[str], dev_error: float | None = None) -> None:
         """Writes a model folder."""
         vocabularies = {name: head.vocabulary for name, head in self.heads.items()}
         save_model(
-            folder, self.state_dict(), self.encoder.config, self.configs, vocabularies, languages
-        )
+            folder, self.state_dict(), self.encoder.config, self.configs, vocabularies, languages,
+            dev_error,
+        )  # fmt: skip
 
 
 def layer_keep(encoder: EncoderConfig, seed: int, step: int) -> list[bool] | None:
@@ -102,15 +110,16 @@ def start_from(
     """Copies the weights of a saved model. Returns the names of the objectives that go on from
     there, and lines for people about what was copied.
 
-    Everything must be there, but for parts that `allow_missing` names. An objective goes on from
-    the saved objective of its kind, if there are several from the one of its name. A head starts
-    fresh, but for the rows of tokens that the saved head has too.
+    All weights must be there except the parts in `allow_missing`. An objective continues the saved
+    objective of the same kind (`SavedModel.of_kind`). A head starts from random weights except for
+    tokens that the saved head shares.
     """
     source = str(saved.folder)
     lines = [load_weights(model.encoder, saved.part("encoder."), source, allow_missing)]
     continued = []
     for name, config in model.configs.items():
-        objective, theirs = model.objective(name), _predecessor(saved, name, config)
+        objective = model.objective(name)
+        theirs = saved.of_kind(config.kind, name, config.token_type)
         weights = saved.part(f"objectives.{theirs}.")
         if isinstance(objective, Head):
             if theirs is not None and weights:
@@ -132,19 +141,6 @@ def start_from(
     return continued, lines
 
 
-def _predecessor(saved: SavedModel, name: str, config: ObjectiveConfig) -> str | None:
-    """The name of the saved objective that one goes on from: of its kind, and of several the one of
-    its name, or else the first that writes the same type of tokens, or else the first."""
-
-    def differs(other: str) -> tuple[bool, bool]:
-        vocabulary = saved.vocabularies.get(other)
-        token_type = None if vocabulary is None else vocabulary.token_type
-        return other != name, token_type != config.token_type
-
-    of_kind = [n for n, other in saved.objectives.items() if other.get("kind") == config.kind]
-    return min(of_kind, key=differs, default=None)
-
-
 def _no_vocabulary(source: str, name: str) -> UserError:
     return UserError(f"{source}: the tokens of the head {name} are not in its vocabulary.json")
 
@@ -153,6 +149,6 @@ def missing_part(source: str, *parts: str) -> UserError:
     """The error where a model lacks a part that was not allowed to be missing."""
     options = " ".join(f"--allow-missing {part}" for part in parts)
     return UserError(
-        f"{source} has no {' and no '.join(parts)}: to start {'it' if len(parts) == 1 else 'them'} "
-        f"fresh say {options}, or in a configuration allow_missing: [{', '.join(parts)}]"
+        f"{source} has no {' and no '.join(parts)}: to initialise what is missing at random, pass "
+        f"{options}, or in a configuration allow_missing: [{', '.join(parts)}]"
     )

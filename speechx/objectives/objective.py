@@ -132,7 +132,7 @@ class ObjectiveConfig:
         return 0
 
     def continued(self) -> ObjectiveConfig:
-        """The config with which a model goes on that was trained with this objective before."""
+        """The config for continuing a model trained with this objective: schedules at their end."""
         return self
 
     def signatures(self) -> tuple[Signature, ...]:

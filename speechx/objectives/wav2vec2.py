@@ -84,9 +84,6 @@ class Wav2Vec2Config(ObjectiveConfig):
     num_negatives: int = 100
     logit_temperature: float = 0.1
     gumbel_temperature: GumbelTemperature = GumbelTemperature()
-    restart_temperature: bool = False
-    """With `init`: anneal again from gumbel_temperature.start. By default it stays at its floor, as
-    in the last steps of the model that is continued."""
     diversity: float = 0.1
     """Weight of the diversity term."""
     features_penalty: float = 10.0
@@ -141,8 +138,6 @@ class Wav2Vec2Config(ObjectiveConfig):
             )
 
     def continued(self) -> Wav2Vec2Config:
-        if self.restart_temperature:
-            return self
         held = replace(self.gumbel_temperature, start=self.gumbel_temperature.floor)
         return replace(self, gumbel_temperature=held)
 

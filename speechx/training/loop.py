@@ -117,14 +117,13 @@ class Job:
 class Hooks(Protocol):
     """What a run does with its model beside training it."""
 
-    def validate(self, model: SpeechModel) -> dict[str, float | str]:
-        """Values for the log; called by the first rank, in evaluation mode."""
+    def validate(self, model: SpeechModel) -> tuple[dict[str, float | str], float | None]:
+        """Values for the log, and an error that chooses the best model, if there is one; called by
+        the first rank, in evaluation mode."""
         ...
 
-    def save(
-        self, model: SpeechModel, values: Mapping[str, float | str], state: TrainState
-    ) -> None:
-        """Writes model folders after a validation with these values; called by the first rank."""
+    def save(self, model: SpeechModel, error: float | None) -> None:
+        """Writes model folders after a validation with this error; called by the first rank."""
         ...
 
 
@@ -204,12 +203,12 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         if ranks.is_main and (done % training.eval_steps == 0 or done == training.steps):
             model.eval()
             with torch.no_grad():
-                validated = hooks.validate(model)
+                validated, error = hooks.validate(model)
             model.train()
             if validated:
                 progress.report(validated)
             if monitor.may_save or done == training.steps:
-                hooks.save(model, validated, state)
+                hooks.save(model, error)
         if done % training.save_steps == 0 or done == training.steps:
             monitor.saved(done)
             state.micro_seconds = {t.name: t.micro_seconds for t in tasks}

@@ -11,12 +11,13 @@ A run of one task is written short, with `objective` and `data`; a run of severa
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import field, fields, is_dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import numpy as np
+from torch.nn import ModuleDict
 
 from speechx import objectives
 from speechx.config import config, merge, parse, read_yaml, require_positive, to_dict
@@ -24,7 +25,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
-from speechx.models.presets import preset
+from speechx.models.presets import preset, usual_settings
 from speechx.training.health import Health
 from speechx.training.loop import TrainingConfig
 from speechx.training.optim import Optim
@@ -45,18 +46,26 @@ class TaskConfig:
     """Audio of this task per optimiser step; by default run.batch_seconds."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "weight", *(["batch_seconds"] if self.batch_seconds else []))
+        require_positive(self, "weight")
+        if self.batch_seconds is not None:
+            require_positive(self, "batch_seconds")
         self.data.require(self.objective.token_type)
 
 
 @config
 class RunConfig:
+    DEFAULTS: ClassVar[dict[str, Any]] = {}
+    """Settings of the command that a configuration replaces in part."""
+
     out: Path
     init: Path | None = None
     """A model to start from, ours or another toolkit's; without one weights start random."""
     allow_missing: tuple[str, ...] = ()
     """Parts that `init` may lack and that then start fresh: mask_embedding, or a part that an error
     about it names."""
+    restart_schedules: bool = False
+    """With `init`: schedules of the objective, such as the Gumbel temperature, start again. By
+    default they stay at their end, as in the last steps of the model that is continued."""
     allow_chance_level: bool = False
     """With `init`: go on even if the loaded model is at chance on this audio."""
     preset: str | None = None
@@ -78,9 +87,11 @@ class RunConfig:
             raise ValueError("an objective is required")
         if not self.tasks and self.data is None:
             raise ValueError("data is required")
+        if self.init is None and (self.allow_missing or self.restart_schedules):
+            raise ValueError("allow_missing and restart_schedules are about a model of init")
         for name, task in self.all_tasks().items():
-            if not name.replace("_", "").isalnum():
-                raise ValueError(f"a task is named by letters, digits and _, not {name!r}")
+            if not name.replace("_", "").isalnum() or hasattr(ModuleDict, name):
+                raise ValueError(f"a task cannot be named {name!r}: use letters, digits and _")
             if task.objective.token_type is None:
                 task.objective.require(self.encoder, task.data.min_seconds)
 
@@ -96,7 +107,7 @@ class RunConfig:
 
     def batch_seconds(self, task: TaskConfig) -> float:
         """Audio of a task per optimiser step over the whole job."""
-        return task.batch_seconds or self.run.batch_seconds
+        return self.run.batch_seconds if task.batch_seconds is None else task.batch_seconds
 
     def accumulate(self, world: int) -> int:
         """Micro-batches per rank and optimiser step."""
@@ -114,43 +125,45 @@ class RunConfig:
         )  # fmt: skip
 
 
-def complete(
-    cls: type[C],
-    raw: dict[str, Any],
-    source: str,
-    defaults: Mapping[str, Any],
-    saved: SavedModel | None,
-) -> C:
-    """A config from plain data, with everything written out: `defaults` of the command, the preset,
+def complete(cls: type[C], raw: dict[str, Any], source: str, saved: SavedModel | None = None) -> C:
+    """A config from plain data, with everything written out: defaults of the command, the preset,
     or the model that `saved` holds."""
-    defaults = dict(defaults)
+    defaults = dict(cls.DEFAULTS)
     if raw.get("tasks"):
         defaults.pop("objective", None)
     raw = merge(defaults, {k: _with_kind(k, v) for k, v in raw.items()})
+    named = raw.get("preset")
     if saved is None:
-        chosen = preset(raw.get("preset") or "base")
-        encoder, of_kind = to_dict(chosen.encoder), chosen.objectives
+        encoder = to_dict(preset(named or "base").encoder)
     else:
-        named = raw.pop("preset", None)
+        raw.pop("preset", None)
         if named is not None and preset(named).encoder != saved.encoder:
             logger.info(f"the model is that of init, which is not exactly the preset {named!r}")
         encoder = to_dict(saved.encoder)
-        # The first objective of a kind, which is the one that `start_from` continues.
-        of_kind = dict(preset(named).objectives) if named is not None else {}
-        of_kind |= {config["kind"]: config for config in reversed([*saved.objectives.values()])}
+    if isinstance(raw.get("encoder", {}), dict):
+        encoder = raw["encoder"] = merge(encoder, raw.get("encoder", {}))
 
-    def whole(objective: Any) -> Any:
+    def whole(objective: Any, name: str = "") -> Any:
+        """An objective with its defaults, the most general first."""
         if not isinstance(objective, dict):
             return objective
         kind = str(objective.get("kind"))
-        return merge(merge(_sections(kind), of_kind.get(kind, {})), objective)
+        layers = [_sections(kind), usual_settings(encoder).get(kind, {})]
+        if named is not None:
+            layers.append(preset(named).objectives.get(kind, {}))
+        if saved is not None:
+            theirs = saved.of_kind(kind, name or kind, objective.get("tokens"))
+            layers.append(
+                saved.absent.get(kind, {}) if theirs is None else saved.objectives[theirs]
+            )
+        return reduce(merge, [*layers, objective])
 
-    if isinstance(raw.get("encoder", {}), dict):
-        raw["encoder"] = merge(encoder, raw.get("encoder", {}))
     if "objective" in raw:
         raw["objective"] = whole(raw["objective"])
-    for task in _tasks(raw):
-        task["objective"] = whole(_with_kind("objective", task["objective"]))
+    for name, task in _tasks(raw).items():
+        task["objective"] = whole(_with_kind("objective", task["objective"]), name)
+        if isinstance(task["objective"], dict) and "kind" not in task["objective"]:
+            raise UserError(f"{source}: tasks.{name}.objective needs a kind")
     return parse(cls, raw, source)
 
 
@@ -174,9 +187,11 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
             f"--resume: {out} holds no saved state to continue from; start it without --resume"
         )
     changes = {k: _with_kind(k, v) for k, v in merge({}, raw).items()}
-    for task in _tasks(changes):
+    for task in _tasks(changes).values():
         task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
+    for fixed in ("init", "allow_missing", "allow_chance_level", "restart_schedules"):
+        changes.pop(fixed, None)  # they were acted on when the run began
     named = changes.pop("preset", None)
     if before.get("init") is None and named not in (None, before.get("preset")):
         raise UserError(
@@ -186,11 +201,11 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
     return parse(cls, merge(before, changes), source)
 
 
-def _tasks(raw: dict[str, Any]) -> list[dict[str, Any]]:
+def _tasks(raw: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The tasks in plain data that name an objective."""
     tasks = raw.get("tasks")
-    some = tasks.values() if isinstance(tasks, dict) else ()
-    return [task for task in some if isinstance(task, dict) and "objective" in task]
+    some = tasks.items() if isinstance(tasks, dict) else ()
+    return {n: task for n, task in some if isinstance(task, dict) and "objective" in task}
 
 
 def _with_kind(key: str, value: Any) -> Any:

@@ -42,8 +42,6 @@ class TrainState:
     audio_errors: dict[str, Any] = field(
         default_factory=lambda: {"tried": 0.0, "failed": 0.0, "first": ""}
     )
-    best_error: float | None = None
-    """Lowest error rate on dev so far."""
 
     def to_dict(self, ranks: Ranks) -> dict[str, Any]:
         """Plain data; totals are summed over ranks, so all ranks call it."""
@@ -53,7 +51,6 @@ class TrainState:
             "positions": {name: asdict(position) for name, position in self.positions.items()},
             "totals": sum_over_ranks(self.totals, ranks),
             "health": asdict(self.health),
-            "best_error": self.best_error,
         }
 
     @classmethod

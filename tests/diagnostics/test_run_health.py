@@ -19,7 +19,8 @@ from speechx.errors import HealthStop, UserError
 from speechx.finetuning import finetune
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
-from speechx.pretraining import complete, pretrain
+from speechx.pretraining import Pretrain, pretrain
+from tests.configs import make_config
 from tests.conftest import finetune_config, pretrain_config, read_log
 from tests.failing_runs import failing_config
 
@@ -47,7 +48,7 @@ def two_tasks(tmp_path_factory, manifests):
     labelled = {"train": speech["data"]["train"], "dev": speech["data"]["dev"]}
     languages = {"objective": {"kind": "language_id"}, "data": labelled}
     tasks = {"tasks": {"speech": speech, "languages": languages}}
-    pretrain(complete(merge(plain, {**tasks, "run": {"eval_steps": 3}})))
+    pretrain(make_config(Pretrain, merge(plain, {**tasks, "run": {"eval_steps": 3}})))
     return config.out
 
 

@@ -19,7 +19,8 @@ from speechx.errors import UserError
 from speechx.finetuning import finetune
 from speechx.models.folder import open_folder
 from speechx.objectives.model import SpeechModel
-from speechx.pretraining import load_config, pretrain
+from speechx.pretraining import Pretrain, pretrain
+from tests.configs import load_config, make_config
 from tests.conftest import (
     finetune_config,
     finish,
@@ -86,7 +87,7 @@ def test_keys_of_the_log_begin_with_the_name_of_the_task(trained):
 
 def test_the_folder_opens_with_all_objectives_and_vocabularies(trained, manifests):
     config, final = trained
-    assert load_config(config.out / "config.yaml") == config
+    assert load_config(Pretrain, config.out / "config.yaml") == config
     saved = open_folder(final)
     assert list(saved.objectives) == list(TASKS)
     assert saved.vocabularies["phones"].tokens == ("a", "b", "c", "d")
@@ -124,7 +125,7 @@ def test_a_killed_run_resumes_all_streams_to_the_bit(manifests, tmp_path, worker
     state = json.loads((tmp_path / "killed" / "state" / "step_8" / "run.json").read_text())
     assert {position["number"] for position in state["positions"].values()} == {16}
     assert len({tuple(position.values()) for position in state["positions"].values()}) > 1
-    pretrain(load_config(tmp_path / "killed" / "config.yaml", resume=True), resume=True)
+    pretrain(load_config(Pretrain, tmp_path / "killed" / "config.yaml", resume=True), resume=True)
     assert read_log(tmp_path / "killed") == read_log(tmp_path / "whole")
     whole, killed = (open_folder(tmp_path / n / "final").weights for n in ("whole", "killed"))
     for name, tensor in whole.items():
@@ -186,7 +187,5 @@ def test_other_tasks_on_resume_are_refused(manifests, tmp_path):
     tasks = to_dict(config)["tasks"]
     fewer = {name: task for name, task in tasks.items() if name != "language"}
     changed = merge({**to_dict(config), "tasks": None}, {"tasks": fewer})
-    from speechx.pretraining import complete
-
     with pytest.raises(UserError, match=r"--resume.*another model.*language"):
-        pretrain(complete(changed, "test"), resume=True)
+        pretrain(make_config(Pretrain, changed), resume=True)
