@@ -16,6 +16,7 @@ conditions, so that mapping is not credited with what masking does:
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -66,8 +67,12 @@ def evaluate_model(
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
     to print; of a model without heads its objectives."""
     saved = open_model(Path(model), UNUSED)
-    if not saved.vocabularies and inventory is None:
-        return objectives_table(evaluate_objectives(saved, manifests, out, device))
+    others = [name for name in saved.objectives if name not in saved.vocabularies]
+    if inventory is None and (head in others or not saved.vocabularies):
+        chosen = others if head is None else [head]
+        return objectives_table(evaluate_objectives(saved, chosen, manifests, out, device))
+    if others and head is None:
+        logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
     if inventory is None:
         scores = evaluate(opened, manifests, out)
@@ -165,13 +170,16 @@ def evaluate_unseen(
 
 def evaluate_objectives(
     saved: SavedModel,
+    names: Sequence[str],
     manifests: Sequence[Path],
     out: Path | None = None,
     device: str = "auto",
     seed: int = 1,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Metrics of the objectives without labels, by objective and language, and over "all", on
-    utterances of a second or more, cropped to 20 seconds."""
+    """Metrics of these objectives, which need no labels, by objective and language, and over "all".
+
+    Utterances shorter than a second are left out; longer ones are cropped to 20 seconds.
+    """
     model, _ = SpeechModel.from_saved(saved)
     model.to(pick_device(device)).eval()
     listed = _read(manifests)
@@ -183,10 +191,11 @@ def evaluate_objectives(
         )
     data = SpeechData(train=tuple(manifests), min_seconds=MIN_SECONDS)
     results: dict[str, dict[str, dict[str, float]]] = {}
-    for name, config in model.configs.items():
-        if name in model.heads:
-            continue
-        config.require(saved.encoder, MIN_SECONDS)
+    for name in names:
+        try:
+            model.configs[name].require(saved.encoder, MIN_SECONDS)
+        except ValueError as error:
+            raise UserError(f"{saved.folder}: {name} cannot be evaluated: {error}") from None
         totals = totals_by_language(model, name, utterances, data, seed)
         if not totals:
             raise UserError(
@@ -290,7 +299,14 @@ def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) ->
 
 
 def _read(manifests: Sequence[Path]) -> list[Utterance]:
-    return [utterance for manifest in manifests for utterance in read_manifest(manifest)]
+    """The utterances of all manifests; where two have one id, their manifests tell them apart."""
+    if len({path.resolve() for path in map(Path, manifests)}) < len(manifests):
+        raise UserError("a manifest is given twice")
+    listed = [(path, u) for path in manifests for u in read_manifest(path)]
+    times = Counter((u.language, u.id) for _, u in listed)
+    return [
+        replace(u, id=f"{path}:{u.id}") if times[u.language, u.id] > 1 else u for path, u in listed
+    ]
 
 
 def _about(recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """One run, from its configuration to its model folder. Pretraining and fine-tuning are this run
 with different defaults."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +16,7 @@ from speechx.errors import UserError
 from speechx.evaluation import score_utterances
 from speechx.interchange.opening import open_model
 from speechx.log import logger
-from speechx.models.folder import SavedModel, dev_error
+from speechx.models.folder import SavedModel, saved_dev_error
 from speechx.objectives.model import SpeechModel, missing_part, start_from
 from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.vocabulary import load_vocabularies, save_vocabularies
@@ -26,6 +27,7 @@ from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import summed, totals_by_language
 from speechx.transcription.recognizer import Recognizer
+from speechx.whole_file import only_user
 
 C = TypeVar("C", bound=RunConfig)
 
@@ -34,8 +36,10 @@ def load_run(
     cls: type[C], path: Path | str, overrides: Sequence[str] = (), resume: bool = False
 ) -> tuple[C, SavedModel | None]:
     """The config in a YAML file with its overrides, and the model of its `init`."""
-    raw = override(read_yaml(path), overrides)
-    return make_run(cls, raw, source_of(path, overrides), resume)
+    raw, source = read_yaml(path), source_of(path, overrides)
+    if resume:  # the file only names the run; its own config.yaml has the settings
+        raw = {"out": raw.get("out")}
+    return make_run(cls, override(raw, overrides), source, resume)
 
 
 def make_run(
@@ -65,8 +69,7 @@ def make_run(
 def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None = None) -> None:
     """Trains; writes `config.out/final`, and `best` where a dev error is measured. `saved` is the
     model of `init`, if it has been opened already."""
-    with distributed(config.run.device) as ranks:
-        open_run(config.out, config, resume, ranks)
+    with distributed(config.run.device) as ranks, _opened(config.out, resume, ranks):
         torch.manual_seed(config.run.seed)
         tasks, sources, data = config.all_tasks(), {}, {}
         several = len(tasks) > 1
@@ -98,8 +101,20 @@ def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None 
             max_unreadable=min(task.data.max_unreadable for task in tasks.values()),
             resume=resume,
             frozen=config.frozen,
+            config=config,
         )
         train(job, model, streams, Validation(config, data, seeds, resume), ranks)
+
+
+@contextmanager
+def _opened(out: Path, resume: bool, ranks: Ranks) -> Iterator[None]:
+    """Opens the folder of a run, and refuses a second run there at the same time."""
+    open_run(out, resume, ranks)
+    with only_user(out) if ranks.is_main else nullcontext(True) as alone:
+        (others,) = ranks.all_reduce_sum([float(not alone)])
+        if others:
+            raise UserError(f"another run is active in {out}; wait for its end or give another out")
+        yield
 
 
 def _build(
@@ -142,7 +157,7 @@ class Validation:
     ) -> None:
         self.config, self.data, self.seeds = config, data, seeds
         self.tasks = config.all_tasks()
-        self.best = dev_error(config.out / "best") if resume else None
+        self.best = saved_dev_error(config.out / "best") if resume else None
         """Lowest error so far. It stands in the folder, so that no worse model ever replaces it."""
 
     def validate(self, model: SpeechModel) -> tuple[dict[str, float | str], float | None]:

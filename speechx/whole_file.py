@@ -64,6 +64,26 @@ def whole_folder(folder: Path) -> Iterator[Path]:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def only_user(folder: Path) -> Iterator[bool]:
+    """Whether no other process uses the folder; until the end it is marked as used. Where the
+    system has no file locks, nothing is known of others."""
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    with (folder / ".in_use").open("w") as mark:
+        alone = True
+        try:
+            fcntl.lockf(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # loader workers do not inherit it
+        except (BlockingIOError, PermissionError):
+            alone = False
+        except OSError:
+            pass  # a file system without locks
+        yield alone
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what killed processes left of whole files. Others may be writing theirs there: those
     are not touched for a day, if ever."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from itertools import islice, pairwise
@@ -19,7 +18,7 @@ from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.finetuning import Finetune, finetune
 from speechx.models.encoder import EncoderConfig
-from speechx.models.folder import open_folder
+from speechx.models.folder import open_folder, saved_dev_error
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.masking import Masking
@@ -70,10 +69,10 @@ def weights_of_every_step(config, monkeypatch):
     """The model after each step of a run (`eval_steps` 1)."""
     history = []
 
-    def save(self, folder, languages):
+    def save(self, folder, languages, dev_error=None):
         if folder.name == "final":
             history.append({n: t.detach().clone() for n, t in self.state_dict().items()})
-        original(self, folder, languages)
+        original(self, folder, languages, dev_error)
 
     original = SpeechModel.save
     monkeypatch.setattr(SpeechModel, "save", save)
@@ -278,8 +277,7 @@ def test_a_killed_run_resumes_with_bit_equal_losses_across_the_freeze(
         weights, others = (open_folder(tmp_path / n / folder).weights for n in ("whole", "killed"))
         for name, tensor in weights.items():
             assert torch.equal(others[name], tensor), name
-    states = [(tmp_path / n / "state" / "step_8" / "run.json") for n in ("whole", "killed")]
-    errors = [json.loads(file.read_text())["best_error"] for file in states]
+    errors = [saved_dev_error(tmp_path / name / "best") for name in ("whole", "killed")]
     assert errors[0] == errors[1] == min(x["dev_cer"] for x in whole if "dev_cer" in x)
 
 
@@ -298,9 +296,9 @@ def test_best_is_the_lowest_error_and_final_the_newest(spelled, manifests, tmp_p
     out, best = tmp_path / "run", []
     save = SpeechModel.save
 
-    def watched(self, folder, languages):
+    def watched(self, folder, languages, dev_error=None):
         best.append(folder.name)
-        save(self, folder, languages)
+        save(self, folder, languages, dev_error)
 
     monkeypatch.setattr(SpeechModel, "save", watched)
     before = run_that_gets_worse(out, manifests, spelled[1])
@@ -318,8 +316,7 @@ def test_best_is_the_lowest_error_and_final_the_newest(spelled, manifests, tmp_p
     assert best == ["final"] * 3
     weights = open_folder(out / "best").weights
     assert all(torch.equal(weights[name], tensor) for name, tensor in kept.items())
-    state = json.loads((out / "state" / "step_7" / "run.json").read_text())
-    assert state["best_error"] == lowest
+    assert saved_dev_error(out / "best") == lowest
 
 
 def test_a_run_killed_as_it_writes_its_best_writes_it_again(manifests, tmp_path, monkeypatch):
@@ -549,8 +546,7 @@ def test_a_language_identification_is_fine_tuned_by_the_same_command(parent, man
     assert open_folder(best).vocabularies["language_id"].tokens == ("xx", "yy")
     last = read_log(tmp_path / "run")[-1]
     assert 0 <= last["dev_accuracy"] <= 1
-    state = json.loads((tmp_path / "run" / "state" / "step_2" / "run.json").read_text())
-    assert state["best_error"] == pytest.approx(1 - last["dev_accuracy"])
+    assert saved_dev_error(best) == pytest.approx(1 - last["dev_accuracy"])
 
 
 def test_exclusion_lists_apply_to_training_and_dev(manifests, tmp_path, capsys):

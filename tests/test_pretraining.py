@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from speechx.config import to_dict
 from speechx.data.exclusion import Exclusion, write_exclusions
@@ -212,7 +213,7 @@ def test_a_language_too_short_to_try_the_parent_on_is_named(parent, manifests, t
     ("changes", "held"),
     [
         ({}, True),
-        ({"objective": {"restart_temperature": True}}, False),
+        ({"restart_schedules": True}, False),
         ({"init": None}, False),
         ({"init": "encoder", "allow_missing": ["quantizer"]}, False),
         ({"allow_missing": ["quantizer"]}, True),
@@ -220,9 +221,9 @@ def test_a_language_too_short_to_try_the_parent_on_is_named(parent, manifests, t
     ids=["continued", "again", "fresh", "fresh quantizer", "quantizer that may be missing"],
 )
 def test_a_continued_run_holds_the_temperature_at_its_floor(
-    parent, manifests, tmp_path, changes, held
+    parent, manifests, tmp_path, monkeypatch, changes, held
 ):
-    """The saved model has the temperature that it was trained with, as a child of it will."""
+    """And the saved model keeps its whole schedule, so that a child of it may start it again."""
     from speechx.config import merge
 
     _, final = parent
@@ -234,9 +235,16 @@ def test_a_continued_run_holds_the_temperature_at_its_floor(
         "init": str(final), "run": {"steps": 1}, "objective": {"gumbel_temperature": temperature},
     }  # fmt: skip
     child = pretrain_config(tmp_path / "child", manifests, **merge(settings, changes))
+    used, sample = [], F.gumbel_softmax
+
+    def watched(logits, tau, hard):
+        used.append(tau)
+        return sample(logits, tau=tau, hard=hard)
+
+    monkeypatch.setattr(F, "gumbel_softmax", watched)
     model, _ = SpeechModel.from_saved(open_folder(pretrain(child)))
-    gumbel = model.configs["wav2vec2"].gumbel_temperature
-    assert gumbel(1) == pytest.approx(0.3 if held else 1.8)
+    assert set(used) == {0.3 if held else 2.0}
+    assert model.configs["wav2vec2"].gumbel_temperature.start == 2.0
 
 
 def test_changes_to_the_parents_model_are_laid_over_it(parent, manifests, tmp_path, capsys):

@@ -223,7 +223,10 @@ def _add_models(commands: Any) -> None:
 
 
 def _add_head(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--head", help="head of a model that has several; by default the first")
+    command.add_argument(
+        "--head",
+        help="head (of evaluate: or objective) of a model that has several; by default the first",
+    )
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:

@@ -84,6 +84,7 @@ def feasible(
     `frames` counts the frames of a number of samples, `needed_by` the frames that labels need.
     More than one such utterance in a hundred is an error.
     """
+    listing.unlink(missing_ok=True)  # of an earlier try
     short = []
     for utterance in utterances:
         there = frames(int(utterance.duration * SAMPLE_RATE))

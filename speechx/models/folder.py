@@ -90,7 +90,7 @@ def save_model(
         (new / "README.md").write_text(card, encoding="utf-8")
 
 
-def dev_error(folder: Path) -> float | None:
+def saved_dev_error(folder: Path) -> float | None:
     """The error on dev that the model had when it was saved."""
     file = folder / "config.yaml"
     return read_yaml(file).get("dev_error") if file.is_file() else None

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from speechx.config import config
 from speechx.data.batches import Batch
+from speechx.errors import UserError
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
 from speechx.objectives.head import Head, HeadConfig
@@ -36,6 +37,11 @@ class LanguageIDConfig(HeadConfig):
 
     def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> LanguageID:
         assert vocabulary is not None
+        if len(vocabulary.tokens) < 2:
+            raise UserError(
+                f"language identification needs at least 2 languages, but the training data has "
+                f"{', '.join(vocabulary.tokens)} alone"
+            )
         return LanguageID(self, encoder, vocabulary)
 
     def frames_needed(self, labels: Sequence[object]) -> int:

@@ -125,8 +125,10 @@ def start_from(
             if theirs is not None and weights:
                 if theirs not in saved.vocabularies:
                     raise _no_vocabulary(source, theirs)
-                copied = objective.copy_rows(weights, saved.vocabularies[theirs])
-                wanted = objective.vocabulary
+                wanted, known = objective.vocabulary, saved.vocabularies[theirs]
+                if known.token_type != wanted.token_type:
+                    continue  # a letter is not the phone that is written like it
+                copied = objective.copy_rows(weights, known)
                 lines.append(
                     f"{name}: head rows of {copied} of {len(wanted.tokens)} {wanted.token_type} "
                     "and the blank"
@@ -149,6 +151,6 @@ def missing_part(source: str, *parts: str) -> UserError:
     """The error where a model lacks a part that was not allowed to be missing."""
     options = " ".join(f"--allow-missing {part}" for part in parts)
     return UserError(
-        f"{source} has no {' and no '.join(parts)}: to initialise what is missing at random, pass "
-        f"{options}, or in a configuration allow_missing: [{', '.join(parts)}]"
+        f"{source} has no {' and no '.join(parts)}: to initialise what is missing at random, set "
+        f"allow_missing=[{','.join(parts)}] in a training, or pass {options} to a conversion"
     )

@@ -115,6 +115,9 @@ def parallelize(model: nn.Module, ranks: Ranks, frozen: Sequence[str] = ()) -> n
     """The model as the loop calls it; parameters whose names start with `frozen` do not train."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm1d):  # its statistics are frozen with its parameters
+            module.train(not f"{name}.".startswith(tuple(frozen)))
     if ranks.world == 1:
         return model
     ids = [ranks.device.index] if ranks.device.type == "cuda" else None

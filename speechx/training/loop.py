@@ -41,7 +41,7 @@ from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
 from speechx.training.progress import NoProgress, Progress
 from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back
-from speechx.training.state import TrainState, save_state, sum_over_ranks
+from speechx.training.state import TrainState, save_state, sum_over_ranks, write_config
 from speechx.training.throughput import Throughput, cores
 
 MicroStep: TypeAlias = dict[str, Batch]  # one micro-batch of each task
@@ -110,6 +110,8 @@ class Job:
     """Micro-batches per rank and step."""
     max_unreadable: float = 0.01
     resume: bool = False
+    config: Any = None
+    """Written to RUN/config.yaml when the run begins."""
     frozen: Callable[[int], tuple[str, ...]] = field(default=lambda step: ())
     """Beginnings of the names of parameters that do not train at a step."""
 
@@ -143,6 +145,8 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         if ranks.is_main:
             cut_log(out / "log.jsonl", 0)
             (out / "health.jsonl").unlink(missing_ok=True)
+    if ranks.is_main and job.config is not None:
+        write_config(out, job.config, job.resume)
     errors.resume(state.audio_errors)
     _announce(job, tasks, state, ranks)
     progress: Progress = NoProgress()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from speechx.errors import HealthStop
+from speechx.errors import HealthStop, UserError
 from speechx.log import logger
 from speechx.training.distributed import Ranks
 from speechx.training.health import Finding, Monitor
@@ -105,7 +105,12 @@ def cut_log(log: Path, step: int) -> None:
     if step and log.is_file():
         # A killed process may have cut off what follows the last newline.
         lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-        kept = [line + "\n" for line in lines if json.loads(line)["step"] <= step]
+        try:
+            kept = [line + "\n" for line in lines if json.loads(line)["step"] <= step]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(
+                f"{log} is damaged; remove the lines in it that are no JSON objects with a step"
+            ) from None
     log.write_text("".join(kept), encoding="utf-8")
 
 

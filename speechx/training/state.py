@@ -69,9 +69,9 @@ def sum_over_ranks(totals: Mapping[str, Any], ranks: Ranks) -> dict[str, float]:
     return dict(zip(keys, ranks.all_reduce_sum([float(totals[key]) for key in keys]), strict=True))
 
 
-def open_run(out: Path, config: Any, resume: bool, ranks: Ranks) -> None:
-    """Makes the folder of a run and writes its configuration there. An earlier run there is
-    continued or left alone, never overwritten."""
+def open_run(out: Path, resume: bool, ranks: Ranks) -> None:
+    """Makes the folder of a run. An earlier run there is continued or left alone, never
+    overwritten."""
     states = _states(out)
     if states and not resume:
         raise UserError(
@@ -87,8 +87,10 @@ def open_run(out: Path, config: Any, resume: bool, ranks: Ranks) -> None:
     except OSError as error:
         raise UserError(f"out={out} cannot be made: {error.strerror}") from None
     ranks.barrier()  # every rank has seen the states before anything is written
-    if not ranks.is_main:
-        return
+
+
+def write_config(out: Path, config: Any, resume: bool) -> None:
+    """Writes the configuration of a run that has been set up; logs the changes of a resumed one."""
     file, now = out / "config.yaml", flat(to_dict(config))
     before = flat(read_yaml(file)) if resume and file.is_file() else now
     for key in sorted({*before, *now}):
@@ -146,7 +148,13 @@ def load_state(
     content: dict[str, Any] = {"model": weights, "optimizer": moments}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        dcp.load(content, checkpoint_id=newest)
+        try:
+            dcp.load(content, checkpoint_id=newest)
+        except dcp.api.CheckpointException as error:
+            raise UserError(
+                f"--resume: {newest} is damaged ({type(error).__name__}); remove it to continue "
+                "from the state before, if there is one in that folder"
+            ) from None
     # The moments are the run's; the settings of the groups are the configuration's.
     settings = [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups]
     set_state_dict(

@@ -41,6 +41,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
 from speechx.objectives.objective import ObjectiveConfig
+from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import TokenType, Vocabulary
 from speechx.training.distributed import Ranks
 from speechx.training.speech_data import SpeechData
@@ -122,10 +123,10 @@ class TaskSource:
         for split, some in (("train", training), ("dev", dev)):
             _refuse_long(some, data.max_seconds, split)
         if strange := sorted({u.language for u in dev} - {u.language for u in training}):
-            known = ", ".join(sorted({u.language for u in training}))
+            trained = ", ".join(sorted({u.language for u in training}))
             self._log(
                 f"data.dev has languages that data.train has not: {', '.join(strange)}; the best "
-                f"model is chosen by them too (train: {known})"
+                f"model is chosen by them too (train: {trained})"
             )
         if data.limit_minutes is not None:
             training = limit(training, data.limit_minutes * 60, self.seed)
@@ -134,7 +135,9 @@ class TaskSource:
         labels = [tokens_of(u, token_type) for u in training]
         vocabulary, corpus = Vocabulary.collect(token_type, labels), Corpus.of(training)
         self._log(f"{describe(corpus)}; {len(vocabulary.tokens)} {token_type}")
-        if unseen := sorted({x for u in dev for x in vocabulary.unknown(tokens_of(u, token_type))}):
+        known = {normalize_ipa(token) for token in vocabulary.tokens}  # as scores compare them
+        of_dev = {token for u in dev for token in tokens_of(u, token_type)}
+        if unseen := sorted(token for token in of_dev if normalize_ipa(token) not in known):
             self._log(
                 f"{len(unseen)} tokens of dev are never trained and count as errors: "
                 + " ".join(unseen)

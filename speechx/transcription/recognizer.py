@@ -180,6 +180,9 @@ class Recognizer:
         covered = covered if frames else 0
         tail = samples - covered  # a remainder below one stride belongs to the last frame
         whole = frames and tail < self.features.stride
+        language = inventory.language if inventory else None
+        if self.vocabulary.token_type == "languages" and tokens:
+            language = tokens[0].text
         return Transcript(
             text=" ".join(token.text for token in tokens),
             tokens=tokens,
@@ -187,7 +190,7 @@ class Recognizer:
             duration=round(duration, 3),
             covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
             model=str(self.folder),
-            language=inventory.language if inventory else None,
+            language=language,
             inventory=inventory.source if inventory else None,
         )
 

@@ -39,8 +39,9 @@ def check(model, parent, manifests, dev=True, utterances=lambda some: some, **ch
     config = pretrain_config(out, manifests, init=str(parent[0]), **changes)
     train, validation = (utterances(list(read_manifest(path))) for path in manifests)
     check_restored(
-        model, "wav2vec2", config, TaskData(Corpus.of(train), dev=validation if dev else ())
-    )
+        model, "wav2vec2", config, TaskData(Corpus.of(train), dev=validation if dev else ()),
+        config.run.seed,
+    )  # fmt: skip
 
 
 def table(err):

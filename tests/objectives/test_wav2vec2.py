@@ -364,8 +364,6 @@ def test_a_model_that_is_continued_keeps_the_last_temperature():
     config = Wav2Vec2Config(gumbel_temperature=GumbelTemperature(floor=0.1))
     assert config.gumbel_temperature(0) == 2.0
     assert config.continued().gumbel_temperature(0) == 0.1
-    restarted = replace(config, restart_temperature=True)
-    assert restarted.continued() == restarted
 
 
 def test_rows_that_are_too_short_to_mask_are_refused():

@@ -128,10 +128,10 @@ def one_step(out: Path, name: str, parts: Any, encoder: Any = None) -> None:
 
 
 class NoHooks:
-    def validate(self, model: Any) -> dict[str, float | str]:
-        return {}
+    def validate(self, model: Any) -> tuple[dict[str, float | str], float | None]:
+        return {}, None
 
-    def save(self, model: Any, values: Any, state: Any) -> None:
+    def save(self, model: Any, error: Any) -> None:
         pass
 
 

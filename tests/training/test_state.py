@@ -237,7 +237,6 @@ def test_a_state_continues_weights_moments_and_buffers_to_the_bit(tmp_path):
         totals={"a/loss": torch.tensor(0.25, dtype=torch.float64)},
         health=HealthMemory(highest={"bits": 3.0}, healthy=2, lr_scale=0.5),
         audio_errors={"tried": 9.0, "failed": 1.0, "first": "u: gone"},
-        best_error=0.125,
     )
     save_state(tmp_path, model, optimizer, state, ALONE)
     for seed in range(3, 6):
@@ -308,21 +307,26 @@ def test_settings_of_the_optimizer_come_from_the_configuration(tmp_path):
     assert torch.equal(moments, optimizer.state[head.weight]["exp_avg"])
 
 
-def test_a_run_folder_is_continued_or_left_alone(tmp_path, capsys):
-    config, out = Optim(), tmp_path / "run"
+def test_a_run_folder_is_continued_or_left_alone(tmp_path):
+    out = tmp_path / "run"
     with pytest.raises(UserError, match="run holds no saved state"):
-        open_run(out, config, True, ALONE)
-    open_run(out, config, False, ALONE)
+        open_run(out, True, ALONE)
+    open_run(out, False, ALONE)
     (out / "state" / "step_4").mkdir(parents=True)
     with pytest.raises(UserError, match=r"step 4.*--resume"):
-        open_run(out, config, False, ALONE)
-    open_run(out, config, True, ALONE)
+        open_run(out, False, ALONE)
+    open_run(out, True, ALONE)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=f"out={tmp_path / 'file'}"):
+        open_run(tmp_path / "file", False, ALONE)
+
+
+def test_a_resumed_run_names_each_setting_that_changed(tmp_path, capsys):
+    write_config(tmp_path, Optim(), False)
+    write_config(tmp_path, Optim(), True)
     assert capsys.readouterr().err == ""
-    open_run(out, Optim(lr=1.0), True, ALONE)
+    write_config(tmp_path, Optim(lr=1.0), True)
     message = capsys.readouterr().err
     for fact in ("lr", "0.0005", "1.0"):
         assert fact in message
-    assert yaml.safe_load((out / "config.yaml").read_text())["lr"] == 1.0
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=f"out={tmp_path / 'file'}"):
-        open_run(tmp_path / "file", config, False, ALONE)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["lr"] == 1.0
