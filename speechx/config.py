@@ -148,10 +148,20 @@ def dump(value: Any) -> str:
 
 
 def _of_chosen_kind(errors: Sequence[Any]) -> list[Any]:
-    """Without the complaints of union members whose `kind` is not the one the user wrote."""
-    wrong = {e["loc"][:-1] for e in errors if e["loc"][-1:] == ("kind",) and "literal" in e["type"]}
-    chosen = [e for e in errors if not any(e["loc"][: len(place)] == place for place in wrong)]
-    return chosen or list(errors)
+    """Without the complaints of union members whose `kind` is not the one the user wrote. A `kind`
+    that no member has gives one complaint, which names them all."""
+    wrong = {
+        e["loc"][:-1]: e for e in errors if e["loc"][-1:] == ("kind",) and "literal" in e["type"]
+    }
+    kept = [e for e in errors if not any(e["loc"][: len(place)] == place for place in wrong)]
+    unions: dict[tuple[Any, ...], list[Any]] = {}
+    for place, error in wrong.items():
+        unions.setdefault(place[:-1], []).append(error)
+    for union, refused in unions.items():
+        if not any(e["loc"][: len(union)] == union for e in kept):
+            kinds = " or ".join(e["ctx"]["expected"] for e in refused)
+            kept.append({**refused[0], "msg": f"Input should be {kinds}"})
+    return kept
 
 
 def _explain(cls: type, item: Any) -> str:

@@ -444,7 +444,7 @@ def test_of_several_heads_each_goes_on_from_its_own(tmp_path):
         model = SpeechModel(small_filterbank(), one, {"ctc": vocabulary})
         start_from(model, saved)
         assert torch.equal(model.heads["ctc"].head.weight, old.heads[name].head.weight)
-    languages = Vocabulary("languages", ("xx",))
+    languages = Vocabulary("languages", ("xx", "yy"))
     model = SpeechModel(small_filterbank(), {"id": LanguageIDConfig()}, {"id": languages})
     before = model.heads["id"].head.weight.detach().clone()
     start_from(model, saved)

@@ -38,7 +38,7 @@ C = TypeVar("C", bound="RunConfig")
 class TaskConfig:
     """An objective, and the data that feeds it."""
 
-    objective: objectives.AnyObjective
+    objective: "objectives.AnyObjective"  # quoted: resolved when a configuration is parsed
     data: SpeechData
     weight: float = 1.0
     """Factor of the loss of this task."""
@@ -72,7 +72,7 @@ class RunConfig:
     """Sizes of a published model, and what its paper sets for the objective."""
     encoder: EncoderConfig = EncoderConfig()
     """What differs from the preset, or from the model of `init`."""
-    objective: objectives.AnyObjective | None = None
+    objective: "objectives.AnyObjective | None" = None
     data: SpeechData | None = None
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     """Several objectives at once, by name, instead of `objective` and `data`."""

@@ -18,7 +18,7 @@ from speechx.text.vocabulary import Vocabulary
 from speechx.training.distributed import Ranks
 from speechx.training.health import HealthMemory
 from speechx.training.optim import Optim, build_optimizer
-from speechx.training.state import TrainState, load_state, open_run, save_state
+from speechx.training.state import TrainState, load_state, open_run, save_state, write_config
 from tests.conftest import SMALL_QUANTIZER, small_convolutional, small_filterbank
 
 ALONE = Ranks(0, 1, torch.device("cpu"))
