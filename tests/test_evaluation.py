@@ -288,3 +288,35 @@ def test_a_pretraining_model_has_its_metrics_per_language(manifests, tmp_path, c
     assert 0 < written["all"]["bits"] < 10
     assert main(["transcribe", "x.wav", "--model", str(tmp_path / "model")]) == 1
     assert "speechx finetune" in capsys.readouterr().err
+
+
+def test_an_objective_beside_a_head_is_evaluated_by_its_name(manifests, tmp_path, capsys):
+    from speechx.cli.main import main
+    from speechx.objectives.ctc import CTCConfig
+    from speechx.objectives.model import SpeechModel
+    from speechx.objectives.wav2vec2 import Wav2Vec2Config
+    from speechx.text.vocabulary import Vocabulary
+    from tests.conftest import small_filterbank
+
+    objectives = {
+        "speech": Wav2Vec2Config(num_negatives=10), "letters": CTCConfig(tokens="characters")
+    }  # fmt: skip
+    letters = {"letters": Vocabulary("characters", ("a", "b"))}
+    SpeechModel(small_filterbank(), objectives, letters).save(tmp_path / "model", ["xx"])
+    command = ["evaluate", "--model", str(tmp_path / "model"), "--manifest", str(manifests[1])]
+    assert main([*command, "--head", "speech"]) == 0
+    assert "bits" in capsys.readouterr().out
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "CER" in captured.out
+    assert "--head chooses speech" in captured.err
+
+
+def test_a_manifest_is_scored_once_and_equal_ids_are_kept_apart(speller, held_out, tmp_path):
+    with pytest.raises(UserError, match="given twice"):
+        evaluate(speller, [held_out[0], held_out[0]])
+    twin = tmp_path / "twin.jsonl"
+    write_manifest(twin, read_manifest(held_out[0]))
+    scores = evaluate(speller, [held_out[0], twin])
+    once = evaluate(speller, [held_out[0]])
+    assert scores["cer"].overall.tokens == 2 * once["cer"].overall.tokens

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import islice, pairwise
 
@@ -595,3 +597,38 @@ def test_mistakes_are_one_line(parent, manifests, tmp_path):
         finetune(finetune_config(tmp_path / "run", manifests, **narrow))
     with pytest.raises(UserError, match="new holds no saved state"):
         finetune(finetune_config(tmp_path / "new", manifests), resume=True)
+
+
+def test_a_frozen_conformer_keeps_its_batch_statistics(manifests, tmp_path):
+    encoder = merge(to_dict(small_filterbank()), {"context": SMALL_CONFORMER})
+    first = finetune_config(tmp_path / "first", manifests, encoder=encoder, run={"steps": 1})
+    init = finetune(first).parent / "final"
+    config = finetune_config(
+        tmp_path / "run", manifests, init=str(init), freeze_steps=3,
+        run={"steps": 3, "eval_steps": 1},
+    )  # fmt: skip
+    finetune(config)
+    before, after = (open_folder(f).weights for f in (init, tmp_path / "run" / "final"))
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    assert statistics
+    for name in statistics:
+        assert torch.equal(before[name], after[name]), name
+
+
+def test_a_run_in_use_is_left_alone(manifests, tmp_path):
+    out = tmp_path / "run"
+    config = finetune_config(out, manifests, run={"steps": 1})
+    out.mkdir()
+    program = (
+        "import sys, pathlib; from speechx.whole_file import only_user\n"
+        "with only_user(pathlib.Path(sys.argv[1])) as alone: print(alone, flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", program, str(out)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdout.readline() == "True\n"
+    with pytest.raises(UserError, match="another run is active in"):
+        finetune(config)
+    other.communicate("\n")
+    assert finetune(config).is_dir()

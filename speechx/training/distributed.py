@@ -111,13 +111,19 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def parallelize(model: nn.Module, ranks: Ranks, frozen: Sequence[str] = ()) -> nn.Module:
-    """The model as the loop calls it; parameters whose names start with `frozen` do not train."""
+def set_training(model: nn.Module, frozen: Sequence[str]) -> None:
+    """Training mode, but parameters whose names start with `frozen` do not train, and batch norms
+    that they belong to keep their statistics."""
+    model.train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(tuple(frozen)))
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm1d):  # its statistics are frozen with its parameters
-            module.train(not f"{name}.".startswith(tuple(frozen)))
+        if isinstance(module, nn.BatchNorm1d) and f"{name}.".startswith(tuple(frozen)):
+            module.eval()
+
+
+def parallelize(model: nn.Module, ranks: Ranks) -> nn.Module:
+    """The model as the loop calls it; made again when other parameters train."""
     if ranks.world == 1:
         return model
     ids = [ranks.device.index] if ranks.device.type == "cuda" else None

@@ -119,8 +119,9 @@ class Monitor:
         memory.unhealthy = memory.unhealthy + step - begin if counting else 0
         if not counting:
             memory.reported = []
-        elif memory.unhealthy >= self.window and counting[0][0].code not in memory.reported:
-            signature, text = counting[0]
+        new = [each for each in counting if each[0].code not in memory.reported]
+        if new and memory.unhealthy >= self.window:
+            signature, text = new[0]
             memory.reported.append(signature.code)
             text = f"{text}; unhealthy since step {step - memory.unhealthy}"
             return Finding(signature.code, signature.name, signature.advice, step, text)

@@ -36,6 +36,7 @@ from speechx.training.distributed import (
     accumulating,
     autocast,
     parallelize,
+    set_training,
 )
 from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
@@ -158,12 +159,12 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         return {t.name: clock.watch(t.batches(state.positions[t.name])) for t in tasks}
 
     streams, wrapped, frozen = open_streams(), None, None
-    model.train()
     while state.step < training.steps:
         step = state.step
         if wrapped is None or job.frozen(step) != frozen:
             frozen = job.frozen(step)
-            wrapped = parallelize(model, ranks, frozen)
+            set_training(model, frozen)
+            wrapped = parallelize(model, ranks)
         group: list[MicroStep] = [
             {name: next(stream).to(ranks.device) for name, stream in streams.items()}
             for _ in range(accumulate)
@@ -208,7 +209,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
             model.eval()
             with torch.no_grad():
                 validated, error = hooks.validate(model)
-            model.train()
+            set_training(model, frozen)
             if validated:
                 progress.report(validated)
             if monitor.may_save or done == training.steps:

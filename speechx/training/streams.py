@@ -102,6 +102,14 @@ class TaskSource:
 
     def stream(self, task: TaskData, micro_seconds: float, workers: int, ranks: Ranks) -> Stream:
         """This rank's batches of what was read, from any position on."""
+        seconds_N = task.corpus.seconds_N
+        usual = float(np.median(np.minimum(seconds_N, self.data.crop_seconds or np.inf)))
+        if micro_seconds < usual:
+            self._log(
+                f"micro-batches of {micro_seconds:g} s hold less than a usual utterance of "
+                f"{usual:.1f} s; one utterance at least is in each, so a step has more audio than "
+                "was asked for: raise run.max_seconds_per_device or the batch_seconds of this task"
+            )
         make = self._unlabelled if task.vocabulary is None else self._labelled
         batches, epoch = make(task, micro_seconds)
 

@@ -4,14 +4,16 @@
     print(model.transcribe("talk.mp3").text)
 
 A long recording is cut into windows that overlap; outputs are joined in frame space, on one frame
-grid, so nothing is cut off and nothing is read twice. Times come from the exact frame arithmetic of
-the encoder. CTC places a token where it is most certain: starts are good to about 0.1 s, ends are
-early. Outputs are computed in float32, so that the same model on the same manifest gives the same
+grid, so nothing is cut off and nothing is read twice. A head that gives one answer for a recording,
+such as language identification, gives the mean over windows. Times come from the exact frame
+arithmetic of the encoder. CTC places a token where it is most certain: starts are good to 0.1 s,
+ends are early. Outputs are computed in float32: the same model and manifest give the same
 numbers everywhere.
 
     B utterances · S samples · T frames · V = blank and tokens, the blank first
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -110,7 +112,7 @@ class Recognizer:
 
     def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
         """(T, V) of each row; rows longer than a window one by one."""
-        if wave_BS.shape[1] <= WINDOW_SECONDS * SAMPLE_RATE or not self.head.windowed:
+        if wave_BS.shape[1] <= WINDOW_SECONDS * SAMPLE_RATE:
             return self._run(wave_BS, lengths_B)
         return [
             self._long(wave_S[:n]) for wave_S, n in zip(wave_BS, lengths_B.tolist(), strict=True)
@@ -119,13 +121,10 @@ class Recognizer:
     def _long(
         self, wave_S: Tensor, progress: Callable[[float], object] | None = None
     ) -> np.ndarray:
+        if not self.head.windowed:
+            return self._mean(wave_S, progress)
         frames = self.features.frames(len(wave_S))
         stride, field = self.features.stride, self.features.receptive_field
-        if not self.head.windowed:
-            (outputs_TV,) = self._run(wave_S[None], torch.tensor([len(wave_S)]))
-            if progress is not None:
-                progress(len(wave_S) / SAMPLE_RATE)
-            return outputs_TV
         window, margin = (int(s * SAMPLE_RATE / stride) for s in (WINDOW_SECONDS, MARGIN_SECONDS))
         parts = [np.empty((0, len(self.vocabulary)), np.float32)]
         for first in range(0, frames, window):
@@ -139,6 +138,18 @@ class Recognizer:
             if progress is not None:
                 progress((last * stride if last < frames else len(wave_S)) / SAMPLE_RATE)
         return np.concatenate(parts)
+
+    def _mean(self, wave_S: Tensor, progress: Callable[[float], object] | None) -> np.ndarray:
+        """The mean probabilities (1, V) of the windows of a recording, for a head that gives one
+        answer."""
+        windows = max(1, math.ceil(len(wave_S) / (WINDOW_SECONDS * SAMPLE_RATE)))
+        outputs, done = [], 0
+        for piece_S in wave_S.tensor_split(windows):
+            outputs += self._run(piece_S[None], torch.tensor([len(piece_S)]))
+            done += len(piece_S)
+            if progress is not None:
+                progress(done / SAMPLE_RATE)
+        return np.asarray(np.logaddexp.reduce(outputs) - math.log(windows))
 
     def _run(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
         training = self.model.training

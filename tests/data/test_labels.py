@@ -68,6 +68,8 @@ def test_labels_longer_than_frames_are_counted_and_listed(tones, tmp_path, capsy
     # Equal neighbours need a blank between them: 90 phones of one kind are 179 frames.
     assert possible(data, "phonemes", listing) == many
     assert listing.read_text().splitlines()[1].split("\t")[2] == "179"
+    assert possible(many, "phonemes", listing) == many
+    assert not listing.exists()  # it was of another run
 
 
 def test_more_than_one_in_a_hundred_is_an_error(tones, tmp_path):

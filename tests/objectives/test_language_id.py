@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from speechx.errors import UserError
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import BLANK, Vocabulary
@@ -138,3 +139,9 @@ def test_draws_are_masks_and_the_count_of_utterances(model):
     assert config.token_type == "languages"
     with pytest.raises(ValueError, match="dropout"):
         LanguageIDConfig(dropout=1.0)
+
+
+def test_one_language_is_nothing_to_identify():
+    vocabulary = Vocabulary("languages", ("xx",))
+    with pytest.raises(UserError, match=r"at least 2 languages.*xx"):
+        LanguageIDConfig().build(small_filterbank(), vocabulary)

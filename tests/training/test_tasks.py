@@ -186,5 +186,14 @@ def test_other_tasks_on_resume_are_refused(manifests, tmp_path):
     tasks = to_dict(config)["tasks"]
     fewer = {name: task for name, task in tasks.items() if name != "language"}
     changed = merge({**to_dict(config), "tasks": None}, {"tasks": fewer})
+    before = (config.out / "config.yaml").read_text()
     with pytest.raises(UserError, match=r"--resume.*another model.*language"):
         pretrain(make_config(Pretrain, changed), resume=True)
+    assert (config.out / "config.yaml").read_text() == before
+
+
+def test_a_task_whose_audio_is_less_than_an_utterance_says_so(manifests, tmp_path, capsys):
+    tasks = {"phones": {"batch_seconds": 0.5}}
+    pretrain(tasks_config(tmp_path / "run", manifests, tasks=tasks, run={"steps": 1}))
+    lines = [x for x in capsys.readouterr().err.splitlines() if "less than a usual utterance" in x]
+    assert [line.split(":")[1].strip() for line in lines] == ["phones"]

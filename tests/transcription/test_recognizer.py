@@ -321,3 +321,28 @@ def test_an_utterance_decoded_among_others_is_decoded_as_alone(speller, manifest
         alone = speller.decoder.decode(speller.log_probabilities(read_audio(utterance.audio)))
         assert [span.token for span in decoded[index]] == [span.token for span in alone]
         assert [span.first for span in decoded[index]] == [span.first for span in alone]
+
+
+def test_the_language_of_a_long_recording_is_the_mean_over_windows(tmp_path, monkeypatch):
+    from speechx.objectives.language_id import LanguageIDConfig
+    from speechx.objectives.model import SpeechModel
+    from speechx.text.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary("languages", ("xx", "yy"))
+    model = SpeechModel(
+        small_convolutional("layer"), {"id": LanguageIDConfig()}, {"id": vocabulary}
+    )
+    torch.nn.init.normal_(model.heads["id"].head.weight, std=3.0)
+    model.save(tmp_path, ["xx", "yy"])
+    recognizer, sizes = load(tmp_path, "cpu"), []
+    wave_S = noise(65)
+    pieces = [recognizer.log_probabilities(piece_S) for piece_S in np.array_split(wave_S, 3)]
+    run = recognizer._run
+    monkeypatch.setattr(
+        recognizer, "_run", lambda wave_BS, n: sizes.append(wave_BS.shape[1]) or run(wave_BS, n)
+    )
+    outputs_TV = recognizer.log_probabilities(wave_S)
+    assert max(sizes) <= WINDOW_SECONDS * 16_000
+    assert outputs_TV.shape == (1, 3)
+    np.testing.assert_allclose(np.exp(outputs_TV), np.mean(np.exp(pieces), 0), atol=1e-3)
+    assert recognizer.transcribe(wave_S).tokens[0].end == 65
