@@ -14,9 +14,12 @@ import numpy as np
 
 from speechx.diagnostics.health_figure import draw
 from speechx.diagnostics.run_log import RunRecord, read_run
+from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text_table import text_table
 from speechx.training.health import Finding
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def examine(folder: Path | str, picture: Path | str | None = None) -> tuple[str, int]:
@@ -24,6 +27,8 @@ def examine(folder: Path | str, picture: Path | str | None = None) -> tuple[str,
     by default to health.png in its folder."""
     run = read_run(Path(folder))
     path = Path(picture) if picture is not None else run.folder / "health.png"
+    if path.suffix not in PICTURES:
+        raise UserError(f"the curves are a picture: {path} must end in {' or '.join(PICTURES)}")
     try:
         draw(run, path)
     except ModuleNotFoundError as error:

@@ -93,7 +93,7 @@ class CTCConfig(HeadConfig):
             ranked = ["labels longer than their frames (too_long.tsv)", rate, normal]
         return (
             f"{share:.2%} of the frames are read as blank at {line.progress:.0%} of the run and "
-            f"the loss {'stands still' if still else 'is'} at {loss:.3f} nats per token; in "
+            f"the loss {'stands still' if still else 'is'} at {loss:.3f} nats per label; in "
             "healthy runs of ours the share is lower after a tenth of the run. Likely causes, the "
             f"most likely first: {'; '.join(ranked)}"
         )

@@ -285,3 +285,8 @@ def test_a_folder_that_is_no_run_is_one_line(tmp_path, runs):
     (model / "log.jsonl").write_text("")
     with pytest.raises(UserError, match="is not the configuration of a run"):
         examine(model)
+
+
+def test_curves_are_drawn_in_a_format_of_pictures(runs):
+    with pytest.raises(UserError, match=r"health\.txt must end in \.png"):
+        examine(runs / "healthy", runs / "health.txt")
