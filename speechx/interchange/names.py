@@ -101,24 +101,19 @@ FAIRSEQ2 = {
     "final_target_proj": f"{QUANTIZER}project_q",
 }
 
+_TORCHAUDIO = {
+    "wav2vec2.feature_extractor": "feature_extractor",
+    "wav2vec2.feature_projection": "encoder.feature_projection",
+    "wav2vec2.encoder": "encoder.transformer",
+    "lm_head": "aux",
+}
 TORCHAUDIO = {
-    "feature_extractor.conv_layers.*.conv": "encoder.feature_extractor.layers.*.conv",
-    "feature_extractor.conv_layers.*.layer_norm": "encoder.feature_extractor.layers.*.norm",
-    "encoder.feature_projection.layer_norm": "encoder.feature_norm",
-    "encoder.feature_projection.projection": PROJECTION,
-    "encoder.transformer.pos_conv_embed.conv": POSITION,
-    "encoder.transformer.layer_norm": "encoder.context.norm",
-    "encoder.transformer.layers.*.attention.q_proj": "encoder.context.layers.*.attention.query",
-    "encoder.transformer.layers.*.attention.k_proj": "encoder.context.layers.*.attention.key",
-    "encoder.transformer.layers.*.attention.v_proj": "encoder.context.layers.*.attention.value",
-    "encoder.transformer.layers.*.attention.out_proj": "encoder.context.layers.*.attention.out",
-    "encoder.transformer.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
-    "encoder.transformer.layers.*.feed_forward.intermediate_dense":
-        "encoder.context.layers.*.up",
-    "encoder.transformer.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
-    "encoder.transformer.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
-    "aux": HEAD,
-}  # fmt: skip
+    theirs + name.removeprefix(start): ours
+    for start, theirs in _TORCHAUDIO.items()
+    for name, ours in HUGGING_FACE.items()
+    if name.startswith(start)
+}
+"""The modules of transformers, elsewhere in the tree."""
 
 
 def fairseq(encoder: EncoderConfig, head: bool) -> Table:
