@@ -14,7 +14,7 @@ Two scores may be compared when their policies are equal.
     ]
     score(utterances, "wer").overall.rate  # 2/5
 
-    N scored utterances · U units of the bootstrap
+    N scored utterances · U clusters of the bootstrap
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Score:
 
     @property
     def error(self) -> float:
-        """What a training makes small."""
+        """Selects `best`: lower is better."""
         return self.overall.rate
 
     def table(self) -> str:
@@ -241,10 +241,10 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
     ids = [(u.language, u.id) for u in utterances]
     by_speaker = None not in speakers and len(set(speakers)) > 1
     names: Sequence[Any] = speakers if by_speaker else ids
-    unit = {name: u for u, name in enumerate(dict.fromkeys(names))}
-    units_N = np.array([unit[name] for name in names])
-    edits_U = np.bincount(units_N, weights=counts_N4[:, :3].sum(1))
-    tokens_U = np.bincount(units_N, weights=counts_N4[:, 3])
+    clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}
+    cluster_N = np.array([clusters[name] for name in names])
+    edits_U = np.bincount(cluster_N, weights=counts_N4[:, :3].sum(1))
+    tokens_U = np.bincount(cluster_N, weights=counts_N4[:, 3])
     low, high = _interval(edits_U, tokens_U, resamples, seed)
     return Rate(
         edits=edits,
@@ -256,14 +256,14 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
         low=low,
         high=high,
         utterances=len(set(ids)),
-        resampled=f"{len(unit)} {'speakers' if by_speaker else 'utterances'}",
+        resampled=f"{len(clusters)} {'speakers' if by_speaker else 'utterances'}",
     )
 
 
 def _interval(
     edits_U: np.ndarray, tokens_U: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap of sum(edits)/sum(tokens) over units drawn with replacement.
+    """95 % percentile bootstrap of sum(edits)/sum(tokens) over clusters drawn with replacement.
 
     A draw of empty references alone has no rate and is drawn again.
     """

@@ -1,8 +1,9 @@
 """The settings of a model in another toolkit's words, checked against its tensors.
 
 Each format has `SettingNames`: a table from its settings to ours (dotted, as in a YAML file), and
-the values that are spelt differently. The sizes that tensors show are measured and compared with the
-settings in the file, so that a configuration of another model is an error here and not noise later.
+the values that are spelt differently. The sizes that tensors show are measured and compared with
+the settings in the file, so that a configuration of another model is an error here and not noise
+later.
 """
 
 from collections.abc import Mapping, Sequence
