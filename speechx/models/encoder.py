@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config
+from speechx.config import config, require_fraction
 from speechx.models.context.conformer import Conformer, ConformerConfig
 from speechx.models.context.transformer import Transformer, TransformerConfig
 from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
@@ -32,10 +32,7 @@ class EncoderConfig:
     input_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.input_dropout < 1:
-            raise ValueError(
-                f"input_dropout must be at least 0 and below 1, but is {self.input_dropout}"
-            )
+        require_fraction(self, "input_dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +111,8 @@ class Encoder(nn.Module):
         if mask_BT is not None:
             x_BTD = torch.where(mask_BT[:, :, None], mask_embedding, x_BTD)
         elif self.training:
-            # Changes nothing, but every parameter has a gradient, which other processes wait for.
+            # Adds zero so that the parameter gets a gradient; DDP waits for one from every
+            # parameter.
             x_BTD = x_BTD + 0 * mask_embedding
         if channel_mask_BD is not None:
             x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)

@@ -76,7 +76,7 @@ def knowing_tones(encoder, manifests):
         seen = [features_of(model, u) for path in manifests for u in read_manifest(path)]
     features_NC = torch.cat([features_TC for features_TC, _ in seen])
     entry_N = torch.tensor([list(HERTZ).index(letter) for _, some in seen for letter in some])
-    logits = model.objectives["wav2vec2"].quantizer.logits
+    logits = model.objectives["wav2vec2"].quantizer.weight_proj
     entries = SMALL_QUANTIZER["num_entries"]
     taught = torch.nn.Linear(features_NC.shape[1], entries)
     optimizer = torch.optim.Adam(taught.parameters(), 0.1)
