@@ -219,15 +219,14 @@ def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
     output = jiwer.process_words(
         reference, hypothesis, reference_transform=transform, hypothesis_transform=transform
     )
+    kinds = ("substitute", "insert", "delete")
     counts_N4 = np.zeros((len(utterances), 4), dtype=np.int64)
     for n, chunks in enumerate(output.alignments):
         for chunk in chunks:
-            if chunk.type == "substitute":
-                counts_N4[n, 0] += chunk.ref_end_idx - chunk.ref_start_idx
-            elif chunk.type == "insert":
-                counts_N4[n, 1] += chunk.hyp_end_idx - chunk.hyp_start_idx
-            elif chunk.type == "delete":
-                counts_N4[n, 2] += chunk.ref_end_idx - chunk.ref_start_idx
+            if chunk.type in kinds:
+                replaced = chunk.ref_end_idx - chunk.ref_start_idx
+                written = chunk.hyp_end_idx - chunk.hyp_start_idx
+                counts_N4[n, kinds.index(chunk.type)] += max(replaced, written)
         counts_N4[n, 3] = len(reference[n])
     return counts_N4
 

@@ -58,10 +58,6 @@ class Proof:
     unread: tuple[str, ...] = ()
     """Errors of packages that could not read the file, if another could."""
 
-    @property
-    def worst(self) -> float:
-        return max(row.difference for row in self.rows)
-
     def __str__(self) -> str:
         wide = max(len(row.by) for row in self.rows)
         lines = [f"{row.by:<{wide}}  {row.what:<16}  {row.difference:.1e}" for row in self.rows]

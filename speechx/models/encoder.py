@@ -65,12 +65,20 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = config.context.embed_dim
-        self.feature_extractor = build_extractor(config.features)
+        self.feature_extractor = (
+            FilterbankExtractor(config.features)
+            if isinstance(config.features, FilterbankConfig)
+            else ConvolutionalExtractor(config.features)
+        )
         self.feature_norm = nn.LayerNorm(config.features.dim)
         self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
-        self.context = build_context(config.context)
+        self.context = (
+            Conformer(config.context)
+            if isinstance(config.context, ConformerConfig)
+            else Transformer(config.context)
+        )
 
     def forward(
         self,
@@ -126,21 +134,3 @@ def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:
     if frames_B is not None:
         square_BT = square_BT * frame_mask(frames_B, square_BT.shape[1])
     return square_BT.sum()
-
-
-def build_extractor(
-    config: ConvolutionalConfig | FilterbankConfig,
-) -> ConvolutionalExtractor | FilterbankExtractor:
-    match config:
-        case FilterbankConfig():
-            return FilterbankExtractor(config)
-        case ConvolutionalConfig():
-            return ConvolutionalExtractor(config)
-
-
-def build_context(config: TransformerConfig | ConformerConfig) -> Transformer | Conformer:
-    match config:
-        case ConformerConfig():
-            return Conformer(config)
-        case TransformerConfig():
-            return Transformer(config)

@@ -76,7 +76,7 @@ def published():
 def proved(saved, path, format, *expected):
     proof = prove(saved, path, format)
     print(proof)
-    assert proof.worst < TOLERANCE
+    assert max(row.difference for row in proof.rows) < TOLERANCE
     assert {row.what for row in proof.rows} == {"outputs", *expected}
 
 

@@ -141,13 +141,11 @@ class RelativeAttention(nn.Module):
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
         self.heads, self.dropout = config.num_heads, config.attention_dropout
-        self.query = nn.Linear(config.embed_dim, config.embed_dim)
-        self.key = nn.Linear(config.embed_dim, config.embed_dim)
-        self.value = nn.Linear(config.embed_dim, config.embed_dim)
-        self.out = nn.Linear(config.embed_dim, config.embed_dim)
-        self.position = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
-        self.bias_u = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
-        self.bias_v = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
+        dim = config.embed_dim
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.position = nn.Linear(dim, dim, bias=False)
+        self.bias_u = nn.Parameter(torch.empty(self.heads, dim // self.heads))
+        self.bias_v = nn.Parameter(torch.empty(self.heads, dim // self.heads))
         for linear in (self.query, self.key, self.value, self.out):
             nn.init.zeros_(linear.bias)
         for linear in (self.query, self.key, self.value, self.out, self.position):
