@@ -111,6 +111,25 @@ def require_not_negative(config: Any, *names: str) -> None:
             raise ValueError(f"{name} must not be negative, but is {getattr(config, name)}")
 
 
+def require_fraction(config: Any, *names: str) -> None:
+    """For `__post_init__`: each field is at least 0 and below 1."""
+    for name in names:
+        if not 0 <= getattr(config, name) < 1:
+            raise ValueError(
+                f"{name} must be at least 0 and below 1, but is {getattr(config, name)}"
+            )
+
+
+def require_multiple(config: Any, name: str, *divisors: str) -> None:
+    """For `__post_init__`: the field is a multiple of each of the others."""
+    value = getattr(config, name)
+    for divisor in divisors:
+        if value % getattr(config, divisor):
+            raise ValueError(
+                f"{name} {value} must be a multiple of {divisor} {getattr(config, divisor)}"
+            )
+
+
 def parse(cls: type[T], raw: dict[str, Any], source: str) -> T:
     """`raw` as a `cls`, or a UserError that lists every mistake with its place."""
     from pydantic import TypeAdapter, ValidationError

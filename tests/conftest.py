@@ -109,7 +109,7 @@ def small_filterbank() -> Any:
         Convolution(channels=12, kernel=3, stride=1),
     )
     return EncoderConfig(
-        features=FilterbankConfig(bins=20, layers=convolutions, gradient_scale=0.5),
+        features=FilterbankConfig(num_mel_bins=20, layers=convolutions, gradient_scale=0.5),
         context=TransformerConfig(
             num_layers=2, embed_dim=16, ffn_dim=24, num_heads=2, norm="pre", position_kernel=7,
             position_groups=4, dropout=0.1, attention_dropout=0.1, activation_dropout=0.1,

@@ -66,9 +66,9 @@ def complaint(**changes):
         ({"encoder": {"contxt": {}}}, "encoder.contxt", "context"),
         ({"encoder": {"context": {"num_layer": 3}}}, "encoder.context.num_layer", "num_layers"),
         (
-            {"encoder": {"features": {"kind": "filterbank", "binz": 3}}},
-            "encoder.features.binz",
-            "bins",
+            {"encoder": {"features": {"kind": "filterbank", "num_mel_binz": 3}}},
+            "encoder.features.num_mel_binz",
+            "num_mel_bins",
         ),
         (
             {"encoder": {"features": {"layers": [{"kernal": 3, "channels": 1, "stride": 1}]}}},

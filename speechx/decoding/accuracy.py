@@ -1,4 +1,4 @@
-"""Accuracy of a classification, and what is taken for what.
+"""Accuracy and confusions of a classifier.
 
 C classes
 """
@@ -41,7 +41,7 @@ class Accuracy:
 
     @property
     def error(self) -> float:
-        """What a training makes small."""
+        """Selects `best`: lower is better."""
         return 1 - self.overall.rate
 
     def to_dict(self) -> dict[str, Any]:

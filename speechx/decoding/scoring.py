@@ -14,7 +14,7 @@ Two scores may be compared when their policies are equal.
     ]
     score(utterances, "wer").overall.rate  # 2/5
 
-    N scored utterances · U units of the bootstrap
+    N scored utterances · U clusters of the bootstrap
 """
 
 from collections.abc import Sequence
@@ -101,7 +101,7 @@ class Score:
 
     @property
     def error(self) -> float:
-        """What a training makes small."""
+        """Selects `best`: lower is better."""
         return self.overall.rate
 
     def table(self) -> str:
@@ -219,15 +219,14 @@ def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
     output = jiwer.process_words(
         reference, hypothesis, reference_transform=transform, hypothesis_transform=transform
     )
+    kinds = ("substitute", "insert", "delete")
     counts_N4 = np.zeros((len(utterances), 4), dtype=np.int64)
     for n, chunks in enumerate(output.alignments):
         for chunk in chunks:
-            if chunk.type == "substitute":
-                counts_N4[n, 0] += chunk.ref_end_idx - chunk.ref_start_idx
-            elif chunk.type == "insert":
-                counts_N4[n, 1] += chunk.hyp_end_idx - chunk.hyp_start_idx
-            elif chunk.type == "delete":
-                counts_N4[n, 2] += chunk.ref_end_idx - chunk.ref_start_idx
+            if chunk.type in kinds:
+                replaced = chunk.ref_end_idx - chunk.ref_start_idx
+                written = chunk.hyp_end_idx - chunk.hyp_start_idx
+                counts_N4[n, kinds.index(chunk.type)] += max(replaced, written)
         counts_N4[n, 3] = len(reference[n])
     return counts_N4
 
@@ -241,10 +240,10 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
     ids = [(u.language, u.id) for u in utterances]
     by_speaker = None not in speakers and len(set(speakers)) > 1
     names: Sequence[Any] = speakers if by_speaker else ids
-    unit = {name: u for u, name in enumerate(dict.fromkeys(names))}
-    units_N = np.array([unit[name] for name in names])
-    edits_U = np.bincount(units_N, weights=counts_N4[:, :3].sum(1))
-    tokens_U = np.bincount(units_N, weights=counts_N4[:, 3])
+    clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}
+    cluster_N = np.array([clusters[name] for name in names])
+    edits_U = np.bincount(cluster_N, weights=counts_N4[:, :3].sum(1))
+    tokens_U = np.bincount(cluster_N, weights=counts_N4[:, 3])
     low, high = _interval(edits_U, tokens_U, resamples, seed)
     return Rate(
         edits=edits,
@@ -256,14 +255,14 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
         low=low,
         high=high,
         utterances=len(set(ids)),
-        resampled=f"{len(unit)} {'speakers' if by_speaker else 'utterances'}",
+        resampled=f"{len(clusters)} {'speakers' if by_speaker else 'utterances'}",
     )
 
 
 def _interval(
     edits_U: np.ndarray, tokens_U: np.ndarray, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """95 % percentile bootstrap of sum(edits)/sum(tokens) over units drawn with replacement.
+    """95 % percentile bootstrap of sum(edits)/sum(tokens) over clusters drawn with replacement.
 
     A draw of empty references alone has no rate and is drawn again.
     """

@@ -2,17 +2,15 @@
 
 Languages are compared by the Jensen-Shannon divergence of their code frequencies, in bits: 0 is
 the same use, 1 is not one code in common. The frequencies of all groups, put end to end and divided
-by G, are one distribution; its divergence is the mean of the divergences of the groups. "Joint" is
-the same for the combinations of G codes that the XLSR paper counts (Conneau et al. 2020). There are
-V^G combinations, which need far more audio.
+by G, are one distribution; its divergence is the mean of the divergences of the groups. (The V^G
+combinations that the XLSR paper counts, Conneau et al. 2020, need far more audio.)
 
 Two controls show how large a divergence has to be. *Halves*: the divergence of random halves of one
 language is due to chance alone. Each half has half of the audio, so this is about twice the noise
 of a comparison of languages. *Speakers*: the divergence of disjoint speakers of one language.
 Languages that are not further apart than that may differ by their recordings only.
 
-    N frames · G groups · V entries · L languages · K symbols: codes of all groups, or combinations
-    · A symbols of a frame: one of each group, or one combination
+    N frames · G groups · V entries · L languages · K codes of all groups
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +23,6 @@ import numpy as np
 SPLITS = 10  # a control is the mean over this number of random halves
 SMALL_SIDE = 0.2  # share of the frames that the smaller half needs
 USED = 0.1  # a code counts as used from this multiple of an even share (1/V) on
-SPECIFIC = 5  # number of specific codes listed for a language
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +37,6 @@ class LanguageCodes:
 
 
 @dataclass(frozen=True, slots=True)
-class SpecificCode:
-    """A code that sets a language apart: its share of the frames here, and its mean elsewhere."""
-
-    group: int
-    entry: int
-    share: float
-    elsewhere: float
-
-
-@dataclass(frozen=True, slots=True)
 class Use:
     """How one language uses the codes. A control is None if there are no two parts to compare."""
 
@@ -61,11 +48,9 @@ class Use:
     """Sum over groups of exp(entropy), from G to G·V, as in the log of a pretraining run."""
     halves: float | None
     speakers_apart: float | None
-    joint_halves: float | None
     from_others: float | None
     """Median divergence from the other languages."""
     nearest: str | None
-    specific: tuple[SpecificCode, ...]
     counts_GV: np.ndarray
 
     @property
@@ -85,10 +70,6 @@ class Sharing:
     entries: int
     uses: dict[str, Use]
     divergence_LL: np.ndarray
-    joint_LL: np.ndarray
-    correlation_LL: np.ndarray
-    shared_LL: np.ndarray
-    """Codes that both languages use, as a share of the codes that at least one of them uses."""
     used_by: list[int]
     """Number of codes that 0, 1, ... all languages use."""
 
@@ -136,9 +117,6 @@ class Sharing:
             },
             "order": list(self.uses),
             "divergence": self.divergence_LL.round(6).tolist(),
-            "joint_divergence": self.joint_LL.round(6).tolist(),
-            "correlation": self.correlation_LL.round(6).tolist(),
-            "shared_codes": self.shared_LL.round(6).tolist(),
             "alike": self.alike(),
             "tree": self.tree().round(6).tolist() if len(self.uses) > 1 else [],
         }
@@ -148,10 +126,9 @@ def measure(
     samples: Mapping[str, LanguageCodes], groups: int, entries: int, seed: int = 1
 ) -> Sharing:
     """Compares languages by the codes of their samples."""
-    codes = groups * entries
-    symbols = {name: c.codes_NG + entries * np.arange(groups) for name, c in samples.items()}
-    joint, combined = joint_symbols([c.codes_NG for c in samples.values()], entries)
-    frequency_LK = np.stack([frequencies(s, codes) for s in symbols.values()])
+    size = groups * entries
+    codes = {name: c.codes_NG + entries * np.arange(groups) for name, c in samples.items()}
+    frequency_LK = np.stack([frequencies(codes_NG, size) for codes_NG in codes.values()])
     used_LK = frequency_LK * groups >= USED / entries
     divergence_LL = jensen_shannon(frequency_LK)
     names, uses = list(samples), {}
@@ -160,8 +137,8 @@ def measure(
         known = (some.speaker_N >= 0).all()
         others = [i for i in range(len(names)) if i != index]
         others_L = divergence_LL[index, others]
-        halves = apart(symbols[name], codes, some.piece_N, random)
-        counts_GV = np.bincount(symbols[name].ravel(), minlength=codes).reshape(groups, entries)
+        halves = apart(codes[name], size, some.piece_N, random)
+        counts_GV = np.bincount(codes[name].ravel(), minlength=size).reshape(groups, entries)
         uses[name] = Use(
             minutes=some.seconds / 60,
             frames=len(some.codes_NG),
@@ -169,23 +146,16 @@ def measure(
             used=int(used_LK[index].sum()),
             perplexity=perplexity(counts_GV),
             halves=halves,
-            speakers_apart=apart(symbols[name], codes, some.speaker_N, random) if known else None,
-            joint_halves=apart(joint[index], combined, some.piece_N, random),
+            speakers_apart=apart(codes[name], size, some.speaker_N, random) if known else None,
             from_others=float(np.median(others_L)) if others else None,
             nearest=names[others[others_L.argmin()]] if others else None,
-            specific=specific_codes(frequency_LK * groups, used_LK, index, entries),
             counts_GV=counts_GV,
         )
-    with np.errstate(invalid="ignore"):  # an even use has no variance
-        correlation_LL = np.atleast_2d(np.nan_to_num(np.corrcoef(frequency_LK)))
     return Sharing(
         groups=groups,
         entries=entries,
         uses=uses,
         divergence_LL=divergence_LL,
-        joint_LL=jensen_shannon(np.stack([frequencies(s, combined) for s in joint])),
-        correlation_LL=correlation_LL,
-        shared_LL=shared_codes(used_LK),
         used_by=np.bincount(used_LK.sum(0), minlength=len(samples) + 1).tolist(),
     )
 
@@ -208,68 +178,33 @@ def entropy(frequency_LK: np.ndarray) -> np.ndarray:
     return -(frequency_LK * logarithm_LK).sum(1)
 
 
-def frequencies(symbols_NA: np.ndarray, size: int) -> np.ndarray:
-    """(K,) shares of `size` symbols; they sum to 1."""
-    return np.bincount(symbols_NA.ravel(), minlength=size) / symbols_NA.size
+def frequencies(codes_NG: np.ndarray, size: int) -> np.ndarray:
+    """(K,) shares of `size` codes, numbered over all groups; they sum to 1."""
+    return np.bincount(codes_NG.ravel(), minlength=size) / codes_NG.size
 
 
 def apart(
-    symbols_NA: np.ndarray, size: int, unit_N: np.ndarray, random: np.random.Generator
+    codes_NG: np.ndarray, size: int, cluster_N: np.ndarray, random: np.random.Generator
 ) -> float | None:
-    """Mean divergence of random halves, units kept whole; None if no even split was found."""
-    units, unit_N, frames = np.unique(unit_N, return_inverse=True, return_counts=True)
+    """Mean divergence of random halves, clusters kept whole; None if no even split was found."""
+    clusters, cluster_N, frames = np.unique(cluster_N, return_inverse=True, return_counts=True)
     found = []
-    for _ in range(SPLITS if len(units) > 1 else 0):
-        side, filled = np.zeros(len(units), dtype=bool), [0, 0]
-        for unit in random.permutation(len(units)):  # each goes to the smaller side
-            side[unit] = second = int(filled[1] < filled[0])
-            filled[second] += frames[unit]
+    for _ in range(SPLITS if len(clusters) > 1 else 0):
+        side, filled = np.zeros(len(clusters), dtype=bool), [0, 0]
+        for cluster in random.permutation(len(clusters)):  # each goes to the smaller side
+            side[cluster] = second = int(filled[1] < filled[0])
+            filled[second] += frames[cluster]
         if min(filled) < SMALL_SIDE * sum(filled):
             continue
-        second_N = side[unit_N]
-        both = [frequencies(symbols_NA[which], size) for which in (~second_N, second_N)]
+        second_N = side[cluster_N]
+        both = [frequencies(codes_NG[which], size) for which in (~second_N, second_N)]
         found.append(jensen_shannon(np.stack(both))[0, 1])
     return float(np.mean(found)) if found else None
-
-
-def joint_symbols(codes: Sequence[np.ndarray], entries: int) -> tuple[list[np.ndarray], int]:
-    """The combinations of G codes that occur, numbered: (N, 1) for each language, and their
-    number."""
-    together_NG = np.concatenate(codes)
-    joint_N = together_NG[:, 0]
-    for code_N in together_NG.T[1:]:
-        joint_N = np.unique(joint_N * entries + code_N, return_inverse=True)[1]
-    ends = np.cumsum([len(codes_NG) for codes_NG in codes])[:-1]
-    return np.split(joint_N[:, None], ends), int(joint_N.max()) + 1
 
 
 def perplexity(counts_GV: np.ndarray) -> float:
     frequency_GV = counts_GV / counts_GV.sum(1, keepdims=True)
     return float((2 ** entropy(frequency_GV)).sum())
-
-
-def shared_codes(used_LK: np.ndarray) -> np.ndarray:
-    """(L, L): codes that both use, as a share of the codes that at least one uses."""
-    used_LK = used_LK.astype(float)
-    both_LL = used_LK @ used_LK.T
-    count_L = used_LK.sum(1)
-    return both_LL / np.maximum(count_L[:, None] + count_L - both_LL, 1)
-
-
-def specific_codes(
-    share_LK: np.ndarray, used_LK: np.ndarray, index: int, entries: int
-) -> tuple[SpecificCode, ...]:
-    """Codes by how much they add to a language's divergence from the mean of the others."""
-    if len(share_LK) == 1:
-        return ()
-    own_K, others_K = share_LK[index], np.delete(share_LK, index, 0).mean(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        bits_K = np.where(own_K > 0, own_K * np.log2(2 * own_K / (own_K + others_K)), 0)
-    order = [k for k in np.argsort(-bits_K, kind="stable") if bits_K[k] > 0 and used_LK[index, k]]
-    return tuple(
-        SpecificCode(*divmod(int(k), entries), *np.round([own_K[k], others_K[k]], 6).tolist())
-        for k in order[:SPECIFIC]
-    )
 
 
 def _median(values: Sequence[float | None]) -> float | None:

@@ -1,7 +1,7 @@
 """The curves of a run, and what they are compared with.
 
 Shaded: the range of healthy runs of ours, stretched to the length of this run. Dashed: a level such
-as chance. Upright: findings, with their codes.
+as chance. Vertical lines: findings, with their codes.
 """
 
 import math

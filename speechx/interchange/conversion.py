@@ -7,8 +7,8 @@ Every target is a new folder. The log counts what was read of each part, and lis
 left out or starts fresh. If a package that reads the other format is installed, its own code runs
 on the file and must compute the same (`proof`). Only then does the target appear.
 
-A missing quantizer is left out of a speechx folder, so that none at chance passes for a trained
-one; formats that must have one are refused. A missing mask embedding is drawn and written.
+A missing quantizer is not written, so that nobody mistakes an untrained one for a trained one;
+formats that need one are refused. A missing mask embedding is drawn and written.
 """
 
 from collections.abc import Sequence
@@ -54,7 +54,8 @@ def convert(
     for side, name in ((source, found), (target, format)):
         if prove and name != "speechx" and not proof.available(name):
             raise UserError(
-                f"--prove: no package that reads {name} is installed, so {side} cannot be proved"
+                f"--prove: no package that reads {name} is installed, so {side} cannot be proved: "
+                f"install {' or '.join(proof.PACKAGES[name])}, or drop --prove"
             )
     held = " and ".join(saved.objectives) or "an encoder alone"
     logger.info(f"convert: {source} ({found}, {held}) to {target} ({format})")

@@ -19,13 +19,13 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, from_rows, to_rows
+from speechx.interchange.pickles import checkpoint_file
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 from speechx.models.presets import base, large
 from speechx.text.vocabulary import TokenType
 
-WORDS = settings.Words(
+WORDS = settings.SettingNames(
     {
         "conv_feature_layers": "encoder.features.layers",
         "conv_bias": "encoder.features.bias",
@@ -62,13 +62,13 @@ DEFAULTS = {
     "objective.target_dropout": 0.0,
 }
 """The values of fairseq for settings that a checkpoint does not have."""
-ONLY: settings.Settings = {
+SUPPORTED_VALUES: settings.Settings = {
     "activation_fn": "gelu",
     "layer_type": "transformer",
     "target_glu": False,
 }
 """Settings that speechx supports with one value only."""
-OF_THE_HEAD = {
+HEAD_OVERRIDES = {
     "dropout": "dropout",
     "attention_dropout": "attention_dropout",
     "activation_dropout": "activation_dropout",
@@ -81,11 +81,10 @@ MOST_LAYERS = 300
 """Convolutions that a file can ask for by multiplying."""
 
 
-def read(path: Path, content: Any = None) -> SavedModel:
-    """`content` of the file if it has been read already."""
+def read(path: Path, content: Any) -> SavedModel:
+    """The model in a file, or in the one file of a folder, that holds `content`."""
     path = checkpoint_file(path)
     source = str(path)
-    content = read_pickle(path) if content is None else content
     given = {name: t for name, t in content["model"].items() if isinstance(t, Tensor)}
     head = any(name.startswith("w2v_encoder.") for name in given)
     # Both kinds of norm, so that one that contradicts the settings is reported as such.
@@ -94,7 +93,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = settings.measure(weights, source)
     model, task = _sections(content, head, source)
-    settings.require(model, ONLY, source)
+    settings.require(model, SUPPORTED_VALUES, source)
     layers = _rows_of_text(model.get("conv_feature_layers"), source)
     stated = {**DEFAULTS, **WORDS.ours({**model, "conv_feature_layers": layers}, source)}
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
@@ -103,21 +102,14 @@ def read(path: Path, content: Any = None) -> SavedModel:
     for section in (model, task):
         if "normalize" in section:
             stated["encoder.normalize"] = bool(section["normalize"])
-    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
-    vocabulary = None
-    if head:
-        rows, where = find_rows(path, content)
-        vocabulary, weights, more = from_rows(weights, rows, where)
-        notes += more
-    extra: Any = content.get("extra_state") or {}
-    return settings.saved_model(
-        path.parent, encoder, objective, weights, vocabulary, extra.get("languages"), notes
-    )
+    rows = find_rows(path, content) if head else None
+    languages = (content.get("extra_state") or {}).get("languages")
+    return settings.build(path.parent, source, stated, measured, WORDS, weights, rows, languages)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    normalize, vocabulary = saved.encoder.normalize, saved.vocabularies.get("ctc")
+    normalize, vocabulary = saved.encoder.normalize, vocabulary_of(saved)
     words = WORDS.theirs(saved)
     weights = settings.identity_removed(saved.weights, "fairseq")
     encoder: dict[str, Any] = {
@@ -136,7 +128,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         labels = "ltr" if vocabulary.token_type == "characters" else "phn"
         lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(SPECIALS) :])
         (folder / f"dict.{labels}.txt").write_text(lines, encoding="utf-8")
-        head = {mine: encoder[theirs] for mine, theirs in OF_THE_HEAD.items()}
+        head = {mine: encoder[theirs] for mine, theirs in HEAD_OVERRIDES.items()}
         cfg = {
             "model": {
                 "_name": "wav2vec_ctc",
@@ -164,17 +156,19 @@ def _sections(content: Any, head: bool, source: str) -> tuple[dict[str, Any], di
     """The settings of the encoder and of the task, as flat as in an old `args`."""
     given = content.get("cfg") or content.get("args")
     if not isinstance(given, dict):
-        raise UserError(f"{source} has neither cfg nor args: its settings are unknown")
+        raise UserError(
+            f"{source} has neither cfg nor args, which hold its settings: give a whole checkpoint"
+        )
     model, task = _section(given, "model"), _section(given, "task")
     if head:
         inner = given.get("w2v_args") or model.get("w2v_args")
         if not isinstance(inner, dict):
             raise UserError(
                 f"{source} has no w2v_args: the settings of its encoder are in the file it was "
-                f"trained from ({model.get('w2v_path')}), which is not here"
+                f"trained from ({model.get('w2v_path')}): save it again with `w2v_args` from there"
             )
         task = {**_section(inner, "task"), **task}
-        own = {theirs: model[mine] for mine, theirs in OF_THE_HEAD.items() if mine in model}
+        own = {theirs: model[mine] for mine, theirs in HEAD_OVERRIDES.items() if mine in model}
         model = {**_section(inner, "model"), **own}
     return model, task
 

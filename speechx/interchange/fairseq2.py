@@ -23,13 +23,13 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file, read_pickle
+from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, from_rows, to_rows
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 from speechx.models.presets import base, large
 
-ENCODER = settings.Words(
+ENCODER = settings.SettingNames(
     {
         "feature_extractor_layer_descs": "encoder.features.layers",
         "feature_extractor_bias": "encoder.features.bias",
@@ -53,7 +53,7 @@ ENCODER = settings.Words(
         "encoder.context.norm": {"POST": "post", "PRE": "pre"},
     },
 )
-QUANTIZER = settings.Words(
+QUANTIZER = settings.SettingNames(
     {
         "num_codebooks": "objective.quantizer.num_groups",
         "num_codebook_entries": "objective.quantizer.num_entries",
@@ -61,8 +61,8 @@ QUANTIZER = settings.Words(
         "logit_temp": "objective.logit_temperature",
     }
 )
-ALL = settings.Words({**ENCODER.names, **QUANTIZER.names}, ENCODER.values)
-ONLY: settings.Settings = {
+ALL = settings.SettingNames({**ENCODER.names, **QUANTIZER.names}, ENCODER.values)
+SUPPORTED_VALUES: settings.Settings = {
     "use_fbank": False,
     "use_conformer": False,
     "pos_encoder_type": "conv",
@@ -71,11 +71,10 @@ ONLY: settings.Settings = {
 """Settings that speechx supports with one value only."""
 
 
-def read(path: Path, content: Any = None) -> SavedModel:
-    """`content` of the file if it has been read already."""
+def read(path: Path, content: Any) -> SavedModel:
+    """The model in a file, or in the one file of a folder, that holds `content`."""
     path = checkpoint_file(path)
     source = str(path)
-    content = read_pickle(path) if content is None else content
     given = _tensors(content)
     # An encoder alone has neither projection.
     head = "final_proj.weight" in given and "final_target_proj.weight" not in given
@@ -91,7 +90,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
     card, where = find_card(path)
     about = card.get("model_config") or {}
     theirs = about.get("encoder_config") or {}
-    settings.require(theirs, ONLY, where)
+    settings.require(theirs, SUPPORTED_VALUES, where)
     if theirs.get("norm_order") is not None:
         theirs = {**theirs, "norm_order": str(theirs["norm_order"]).upper()}
     stated = {**ENCODER.ours(theirs, where), **QUANTIZER.ours(about, where)}
@@ -105,21 +104,15 @@ def read(path: Path, content: Any = None) -> SavedModel:
     stated["encoder.normalize"] = card.get("normalize_audio")
     stated.setdefault("encoder.input_dropout", 0.0)
     stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
-    encoder, objective, assumed = settings.configure(stated, measured, ALL, where)
-    notes += assumed
-    vocabulary = None
-    if head:
-        rows, beside = find_rows(path, card, where)
-        vocabulary, weights, more = from_rows(weights, rows, beside)
-        notes += more
-    return settings.saved_model(
-        path.parent, encoder, objective, weights, vocabulary, card.get("languages"), notes
+    rows, languages = find_rows(path, card, where) if head else None, card.get("languages")
+    return settings.build(
+        path.parent, where, stated, measured, ALL, weights, rows, languages, notes
     )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    ours, vocabulary = settings.settings_of(saved), saved.vocabularies.get("ctc")
+    ours, vocabulary = settings.settings_of(saved), vocabulary_of(saved)
     weights = settings.identity_removed(saved.weights, "fairseq2")
     if ours["encoder.features.gradient_scale"] == 0:
         raise UserError(
@@ -168,7 +161,7 @@ def model_config(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
         **ENCODER.theirs(saved),
         "feature_dim": saved.encoder.features.dim,
         "layer_norm_features": ours["encoder.context.norm"] == "post",
-        **ONLY,
+        **SUPPORTED_VALUES,
     }
     if outputs is not None:
         return {"encoder_config": encoder, "target_vocab_size": outputs}

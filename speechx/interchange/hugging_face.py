@@ -18,10 +18,10 @@ from torch import Tensor
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.pickles import read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows, to_rows
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 
-WORDS = settings.Words(
+WORDS = settings.SettingNames(
     {
         "conv_dim": "encoder.features.layers",
         "conv_bias": "encoder.features.bias",
@@ -58,7 +58,7 @@ DEFAULTS = {
     "objective.target_dropout": 0.0,
 }
 """The values of transformers for settings that `config.json` lacks, where `base` differs."""
-ONLY: settings.Settings = {
+SUPPORTED_VALUES: settings.Settings = {
     "hidden_act": "gelu",
     "feat_extract_activation": "gelu",
     "layer_norm_eps": 1e-5,
@@ -77,14 +77,17 @@ def read(path: Path) -> SavedModel:
     source = str(folder / "config.json")
     kind_there = about.get("model_type")
     if kind_there != "wav2vec2":
-        raise UserError(f"{source} describes a {kind_there!r} model; speechx reads 'wav2vec2'")
+        raise UserError(
+            f"{source} describes a {kind_there!r} model, but speechx reads 'wav2vec2': give the "
+            "folder of a wav2vec 2.0, XLSR or XLS-R model"
+        )
     given = _load(folder)
     if about.get("adapter_attn_dim") is not None or any("adapter_layer" in n for n in given):
         raise UserError(
             f"{folder} is an MMS model with an adapter per language (adapter_layer), which speechx "
             "does not have; convert the model without adapters, such as mms-300m or mms-1b"
         )
-    settings.require(about, ONLY, source)
+    settings.require(about, SUPPORTED_VALUES, source)
     if not any(name.startswith("wav2vec2.") for name in given):  # Wav2Vec2Model
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
@@ -102,34 +105,26 @@ def read(path: Path) -> SavedModel:
                 f"{audio['sampling_rate']}; speechx needs 16000"
             )
         stated["encoder.normalize"] = bool(audio.get("do_normalize", True))
-    encoder, objective, notes = settings.configure(stated, measured, WORDS, source)
-    vocabulary = None
+    rows, languages = None, about.get("languages")
     if f"{names.HEAD}.weight" in weights:
-        rows = len(weights[f"{names.HEAD}.weight"])
-        if about.get("vocab_size", rows) != rows:
+        count = len(weights[f"{names.HEAD}.weight"])
+        if about.get("vocab_size", count) != count:
             raise UserError(
-                f"{source}: vocab_size is {about['vocab_size']}, but the tensors have {rows}: "
+                f"{source}: vocab_size is {about['vocab_size']}, but the tensors have {count}: "
                 "these settings are of another model"
             )
-        vocabulary, weights, more = from_rows(
-            weights,
-            _rows(folder, about, rows),
-            str(folder / "vocab.json"),
-        )
-        notes += more
-    return settings.saved_model(
-        folder, encoder, objective, weights, vocabulary, about.get("languages"), notes
-    )
+        rows = _rows(folder, about, count), str(folder / "vocab.json")
+    return settings.build(folder, source, stated, measured, WORDS, weights, rows, languages)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    weights, vocabulary, words = saved.weights, saved.vocabularies.get("ctc"), WORDS.theirs(saved)
+    weights, vocabulary, words = saved.weights, vocabulary_of(saved), WORDS.theirs(saved)
     about: dict[str, Any] = {
         "architectures": ["Wav2Vec2ForPreTraining" if vocabulary is None else "Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
         **words,
-        **ONLY,
+        **SUPPORTED_VALUES,
         **dict(zip(COLUMNS, map(list, zip(*words["conv_dim"], strict=True)), strict=True)),
         "languages": list(saved.languages),
         "torch_dtype": "float32",

@@ -51,8 +51,8 @@ FAIRSEQ = {
     "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
     "encoder.layers.*.fc1": "encoder.context.layers.*.up",
     "encoder.layers.*.fc2": "encoder.context.layers.*.down",
-    "encoder.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
-    "quantizer.weight_proj": f"{QUANTIZER}quantizer.logits",
+    "encoder.layers.*.final_layer_norm": "encoder.context.layers.*.ffn_norm",
+    "quantizer.weight_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.vars": CODEBOOK,
     "project_q": f"{QUANTIZER}project_q",
     "final_proj": f"{QUANTIZER}project_hid",
@@ -74,8 +74,8 @@ HUGGING_FACE = {
     "wav2vec2.encoder.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
     "wav2vec2.encoder.layers.*.feed_forward.intermediate_dense": "encoder.context.layers.*.up",
     "wav2vec2.encoder.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
-    "wav2vec2.encoder.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
-    "quantizer.weight_proj": f"{QUANTIZER}quantizer.logits",
+    "wav2vec2.encoder.layers.*.final_layer_norm": "encoder.context.layers.*.ffn_norm",
+    "quantizer.weight_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.codevectors": CODEBOOK,
     "project_q": f"{QUANTIZER}project_q",
     "project_hid": f"{QUANTIZER}project_hid",
@@ -95,30 +95,25 @@ FAIRSEQ2 = {
     "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
     "encoder.layers.*.ffn.inner_proj": "encoder.context.layers.*.up",
     "encoder.layers.*.ffn.output_proj": "encoder.context.layers.*.down",
-    "encoder.layers.*.ffn_layer_norm": "encoder.context.layers.*.feed_norm",
-    "quantizer.entry_proj": f"{QUANTIZER}quantizer.logits",
+    "encoder.layers.*.ffn_layer_norm": "encoder.context.layers.*.ffn_norm",
+    "quantizer.entry_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.entries": CODEBOOK,
     "final_target_proj": f"{QUANTIZER}project_q",
 }
 
+_TORCHAUDIO = {
+    "wav2vec2.feature_extractor": "feature_extractor",
+    "wav2vec2.feature_projection": "encoder.feature_projection",
+    "wav2vec2.encoder": "encoder.transformer",
+    "lm_head": "aux",
+}
 TORCHAUDIO = {
-    "feature_extractor.conv_layers.*.conv": "encoder.feature_extractor.layers.*.conv",
-    "feature_extractor.conv_layers.*.layer_norm": "encoder.feature_extractor.layers.*.norm",
-    "encoder.feature_projection.layer_norm": "encoder.feature_norm",
-    "encoder.feature_projection.projection": PROJECTION,
-    "encoder.transformer.pos_conv_embed.conv": POSITION,
-    "encoder.transformer.layer_norm": "encoder.context.norm",
-    "encoder.transformer.layers.*.attention.q_proj": "encoder.context.layers.*.attention.query",
-    "encoder.transformer.layers.*.attention.k_proj": "encoder.context.layers.*.attention.key",
-    "encoder.transformer.layers.*.attention.v_proj": "encoder.context.layers.*.attention.value",
-    "encoder.transformer.layers.*.attention.out_proj": "encoder.context.layers.*.attention.out",
-    "encoder.transformer.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
-    "encoder.transformer.layers.*.feed_forward.intermediate_dense":
-        "encoder.context.layers.*.up",
-    "encoder.transformer.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
-    "encoder.transformer.layers.*.final_layer_norm": "encoder.context.layers.*.feed_norm",
-    "aux": HEAD,
-}  # fmt: skip
+    theirs + name.removeprefix(start): ours
+    for start, theirs in _TORCHAUDIO.items()
+    for name, ours in HUGGING_FACE.items()
+    if name.startswith(start)
+}
+"""The modules of transformers, elsewhere in the tree."""
 
 
 def fairseq(encoder: EncoderConfig, head: bool) -> Table:

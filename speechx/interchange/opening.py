@@ -22,7 +22,7 @@ KINDS = tuple(get_args(get_type_hints(config)["kind"])[0] for config in get_args
 PARTS = ("mask_embedding", "quantizer", *KINDS)
 """What may be missing if it is allowed by name."""
 IN_FOLDERS = ("config.yaml", "config.json", "model.safetensors", "pytorch_model.bin")
-MARKS = {
+TENSOR_MARKERS = {
     "encoder_frontend.": "fairseq2",
     "encoder.transformer.": "torchaudio",
     "feature_projection.": "hugging_face",
@@ -39,11 +39,6 @@ def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedMode
     `allow_missing` names. An encoder alone is a whole model too, and has no objectives.
     """
     return open_as(path, allow_missing)[1]
-
-
-def detect(path: Path | str) -> str:
-    """The format of a model file or folder."""
-    return _identify(Path(path))[0]
 
 
 def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, SavedModel]:
@@ -93,7 +88,8 @@ def _checked(saved: SavedModel, path: Path, allowed: Sequence[str]) -> SavedMode
     missing = [name for name in expected if name not in saved.weights]
     if other := [n for n in missing if not n.startswith(("encoder.mask_embedding", QUANTIZER))]:
         raise UserError(
-            f"{path} lacks {len(other)} tensors of a model of its settings (first: {other[0]})"
+            f"{path} lacks {len(other)} tensors of a model of its settings (first: {other[0]}): "
+            "give the whole checkpoint, with the settings that it was saved with"
         )
     no_quantizer = any(name.startswith(QUANTIZER) for name in missing)
     absent = {"mask_embedding": "encoder.mask_embedding" in missing, "quantizer": no_quantizer}
@@ -139,7 +135,7 @@ def _identify(path: Path) -> tuple[str, Any]:
     inner = content.get("model", content) if isinstance(content, dict) else None
     named = inner.items() if isinstance(inner, dict) else ()
     tensors = [name for name, tensor in named if isinstance(tensor, Tensor)]
-    for start, format in MARKS.items():
+    for start, format in TENSOR_MARKERS.items():
         if any(f".{start}" in f".{name}" for name in tensors):
             if format == "fairseq" and inner is content:
                 break

@@ -1,7 +1,7 @@
 """Reads `.pt` files without running what they contain.
 
-A pickle is a program. Old checkpoints need theirs run, because they hold argparse or omegaconf
-objects beside the tensors; here it runs with a list of names that are known to be harmless.
+A pickle is a program, and old checkpoints cannot be read without running it. Only names on an
+allow-list are run.
 Tensors are rebuilt by torch from bytes within their storage, settings become plain data, and a
 file that asks for anything else is refused by the name of that thing. No class of fairseq,
 omegaconf or numpy is imported: a stand-in takes the arguments and the state in the file.

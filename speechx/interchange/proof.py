@@ -1,4 +1,5 @@
-"""Proof of a conversion: the other package's own code on its file, ours on what we made of it.
+"""Checks a conversion: runs the other package on its file, speechx on the result, and compares the
+outputs.
 
 Both get the same five clips. Compared are the outputs of the encoder, the CTC logits if there is a
 head, and the contrastive loss if there is a quantizer; each as the largest difference relative to
@@ -21,8 +22,12 @@ from speechx.data.batches import Batch, normalize
 from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.interchange.opening import without_weights
-from speechx.interchange.reference_outputs import ReferenceOutputs, TestClip
-from speechx.interchange.reference_packages import PACKAGES, READERS
+from speechx.interchange.reference_packages import (
+    PACKAGES,
+    READERS,
+    ReferenceOutputs,
+    TestClip,
+)
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
 from speechx.objectives.ctc import CTC
@@ -52,10 +57,6 @@ class Proof:
     rows: tuple[Comparison, ...]
     unread: tuple[str, ...] = ()
     """Errors of packages that could not read the file, if another could."""
-
-    @property
-    def worst(self) -> float:
-        return max(row.difference for row in self.rows)
 
     def __str__(self) -> str:
         wide = max(len(row.by) for row in self.rows)

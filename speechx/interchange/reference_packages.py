@@ -8,8 +8,9 @@ negatives, and which row of a head is which token. Only these functions import t
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,9 +21,43 @@ from speechx.config import read_yaml
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
 from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.interchange.reference_outputs import ReferenceOutputs, TestClip, rows_of
-from speechx.interchange.vocabulary_rows import VocabularyRows
+from speechx.interchange.vocabulary_rows import VocabularyRows, vocabulary_of
 from speechx.models.folder import SavedModel
+
+
+@dataclass(frozen=True, slots=True)
+class TestClip:
+    __test__ = False  # not for pytest
+
+    wave_1S: Tensor
+    mask_1T: Tensor
+    negatives_1MK: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceOutputs:
+    """What a package computes from the clips; empty lists where its model has no such part."""
+
+    by: str
+    """The package and its version."""
+    outputs: list[Tensor] = field(default_factory=list)
+    """Of the encoder, (T, D)."""
+    logits: list[Tensor] = field(default_factory=list)
+    """Of the CTC head, (T, V), the rows in our order."""
+    losses: list[Tensor] = field(default_factory=list)
+    """Contrastive, summed over the masked frames."""
+
+
+def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> list[int]:
+    """Which of the rows that `find` gives are ours, the blank first; none without a head."""
+    if (vocabulary := vocabulary_of(saved)) is None:
+        return []
+    rows = find()
+    tokens: Iterable[str] = vocabulary.tokens
+    if vocabulary.token_type == "characters":
+        tokens = [rows.space if token == " " else token for token in tokens]
+    return [rows.blank, *(rows.symbols.index(token) for token in tokens)]
+
 
 Clips: TypeAlias = Sequence[TestClip]
 
@@ -244,15 +279,6 @@ def prepared() -> Iterator[None]:
         yield
 
 
-PACKAGES: Mapping[str, tuple[str, ...]] = {
-    "hugging_face": ("transformers",),
-    "fairseq2": ("fairseq2",),
-    "torchaudio": ("torchaudio",),
-    "fairseq": ("fairseq2", "torchaudio"),
-}
-"""The packages that can read a format. fairseq itself installs on no recent Python, so its files go
-through the converters of fairseq2 and torchaudio."""
-
 READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceOutputs]] = {
     ("hugging_face", "transformers"): from_hugging_face,
     ("fairseq2", "fairseq2"): from_fairseq2,
@@ -260,3 +286,6 @@ READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceO
     ("fairseq", "fairseq2"): from_fairseq_by_fairseq2,
     ("fairseq", "torchaudio"): from_fairseq_by_torchaudio,
 }
+"""By format and package. fairseq itself installs on no recent Python, so its files go through the
+converters of fairseq2 and torchaudio."""
+PACKAGES = {format: [p for f, p in READERS if f == format] for format, _ in READERS}

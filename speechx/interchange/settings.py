@@ -1,8 +1,9 @@
 """The settings of a model in another toolkit's words, checked against its tensors.
 
-Each format has `Words`: a table from its settings to ours (dotted, as in a YAML file), and the
-values that are spelt differently. The sizes that tensors show are measured and compared with the
-settings in the file, so that a configuration of another model is an error here and not noise later.
+Each format has `SettingNames`: a table from its settings to ours (dotted, as in a YAML file), and
+the values that are spelt differently. The sizes that tensors show are measured and compared with
+the settings in the file, so that a configuration of another model is an error here and not noise
+later.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,11 +17,11 @@ from torch import Tensor
 from speechx.config import flat, merge, parse, to_dict
 from speechx.errors import UserError
 from speechx.interchange.names import CODEBOOK, POSITION, PROJECTION, QUANTIZER
+from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
 from speechx.models.presets import Preset, base, large
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
-from speechx.text.vocabulary import Vocabulary
 
 Settings = dict[str, Any]
 """Ours, with dotted names: `encoder.*` and, of the quantizer and its loss, `objective.*`."""
@@ -31,7 +32,7 @@ HEADS = {768: 12, 1024: 16, 1280: 16, 1920: 16, 2048: 16}
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class SettingNames:
     names: Mapping[str, str]
     """Their setting -> ours."""
     values: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
@@ -52,7 +53,7 @@ class Words:
                         f"expected one of {', '.join(map(repr, known))}"
                     )
                 value = known[value]
-            settings[name] = stack(value, source) if name == LAYERS else value
+            settings[name] = conv_layers(value, source) if name == LAYERS else value
         return settings
 
     def theirs(self, saved: SavedModel) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def require(theirs: Mapping[str, Any], only: Mapping[str, Any], source: str) -> 
             raise UserError(f"{source}: {name} is {theirs[name]!r}; speechx has {value!r} only")
 
 
-def stack(layers: Any, source: str) -> list[dict[str, int]]:
+def conv_layers(layers: Any, source: str) -> list[dict[str, int]]:
     """Rows of (channels, kernel, stride) as settings of the convolutions."""
     try:
         return [{"channels": int(c), "kernel": int(k), "stride": int(s)} for c, k, s in layers]
@@ -146,13 +147,14 @@ def measure(weights: Mapping[str, Tensor], source: str) -> Settings:
 
 
 def configure(
-    given: Settings, measured: Settings, words: Words, source: str
+    given: Settings, measured: Settings, words: SettingNames, source: str
 ) -> tuple[EncoderConfig, dict[str, Any], tuple[str, ...]]:
     """The settings of the encoder and of the contrastive objective, and notes on assumptions: what
     the file gives, completed by what its tensors show.
 
-    A setting that contradicts the tensors is an error. What neither knows is as published: the
-    strides of the stack, normalisation and the objective by the norm, all else as in `base`.
+    A setting that contradicts the tensors is an error. Settings that neither gives take published
+    values: strides of the stack, normalisation and objective of the model with this norm, the rest
+    from `base`.
     """
     notes: tuple[str, ...] = ()
     if LAYERS not in given:
@@ -177,29 +179,30 @@ def configure(
     return parse(EncoderConfig, nested["encoder"], source), objective, notes
 
 
-def saved_model(
+def build(
     folder: Path,
-    encoder: EncoderConfig,
-    objective: dict[str, Any],
+    source: str,
+    given: Settings,
+    measured: Settings,
+    words: SettingNames,
     weights: dict[str, Tensor],
-    vocabulary: Vocabulary | None,
+    head: tuple[VocabularyRows, str] | None,
     languages: Any,
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
 ) -> SavedModel:
-    """What a reader found: a CTC model, a pretrained model, or an encoder alone."""
+    """What a reader found: a CTC model (`head`: its rows and where they were described), a
+    pretrained model, or an encoder alone."""
+    encoder, objective, assumed = configure(given, measured, words, source)
     objectives: dict[str, dict[str, Any]] = {}
-    if vocabulary is not None:
+    vocabularies, notes = {}, (*notes, *assumed)
+    if head is not None:
+        vocabulary, weights, more = from_rows(weights, *head)
         objectives["ctc"] = {"kind": "ctc", "tokens": vocabulary.token_type}
+        vocabularies, notes = {"ctc": vocabulary}, (*notes, *more)
     elif any(name.startswith(QUANTIZER) for name in weights):
         objectives["wav2vec2"] = to_dict(parse(Wav2Vec2Config, objective, str(folder)))
     return SavedModel(
-        folder=folder,
-        encoder=encoder,
-        weights=weights,
-        objectives=objectives,
-        vocabularies={} if vocabulary is None else {"ctc": vocabulary},
-        languages=tuple(languages or ()),
-        notes=tuple(notes),
+        folder, encoder, weights, objectives, vocabularies, tuple(languages or ()), notes
     )
 
 

@@ -23,11 +23,11 @@ from torch import Tensor
 from speechx.config import read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows, to_rows
+from speechx.interchange.pickles import checkpoint_file
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 
-WORDS = settings.Words(
+WORDS = settings.SettingNames(
     {
         "extractor_mode": "encoder.features.norm",
         "extractor_conv_layer_config": "encoder.features.layers",
@@ -52,11 +52,10 @@ WORDS = settings.Words(
 )
 
 
-def read(path: Path, content: Any = None) -> SavedModel:
-    """`content` of the file if it has been read already."""
+def read(path: Path, content: Any) -> SavedModel:
+    """The model in a file, or in the one file of a folder, that holds `content`."""
     path = checkpoint_file(path)
     source = str(path)
-    content = read_pickle(path) if content is None else content
     given = {name: t for name, t in content.items() if isinstance(t, Tensor)}
     weights = names.to_ours(given, names.TORCHAUDIO, source)
     measured = settings.measure(weights, source)
@@ -75,9 +74,7 @@ def read(path: Path, content: Any = None) -> SavedModel:
             f"models, {note}",
         )
     stated["encoder.normalize"] = about.get("normalize_waveform")
-    encoder, objective, assumed = settings.configure(stated, measured, WORDS, where)
-    notes += assumed
-    vocabulary = None
+    rows, languages = None, about.get("languages")
     if f"{names.HEAD}.weight" in weights:
         labels = tuple(str(label) for label in about.get("labels") or ())
         if not labels:
@@ -86,17 +83,15 @@ def read(path: Path, content: Any = None) -> SavedModel:
                 f"for each of its {len(weights[names.HEAD + '.weight'])} rows, into "
                 f"{path.stem}.yaml"
             )
-        rows = VocabularyRows(labels, 0, token_type=about.get("token_type"))
-        vocabulary, weights, more = from_rows(weights, rows, where)
-        notes += more
-    return settings.saved_model(
-        path.parent, encoder, objective, weights, vocabulary, about.get("languages"), notes
+        rows = VocabularyRows(labels, 0, token_type=about.get("token_type")), where
+    return settings.build(
+        path.parent, where, stated, measured, WORDS, weights, rows, languages, notes
     )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    vocabulary, kept = saved.vocabularies.get("ctc"), ("encoder.", f"{names.HEAD}.")
+    vocabulary, kept = vocabulary_of(saved), ("encoder.", f"{names.HEAD}.")
     weights = {n: t for n, t in saved.weights.items() if n.startswith(kept)}
     weights.pop("encoder.mask_embedding", None)
     about = {

@@ -1,1 +1,1 @@
-"""What computes: waveform encoders, the transformer, the quantizer, wav2vec 2.0, CTC, presets."""
+"""Feature extractors, context networks, encoder, quantizer, presets, model folder."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config
+from speechx.config import config, require_fraction
 from speechx.models.context.conformer import Conformer, ConformerConfig
 from speechx.models.context.transformer import Transformer, TransformerConfig
 from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
@@ -32,10 +32,7 @@ class EncoderConfig:
     input_dropout: float = 0.1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.input_dropout < 1:
-            raise ValueError(
-                f"input_dropout must be at least 0 and below 1, but is {self.input_dropout}"
-            )
+        require_fraction(self, "input_dropout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +65,20 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = config.context.embed_dim
-        self.feature_extractor = build_extractor(config.features)
+        self.feature_extractor = (
+            FilterbankExtractor(config.features)
+            if isinstance(config.features, FilterbankConfig)
+            else ConvolutionalExtractor(config.features)
+        )
         self.feature_norm = nn.LayerNorm(config.features.dim)
         self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
-        self.context = build_context(config.context)
+        self.context = (
+            Conformer(config.context)
+            if isinstance(config.context, ConformerConfig)
+            else Transformer(config.context)
+        )
 
     def forward(
         self,
@@ -114,7 +119,8 @@ class Encoder(nn.Module):
         if mask_BT is not None:
             x_BTD = torch.where(mask_BT[:, :, None], mask_embedding, x_BTD)
         elif self.training:
-            # Changes nothing, but every parameter has a gradient, which other processes wait for.
+            # Adds zero so that the parameter gets a gradient; DDP waits for one from every
+            # parameter.
             x_BTD = x_BTD + 0 * mask_embedding
         if channel_mask_BD is not None:
             x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)
@@ -128,21 +134,3 @@ def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:
     if frames_B is not None:
         square_BT = square_BT * frame_mask(frames_B, square_BT.shape[1])
     return square_BT.sum()
-
-
-def build_extractor(
-    config: ConvolutionalConfig | FilterbankConfig,
-) -> ConvolutionalExtractor | FilterbankExtractor:
-    match config:
-        case FilterbankConfig():
-            return FilterbankExtractor(config)
-        case ConvolutionalConfig():
-            return ConvolutionalExtractor(config)
-
-
-def build_context(config: TransformerConfig | ConformerConfig) -> Transformer | Conformer:
-    match config:
-        case ConformerConfig():
-            return Conformer(config)
-        case TransformerConfig():
-            return Transformer(config)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config, require_positive
+from speechx.config import config, require_multiple, require_positive
 
 
 @config
@@ -26,8 +26,7 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "num_groups", "num_entries", "dim")
-        if self.dim % self.num_groups:
-            raise ValueError(f"dim {self.dim} must be a multiple of num_groups {self.num_groups}")
+        require_multiple(self, "dim", "num_groups")
 
     @property
     def num_codes(self) -> int:
@@ -65,9 +64,9 @@ class ProductQuantizer(nn.Module):
     def __init__(self, channels: int, config: QuantizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.logits = nn.Linear(channels, config.num_codes)
-        nn.init.normal_(self.logits.weight)
-        nn.init.zeros_(self.logits.bias)
+        self.weight_proj = nn.Linear(channels, config.num_codes)
+        nn.init.normal_(self.weight_proj.weight)
+        nn.init.zeros_(self.weight_proj.bias)
         self.codebook = nn.Parameter(  # (G, V, E)
             torch.rand(config.num_groups, config.num_entries, config.dim // config.num_groups)
         )
@@ -77,7 +76,7 @@ class ProductQuantizer(nn.Module):
         groups, entries = self.config.num_groups, self.config.num_entries
         # Perplexity and sampling need float32: a bfloat16 softmax over 320 entries loses codes.
         with torch.autocast(features_BMC.device.type, enabled=False):
-            logits_BMGV = self.logits(features_BMC.float()).unflatten(2, (groups, entries))
+            logits_BMGV = self.weight_proj(features_BMC.float()).unflatten(2, (groups, entries))
             picked_BMGV = F.one_hot(logits_BMGV.argmax(3), entries).float()
             if temperature is None:
                 chosen_BMGV = picked_BMGV

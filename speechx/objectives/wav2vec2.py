@@ -355,7 +355,7 @@ class Wav2Vec2(Objective):
         }
 
     def watched_gradients(self) -> dict[str, list[nn.Parameter]]:
-        return {"quantizer_gradient": list(self.quantizer.logits.parameters())}
+        return {"quantizer_gradient": list(self.quantizer.weight_proj.parameters())}
 
     def untrained(self, metrics: Mapping[str, float]) -> str:
         if metrics["bits"] > AT_CHANCE * metrics["chance_bits"]:

@@ -8,9 +8,7 @@ from speechx.diagnostics.code_sharing import (
     apart,
     frequencies,
     jensen_shannon,
-    joint_symbols,
     measure,
-    shared_codes,
 )
 
 
@@ -52,20 +50,15 @@ def test_groups_end_to_end_are_the_mean_of_the_groups():
 
 
 def test_everything_of_two_small_languages():
-    """Group 0 is shared, in group 1 each has its own code: half a bit, and one combination each."""
+    """Group 0 is shared, in group 1 each has its own code: half a bit."""
     sharing = measure({"xx": codes_of([[0, 0]] * 20), "yy": codes_of([[0, 1]] * 20)}, 2, 3)
     assert sharing.divergence_LL == pytest.approx(np.array([[0, 0.5], [0.5, 0]]))
-    assert sharing.joint_LL == pytest.approx(np.array([[0, 1.0], [1.0, 0]]))
-    # Shares (3, 0, 0, 3, 0, 0) / 6 and (3, 0, 0, 0, 3, 0) / 6: covariance 1/4 of the variance.
-    assert sharing.correlation_LL[0, 1] == pytest.approx(0.25)
-    assert sharing.shared_LL[0, 1] == pytest.approx(1 / 3)
     assert sharing.used_by == [3, 2, 1]
     assert sharing.between == pytest.approx(0.5)
     use = sharing.uses["yy"]
     assert (use.used, use.perplexity, use.nearest) == (2, pytest.approx(2.0), "xx")
     assert (use.halves, use.speakers_apart, use.steady) == (0.0, 0.0, True)
     assert use.counts_GV.tolist() == [[20, 0, 0], [0, 20, 0]]
-    assert [(c.group, c.entry, c.share, c.elsewhere) for c in use.specific] == [(1, 1, 1.0, 0.0)]
     tree = sharing.tree()
     assert tree[0].tolist() == pytest.approx([0, 1, np.sqrt(0.5), 2])
 
@@ -80,18 +73,6 @@ def test_a_rare_code_is_not_used():
     for rare, used in ((9, 1), (11, 2)):
         sharing = measure({"xx": codes_of([[0]] * (1000 - rare) + [[1]] * rare)}, 1, 10)
         assert sharing.uses["xx"].used == used
-
-
-def test_combinations_are_numbered_alike_in_all_languages():
-    (one_N1, other_N1), many = joint_symbols([np.array([[0, 1], [2, 2]]), np.array([[2, 2]])], 3)
-    assert many == 2
-    assert one_N1[1] == other_N1[0] != one_N1[0]
-
-
-def test_shared_codes_by_hand():
-    used_LK = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]], dtype=bool)
-    expected = [[1, 1 / 3, 0], [1 / 3, 1, 0], [0, 0, 1]]
-    assert shared_codes(used_LK) == pytest.approx(np.array(expected))
 
 
 def test_halves_keep_pieces_whole_and_need_two():

@@ -83,7 +83,7 @@ def fresh_projections(model):
 
 
 def one_code(model):
-    logits = model.objectives["wav2vec2"].quantizer.logits
+    logits = model.objectives["wav2vec2"].quantizer.weight_proj
     with torch.no_grad():
         logits.weight.zero_()
         logits.bias.copy_(torch.arange(len(logits.bias)))

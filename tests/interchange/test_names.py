@@ -57,7 +57,7 @@ def test_examples_of_every_format():
          "encoder.context.position.weight_g"),
         (names.fairseq(layer, True), "w2v_encoder.proj.bias", "objectives.ctc.head.bias"),
         (names.HUGGING_FACE, "wav2vec2.encoder.layers.23.final_layer_norm.weight",
-         "encoder.context.layers.23.feed_norm.weight"),
+         "encoder.context.layers.23.ffn_norm.weight"),
         (names.HUGGING_FACE,
          "wav2vec2.encoder.pos_conv_embed.conv.parametrizations.weight.original1",
          "encoder.context.position.weight_v"),

@@ -6,7 +6,7 @@ same noise, and everything that has a name on both sides is compared in float32.
 given relative to the largest value of what is compared.
 
     B utterances · S samples · T frames · M masked frames · K negatives · U labels
-    · D = embed_dim · C feature channels · N true frames of all rows · G groups · Q quantized width
+    · D = embed_dim · C feature channels · N real frames of all rows · G groups · Q quantized width
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Case:
         ]
 
     def true(self, x_BTD: Tensor) -> Tensor:
-        """The true frames of all rows, (N, D)."""
+        """The real frames of all rows, (N, D)."""
         return x_BTD[frame_mask(self.frames_B, x_BTD.shape[1])]
 
 
@@ -260,7 +260,7 @@ def summed(parts: list[dict[str, Tensor]], share: float = 1.0) -> dict[str, Tens
 
 @dataclass(frozen=True, slots=True)
 class Theirs:
-    """What their pretraining model computes of a case; N true frames, M masked ones of all rows."""
+    """What their pretraining model computes of a case; N real frames, M masked ones of all rows."""
 
     hidden: list[Tensor]
     """The input of the first block and every block's output, (N, D)."""

@@ -65,8 +65,8 @@ def test_in_training_more_padding_changes_no_output_no_gradient_and_no_statistic
     a, b = short(x_BTD, frames_B).context_BTD, long(padded_BTD, frames_B).context_BTD[:, :20]
     (a * weight_BTD).sum().backward()
     (b * weight_BTD).sum().backward()
-    true_BT = frame_mask(frames_B, 20)
-    torch.testing.assert_close(a[true_BT], b[true_BT], atol=1e-5, rtol=0)
+    real_BT = frame_mask(frames_B, 20)
+    torch.testing.assert_close(a[real_BT], b[real_BT], atol=1e-5, rtol=0)
     torch.testing.assert_close(statistics(short), statistics(long), atol=1e-5, rtol=0)
     gradients = ([p.grad for p in model.parameters()] for model in (short, long))
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-4)
@@ -82,11 +82,11 @@ def test_batch_norm_is_that_of_the_real_frames_in_a_row(frames):
     for mode in (True, True, False):
         ours.train(mode)
         theirs.train(mode)
-        true_BT = frame_mask(torch.tensor(frames), 9)
+        real_BT = frame_mask(torch.tensor(frames), 9)
         x_BDT = 3 + torch.randn(2, 6, 9)
-        expected_ND = theirs(x_BDT.transpose(1, 2)[true_BT])
-        y_BDT = masked_batch_norm(x_BDT, true_BT[:, None], ours)
-        torch.testing.assert_close(y_BDT.transpose(1, 2)[true_BT], expected_ND)
+        expected_ND = theirs(x_BDT.transpose(1, 2)[real_BT])
+        y_BDT = masked_batch_norm(x_BDT, real_BT[:, None], ours)
+        torch.testing.assert_close(y_BDT.transpose(1, 2)[real_BT], expected_ND)
         torch.testing.assert_close(statistics(ours), statistics(theirs))
 
 
@@ -96,8 +96,8 @@ def test_batch_norm_is_that_of_the_real_frames_in_a_row(frames):
 def test_a_batch_without_usable_statistics_leaves_the_running_ones_alone(frames, value):
     norm = nn.BatchNorm1d(6)
     before = statistics(norm)
-    true_BT = frame_mask(torch.tensor(frames), 3)
-    y_BDT = masked_batch_norm(torch.full((2, 6, 3), value), true_BT[:, None], norm)
+    real_BT = frame_mask(torch.tensor(frames), 3)
+    y_BDT = masked_batch_norm(torch.full((2, 6, 3), value), real_BT[:, None], norm)
     assert torch.equal(norm.running_mean, before["running_mean"])
     assert torch.equal(norm.running_var, before["running_var"])
     assert y_BDT.isfinite().all() == math.isfinite(value)

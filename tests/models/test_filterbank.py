@@ -17,7 +17,7 @@ STACKS = {
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_frames_equal_the_real_extractor(stack):
-    config = FilterbankConfig(bins=20, layers=STACKS[stack])
+    config = FilterbankConfig(num_mel_bins=20, layers=STACKS[stack])
     extractor = FilterbankExtractor(config)
     field, stride = config.receptive_field, config.stride
     some = torch.randint(field, 30_000, (40,), generator=torch.Generator().manual_seed(0)).tolist()
@@ -37,14 +37,14 @@ def test_default_gives_50_frames_a_second():
 
 
 def test_frames_of_padded_rows():
-    config = FilterbankConfig(bins=20)
+    config = FilterbankConfig(num_mel_bins=20)
     lengths = [8000, 3111, 500, 0]
     _, frames_B = FilterbankExtractor(config)(torch.randn(4, 8000), torch.tensor(lengths))
     assert frames_B.tolist() == [config.frames(n) for n in lengths]
 
 
 def test_energy_stands_in_the_bin_of_the_tone():
-    extractor = FilterbankExtractor(FilterbankConfig(bins=40))
+    extractor = FilterbankExtractor(FilterbankConfig(num_mel_bins=40))
     time = torch.arange(16_000) / 16_000
     peaks_hz = (extractor.mel_FK.argmax(1) * 16_000 / 512).tolist()
     for hertz in (400.0, 1000.0, 3000.0):
@@ -62,7 +62,7 @@ def test_energy_stands_in_the_bin_of_the_tone():
 def test_mel_weights_equal_librosa(bins):
     """The HTK scale and peaks of 1, from 20 Hz to half the sampling rate."""
     librosa = pytest.importorskip("librosa")
-    mel_FK = FilterbankExtractor(FilterbankConfig(bins=bins)).mel_FK
+    mel_FK = FilterbankExtractor(FilterbankConfig(num_mel_bins=bins)).mel_FK
     theirs_FK = librosa.filters.mel(
         sr=16_000, n_fft=512, n_mels=bins, fmin=20.0, fmax=8000.0, htk=True, norm=None
     )
@@ -70,7 +70,7 @@ def test_mel_weights_equal_librosa(bins):
 
 
 def test_each_bin_has_mean_0_and_variance_near_1_over_true_frames():
-    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
+    extractor = FilterbankExtractor(FilterbankConfig(num_mel_bins=20))
     torch.manual_seed(0)
     wave_BS = torch.randn(2, 16_000) * torch.linspace(0.05, 1, 16_000)
     x_BFT, frames_B = extractor.log_mel(wave_BS, torch.tensor([16_000, 9000]))
@@ -82,7 +82,7 @@ def test_each_bin_has_mean_0_and_variance_near_1_over_true_frames():
 
 
 def test_loudness_does_not_matter():
-    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
+    extractor = FilterbankExtractor(FilterbankConfig(num_mel_bins=20))
     torch.manual_seed(0)
     wave_BS = torch.randn(1, 8000)
     expected = extractor(wave_BS)[0]
@@ -91,7 +91,7 @@ def test_loudness_does_not_matter():
 
 
 def test_silence_and_gradients_are_finite():
-    extractor = FilterbankExtractor(FilterbankConfig(bins=20))
+    extractor = FilterbankExtractor(FilterbankConfig(num_mel_bins=20))
     features_BTC, _ = extractor(torch.zeros(1, 4000))
     features_BTC.sum().backward()
     assert features_BTC.isfinite().all()
@@ -100,7 +100,7 @@ def test_silence_and_gradients_are_finite():
 
 def test_buffers_are_not_saved():
     """Mel weights and window are functions of the config, so no checkpoint holds them."""
-    names = set(FilterbankExtractor(FilterbankConfig(bins=20)).state_dict())
+    names = set(FilterbankExtractor(FilterbankConfig(num_mel_bins=20)).state_dict())
     assert names == {
         f"{part}.{i}.{what}"
         for part in ("convs", "norms")

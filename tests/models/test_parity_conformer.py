@@ -27,9 +27,9 @@ NAMES = {
     "feature_projection.layer_norm": "feature_norm",
     "feature_projection.projection": "post_extract_proj",
     "encoder.layer_norm": "context.norm",
-    "encoder.layers.*.ffn1_layer_norm": "context.layers.*.first_feed_norm",
-    "encoder.layers.*.ffn1.intermediate_dense": "context.layers.*.first_feed.up",
-    "encoder.layers.*.ffn1.output_dense": "context.layers.*.first_feed.down",
+    "encoder.layers.*.ffn1_layer_norm": "context.layers.*.ffn1_norm",
+    "encoder.layers.*.ffn1.intermediate_dense": "context.layers.*.ffn1.up",
+    "encoder.layers.*.ffn1.output_dense": "context.layers.*.ffn1.down",
     "encoder.layers.*.self_attn_layer_norm": "context.layers.*.attention_norm",
     "encoder.layers.*.self_attn.linear_q": "context.layers.*.attention.query",
     "encoder.layers.*.self_attn.linear_k": "context.layers.*.attention.key",
@@ -43,9 +43,9 @@ NAMES = {
     "encoder.layers.*.conv_module.depthwise_conv": "context.layers.*.convolution.depthwise",
     "encoder.layers.*.conv_module.batch_norm": "context.layers.*.convolution.batch_norm",
     "encoder.layers.*.conv_module.pointwise_conv2": "context.layers.*.convolution.pointwise_out",
-    "encoder.layers.*.ffn2_layer_norm": "context.layers.*.second_feed_norm",
-    "encoder.layers.*.ffn2.intermediate_dense": "context.layers.*.second_feed.up",
-    "encoder.layers.*.ffn2.output_dense": "context.layers.*.second_feed.down",
+    "encoder.layers.*.ffn2_layer_norm": "context.layers.*.ffn2_norm",
+    "encoder.layers.*.ffn2.intermediate_dense": "context.layers.*.ffn2.up",
+    "encoder.layers.*.ffn2.output_dense": "context.layers.*.ffn2.down",
     "encoder.layers.*.final_layer_norm": "context.layers.*.norm",
 }
 
@@ -158,8 +158,8 @@ def test_hidden_states_output_and_gradients(norm, kind):
     ours, theirs = pair(norm)
     wave_BS, lengths_B, frames_B, mask_BT, weight_BTD = batch(kind)
     our = our_pass(ours, wave_BS, lengths_B if kind == "padded" else None, mask_BT)
-    true_BT = frame_mask(frames_B, 49)
-    (our[-1] * weight_BTD)[true_BT].sum().backward()
+    real_BT = frame_mask(frames_B, 49)
+    (our[-1] * weight_BTD)[real_BT].sum().backward()
     their = []
     for row, frames in enumerate(frames_B.tolist()):  # gradients add up
         states = their_pass(
@@ -169,7 +169,7 @@ def test_hidden_states_output_and_gradients(norm, kind):
         their.append([state_BTD[0].detach() for state_BTD in states])
     assert len(our) == len(their[0]) == 5
     figures = [
-        apart(state_BTD[true_BT], torch.cat(states))
+        apart(state_BTD[real_BT], torch.cat(states))
         for state_BTD, states in zip(our, zip(*their, strict=True), strict=True)
     ]
     title = f"transformers conformer {norm} {kind}"

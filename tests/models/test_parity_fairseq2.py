@@ -182,7 +182,7 @@ def test_pretraining(kind, batch, monkeypatch):
         our = pretrain(ours, given, DIVERSITY, penalty, seed=SEED)
         masked_NC = our.output.features.features_BTC[given.mask_BT]
         quantizer = ours.objectives["wav2vec2"].quantizer
-        best_NG = quantizer.logits(masked_NC).unflatten(1, (2, -1)).argmax(2)
+        best_NG = quantizer.weight_proj(masked_NC).unflatten(1, (2, -1)).argmax(2)
         assert not torch.equal(best_NG, their.codes_MG), "the noise moved no pick"
     title = f"fairseq2 {kind} {batch}"
     check_pretraining(title, given, our, their)

@@ -179,14 +179,14 @@ def test_the_quantizer_draws_the_same_gumbel_noise():
     """Their quantizer and ours on the same frames from the same seed, forward and backward."""
     _, theirs = pretraining_pair("large", DIVERSITY)
     ours = ProductQuantizer(24, QUANTIZER)
-    ours.logits.load_state_dict(theirs.quantizer.weight_proj.state_dict())
+    ours.weight_proj.load_state_dict(theirs.quantizer.weight_proj.state_dict())
     ours.codebook.data.copy_(theirs.quantizer.codevectors.view(2, 12, 8))
     features_BMC = torch.randn(3, 20, 24)
     torch.manual_seed(3)
     vectors_BMQ, perplexity = theirs.quantizer(features_BMC)
     torch.manual_seed(3)
     quantized = ours(features_BMC, TEMPERATURE)
-    best_BMG = ours.logits(features_BMC).unflatten(2, (2, 12)).argmax(3)
+    best_BMG = ours.weight_proj(features_BMC).unflatten(2, (2, 12)).argmax(3)
     assert not torch.equal(quantized.codes_BMG, best_BMG), "the noise moved no pick"
     (vectors_BMQ.square().sum() + perplexity).backward()
     (quantized.vectors_BMQ.square().sum() + quantized.soft_perplexity).backward()
@@ -196,7 +196,7 @@ def test_the_quantizer_draws_the_same_gumbel_noise():
             "vectors": (quantized.vectors_BMQ, vectors_BMQ),
             "perplexity": (quantized.soft_perplexity, perplexity),
             "gradient of the logits": (
-                ours.logits.weight.grad,
+                ours.weight_proj.weight.grad,
                 theirs.quantizer.weight_proj.weight.grad,
             ),
             "gradient of the codebook": (

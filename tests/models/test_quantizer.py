@@ -41,7 +41,7 @@ def test_gradients_reach_logits_and_codebook_in_training():
     model = quantizer()
     features = torch.randn(3, 40, 5, requires_grad=True)
     model(features, 1.0).vectors_BMQ.square().sum().backward()
-    for gradient in (model.logits.weight.grad, model.codebook.grad, features.grad):
+    for gradient in (model.weight_proj.weight.grad, model.codebook.grad, features.grad):
         assert gradient.abs().max() > 1e-3
     used = model(features, None).codes_BMG
     assert len(used.unique()) > 1
@@ -51,7 +51,7 @@ def test_only_picked_entries_learn_in_evaluation_mode():
     model = quantizer()
     quantized = model(torch.randn(3, 4, 5), None)
     quantized.vectors_BMQ.sum().backward()
-    assert model.logits.weight.grad is None
+    assert model.weight_proj.weight.grad is None
     touched = (model.codebook.grad.abs().sum(2) > 0).sum(1).tolist()
     assert touched == [len(quantized.codes_BMG[..., g].unique()) for g in (0, 1)]
 
@@ -60,7 +60,7 @@ def test_evaluation_is_deterministic_and_training_is_not():
     model, features = quantizer(), torch.randn(2, 50, 5)
     first, second = model(features, None), model(features, None)
     assert torch.equal(first.vectors_BMQ, second.vectors_BMQ)
-    logits = model.logits(features).unflatten(2, (2, 6))
+    logits = model.weight_proj(features).unflatten(2, (2, 6))
     assert torch.equal(first.codes_BMG, logits.argmax(3))
     noisy = [model(features, 2.0).codes_BMG for _ in range(2)]
     assert not torch.equal(*noisy)
@@ -74,8 +74,8 @@ def test_samples_follow_the_softmax_whatever_the_temperature():
     """Gumbel-max: the temperature sharpens the gradient, not the distribution of the pick."""
     model = quantizer(num_groups=1, num_entries=3, dim=4, channels=3)
     with torch.no_grad():
-        model.logits.weight.zero_()
-        model.logits.bias.copy_(torch.tensor([0.6, 0.3, 0.1]).log())
+        model.weight_proj.weight.zero_()
+        model.weight_proj.bias.copy_(torch.tensor([0.6, 0.3, 0.1]).log())
     for temperature in (2.0, 0.1):
         codes = model(torch.zeros(1, 20_000, 3), temperature).codes_BMG.flatten()
         shares = torch.bincount(codes, minlength=3) / 20_000
@@ -97,14 +97,14 @@ def test_perplexities_of_the_model():
     """`code` counts the picks; `soft` averages the plain softmax, without noise and temperature."""
     model = quantizer(num_entries=4, channels=4, dim=4)
     with torch.no_grad():
-        model.logits.weight.copy_(50 * torch.eye(4).repeat(2, 1))  # feature i picks code i
-        model.logits.bias.zero_()
+        model.weight_proj.weight.copy_(50 * torch.eye(4).repeat(2, 1))  # feature i picks code i
+        model.weight_proj.bias.zero_()
         every = torch.eye(4)[None]
         assert float(model(every, None).code_perplexity) == pytest.approx(8, abs=1e-3)
         assert float(model(every, None).soft_perplexity) == pytest.approx(8, abs=1e-3)
         same = torch.eye(4)[None, [2, 2, 2]]
         assert float(model(same, None).code_perplexity) == pytest.approx(2, abs=1e-3)
-        model.logits.weight.zero_()
+        model.weight_proj.weight.zero_()
         assert float(model(same, None).soft_perplexity) == pytest.approx(8, abs=1e-3)
         assert float(model(same, None).code_perplexity) == pytest.approx(2, abs=1e-3)
         soft = [float(model(same, t).soft_perplexity) for t in (0.1, 2.0)]

@@ -304,7 +304,7 @@ class TestObjective:
             perplexities.append(float(loss.totals["soft_perplexity"]))
             (loss.terms[1].sum / batch.counts["masked frames"]).backward()
             with torch.no_grad():
-                for parameter in model.objectives["wav2vec2"].quantizer.logits.parameters():
+                for parameter in model.objectives["wav2vec2"].quantizer.weight_proj.parameters():
                     parameter -= 3 * parameter.grad
         assert perplexities == sorted(perplexities)
         assert perplexities[-1] > 1.02 * perplexities[0]

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config, require_positive
-from speechx.models.context.output import ContextOutput
-from speechx.models.lengths import frame_mask
+from speechx.config import config, require_fraction, require_multiple, require_positive
+from speechx.models.context.output import ContextOutput, run_layers
+from speechx.models.lengths import frame_mask, real_statistics, scaled
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
 
@@ -38,21 +38,14 @@ class ConformerConfig:
 
     def __post_init__(self) -> None:
         require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "conv_kernel")
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}"
-            )
+        require_multiple(self, "embed_dim", "num_heads")
         if self.embed_dim % 2:
             raise ValueError(f"embed_dim {self.embed_dim} must be even: a sine for every cosine")
         if self.conv_kernel % 2 == 0:
             raise ValueError(
                 f"conv_kernel {self.conv_kernel} must be odd: as many taps either side"
             )
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1, but is {getattr(self, name)}"
-                )
+        require_fraction(self, "dropout", "attention_dropout", "activation_dropout", "layer_drop")
 
 
 class Conformer(nn.Module):
@@ -74,20 +67,14 @@ class Conformer(nn.Module):
         rows, width, dim = x_BTD.shape
         if frames_B is None:
             frames_B = torch.full((rows,), width, device=x_BTD.device)
-        true_BT = frame_mask(frames_B, width)
+        real_BT = frame_mask(frames_B, width)
         # Rows without any frame attend to themselves, so that their softmax is finite.
-        attend_BT = true_BT | (frames_B == 0)[:, None]
+        attention_mask_BT = real_BT | (frames_B == 0)[:, None]
         position_PD = relative_positions(width, dim, x_BTD.device).to(x_BTD.dtype)
-        x_BTD = self.dropout(x_BTD.masked_fill(~true_BT[:, :, None], 0))
-        hidden = [x_BTD]
-        for index, layer in enumerate(self.layers):
-            y_BTD = layer(x_BTD, position_PD, attend_BT, true_BT)
-            # A dropped layer is multiplied by 0 and not left out: every rank has the same graph
-            # and every parameter a gradient.
-            keep = layer_keep_L is None or layer_keep_L[index]
-            x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
-            hidden.append(x_BTD)
-        return ContextOutput(self.norm(x_BTD), tuple(hidden))
+        x_BTD = self.dropout(x_BTD.masked_fill(~real_BT[:, :, None], 0))
+        given = (position_PD, attention_mask_BT, real_BT)
+        hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given)
+        return ContextOutput(self.norm(hidden[-1]), hidden)
 
 
 def relative_positions(width: int, dim: int, device: torch.device) -> Tensor:
@@ -100,8 +87,8 @@ def relative_positions(width: int, dim: int, device: torch.device) -> Tensor:
 
 
 def align(score_BHTP: Tensor) -> Tensor:
-    """(B, H, T, T) scores, query by key: row t begins at distance t. In the flattened scores the
-    rows of the result are one number less apart than those given (Dai et al. 2019, appendix B)."""
+    """Relative shift (Dai et al. 2019, app. B): scores by distance (B, H, T, P) become scores by
+    key (B, H, T, T). Reading the flat scores with rows one shorter shifts each row by one."""
     width = score_BHTP.shape[2]
     flat = score_BHTP.flatten(2)[:, :, width - 1 : -1]
     return flat.unflatten(2, (width, 2 * width - 1))[..., :width]
@@ -110,26 +97,26 @@ def align(score_BHTP: Tensor) -> Tensor:
 class ConformerLayer(nn.Module):
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
-        self.first_feed_norm = nn.LayerNorm(config.embed_dim)
-        self.first_feed = FeedForward(config)
+        self.ffn1_norm = nn.LayerNorm(config.embed_dim)
+        self.ffn1 = FeedForward(config)
         self.attention_norm = nn.LayerNorm(config.embed_dim)
         self.attention = RelativeAttention(config)
         self.convolution_norm = nn.LayerNorm(config.embed_dim)
         self.convolution = ConvolutionModule(config)
-        self.second_feed_norm = nn.LayerNorm(config.embed_dim)
-        self.second_feed = FeedForward(config)
+        self.ffn2_norm = nn.LayerNorm(config.embed_dim)
+        self.ffn2 = FeedForward(config)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x_BTD: Tensor, position_PD: Tensor, attend_BT: Tensor, true_BT: Tensor
+        self, x_BTD: Tensor, position_PD: Tensor, attention_mask_BT: Tensor, real_BT: Tensor
     ) -> Tensor:
-        x_BTD = x_BTD + 0.5 * self.dropout(self.first_feed(self.first_feed_norm(x_BTD)))
-        y_BTD = self.attention(self.attention_norm(x_BTD), position_PD, attend_BT)
+        x_BTD = x_BTD + 0.5 * self.dropout(self.ffn1(self.ffn1_norm(x_BTD)))
+        y_BTD = self.attention(self.attention_norm(x_BTD), position_PD, attention_mask_BT)
         x_BTD = x_BTD + self.dropout(y_BTD)
-        y_BTD = self.convolution(self.convolution_norm(x_BTD), true_BT)
+        y_BTD = self.convolution(self.convolution_norm(x_BTD), real_BT)
         x_BTD = x_BTD + self.dropout(y_BTD)
-        x_BTD = x_BTD + 0.5 * self.dropout(self.second_feed(self.second_feed_norm(x_BTD)))
+        x_BTD = x_BTD + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x_BTD)))
         return self.norm(x_BTD)
 
 
@@ -154,13 +141,11 @@ class RelativeAttention(nn.Module):
     def __init__(self, config: ConformerConfig) -> None:
         super().__init__()
         self.heads, self.dropout = config.num_heads, config.attention_dropout
-        self.query = nn.Linear(config.embed_dim, config.embed_dim)
-        self.key = nn.Linear(config.embed_dim, config.embed_dim)
-        self.value = nn.Linear(config.embed_dim, config.embed_dim)
-        self.out = nn.Linear(config.embed_dim, config.embed_dim)
-        self.position = nn.Linear(config.embed_dim, config.embed_dim, bias=False)
-        self.bias_u = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
-        self.bias_v = nn.Parameter(torch.empty(self.heads, config.embed_dim // self.heads))
+        dim = config.embed_dim
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.position = nn.Linear(dim, dim, bias=False)
+        self.bias_u = nn.Parameter(torch.empty(self.heads, dim // self.heads))
+        self.bias_v = nn.Parameter(torch.empty(self.heads, dim // self.heads))
         for linear in (self.query, self.key, self.value, self.out):
             nn.init.zeros_(linear.bias)
         for linear in (self.query, self.key, self.value, self.out, self.position):
@@ -168,7 +153,7 @@ class RelativeAttention(nn.Module):
         for bias_HC in (self.bias_u, self.bias_v):
             nn.init.xavier_uniform_(bias_HC)
 
-    def forward(self, x_BTD: Tensor, position_PD: Tensor, attend_BT: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, position_PD: Tensor, attention_mask_BT: Tensor) -> Tensor:
         def split(y_BTD: Tensor) -> Tensor:
             return y_BTD.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
 
@@ -182,7 +167,7 @@ class RelativeAttention(nn.Module):
             query_BHTC + u_H1C,
             split(self.key(x_BTD)),
             split(self.value(x_BTD)),
-            attn_mask=score_BHTT.masked_fill(~attend_BT[:, None, None], -math.inf),
+            attn_mask=score_BHTT.masked_fill(~attention_mask_BT[:, None, None], -math.inf),
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.out(y_BHTC.transpose(1, 2).flatten(2))
@@ -201,31 +186,27 @@ class ConvolutionModule(nn.Module):
         for conv in (self.pointwise_in, self.depthwise, self.pointwise_out):
             nn.init.kaiming_normal_(conv.weight)
 
-    def forward(self, x_BTD: Tensor, true_BT: Tensor) -> Tensor:
-        true_B1T = true_BT[:, None]
-        x_BDT = F.glu(self.pointwise_in(x_BTD.transpose(1, 2)), dim=1).masked_fill(~true_B1T, 0)
-        x_BDT = masked_batch_norm(self.depthwise(x_BDT).float(), true_B1T, self.batch_norm)
+    def forward(self, x_BTD: Tensor, real_BT: Tensor) -> Tensor:
+        real_B1T = real_BT[:, None]
+        x_BDT = F.glu(self.pointwise_in(x_BTD.transpose(1, 2)), dim=1).masked_fill(~real_B1T, 0)
+        x_BDT = masked_batch_norm(self.depthwise(x_BDT).float(), real_B1T, self.batch_norm)
         return self.pointwise_out(F.silu(x_BDT)).transpose(1, 2)
 
 
-def masked_batch_norm(x_BDT: Tensor, true_B1T: Tensor, norm: nn.BatchNorm1d) -> Tensor:
+def masked_batch_norm(x_BDT: Tensor, real_B1T: Tensor, norm: nn.BatchNorm1d) -> Tensor:
     """Batch norm whose statistics see real frames only."""
     # The batch is one micro-batch of one process, so a step depends on how its audio is divided.
     # Running statistics move once per micro-batch, each process its own, and
-    # DistributedDataParallel copies rank 0's to all when a step begins. Without two real frames, or
-    # where NaN, they stay: a refused step keeps the weights, but a NaN would never leave them.
+    # DistributedDataParallel copies rank 0's to all when a step begins. They are not updated with
+    # fewer than two real frames or with NaN: a refused step would not restore them.
     if not norm.training:
         return norm(x_BDT)
-    count = true_B1T.sum()
-    mean_1D1 = (x_BDT * true_B1T).sum((0, 2), keepdim=True) / count.clamp(min=1)
-    centred_BDT = (x_BDT - mean_1D1) * true_B1T
-    square_1D1 = centred_BDT.square().sum((0, 2), keepdim=True)
+    count_111, mean_1D1, centred_BDT, square_1D1 = real_statistics(x_BDT, real_B1T, (0, 2))
     with torch.no_grad():
         norm.get_buffer("num_batches_tracked").add_(1)
-        unbiased_1D1 = square_1D1 / (count - 1).clamp(min=1)
+        unbiased_1D1 = square_1D1 / (count_111 - 1).clamp(min=1)
         for name, new_1D1 in (("running_mean", mean_1D1), ("running_var", unbiased_1D1)):
             running_D, new_D = norm.get_buffer(name), new_1D1.flatten()
-            usable_D = new_D.isfinite() & (count > 1)
+            usable_D = new_D.isfinite() & (count_111.flatten() > 1)
             running_D.lerp_(torch.where(usable_D, new_D, running_D), MOMENTUM)
-    x_BDT = centred_BDT * torch.rsqrt(square_1D1 / count.clamp(min=1) + norm.eps)
-    return x_BDT * norm.weight[:, None] + norm.bias[:, None]
+    return scaled(centred_BDT, square_1D1 / count_111.clamp(min=1), norm)

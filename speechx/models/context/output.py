@@ -1,11 +1,12 @@
-"""What every context network returns.
+"""What every context network returns, and the run through its layers.
 
-B utterances · T frames · D = embed_dim
+B utterances · T frames · D = embed_dim · L layers
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,3 +14,19 @@ class ContextOutput:
     context_BTD: Tensor
     hidden: tuple[Tensor, ...]
     """The input of the first layer and the output of every layer, each (B, T, D)."""
+
+
+def run_layers(
+    layers: nn.ModuleList, x_BTD: Tensor, layer_keep_L: Sequence[bool] | None, *given: Tensor | None
+) -> tuple[Tensor, ...]:
+    """The input of the first layer and the output of every layer, which gets `given` too.
+    `layer_keep_L`: layers that LayerDrop keeps, None for all."""
+    hidden = [x_BTD]
+    for index, layer in enumerate(layers):
+        y_BTD = layer(x_BTD, *given)
+        # A dropped layer is multiplied by 0 and not left out: every rank has the same graph and
+        # every parameter a gradient.
+        keep = layer_keep_L is None or layer_keep_L[index]
+        x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
+        hidden.append(x_BTD)
+    return tuple(hidden)

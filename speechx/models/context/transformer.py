@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config, require_positive
-from speechx.models.context.output import ContextOutput
+from speechx.config import config, require_fraction, require_multiple, require_positive
+from speechx.models.context.output import ContextOutput, run_layers
 from speechx.models.lengths import frame_mask
 
 
@@ -36,29 +36,10 @@ class TransformerConfig:
     layer_drop: float = 0.05
 
     def __post_init__(self) -> None:
-        require_positive(
-            self,
-            "num_layers",
-            "embed_dim",
-            "ffn_dim",
-            "num_heads",
-            "position_kernel",
-            "position_groups",
-        )
-        if self.embed_dim % self.num_heads:
-            raise ValueError(
-                f"embed_dim {self.embed_dim} must be a multiple of num_heads {self.num_heads}"
-            )
-        if self.embed_dim % self.position_groups:
-            raise ValueError(
-                f"embed_dim {self.embed_dim} must be a multiple of position_groups "
-                f"{self.position_groups}"
-            )
-        for name in ("dropout", "attention_dropout", "activation_dropout", "layer_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 0 and below 1, but is {getattr(self, name)}"
-                )
+        require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads")
+        require_positive(self, "position_kernel", "position_groups")
+        require_multiple(self, "embed_dim", "num_heads", "position_groups")
+        require_fraction(self, "dropout", "attention_dropout", "activation_dropout", "layer_drop")
 
 
 class Transformer(nn.Module):
@@ -78,27 +59,19 @@ class Transformer(nn.Module):
     ) -> ContextOutput:
         """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
         LayerDrop keeps, None for all."""
-        attend = None
+        attention_mask = None
         if frames_B is not None:
-            true_BT = frame_mask(frames_B, x_BTD.shape[1])
-            x_BTD = x_BTD * true_BT[:, :, None]
+            real_BT = frame_mask(frames_B, x_BTD.shape[1])
+            x_BTD = x_BTD * real_BT[:, :, None]
             # Rows without any frame attend to themselves, so that their softmax is finite.
-            attend = (true_BT | (frames_B == 0)[:, None])[:, None, None]
+            attention_mask = (real_BT | (frames_B == 0)[:, None])[:, None, None]
         x_BTD = x_BTD + self.position(x_BTD)
         if self.config.norm == "post":
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
-        hidden = [x_BTD]
-        for index, layer in enumerate(self.layers):
-            y_BTD = layer(x_BTD, attend)
-            # A dropped layer is multiplied by 0 and not left out: every rank has the same graph
-            # and every parameter a gradient.
-            keep = layer_keep_L is None or layer_keep_L[index]
-            x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
-            hidden.append(x_BTD)
-        if self.config.norm == "pre":
-            x_BTD = self.norm(x_BTD)
-        return ContextOutput(x_BTD, tuple(hidden))
+        hidden = run_layers(self.layers, x_BTD, layer_keep_L, attention_mask)
+        last_BTD = hidden[-1]
+        return ContextOutput(self.norm(last_BTD) if self.config.norm == "pre" else last_BTD, hidden)
 
 
 class PositionalConvolution(nn.Module):
@@ -133,21 +106,21 @@ class TransformerLayer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.embed_dim)
         self.up = nn.Linear(config.embed_dim, config.ffn_dim)
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
-        self.feed_norm = nn.LayerNorm(config.embed_dim)
+        self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
         for linear in (self.up, self.down):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x_BTD: Tensor, attend: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.pre:
-            x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attend))
-            return x_BTD + self.dropout(self.feed(self.feed_norm(x_BTD)))
-        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attend)))
-        return self.feed_norm(x_BTD + self.dropout(self.feed(x_BTD)))
+            x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attention_mask))
+            return x_BTD + self.dropout(self.ffn(self.ffn_norm(x_BTD)))
+        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attention_mask)))
+        return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
 
-    def feed(self, x_BTD: Tensor) -> Tensor:
+    def ffn(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation_dropout(F.gelu(self.up(x_BTD))))
 
 
@@ -155,15 +128,13 @@ class Attention(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.heads, self.dropout = config.num_heads, config.attention_dropout
-        self.query = nn.Linear(config.embed_dim, config.embed_dim)
-        self.key = nn.Linear(config.embed_dim, config.embed_dim)
-        self.value = nn.Linear(config.embed_dim, config.embed_dim)
-        self.out = nn.Linear(config.embed_dim, config.embed_dim)
+        dim = config.embed_dim
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
         for linear in (self.query, self.key, self.value, self.out):
             nn.init.normal_(linear.weight, std=0.02)
             nn.init.zeros_(linear.bias)
 
-    def forward(self, x_BTD: Tensor, attend: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         def split(y_BTD: Tensor) -> Tensor:
             return y_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
@@ -171,7 +142,7 @@ class Attention(nn.Module):
             split(self.query(x_BTD)),
             split(self.key(x_BTD)),
             split(self.value(x_BTD)),
-            attn_mask=attend,
+            attn_mask=attention_mask,
             dropout_p=self.dropout if self.training else 0.0,
         )
         return self.out(y.transpose(1, 2).flatten(2))

@@ -2,13 +2,13 @@
 'Feature encoder').
 
 Seven convolutions without padding turn 16 kHz samples into one 512-wide vector every 320 samples
-(20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors: L/320 is
-wrong.
+(20 ms), each of which sees 400 samples (25 ms). `frames` is the exact number of vectors:
+samples / 320 is not exact.
 
     B utterances · S samples · T frames · C channels
 
 Two normalisations exist. "group" (base models): one group norm after the first convolution, whose
-statistics run over all frames of an utterance; they are computed over its true frames only, so
+statistics run over all frames of an utterance; they are computed over its real frames only, so
 padding never changes a result. "layer" (large, XLSR, XLS-R): a layer norm after every
 convolution.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_positive
-from speechx.models.lengths import frame_mask
+from speechx.models.lengths import frame_mask, real_statistics, scaled, window_count
 
 
 @config
@@ -40,15 +40,13 @@ def seven_convolutions(channels: int = 512) -> tuple[Convolution, ...]:
     return tuple(Convolution(channels=channels, kernel=k, stride=s) for k, s in shapes)
 
 
-@config
-class ConvolutionalConfig:
-    kind: Literal["convolutional"] = "convolutional"
-    layers: tuple[Convolution, ...] = seven_convolutions()
-    norm: Literal["group", "layer"] = "group"
-    bias: bool = False
-    gradient_scale: float = 0.1
-    """Factor of the gradient that enters this extractor (fairseq's `feature_grad_mult`). 0 freezes
-    it."""
+class StridedConfig:
+    """What the configs of the extractors share: convolutions over windows of the waveform."""
+
+    __slots__ = ()
+    layers: tuple[Convolution, ...]
+    window, hop = 1, 1
+    """Samples of the windows that the first convolution sees, and from one to the next."""
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -56,19 +54,20 @@ class ConvolutionalConfig:
 
     def frames(self, samples: int) -> int:
         """Exact number of frames of `samples` samples; 0 below the receptive field."""
+        frames = window_count(samples, self.window, self.hop)
         for layer in self.layers:
-            samples = (samples - layer.kernel) // layer.stride + 1
-        return max(samples, 0)
+            frames = window_count(frames, layer.kernel, layer.stride)
+        return frames
 
     @property
     def stride(self) -> int:
         """Samples from one frame to the next."""
-        return math.prod(layer.stride for layer in self.layers)
+        return self.hop * math.prod(layer.stride for layer in self.layers)
 
     @property
     def receptive_field(self) -> int:
         """Samples that one frame sees."""
-        samples, stride = 1, 1
+        samples, stride = self.window, self.hop
         for layer in self.layers:
             samples += (layer.kernel - 1) * stride
             stride *= layer.stride
@@ -78,6 +77,17 @@ class ConvolutionalConfig:
     def dim(self) -> int:
         """Channels of a frame."""
         return self.layers[-1].channels
+
+
+@config
+class ConvolutionalConfig(StridedConfig):
+    kind: Literal["convolutional"] = "convolutional"
+    layers: tuple[Convolution, ...] = seven_convolutions()
+    norm: Literal["group", "layer"] = "group"
+    bias: bool = False
+    gradient_scale: float = 0.1
+    """Factor of the gradient that enters this extractor (fairseq's `feature_grad_mult`). 0 freezes
+    it."""
 
 
 class ConvolutionalExtractor(nn.Module):
@@ -122,9 +132,7 @@ class ConvolutionLayer(nn.Module):
     def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x_BCT = self.conv(x_BCT)
         if lengths_B is not None:
-            lengths_B = (
-                (lengths_B - self.kernel).div(self.stride, rounding_mode="floor") + 1
-            ).clamp(min=0)
+            lengths_B = window_count(lengths_B, self.kernel, self.stride)
         match self.norm:
             case nn.LayerNorm():
                 x_BTC = self.norm(x_BCT.transpose(1, 2).float())
@@ -135,16 +143,12 @@ class ConvolutionLayer(nn.Module):
 
 
 def masked_channel_norm(x_BCT: Tensor, lengths_B: Tensor | None, norm: nn.GroupNorm) -> Tensor:
-    """Group norm with one group per channel whose statistics see true frames only."""
+    """Group norm with one group per channel whose statistics see real frames only."""
     if lengths_B is None:
         return norm(x_BCT)
-    true_B1T = frame_mask(lengths_B, x_BCT.shape[2])[:, None]
-    count_B11 = lengths_B.clamp(min=1)[:, None, None]
-    mean_BC1 = (x_BCT * true_B1T).sum(2, keepdim=True) / count_B11
-    centred_BCT = (x_BCT - mean_BC1) * true_B1T
-    variance_BC1 = centred_BCT.square().sum(2, keepdim=True) / count_B11
-    x_BCT = centred_BCT * torch.rsqrt(variance_BC1 + norm.eps)
-    return x_BCT * norm.weight[:, None] + norm.bias[:, None]
+    real_B1T = frame_mask(lengths_B, x_BCT.shape[2])[:, None]
+    count_B11, _, centred_BCT, square_BC1 = real_statistics(x_BCT, real_B1T, (2,))
+    return scaled(centred_BCT, square_BC1 / count_B11.clamp(min=1), norm)
 
 
 class _ScaleGradient(torch.autograd.Function):
