@@ -132,9 +132,10 @@ def _summary(options: Any) -> None:
 
 
 def _validate(options: Any) -> int:
-    from speechx.doctor.validation import problems
+    from speechx.doctor.examination import DoctorOptions, examine
 
-    found = problems(options.manifests, options.decode)
+    how = DoctorOptions(decode="all" if options.decode else "none")
+    found = examine(options.manifests, options=how).problems()
     print("\n".join(found) if found else "no problems found")
     return 2 if found else 0
 

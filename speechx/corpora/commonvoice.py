@@ -57,9 +57,7 @@ def prepare(
     invalidated: bool = False,
     release: str | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is a release or one language folder of it; `languages` None means all that are there.
+    """`root` is a release or one language folder of it; `languages` None means all that are there.
     Where dev or test lists no clip, `splits` are official. `invalidated` adds invalidated clips to
     the unlabelled ones. `release` is the name of the folder of the languages unless given.
     """
@@ -70,7 +68,6 @@ def prepare(
             "--release is a name such as cv-corpus-17.0-2024-03-15, of letters, digits, '.', '_' "
             f"and '-', but {release!r} was given."
         )
-    root = Path(root)
     sign = "train.tsv or validated.tsv"
     there = language_folders([root], _is_language_folder, "a CommonVoice release", sign)
     folders = choose(there, languages, root, code=str)

@@ -29,11 +29,7 @@ POLICY = "marks in [] left out"
 def prepare(
     root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds unpacked archives, or is one; `languages` None means all that are there.
-    """
-    root = Path(root)
+    """`root` holds unpacked archives, or is one; `languages` None means all that are there."""
     tables = choose(_tables(root), languages, root, code=str)
     name_links(root, (table.parent for table in tables.values()))
     releases = {name: _release(name, table.parent, root) for name, table in tables.items()}

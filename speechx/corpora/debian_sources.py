@@ -30,7 +30,7 @@ class PackageRecording:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PackageSource:
     """Packages that are read together; `read` gets the usr/share folder of each, in order."""
 
     packages: tuple[str, ...]
@@ -220,7 +220,7 @@ KTUBERLING = "ca da de el en es fi fr ga-IE gl it lt nds nl nn-NO pt ro ru sl sr
 TUXPAINT = "be bg ca da el en es fr lt ml nl ro ru"
 SOURCES = (
     *(
-        Source(
+        PackageSource(
             (f"asterisk-core-sounds-{language}", f"asterisk-core-sounds-{language}-wav"),
             (language,),
             partial(read_asterisk, language),
@@ -228,15 +228,15 @@ SOURCES = (
         for language in ("en", "es", "fr", "it", "ru")
     ),
     *(
-        Source(
+        PackageSource(
             ("fillets-ng-data", f"fillets-ng-data-{language}"),
             (language,),
             partial(read_fillets, language),
         )
         for language in ("cs", "nl")
     ),
-    Source(("festvox-ru",), ("ru",), read_festvox_ru),
-    Source(("klettres-data",), tuple(KLETTRES.split()), read_klettres),
-    Source(("ktuberling-data",), tuple(KTUBERLING.split()), read_ktuberling),
-    Source(("tuxpaint-stamps-default",), tuple(TUXPAINT.split()), read_tuxpaint),
+    PackageSource(("festvox-ru",), ("ru",), read_festvox_ru),
+    PackageSource(("klettres-data",), tuple(KLETTRES.split()), read_klettres),
+    PackageSource(("ktuberling-data",), tuple(KTUBERLING.split()), read_ktuberling),
+    PackageSource(("tuxpaint-stamps-default",), tuple(TUXPAINT.split()), read_tuxpaint),
 )

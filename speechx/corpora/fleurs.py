@@ -35,14 +35,10 @@ def prepare(
     *,
     text: Text = "normalised",
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
+    """`root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
     `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
-    if text not in get_args(Text):
-        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
-    root = Path(root)
+    check_text(text)
     there = language_folders([root, root / "data"], _is_language, "FLEURS")
     folders = choose(there, languages, root)
     name_links(root, folders.values())
@@ -56,6 +52,11 @@ def prepare(
         out,
         f"FLEURS, {text} text",
     )
+
+
+def check_text(text: Text) -> None:
+    if text not in get_args(Text):
+        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
 
 
 def _is_language(folder: Path) -> bool:

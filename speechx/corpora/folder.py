@@ -35,12 +35,9 @@ def prepare(
     longest: float = LONGEST,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/{train,unlabelled}.jsonl`; returns how many utterances each has.
-
-    With `speakers`, every folder right below `root` is a speaker. `longest` is the maximum length
-    of a stretch without text, in seconds. `corpus` is the folder's name unless given.
+    """With `speakers`, every folder right below `root` is a speaker. `longest` is the maximum
+    length of a stretch without text, in seconds. `corpus` is the folder's name unless given.
     """
-    root = Path(root)
     check_folder(root, "a folder of recordings")
     if not language:
         raise UserError(f"{root}: recordings do not name their language; give --language xx")

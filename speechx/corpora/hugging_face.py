@@ -38,13 +38,10 @@ def prepare(
     audio_root: Path | None = None,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is a folder that `save_to_disk` wrote. `language` is for rows that name none, `columns`
-    maps our names to the dataset's, `audio_root` is the folder of files whose bytes are not inside.
-    `corpus` is the folder's name unless given.
+    """`root` is a folder that `save_to_disk` wrote. `language` is for rows that name none,
+    `columns` maps our names to the dataset's, `audio_root` is the folder of files whose bytes are
+    not inside. `corpus` is the folder's name unless given.
     """
-    root = Path(root)
     name = corpus or root.resolve().name
     listing = Listing(name, language, audio_root, base=root.absolute())
     source = f"the Hugging Face dataset {name}"
@@ -175,8 +172,8 @@ def _features_in(schema: Any) -> dict[str, Any]:
 
 
 def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
-    """The first column of the type Audio; otherwise the first with bytes and path, which may also
-    be images."""
+    """Returns the first column of type Audio, or else the first with bytes and path, which may be
+    images."""
     for name in schema.names:
         feature = features.get(name)
         if isinstance(feature, dict) and feature.get("_type") == "Audio":

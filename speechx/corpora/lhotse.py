@@ -42,13 +42,10 @@ def prepare(
     audio_root: Path | None = None,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
+    """`root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
     its kind (`cuts_dev.jsonl.gz`), or train. `language` and `corpus` are for supervisions that name
     none; `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
     """
-    root = Path(root)
     files = _files(root)
     folder = root if root.is_dir() else root.absolute().parent
     name = corpus or folder.resolve().name

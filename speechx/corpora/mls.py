@@ -26,12 +26,9 @@ GENDERS = {"M": "male", "F": "female"}
 def prepare(
     root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None for
-    all.
+    """`root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None
+    for all.
     """
-    root = Path(root)
     there = language_folders([root], _is_language, "Multilingual LibriSpeech")
     folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
     name_links(root, folders.values())

@@ -39,13 +39,11 @@ def prepare(
     audio_root: Path | None = None,
     corpus: str | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is the table. `language` is for rows that name none. `columns` maps our names to the
+    """`root` is the table. `language` is for rows that name none. `columns` maps our names to the
     table's. `audio_root` is the folder of the audio unless that is the table's; `corpus` is the
     name of the table's folder unless given.
     """
-    table = Path(root)
+    table = root
     folder = table.parent.absolute()
     listing = Listing(corpus or folder.name or "table", language, audio_root, base=folder)
     ours_of: dict[str, str | None] = {}

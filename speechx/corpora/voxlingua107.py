@@ -24,12 +24,9 @@ from speechx.log import logger
 def prepare(
     root: Path, out: Output, languages: Sequence[str] | None = None
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/{unlabelled,dev}.jsonl`; returns how many utterances each has.
-
-    `root` holds the unzipped languages, and `dev` if that is there; `languages` by VoxLingua107's
-    names or by ours, None for all.
+    """`root` holds the unzipped languages, and `dev` if that is there; `languages` by
+    VoxLingua107's names or by ours, None for all.
     """
-    root = Path(root)
     check_folder(root, "VoxLingua107")
     found = {f: name for parent in (root, root / "dev") for f in _folders(parent)
              if (name := _first_sound(f))}  # fmt: skip

@@ -15,7 +15,6 @@ recordings of dev and test, without their text.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
 from speechx.corpora.engine.languages import choose, language_code
 from speechx.corpora.engine.paths import name_links, table_in
@@ -23,10 +22,9 @@ from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows
 from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
-
-Text = Literal["normalised", "raw"]
 
 LONGEST = 20.0  # seconds of a stretch
 COLUMN: dict[Text, str] = {"normalised": "normalized_text", "raw": "raw_text"}
@@ -57,15 +55,11 @@ def prepare(
     text: Text = "normalised",
     longest: float = LONGEST,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is the
-    normalised or the raw spelling; `longest` is the maximum length of a stretch without text, in
-    seconds.
+    """`root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is
+    the normalised or the raw spelling; `longest` is the maximum length of a stretch without text,
+    in seconds.
     """
-    if text not in COLUMN:
-        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
-    root = Path(root)
+    check_text(text)
     labelled = {f.name for f in _folders(root / "transcribed_data") if _has_tables(f)}
     sessions = {f.name for f in _folders(root / "raw_audios") if f.name != "original"}
     names = labelled | sessions

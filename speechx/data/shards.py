@@ -75,7 +75,7 @@ from speechx.log import logger
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, an estimate
 SEED = 0
-MOST_UNREADABLE = 0.01
+MAX_UNREADABLE = 0.01
 ABANDONED_SECONDS = 600  # since the last write: a partial file of a killed run
 
 
@@ -278,8 +278,8 @@ class _Packing:
                 f"{self.manifest}: {len(unreadable)} of {tried} utterances cannot be "
                 f"read, listed in {listing}"
             )
-            if len(unreadable) > max(1, MOST_UNREADABLE * tried):
-                raise UserError(f"{message}. At most {MOST_UNREADABLE:.0%} may be unreadable.")
+            if len(unreadable) > max(1, MAX_UNREADABLE * tried):
+                raise UserError(f"{message}. At most {MAX_UNREADABLE:.0%} may be unreadable.")
             logger.info(f"{message}; they are left out")
         else:
             listing.unlink(missing_ok=True)

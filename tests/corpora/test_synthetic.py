@@ -9,12 +9,12 @@ from speechx.audio.espeak import Speaker
 from speechx.audio.files import read_audio
 from speechx.corpora.synthetic import VOICES, Variation, prepare, split_sentences
 from speechx.data.manifest import read_manifest
-from speechx.doctor.validation import problems
 from speechx.errors import UserError
 from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
 from speechx.text.shipped import shipped_sentences
+from tests.doctor.broken_corpora import problems
 
 
 @pytest.fixture(scope="module")

@@ -95,13 +95,11 @@ def prepare(
     *,
     options: Options | None = None,
 ) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances each split has.
-
-    `root` is one pack or a folder of packs. `languages` are codes (101) or names (yue, Cantonese);
-    None means all that are there.
+    """`root` is one pack or a folder of packs. `languages` are codes (101) or names (yue,
+    Cantonese); None means all that are there.
     """
     how = options or Options()
-    packs = find_packs(Path(root), languages)
+    packs = find_packs(root, languages)
     release = {pack.language: pack.release for pack in packs}
     usual = Options().labels()
     choices = [  # other labels than usual belong into another folder

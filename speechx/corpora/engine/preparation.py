@@ -26,7 +26,7 @@ from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
-MOST_SHARED = 1 << 16  # strings
+MAX_SHARED = 1 << 16  # strings
 SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
 
 
@@ -139,7 +139,7 @@ class Preparation:
         return utterance
 
     def _once(self, text: str) -> str:
-        if len(self.shared) == MOST_SHARED:
+        if len(self.shared) == MAX_SHARED:
             self.shared.clear()
         return self.shared.setdefault(text, text)
 

@@ -3,8 +3,8 @@
 A row is a mapping with some of the names in `KNOWN` (and `corpus`), its values as text or of their
 own types. A row that cannot be used is listed with its place, as `corrupt`; nothing is guessed.
 
-A row without an id is named by its file, and by its start in hundredths of a second where it has
-one, because a manifest of NeMo lists the segments of a recording so.
+Without an id, the id is the file stem plus the start in hundredths of a second, because NeMo lists
+segments of one recording this way.
 
 Other names of splits are understood (Training, valid, testing). Train without text or phones is for
 pretraining, and becomes `unlabelled`.
