@@ -70,7 +70,6 @@ def _number(text: str) -> int | float | None:
 
 
 def _read(path: Path) -> Rates:
-    """The rates in a file that `speechx evaluate` wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         methods = content.get("methods", {"": content})
@@ -112,7 +111,6 @@ def _put(results: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _commit() -> str | None:
-    """The commit of the working directory, "-dirty" if tracked files were changed since."""
     try:
         head = _git("rev-parse", "HEAD")
         return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head

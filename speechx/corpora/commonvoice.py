@@ -37,7 +37,7 @@ from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows, text_lines
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -56,7 +56,7 @@ def prepare(
     splits: Splits = "official",
     invalidated: bool = False,
     release: str | None = None,
-) -> dict[str, dict[str, int]]:
+) -> Counts:
     """`root` is a release or one language folder of it; `languages` None means all that are there.
     Where dev or test lists no clip, `splits` are official. `invalidated` adds invalidated clips to
     the unlabelled ones. `release` is the name of the folder of the languages unless given.
@@ -181,7 +181,6 @@ def _check_whole(folder: Path, out: Output) -> None:
 def _listed(
     folder: Path, tables: Sequence[str] = ("dev", "test")
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Places and rows of tables, in turn."""
     for table in tables:
         if tsv := table_in(folder, f"{table}.tsv"):
             for line, row in read_rows(tsv, NEEDED, []):

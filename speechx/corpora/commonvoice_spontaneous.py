@@ -17,7 +17,7 @@ from speechx.corpora.engine.languages import check_folder, choose, no_language, 
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
 NEEDED = ("client_id", "audio_id", "audio_file", "transcription", "split")
@@ -26,9 +26,7 @@ MARK = re.compile(r"\[[^\[\]]*\]")
 POLICY = "marks in [] left out"
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
     """`root` holds unpacked archives, or is one; `languages` None means all that are there."""
     tables = choose(_tables(root), languages, root, code=str)
     name_links(root, (table.parent for table in tables.values()))
@@ -41,7 +39,6 @@ def prepare(
 
 
 def _tables(root: Path) -> dict[str, Path]:
-    """The table of every language, by its name."""
     check_folder(root, "CommonVoice Spontaneous Speech")
     found = sorted(root.glob("ss-corpus-*.tsv")) or sorted(root.glob("*/ss-corpus-*.tsv"))
     if not found:

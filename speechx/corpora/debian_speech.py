@@ -33,7 +33,7 @@ from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
 from speechx.corpora.debian_sources import SOURCES, PackageRecording
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance, claim
 from speechx.errors import UserError
 from speechx.log import logger
@@ -44,7 +44,7 @@ LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.
 MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
 
-def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+def prepare(out: Path, languages: Sequence[str] | None = None) -> Counts:
     """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
     Languages are named as CommonVoice names them. A package that cannot be fetched is logged and

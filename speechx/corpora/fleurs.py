@@ -20,7 +20,7 @@ from speechx.corpora.engine.languages import check_tables, choose, language_fold
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
 Text = Literal["normalised", "raw"]
@@ -34,7 +34,7 @@ def prepare(
     languages: Sequence[str] | None = None,
     *,
     text: Text = "normalised",
-) -> dict[str, dict[str, int]]:
+) -> Counts:
     """`root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
     `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
@@ -64,7 +64,6 @@ def _is_language(folder: Path) -> bool:
 
 
 def _tables(folder: Path) -> dict[str, Path]:
-    """The tables of a language by split."""
     found = {split: table_in(folder, f"{split}.tsv") for split in SPLITS}
     return {split: table for split, table in found.items() if table}
 

@@ -26,11 +26,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from speechx.corpora.engine.languages import check_folder
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import ChannelChoice
-from speechx.corpora.engine.rows import Listing, split_named
+from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import text_lines
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
@@ -38,35 +39,23 @@ ChannelOfFile = tuple[str, int | None]
 """A path, and the channel that is meant, from 0."""
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """`root` is a data directory, or holds several; each becomes a split of its name. `language` is
-    for utterances that are not in `utt2lang`. `audio_root` is the only folder to read from, unless
-    None. `corpus` is the name of `root` unless given. One channel of several is read only with
-    `convert`.
-    """
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; a Kaldi data directory was expected.")
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is a data directory, or holds several; each becomes a split of its name. One channel
+    of several is read only with `convert`."""
+    check_folder(root, "a Kaldi data directory")
     folders = [root] if (root / "wav.scp").is_file() else sorted(root.glob("*/"))
     folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
     name_links(root, folders)
-    name = corpus or root.resolve().name
-    listing = Listing(name, language, audio_root)
+    name = own.corpus or root.resolve().name
+    listing = Listing(name, own)
     for folder in folders:
         _read(folder, listing)
     return listing.finish(out, f"the Kaldi data {name}")
 
 
 def _read(folder: Path, listing: Listing) -> None:
-    """All utterances of one data directory."""
     sources: dict[str, tuple[str, ChannelOfFile | None]] = {}  # by recording: its place and file
     for line, recording, rest in _pairs(folder / "wav.scp", listing):
         place = f"{folder / 'wav.scp'}:{line}"

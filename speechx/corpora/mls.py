@@ -18,14 +18,12 @@ from speechx.corpora.engine.languages import choose, language_code, language_fol
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows, text_lines
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 
 GENDERS = {"M": "male", "F": "female"}
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
     """`root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None
     for all.
     """
@@ -44,12 +42,7 @@ def _is_language(folder: Path) -> bool:
 
 
 def _read_language(language: str, folder: Path, release: str) -> Preparation:
-    found = Preparation(
-        language,
-        corpus="mls",
-        release=release,
-        named=_own_language(release),
-    )
+    found = Preparation(language, "mls", release, named=_own_language(release))
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
     limited = _limited_supervision(folder)
@@ -92,7 +85,6 @@ def _genders(folder: Path) -> dict[str, str]:
 
 
 def _limited_supervision(folder: Path) -> dict[str, list[str]]:
-    """Id to the small training sets that it is in."""
     sets: dict[str, list[str]] = {}
     for pattern in ("*/handles.txt", "1hr/*/handles.txt"):
         for found in sorted(folder.glob(f"train/limited_supervision/{pattern}")):

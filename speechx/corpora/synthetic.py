@@ -200,7 +200,6 @@ def _readings(
 def _speak(
     speaker: Speaker, text: str, voice: str, variation: Variation, rng: np.random.Generator
 ) -> np.ndarray:
-    """One reading, (S,) float32 at 16 kHz."""
     import soxr
 
     rate, pitch, pitch_range = (

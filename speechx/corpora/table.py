@@ -23,29 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from speechx.corpora.engine import tables
-from speechx.corpora.engine.rows import Listing, renamed
+from speechx.corpora.engine.rows import Listing, OwnData, renamed
 from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """`root` is the table. `language` is for rows that name none. `columns` maps our names to the
-    table's. `audio_root` is the folder of the audio unless that is the table's; `corpus` is the
-    name of the table's folder unless given.
-    """
-    table = root
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is the table, whose folder holds the audio unless `own` names another."""
+    table, columns = root, own.columns
     folder = table.parent.absolute()
-    listing = Listing(corpus or folder.name or "table", language, audio_root, base=folder)
+    listing = Listing(own.corpus or folder.name or "table", own, base=folder)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
@@ -87,7 +76,6 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
 
 
 def _suffix(table: Path) -> str:
-    """What a table is, gzipped or not."""
     return Path(table.name.removesuffix(".gz")).suffix
 
 

@@ -16,14 +16,12 @@ from pathlib import Path
 from speechx.corpora.engine.languages import check_folder, choose, language_code
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
     """`root` holds the unzipped languages, and `dev` if that is there; `languages` by
     VoxLingua107's names or by ours, None for all.
     """
@@ -42,11 +40,7 @@ def prepare(
         logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
     chosen = choose({name: name for name in sorted(names)}, languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
-    return finish(
-        (_read_language(root, name) for name in chosen),
-        out,
-        "VoxLingua107",
-    )
+    return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
 
 
 def _folders(parent: Path) -> list[Path]:

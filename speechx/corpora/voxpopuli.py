@@ -21,7 +21,7 @@ from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -54,7 +54,7 @@ def prepare(
     *,
     text: Text = "normalised",
     longest: float = LONGEST,
-) -> dict[str, dict[str, int]]:
+) -> Counts:
     """`root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is
     the normalised or the raw spelling; `longest` is the maximum length of a stretch without text,
     in seconds.
@@ -106,7 +106,6 @@ def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> 
 
 
 def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | None) -> None:
-    """Adds the speech in the whole sessions, without text."""
     found.corrupt += speech.broken.pop(name, []) if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))

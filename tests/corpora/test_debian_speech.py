@@ -261,7 +261,7 @@ def test_which_texts_are_trusted(text, language, plain):
 
 def recording(id: str, **keys) -> PackageRecording:
     return PackageRecording(
-        **{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys}
+        **{"package": "p", "name": id, "language": "ca", "voice": "s", "path": Path(id), **keys}
     )
 
 
@@ -271,7 +271,7 @@ def test_texts_that_were_not_spoken_are_found_by_the_speakers_usual_rate():
 
     usual = [clip(f"usual{k}", 120 + k, 10.0) for k in range(20)]
     fast, slow, short = clip("fast", 240, 10.0), clip("slow", 15, 10.0), clip("short", 2, 2.0)
-    assert set(misfits(dict([*usual, fast, slow, short]))) == {"fast", "slow"}
+    assert set(misfits(dict([*usual, fast, slow, short]))) == {"p/fast", "p/slow"}
     assert misfits(dict([clip("slowly", 40, 10.0), clip("normal", 150, 10.0)])) == {}
 
 

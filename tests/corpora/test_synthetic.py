@@ -41,7 +41,7 @@ def test_manifests_are_sound_and_labelled(corpus):
                 assert len(wave_S) / 16_000 == pytest.approx(u.duration, abs=1e-5)
 
 
-def test_no_test_sentence_word_order_or_voice_is_heard_in_training(corpus):
+def test_no_test_sentence_word_order_or_voice_is_in_training(corpus):
     splits = {s: read_manifest(corpus / "es" / f"{s}.jsonl") for s in ("train", "dev", "test")}
     for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
         assert not {u.text for u in splits[one]} & {u.text for u in splits[other]}

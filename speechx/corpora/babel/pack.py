@@ -208,12 +208,10 @@ class RecordingList:
 
 
 def _parts(portion: Path) -> set[str]:
-    """Names of folders: training, dev, eval, ..."""
     return {part.name for part in portion.iterdir() if part.is_dir()} if portion.is_dir() else set()
 
 
 def _files(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The files of these kinds, in order."""
     return sorted(
         path
         for path in (folder.iterdir() if folder.is_dir() else ())

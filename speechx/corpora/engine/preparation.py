@@ -167,7 +167,6 @@ class Preparation:
         return path if self._is_file(path, place) else None
 
     def _is_file(self, path: Path, place: str) -> bool:
-        """Whether it is a file that is not empty; if not, it is listed."""
         try:
             status = path.stat()
         except (OSError, ValueError):

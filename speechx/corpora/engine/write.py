@@ -29,6 +29,10 @@ UtteranceKey = tuple[str, str]
 """The split and the id."""
 
 
+Counts = dict[str, dict[str, int]]
+"""Utterances by language and split."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """Where manifests are written, and how bad files are treated."""
@@ -50,7 +54,7 @@ def finish(
     out: Output,
     source: str | Callable[[str], str],
     longest: float = math.inf,
-) -> dict[str, dict[str, int]]:
+) -> Counts:
     """Writes `out/<language>/<split>.jsonl`; returns how many utterances each split has, as every
     `prepare` of a reader does.
 
@@ -58,7 +62,7 @@ def finish(
     labels that are longer than `longest` seconds become stretches of equal length.
     """
     check_longest(longest)
-    counts: dict[str, dict[str, int]] = {}
+    counts: Counts = {}
     for found in preparations:
         for name in (found.language, *found.splits):
             check_name(name)
@@ -106,7 +110,6 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
 
 
 def _by_file(found: Preparation) -> list[tuple[UtteranceKey, ...]]:
-    """All utterances, grouped by file."""
     places: dict[Path | str, list[UtteranceKey]] = {}
     for split, listed in found.splits.items():
         for u in listed.values():
@@ -115,7 +118,6 @@ def _by_file(found: Preparation) -> list[tuple[UtteranceKey, ...]]:
 
 
 def _take(found: Preparation, places: Sequence[UtteranceKey], results: Sequence[Found]) -> None:
-    """Puts the pieces of each utterance in its place."""
     for (split, id), pieces in zip(places, results, strict=True):
         utterances = found.splits[split]
         u = utterances[id]
@@ -137,7 +139,6 @@ def _take(found: Preparation, places: Sequence[UtteranceKey], results: Sequence[
 
 
 def _refuse_problems(found: Preparation) -> None:
-    """Raises an error that names the first file or row that cannot be used."""
     bad = found.missing + found.corrupt
     if not bad:
         return
