@@ -88,6 +88,13 @@ COLUMN = _option(
     dest="columns", action="append", default=[], metavar="OURS=THEIRS",
 )  # fmt: skip
 
+
+def _own(module: str, help: str, *options: Option, root: str = "ROOT") -> CorpusCommand:
+    """A reader that takes `OwnData`."""
+    options = (*options, AUDIO_ROOT, CORPUS)
+    return CorpusCommand(module, help, options, root, own=True, keywords=_own_data)
+
+
 READ_OPTIONS = (
     _switch("--allow-missing", "count and list missing or broken files instead of stopping"),
     _switch("--convert", "store 16 kHz FLAC copies, which training reads many times faster"),
@@ -144,35 +151,10 @@ CORPORA: dict[str, CorpusCommand] = {
         (_switch("--speakers", "speakers named by the folders in ROOT"), LONGEST, CORPUS),
         own=True,
     ),
-    "table": CorpusCommand(
-        "table",
-        "a TSV, CSV or JSONL file with a row per utterance",
-        (COLUMN, AUDIO_ROOT, CORPUS),
-        root="FILE",
-        own=True,
-        keywords=_own_data,
-    ),
-    "hugging-face": CorpusCommand(
-        "hugging_face",
-        "a dataset that Hugging Face saved to disk",
-        (COLUMN, AUDIO_ROOT, CORPUS),
-        own=True,
-        keywords=_own_data,
-    ),
-    "kaldi": CorpusCommand(
-        "kaldi",
-        "data directories of Kaldi, ESPnet, icefall",
-        (AUDIO_ROOT, CORPUS),
-        own=True,
-        keywords=_own_data,
-    ),
-    "lhotse": CorpusCommand(
-        "lhotse",
-        "manifests of Lhotse: cuts, or their parts",
-        (AUDIO_ROOT, CORPUS),
-        own=True,
-        keywords=_own_data,
-    ),
+    "table": _own("table", "a TSV, CSV or JSONL file, a row per utterance", COLUMN, root="FILE"),
+    "hugging-face": _own("hugging_face", "a dataset that Hugging Face saved to disk", COLUMN),
+    "kaldi": _own("kaldi", "data directories of Kaldi, ESPnet, icefall"),
+    "lhotse": _own("lhotse", "manifests of Lhotse: cuts, or their parts"),
     "debian-speech": CorpusCommand(
         "debian_speech", "real, openly licensed speech from Debian packages", root=""
     ),

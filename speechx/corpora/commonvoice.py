@@ -69,7 +69,8 @@ def prepare(
             f"and '-', but {release!r} was given."
         )
     sign = "train.tsv or validated.tsv"
-    there = language_folders([root], _is_language_folder, "a CommonVoice release", sign)
+    names = [f"{table}.tsv" for table in TABLES]
+    there = language_folders([root], names, "a CommonVoice release", sign)
     folders = choose(there, languages, root, code=str)
     name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
@@ -122,10 +123,6 @@ def _release(folder: Path) -> str:
     here, away = Path(os.path.abspath(folder)).parent, folder.resolve().parent
     names = (here.resolve().name, away.name, here.name)
     return next(filter(RELEASE.fullmatch, names), away.name)
-
-
-def _is_language_folder(folder: Path) -> bool:
-    return any((folder / f"{table}.tsv").is_file() for table in TABLES)
 
 
 def _read_language(

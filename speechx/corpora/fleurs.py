@@ -39,7 +39,7 @@ def prepare(
     `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
     check_text(text)
-    there = language_folders([root, root / "data"], _is_language, "FLEURS")
+    there = language_folders([root, root / "data"], [f"{s}.tsv" for s in SPLITS], "FLEURS")
     folders = choose(there, languages, root)
     name_links(root, folders.values())
     tables = (table for folder in folders.values() for table in _tables(folder).values())
@@ -57,10 +57,6 @@ def prepare(
 def check_text(text: Text) -> None:
     if text not in get_args(Text):
         raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
-
-
-def _is_language(folder: Path) -> bool:
-    return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
 
 
 def _tables(folder: Path) -> dict[str, Path]:

@@ -27,7 +27,8 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     """`root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None
     for all.
     """
-    there = language_folders([root], _is_language, "Multilingual LibriSpeech")
+    texts = [f"{split}/transcripts.txt" for split in SPLITS]
+    there = language_folders([root], texts, "Multilingual LibriSpeech")
     folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
     name_links(root, folders.values())
     return finish(
@@ -35,10 +36,6 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
         out,
         lambda code: f"MLS {own_name(folders[code], root)}",
     )
-
-
-def _is_language(folder: Path) -> bool:
-    return any((folder / split / "transcripts.txt").is_file() for split in SPLITS)
 
 
 def _read_language(language: str, folder: Path, release: str) -> Preparation:

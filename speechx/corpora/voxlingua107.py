@@ -13,7 +13,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import check_folder, choose, language_code
+from speechx.corpora.engine.languages import check_folder, choose, language_code, subfolders
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Counts, Output, finish
@@ -26,8 +26,8 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     VoxLingua107's names or by ours, None for all.
     """
     check_folder(root, "VoxLingua107")
-    found = {f: name for parent in (root, root / "dev") for f in _folders(parent)
-             if (name := _first_sound(f))}  # fmt: skip
+    found = {f: name for parent in (root, root / "dev") for f in subfolders(parent)
+             if f.name.isalpha() and (name := _first_sound(f))}  # fmt: skip
     names = {folder.name for folder in found}
     zips = sorted(f.stem for f in root.glob("*.zip") if f.stem not in {*names, "dev"})
     unzip = f"cd {root} && for f in *.zip; do unzip -qn $f; done"
@@ -41,12 +41,6 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     chosen = choose({name: name for name in sorted(names)}, languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
-
-
-def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return [f for f in parent.iterdir() if f.is_dir() and f.name.isalpha()]
 
 
 def _first_sound(folder: Path) -> str:

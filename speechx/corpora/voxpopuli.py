@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, language_code
+from speechx.corpora.engine.languages import choose, holds_any, language_code, subfolders
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
@@ -60,8 +60,9 @@ def prepare(
     in seconds.
     """
     check_text(text)
-    labelled = {f.name for f in _folders(root / "transcribed_data") if _has_tables(f)}
-    sessions = {f.name for f in _folders(root / "raw_audios") if f.name != "original"}
+    tables = [f"asr_{split}.tsv" for split in SPLITS]
+    labelled = {f.name for f in subfolders(root / "transcribed_data") if holds_any(f, tables)}
+    sessions = {f.name for f in subfolders(root / "raw_audios") if f.name != "original"}
     names = labelled | sessions
     if not names:
         raise UserError(
@@ -78,14 +79,6 @@ def prepare(
         f"VoxPopuli, {text} text",
         longest,
     )
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
-
-
-def _has_tables(folder: Path) -> bool:
-    return any((folder / f"asr_{split}.tsv").is_file() for split in SPLITS)
 
 
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:

@@ -290,7 +290,7 @@ class _Examination:
             replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
             notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
         )  # fmt: skip
-        out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
+        out = list(map(key_number, found.excluded))
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
         for _, manifest, u in excluded.values():
