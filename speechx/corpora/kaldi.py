@@ -213,10 +213,6 @@ def _keeps(rate: str) -> bool:
     return rate.isdecimal() and int(rate[:9]) >= 16_000
 
 
-def _any(value: str) -> bool:
-    return True
-
-
 def _sph2pipe(words: list[str]) -> ChannelOfFile:
     formats = ("wav", "rif", "riff", "sph")
     valued = {"-f": formats.__contains__, "-c": ("1", "2").__contains__}
@@ -236,7 +232,7 @@ _SHORT = {"--decode": "-d", "--stdout": "-c", "--silent": "-s", "--totally-silen
 
 def _sox(words: list[str]) -> ChannelOfFile:
     """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`"""
-    valued = {"-t": _any, "-b": _any, "-e": _any, "-c": "1".__eq__, "-r": _keeps}
+    valued = {"-t": bool, "-b": bool, "-e": bool, "-c": "1".__eq__, "-r": _keeps}
     alone = ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R")
     _, (file, *rest) = _read_options(words, valued, alone)
     if rest not in (["-"], ["-", "remix", "1"], ["-", "remix", "2"]):
@@ -247,7 +243,7 @@ def _sox(words: list[str]) -> ChannelOfFile:
 def _ffmpeg(words: list[str]) -> ChannelOfFile:
     """`ffmpeg [-v LEVEL] -i FILE -f wav [-ar RATE] [-ac 1] -`"""
     free = ("-i", "-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
-    valued = {**dict.fromkeys(free, _any), "-ac": "1".__eq__, "-ar": _keeps}
+    valued = {**dict.fromkeys(free, bool), "-ac": "1".__eq__, "-ar": _keeps}
     alone = ("-nostdin", "-hide_banner", "-y", "-vn")
     options, others = _read_options(words, valued, alone)
     if others not in (["-"], ["pipe:1"], ["pipe:"]) or words.count("-i") != 1:

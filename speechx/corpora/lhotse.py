@@ -43,8 +43,8 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     listing = Listing(name, own)
     for file in files:
         kind, split = _kind_and_split(file)
-        read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
-        for place, cut in read:
+        cuts = ((f"{file}:{line}", cut) for line, cut in json_lines(file, listing.broken))
+        for place, cut in cuts if kind == "cuts" else _pairs(file, kind, listing):
             for row, extra in _rows(cut, split, place, listing):
                 listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
@@ -88,11 +88,6 @@ def _kind_and_split(file: Path) -> tuple[str, str]:
     kind = next((kind for kind in KINDS if kind in stem), "cuts")
     before, _, after = stem.partition(kind)
     return kind, split_named(after.strip("_-.") or before.strip("_-.") or "train")
-
-
-def _cuts(file: Path, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line, cut in json_lines(file, listing.broken):
-        yield f"{file}:{line}", cut
 
 
 def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -60,7 +60,8 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
     if _is_json(table):
         yield from json_lines(table, listing.broken)
         return
-    cells = _csv(table) if _suffix(table) == ".csv" else _tsv(table)
+    by_tabs = ((number, line.split("\t")) for number, line in text_lines(table))
+    cells = _csv(table) if _suffix(table) == ".csv" else by_tabs
     header = [name.strip() for name in next(cells, (0, []))[1]]
     if len(set(header)) < len(header):
         raise UserError(f"table {table} names a column twice: {shown(header)}")
@@ -81,11 +82,6 @@ def _suffix(table: Path) -> str:
 
 def _is_json(table: Path) -> bool:
     return _suffix(table) in (".jsonl", ".json")
-
-
-def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in text_lines(table):
-        yield number, line.split("\t")
 
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:

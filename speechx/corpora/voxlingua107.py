@@ -10,7 +10,7 @@ for Javanese). The speaker is taken to be the video, which is right for most.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from speechx.corpora.engine.languages import check_folder, choose, language_code, subfolders
@@ -27,7 +27,7 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     """
     check_folder(root, "VoxLingua107")
     found = {f: name for parent in (root, root / "dev") for f in subfolders(parent)
-             if f.name.isalpha() and (name := _first_sound(f))}  # fmt: skip
+             if f.name.isalpha() and (name := next(_recordings(f), ""))}  # fmt: skip
     names = {folder.name for folder in found}
     zips = sorted(f.stem for f in root.glob("*.zip") if f.stem not in {*names, "dev"})
     unzip = f"cd {root} && for f in *.zip; do unzip -qn $f; done"
@@ -43,10 +43,10 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
 
 
-def _first_sound(folder: Path) -> str:
-    """The name of one recording; there may be hundreds of thousands."""
+def _recordings(folder: Path) -> Iterator[str]:
+    """Names of files; there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
-        return next((e.name for e in entries if e.name.lower().endswith(".wav")), "")
+        yield from (e.name for e in entries if e.name.lower().endswith(".wav"))
 
 
 def _read_language(root: Path, name: str) -> Preparation:
@@ -54,9 +54,7 @@ def _read_language(root: Path, name: str) -> Preparation:
     for split, folder in ((UNLABELLED, root / name), ("dev", root / "dev" / name)):
         if not folder.is_dir():
             continue
-        with os.scandir(folder) as entries:
-            files = sorted(e.name for e in entries if e.name.lower().endswith(".wav"))
-        for file in files:
+        for file in sorted(_recordings(folder)):
             video, _, _ = Path(file).stem.rpartition("__U__")
             found.add_file(split, folder, file, str(folder), speaker=video)
     return found

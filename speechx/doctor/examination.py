@@ -43,6 +43,7 @@ from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.normalize import normalize
+from speechx.whole_file import write_whole
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
@@ -93,9 +94,8 @@ def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
     from speechx.data.text_replacements import write_replacements
     from speechx.doctor.page import page
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "doctor.json").write_text(diagnosis.to_json(), encoding="utf-8")
-    (out / "doctor.html").write_text(page(diagnosis, players), encoding="utf-8")
+    write_whole(out / "doctor.json", diagnosis.to_json())
+    write_whole(out / "doctor.html", page(diagnosis, players))
     write_exclusions(out / "exclude.tsv", diagnosis.exclusions())
     write_replacements(out / "respell.tsv", diagnosis.replacements)
 

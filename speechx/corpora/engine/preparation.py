@@ -164,9 +164,6 @@ class Preparation:
         except UserError as error:
             self.corrupt.append(Problem.of(error, place))
             return None
-        return path if self._is_file(path, place) else None
-
-    def _is_file(self, path: Path, place: str) -> bool:
         try:
             status = path.stat()
         except (OSError, ValueError):
@@ -174,11 +171,11 @@ class Preparation:
             if "\\" in path.name:  # which no name has on Windows, where they divide a path
                 why += "; its name holds backslashes, where / was expected"
             self.missing.append(Problem(str(path), why))
-            return False
+            return None
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait without end
             self.refuse(str(path), f"not a file, but it is listed in {place}")
         elif status.st_size == 0:
             self.refuse(str(path), "the file is empty (0 bytes)")
         else:
-            return True
-        return False
+            return path
+        return None
