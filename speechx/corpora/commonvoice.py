@@ -91,18 +91,17 @@ def prepare(
                 "give --release cv-corpus-VERSION-DATE"
             )
 
-    def source(language: str) -> str:
-        how = splits_of[language]
-        train = "" if how == "official" else f", train disjoint by {how}"
-        return f"CommonVoice {releases[language]}{train}"
-
+    source = {
+        x: f"CommonVoice {releases[x]}{'' if how == 'official' else f', train disjoint by {how}'}"
+        for x, how in splits_of.items()
+    }
     counts = finish(
         (
             _read_language(language, folder, releases[language], splits_of[language], invalidated)
             for language, folder in folders.items()
         ),
         out,
-        source,
+        source.__getitem__,
     )
     without = [language for language, written in counts.items() if "train" not in written]
     if bare := [language for language in without if splits_of[language] != "official"]:
