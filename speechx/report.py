@@ -23,9 +23,9 @@ from typing import Any, TypeAlias
 
 from speechx.errors import UserError
 from speechx.text_table import text_table
-from speechx.whole_file import whole_file
+from speechx.whole_file import write_whole
 
-Rates: TypeAlias = float | dict[str, float]  # of one evaluation: overall, or by method
+Rates: TypeAlias = dict[str, float]  # of one evaluation: by method, or the overall one as ""
 
 
 def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
@@ -41,13 +41,12 @@ def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
             facts[key] = value
             continue
         runs = rates[key] = [_read(Path(name)) for name in value.split(",")]
-        _put(results, key, _mean(key, runs))
+        _put(results, key, _plain(_mean(key, runs)))
         if len(runs) > 1:
-            _put(results, f"{key}_runs", runs)
+            _put(results, f"{key}_runs", list(map(_plain, runs)))
     _put(results, "commit", _commit())
     facts["commit"] = results["commit"] or "unknown (not a git repository)"
-    with whole_file(out) as new:
-        new.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(out, json.dumps(results, indent=2, ensure_ascii=False) + "\n")
     return results, _table(rates, facts)
 
 
@@ -71,14 +70,10 @@ def _number(text: str) -> int | float | None:
 
 
 def _read(path: Path) -> Rates:
-    """The rate, or the rate by method, in a file that `speechx evaluate` wrote."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if "methods" in content:
-            return {
-                name: float(each["overall"]["rate"]) for name, each in content["methods"].items()
-            }
-        return float(content["overall"]["rate"])
+        methods = content.get("methods", {"": content})
+        return {name: float(each["overall"]["rate"]) for name, each in methods.items()}
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}. A value is a number or files of `speechx evaluate`."
@@ -90,14 +85,16 @@ def _read(path: Path) -> Rates:
 
 
 def _mean(key: str, runs: list[Rates]) -> Rates:
-    if all(isinstance(run, float) for run in runs):
-        return statistics.fmean(run for run in runs if isinstance(run, float))
-    methods = [run for run in runs if isinstance(run, dict)]
-    if len(methods) < len(runs) or any(run.keys() != methods[0].keys() for run in methods):
+    if any(run.keys() != runs[0].keys() for run in runs):
         raise UserError(
             f"{key}: its files were not evaluated by the same methods; give them apart."
         )
-    return {name: statistics.fmean(run[name] for run in methods) for name in methods[0]}
+    return {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
+
+
+def _plain(rates: Rates) -> float | Rates:
+    """As the JSON file has them."""
+    return rates.get("", rates)
 
 
 def _put(results: dict[str, Any], key: str, value: Any) -> None:
@@ -114,7 +111,6 @@ def _put(results: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _commit() -> str | None:
-    """The commit of the working directory, "-dirty" if tracked files were changed since."""
     try:
         head = _git("rev-parse", "HEAD")
         return f"{head}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else head
@@ -131,26 +127,20 @@ def _git(*arguments: str) -> str:
 def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
     """A row per key: plain rates, then a column per method with a mean row, then the numbers."""
     rows: list[list[str]] = []
-    zero_shot: dict[tuple[str, tuple[str, ...]], dict[str, list[dict[str, float]]]] = {}
+    zero_shot: dict[tuple[str, tuple[str, ...]], dict[str, list[Rates]]] = {}
     for key, runs in rates.items():
-        methods = [run for run in runs if isinstance(run, dict)]
-        if methods:
-            family = (key.rpartition(".")[0], tuple(methods[0]))
-            zero_shot.setdefault(family, {})[key] = methods
+        if "" in runs[0]:
+            rows.append([key, _percent([run[""] for run in runs])])
         else:
-            rows.append([key, _percent([run for run in runs if isinstance(run, float)])])
+            family = (key.rpartition(".")[0], tuple(runs[0]))
+            zero_shot.setdefault(family, {})[key] = runs
     for (parent, names), group in zero_shot.items():
         rows.append(["", *names])
-        for key, methods in group.items():
-            rows.append([key, *(_percent([run[name] for run in methods]) for name in names)])
+        for key, runs in group.items():
+            rows.append([key, *(_percent([run[name] for run in runs]) for name in names)])
         if len(group) > 1:
-            means = [
-                statistics.fmean(
-                    statistics.fmean(run[name] for run in runs) for runs in group.values()
-                )
-                for name in names
-            ]
-            rows.append([f"mean of {parent}".strip(), *(_percent([mean]) for mean in means)])
+            mean = _mean(parent, [_mean(key, runs) for key, runs in group.items()])
+            rows.append([f"mean of {parent}".strip(), *(_percent([mean[x]]) for x in names)])
     facts_rows = [[key, value] for key, value in facts.items()]
     tables = [some for some in (rows, facts_rows) if some]
     return "\n".join(text_table(some, left=range(max(map(len, some)))) for some in tables)

@@ -44,6 +44,12 @@ def whole_file(path: Path, keep_equal: bool = False) -> Iterator[Path]:
         raise
 
 
+def write_whole(path: Path, text: str, keep_equal: bool = False) -> None:
+    """Writes UTF-8 text as a whole file."""
+    with whole_file(path, keep_equal) as new:
+        new.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill that becomes `folder`, in place of an earlier one, when all is well, and

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from tests.babel_tree import make_conversations
+from tests.babel_packs import make_conversations
 
 THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),

@@ -25,7 +25,7 @@ from typing import Any, get_args
 import pytest
 
 from speechx.cli.main import main, parser
-from tests.babel_tree import make_conversations
+from tests.babel_packs import make_conversations
 from tests.conftest import SMALL_QUANTIZER, small_convolutional
 from tests.recipe_run import ROOT, SENTENCES, RecipeRun, environment, make_release, write_murmur
 

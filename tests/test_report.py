@@ -84,7 +84,7 @@ def git(*arguments):
     return done.stdout.strip()
 
 
-def test_commit_says_when_files_were_changed(tmp_path):
+def test_commit_has_a_mark_if_files_were_changed(tmp_path):
     git("init", "--quiet")
     (tmp_path / "code").write_text("1")
     git("add", "code")

@@ -5,6 +5,7 @@ No logic: every command parses its words and calls one function.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,110 +20,99 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     prepare = actions.add_parser("prepare", help="corpus on disk to DIR/<language>/<split>.jsonl")
     add_corpora(prepare)
 
-    summary = actions.add_parser("summary", help="utterances, hours and speakers per language")
-    summary.add_argument("manifests", nargs="+", type=Path)
-    summary.set_defaults(command=_summary)
+    add = partial(_add, actions)
+    add("summary", _summary, "utterances, hours and speakers per language", "manifests")
 
-    doctor = actions.add_parser(
-        "doctor", help="one report on everything wrong with manifests and their audio"
-    )
-    doctor.add_argument("paths", nargs="+", type=Path, metavar="DIR|MANIFEST")
-    doctor.add_argument(
+    wrong = "one report on everything wrong with manifests and their audio"
+    option = add("doctor", _doctor, wrong).add_argument
+    option("paths", nargs="+", type=Path, metavar="DIR|MANIFEST", help="manifests or their folders")
+    option(
         "-o", "--output", type=Path, metavar="DIR",
         help="folder for doctor.html, doctor.json, exclude.tsv (for data.exclude), respell.tsv",
     )  # fmt: skip
-    doctor.add_argument(
+    option(
         "--decode", choices=("none", "sample", "all"), default="sample",
         help="which audio to decode (default: sample)",
     )  # fmt: skip
-    doctor.add_argument("--sample", type=int, default=100, help="sample size per language")
-    doctor.add_argument("--model", type=Path, help="model whose frames and vocabulary labels fit")
-    doctor.add_argument(
-        "--vocabulary", type=Path, help="vocabulary that labels must fit: a file, model or manifest"
-    )
-    doctor.add_argument("--alpha", type=float, default=0.5, help="language sampling exponent")
-    doctor.add_argument(
-        "--least-seconds", type=float, default=0.0, help="lower limit whose cost to report"
-    )
-    doctor.add_argument(
-        "--most-seconds", type=float, default=30.0, help="upper limit whose cost to report"
-    )
-    doctor.add_argument(
+    option("--sample", type=int, default=100, help="sample size per language")
+    option("--model", type=Path, help="model that the labels must fit")
+    vocabulary = "vocabulary that labels must fit: a file, model or manifest"
+    option("--vocabulary", type=Path, help=vocabulary)
+    option("--alpha", type=float, default=0.5, help="language sampling exponent")
+    cost = "report the cost of this {}imum duration"
+    option("--least-seconds", type=float, default=0.0, help=cost.format("min"))
+    option("--most-seconds", type=float, default=30.0, help=cost.format("max"))
+    option(
         "--exclude", action="append", default=[], metavar="CHECK",
         help="soft check whose utterances go to exclude.tsv too (repeatable)",
     )  # fmt: skip
-    doctor.add_argument(
-        "--players", type=int, default=24, help="number of audio excerpts in the page"
-    )
-    doctor.add_argument("--seed", type=int, default=1, help="random seed of the sample")
-    doctor.set_defaults(command=_doctor)
+    option("--players", type=int, default=24, help="number of audio excerpts in the page")
+    option("--seed", type=int, default=1, help="random seed of the sample")
 
-    validate = actions.add_parser(
-        "validate", help="the doctor's hard checks: one line per unusable line or utterance"
-    )
-    validate.add_argument("manifests", nargs="+", type=Path)
-    validate.add_argument("--decode", action="store_true", help="decode all audio too")
-    validate.set_defaults(command=_validate)
+    hard = "the doctor's hard checks: one line per unusable line or utterance"
+    option = add("validate", _validate, hard, "manifests").add_argument
+    option("--decode", action="store_true", help="decode all audio too")
 
-    phones = actions.add_parser("phones", help="phones for the texts of a manifest, by espeak-ng")
-    phones.add_argument("manifest", type=Path)
-    phones.add_argument("-o", "--output", required=True, type=Path)
-    phones.add_argument(
-        "--drop-empty", action="store_true", help="leave out, and count, texts without any phone"
-    )
-    phones.set_defaults(command=_phones)
+    by_espeak = "phones for the texts of a manifest, by espeak-ng"
+    option = add("phones", _phones, by_espeak, "manifest", "MANIFEST").add_argument
+    option("--drop-empty", action="store_true", help="leave out texts without any phone")
 
-    respell = actions.add_parser("respell", help="text replacements of a table by the doctor")
-    respell.add_argument("manifest", type=Path)
-    respell.add_argument("table", type=Path, metavar="respell.tsv")
-    respell.add_argument("-o", "--output", required=True, type=Path, metavar="MANIFEST")
-    respell.set_defaults(command=_respell)
+    replaced = "manifest with the replacements of respell.tsv applied"
+    option = add("respell", _respell, replaced, "manifest", "MANIFEST").add_argument
+    option("table", type=Path, metavar="respell.tsv", help="table of replacements by the doctor")
 
-    few = actions.add_parser("few-shot", help="minutes or hours of a language, balanced by speaker")
-    few.add_argument("manifests", nargs="+", type=Path)
-    few.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-    few.add_argument(
-        "--minutes", nargs="+", type=float, default=(10, 60, 600), help="sizes of train splits"
-    )
-    few.add_argument("--dev-minutes", type=float, default=20, help="size of dev")
-    few.add_argument("--test-minutes", type=float, default=60, help="size of test")
-    few.add_argument("--seed", type=int, default=1, help="random seed of the draw")
-    few.set_defaults(command=_few_shot)
+    small = "small training sets of a language, with dev and test"
+    option = add("few-shot", _few_shot, small, "manifests", "DIR").add_argument
+    option("--minutes", nargs="+", type=float, default=(10, 60, 600), help="sizes of train splits")
+    option("--dev-minutes", type=float, default=20, help="size of dev")
+    option("--test-minutes", type=float, default=60, help="size of test")
+    option("--seed", type=int, default=1, help="random seed of the draw")
 
-    split = actions.add_parser("split", help="splits defined by lists of ids or clip names")
-    split.add_argument("manifests", nargs="+", type=Path)
-    split.add_argument("--list", dest="lists", nargs="+", required=True, type=Path, metavar="FILE")
-    split.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-    split.set_defaults(command=_split)
+    listed = "splits defined by lists of ids or clip names"
+    option = add("split", _split, listed, "manifests", "DIR").add_argument
+    lists = "lists of utterances, one per split"
+    option("--list", dest="lists", nargs="+", required=True, type=Path, metavar="FILE", help=lists)
 
-    convert = actions.add_parser("convert", help="JSON lines to Parquet and back, by suffix")
-    convert.add_argument("source", type=Path, metavar="SRC")
-    convert.add_argument("target", type=Path, metavar="DST")
-    convert.set_defaults(command=_convert)
+    option = add("convert", _convert, "JSON lines to Parquet and back, by suffix").add_argument
+    option("source", type=Path, metavar="SRC", help="manifest to read")
+    option("target", type=Path, metavar="DST", help="manifest to write")
 
-    pack = actions.add_parser("pack", help="utterances in 16 kHz shards for sequential reading")
-    pack.add_argument("source", type=Path, metavar="DIR|MANIFEST")
-    pack.add_argument("-o", "--output", type=Path, metavar="SHARDS")
-    pack.add_argument(
+    shards = "utterances in 16 kHz shards for sequential reading"
+    option = add("pack", _pack, shards).add_argument
+    option("source", type=Path, metavar="DIR|MANIFEST", help="manifest or folder of manifests")
+    option("-o", "--output", type=Path, metavar="SHARDS", help="folder of the shards")
+    option(
         "--format", choices=("flac", "int16"), default="flac",
         help="audio format; int16 is twice as large and six times as fast to read",
     )  # fmt: skip
-    pack.add_argument("--shard-mb", type=float, default=256.0, help="size of a shard")
-    pack.add_argument(
+    option("--shard-mb", type=float, default=256.0, help="size of a shard")
+    option(
         "--exclude", action="append", default=[], type=Path, metavar="FILE",
         help="exclusion list of the doctor (repeatable)",
     )  # fmt: skip
-    pack.add_argument("--url", help="address the shards will be read from, as in s3://bucket/es")
-    pack.add_argument("--jobs", type=int, metavar="N", help="processes (default: one per core)")
-    pack.add_argument("--check", action="store_true", help="list missing and damaged shards only")
-    pack.set_defaults(command=_pack)
+    option("--url", help="URL prefix from which training will read the shards")
+    option("--jobs", type=int, metavar="N", help="processes (default: one per core)")
+    option("--check", action="store_true", help="list missing and damaged shards only")
 
     export = actions.add_parser("export", help="a manifest in another toolkit's format")
     formats = export.add_subparsers(required=True, metavar="FORMAT")
-    lhotse = formats.add_parser("lhotse", help="recordings, supervisions and cuts")
-    lhotse.add_argument("manifest", type=Path)
-    lhotse.add_argument("-o", "--output", required=True, type=Path, metavar="DIR")
-    lhotse.set_defaults(command=_export_lhotse)
+    cuts = "recordings, supervisions and cuts"
+    _add(formats, "lhotse", _export_lhotse, cuts, "manifest", "DIR")
+
+
+def _add(
+    actions: Any, name: str, command: Any, help: str, source: str = "", output: str = ""
+) -> argparse.ArgumentParser:
+    """A command, of a `manifest` or of `manifests` if given, and with an output DIR or MANIFEST."""
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=help)
+    parser.set_defaults(command=command)
+    if source:
+        several: Any = {"nargs": "+"} if source == "manifests" else {}
+        parser.add_argument(source, type=Path, help=f"{source} to read", **several)
+    if output:
+        what = "folder to write" if output == "DIR" else "manifest to write"
+        parser.add_argument("-o", "--output", required=True, type=Path, metavar=output, help=what)
+    return parser
 
 
 def _summary(options: Any) -> None:
@@ -132,9 +122,10 @@ def _summary(options: Any) -> None:
 
 
 def _validate(options: Any) -> int:
-    from speechx.doctor.validation import problems
+    from speechx.doctor.examination import DoctorOptions, examine
 
-    found = problems(options.manifests, options.decode)
+    how = DoctorOptions(decode="all" if options.decode else "none")
+    found = examine(options.manifests, options=how).problems()
     print("\n".join(found) if found else "no problems found")
     return 2 if found else 0
 

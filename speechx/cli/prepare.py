@@ -55,18 +55,20 @@ def _babel(settings: Settings) -> Settings:
 
     names = ("hesitations", "unknown", "fragments", "mispronunciations", "underscores")
     policy = TextPolicy(**{name: settings.pop(name) for name in names})
-    return {"options": Options(policy=policy, **settings)}
+    languages = settings.pop("languages")
+    return {"languages": languages, "options": Options(policy=policy, **settings)}
 
 
-def _mapped(settings: Settings) -> Settings:
-    """--column: our names to those of the table."""
+def _own_data(settings: Settings) -> Settings:
+    from speechx.corpora.engine.rows import OwnData
+
     columns = {}
-    for text in settings.pop("columns"):
+    for text in settings.pop("columns", ()):
         ours, equals, theirs = text.partition("=")
         if not (ours and equals and theirs):
             raise UserError(f"--column needs OURS=THEIRS, as in text=transcription, not {text!r}")
         columns[ours] = theirs
-    return {**settings, "columns": columns}
+    return {"own": OwnData(columns=columns, **settings)}
 
 
 LONGEST = _option(
@@ -85,6 +87,18 @@ COLUMN = _option(
     "phones speaker language",
     dest="columns", action="append", default=[], metavar="OURS=THEIRS",
 )  # fmt: skip
+
+
+def _own(module: str, help: str, *options: Option, root: str = "ROOT") -> CorpusCommand:
+    """A reader that takes `OwnData`."""
+    options = (*options, AUDIO_ROOT, CORPUS)
+    return CorpusCommand(module, help, options, root, own=True, keywords=_own_data)
+
+
+READ_OPTIONS = (
+    _switch("--allow-missing", "count and list missing or broken files instead of stopping"),
+    _switch("--convert", "store 16 kHz FLAC copies, which training reads many times faster"),
+)
 
 CORPORA: dict[str, CorpusCommand] = {
     "commonvoice": CorpusCommand(
@@ -137,33 +151,10 @@ CORPORA: dict[str, CorpusCommand] = {
         (_switch("--speakers", "speakers named by the folders in ROOT"), LONGEST, CORPUS),
         own=True,
     ),
-    "table": CorpusCommand(
-        "table",
-        "a TSV, CSV or JSONL file with a row per utterance",
-        (COLUMN, AUDIO_ROOT, CORPUS),
-        root="FILE",
-        own=True,
-        keywords=_mapped,
-    ),
-    "hugging-face": CorpusCommand(
-        "hugging_face",
-        "a dataset that Hugging Face saved to disk",
-        (COLUMN, AUDIO_ROOT, CORPUS),
-        own=True,
-        keywords=_mapped,
-    ),
-    "kaldi": CorpusCommand(
-        "kaldi",
-        "data directories of Kaldi, ESPnet, icefall",
-        (AUDIO_ROOT, CORPUS),
-        own=True,
-    ),
-    "lhotse": CorpusCommand(
-        "lhotse",
-        "manifests of Lhotse: cuts, or their parts",
-        (AUDIO_ROOT, CORPUS),
-        own=True,
-    ),
+    "table": _own("table", "a TSV, CSV or JSONL file, a row per utterance", COLUMN, root="FILE"),
+    "hugging-face": _own("hugging_face", "a dataset that Hugging Face saved to disk", COLUMN),
+    "kaldi": _own("kaldi", "data directories of Kaldi, ESPnet, icefall"),
+    "lhotse": _own("lhotse", "manifests of Lhotse: cuts, or their parts"),
     "debian-speech": CorpusCommand(
         "debian_speech", "real, openly licensed speech from Debian packages", root=""
     ),
@@ -187,26 +178,16 @@ def add_corpora(prepare: argparse.ArgumentParser) -> None:
     for name, corpus in CORPORA.items():
         parser = corpora.add_parser(name, help=corpus.help)
         if corpus.root:
-            parser.add_argument("root", type=Path, metavar=corpus.root)
-        several = _option("--language", "language, may be repeated; default: all", action="append")
-        one = _option("--language", "language of rows that do not name one")
-        flag, settings = one if corpus.own else several
-        parser.add_argument(flag, metavar="xx", **settings)
+            parser.add_argument("root", type=Path, metavar=corpus.root, help="what to read")
+        language: Settings = {"help": "language, may be repeated; default: all", "action": "append"}
+        if corpus.own:
+            language = {"help": "language of rows that do not name one"}
+        parser.add_argument("--language", metavar="xx", **language)
         parser.add_argument(
             "-o", "--output", required=True, type=Path, metavar="DIR", help="folder of manifests"
         )
-        if corpus.root:
-            parser.add_argument(
-                "--allow-missing",
-                action="store_true",
-                help="count and list missing or broken files instead of stopping",
-            )
-            parser.add_argument(
-                "--convert",
-                action="store_true",
-                help="store 16 kHz FLAC copies, which training reads many times faster",
-            )
-        names = [parser.add_argument(flag, **settings).dest for flag, settings in corpus.options]
+        options = (*READ_OPTIONS, *corpus.options) if corpus.root else corpus.options
+        names = [parser.add_argument(flag, **settings).dest for flag, settings in options]
         parser.set_defaults(command=_command(corpus, names))
 
 
@@ -216,12 +197,13 @@ def _command(corpus: CorpusCommand, names: list[str]) -> Callable[[Any], None]:
     def command(words: Any) -> None:
         from speechx.corpora.engine.write import Output
 
-        out = words.output
+        own = {name: getattr(words, name) for name in names}
+        own["language" if corpus.own else "languages"] = words.language
+        where = [words.output]
         if corpus.root:
-            out = Output(words.output, words.allow_missing, words.convert)
-        source = [words.root] if corpus.root else []
-        own = corpus.keywords({name: getattr(words, name) for name in names})
+            out = Output(words.output, own.pop("allow_missing"), own.pop("convert"))
+            where = [words.root, out]
         prepare = import_module(f"speechx.corpora.{corpus.module}").prepare
-        print(json.dumps(prepare(*source, out, words.language, **own)))
+        print(json.dumps(prepare(*where, **corpus.keywords(own))))
 
     return command

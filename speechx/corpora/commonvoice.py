@@ -37,7 +37,7 @@ from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows, text_lines
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -56,10 +56,8 @@ def prepare(
     splits: Splits = "official",
     invalidated: bool = False,
     release: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is a release or one language folder of it; `languages` None means all that are there.
+) -> Counts:
+    """`root` is a release or one language folder of it; `languages` None means all that are there.
     Where dev or test lists no clip, `splits` are official. `invalidated` adds invalidated clips to
     the unlabelled ones. `release` is the name of the folder of the languages unless given.
     """
@@ -70,9 +68,9 @@ def prepare(
             "--release is a name such as cv-corpus-17.0-2024-03-15, of letters, digits, '.', '_' "
             f"and '-', but {release!r} was given."
         )
-    root = Path(root)
     sign = "train.tsv or validated.tsv"
-    there = language_folders([root], _is_language_folder, "a CommonVoice release", sign)
+    names = [f"{table}.tsv" for table in TABLES]
+    there = language_folders([root], names, "a CommonVoice release", sign)
     folders = choose(there, languages, root, code=str)
     name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
@@ -93,18 +91,17 @@ def prepare(
                 "give --release cv-corpus-VERSION-DATE"
             )
 
-    def source(language: str) -> str:
-        how = splits_of[language]
-        train = "" if how == "official" else f", train disjoint by {how}"
-        return f"CommonVoice {releases[language]}{train}"
-
+    source = {
+        x: f"CommonVoice {releases[x]}{'' if how == 'official' else f', train disjoint by {how}'}"
+        for x, how in splits_of.items()
+    }
     counts = finish(
         (
             _read_language(language, folder, releases[language], splits_of[language], invalidated)
             for language, folder in folders.items()
         ),
         out,
-        source,
+        source.__getitem__,
     )
     without = [language for language, written in counts.items() if "train" not in written]
     if bare := [language for language in without if splits_of[language] != "official"]:
@@ -125,10 +122,6 @@ def _release(folder: Path) -> str:
     here, away = Path(os.path.abspath(folder)).parent, folder.resolve().parent
     names = (here.resolve().name, away.name, here.name)
     return next(filter(RELEASE.fullmatch, names), away.name)
-
-
-def _is_language_folder(folder: Path) -> bool:
-    return any((folder / f"{table}.tsv").is_file() for table in TABLES)
 
 
 def _read_language(
@@ -184,7 +177,6 @@ def _check_whole(folder: Path, out: Output) -> None:
 def _listed(
     folder: Path, tables: Sequence[str] = ("dev", "test")
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Places and rows of tables, in turn."""
     for table in tables:
         if tsv := table_in(folder, f"{table}.tsv"):
             for line, row in read_rows(tsv, NEEDED, []):

@@ -86,7 +86,6 @@ class Splitter:
         return UNLABELLED
 
     def _reason(self, row: Mapping[str, str]) -> str | None:
-        """Why a validated row is not for training."""
         if self.splits == "official":
             if self.absent:
                 return f"validated, of an unknown split without {', '.join(self.absent)}"

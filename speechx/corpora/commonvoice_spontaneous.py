@@ -17,7 +17,7 @@ from speechx.corpora.engine.languages import check_folder, choose, no_language, 
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
 NEEDED = ("client_id", "audio_id", "audio_file", "transcription", "split")
@@ -26,14 +26,8 @@ MARK = re.compile(r"\[[^\[\]]*\]")
 POLICY = "marks in [] left out"
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds unpacked archives, or is one; `languages` None means all that are there.
-    """
-    root = Path(root)
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
+    """`root` holds unpacked archives, or is one; `languages` None means all that are there."""
     tables = choose(_tables(root), languages, root, code=str)
     name_links(root, (table.parent for table in tables.values()))
     releases = {name: _release(name, table.parent, root) for name, table in tables.items()}
@@ -45,7 +39,6 @@ def prepare(
 
 
 def _tables(root: Path) -> dict[str, Path]:
-    """The table of every language, by its name."""
     check_folder(root, "CommonVoice Spontaneous Speech")
     found = sorted(root.glob("ss-corpus-*.tsv")) or sorted(root.glob("*/ss-corpus-*.tsv"))
     if not found:

@@ -61,32 +61,29 @@ def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[
     failed = {}
     for k, name in enumerate(missing, 1):
         logger.info(f"fetching {name} ({k} of {len(missing)})")
-        problem = _download(name, folder)
-        if problem:
-            failed[name] = problem
-            logger.info(f"  not fetched: {problem}")
+        try:
+            _download(name, folder)
+        except UserError as error:
+            failed[name] = str(error)
+            logger.info(f"  not fetched: {error}")
     have = unpacked(folder)
     return {name: have[name] for name in wanted if name in have}, failed
 
 
-def _download(name: str, folder: Path) -> str | None:
-    """Fetch and unpack one package, all or nothing; returns what went wrong."""
+def _download(name: str, folder: Path) -> None:
+    """Fetch and unpack one package, all or nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".fetching-") as scratch:
-        problem = _run(["apt-get", "-q", "download", name], scratch)
-        if problem:
-            return problem
+        _run(["apt-get", "-q", "download", name], scratch)
         debs = list(Path(scratch).glob(f"{name}_*.deb"))
         if not debs:
-            return "apt-get download wrote no .deb file"
-        problem = _run(["dpkg-deb", "-x", debs[0].name, "unpacked"], scratch)
-        if not problem:
-            os.replace(Path(scratch, "unpacked"), folder / debs[0].stem)
-        return problem
+            raise UserError("apt-get download wrote no .deb file")
+        _run(["dpkg-deb", "-x", debs[0].name, "unpacked"], scratch)
+        os.replace(Path(scratch, "unpacked"), folder / debs[0].stem)
 
 
-def _run(command: list[str], folder: str) -> str | None:
-    """Run a tool; returns None, or its error in one line with what helps."""
+def _run(command: list[str], folder: str) -> None:
+    """Run a tool; its error becomes one line with what helps."""
     done = subprocess.run(
         command,
         cwd=folder,
@@ -98,13 +95,13 @@ def _run(command: list[str], folder: str) -> str | None:
         errors="replace",
     )
     if done.returncode == 0:
-        return None
+        return
     errors = [line[2:].strip() for line in done.stderr.splitlines() if line.startswith("E:")]
     why = "; ".join(errors) or done.stderr.strip().replace("\n", "; ")
     why = why or f"{command[0]} exit code {done.returncode}"
     if re.search("Unable to locate|no candidate|404|no installation candidate", why):
         why += " (run apt-get update first; on Ubuntu these packages are in 'universe')"
-    return why
+    raise UserError(why)
 
 
 def write_licences(packages: Iterable[Package], out: Path) -> None:

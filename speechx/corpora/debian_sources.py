@@ -16,21 +16,30 @@ from xml.etree import ElementTree
 from speechx.errors import UserError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class PackageRecording:
     """One recording inside a package."""
 
-    id: str  # <package>/<name inside the package>
+    package: str
+    name: str  # inside the package
     language: str
-    speaker: str  # <package>/<voice>; a package that names none may hide several people in one
+    voice: str  # a package that names none may hide several people in one
     path: Path
     text: str | None = None
     phones: tuple[str, ...] | None = None
     drop: str | None = None
 
+    @property
+    def id(self) -> str:
+        return f"{self.package}/{self.name}"
+
+    @property
+    def speaker(self) -> str:
+        return f"{self.package}/{self.voice}"
+
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PackageSource:
     """Packages that are read together; `read` gets the usr/share folder of each, in order."""
 
     packages: tuple[str, ...]
@@ -57,7 +66,7 @@ NOT_SPEECH = re.compile(
 
 def read_asterisk(language: str, texts: Path, sounds: Path) -> Iterator[PackageRecording]:
     """Read `sounds/asterisk/sounds/<voice>/**.wav` and the list `core-sounds-xx.txt.gz`."""
-    name = f"asterisk-core-sounds-{language}"
+    name = f"{ASTERISK}-{language}"
     listed: dict[str, str | None] = {}
     lines = gzip.decompress((texts / f"doc/{name}/core-sounds-{language}.txt.gz").read_bytes())
     for line in lines.decode("utf-8-sig", errors="replace").splitlines():
@@ -69,14 +78,9 @@ def read_asterisk(language: str, texts: Path, sounds: Path) -> Iterator[PackageR
     for voice in sorted((sounds / "asterisk/sounds").glob(f"{language}_*")):
         for path in sorted(voice.rglob("*.wav")):
             key = path.relative_to(voice).with_suffix("").as_posix()
-            yield PackageRecording(
-                id=f"{name}-wav/{key}",
-                language=language,
-                speaker=f"{name}-wav/{voice.name}",
-                path=path,
-                text=listed.get(key),
-                drop="a tone or a noise" if NOT_SPEECH.fullmatch(key) else None,
-            )
+            drop = "a tone or a noise" if NOT_SPEECH.fullmatch(key) else None
+            words = listed.get(key)
+            yield PackageRecording(f"{name}-wav", key, language, voice.name, path, words, drop=drop)
 
 
 # --- fillets-ng: the dialogues of a game, actors (cs) and volunteers (nl)
@@ -90,7 +94,7 @@ LUA_DIALOG = re.compile(
 
 def read_fillets(language: str, scripts: Path, sounds: Path) -> Iterator[PackageRecording]:
     """Read `sound/<level>/xx/<id>.ogg`; `script/<level>/dialogs_xx.lua` has texts and speakers."""
-    package = f"fillets-ng-data-{language}"
+    package = f"{FILLETS}-{language}"
     for folder in sorted((sounds / "games/fillets-ng/sound").glob(f"*/{language}")):
         level = folder.parent.name
         script = scripts / f"games/fillets-ng/script/{level}/dialogs_{language}.lua"
@@ -98,14 +102,10 @@ def read_fillets(language: str, scripts: Path, sounds: Path) -> Iterator[Package
         dialogs = {key: (font, text) for key, font, text in LUA_DIALOG.findall(lua)}
         for path in sorted(folder.glob("*.ogg")):
             font, text = dialogs.get(path.stem, ("other", ""))
-            yield PackageRecording(
-                id=f"{package}/{level}/{path.stem}",
-                language=language,
-                speaker=f"{package}/{font}",
-                path=path,
-                text=re.sub(r"\\(.)", r"\1", text),
-                drop=None if text.strip() else "no line of the dialogue, most likely a noise",
-            )
+            drop = None if text.strip() else "no line of the dialogue, most likely a noise"
+            text = re.sub(r"\\(.)", r"\1", text)
+            name = f"{level}/{path.stem}"
+            yield PackageRecording(package, name, language, font, path, text, drop=drop)
 
 
 # --- festvox-ru: one man reads prose; phones in time from a forced alignment. They are what rules
@@ -130,14 +130,10 @@ def read_festvox_ru(share: Path) -> Iterator[PackageRecording]:
     for line in (voice / "etc/txt.done.data").read_text(encoding="utf-8").splitlines():
         entry = re.fullmatch(r'\(\s*(\S+)\s+"(.*)"\s*\)', line.strip())
         if entry:
-            yield PackageRecording(
-                id=f"festvox-ru/{entry[1]}",
-                language="ru",
-                speaker="festvox-ru/nsh",
-                path=voice / f"wav/{entry[1]}.wav",
-                text=entry[2].replace("+", ""),
-                phones=read_lab(voice / f"lab/{entry[1]}.lab"),
-            )
+            name, text = entry[1], entry[2].replace("+", "")
+            phones = read_lab(voice / f"lab/{name}.lab")
+            path = voice / f"wav/{name}.wav"
+            yield PackageRecording("festvox-ru", name, "ru", "nsh", path, text, phones)
 
 
 def read_lab(path: Path) -> tuple[str, ...]:
@@ -169,13 +165,9 @@ def read_klettres(share: Path) -> Iterator[PackageRecording]:
                     continue
                 seen.add(path)
                 spelled = section.tag == "alphabet" and language != "ml"
-                yield PackageRecording(
-                    id=f"klettres-data/{code}/{path.parent.name}/{path.stem}",
-                    language=language,
-                    speaker=f"klettres-data/{code}",
-                    path=path,
-                    text=None if spelled else sound.get("name"),
-                )
+                text = None if spelled else sound.get("name")
+                name = f"{code}/{path.parent.name}/{path.stem}"
+                yield PackageRecording("klettres-data", name, language, code, path, text)
 
 
 def read_ktuberling(share: Path) -> Iterator[PackageRecording]:
@@ -183,19 +175,15 @@ def read_ktuberling(share: Path) -> Iterator[PackageRecording]:
     for path in sorted((share / "ktuberling/sounds").glob("*/*")):
         if path.suffix in (".ogg", ".opus", ".wav"):
             code = path.parent.name
-            yield PackageRecording(
-                id=f"ktuberling-data/{code}/{path.stem}",
-                language=language_of(code),
-                speaker=f"ktuberling-data/{code}",
-                path=path,
-            )
+            name, language = f"{code}/{path.stem}", language_of(code)
+            yield PackageRecording("ktuberling-data", name, language, code, path)
 
 
 def read_tuxpaint(share: Path) -> Iterator[PackageRecording]:
     """Read `X_desc_xx.ogg` (English: `X_desc.ogg`), the `xx.utf8=` lines of `X.txt`.
 
-    Volunteers over many years, unnamed. Some texts were made longer after they had been read, and
-    those of the alphabets ("the letter q") never were read in full: they are left out.
+    The readers are unnamed volunteers. Some texts were extended after they had been read. Nobody
+    reads texts of the alphabets ("the letter q") in full, so those are left out.
     """
     stamps = share / "tuxpaint/stamps"
     for path in sorted(stamps.rglob("*_desc*.ogg")):
@@ -206,37 +194,26 @@ def read_tuxpaint(share: Path) -> Iterator[PackageRecording]:
         texts = dict(line.split(".utf8=", 1) for line in lines if ".utf8=" in line)
         if lines and ".utf8=" not in lines[0]:
             texts["en"] = lines[0]
-        yield PackageRecording(
-            id=f"tuxpaint-stamps-default/{path.relative_to(stamps).with_suffix('').as_posix()}",
-            language=language_of(code),
-            speaker=f"tuxpaint-stamps-default/{code}",
-            path=path,
-            text=None if "alphabets" in path.parts else texts.get(code),
-        )
+        name, language = path.relative_to(stamps).with_suffix("").as_posix(), language_of(code)
+        text = None if "alphabets" in path.parts else texts.get(code)
+        yield PackageRecording("tuxpaint-stamps-default", name, language, code, path, text)
 
 
+ASTERISK, FILLETS = "asterisk-core-sounds", "fillets-ng-data"
 KLETTRES = "ar cs da de en es fr he hu it lt ml nb-NO nds nl pt ru tn uk"
 KTUBERLING = "ca da de el en es fi fr ga-IE gl it lt nds nl nn-NO pt ro ru sl sr sv-SE uk wa"
 TUXPAINT = "be bg ca da el en es fr lt ml nl ro ru"
 SOURCES = (
     *(
-        Source(
-            (f"asterisk-core-sounds-{language}", f"asterisk-core-sounds-{language}-wav"),
-            (language,),
-            partial(read_asterisk, language),
-        )
-        for language in ("en", "es", "fr", "it", "ru")
+        PackageSource((f"{ASTERISK}-{x}", f"{ASTERISK}-{x}-wav"), (x,), partial(read_asterisk, x))
+        for x in ("en", "es", "fr", "it", "ru")
     ),
     *(
-        Source(
-            ("fillets-ng-data", f"fillets-ng-data-{language}"),
-            (language,),
-            partial(read_fillets, language),
-        )
-        for language in ("cs", "nl")
+        PackageSource((FILLETS, f"{FILLETS}-{x}"), (x,), partial(read_fillets, x))
+        for x in ("cs", "nl")
     ),
-    Source(("festvox-ru",), ("ru",), read_festvox_ru),
-    Source(("klettres-data",), tuple(KLETTRES.split()), read_klettres),
-    Source(("ktuberling-data",), tuple(KTUBERLING.split()), read_ktuberling),
-    Source(("tuxpaint-stamps-default",), tuple(TUXPAINT.split()), read_tuxpaint),
+    PackageSource(("festvox-ru",), ("ru",), read_festvox_ru),
+    PackageSource(("klettres-data",), tuple(KLETTRES.split()), read_klettres),
+    PackageSource(("ktuberling-data",), tuple(KTUBERLING.split()), read_ktuberling),
+    PackageSource(("tuxpaint-stamps-default",), tuple(TUXPAINT.split()), read_tuxpaint),
 )

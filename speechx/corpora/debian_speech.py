@@ -22,32 +22,34 @@ import re
 import statistics
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, read_audio, write_flac
+from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
 from speechx.corpora.debian_sources import SOURCES, PackageRecording
-from speechx.corpora.engine.preparation import SPLITS, UNLABELLED
-from speechx.data.manifest import Utterance, claim, write_manifest
+from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.write import Counts, Output, finish
+from speechx.data.manifest import Utterance, claim
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.whole_file import write_whole
 
+SOURCE = "debian-speech"
 LANGUAGES = tuple(sorted({language for source in SOURCES for language in source.languages}))
 MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all of it is unlabelled
 
 
-def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict[str, int]]:
+def prepare(out: Path, languages: Sequence[str] | None = None) -> Counts:
     """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
-    Returns language -> split -> number of utterances. Languages are named as CommonVoice names
-    them. A package that cannot be fetched is logged and done without. Raises UserError for an
-    unknown language, a machine without apt, and when no recording is left.
+    Languages are named as CommonVoice names them. A package that cannot be fetched is logged and
+    done without. Raises UserError for an unknown language, a machine without apt, and when no
+    recording is left.
     """
     wanted = set(languages if languages else LANGUAGES)
     for language in sorted(wanted - set(LANGUAGES)):
@@ -71,9 +73,13 @@ def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict
     if not found:
         raise UserError(f"nothing to prepare: {problems or 'no recording in the packages'}")
     for language in found:
-        claim(out / language, "debian-speech")
+        claim(out / language, SOURCE)
     write_licences(unpacked(folder).values(), out)
-    counts = {x: write_language(out / x, x, recordings[x]) for x in found}
+    counts = finish(
+        (_read_language(out / x, x, recordings[x]) for x in found),
+        Output(out, allow_missing=True, convert=True),
+        SOURCE,
+    )
     if failed:
         logger.info(f"{len(failed)} packages not fetched: {problems}")
     if missing := sorted(wanted - set(found)):
@@ -81,49 +87,40 @@ def prepare(out: Path, languages: Sequence[str] | None = None) -> dict[str, dict
     return counts
 
 
-def write_language(
+def _read_language(
     folder: Path, language: str, recordings: Iterable[PackageRecording]
-) -> dict[str, int]:
-    """Convert the recordings of one language and write its manifests; returns counts per split."""
+) -> Preparation:
+    """Lists the recordings of one language; writes `dropped.tsv`."""
     todo, dropped = sort_out(recordings)
-    logger.info(f"{language}: converting {len(todo)} recordings")
+    logger.info(f"{language}: examining {len(todo)} recordings")
+    spoken: dict[PackageRecording, float] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        clips = list(pool.map(lambda r: convert(r, folder / "audio" / f"{r.id}.flac"), todo))
-    dropped |= {clip.recording.id: clip.problem for clip in clips if clip.problem}
-    dropped |= misfits(clips)
-    clips = [clip for clip in clips if clip.recording.id not in dropped]
-
-    splits: dict[str, list[Utterance]] = {name: [] for name in (*SPLITS, UNLABELLED)}
-    enough = sum(is_plain(clip.recording) for clip in clips) >= MIN_LABELLED
-    for clip in clips:
-        recording = clip.recording
+        for recording, found in zip(todo, pool.map(_spoken, todo), strict=True):
+            if isinstance(found, str):
+                dropped[recording.id] = found
+            else:
+                spoken[recording] = found
+    dropped |= misfits(spoken)
+    some = Preparation(language)
+    kept = [recording for recording in spoken if recording.id not in dropped]
+    enough = sum(map(is_plain, kept)) >= MIN_LABELLED
+    for recording in kept:
         text = recording.text if enough and is_plain(recording) else None
-        splits[UNLABELLED if text is None else split_of(text)].append(
-            Utterance(
-                id=recording.id,
-                audio=clip.path,
-                duration=clip.duration,
-                language=language,
-                text=text,
-                phones=None if text is None else recording.phones,
-                speaker=recording.speaker,
-                extra={"listed": recording.text} if recording.text and text is None else {},
-            )
+        utterance = Utterance(
+            id=recording.id,
+            audio=recording.path,
+            duration=0.0,
+            language=language,
+            text=text,
+            phones=None if text is None else recording.phones,
+            speaker=recording.speaker,
+            extra={"listed": recording.text} if recording.text and text is None else {},
         )
-    for split, utterances in splits.items():
-        manifest = folder / f"{split}.jsonl"
-        if utterances:
-            write_manifest(manifest, utterances)
-        else:
-            manifest.unlink(missing_ok=True)
+        some.add(UNLABELLED if text is None else split_of(text), utterance)
     rows = "".join(f"{id}\t{reason}\n" for id, reason in sorted(dropped.items()))
-    (folder / "dropped.tsv").write_text(f"id\treason\n{rows}", encoding="utf-8")
-    counts = {split: len(utterances) for split, utterances in splits.items()}
-    amounts = ", ".join(f"{count} {split}" for split, count in counts.items())
-    logger.info(
-        f"{language}: {amounts}; {len(dropped)} dropped, listed in {folder / 'dropped.tsv'}"
-    )
-    return counts
+    write_whole(folder / "dropped.tsv", f"id\treason\n{rows}")
+    some.left_out["dropped (dropped.tsv)"] = len(dropped)
+    return some
 
 
 def sort_out(
@@ -147,28 +144,13 @@ def sort_out(
     return kept, dropped
 
 
-@dataclass(frozen=True, slots=True)
-class ConvertedRecording:
-    """A converted recording, in seconds: all of it, and from the first sound to the last."""
-
-    recording: PackageRecording
-    path: Path
-    duration: float = 0.0
-    spoken: float = 0.0
-    problem: str | None = None
-
-
-def convert(recording: PackageRecording, path: Path) -> ConvertedRecording:
-    """Write one recording as FLAC, unless it cannot be read or holds no sound."""
+def _spoken(recording: PackageRecording) -> float | str:
+    """Seconds from the first sound to the last, or why there are none."""
     try:
-        wave_S = read_audio(recording.path)
+        seconds = spoken_seconds(read_audio(recording.path))
     except UserError as error:
-        return ConvertedRecording(recording, path, problem=str(error))
-    spoken = spoken_seconds(wave_S)
-    if spoken < 0.05:
-        return ConvertedRecording(recording, path, problem="no sound")
-    write_flac(path, wave_S)
-    return ConvertedRecording(recording, path, len(wave_S) / SAMPLE_RATE, spoken)
+        return str(error)
+    return "no sound" if seconds < 0.05 else seconds
 
 
 def spoken_seconds(wave_S: np.ndarray) -> float:
@@ -181,24 +163,24 @@ def spoken_seconds(wave_S: np.ndarray) -> float:
     return (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
 
 
-def misfits(clips: Iterable[ConvertedRecording]) -> dict[str, str]:
-    """Recordings whose length does not fit their text, by id.
+def misfits(spoken: Mapping[PackageRecording, float]) -> dict[str, str]:
+    """Recordings whose spoken seconds do not fit their text, by id.
 
     Too fast is 1.8 times the usual rate of the speaker, and never less than 18 letters a second:
     a text that was made longer after it had been read. Too slow is below 2 for more than 3 s (a
     short word may be drawn out).
     """
-    rates: dict[str, list[tuple[float, ConvertedRecording]]] = defaultdict(list)
-    for clip in clips:
-        if clip.problem is None and is_plain(clip.recording):
-            letters = sum(c.isalpha() for c in clip.recording.text or "")
-            rates[clip.recording.speaker].append((letters / clip.spoken, clip))
+    rates: dict[str, list[tuple[float, PackageRecording]]] = defaultdict(list)
+    for recording, seconds in spoken.items():
+        if is_plain(recording):
+            letters = sum(c.isalpha() for c in recording.text or "")
+            rates[recording.speaker].append((letters / seconds, recording))
     bad = {}
     for of_speaker in rates.values():
         fastest = max(18.0, 1.8 * statistics.median(rate for rate, _ in of_speaker))
-        for rate, clip in of_speaker:
-            if rate > fastest or (rate < 2 and clip.spoken > 3):
-                bad[clip.recording.id] = f"{rate:.1f} letters a second do not fit its text"
+        for rate, recording in of_speaker:
+            if rate > fastest or (rate < 2 and spoken[recording] > 3):
+                bad[recording.id] = f"{rate:.1f} letters a second do not fit its text"
     return bad
 
 

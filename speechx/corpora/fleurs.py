@@ -20,7 +20,7 @@ from speechx.corpora.engine.languages import check_tables, choose, language_fold
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
 Text = Literal["normalised", "raw"]
@@ -34,16 +34,12 @@ def prepare(
     languages: Sequence[str] | None = None,
     *,
     text: Text = "normalised",
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
+) -> Counts:
+    """`root` holds the languages, or is one; `languages` by FLEURS' names or by ours, None for all.
     `text` is the normalised spelling (lower case, no punctuation) or the raw one.
     """
-    if text not in get_args(Text):
-        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
-    root = Path(root)
-    there = language_folders([root, root / "data"], _is_language, "FLEURS")
+    check_text(text)
+    there = language_folders([root, root / "data"], [f"{s}.tsv" for s in SPLITS], "FLEURS")
     folders = choose(there, languages, root)
     name_links(root, folders.values())
     tables = (table for folder in folders.values() for table in _tables(folder).values())
@@ -58,12 +54,12 @@ def prepare(
     )
 
 
-def _is_language(folder: Path) -> bool:
-    return any((folder / f"{split}.tsv").is_file() for split in SPLITS)
+def check_text(text: Text) -> None:
+    if text not in get_args(Text):
+        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
 
 
 def _tables(folder: Path) -> dict[str, Path]:
-    """The tables of a language by split."""
     found = {split: table_in(folder, f"{split}.tsv") for split in SPLITS}
     return {split: table for split, table in found.items() if table}
 

@@ -19,7 +19,7 @@ from speechx.corpora.engine.paths import check_name
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import text_lines
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
 TEXT_SUFFIXES = (".txt", ".lab")
@@ -34,13 +34,10 @@ def prepare(
     speakers: bool = False,
     longest: float = LONGEST,
     corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/{train,unlabelled}.jsonl`; returns how many utterances each has.
-
-    With `speakers`, every folder right below `root` is a speaker. `longest` is the maximum length
-    of a stretch without text, in seconds. `corpus` is the folder's name unless given.
+) -> Counts:
+    """With `speakers`, every folder right below `root` is a speaker. `longest` is the maximum
+    length of a stretch without text, in seconds. `corpus` is the folder's name unless given.
     """
-    root = Path(root)
     check_folder(root, "a folder of recordings")
     if not language:
         raise UserError(f"{root}: recordings do not name their language; give --language xx")

@@ -18,9 +18,9 @@ from typing import Any
 from speechx.corpora.engine.languages import language_code
 from speechx.corpora.engine.paths import inside, safe_name
 from speechx.corpora.engine.preparation import Preparation
-from speechx.corpora.engine.rows import ALSO, Listing, given, renamed, split_named
+from speechx.corpora.engine.rows import ALSO, Listing, OwnData, given, renamed, split_named
 from speechx.corpora.engine.tables import shown
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.data.manifest import claim
 from speechx.errors import UserError
 from speechx.log import logger
@@ -29,41 +29,29 @@ from speechx.log import logger
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is a folder that `save_to_disk` wrote. `language` is for rows that name none, `columns`
-    maps our names to the dataset's, `audio_root` is the folder of files whose bytes are not inside.
-    `corpus` is the folder's name unless given.
-    """
-    root = Path(root)
-    name = corpus or root.resolve().name
-    listing = Listing(name, language, audio_root, base=root.absolute())
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is a folder that `save_to_disk` wrote; `own.audio_root` holds files whose bytes are
+    not inside."""
+    name = own.corpus or root.resolve().name
+    listing = Listing(name, own, base=root.absolute())
     source = f"the Hugging Face dataset {name}"
     files = _Unpacked(out.folder, source)
     unused: set[str] = set()
     for split, folder in _splits(root).items():
         features = _object(folder / "dataset_info.json").get("features")
         features = features if isinstance(features, dict) else {}
-        for place, number, found in _rows(folder, _data_files(folder), columns, features, unused):
+        data = _data_files(folder)
+        for place, number, found in _rows(folder, data, own.columns, features, unused):
             row = found if given(found.get("split")) else {**found, "split": split}
             audio, find = row["path"], None
             if isinstance(row.get("language"), str):
                 row["language"] = language_code(row["language"])
             path = audio.get("path") if isinstance(audio, dict) else audio
             row["path"] = path = path if isinstance(path, str) else ""
-            if data := audio.get("bytes") if isinstance(audio, dict) else None:
+            if sound := audio.get("bytes") if isinstance(audio, dict) else None:
                 if not given(row.get("id")):
                     row["id"] = Path(path).stem or f"{split}-{number:07d}"
-                find = partial(files.write, id=str(row["id"]), data=data)
+                find = partial(files.write, id=str(row["id"]), data=sound)
             listing.add(row, place, find=find)
     if unused:
         logger.info(f"{root}: columns not used: {shown(sorted(unused))}")
@@ -95,7 +83,6 @@ def _splits(root: Path) -> dict[str, Path]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    """A JSON object; empty where there is no such file."""
     if not path.is_file():
         return {}
     try:
@@ -110,7 +97,6 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def _data_files(folder: Path) -> list[Path]:
-    """The Arrow files of one dataset, in order."""
     where = str(folder / "state.json")
     state = _object(folder / "state.json")
     listed = state.get("_data_files")
@@ -125,7 +111,7 @@ def _data_files(folder: Path) -> list[Path]:
 def _rows(
     folder: Path,
     files: list[Path],
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str],
     features: Mapping[str, Any],
     unused: set[str],
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
@@ -145,7 +131,7 @@ def _rows(
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
                 types = {**_features_in(stream.schema), **features}
                 audio = _audio_column(stream.schema, types)
-                columns_here = dict(columns or {})
+                columns_here = dict(columns)
                 if audio and not any(ALSO.get(ours, ours) == "path" for ours in columns_here):
                     columns_here["path"] = audio
                 ours_of = renamed(stream.schema.names, columns_here, file)
@@ -166,7 +152,6 @@ def _rows(
 
 
 def _features_in(schema: Any) -> dict[str, Any]:
-    """The features that an Arrow file describes, as dataset_info.json does."""
     try:
         found = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -175,8 +160,8 @@ def _features_in(schema: Any) -> dict[str, Any]:
 
 
 def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
-    """The first column of the type Audio; otherwise the first with bytes and path, which may also
-    be images."""
+    """Returns the first column of type Audio, or else the first with bytes and path, which may be
+    images."""
     for name in schema.names:
         feature = features.get(name)
         if isinstance(feature, dict) and feature.get("_type") == "Audio":
@@ -189,7 +174,6 @@ def _audio_column(schema: Any, features: Mapping[str, Any]) -> str | None:
 
 
 def _value(value: Any, feature: Any) -> Any:
-    """A cell; classes by their names."""
     names = feature.get("names") if isinstance(feature, dict) else None
     if isinstance(names, list) and type(value) is int and 0 <= value < len(names):
         return names[value]
@@ -197,8 +181,6 @@ def _value(value: Any, feature: Any) -> Any:
 
 
 class _Unpacked:
-    """Sound files written from bytes, each under a name of its own."""
-
     def __init__(self, out: Path, source: str) -> None:
         self.out, self.source = out, source
         self.written: set[Path] = set()

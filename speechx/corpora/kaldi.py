@@ -10,8 +10,8 @@ Nothing is executed. Commands that only unpack a file or pick its channel, as re
 are understood and the file is read in their place (`sph2pipe -f wav -p -c 2 a.sph |`,
 `sox a.wav -t wav - |`, `ffmpeg -i a.m4a -f wav - |`, `flac -dc a.flac |`); any other is refused by
 name, and so are archives (`feats.ark:17`). Lengths come from the files, not from utt2dur.
-reco2file_and_channel is there for scoring and names the side of a call even where each has a file
-of its own, so it counts only where nothing else names a channel and the file has several.
+reco2file_and_channel serves scoring, and names the side of a call even if each side has a file of
+its own. It is used only if nothing else names a channel and the file has several.
 
 Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
 and relative ones are below the working directory, as in Kaldi, and must stay there. With `root` all
@@ -26,50 +26,37 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from speechx.corpora.engine.languages import check_folder
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import ChannelChoice
-from speechx.corpora.engine.rows import Listing, split_named
+from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import text_lines
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
-Source = tuple[str, int | None]
+ChannelOfFile = tuple[str, int | None]
 """A path, and the channel that is meant, from 0."""
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`, a split for each data directory, under its name.
-
-    `root` is a data directory, or holds several. `language` is for utterances that are not in
-    `utt2lang`. `audio_root` is the only folder to read from, unless None. `corpus` is the name of
-    `root` unless given. One channel of several is read only with `convert`.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; a Kaldi data directory was expected.")
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is a data directory, or holds several; each becomes a split of its name. One channel
+    of several is read only with `convert`."""
+    check_folder(root, "a Kaldi data directory")
     folders = [root] if (root / "wav.scp").is_file() else sorted(root.glob("*/"))
     folders = [folder for folder in folders if (folder / "wav.scp").is_file()]
     if not folders:
         raise UserError(f"{root}: no wav.scp is in it, nor in a folder right below it.")
     name_links(root, folders)
-    name = corpus or root.resolve().name
-    listing = Listing(name, language, audio_root)
+    name = own.corpus or root.resolve().name
+    listing = Listing(name, own)
     for folder in folders:
         _read(folder, listing)
     return listing.finish(out, f"the Kaldi data {name}")
 
 
 def _read(folder: Path, listing: Listing) -> None:
-    """All utterances of one data directory."""
-    sources: dict[str, tuple[str, Source | None]] = {}  # by recording: its place and file
+    sources: dict[str, tuple[str, ChannelOfFile | None]] = {}  # by recording: its place and file
     for line, recording, rest in _pairs(folder / "wav.scp", listing):
         place = f"{folder / 'wav.scp'}:{line}"
         try:
@@ -124,7 +111,7 @@ def _read(folder: Path, listing: Listing) -> None:
 
 
 def _utterances(
-    folder: Path, sources: dict[str, tuple[str, Source | None]], listing: Listing
+    folder: Path, sources: dict[str, tuple[str, ChannelOfFile | None]], listing: Listing
 ) -> Iterator[tuple[str, str, str, dict[str, str], int | None]]:
     """Place, id, recording, start and duration if it is a part of that, and its channel."""
     table = folder / "segments"
@@ -179,7 +166,7 @@ def _map(table: Path, listing: Listing) -> dict[str, str]:
     return {key: rest for _, key, rest in _pairs(table, listing)} if table.is_file() else {}
 
 
-def source_of(entry: str) -> Source:
+def source_of(entry: str) -> ChannelOfFile:
     """The file behind an entry of wav.scp, and its channel; a ValueError if it is refused."""
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
@@ -226,18 +213,14 @@ def _keeps(rate: str) -> bool:
     return rate.isdecimal() and int(rate[:9]) >= 16_000
 
 
-def _any(value: str) -> bool:
-    return True
-
-
-def _sph2pipe(words: list[str]) -> Source:
+def _sph2pipe(words: list[str]) -> ChannelOfFile:
     formats = ("wav", "rif", "riff", "sph")
     valued = {"-f": formats.__contains__, "-c": ("1", "2").__contains__}
     options, files = _read_options(words, valued, ("-p",))
     return _one_file(files), int(options["-c"]) - 1 if "-c" in options else None
 
 
-def _flac(words: list[str]) -> Source:
+def _flac(words: list[str]) -> ChannelOfFile:
     options = [_SHORT.get(word, word) for word in words if word.startswith("-")]
     if not {"c", "d"} <= {letter for word in options for letter in word} <= set("-cdfs"):
         raise ValueError("not -dc")
@@ -247,9 +230,9 @@ def _flac(words: list[str]) -> Source:
 _SHORT = {"--decode": "-d", "--stdout": "-c", "--silent": "-s", "--totally-silent": "-s"}
 
 
-def _sox(words: list[str]) -> Source:
+def _sox(words: list[str]) -> ChannelOfFile:
     """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`"""
-    valued = {"-t": _any, "-b": _any, "-e": _any, "-c": "1".__eq__, "-r": _keeps}
+    valued = {"-t": bool, "-b": bool, "-e": bool, "-c": "1".__eq__, "-r": _keeps}
     alone = ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R")
     _, (file, *rest) = _read_options(words, valued, alone)
     if rest not in (["-"], ["-", "remix", "1"], ["-", "remix", "2"]):
@@ -257,10 +240,10 @@ def _sox(words: list[str]) -> Source:
     return _one_file([file]), int(rest[-1]) - 1 if rest[1:] else None
 
 
-def _ffmpeg(words: list[str]) -> Source:
+def _ffmpeg(words: list[str]) -> ChannelOfFile:
     """`ffmpeg [-v LEVEL] -i FILE -f wav [-ar RATE] [-ac 1] -`"""
     free = ("-i", "-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
-    valued = {**dict.fromkeys(free, _any), "-ac": "1".__eq__, "-ar": _keeps}
+    valued = {**dict.fromkeys(free, bool), "-ac": "1".__eq__, "-ar": _keeps}
     alone = ("-nostdin", "-hide_banner", "-y", "-vn")
     options, others = _read_options(words, valued, alone)
     if others not in (["-"], ["pipe:1"], ["pipe:"]) or words.count("-i") != 1:
@@ -274,6 +257,6 @@ def _one_file(words: list[str]) -> str:
     return words[0]
 
 
-READERS: dict[str, Callable[[list[str]], Source]] = {
+READERS: dict[str, Callable[[list[str]], ChannelOfFile]] = {
     "sph2pipe": _sph2pipe, "flac": _flac, "sox": _sox, "ffmpeg": _ffmpeg,
 }  # fmt: skip

@@ -22,9 +22,9 @@ from speechx.audio.files import AudioInfo, audio_info
 from speechx.corpora.engine.languages import language_code
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.processes import spread, watched
-from speechx.corpora.engine.rows import Listing, split_named
+from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import json_lines
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
 from speechx.whole_file import whole_file
@@ -34,29 +34,17 @@ ENDINGS = (".jsonl", ".jsonl.gz")
 SLACK = 0.01  # seconds that a supervision may reach out of its cut, by rounding
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
-    its kind (`cuts_dev.jsonl.gz`), or train. `language` and `corpus` are for supervisions that name
-    none; `corpus` is the name of the folder unless given. The rest as in `kaldi.prepare`.
-    """
-    root = Path(root)
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is one manifest of Lhotse or a folder of them. The split is in the file's name, beside
+    its kind (`cuts_dev.jsonl.gz`), or train."""
     files = _files(root)
     folder = root if root.is_dir() else root.absolute().parent
-    name = corpus or folder.resolve().name
-    listing = Listing(name, language, audio_root)
+    name = own.corpus or folder.resolve().name
+    listing = Listing(name, own)
     for file in files:
         kind, split = _kind_and_split(file)
-        read = _cuts(file, listing) if kind == "cuts" else _pairs(file, kind, listing)
-        for place, cut in read:
+        cuts = ((f"{file}:{line}", cut) for line, cut in json_lines(file, listing.broken))
+        for place, cut in cuts if kind == "cuts" else _pairs(file, kind, listing):
             for row, extra in _rows(cut, split, place, listing):
                 listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
@@ -100,11 +88,6 @@ def _kind_and_split(file: Path) -> tuple[str, str]:
     kind = next((kind for kind in KINDS if kind in stem), "cuts")
     before, _, after = stem.partition(kind)
     return kind, split_named(after.strip("_-.") or before.strip("_-.") or "train")
-
-
-def _cuts(file: Path, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line, cut in json_lines(file, listing.broken):
-        yield f"{file}:{line}", cut
 
 
 def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -305,7 +288,6 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    """One JSON object a line, gzipped; the file appears whole or not at all."""
     with (
         whole_file(path) as new,
         new.open("wb") as raw,

@@ -18,21 +18,17 @@ from speechx.corpora.engine.languages import choose, language_code, language_fol
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import read_rows, text_lines
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 
 GENDERS = {"M": "male", "F": "female"}
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None for
-    all.
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
+    """`root` holds `mls_*` folders, or is one; `languages` by MLS' names (german) or by ours, None
+    for all.
     """
-    root = Path(root)
-    there = language_folders([root], _is_language, "Multilingual LibriSpeech")
+    texts = [f"{split}/transcripts.txt" for split in SPLITS]
+    there = language_folders([root], texts, "Multilingual LibriSpeech")
     folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
     name_links(root, folders.values())
     return finish(
@@ -42,17 +38,8 @@ def prepare(
     )
 
 
-def _is_language(folder: Path) -> bool:
-    return any((folder / split / "transcripts.txt").is_file() for split in SPLITS)
-
-
 def _read_language(language: str, folder: Path, release: str) -> Preparation:
-    found = Preparation(
-        language,
-        corpus="mls",
-        release=release,
-        named=_own_language(release),
-    )
+    found = Preparation(language, "mls", release, named=_own_language(release))
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
     limited = _limited_supervision(folder)
@@ -95,7 +82,6 @@ def _genders(folder: Path) -> dict[str, str]:
 
 
 def _limited_supervision(folder: Path) -> dict[str, list[str]]:
-    """Id to the small training sets that it is in."""
     sets: dict[str, list[str]] = {}
     for pattern in ("*/handles.txt", "1hr/*/handles.txt"):
         for found in sorted(folder.glob(f"train/limited_supervision/{pattern}")):

@@ -19,7 +19,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -99,24 +99,17 @@ def prepare(
     work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
     workers = min(processes or os.cpu_count() or 1, len(wanted))
     made: dict[str, dict[str, int]] = {}
-    with _pool(workers) as run_all:
+    with ExitStack() as stack:
+        run_all: Callable[..., Iterable[Any]] = map
+        if workers > 1:
+            context = multiprocessing.get_context("spawn")
+            run_all = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context)).map
         results = run_all(work, wanted.keys(), wanted.values())
         for language, (counts, notes) in zip(wanted, results, strict=True):
             made[language] = counts
             for note in notes:
                 logger.info(note)
     return made
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map`, spread over processes where there is more than one; results come in order."""
-    if workers == 1:
-        yield map
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield pool.map
 
 
 def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
@@ -200,7 +193,6 @@ def _readings(
 def _speak(
     speaker: Speaker, text: str, voice: str, variation: Variation, rng: np.random.Generator
 ) -> np.ndarray:
-    """One reading, (S,) float32 at 16 kHz."""
     import soxr
 
     rate, pitch, pitch_range = (

@@ -23,31 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from speechx.corpora.engine import tables
-from speechx.corpora.engine.rows import Listing, renamed
+from speechx.corpora.engine.rows import Listing, OwnData, renamed
 from speechx.corpora.engine.tables import json_lines, open_text, shown, text_lines
-from speechx.corpora.engine.write import Output
+from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(
-    root: Path,
-    out: Output,
-    language: str | None = None,
-    *,
-    columns: Mapping[str, str] | None = None,
-    audio_root: Path | None = None,
-    corpus: str | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` is the table. `language` is for rows that name none. `columns` maps our names to the
-    table's. `audio_root` is the folder of the audio unless that is the table's; `corpus` is the
-    name of the table's folder unless given.
-    """
-    table = Path(root)
+def prepare(root: Path, out: Output, own: OwnData) -> Counts:
+    """`root` is the table, whose folder holds the audio unless `own` names another."""
+    table, columns = root, own.columns
     folder = table.parent.absolute()
-    listing = Listing(corpus or folder.name or "table", language, audio_root, base=folder)
+    listing = Listing(own.corpus or folder.name or "table", own, base=folder)
     ours_of: dict[str, str | None] = {}
     for number, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
@@ -73,7 +60,8 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
     if _is_json(table):
         yield from json_lines(table, listing.broken)
         return
-    cells = _csv(table) if _suffix(table) == ".csv" else _tsv(table)
+    by_tabs = ((number, line.split("\t")) for number, line in text_lines(table))
+    cells = _csv(table) if _suffix(table) == ".csv" else by_tabs
     header = [name.strip() for name in next(cells, (0, []))[1]]
     if len(set(header)) < len(header):
         raise UserError(f"table {table} names a column twice: {shown(header)}")
@@ -89,17 +77,11 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
 
 
 def _suffix(table: Path) -> str:
-    """What a table is, gzipped or not."""
     return Path(table.name.removesuffix(".gz")).suffix
 
 
 def _is_json(table: Path) -> bool:
     return _suffix(table) in (".jsonl", ".json")
-
-
-def _tsv(table: Path) -> Iterator[tuple[int, list[str]]]:
-    for number, line in text_lines(table):
-        yield number, line.split("\t")
 
 
 def _csv(table: Path) -> Iterator[tuple[int, list[str]]]:

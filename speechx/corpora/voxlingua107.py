@@ -10,29 +10,24 @@ for Javanese). The speaker is taken to be the video, which is right for most.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import check_folder, choose, language_code
+from speechx.corpora.engine.languages import check_folder, choose, language_code, subfolders
 from speechx.corpora.engine.paths import name_links
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(
-    root: Path, out: Output, languages: Sequence[str] | None = None
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/{unlabelled,dev}.jsonl`; returns how many utterances each has.
-
-    `root` holds the unzipped languages, and `dev` if that is there; `languages` by VoxLingua107's
-    names or by ours, None for all.
+def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
+    """`root` holds the unzipped languages, and `dev` if that is there; `languages` by
+    VoxLingua107's names or by ours, None for all.
     """
-    root = Path(root)
     check_folder(root, "VoxLingua107")
-    found = {f: name for parent in (root, root / "dev") for f in _folders(parent)
-             if (name := _first_sound(f))}  # fmt: skip
+    found = {f: name for parent in (root, root / "dev") for f in subfolders(parent)
+             if f.name.isalpha() and (name := next(_recordings(f), ""))}  # fmt: skip
     names = {folder.name for folder in found}
     zips = sorted(f.stem for f in root.glob("*.zip") if f.stem not in {*names, "dev"})
     unzip = f"cd {root} && for f in *.zip; do unzip -qn $f; done"
@@ -45,23 +40,13 @@ def prepare(
         logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
     chosen = choose({name: name for name in sorted(names)}, languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
-    return finish(
-        (_read_language(root, name) for name in chosen),
-        out,
-        "VoxLingua107",
-    )
+    return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
 
 
-def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return [f for f in parent.iterdir() if f.is_dir() and f.name.isalpha()]
-
-
-def _first_sound(folder: Path) -> str:
-    """The name of one recording; there may be hundreds of thousands."""
+def _recordings(folder: Path) -> Iterator[str]:
+    """Names of files; there may be hundreds of thousands."""
     with os.scandir(folder) as entries:
-        return next((e.name for e in entries if e.name.lower().endswith(".wav")), "")
+        yield from (e.name for e in entries if e.name.lower().endswith(".wav"))
 
 
 def _read_language(root: Path, name: str) -> Preparation:
@@ -69,9 +54,7 @@ def _read_language(root: Path, name: str) -> Preparation:
     for split, folder in ((UNLABELLED, root / name), ("dev", root / "dev" / name)):
         if not folder.is_dir():
             continue
-        with os.scandir(folder) as entries:
-            files = sorted(e.name for e in entries if e.name.lower().endswith(".wav"))
-        for file in files:
+        for file in sorted(_recordings(folder)):
             video, _, _ = Path(file).stem.rpartition("__U__")
             found.add_file(split, folder, file, str(folder), speaker=video)
     return found

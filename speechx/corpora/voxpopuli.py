@@ -15,18 +15,16 @@ recordings of dev and test, without their text.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
 
-from speechx.corpora.engine.languages import choose, language_code
+from speechx.corpora.engine.languages import choose, holds_any, language_code, subfolders
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import read_rows
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
+from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
-
-Text = Literal["normalised", "raw"]
 
 LONGEST = 20.0  # seconds of a stretch
 COLUMN: dict[Text, str] = {"normalised": "normalized_text", "raw": "raw_text"}
@@ -56,18 +54,15 @@ def prepare(
     *,
     text: Text = "normalised",
     longest: float = LONGEST,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances of each split there are.
-
-    `root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is the
-    normalised or the raw spelling; `longest` is the maximum length of a stretch without text, in
-    seconds.
+) -> Counts:
+    """`root` holds `transcribed_data`, `raw_audios` or both; `languages` None for all. `text` is
+    the normalised or the raw spelling; `longest` is the maximum length of a stretch without text,
+    in seconds.
     """
-    if text not in COLUMN:
-        raise UserError(f"text is {' or '.join(get_args(Text))}, but {text!r} was given.")
-    root = Path(root)
-    labelled = {f.name for f in _folders(root / "transcribed_data") if _has_tables(f)}
-    sessions = {f.name for f in _folders(root / "raw_audios") if f.name != "original"}
+    check_text(text)
+    tables = [f"asr_{split}.tsv" for split in SPLITS]
+    labelled = {f.name for f in subfolders(root / "transcribed_data") if holds_any(f, tables)}
+    sessions = {f.name for f in subfolders(root / "raw_audios") if f.name != "original"}
     names = labelled | sessions
     if not names:
         raise UserError(
@@ -84,14 +79,6 @@ def prepare(
         f"VoxPopuli, {text} text",
         longest,
     )
-
-
-def _folders(parent: Path) -> list[Path]:
-    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
-
-
-def _has_tables(folder: Path) -> bool:
-    return any((folder / f"asr_{split}.tsv").is_file() for split in SPLITS)
 
 
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
@@ -112,7 +99,6 @@ def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> 
 
 
 def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | None) -> None:
-    """Adds the speech in the whole sessions, without text."""
     found.corrupt += speech.broken.pop(name, []) if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))

@@ -188,7 +188,6 @@ def _has_sound(u: Utterance) -> bool:
 
 
 def _response(u: Utterance) -> np.ndarray:
-    """The whole first channel of an impulse response."""
     return _read(u, 0.0, u.duration, channel=0)
 
 

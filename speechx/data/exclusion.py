@@ -14,6 +14,7 @@ from pathlib import Path
 
 from speechx.data.utterance import Utterance, hours
 from speechx.errors import UserError
+from speechx.whole_file import write_whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,7 @@ Key = tuple[str, str, str]
 def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
     """Writes a list. White space within a cell becomes one space, also where cells are compared."""
     lines = ("\t".join(_cell(text) for text in astuple(e)) for e in exclusions)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
+    write_whole(path, "\n".join([HEADER, *lines]) + "\n")
 
 
 def read_exclusions(path: Path) -> list[Exclusion]:

@@ -24,7 +24,7 @@ from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
 from speechx.data.manifest import json_line
 from speechx.data.utterance import Utterance, optional_keys
 from speechx.errors import UserError
-from speechx.whole_file import name_file, whole_file
+from speechx.whole_file import name_file, write_whole
 
 Format = Literal["flac", "int16"]
 SUFFIX = {"flac": "flac", "int16": "wav"}
@@ -140,8 +140,7 @@ def read_list(listing: Path) -> dict[str, Shard]:
 def write_list(listing: Path, shards: Mapping[str, Shard]) -> None:
     """Replaces the list atomically."""
     text = json.dumps({name: asdict(shards[name]) for name in sorted(shards)}, indent=1)
-    with whole_file(listing) as new:
-        new.write_text(text + "\n", encoding="utf-8")
+    write_whole(listing, text + "\n")
 
 
 def shard_damage(path: Path, shard: Shard) -> str | None:

@@ -15,22 +15,13 @@ Utterances are shuffled over the shards of a manifest (always in the same way), 
 shards that batches are read from at a time are a fair sample.
 
 Shards are tar files and not Parquet files with an audio column. Both were measured on 3,000
-CommonVoice clips (2.9 hours in 3 shards, one core; `benchmarks/loader.py` has the tar part), times
-real time, file cache warm:
-
-                        in order     at random    from the disk, at random
-    FLAC in tar            2,900x       5,200x       4,400x
-    FLAC in Parquet        3,400x       1,400x         530x   (row groups of 100)
-    FLAC in Parquet        3,400x       4,400x       2,500x   (row groups of 10)
-    int16 in tar          28,000x      24,000x       7,800x
-    int16 in Parquet      23,000x       1,900x         370x   (row groups of 100)
-    int16 in Parquet      25,000x      12,000x       4,100x   (row groups of 10)
-
-In order there is no difference. At random, Parquet reads a whole row group for one utterance; in a
-tar an utterance is one range of bytes, which is one request to any store (files and `memory://`
-ranked alike). Tar needs no package, and `tar` and webdataset can read it. FLAC is the default: it
-has half the bytes of int16, and 5,000x real time on one core is rarely too slow for a GPU; if it
-is, `format="int16"` decodes five times faster.
+CommonVoice clips (2.9 hours in 3 shards, one core, file cache warm; `benchmarks/loader.py` has the
+tar part). In order there is no difference: 2,900x and 3,400x real time with FLAC. At random,
+Parquet reads a whole row group for one utterance, while in a tar an utterance is one range of
+bytes, which is one request to any store: tar has 5,200x (from the disk 4,400x), Parquet 4,400x
+(2,500x) in row groups of 10 and 1,400x (530x) in row groups of 100. Tar needs no package, and `tar`
+and webdataset can read it. FLAC is the default: it has half the bytes of int16, and 5,000x real
+time on one core is rarely too slow for a GPU; if it is, `format="int16"` decodes five times faster.
 
 Each shard is written atomically. A hash of its sources (paths, sizes, times, segments) is stored
 beside it, so that packing again, also after an interruption, only packs missing or changed shards.
@@ -75,7 +66,7 @@ from speechx.log import logger
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, an estimate
 SEED = 0
-MOST_UNREADABLE = 0.01
+MAX_UNREADABLE = 0.01
 ABANDONED_SECONDS = 600  # since the last write: a partial file of a killed run
 
 
@@ -178,8 +169,6 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Packing:
-    """Packs one manifest."""
-
     manifest: Path
     folder: Path
     format: Format
@@ -278,8 +267,8 @@ class _Packing:
                 f"{self.manifest}: {len(unreadable)} of {tried} utterances cannot be "
                 f"read, listed in {listing}"
             )
-            if len(unreadable) > max(1, MOST_UNREADABLE * tried):
-                raise UserError(f"{message}. At most {MOST_UNREADABLE:.0%} may be unreadable.")
+            if len(unreadable) > max(1, MAX_UNREADABLE * tried):
+                raise UserError(f"{message}. At most {MAX_UNREADABLE:.0%} may be unreadable.")
             logger.info(f"{message}; they are left out")
         else:
             listing.unlink(missing_ok=True)

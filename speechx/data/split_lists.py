@@ -135,7 +135,6 @@ def _listed(u: Utterance, phones: tuple[str, ...] | None, path: Path) -> Utteran
 
 
 def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
-    """A UserError if train, dev or test share an utterance."""
     kind_of: dict[str, str] = {}
     for name, utterances in splits.items():
         kind = name.split("_")[0]

@@ -7,7 +7,6 @@ A single character is replaced everywhere, a word only where it is a whole word.
 characters are escaped, as in \u200b.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from speechx.data.manifest import Utterance, first_few, stream_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.whole_file import write_whole
 
 HEADER = ("language", "from", "to", "utterances", "code points", "why")
 
@@ -32,13 +32,12 @@ class Replacement:
 
 
 def write_replacements(path: Path, replacements: Sequence[Replacement]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE)
-        writer.writerow(HEADER)
-        for r in replacements:
-            points = f"{_points(r.old)} > {_points(r.new) or 'nothing'}"
-            cells = (r.language, _escaped(r.old), _escaped(r.new), r.utterances, points, r.why)
-            writer.writerow(cells)
+    rows = [HEADER]
+    for r in replacements:
+        points = f"{_points(r.old)} > {_points(r.new) or 'nothing'}"
+        old, new = _escaped(r.old), _escaped(r.new)
+        rows.append((r.language, old, new, str(r.utterances), points, r.why))
+    write_whole(path, "".join("\t".join(row) + "\n" for row in rows))
 
 
 class TextReplacer:

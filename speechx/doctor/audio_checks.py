@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE
 from speechx.audio.sources import is_url
+from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import CLIPPED_SHARE, FAINT_DB, HIGH_BAND_DB, OFFSET, SILENT_DB
 from speechx.doctor.sound import NOTHING_DB, Header, Sound
-from speechx.doctor.workers import Unreadable
 
 Findings = Iterator[tuple[str, str]]
 """Names of checks and details."""
@@ -26,10 +26,10 @@ def by_length(
         yield "too_long", f"{utterance.duration:.1f} s"
 
 
-def by_header(utterance: Utterance, header: Header | Unreadable) -> Findings:
+def by_header(utterance: Utterance, header: Header | Problem) -> Findings:
     """What the header shows. Segments of one file differ from its duration too: the caller must
     remove those cases."""
-    if isinstance(header, Unreadable):
+    if isinstance(header, Problem):
         absent = not is_url(utterance.audio) and not os.path.isfile(utterance.audio)
         yield "absent" if absent else "unreadable", f"{utterance.audio}: {header.why}"
         return
@@ -41,9 +41,9 @@ def by_header(utterance: Utterance, header: Header | Unreadable) -> Findings:
         yield "duration", f"{utterance.duration:.3f} s, but the file is {header.seconds:.3f} s long"
 
 
-def by_sound(utterance: Utterance, sound: Sound | Unreadable) -> Findings:
+def by_sound(utterance: Utterance, sound: Sound | Problem) -> Findings:
     """What the decoded samples show."""
-    if isinstance(sound, Unreadable):
+    if isinstance(sound, Problem):
         yield "unreadable", f"{utterance.audio}: {sound.why}"
         return
     if sound.seconds < utterance.duration - END_TOLERANCE_SECONDS:

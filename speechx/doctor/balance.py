@@ -1,9 +1,9 @@
 """How much audio each language has, and what the mix of languages makes of it.
 
-Training draws languages with p proportional to hours^alpha (data/sampling.py). The share of a
-language divided by its share of the hours is how often an epoch, which has as many hours as the
-corpus, repeats its utterances: at alpha 0 a language with 1 % of the hours is repeated twenty times
-if there are five languages.
+Training draws languages with p proportional to hours^alpha (data/sampling.py). An epoch has as many
+hours as the corpus. It repeats each utterance of a language by the share of the language divided by
+its share of the hours: at alpha 0, a language with 1 % of the hours in a corpus of five languages
+is repeated twenty times.
 
     L languages
 """

@@ -72,7 +72,7 @@ class LanguageCharacters:
         return name if most >= 0.9 * self.scripts.total() else ""
 
 
-class Letters:
+class CharacterChecks:
     """Reads text by text; its size grows with alphabets and oddities, not with the corpus."""
 
     def __init__(self) -> None:
@@ -84,12 +84,12 @@ class Letters:
         """Returns checks that this text fails, each with the word or character it is about."""
         found = self.languages[language]
         found.utterances += 1
-        units = set(normal)
-        found.letters_of[split].update(units)
-        for letter in units:
+        letters = set(normal)
+        found.letters_of[split].update(letters)
+        for letter in letters:
             found.first.setdefault(("", letter), id)
         if text.isascii() and not _ODD_ASCII.search(text):
-            if any(map(str.isalpha, units)):
+            if any(map(str.isalpha, letters)):
                 found.scripts["LATIN"] += len(normal)
                 found.add("other_script", "LATIN", id)
             return []

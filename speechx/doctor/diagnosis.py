@@ -62,14 +62,13 @@ class Diagnosis:
                 yield title, found
 
     @cached_property
-    def excluded(self) -> list[Case]:
-        """One case for each excluded utterance: its first."""
-        listed = (c for cases in self.by_check.values() for c in cases if self.lists(c))
+    def excluded(self) -> dict[Key, Case]:
+        """The first case of each excluded utterance."""
         first: dict[Key, Case] = {}
-        for case in listed:
-            assert case.utterance is not None
-            first.setdefault(key_of(case.utterance), case)
-        return list(first.values())
+        for case in (c for cases in self.by_check.values() for c in cases):
+            if case.utterance is not None and self.lists(case):
+                first.setdefault(key_of(case.utterance), case)
+        return first
 
     def lists(self, case: Case) -> bool:
         """Whether the exclusion list names the utterance of this case."""
@@ -77,11 +76,8 @@ class Diagnosis:
         return u is not None and case.check in self.excluding and key_of(u) not in self.not_listed
 
     def exclusions(self) -> list[Exclusion]:
-        return [
-            Exclusion(*key_of(c.utterance), c.check, writable(c.detail))
-            for c in self.excluded
-            if c.utterance is not None
-        ]
+        found = self.excluded.items()
+        return [Exclusion(*key, case.check, writable(case.detail)) for key, case in found]
 
     def action(self, check: Check) -> str:
         """What happens to the utterances of a check."""

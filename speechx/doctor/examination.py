@@ -16,7 +16,6 @@ each utterance, and the utterance itself only if something is wrong with it.
 """
 
 import random
-import time
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,8 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from speechx.corpora.babel.reader import NO_SPEECH
-from speechx.corpora.engine.processes import PROCESSES, SECONDS_BETWEEN_PROGRESS
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.processes import PROCESSES, watched
 from speechx.data.exclusion import Key, write_exclusions
 from speechx.doctor import manifests, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
@@ -39,10 +39,11 @@ from speechx.doctor.duplicates import Duplicate, duplicates, recordings, several
 from speechx.doctor.manifests import ManifestFile, Numbered, find_manifests, select
 from speechx.doctor.split_checks import SHARED, SplitChecks, key_number, leak_cases, repeated
 from speechx.doctor.text_checks import Target, TextChecks
-from speechx.doctor.workers import CHUNK, Unreadable, in_parallel
+from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.normalize import normalize
+from speechx.whole_file import write_whole
 
 T = TypeVar("T")
 Decode = Literal["none", "sample", "all"]
@@ -93,9 +94,8 @@ def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
     from speechx.data.text_replacements import write_replacements
     from speechx.doctor.page import page
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "doctor.json").write_text(diagnosis.to_json(), encoding="utf-8")
-    (out / "doctor.html").write_text(page(diagnosis, players), encoding="utf-8")
+    write_whole(out / "doctor.json", diagnosis.to_json())
+    write_whole(out / "doctor.html", page(diagnosis, players))
     write_exclusions(out / "exclude.tsv", diagnosis.exclusions())
     write_replacements(out / "respell.tsv", diagnosis.replacements)
 
@@ -140,7 +140,7 @@ class _Examination:
         seen: Counter[str] = Counter()
         missing: set[str] = set()  # files, as long as no other is found
         jobs = self._lines()
-        for job, header in self._progress(self._at_work(sound.read_header, jobs), "headers"):
+        for job, header in self._watched(sound.read_header, jobs, "headers"):
             number, _, u = job
             failed = self.add(job, by_header(u, header))
             if isinstance(header, sound.Header):
@@ -169,9 +169,8 @@ class _Examination:
     def _lines(self) -> Iterator[Numbered]:
         limits = self.options.least_seconds, self.options.most_seconds
         for manifest, u in manifests.stream(self.manifests):
-            if isinstance(u, Unreadable):
-                where, _, why = u.why.partition(": ")
-                self.cases.append((-1, Case("line", where, why, split=manifest.split)))
+            if isinstance(u, Problem):
+                self.cases.append((-1, Case("line", u.where, u.why, split=manifest.split)))
                 continue
             job = self.utterances, manifest, u
             self.utterances += 1
@@ -207,7 +206,7 @@ class _Examination:
         again, first = repeated(np.where(alone, np.frombuffer(self.fingerprints, np.int64), 0))
         jobs = select(self.manifests, {*again.tolist(), *first.tolist()}).values()
         contents = np.zeros(len(alone), np.int64)
-        for job, content in self._at_work(sound.hash_bytes, jobs):
+        for job, content in self._watched(sound.hash_bytes, jobs, "compared"):
             contents[job[0]] = content if isinstance(content, int) else 0
         self.alike["the file has the same bytes as that of"] = contents
         self.alike["the same segment of the same file as"] = self.splits.keys("sound")
@@ -218,9 +217,8 @@ class _Examination:
         if self.options.decode == "sample":
             jobs = iter(sorted(job for chosen in self.sampled.values() for job in chosen))
         readable = (job for job in jobs if job[0] not in self.unreadable)
-        results = self._at_work(sound.measure, readable, chunk=16)
         samples = np.zeros(self.utterances, np.int64)
-        for job, found in self._progress(results, "decoded"):
+        for job, found in self._watched(sound.measure, readable, "decoded", chunk=16):
             self.decoded += 1
             quiet = ("silent", "faint") if job[1].split == NO_SPEECH else ()
             self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
@@ -292,7 +290,7 @@ class _Examination:
             replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
             notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
         )  # fmt: skip
-        out = [key_number(key_of(c.utterance)) for c in found.excluded if c.utterance is not None]
+        out = list(map(key_number, found.excluded))
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
         for _, manifest, u in excluded.values():
@@ -320,19 +318,16 @@ class _Examination:
             shared = ", ".join(f"a {name} ({len(self.splits.leaks(name)):,})" for name in SHARED)
             yield f"Of {evaluated:,} utterances in dev and test, some share with train: {shared}."
 
-    def _at_work(
-        self, work: Callable[[sound.AudioSpan], T], jobs: Iterable[Numbered], chunk: int = CHUNK
-    ) -> Iterator[tuple[Numbered, T | Unreadable]]:
+    def _watched(
+        self,
+        work: Callable[[sound.AudioSpan], T],
+        jobs: Iterable[Numbered],
+        what: str,
+        chunk: int = CHUNK,
+    ) -> Iterator[tuple[Numbered, T | Problem]]:
         seconds = partial(sound.patience, per_file=self.options.seconds_per_file)
-        return in_parallel(work, jobs, _span, self.processes, chunk, seconds)
-
-    def _progress(self, results: Iterable[T], what: str) -> Iterator[T]:
-        logged = time.monotonic()
-        for done, result in enumerate(results, start=1):
-            if time.monotonic() - logged > SECONDS_BETWEEN_PROGRESS:
-                logged = time.monotonic()
-                logger.info(f"doctor: {what}: {done:,} utterances")
-            yield result
+        results = in_parallel(work, jobs, _span, self.processes, chunk, seconds)
+        return watched(results, None, f"doctor: {what}", "utterances")
 
 
 def _span(job: Numbered) -> sound.AudioSpan:

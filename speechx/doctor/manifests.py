@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import EMPTY, UNIQUE, Utterance, is_manifest, read_lines
-from speechx.doctor.workers import Unreadable
 from speechx.errors import UserError
 
-EVALUATION = ("test", "eval", "dev", "valid", "validation")
+EVALUATION_WORDS = ("test", "eval", "dev", "valid", "validation")
 TRAINING = "train"
 TABLES = frozenset((".tsv", ".csv", ".txt"))
 
@@ -52,7 +52,7 @@ def find_manifests(paths: Iterable[Path | str]) -> list[ManifestFile]:
 def for_evaluation(split: str) -> bool:
     """Whether a split is for scoring. Only whole words count, so `validated` of CommonVoice is
     not; `train_dev` is, as in Kaldi's recipes."""
-    return not set(EVALUATION).isdisjoint(_words(split))
+    return not set(EVALUATION_WORDS).isdisjoint(_words(split))
 
 
 def for_training(split: str) -> bool:
@@ -75,7 +75,7 @@ def _words(split: str) -> list[str]:
 
 
 def _order(split: str) -> int:
-    order = (*EVALUATION, TRAINING)
+    order = (*EVALUATION_WORDS, TRAINING)
     return next((i for i, name in enumerate(order) if name in _words(split)), len(order))
 
 
@@ -84,8 +84,8 @@ Numbered = tuple[int, ManifestFile, Utterance]
 
 def stream(
     manifests: Sequence[ManifestFile],
-) -> Iterator[tuple[ManifestFile, Utterance | Unreadable]]:
-    """All utterances in order; `Unreadable` for a line that is not one."""
+) -> Iterator[tuple[ManifestFile, Utterance | Problem]]:
+    """All utterances in order; a `Problem` for a line that is not one."""
     for manifest in manifests:
         ids: set[int] = set()
         number = 0
@@ -99,12 +99,12 @@ def stream(
                 why = str(found)
                 if isinstance(found, Utterance):
                     why = f"id {found.id!r} is on an earlier line too; {UNIQUE}"
-                yield manifest, Unreadable(f"{manifest.path}:{number}: {why}")
+                yield manifest, Problem(f"{manifest.path}:{number}", why)
         except UserError as error:
-            yield manifest, Unreadable(str(error))
+            yield manifest, Problem.of(error, manifest.path)
         else:
             if not number:
-                yield manifest, Unreadable(f"{manifest.path}: {EMPTY}")
+                yield manifest, Problem(str(manifest.path), EMPTY)
 
 
 def numbered(manifests: Sequence[ManifestFile]) -> Iterator[Numbered]:

@@ -16,9 +16,10 @@ import numpy as np
 
 from speechx.audio.files import audio_info, read_native
 from speechx.audio.sources import is_url, read_bytes
+from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import CLIPPED_SHARE
-from speechx.doctor.workers import PATIENCE_SECONDS, Unreadable
+from speechx.doctor.workers import PATIENCE_SECONDS
 from speechx.errors import UserError
 
 PIECE_SECONDS = 300.0  # of audio in memory at a time
@@ -80,12 +81,12 @@ def patience(span: AudioSpan, per_file: float) -> float:
     return per_file + size / 1e6
 
 
-def read_header(span: AudioSpan) -> Header | Unreadable:
+def read_header(span: AudioSpan) -> Header | Problem:
     return _header(span.audio, span.part)
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str, part: tuple[int, int] | None) -> Header | Unreadable:
+def _header(audio: str, part: tuple[int, int] | None) -> Header | Problem:
     try:
         info = audio_info(audio, exact=False, part=part)
         return Header(info.duration, info.rate, _fingerprint(audio, part))
@@ -93,9 +94,9 @@ def _header(audio: str, part: tuple[int, int] | None) -> Header | Unreadable:
         return _unreadable(audio, error)
 
 
-def _unreadable(audio: str, error: Exception) -> Unreadable:
+def _unreadable(audio: str, error: Exception) -> Problem:
     why = str(error).removeprefix(f"{audio}: ").removeprefix("cannot be read as audio: ")
-    return Unreadable(why)
+    return Problem(audio, why)
 
 
 def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
@@ -115,7 +116,7 @@ def hash_bytes(span: AudioSpan) -> int:
         return 0
 
 
-def measure(span: AudioSpan) -> Sound | Unreadable:
+def measure(span: AudioSpan) -> Sound | Problem:
     """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
         promised = audio_info(span.audio, exact=False, part=span.part).duration

@@ -19,7 +19,7 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.labels import frames_needed
 from speechx.data.manifest import Utterance, read_manifest
-from speechx.doctor.characters import Letters, printable
+from speechx.doctor.characters import CharacterChecks, printable
 from speechx.doctor.checks import PACE_DEVIATIONS, PACE_FACTOR, PACE_UTTERANCES, Case
 from speechx.doctor.manifests import for_evaluation
 from speechx.errors import UserError
@@ -95,7 +95,7 @@ class TextChecks:
         if "unknown_token" in listed and target.vocabulary is None:
             raise UserError("--exclude unknown_token needs --vocabulary or --model")
         self.target, self.listed = target, listed
-        self.letters = Letters()
+        self.letters = CharacterChecks()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         self.paces: dict[Pace, tuple[array[float], array[int]]] = defaultdict(
             lambda: (array("f"), array("q"))

@@ -9,10 +9,11 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError  # the builtin one from Python 3.11 on
-from dataclasses import dataclass
 from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from speechx.corpora.engine.problems import Problem
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -23,15 +24,8 @@ CHUNKS_AHEAD = 4  # per process: memory stays bounded
 PATIENCE_SECONDS = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Why a file, or a line of a manifest, cannot be read."""
-
-    why: str
-
-
-CRASHED = Unreadable("reading it crashes the decoder")
-HUNG = Unreadable("reading it never ends")
+CRASHED = Problem("", "reading it crashes the decoder")
+HUNG = Problem("", "reading it never ends")
 
 
 def in_parallel(
@@ -41,7 +35,7 @@ def in_parallel(
     processes: int,
     chunk: int = CHUNK,
     seconds: Callable[[K], float] = lambda _: PATIENCE_SECONDS,
-) -> Iterator[tuple[T, R | Unreadable]]:
+) -> Iterator[tuple[T, R | Problem]]:
     """`(item, work(key(item)))` in the order of the items; `CRASHED` for an item that kills its
     process, `HUNG` for one that takes more than its `seconds`.
 
@@ -51,7 +45,7 @@ def in_parallel(
     def schedule(keys: Sequence[K]) -> ProcessFuture:
         return pool.schedule(_each, (work, keys), timeout=max(map(seconds, keys)))
 
-    def results(keys: Sequence[K], future: ProcessFuture) -> list[R | Unreadable]:
+    def results(keys: Sequence[K], future: ProcessFuture) -> list[R | Problem]:
         try:
             return future.result()
         except (TimeoutError, ProcessExpired) as error:

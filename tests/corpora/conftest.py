@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.corpora.trees import logged
+from tests.corpora.corpus_trees import logged
 
 
 @pytest.fixture

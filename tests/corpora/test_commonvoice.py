@@ -16,7 +16,7 @@ from speechx.corpora.engine.preparation import SPLITS
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
-from tests.corpora.trees import opened
+from tests.corpora.corpus_trees import opened
 
 V5 = "client_id path sentence up_votes down_votes age gender accent locale segment"
 V13 = "client_id path sentence up_votes down_votes age gender accents variant locale segment"
@@ -319,7 +319,7 @@ def test_a_train_clip_of_a_held_out_speaker_is_no_longer_one(
     assert "1 in train.tsv and in dev.tsv or test.tsv" in messages[-1]
 
 
-def test_when_nothing_is_left_to_train_on_it_is_said(tmp_path: Path, messages: list[str]) -> None:
+def test_nothing_left_to_train_on_is_reported(tmp_path: Path, messages: list[str]) -> None:
     tables = {"train": [row("c1")], "dev": [row("d1", speaker="s2")], "test": [row("t1")]}
     release(tmp_path, tables | {"validated": tables["train"] + tables["test"]})
     with pytest.raises(UserError, match=r"--splits speaker leaves no clip for train in es"):
@@ -402,7 +402,7 @@ def test_a_language_of_which_nothing_is_validated_has_no_splits(tmp_path: Path) 
     assert prepare(tmp_path, Output(tmp_path / "out")) == {"es": {"unlabelled": 1}}
 
 
-def test_splits_that_cannot_be(tmp_path: Path) -> None:
+def test_impossible_splits(tmp_path: Path) -> None:
     release(tmp_path, {"train": [row("c1")]})
     with pytest.raises(UserError, match=r"official, speaker, speaker\+sentence, but 'no'"):
         prepare(tmp_path, Output(tmp_path / "out"), splits="no")  # type: ignore[arg-type]
@@ -592,7 +592,7 @@ def test_preparing_again_opens_nothing_and_touches_nothing(tmp_path: Path, conve
     assert read == {"c1": 0.5, "c2": 1.25}
 
 
-def test_progress_is_told(
+def test_progress_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     monkeypatch.setattr(processes, "SECONDS_BETWEEN_PROGRESS", 0.0)
@@ -622,7 +622,7 @@ def test_root_may_be_a_release_or_one_language_of_it(tmp_path: Path) -> None:
         prepare(tmp_path / "absent", Output(out))
 
 
-def test_tables_that_are_none(tmp_path: Path) -> None:
+def test_broken_tables(tmp_path: Path) -> None:
     folder = tmp_path / "es"
     write_tsv(folder / "invalidated.tsv", V17, [row("c1")])
     with pytest.raises(UserError, match=r"neither a CommonVoice release .* it holds es"):

@@ -7,7 +7,7 @@ import pytest
 from speechx.corpora.commonvoice_spontaneous import prepare
 from speechx.corpora.engine.write import Output
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, read, sound
 
 COLUMNS = (
     "client_id audio_id audio_file duration_ms prompt_id prompt transcription votes age gender "
@@ -74,7 +74,7 @@ def test_splits_texts_and_what_is_not_checked(corpus: Path) -> None:
     assert {u.text for u in read(out, "el-CY", "unlabelled").values()} == {None}
 
 
-def test_a_copy_is_whole_however_short_the_table_says_it_is(corpus: Path) -> None:
+def test_a_copy_is_whole_although_the_table_lists_less(corpus: Path) -> None:
     table = corpus / "sps-corpus-3.0-2026-03-09-el-CY" / "ss-corpus-el-CY.tsv"
     table.write_text(table.read_text(encoding="utf-8").replace("654", "123"), encoding="utf-8")
     prepare(corpus, Output(corpus / "out", convert=True))

@@ -21,11 +21,11 @@ from speechx.corpora.debian_sources import (
     read_ktuberling,
     read_tuxpaint,
 )
-from speechx.corpora.debian_speech import ConvertedRecording, is_plain, misfits, prepare, split_of
+from speechx.corpora.debian_speech import is_plain, misfits, prepare, split_of
 from speechx.data.manifest import read_manifest
-from speechx.doctor.validation import problems
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
+from tests.doctor.broken_corpora import problems
 
 APT_GET = """#!/bin/sh
 echo "$3" >> {calls}
@@ -173,13 +173,13 @@ def test_a_second_run_needs_no_apt_and_gives_the_same(archive, tmp_path, monkeyp
     assert list((out / "packages").glob(".*")) == []
 
 
-def test_too_few_texts_are_not_split(archive, tmp_path):
+def test_too_few_texts_are_not_split(archive, tmp_path, monkeypatch):
     italian(archive, SENTENCES)
     out = tmp_path / "out"
-    put(out / "it/dev.jsonl", "left from another time")
-    put(out / "it/source.txt", "debian-speech")
-    counts = prepare(out, ["it"])
-    assert counts == {"it": {"train": 0, "dev": 0, "test": 0, "unlabelled": 40}}
+    with monkeypatch.context() as patch:
+        patch.setattr(debian_speech, "MIN_LABELLED", 40)
+        assert "train" in prepare(out, ["it"])["it"]
+    assert prepare(out, ["it"]) == {"it": {"unlabelled": 40}}
     assert [p.name for p in (out / "it").glob("*.jsonl")] == ["unlabelled.jsonl"]
     first = read_manifest(out / "it/unlabelled.jsonl")[0]
     assert (first.text, first.extra["listed"]) == (None, SENTENCES["digits/s0"])
@@ -261,18 +261,18 @@ def test_which_texts_are_trusted(text, language, plain):
 
 def recording(id: str, **keys) -> PackageRecording:
     return PackageRecording(
-        **{"id": id, "language": "ca", "speaker": "s", "path": Path(id), **keys}
+        **{"package": "p", "name": id, "language": "ca", "voice": "s", "path": Path(id), **keys}
     )
 
 
-def test_texts_that_were_not_said_are_found_by_the_speakers_usual_rate():
+def test_texts_that_were_not_spoken_are_found_by_the_speakers_usual_rate():
     def clip(id, letters, seconds):
-        return ConvertedRecording(recording(id, text="a" * letters), Path(id), seconds, seconds)
+        return recording(id, text="a" * letters), seconds
 
     usual = [clip(f"usual{k}", 120 + k, 10.0) for k in range(20)]
     fast, slow, short = clip("fast", 240, 10.0), clip("slow", 15, 10.0), clip("short", 2, 2.0)
-    assert set(misfits([*usual, fast, slow, short])) == {"fast", "slow"}
-    assert misfits([clip("slowly", 40, 10.0), clip("normal", 150, 10.0)]) == {}
+    assert set(misfits(dict([*usual, fast, slow, short]))) == {"p/fast", "p/slow"}
+    assert misfits(dict([clip("slowly", 40, 10.0), clip("normal", 150, 10.0)])) == {}
 
 
 def test_asterisk_reads_its_list_and_knows_what_is_no_speech(tmp_path):

@@ -8,8 +8,8 @@ from speechx.corpora import commonvoice
 from speechx.corpora.engine.write import Output
 from speechx.corpora.fleurs import prepare
 from speechx.errors import UserError
+from tests.corpora.corpus_trees import lines, read, sound
 from tests.corpora.test_fuzz import build_commonvoice
-from tests.corpora.trees import lines, read, sound
 
 
 def row(sentence: int, file: str, raw: str = 'Dit is "goed.', gender: str = "FEMALE") -> str:

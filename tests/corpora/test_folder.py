@@ -10,7 +10,7 @@ from speechx.corpora.babel import Options
 from speechx.corpora.engine.write import Output
 from speechx.corpora.folder import prepare
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, read, sound
 
 
 def test_texts_beside_recordings_are_theirs(tmp_path: Path, messages: list[str]) -> None:

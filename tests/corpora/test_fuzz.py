@@ -38,10 +38,11 @@ from speechx.corpora import (
     voxlingua107,
     voxpopuli,
 )
+from speechx.corpora.engine.rows import OwnData
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.babel_tree import Pack, turns
+from tests.babel_packs import Pack, turns
 from tests.corpora import (
     test_commonvoice_spontaneous,
     test_hugging_face,
@@ -49,7 +50,7 @@ from tests.corpora import (
     test_mls,
     test_voxpopuli,
 )
-from tests.corpora.trees import lines, opened, sound
+from tests.corpora.corpus_trees import lines, opened, sound
 
 EXAMPLES = 15
 SECONDS = 20  # for one reading; a good tree takes hundredths
@@ -165,11 +166,11 @@ def language_of(prepare: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def below(prepare: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda root, out: prepare(root, out, "it", audio_root=root)
+    return lambda root, out: prepare(root, out, OwnData("it", audio_root=root))
 
 
 def table_of(suffix: str) -> Callable[..., Any]:
-    return lambda root, out: table.prepare(root / f"all{suffix}", out, "it")
+    return lambda root, out: table.prepare(root / f"all{suffix}", out, OwnData("it"))
 
 
 PACK, CALL = "103-bengali/conversational", "BABEL_OP1_103_12000_20120101_120000_inLine"
@@ -234,7 +235,7 @@ READERS = {
         build_hugging_face,
         ("state.json", "dataset_info.json", "data-00000-of-00001.arrow"),
         "clips/a.wav",
-        language_of(hugging_face.prepare),
+        lambda root, out: hugging_face.prepare(root, out, OwnData("it")),
     ),
 }  # fmt: skip
 

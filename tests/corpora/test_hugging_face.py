@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from speechx.corpora import hugging_face
 from speechx.corpora.engine.write import Output
-from speechx.corpora.hugging_face import prepare
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, of_own_data, read, sound
+
+prepare = of_own_data(hugging_face.prepare)
 
 
 def save(folder: Path, rows: dict[str, list[Any]], split: str = "train", **state: Any) -> Path:
@@ -118,7 +120,7 @@ def test_paths_and_mapped_columns(tmp_path: Path) -> None:
     assert u.audio == root / "clips" / "x.wav"
 
 
-def test_ids_and_splits_that_are_0_are_there(tmp_path: Path) -> None:
+def test_ids_and_splits_may_be_0(tmp_path: Path) -> None:
     data = {"bytes": wav(tmp_path), "path": "x.wav"}
     save(tmp_path / "saved", {"audio": [data] * 2, "id": [0, 1], "text": ["due", "tre"]})
     prepare(tmp_path / "saved", Output(tmp_path / "out"), "it")

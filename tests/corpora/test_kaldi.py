@@ -7,10 +7,13 @@ import pytest
 import soundfile
 
 from speechx.audio.files import read_audio
+from speechx.corpora import kaldi
 from speechx.corpora.engine.write import Output
-from speechx.corpora.kaldi import prepare, source_of
+from speechx.corpora.kaldi import source_of
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, of_own_data, read, sound
+
+prepare = of_own_data(kaldi.prepare)
 
 
 def test_a_plain_directory_with_relative_and_absolute_paths(

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 
 from speechx.audio.files import read_audio
+from speechx.corpora import lhotse
 from speechx.corpora.engine.write import Output
-from speechx.corpora.lhotse import export, prepare
+from speechx.corpora.lhotse import export
 from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, of_own_data, read, sound
+
+prepare = of_own_data(lhotse.prepare)
 
 
 def recording(path: Path | str, seconds: float = 2.0, **changes: Any) -> dict[str, Any]:

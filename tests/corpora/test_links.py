@@ -78,7 +78,7 @@ def test_what_is_below_a_language_is_not_read_elsewhere(
 
 
 @pytest.mark.parametrize("corpus", [*READERS, "voxlingua107"])
-def test_a_language_and_root_may_be_links_and_a_language_is_said_to_be(
+def test_a_language_and_root_may_be_links_and_a_language_is_logged(
     tmp_path: Path, corpus: str, messages: list[str]
 ) -> None:
     if corpus == "voxlingua107":

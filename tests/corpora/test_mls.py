@@ -7,7 +7,7 @@ import pytest
 from speechx.corpora.engine.write import Output
 from speechx.corpora.mls import prepare
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, read, sound
 
 META = (
     " SPEAKER   |   GENDER   | PARTITION  |  MINUTES   |  BOOK ID  |  TITLE  | CHAPTER ",

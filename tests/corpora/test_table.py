@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechx.corpora import table
 from speechx.corpora.engine.write import Output
-from speechx.corpora.table import prepare
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
-from tests.corpora.trees import logged
+from tests.corpora.corpus_trees import logged, of_own_data
+
+prepare = of_own_data(table.prepare)
 
 
 def prepare_all(*arguments: Any, unused: str = "", **options: Any) -> dict[str, dict[str, int]]:
@@ -193,11 +195,11 @@ def test_columns_that_are_not_used_are_named(corpus, messages: list[str]):
         ),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(corpus, lines, said):
+def test_errors_name_their_place(corpus, lines, said):
     assert said in refused(table(corpus, *lines))
 
 
-def test_no_header_is_asked_for_where_there_is_one(corpus):
+def test_no_header_is_requested_if_there_is_one(corpus):
     said = refused(table(corpus, "text\tMy file", "uno\twav/1.wav"))
     assert said.endswith("it has text, My file; name it with --column 'path=My file'")
     said = refused(table(corpus, '{"clip": "wav/1.wav"}', name="all.jsonl"))
@@ -209,7 +211,7 @@ def test_a_language_is_needed_from_somewhere(corpus):
     assert ":2: no language column, so give one with --language" in refused(path, None)
 
 
-def test_what_cannot_be_read_is_one_line(corpus):
+def test_an_unreadable_table_is_one_line_of_error(corpus):
     assert "nowhere.tsv cannot be read" in refused(corpus / "nowhere.tsv")
     (corpus / "latin.tsv").write_bytes("path\ttext\nwav/1.wav\tperchè\n".encode("latin-1"))
     assert "latin.tsv is not UTF-8 text" in refused(corpus / "latin.tsv")

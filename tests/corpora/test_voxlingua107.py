@@ -7,7 +7,7 @@ import pytest
 from speechx.corpora.engine.write import Output
 from speechx.corpora.voxlingua107 import prepare
 from speechx.errors import UserError
-from tests.corpora.trees import read, sound
+from tests.corpora.corpus_trees import read, sound
 
 CLIP = "{}__U__S{}---0123.450-0134.560.wav"
 

@@ -11,7 +11,7 @@ from speechx.corpora.engine.tables import read_rows
 from speechx.corpora.engine.write import Output
 from speechx.corpora.voxpopuli import prepare
 from speechx.errors import UserError
-from tests.corpora.trees import lines, read, sound
+from tests.corpora.corpus_trees import lines, read, sound
 
 OLD = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender"
 NEW = f"{OLD}\tis_gold_transcript\taccent"
@@ -130,7 +130,7 @@ def test_the_table_of_segments_is_read_once(
     assert not (out / "hr" / "corrupt.txt").exists()
 
 
-def test_segments_that_cannot_be_are_named(tmp_path: Path) -> None:
+def test_impossible_segments_are_named(tmp_path: Path) -> None:
     sessions(tmp_path)
     rows = ("event_id\tsegment_no\tstart\tend", *(
         f"20180313-0900-PLENARY_hr\t{i}\t{start}\t{end}"

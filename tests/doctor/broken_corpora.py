@@ -66,6 +66,11 @@ def examined(folder: Path, **splits: Any) -> Diagnosis:
     return examine([folder], out, DoctorOptions(**{"decode": "all"} | options), processes)
 
 
+def problems(paths: list[Path], decode: bool = False) -> list[str]:
+    """As `speechx data validate` prints them."""
+    return examine(paths, options=DoctorOptions(decode="all" if decode else "none")).problems()
+
+
 def found(diagnosis: Diagnosis) -> dict[str, list[str]]:
     """Checks, and the subjects of their cases."""
     return {check.name: [c.subject for c in cases] for check, cases in diagnosis.by_check.items()}

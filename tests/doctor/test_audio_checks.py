@@ -110,7 +110,7 @@ def test_segments_of_one_file_do_not_leave_the_rest_of_it(tmp_path):
     assert found(examined(tmp_path, train=parts)) == {}
 
 
-def test_sound_that_breaks_off_before_its_header_says(tmp_path):
+def test_audio_shorter_than_its_header(tmp_path):
     soundfile.write(tmp_path / "cut.mp3", speech(6.0), RATE)
     data = (tmp_path / "cut.mp3").read_bytes()
     (tmp_path / "cut.mp3").write_bytes(data[: len(data) // 2])

@@ -11,13 +11,12 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from speechx.corpora.engine.problems import Problem
 from speechx.doctor import sound
 from speechx.doctor.examination import DoctorOptions, examine
 from speechx.doctor.page import page
 from speechx.doctor.sound import AudioSpan, measure, read_header
-from speechx.doctor.validation import problems
-from speechx.doctor.workers import Unreadable
-from tests.doctor.broken_corpora import RATE, clip, examined, found, speech
+from tests.doctor.broken_corpora import RATE, clip, examined, found, problems, speech
 
 FORMATS = ("wav", "flac", "mp3", "ogg")
 quick = settings(
@@ -76,9 +75,9 @@ def test_any_bytes_as_audio(tmp_path, data, suffix):
         path = tmp_path / f"{i}.{suffix}"
         path.write_bytes(content)
         span = AudioSpan(str(path), None, 0.0, 1.0)
-        assert isinstance(read_header(span), Unreadable) or read_header(span).seconds > 0
+        assert isinstance(read_header(span), Problem) or read_header(span).seconds > 0
         found = measure(span)
-        assert isinstance(found, Unreadable) or found.seconds > 0
+        assert isinstance(found, Problem) or found.seconds > 0
 
 
 @quick
@@ -95,7 +94,7 @@ def test_audio_that_is_damaged_or_cut_off(tmp_path, at, suffix, hole):
         span = AudioSpan(str(path), None, 0.0, 1.0)
         read_header(span)
         found = measure(span)
-        assert isinstance(found, Unreadable) or 0 < found.seconds < 100
+        assert isinstance(found, Problem) or 0 < found.seconds < 100
 
 
 def wav_claiming(seconds):

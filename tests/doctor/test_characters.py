@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from speechx.doctor.characters import Letters, in_one_script, printable, script
+from speechx.doctor.characters import CharacterChecks, in_one_script, printable, script
 from speechx.text.normalize import normalize
 from tests.doctor.broken_corpora import clip, examined, found, sound_corpus
 
 
 def letters_of(*texts, language="es"):
-    letters = Letters()
+    letters = CharacterChecks()
     for i, text in enumerate(texts):
         letters.read(language, "train", f"u{i}", text, normalize(text, language))
     return letters

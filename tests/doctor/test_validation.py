@@ -6,8 +6,7 @@ import numpy as np
 import soundfile
 
 from speechx.data.manifest import write_manifest
-from speechx.doctor.validation import problems
-from tests.doctor.broken_corpora import RATE, clip, sound_corpus, speech
+from tests.doctor.broken_corpora import RATE, clip, problems, sound_corpus, speech
 
 
 def test_a_good_manifest_has_no_problems(manifests):

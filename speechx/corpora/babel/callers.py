@@ -12,7 +12,7 @@ from speechx.corpora.babel.pack import BabelRecording
 from speechx.corpora.engine.preparation import Preparation
 
 DEV_SHARE = 0.1
-MOST_DEV_SHARE = 0.3  # one caller can be much of a small language
+MAX_DEV_SHARE = 0.3  # one caller can be much of a small language
 
 _SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
 
@@ -36,11 +36,9 @@ def callers_of_test(recordings: Iterable[BabelRecording], found: Preparation) ->
 def dev_recordings(
     seconds: Mapping[BabelRecording, float], tested: set[str], found: Preparation
 ) -> set[BabelRecording]:
-    """A tenth of the transcribed `seconds` of training, and all else that there is of its callers.
-
-    Whole callers, but none of `tested`, in an order that only their numbers decide. Where there are
-    too few callers for that, calls, both sides of each together.
-    """
+    """Chooses dev: whole callers of training, none of `tested`, with about a tenth of the
+    transcribed seconds, in an order fixed by a hash. With too few callers it chooses whole calls.
+    Returns all their recordings."""
     ways: dict[str, Callable[[BabelRecording], str]] = {
         "by caller": lambda recording: recording.call,
         "by call, of callers of train": lambda recording: f"{recording.call}_{recording.when}",
@@ -54,7 +52,7 @@ def dev_recordings(
             found.notes["dev"] = note
             return {recording for recording in seconds if group(recording) in chosen}
     if training:
-        found.notes["dev"] = f"as each call is more than {MOST_DEV_SHARE:.0%} of training"
+        found.notes["dev"] = f"as each call is more than {MAX_DEV_SHARE:.0%} of training"
     return set()
 
 
@@ -63,7 +61,7 @@ def _tenth(seconds: Mapping[str, float]) -> set[str]:
     chosen: set[str] = set()
     have = 0.0
     for name in sorted(seconds, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        if have < DEV_SHARE * total and have + seconds[name] <= MOST_DEV_SHARE * total:
+        if have < DEV_SHARE * total and have + seconds[name] <= MAX_DEV_SHARE * total:
             chosen.add(name)
             have += seconds[name]
     return chosen

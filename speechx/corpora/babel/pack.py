@@ -18,7 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.languages import check_folder, choose, language_code, no_language
+from speechx.corpora.engine.languages import (
+    check_folder,
+    choose,
+    language_code,
+    no_language,
+    subfolders,
+)
 from speechx.corpora.engine.measure import header, measure_each
 from speechx.corpora.engine.paths import inside, name_links
 from speechx.corpora.engine.preparation import Preparation
@@ -151,11 +157,11 @@ class RecordingList:
         """All recordings, in the order of their names; prompts only with `scripted`."""
         here, beside = self.pack.root / "conversational", self.pack.root / "scripted"
         self._add("training", here, TRAINING, self.of_training)
-        for name in ("dev", *sorted(_parts(here) - {*TRAINING, "dev"})):
+        for name in ("dev", *sorted({f.name for f in subfolders(here)} - {*TRAINING, "dev"})):
             self._add(name, here, (name,), (name,))
         if scripted:
             self._add("scripted", beside, TRAINING, self.of_training)
-        for name in sorted(_parts(beside)):
+        for name in (folder.name for folder in subfolders(beside)):
             if not (scripted and name in TRAINING) and (files := _files(beside / name / "audio")):
                 self.found.left_out[f"recordings of scripted/{name}"] += len(files)
         return [one for _, one in sorted(self.by_stem.items()) if one is not None]
@@ -207,13 +213,7 @@ class RecordingList:
         return files
 
 
-def _parts(portion: Path) -> set[str]:
-    """Names of folders: training, dev, eval, ..."""
-    return {part.name for part in portion.iterdir() if part.is_dir()} if portion.is_dir() else set()
-
-
 def _files(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
-    """The files of these kinds, in order."""
     return sorted(
         path
         for path in (folder.iterdir() if folder.is_dir() else ())

@@ -50,7 +50,7 @@ from speechx.corpora.engine.measure import check_longest, equal_parts
 from speechx.corpora.engine.paths import table_in
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
@@ -94,14 +94,12 @@ def prepare(
     languages: Sequence[str] | None = None,
     *,
     options: Options | None = None,
-) -> dict[str, dict[str, int]]:
-    """Writes `out/<language>/<split>.jsonl`; returns how many utterances each split has.
-
-    `root` is one pack or a folder of packs. `languages` are codes (101) or names (yue, Cantonese);
-    None means all that are there.
+) -> Counts:
+    """`root` is one pack or a folder of packs. `languages` are codes (101) or names (yue,
+    Cantonese); None means all that are there.
     """
     how = options or Options()
-    packs = find_packs(Path(root), languages)
+    packs = find_packs(root, languages)
     release = {pack.language: pack.release for pack in packs}
     usual = Options().labels()
     choices = [  # other labels than usual belong into another folder
@@ -131,7 +129,6 @@ class TranscribedRecording:
 
 
 def _read(pack: Pack, how: Options, out: Path) -> Preparation:
-    """All utterances and stretches of one release."""
     found = Preparation(pack.language, "babel", pack.release, named=pack.code)
     found.measured.read(out / pack.language)
     listed = RecordingList(pack, how.transcript, how.sub_train, found).read(how.scripted != "leave")
@@ -292,7 +289,6 @@ def _lexicon(pack: Pack, how: Options, found: Preparation) -> Lexicon:
 def _log_unknown(
     found: Preparation, transcribed: Sequence[TranscribedRecording], lexicon: Lexicon | None
 ) -> None:
-    """Names tags and words that the tables do not have."""
     if strange := Counter(tag for one in transcribed for tag in one.strange):
         listed = ", ".join(f"{tag[:40]} ({number})" for tag, number in strange.most_common(10))
         logger.info(f"{found.language}: not BABEL's notation, left out of the text: {listed}")

@@ -125,16 +125,13 @@ def read_text(transcript: str, policy: TextPolicy) -> SegmentText:
 
 
 def _word(token: str, policy: TextPolicy) -> str | None:
-    """The text of one word, or None if it is unknown."""
-    joint = "" if policy.underscores == "join" else " "
     bare = token.strip("*" + _FRAGMENT_MARKS)
-    if bare != token:
-        marks = token[: len(token) - len(token.lstrip("*" + _FRAGMENT_MARKS))]
-        marks += token[len(token.rstrip("*" + _FRAGMENT_MARKS)) :]
-        fragment = any(mark in marks for mark in _FRAGMENT_MARKS)
-        choice = policy.fragments if fragment else policy.mispronunciations
-        return _chosen(choice, bare.replace("_", joint))
-    return bare.replace("_", joint)
+    word = bare.replace("_", "" if policy.underscores == "join" else " ")
+    marks = set("".join(token.split(bare, 1)))
+    if not marks:
+        return word
+    fragment = marks.intersection(_FRAGMENT_MARKS)
+    return _chosen(policy.fragments if fragment else policy.mispronunciations, word)
 
 
 def _is_strange(token: str) -> bool:

@@ -1,8 +1,8 @@
 """Copies of utterances: 16 kHz mono FLAC, each in a file of its own.
 
 A copy's name ends in a hash of its origin: the id, the source file with its size and time, the
-segment and the channel. So a copy that exists is the right one, whatever the tables said when it
-was made and wherever a run was stopped. Copies of sources that have changed stay beside it.
+segment and the channel. An existing copy is therefore always valid, even after an interrupted run;
+copies of changed sources are kept.
 
     S samples
 """

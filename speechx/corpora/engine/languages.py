@@ -58,17 +58,25 @@ def choose(
     return {word: there[names[word]] for word in words}
 
 
+def subfolders(parent: Path) -> list[Path]:
+    """The folders in `parent`, in order; none where there is no such folder."""
+    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
+
+
+def holds_any(folder: Path, tables: Iterable[str]) -> bool:
+    return any((folder / table).is_file() for table in tables)
+
+
 def language_folders(
-    roots: Sequence[Path], holds: Callable[[Path], bool], corpus: str, sign: str = ""
+    roots: Sequence[Path], tables: Sequence[str], corpus: str, sign: str = ""
 ) -> dict[str, Path]:
     """The folders of languages by their own names: the first of `roots` itself, or those in one of
-    `roots`. `holds` recognises one, and `sign` names in a message what it looks for."""
+    `roots`. Each holds one of the `tables`, for which `sign` stands in a message."""
     root = roots[0]
     check_folder(root, corpus)
-    if holds(root):
+    if holds_any(root, tables):
         return {root.resolve().name: root}
-    parents = (parent for parent in roots if parent.is_dir())
-    found = [f for parent in parents for f in sorted(parent.iterdir()) if f.is_dir() and holds(f)]
+    found = [f for parent in roots for f in subfolders(parent) if holds_any(f, tables)]
     if not found:
         raise no_language(root, corpus, sign)
     return {folder.name: folder for folder in found}

@@ -8,6 +8,7 @@ that cannot lead elsewhere.
 """
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,7 +27,8 @@ def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
     try:
         if not 0 < len(name.encode()) < LONGEST_PATH or min(name) < " ":
             raise ValueError("empty, too long, or with control characters")
-        stays = path.resolve().is_relative_to(root.resolve())
+        right_below = path.name == name != ".." and not os.path.islink(path)
+        stays = right_below or path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError, ValueError) as error:  # a link to itself, half a character
         why = f"{name[:LONGEST_NAME]!r} cannot be a path: {error}"
         raise UserError(f"{where or root}: {why}") from None

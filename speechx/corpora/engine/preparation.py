@@ -26,7 +26,7 @@ from speechx.errors import UserError
 
 SPLITS = ("train", "dev", "test")
 UNLABELLED = "unlabelled"
-MOST_SHARED = 1 << 16  # strings
+MAX_SHARED = 1 << 16  # strings
 SHORTEST, LONGEST = 1e-5, 1e8  # seconds that an utterance can have
 
 
@@ -139,7 +139,7 @@ class Preparation:
         return utterance
 
     def _once(self, text: str) -> str:
-        if len(self.shared) == MOST_SHARED:
+        if len(self.shared) == MAX_SHARED:
             self.shared.clear()
         return self.shared.setdefault(text, text)
 
@@ -164,10 +164,6 @@ class Preparation:
         except UserError as error:
             self.corrupt.append(Problem.of(error, place))
             return None
-        return path if self._is_file(path, place) else None
-
-    def _is_file(self, path: Path, place: str) -> bool:
-        """Whether it is a file that is not empty; if not, it is listed."""
         try:
             status = path.stat()
         except (OSError, ValueError):
@@ -175,11 +171,11 @@ class Preparation:
             if "\\" in path.name:  # which no name has on Windows, where they divide a path
                 why += "; its name holds backslashes, where / was expected"
             self.missing.append(Problem(str(path), why))
-            return False
+            return None
         if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait without end
             self.refuse(str(path), f"not a file, but it is listed in {place}")
         elif status.st_size == 0:
             self.refuse(str(path), "the file is empty (0 bytes)")
         else:
-            return True
-        return False
+            return path
+        return None

@@ -51,11 +51,12 @@ def _turn(work: Callable[..., T], turn: list[tuple[Any, ...]]) -> list[T]:
     return [work(*some) for some in turn]
 
 
-def watched(results: Iterable[T], total: int, what: str) -> Iterator[T]:
+def watched(results: Iterable[T], total: int | None, what: str, unit: str = "files") -> Iterator[T]:
     """The results as they come, with a bar on a terminal and a line now and then elsewhere."""
     logged = time.monotonic()
-    for done, result in enumerate(tqdm(results, what, total, unit=" files", disable=None), start=1):
+    bar = tqdm(results, what, total, unit=f" {unit}", disable=None)
+    for done, result in enumerate(bar, start=1):
         if not sys.stderr.isatty() and time.monotonic() - logged > SECONDS_BETWEEN_PROGRESS:
             logged = time.monotonic()
-            logger.info(f"{what} {done} of {total} files")
+            logger.info(f"{what} {done}{f' of {total}' if total else ''} {unit}")
         yield result

@@ -3,8 +3,8 @@
 A row is a mapping with some of the names in `KNOWN` (and `corpus`), its values as text or of their
 own types. A row that cannot be used is listed with its place, as `corrupt`; nothing is guessed.
 
-A row without an id is named by its file, and by its start in hundredths of a second where it has
-one, because a manifest of NeMo lists the segments of a recording so.
+Without an id, the id is the file stem plus the start in hundredths of a second, because NeMo lists
+segments of one recording this way.
 
 Other names of splits are understood (Training, valid, testing). Train without text or phones is for
 pretraining, and becomes `unlabelled`.
@@ -14,6 +14,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from speechx.corpora.engine.paths import check_name
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import shown
-from speechx.corpora.engine.write import Output, finish
+from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
@@ -41,22 +42,29 @@ SAME_WITHIN = 0.01  # seconds between a duration and end - start
 OR_ELSE = ", unless --root names another"
 
 
+@dataclass(frozen=True, slots=True)
+class OwnData:
+    """What a user tells about data in a general format."""
+
+    language: str | None = None
+    """Of rows that name none."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Our names of columns to the table's, for tables and Hugging Face."""
+    audio_root: Path | None = None
+    """The only folder to read audio from (--root)."""
+    corpus: str | None = None
+    """Its name; the name of the folder by default."""
+
+
 class Listing:
     """The preparations of all languages that rows name."""
 
-    def __init__(
-        self,
-        corpus: str,
-        language: str | None = None,
-        audio_root: Path | None = None,
-        base: Path | None = None,
-    ) -> None:
-        """`language` is for rows that name none; `audio_root` is the value of --root, and `base`
-        the folder of all audio without it; without both, see `base_of`."""
-        if audio_root is not None and not Path(audio_root).is_dir():
-            raise UserError(f"--root {audio_root}: no such folder")
-        self.corpus, self.language, self.base = corpus, language, audio_root or base
-        self.or_else = "" if audio_root else OR_ELSE
+    def __init__(self, corpus: str, own: OwnData, base: Path | None = None) -> None:
+        """`base` is the folder of all audio without --root; without both, see `base_of`."""
+        if own.audio_root is not None and not own.audio_root.is_dir():
+            raise UserError(f"--root {own.audio_root}: no such folder")
+        self.corpus, self.language, self.base = corpus, own.language, own.audio_root or base
+        self.or_else = "" if own.audio_root else OR_ELSE
         self.languages: dict[str, Preparation] = {}
         self.broken: list[Problem] = []
         """Rows that cannot be used, whose language may not be known."""
@@ -124,7 +132,7 @@ class Listing:
         else:
             found.add(split, utterance, place, row.get("channel"))
 
-    def finish(self, out: Output, source: str) -> dict[str, dict[str, int]]:
+    def finish(self, out: Output, source: str) -> Counts:
         """As `write.finish`; problems count for the first language."""
         if not self.languages:
             if not self.broken:
@@ -165,7 +173,6 @@ def _seconds(row: Mapping[str, Any], key: str) -> float | None:
 
 
 def _duration(row: Mapping[str, Any], start: float) -> float | None:
-    """Duration, from `duration` or from `end - start`."""
     duration, end = _seconds(row, "duration"), _seconds(row, "end")
     if duration == 0:  # which is not known, in a Preparation
         raise ValueError("duration must be more than 0 seconds, or not given")
@@ -205,7 +212,7 @@ def base_of(path: str, root: Path | None) -> Path:
 
 def renamed(
     names: Sequence[str],
-    columns: Mapping[str, str] | None,
+    columns: Mapping[str, str],
     table: object,
     all_known: bool = True,
     header: bool = False,
@@ -215,7 +222,6 @@ def renamed(
     `columns` maps some of our names to the table's. Unless `all_known`, other rows may have more
     names, as in JSON. With `header` the names are a first line, which may be no header.
     """
-    columns = columns or {}
     if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
         raise UserError(
             f"no column {shown(strange)} is known; a table's own names go to one of "

@@ -21,12 +21,16 @@ from speechx.data.manifest import claim, write_manifest
 from speechx.data.utterance import hours
 from speechx.errors import UserError
 from speechx.log import logger
-from speechx.whole_file import remove_leftovers, whole_file
+from speechx.whole_file import remove_leftovers, whole_file, write_whole
 
 WRITTEN = "manifests.txt"
 
-Place = tuple[str, str]
-"""The split and the id of an utterance."""
+UtteranceKey = tuple[str, str]
+"""The split and the id."""
+
+
+Counts = dict[str, dict[str, int]]
+"""Utterances by language and split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +54,15 @@ def finish(
     out: Output,
     source: str | Callable[[str], str],
     longest: float = math.inf,
-) -> dict[str, dict[str, int]]:
-    """Writes the manifests of all languages; returns how many utterances each split has.
+) -> Counts:
+    """Writes `out/<language>/<split>.jsonl`; returns how many utterances each split has, as every
+    `prepare` of a reader does.
 
     `source` names the corpus and its release, for all languages or for each. Recordings without
     labels that are longer than `longest` seconds become stretches of equal length.
     """
     check_longest(longest)
-    counts: dict[str, dict[str, int]] = {}
+    counts: Counts = {}
     for found in preparations:
         for name in (found.language, *found.splits):
             check_name(name)
@@ -96,7 +101,7 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
     what = f"{found.language}: {'opened' if rules.copies is None else 'converted'}"
     turn = FILES_A_TURN if rules.copies is None else 1
 
-    def arguments(places: Sequence[Place]) -> tuple[Listed, Rules]:
+    def arguments(places: Sequence[UtteranceKey]) -> tuple[Listed, Rules]:
         return [(found.splits[s][id], found.channels.get((s, id))) for s, id in places], rules
 
     results = measure_each(examine, _by_file(found), arguments, found.measured, what, turn)
@@ -104,17 +109,15 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
         _take(found, places, pieces)
 
 
-def _by_file(found: Preparation) -> list[tuple[Place, ...]]:
-    """All utterances, grouped by file."""
-    places: dict[Path | str, list[Place]] = {}
+def _by_file(found: Preparation) -> list[tuple[UtteranceKey, ...]]:
+    places: dict[Path | str, list[UtteranceKey]] = {}
     for split, listed in found.splits.items():
         for u in listed.values():
             places.setdefault(u.audio, []).append((split, u.id))
     return list(map(tuple, places.values()))  # half as large
 
 
-def _take(found: Preparation, places: Sequence[Place], results: Sequence[Found]) -> None:
-    """Puts the pieces of each utterance in its place."""
+def _take(found: Preparation, places: Sequence[UtteranceKey], results: Sequence[Found]) -> None:
     for (split, id), pieces in zip(places, results, strict=True):
         utterances = found.splits[split]
         u = utterances[id]
@@ -136,7 +139,6 @@ def _take(found: Preparation, places: Sequence[Place], results: Sequence[Found])
 
 
 def _refuse_problems(found: Preparation) -> None:
-    """Raises an error that names the first file or row that cannot be used."""
     bad = found.missing + found.corrupt
     if not bad:
         return
@@ -175,9 +177,7 @@ def _written_before(folder: Path) -> list[str]:
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with whole_file(path, keep_equal=True) as new:
-        text = "".join(f"{line}\n" for line in lines)
-        new.write_text(text, encoding="utf-8", errors="backslashreplace")
+    write_whole(path, "".join(f"{line}\n" for line in lines), keep_equal=True)
 
 
 def _in_order(splits: Iterable[str]) -> Sequence[str]:

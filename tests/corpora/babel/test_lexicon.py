@@ -71,7 +71,7 @@ def test_a_short_line_is_listed_and_makes_no_romanisation_a_pronunciation(
     assert "'no n o'" in problem.why
 
 
-def test_the_code_says_whether_words_are_romanised(tmp_path: Path) -> None:
+def test_the_code_decides_whether_words_are_romanised(tmp_path: Path) -> None:
     path = lexicon(tmp_path, "ba\tb_a\tp a\n")
     assert read_lexicon(path, code="101").phones("ba") == ("p", "a")
     assert read_lexicon(path, code="105").phones("ba") == ("b_a",)

@@ -15,8 +15,8 @@ from speechx.corpora.babel.text import TextPolicy
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.errors import UserError
-from tests.babel_tree import Pack, compress, turns, write_transcript
-from tests.corpora.trees import logged, opened
+from tests.babel_packs import Pack, compress, turns, write_transcript
+from tests.corpora.corpus_trees import logged, opened
 
 A, B = "20120101_120000_inLine", "20120101_120000_outLine"
 POLICY = str(TextPolicy())
@@ -30,7 +30,7 @@ def run(
     convert: bool = False,
     **options: object,
 ) -> str:
-    """Prepares, and returns all that was said."""
+    """Prepares, and returns the log."""
     how = Options(**options)  # type: ignore[arg-type]
     with logged() as messages:
         prepare(root, Output(out, allow_missing, convert), languages, options=how)
@@ -59,7 +59,7 @@ def pack(tmp_path: Path) -> Pack:
 
 
 def test_a_pack_becomes_the_promised_splits(pack: Pack, tmp_path: Path) -> None:
-    said = run(pack.root, tmp_path / "out")
+    log = run(pack.root, tmp_path / "out")
     train, dev = split(tmp_path / "out", "train"), split(tmp_path / "out", "dev")
     assert len(train) == 54
     assert len(dev) == 6
@@ -84,9 +84,9 @@ def test_a_pack_becomes_the_promised_splits(pack: Pack, tmp_path: Path) -> None:
     assert not any(
         u.speaker and u.speaker.startswith(next(iter(held_out))) for u in pieces.values()
     )
-    assert "bn: 22 recordings are at 8 kHz" in said
-    assert said.count("8 kHz") == 1
-    assert "by caller" in said
+    assert "bn: 22 recordings are at 8 kHz" in log
+    assert log.count("8 kHz") == 1
+    assert "by caller" in log
     assert (tmp_path / "out/bn/source.txt").read_text() == f"BABEL {release}\n"
 
 
@@ -123,17 +123,17 @@ def test_speakers_sides_and_prompts_are_those_of_the_names(pack: Pack, tmp_path:
     assert everything[ids[0]].text == "read aloud"
     assert everything[ids[0]].speaker == "103_20000_A"
     assert everything["103_20000_B_20120101_120000_000000"].speaker == "103_20000_B"
-    said = run(pack.root, tmp_path / "left", scripted="leave")
+    log = run(pack.root, tmp_path / "left", scripted="leave")
     assert not any("_O" in id for id in split(tmp_path / "left", "unlabelled"))
-    assert "2 recordings of scripted/training" in said
+    assert "2 recordings of scripted/training" in log
 
 
 def test_only_training_prompts_are_trained_on(pack: Pack, tmp_path: Path) -> None:
     prompt = "20120101_120000_O1_scripted"
     for caller, part in enumerate(("training", "dev", "eval", "sub-train"), start=50_000):
         pack.call(part, f"{caller}_{prompt}", turns("read"), 1.25, portion="scripted")
-    said = run(pack.root, tmp_path / "out", scripted="train")
-    assert "1 recordings of scripted/dev, 1 recordings of scripted/eval" in said
+    log = run(pack.root, tmp_path / "out", scripted="train")
+    assert "1 recordings of scripted/dev, 1 recordings of scripted/eval" in log
     manifests = "".join(path.read_text() for path in (tmp_path / "out/bn").glob("*.jsonl"))
     assert [f"{caller}_A" in manifests for caller in range(50_000, 50_004)] == [
         *(True, False, False, True)
@@ -205,7 +205,7 @@ third-
 
 def test_untranscribed_stretches_are_kept_and_cut(pack: Pack, tmp_path: Path) -> None:
     pack.call("training", "20000_20120202_120000_inLine", ODD, seconds=12.0)
-    said = run(pack.root, tmp_path / "out", longest=2.0)
+    log = run(pack.root, tmp_path / "out", longest=2.0)
 
     def of(name: str) -> dict[str, Utterance]:
         return {i: u for i, u in split(tmp_path / "out", name).items() if "20120202" in i}
@@ -218,16 +218,16 @@ def test_untranscribed_stretches_are_kept_and_cut(pack: Pack, tmp_path: Path) ->
     if of("train"):  # 0 to 0.5 and 1.75 to 2.0 are too short
         assert times(of("unlabelled")) == [(3.0, 4.0), (5.004, 7.0), (9.5, 10.75), (10.75, 12.0)]
         assert times(of("no-speech")) == [(0.5, 1.75), (7.0, 8.25), (8.25, 9.5)]
-    assert "not BABEL's notation, left out of the text: <bark> (1)" in said
-    assert "1 segments of no length" in said
-    assert "2 untranscribed stretches below 1 s" in said
+    assert "not BABEL's notation, left out of the text: <bark> (1)" in log
+    assert "1 segments of no length" in log
+    assert "2 untranscribed stretches below 1 s" in log
 
 
 def test_duplicate_starts_keep_the_first(pack: Pack, tmp_path: Path) -> None:
     pack.call("dev", f"30001_{A}", "[1.001]\nfirst\n[1.004]\nsecond\n[2.0]\n")
-    said = run(pack.root, tmp_path / "out")
+    log = run(pack.root, tmp_path / "out")
     assert split(tmp_path / "out", "test")["103_30001_A_20120101_120000_000100"].text == "first"
-    assert "1 listed twice" in said
+    assert "1 listed twice" in log
 
 
 def test_segments_are_cut_from_every_coding(pack: Pack, tmp_path: Path) -> None:
@@ -235,14 +235,14 @@ def test_segments_are_cut_from_every_coding(pack: Pack, tmp_path: Path) -> None:
     expected_S = read_audio(plain, 1.25, 1.25)
     compress(plain)
     pack.call("dev", f"30002_{A}", turns("a", "b", "c"), suffix="wav", rate=48_000)
-    said = run(pack.root, tmp_path / "out", convert=True)
-    assert "1 at 48000 Hz (not by telephone) keep their wider band" in said
+    log = run(pack.root, tmp_path / "out", convert=True)
+    assert "1 at 48000 Hz (not by telephone) keep their wider band" in log
     test = split(tmp_path / "out", "test")
     cut = test["103_30001_A_20120101_120000_000125"]
     assert cut.audio.suffix == ".flac"
     assert cut.start == 0
-    heard_S = read_audio(cut.audio)
-    assert abs(heard_S - expected_S).max() < 1e-4
+    read_S = read_audio(cut.audio)
+    assert abs(read_S - expected_S).max() < 1e-4
     first = test["103_30001_A_20120101_120000_000000"]
     assert first.duration == 1.25
     assert test["103_30002_A_20120101_120000_000250"].duration == 1.25
@@ -253,13 +253,13 @@ def test_the_romanised_transcripts_and_the_lexicon(pack: Pack, tmp_path: Path) -
         roman = path.read_text().replace("one", "ek").replace("two", "dui")
         write_transcript(path.parent.parent / "transcript_roman" / path.name, roman)
     pack.lexicon("one\tek\te k _1\ntwo\tdui\td u . i _2\tt u\nthree\ttin\tt i n\n")
-    said = run(pack.root, tmp_path / "out", transcript="roman", phones=True)
+    log = run(pack.root, tmp_path / "out", transcript="roman", phones=True)
     train = list(split(tmp_path / "out", "train").values())
     assert [u.text for u in train[:3]] == ["ek dui", "three", "four"]
     assert train[0].phones == ("e_1", "k_1", "d", "u", "i_2")
     assert train[1].phones is None
     assert train[0].extra["text_policy"] == f"{POLICY} transcript=roman"
-    assert "are not in the lexicon" in said
+    assert "are not in the lexicon" in log
     run(pack.root, tmp_path / "plain", phones=True)
     train = list(split(tmp_path / "plain", "train").values())
     assert [u.phones for u in train[:3]] == [
@@ -322,8 +322,8 @@ def test_few_callers_are_split_by_call(tmp_path: Path) -> None:
     for hour in range(12):
         for line in ("inLine", "outLine"):
             pack.call("training", f"20000_20120101_{hour:02d}0000_{line}", turns("one", "two"), 2.5)
-    said = run(pack.root, tmp_path / "out")
-    assert "by call, of callers of train" in said
+    log = run(pack.root, tmp_path / "out")
+    assert "by call, of callers of train" in log
     train, dev = (split(tmp_path / "out", name, "901") for name in ("train", "dev"))
     assert len(dev) == 8  # two calls of 12, both sides
     assert len(train) == 40
@@ -333,7 +333,7 @@ def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Pa
     for code in ("101", "901"):
         other = Pack(pack.root, code, f"{code}/deep/er/release")
         other.call("dev", f"30000_{A}", turns("喂"))
-    said = run(pack.root, tmp_path / "out")
+    log = run(pack.root, tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"yue", "bn", "901"}
     for words in (["101"], ["yue"], ["Cantonese"]):
         run(pack.root, tmp_path / words[0], words)
@@ -345,7 +345,7 @@ def test_several_packs_and_the_names_of_their_languages(pack: Pack, tmp_path: Pa
         run(pack.root, tmp_path / "two")
     run(pack.root, tmp_path / "one", ["101"])
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["yue"]
-    assert said
+    assert log
 
 
 def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
@@ -358,9 +358,9 @@ def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
         ),
         "open": ("[0.0]\na\n[1.0]\nb\n", "ends with text"),
     }
-    for index, (text, said) in enumerate(wrongs.values()):
+    for index, (text, error) in enumerate(wrongs.values()):
         path = pack.call("dev", f"3100{index}_{A}", text)
-        with pytest.raises(UserError, match=rf"{path.stem}.txt(:\d+)?: .*{said}"):
+        with pytest.raises(UserError, match=rf"{path.stem}.txt(:\d+)?: .*{error}"):
             run(pack.root, tmp_path / f"strict{index}")
         path.rename(tmp_path / path.name)
         (folder / "dev/transcription" / f"{path.stem}.txt").rename(tmp_path / f"{path.stem}.txt")
@@ -376,8 +376,8 @@ def test_what_is_wrong_is_named_or_listed(pack: Pack, tmp_path: Path) -> None:
         run(pack.root, tmp_path / "strict")
     with pytest.raises(UserError, match="--allow-missing leaves such files out"):
         run(pack.root, tmp_path / "strict")
-    said = run(pack.root, tmp_path / "out", allow_missing=True)
-    assert "1 missing (missing.txt), 4 corrupt (corrupt.txt)" in said
+    log = run(pack.root, tmp_path / "out", allow_missing=True)
+    assert "1 missing (missing.txt), 4 corrupt (corrupt.txt)" in log
     listed = (tmp_path / "out/bn/corrupt.txt").read_text()
     assert "not named BABEL_" in listed
     assert "named as language 104 among 103" in listed
@@ -404,7 +404,7 @@ def test_transcripts_that_are_no_files_are_listed_and_not_waited_for(
     assert all(f"{path}\tis not a file" in listed for path in transcripts)
 
 
-def test_callers_of_dev_and_test_are_heard_nowhere_else(pack: Pack, tmp_path: Path) -> None:
+def test_callers_of_dev_and_test_are_in_no_other_split(pack: Pack, tmp_path: Path) -> None:
     run(pack.root, tmp_path / "before")
     speaker = next(iter(split(tmp_path / "before", "dev").values())).speaker or ""
     ours, prompt = speaker.split("_")[1], "20120101_120000_O1_scripted"
@@ -416,25 +416,27 @@ def test_callers_of_dev_and_test_are_heard_nowhere_else(pack: Pack, tmp_path: Pa
     quiet = turns("<no-speech>", "seven", "")
     pack.call("training", "30000_20120202_120000_inLine", quiet)
     for how in ("unlabelled", "train"):
-        said = run(pack.root, tmp_path / how, scripted=how)
-        heard = {
+        log = run(pack.root, tmp_path / how, scripted=how)
+        callers = {
             name: {
                 u.speaker.split("_")[1] for u in split(tmp_path / how, name).values() if u.speaker
             }
             for name in ("train", "dev", "test", "unlabelled", "no-speech")
         }
-        assert (heard["dev"], heard["test"]) == ({ours}, {"30000"})
-        assert len(heard["train"]) == 9
-        assert not {ours, "30000"} & (heard["train"] | heard["unlabelled"] | heard["no-speech"])
+        assert (callers["dev"], callers["test"]) == ({ours}, {"30000"})
+        assert len(callers["train"]) == 9
+        assert not {ours, "30000"} & (
+            callers["train"] | callers["unlabelled"] | callers["no-speech"]
+        )
         # of test: eval, untranscribed-training, sub-train, the prompt, training; of dev: eval
-        assert "6 recordings of callers of dev and test" in said
+        assert "6 recordings of callers of dev and test" in log
 
 
 def test_test_may_be_of_the_only_callers_of_train(pack: Pack, tmp_path: Path) -> None:
     for caller in range(10):
         pack.call("dev", f"{20_000 + caller}_20120202_120000_inLine", turns("five"))
-    said = run(pack.root, tmp_path / "out")
-    assert re.search(r"test 12 \(.* h, of callers of train\)", said)
+    log = run(pack.root, tmp_path / "out")
+    assert re.search(r"test 12 \(.* h, of callers of train\)", log)
     assert len(split(tmp_path / "out", "train")) == 54
 
 
@@ -460,7 +462,7 @@ def test_odd_lines_of_the_lexicon_are_named_or_listed(pack: Pack, tmp_path: Path
 
 
 @pytest.mark.parametrize("content", ["nothing", "no pack", "empty pack"])
-def test_what_is_no_pack_says_so(tmp_path: Path, content: str) -> None:
+def test_a_folder_without_a_pack_is_an_error(tmp_path: Path, content: str) -> None:
     root = tmp_path / "root"
     if content != "nothing":
         (root / ("clips" if content == "no pack" else "conversational/training")).mkdir(
@@ -479,18 +481,18 @@ def test_links_out_of_the_root_are_followed_where_languages_are(pack: Pack, tmp_
     (tmp_path / "none").mkdir()
     (pack.root / "none").symlink_to(tmp_path / "none")
     (pack.folder / "beside").symlink_to(elsewhere.root)
-    said = run(pack.root, tmp_path / "out")
-    assert f"104-pashto is a link, and is read from {elsewhere.folder}" in said
-    assert said.count("is a link, and is read from") == 1
+    log = run(pack.root, tmp_path / "out")
+    assert f"104-pashto is a link, and is read from {elsewhere.folder}" in log
+    assert log.count("is a link, and is read from") == 1
     for link in ("104-pashto/up", "root/up", "beside", "none"):
-        assert f"{link}: a link to a folder outside" in said
+        assert f"{link}: a link to a folder outside" in log
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["bn", "ps"]
     [u] = split(tmp_path / "out", "test", "ps").values()
     assert u.extra["release"] == "104-pashto"
     assert "is a link" not in run(pack.root, tmp_path / "out", ["bn"]).replace("is a link to", "")
 
 
-def test_what_a_link_hides_is_refused_and_not_missing(pack: Pack, tmp_path: Path) -> None:
+def test_a_linked_recording_is_refused_and_not_missing(pack: Pack, tmp_path: Path) -> None:
     training = pack.folder / "conversational/training"
     for part in ("audio", "transcription"):
         (training / part).rename(tmp_path / part)
@@ -503,9 +505,9 @@ def test_what_a_link_hides_is_refused_and_not_missing(pack: Pack, tmp_path: Path
         assert str(caught.value).startswith(str(training / part))
         assert "--root" not in str(caught.value)
         assert "(and 19 more of language bn)" in str(caught.value)
-        said = run(pack.root, tmp_path / "out", allow_missing=True)
-        assert "20 corrupt" in said
-        assert "missing.txt" not in said
+        log = run(pack.root, tmp_path / "out", allow_missing=True)
+        assert "20 corrupt" in log
+        assert "missing.txt" not in log
         (training / part).unlink()
         (tmp_path / part).rename(training / part)
 
@@ -531,32 +533,32 @@ def test_a_split_that_only_the_other_spelling_has_is_not_lost(pack: Pack, tmp_pa
     why = r"conversational/dev: no words are in its transcript_roman, only in transcription, so no"
     with pytest.raises(UserError, match=why):
         run(pack.root, tmp_path / "out", transcript="roman")
-    said = run(pack.root, tmp_path / "out", transcript="roman", allow_missing=True)
-    assert re.search(r"test 0 \(.* h, no words are in transcript_roman of dev\)", said)
-    assert "1 corrupt" in said
+    log = run(pack.root, tmp_path / "out", transcript="roman", allow_missing=True)
+    assert re.search(r"test 0 \(.* h, no words are in transcript_roman of dev\)", log)
+    assert "1 corrupt" in log
     assert split(tmp_path / "out", "train")
 
 
-def test_a_tiny_pack_says_that_it_gets_no_dev(tmp_path: Path) -> None:
+def test_the_report_of_a_tiny_pack_names_the_missing_dev(tmp_path: Path) -> None:
     pack = Pack(tmp_path / "root")
     for caller in range(3):
         pack.call("training", f"{20_000 + caller}_{A}", turns("one"))
-    said = run(pack.root, tmp_path / "out")
-    assert re.search(r"dev 0 \(.* h, as each call is more than 30% of training\)", said)
+    log = run(pack.root, tmp_path / "out")
+    assert re.search(r"dev 0 \(.* h, as each call is more than 30% of training\)", log)
 
 
 def test_choices_of_the_policy_reach_every_line(pack: Pack, tmp_path: Path) -> None:
     policy = TextPolicy(hesitations="keep", unknown="drop-utterance")
-    said = run(pack.root, tmp_path / "out", policy=policy)
+    log = run(pack.root, tmp_path / "out", policy=policy)
     lines = (tmp_path / "out/bn/test.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["five"]
     policy = TextPolicy(hesitations="keep")
-    said += run(pack.root, tmp_path / "keep", policy=policy)
+    log += run(pack.root, tmp_path / "keep", policy=policy)
     lines = (tmp_path / "keep/bn/test.jsonl").read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["five", "six hes"]
     assert {json.loads(line)["text_policy"] for line in lines} == {str(policy)}
     assert "hesitations=keep" in str(policy)
-    assert said
+    assert log
 
 
 @pytest.mark.interop

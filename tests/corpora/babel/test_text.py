@@ -52,7 +52,7 @@ def test_no_tag_of_babel_leaves_text_or_is_strange(tag: str) -> None:
         ({}, "喂 啊 <no-speech> 听-", "喂 啊 听"),
     ],
 )
-def test_each_choice_does_what_it_says(choice: dict, transcript: str, text: str) -> None:
+def test_each_choice_of_the_policy(choice: dict, transcript: str, text: str) -> None:
     assert read_text(transcript, TextPolicy(**choice)).text == text
 
 
@@ -91,7 +91,7 @@ def test_marks_that_cannot_be_read_are_listed_and_never_text(
         assert read_text(transcript, TextPolicy(unknown="drop-utterance")).text == ""
 
 
-def test_a_policy_says_all_its_choices() -> None:
+def test_a_policy_as_text_has_all_its_choices() -> None:
     assert str(DEFAULT) == (
         "babel: hesitations=drop unknown=drop fragments=strip mispronunciations=strip "
         "underscores=join"
@@ -139,7 +139,7 @@ def test_text_lasts_until_the_next_time(tmp_path: Path) -> None:
         ("[0.0]\na\n[1.0]\nb\n", r"ends with text"),
     ],
 )
-def test_transcripts_that_cannot_be_are_named(tmp_path: Path, text: str, said: str) -> None:
+def test_impossible_transcripts_are_named(tmp_path: Path, text: str, said: str) -> None:
     problem = read_segments(write(tmp_path, text))
     assert isinstance(problem, Problem)
     assert re.search(said, f"{problem.where}: {problem.why}")

@@ -20,7 +20,7 @@ for _ in spread(work, [(n,) for n in range(FILES_A_TURN + 1)]):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT to a group of processes")
-def test_only_the_parent_speaks_of_an_interrupt() -> None:
+def test_only_the_parent_reports_an_interrupt() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SPREAD],
         stdout=subprocess.PIPE,
@@ -32,6 +32,6 @@ def test_only_the_parent_speaks_of_an_interrupt() -> None:
     process.stdout.readline()
     time.sleep(0.7)  # one worker has nothing left to do
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert "Process " not in said
-    assert said.count("\nKeyboardInterrupt") == 1
+    _, errors = process.communicate(timeout=60)
+    assert "Process " not in errors
+    assert errors.count("\nKeyboardInterrupt") == 1

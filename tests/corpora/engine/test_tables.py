@@ -20,7 +20,7 @@ def test_lines_are_those_of_the_file(tmp_path: Path) -> None:
         assert list(text_lines(tmp_path / name)) == [(1, 'a "b'), (3, " c\u2028d\x85e")]
 
 
-def test_what_is_no_text_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_without_text_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(path: Path) -> str:
         with pytest.raises(UserError) as raised:
             list(text_lines(path))
@@ -54,7 +54,7 @@ def test_rows_with_and_without_a_line_of_names(tmp_path: Path) -> None:
         list(read_rows(path, ("c",), broken))
 
 
-def test_json_lines_that_are_none_are_listed(tmp_path: Path) -> None:
+def test_broken_json_lines_are_listed(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_text(
         '{"a": 1}\n[1]\n{\n' + "[" * 100_000 + '\n{"a": "\\ud800"}\n' + "9" * 5000 + "\n  \n"

@@ -22,7 +22,7 @@ from speechx.corpora.engine.processes import spread
 from speechx.corpora.engine.write import Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
-from tests.corpora.trees import opened, read, sound
+from tests.corpora.corpus_trees import opened, read, sound
 
 
 def said(id: str, audio: Path, duration: float = 0.0, start: float = 0.0, text: str = "due"):
@@ -110,7 +110,7 @@ def test_ids_that_a_file_system_takes_for_the_same_have_copies_of_their_own(
 
 
 @pytest.mark.parametrize("stopped", [False, True])
-def test_a_copy_is_of_what_the_table_says_now(tmp_path: Path, stopped: bool) -> None:
+def test_a_copy_follows_the_current_table(tmp_path: Path, stopped: bool) -> None:
     both = sound(tmp_path / "both.wav", 3.0, channels=2)
     other = sound(tmp_path / "another.wav", 3.0, channels=2)
     for audio, start, duration, channel in (
@@ -161,7 +161,7 @@ def test_manifests_of_splits_that_are_no_more_go_and_those_of_others_stay(tmp_pa
     assert (tmp_path / "out" / "x.jsonl").exists()
 
 
-def test_an_mp3_is_not_longer_because_a_table_says_so(tmp_path: Path) -> None:
+def test_a_table_does_not_lengthen_an_mp3(tmp_path: Path) -> None:
     """Nor decoded for a claim that its header bears out."""
     some = Preparation("it")
     for n, claim in enumerate((0.5, 1.2, 1.5)):
@@ -369,7 +369,7 @@ def test_a_recording_that_is_cut_is_not_opened_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}\n", "[1]\n", "[[], 1, 2, 3, 4, 5, 6]\n", "\xff\n"])
-def test_a_cache_that_cannot_be_read_is_none(tmp_path: Path, content: str) -> None:
+def test_an_unreadable_cache_is_ignored(tmp_path: Path, content: str) -> None:
     for _ in range(2):
         some = Preparation("it")
         some.add("train", said("u", sound(tmp_path / "a.wav", 1.0)))
@@ -458,7 +458,7 @@ def test_a_length_that_is_no_longer_listed_is_measured(tmp_path: Path) -> None:
         spoil(one, two)  # both are known from the first time on
 
 
-def test_a_copy_of_a_stretch_is_of_the_channel_that_the_table_says_now(tmp_path: Path) -> None:
+def test_a_copy_of_a_stretch_has_the_current_channel(tmp_path: Path) -> None:
     audio = sound(tmp_path / "long.wav", 3.0, channels=2)
     for channel in (0, 1):
         some = Preparation("it")

@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from speechx.corpora.engine.rows import OwnData
+from speechx.corpora.engine.write import Counts, Output
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.log import logger
 
@@ -35,6 +37,11 @@ def lines(path: Path, *rows: str) -> Path:
 
 def read(out: Path, language: str, split: str) -> dict[str, Utterance]:
     return {u.id: u for u in read_manifest(out / language / f"{split}.jsonl")}
+
+
+def of_own_data(prepare: Callable[[Path, Output, OwnData], Counts]) -> Callable[..., Counts]:
+    """`prepare` with the fields of `OwnData` as arguments."""
+    return lambda root, out, language=None, **own: prepare(root, out, OwnData(language, **own))
 
 
 _WATCHED: dict[str, list[str]] = {}
