@@ -92,13 +92,14 @@ def _checked(saved: SavedModel, path: Path, allowed: Sequence[str]) -> SavedMode
             "give the whole checkpoint, with the settings that it was saved with"
         )
     no_quantizer = any(name.startswith(QUANTIZER) for name in missing)
-    absent = {"mask_embedding": "encoder.mask_embedding" in missing, "quantizer": no_quantizer}
-    if refused := [part for part, gone in absent.items() if gone and part not in allowed]:
+    parts = {"mask_embedding": "encoder.mask_embedding" in missing, "quantizer": no_quantizer}
+    if refused := [part for part, gone in parts.items() if gone and part not in allowed]:
         raise missing_part(str(path), *refused)
     if no_quantizer:
         weights = {n: t for n, t in saved.weights.items() if not n.startswith(QUANTIZER)}
         notes = (*saved.notes, "the quantizer is incomplete and left out")
-        saved = replace(saved, weights=weights, objectives={}, notes=notes)
+        absent = {config["kind"]: config for config in saved.objectives.values()}
+        saved = replace(saved, weights=weights, objectives={}, absent=absent, notes=notes)
     for name, tensor in saved.weights.items():
         if expected.get(name) != tensor.shape:
             wanted = tuple(expected[name]) if name in expected else "nothing"
