@@ -87,7 +87,11 @@ def only_user(folder: Path) -> Iterator[bool]:
             alone = False
         except OSError:
             pass  # a file system without locks
-        yield alone
+        try:
+            yield alone
+        finally:
+            if alone:
+                Path(mark.name).unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

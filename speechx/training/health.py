@@ -67,7 +67,7 @@ class HealthMemory:
     shown: bool = False
     """Whether that line shows one, at any point of the run."""
     reported: list[str] = field(default_factory=list)
-    """Codes that became findings in that time."""
+    """Findings of that time: the prefix of the objective, and the code."""
     highest: dict[str, float] = field(default_factory=dict)
     """Highest value of each metric so far."""
     before: dict[str, float] = field(default_factory=dict)
@@ -107,9 +107,9 @@ class Monitor:
         memory, begin = self.memory, self.memory.line
         memory.line = step
         shown = self._shown(step, values)
-        watched = [each for each in shown if each[0].at is None]
-        counting = [each for each in watched if begin >= self._counts_from(each[0])]
-        once = [s for s in shown if s[0].at is not None and begin < self._once_at(s[0]) <= step]
+        watched = [each for each in shown if each[1].at is None]
+        counting = [each for each in watched if begin >= self._counts_from(each[1])]
+        once = [s for s in shown if s[1].at is not None and begin < self._once_at(s[1]) <= step]
         memory.shown = bool(watched)
         memory.before = {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
         for key, number in memory.before.items():
@@ -119,14 +119,18 @@ class Monitor:
         memory.unhealthy = memory.unhealthy + step - begin if counting else 0
         if not counting:
             memory.reported = []
-        new = [each for each in counting if each[0].code not in memory.reported]
-        if new and memory.unhealthy >= self.window:
-            signature, text = new[0]
-            memory.reported.append(signature.code)
+        first: dict[str, tuple[Signature, str]] = {}  # of each objective; others follow from it
+        for prefix, signature, text in counting:
+            first.setdefault(prefix, (signature, text))
+        for prefix, (signature, text) in first.items():
+            key = f"{prefix}{signature.code}"
+            if memory.unhealthy < self.window or key in memory.reported:
+                continue
+            memory.reported.append(key)
             text = f"{text}; unhealthy since step {step - memory.unhealthy}"
             return Finding(signature.code, signature.name, signature.advice, step, text)
         if once:
-            signature, text = once[0]
+            _, signature, text = once[0]
             return Finding(signature.code, signature.name, signature.advice, step, text, True)
         return None
 
@@ -183,10 +187,11 @@ class Monitor:
     def codes(self, step: int, values: Mapping[str, Any]) -> set[str]:
         """Codes of all signatures that a line shows, even if they do not count yet or are checked
         only once."""
-        return {signature.code for signature, _ in self._shown(step, values)}
+        return {signature.code for _, signature, _ in self._shown(step, values)}
 
-    def _shown(self, step: int, values: Mapping[str, Any]) -> list[tuple[Signature, str]]:
-        """The signatures that a line shows, with its words for them; the more exact ones first."""
+    def _shown(self, step: int, values: Mapping[str, Any]) -> list[tuple[str, Signature, str]]:
+        """The signatures that a line shows, with the prefix of their objective and words for them;
+        the more exact ones first."""
         shown = []
         for prefix, signatures in self.signatures.items():
             own, highest, before = (
@@ -195,7 +200,7 @@ class Monitor:
             )
             line = LogLine(own, highest, before, step / self.steps)
             task = prefix.replace("/", ": ")
-            shown += [(s, f"{task}{text}") for s in signatures if (text := s.shows(line))]
+            shown += [(prefix, s, f"{task}{text}") for s in signatures if (text := s.shows(line))]
         return shown
 
     def _counts_from(self, signature: Signature) -> int:

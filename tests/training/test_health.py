@@ -109,6 +109,15 @@ def test_another_failure_in_the_same_stretch_is_reported_too():
     assert found(monitor, lines) == [(500, "E102"), (700, "E101")]
 
 
+def test_a_finding_of_one_task_does_not_hide_that_of_another():
+    of_each = {name: Wav2Vec2Config().signatures() for name in ("a/", "b/")}
+    monitor = Monitor(Health(settled=0.0, window=100), 1000, signatures=of_each)
+    both = {f"a/{k}": v for k, v in line(**COLLAPSED).items()}
+    both |= {f"b/{k}": v for k, v in line(**COLLAPSED).items()}
+    texts = [f.text for n in (1, 2, 3, 4) if (f := monitor.see(100 * n, both))]
+    assert [text[:2] for text in texts] == ["a:", "b:"]
+
+
 def test_values_that_are_normal_early_are_no_finding():
     """Chance level during the warm-up, few codes in the first twentieth of the run."""
     for values, step, code in ((CHANCE, 2500, "E101"), (COLLAPSED, 1500, "E102")):
