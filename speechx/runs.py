@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from speechx.config import override, read_yaml, source_of
+from speechx.config import flat, override, read_yaml, source_of, to_dict
 from speechx.diagnostics.initial_check import check_restored
 from speechx.errors import UserError
 from speechx.evaluation import score_utterances
@@ -37,9 +37,18 @@ def load_run(
 ) -> tuple[C, SavedModel | None]:
     """The config in a YAML file with its overrides, and the model of its `init`."""
     raw, source = read_yaml(path), source_of(path, overrides)
-    if resume:  # the file only names the run; its own config.yaml has the settings
-        raw = {"out": raw.get("out")}
-    return make_run(cls, override(raw, overrides), source, resume)
+    if not resume:
+        return make_run(cls, override(raw, overrides), source)
+    # The file only names the run; its own config.yaml has the settings.
+    config, saved = make_run(cls, override({"out": raw.get("out")}, overrides), source, True)
+    used, given = flat(to_dict(config)), {setting.split("=")[0] for setting in overrides}
+    for key, value in flat(raw).items():
+        if key in used and key not in given and value is not None and value != used[key]:
+            logger.info(
+                f"--resume goes on with {key}={used[key]} of the run, not {value} of {path}; to "
+                f"change it, write {key}=... after the file"
+            )
+    return config, saved
 
 
 def make_run(

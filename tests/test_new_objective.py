@@ -85,7 +85,12 @@ def test_a_new_objective_goes_through_the_whole_command_line(
     arguments = ["pretrain", str(file), f"out={halted}", short]
     with interrupted_at(15), pytest.raises(Interrupted):
         main(arguments)
+    capsys.readouterr()
+    write_config(file, manifests, objective="loudness", optim={"lr": 0.02})  # not used on resume
     assert main([*arguments, "--resume"]) == 0
+    err = capsys.readouterr().err
+    assert [x for x in err.splitlines() if "--resume goes on" in x and "optim.lr=0.01" in x]
+    assert err.count("--resume goes on") == 1
     assert read_log(halted) == read_log(whole)
     capsys.readouterr()
 
