@@ -39,7 +39,7 @@ from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import TokenType
 from speechx.text_table import text_table
 from speechx.training.distributed import pick_device
-from speechx.training.progress import NoProgress, Progress
+from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import summed, totals_by_language
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
@@ -241,7 +241,7 @@ def _decode(
     ]
     check_references(blank)
     decoded = [list(blank) for _ in decoders]
-    progress = Progress("evaluate", None, len(utterances), 0) if show_progress else NoProgress()
+    progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
     for done, (index, of_decoders) in enumerate(recognizer.decode(utterances, decoders), start=1):
         for each, spans in zip(decoded, of_decoders, strict=True):
             hypothesis = _prepare([span.token for span in spans], token_type)

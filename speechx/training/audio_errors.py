@@ -15,6 +15,7 @@ run has the share of the whole run.
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class AudioErrors:
             return
         mine = [error for batch in batches for error in batch.errors]
         self.failed += self.ranks.all_reduce_sum([sum(error.failed for error in mine)])[0]
-        found = [_error(line) for line in self.ranks.gather([_line(error) for error in mine])]
+        found = [_tidy(error) for of_rank in self.ranks.gather(mine) for error in of_rank]
         self.first = self.first or next((f"{f.id}: {f.why}" for f in found if f.failed), "")
         if self.ranks.is_main:
             for failed in (True, False):
@@ -103,15 +104,9 @@ class AudioErrors:
             logger.info(f"{many} utterance(s) {what}, listed in {file}")
 
 
-def _line(error: AudioError) -> str:
-    """For the other ranks; white space in a field becomes one space, as in an exclusion list."""
-    fields = (
-        error.corpus, error.language, error.id, error.audio, error.why, error.replacement,
-        "failed" if error.failed else "",
-    )  # fmt: skip
-    return "\t".join(" ".join(field.split()) for field in fields)
-
-
-def _error(line: str) -> AudioError:
-    corpus, language, id, audio, why, replacement, failed = line.split("\t")
-    return AudioError(corpus, language, id, audio, why, bool(failed), replacement)
+def _tidy(error: AudioError) -> AudioError:
+    """White space in a field becomes one space, as in an exclusion list."""
+    fields: dict[str, Any] = {
+        k: " ".join(v.split()) for k, v in asdict(error).items() if isinstance(v, str)
+    }
+    return replace(error, **fields)

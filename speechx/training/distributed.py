@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from speechx.errors import UserError
 from speechx.log import logger
 
+T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -46,13 +47,13 @@ class Ranks:
         dist.all_reduce(sums)
         return sums.tolist()
 
-    def gather(self, names: Sequence[str]) -> list[str]:
-        """The names of all ranks, in the order of the ranks."""
+    def gather(self, mine: T) -> list[T]:
+        """The plain data of every rank, in the order of the ranks."""
         if self.world == 1:
-            return list(names)
+            return [mine]
         of_ranks: list[Any] = [None] * self.world
-        dist.all_gather_object(of_ranks, list(names))
-        return [name for of_rank in of_ranks for name in of_rank]
+        dist.all_gather_object(of_ranks, mine)
+        return of_ranks
 
     def broadcast(self, tensors: Sequence[torch.Tensor]) -> None:
         """Gives every rank the tensors of the first."""

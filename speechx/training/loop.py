@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -40,7 +41,7 @@ from speechx.training.distributed import (
 )
 from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
-from speechx.training.progress import NoProgress, Progress
+from speechx.training.progress import Progress
 from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back
 from speechx.training.state import TrainState, save_state, sum_over_ranks, write_config
 from speechx.training.throughput import Throughput, cores
@@ -150,9 +151,8 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
         write_config(out, job.config, job.resume)
     errors.resume(state.audio_errors)
     _announce(job, tasks, state, ranks)
-    progress: Progress = NoProgress()
-    if ranks.is_main:
-        progress = Progress(job.name, out / "log.jsonl", training.steps, state.step)
+    silent = not ranks.is_main
+    progress = Progress(job.name, out / "log.jsonl", training.steps, state.step, silent)
     clock = Throughput(training.num_workers(ranks.device), training.steps - state.step, len(tasks))
 
     def open_streams() -> dict[str, Iterator[Batch]]:
@@ -338,6 +338,6 @@ def _write_refused(
         f"{job.name}: step {step}: gradient is not finite; update refused, batch in refused.jsonl"
     )
     if ranks.is_main:
-        line: dict[str, Any] = {"step": step, "norm": str(norm), "ids": ids}
+        line = {"step": step, "norm": str(norm), "ids": list(chain.from_iterable(ids))}
         with (job.out / "refused.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

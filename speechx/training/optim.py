@@ -46,40 +46,22 @@ class Optim:
 
 
 def learning_rate(step: int, steps: int, optim: Optim) -> float:
-    """Rate of the encoder at optimiser step `step` of `steps`."""
-    match optim.schedule:
-        case "polynomial":
-            return optim.lr * polynomial(step, steps, optim.warmup_ratio)
-        case "tri_stage":
-            return optim.lr * tri_stage(
-                step,
-                steps,
-                optim.warmup_ratio,
-                optim.hold_ratio,
-                optim.init_lr_scale,
-                optim.final_lr_scale,
-            )
+    """Rate of the encoder at optimiser step `step` of `steps`.
 
-
-def polynomial(step: int, steps: int, warmup: float) -> float:
-    """Linear from 0 to 1 over the warm-up, then linear to 0 at the end."""
-    rise = warmup * steps
+    polynomial: linear from 0 to the peak over the warm-up, then linear to 0 at the end. tri_stage:
+    linear from its first rate to the peak, constant, then exponential to its last rate (wav2vec
+    2.0, fine-tuning).
+    """
+    rise = optim.warmup_ratio * steps
+    if optim.schedule == "polynomial":
+        after = max(steps - step, 0) / max(steps - rise, 1)
+        return optim.lr * (step / rise if step < rise else after)
     if step < rise:
-        return step / rise
-    return max(steps - step, 0) / max(steps - rise, 1)
-
-
-def tri_stage(
-    step: int, steps: int, warmup: float, hold: float, first: float, last: float
-) -> float:
-    """Linear from `first` to 1, constant, then exponential to `last` (wav2vec 2.0 fine-tuning)."""
-    rise, flat = warmup * steps, hold * steps
-    fall = max(steps - rise - flat, 1)
-    if step < rise:
-        return first + (1 - first) * step / rise
-    if step <= rise + flat:
-        return 1.0
-    return last ** min((step - rise - flat) / fall, 1)
+        first = optim.init_lr_scale
+        return optim.lr * (first + (1 - first) * step / rise)
+    flat = optim.hold_ratio * steps
+    decayed = (step - rise - flat) / max(steps - rise - flat, 1)
+    return optim.lr * optim.final_lr_scale ** min(max(decayed, 0.0), 1.0)
 
 
 def build_optimizer(model: nn.Module, heads: Sequence[str], optim: Optim) -> torch.optim.Optimizer:

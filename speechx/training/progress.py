@@ -10,13 +10,16 @@ from speechx.log import logger
 
 
 class Progress:
-    """Counts steps and seconds of audio, for people and, if given, for a log (JSON lines)."""
+    """Counts steps and seconds of audio, for people and, if given, for a log (JSON lines). A silent
+    one shows and writes nothing."""
 
-    def __init__(self, name: str, log: Path | None, steps: int, start: int) -> None:
-        self.name, self.log, self.steps, self.start = name, log, steps, start
+    def __init__(
+        self, name: str, log: Path | None, steps: int, start: int, silent: bool = False
+    ) -> None:
+        self.name, self.log, self.steps, self.start, self.silent = name, log, steps, start, silent
         self.begun, self.audio, self.step = time.monotonic(), 0.0, start
         self.bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not silent:
             from tqdm import tqdm
 
             shape = "{desc} {percentage:3.0f}% | {n}/{total} | {elapsed}<{remaining} | {postfix}"
@@ -31,6 +34,8 @@ class Progress:
 
     def report(self, values: Mapping[str, float | str]) -> None:
         """One line of the log, and one for people."""
+        if self.silent:
+            return
         spent = time.monotonic() - self.begun
         line = {"step": self.step, **values, "audio_seconds": self.audio, "seconds": spent}
         if self.log is not None:
@@ -51,22 +56,6 @@ class Progress:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-
-
-class NoProgress(Progress):
-    """For the ranks that show nothing."""
-
-    def __init__(self) -> None:
-        pass
-
-    def advance(self, step: int, audio_seconds: float) -> None:
-        pass
-
-    def report(self, values: Mapping[str, float | str]) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
 
 
 class Bar:

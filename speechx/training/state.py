@@ -11,14 +11,14 @@ import json
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from speechx.config import dump, flat, read_yaml, to_dict
+from speechx.config import dump, flat, parse, read_yaml, to_dict
 from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.log import logger
@@ -45,23 +45,13 @@ class TrainState:
 
     def to_dict(self, ranks: Ranks) -> dict[str, Any]:
         """Plain data; totals are summed over ranks, so all ranks call it."""
-        plain = {f: getattr(self, f) for f in ("step", "micro_seconds", "audio_errors")}
-        return {
-            **plain,
-            "positions": {name: asdict(position) for name, position in self.positions.items()},
-            "totals": sum_over_ranks(self.totals, ranks),
-            "health": asdict(self.health),
-        }
+        return asdict(replace(self, totals=sum_over_ranks(self.totals, ranks)))
 
     @classmethod
-    def from_dict(cls, saved: Mapping[str, Any], is_main: bool) -> TrainState:
+    def from_dict(cls, saved: dict[str, Any], is_main: bool) -> TrainState:
         """The first rank goes on with the totals of all."""
-        changed = {
-            "positions": {name: Position(**each) for name, each in saved["positions"].items()},
-            "totals": saved["totals"] if is_main else dict.fromkeys(saved["totals"], 0.0),
-            "health": HealthMemory(**saved["health"]),
-        }
-        return cls(**{**saved, **changed})
+        state = parse(cls, saved, "run.json")
+        return state if is_main else replace(state, totals=dict.fromkeys(state.totals, 0.0))
 
 
 def sum_over_ranks(totals: Mapping[str, Any], ranks: Ranks) -> dict[str, float]:

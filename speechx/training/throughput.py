@@ -77,11 +77,10 @@ class Throughput:
         counted = self.steps - NOT_COUNTED
         if counted < 1 or not (counted == STEPS or (counted < STEPS and self.left == 0)):
             return None
-        names = sorted(set(ranks.gather(sorted(self.spent))))
-        audio, *parts = ranks.all_reduce_sum([self.audio, *(self.spent[name] for name in names)])
-        computed = sum(map(min, _of_ranks(self.computed, ranks)))
-        waited = sum(map(max, _of_ranks(self.waited, ranks)))
-        spent = dict(zip(names, parts, strict=True))
+        audio = sum(ranks.gather(self.audio))
+        computed = sum(min(step) for step in zip(*ranks.gather(self.computed), strict=True))
+        waited = sum(max(step) for step in zip(*ranks.gather(self.waited), strict=True))
+        spent: Counter[str] = sum(ranks.gather(self.spent), Counter())
         read = sum(spent.values())
         if min(audio, computed, read) <= 0:
             return None
@@ -99,8 +98,7 @@ class Throughput:
         now = self.clock()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
-        (share_of_ranks,) = _of_ranks([share], ranks)
-        return round(max(share_of_ranks), 4)
+        return round(max(ranks.gather(share)), 4)
 
 
 def verdict(
@@ -157,12 +155,3 @@ def cores() -> int:
 
 def _enough(workers: int, loader: float, model: float) -> int:
     return max(1, math.ceil(workers * model / loader * ROOM))
-
-
-def _of_ranks(values: list[float], ranks: Ranks) -> list[list[float]]:
-    """For each value what it is on every rank."""
-    of_all = [
-        value if rank == ranks.rank else 0.0 for value in values for rank in range(ranks.world)
-    ]
-    totals = ranks.all_reduce_sum(of_all)
-    return [totals[i : i + ranks.world] for i in range(0, len(totals), ranks.world)]

@@ -201,7 +201,7 @@ def test_one_process_needs_no_group():
     alone = Ranks(0, 1, CPU)
     assert alone.is_main
     assert alone.all_reduce_sum([1, 2.5]) == [1, 2.5]
-    assert alone.gather(["a", "b"]) == ["a", "b"]
+    assert alone.gather("a") == ["a"]
     alone.barrier()
     with distributed("cpu") as joined:
         assert joined == alone
