@@ -17,11 +17,12 @@ conditions, so that mapping is not credited with what masking does:
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.accuracy import Accuracy, accuracy
@@ -37,11 +38,10 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import TokenType
-from speechx.text_table import text_table
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
-from speechx.training.validation import summed, totals_by_language
+from speechx.training.validation import metrics_by_language, metrics_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import whole_file
 
@@ -70,7 +70,8 @@ def evaluate_model(
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if inventory is None and (head in others or not saved.vocabularies):
         chosen = others if head is None else [head]
-        return objectives_table(evaluate_objectives(saved, chosen, manifests, out, device))
+        results = evaluate_objectives(saved, chosen, manifests, out, device)
+        return "\n\n".join(metrics_table(name, each) for name, each in results.items())
     if others and head is None:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
@@ -176,7 +177,7 @@ def evaluate_objectives(
     device: str = "auto",
     seed: int = 1,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Metrics of these objectives, which need no labels, by objective and language, and over "all".
+    """Metrics of these objectives, which need no labels, by objective and language, and "overall".
 
     Utterances shorter than a second are left out; longer ones are cropped to 20 seconds.
     """
@@ -196,14 +197,11 @@ def evaluate_objectives(
             model.configs[name].require(saved.encoder, MIN_SECONDS)
         except ValueError as error:
             raise UserError(f"{saved.folder}: {name} cannot be evaluated: {error}") from None
-        totals = totals_by_language(model, name, utterances, data, seed)
-        if not totals:
+        results[name] = metrics_by_language(model, name, Corpus.of(utterances), data, seed)
+        if not results[name]:
             raise UserError(
                 f"no utterance of the manifests is as long as {MIN_SECONDS:g} s, which {name} needs"
             )
-        metrics = model.objective(name).metrics
-        results[name] = {language: metrics(each) for language, each in totals.items()}
-        results[name]["all"] = metrics(summed(list(totals.values())))
     if not results:
         raise UserError(f"{saved.folder} has no objective to evaluate")
     if out is not None:
@@ -211,19 +209,6 @@ def evaluate_objectives(
             out, {"model": str(saved.folder), "manifests": [str(m) for m in manifests], **results}
         )
     return results
-
-
-def objectives_table(results: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
-    """A table of each objective: a row per language, a column per metric."""
-    tables = []
-    for name, by_language in results.items():
-        metrics = list(next(iter(by_language.values())))
-        rows = [[name, *metrics]]
-        rows += [
-            [language, *(f"{m[k]:.3f}" for k in metrics)] for language, m in by_language.items()
-        ]
-        tables.append(text_table(rows))
-    return "\n\n".join(tables)
 
 
 def _decode(

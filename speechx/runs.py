@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from speechx.config import flat, override, read_yaml, source_of, to_dict
+from speechx.data.corpus import Corpus
 from speechx.diagnostics.initial_check import check_restored
 from speechx.errors import UserError
 from speechx.evaluation import score_utterances
@@ -25,7 +26,7 @@ from speechx.training.loop import Job, Task, train
 from speechx.training.run import RunConfig, complete, resumed
 from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
-from speechx.training.validation import summed, totals_by_language
+from speechx.training.validation import metrics_by_language
 from speechx.transcription.recognizer import Recognizer
 from speechx.whole_file import only_user
 
@@ -209,16 +210,12 @@ class Validation:
 
     def _metrics(self, model: SpeechModel, name: str) -> dict[str, float | str]:
         """The headline metrics (CLSRIL-23 reports them per language)."""
-        totals = totals_by_language(
-            model, name, self.data[name].dev, self.tasks[name].data, self.seeds[name]
-        )
-        objective = model.objective(name)
-        overall = objective.metrics(summed(list(totals.values())))
-        keys = objective.headline or tuple(overall)
-        values: dict[str, float | str] = {key: overall[key] for key in keys}
-        for language, each in totals.items():
-            values[f"{keys[0]}/{language}"] = objective.metrics(each)[keys[0]]
-        return values
+        corpus, settings = Corpus.of(self.data[name].dev), self.tasks[name].data
+        metrics = metrics_by_language(model, name, corpus, settings, self.seeds[name])
+        overall = metrics.pop("overall")
+        keys = model.objective(name).headline or tuple(overall)
+        by_language = {f"{keys[0]}/{language}": m[keys[0]] for language, m in metrics.items()}
+        return {**{key: overall[key] for key in keys}, **by_language}
 
 
 def _keep_tokens(file: Path, data: Mapping[str, TaskData], resume: bool, ranks: Ranks) -> None:

@@ -283,9 +283,9 @@ def test_a_pretraining_model_has_its_metrics_per_language(manifests, tmp_path, c
     command = ["evaluate", "--model", str(tmp_path / "model"), "--manifest", str(manifests[1])]
     assert main([*command, "-o", str(out)]) == 0
     printed = capsys.readouterr().out
-    assert [line.split()[0] for line in printed.splitlines()] == ["wav2vec2", "xx", "yy", "all"]
+    assert [line.split()[0] for line in printed.splitlines()] == ["wav2vec2", "xx", "yy", "overall"]
     written = json.loads(out.read_text())["wav2vec2"]
-    assert 0 < written["all"]["bits"] < 10
+    assert 0 < written["overall"]["bits"] < 10
     assert main(["transcribe", "x.wav", "--model", str(tmp_path / "model")]) == 1
     assert "speechx finetune" in capsys.readouterr().err
 

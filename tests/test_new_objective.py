@@ -101,7 +101,7 @@ def test_a_new_objective_goes_through_the_whole_command_line(
     assert main(["evaluate", "--model", str(folder), "--manifest", str(manifests[1])]) == 0
     printed = capsys.readouterr().out
     assert printed.split()[:2] == ["loudness", "error"]
-    assert {line.split()[0] for line in printed.splitlines()[1:]} == {"xx", "yy", "all"}
+    assert {line.split()[0] for line in printed.splitlines()[1:]} == {"xx", "yy", "overall"}
 
 
 def test_language_identification_is_trained_scored_and_read_out(

@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from speechx.config import to_dict
+from speechx.data.corpus import Corpus
 from speechx.data.exclusion import Exclusion, write_exclusions
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.data.utterance import Utterance
@@ -25,7 +26,7 @@ from speechx.objectives.model import SpeechModel, layer_keep, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.pretraining import Pretrain, pretrain
 from speechx.text.vocabulary import Vocabulary
-from speechx.training.validation import summed, totals_by_language
+from speechx.training.validation import metrics_by_language
 from tests.configs import load_config
 from tests.conftest import (
     SMALL_CONFORMER,
@@ -49,9 +50,9 @@ def steps_of(out):
 
 def dev_bits(model, config, manifests):
     """Bits per masked frame on the validation data."""
-    dev, seed = read_manifest(manifests[1]), config.run.seed
-    totals = totals_by_language(model.eval(), "wav2vec2", dev, config.data, seed)
-    return model.objective("wav2vec2").metrics(summed(list(totals.values())))["bits"]
+    dev, seed = Corpus.of(read_manifest(manifests[1])), config.run.seed
+    metrics = metrics_by_language(model.eval(), "wav2vec2", dev, config.data, seed)
+    return metrics["overall"]["bits"]
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +129,8 @@ def test_continued_pretraining_starts_where_the_parent_ended(parent, manifests, 
     err = capsys.readouterr().err
     assert "quantizer 3/3" in err
     # It logged the same before that step, per language.
-    table = [line.split() for line in err.splitlines() if line.split()[:1] in (["xx"], ["all"])]
-    assert [name for name, *_ in table] == ["xx", "all"]
+    table = [line.split() for line in err.splitlines() if line.split()[:1] in (["xx"], ["overall"])]
+    assert [name for name, *_ in table] == ["xx", "overall"]
     assert float(table[1][1]) == pytest.approx(parents, abs=1e-3)
 
 

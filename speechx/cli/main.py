@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -110,9 +111,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_training(commands: Any) -> None:
-    for name, help, command in (
-        ("pretrain", "self-supervised pretraining on unlabelled speech", _pretrain),
-        ("finetune", "fine-tuning of a head: characters, phonemes or languages", _finetune),
+    for name, help in (
+        ("pretrain", "self-supervised pretraining on unlabelled speech"),
+        ("finetune", "fine-tuning of a head: characters, phonemes or languages"),
     ):
         train = commands.add_parser(name, help=help)
         train.add_argument("config", metavar="CONFIG.yaml", help="configuration file of the run")
@@ -123,15 +124,14 @@ def _add_training(commands: Any) -> None:
         train.add_argument(
             "--show", action="store_true", help="print the whole configuration and exit"
         )
-        train.set_defaults(command=command)
+        train.set_defaults(command=partial(_train, name))
 
 
 def _add_decoding(commands: Any) -> None:
-    decoding: tuple[tuple[str, str, Callable[[Any], int]], ...] = (
-        ("transcribe", "text of recordings of any length", _transcribe),
-        ("phonemize", "phones of a language that the model was not trained on", _phonemize),
-    )
-    for name, help, command in decoding:
+    for name, help in (
+        ("transcribe", "text of recordings of any length"),
+        ("phonemize", "phones of a language that the model was not trained on"),
+    ):
         decode = commands.add_parser(name, help=help)
         decode.add_argument(
             "audio", nargs="+" if name == "transcribe" else "*", type=Path, help="recordings"
@@ -149,7 +149,7 @@ def _add_decoding(commands: Any) -> None:
         )  # fmt: skip
         _add_head(decode)
         _add_device(decode)
-        decode.set_defaults(command=command)
+        decode.set_defaults(command=_decode, show_mapping=False, language=None, inventory=None)
         if name == "phonemize":
             _add_inventory(decode, required=True)
             decode.add_argument(
@@ -239,23 +239,14 @@ def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
     group.add_argument("--inventory", type=Path, help="file of phones, or a manifest with phones")
 
 
-def _pretrain(options: Any) -> None:
-    from speechx.pretraining import Pretrain
-
-    _train("pretrain", Pretrain, "final", options)
-
-
-def _finetune(options: Any) -> None:
-    from speechx.finetuning import Finetune
-
-    _train("finetune", Finetune, "best", options)
-
-
-def _train(command: str, cls: Any, result: str, options: Any) -> None:
+def _train(command: str, options: Any) -> None:
     from speechx.config import dump
+    from speechx.finetuning import Finetune
+    from speechx.pretraining import Pretrain
     from speechx.runs import load_run, run
 
-    config, saved = load_run(cls, options.config, options.overrides, options.resume)
+    kind, result = (Pretrain, "final") if command == "pretrain" else (Finetune, "best")
+    config, saved = load_run(kind, options.config, options.overrides, options.resume)
     if options.show:
         print(dump(config))
         return
@@ -263,23 +254,10 @@ def _train(command: str, cls: Any, result: str, options: Any) -> None:
     print(config.out / result)
 
 
-def _transcribe(options: Any) -> int:
-    from speechx.transcription.files import transcribe_files
-    from speechx.transcription.recognizer import load
-
-    model = load(options.model, options.device, options.head)
-    return transcribe_files(
-        model.transcribe, options.audio, options.output_format, options.output_dir, _write
-    )
-
-
-def _phonemize(options: Any) -> int:
-    from functools import partial
-
+def _decode(options: Any) -> int:
     if not options.audio and not options.show_mapping:
         raise UserError("phonemize needs audio files, or --show-mapping alone")
     inventory = _chosen_inventory(options)  # before the model is loaded, for it may be wrong
-    assert inventory is not None
     from speechx.transcription.files import transcribe_files
     from speechx.transcription.recognizer import load
 
@@ -288,8 +266,9 @@ def _phonemize(options: Any) -> int:
         print(model.map_inventory(inventory).to_tsv(), end="")
     phonemize = partial(model.phonemize, inventory=inventory)
     return transcribe_files(
-        phonemize, options.audio, options.output_format, options.output_dir, _write
-    )
+        model.transcribe if inventory is None else phonemize, options.audio,
+        options.output_format, options.output_dir, partial(print, flush=True),
+    )  # fmt: skip
 
 
 def _evaluate(options: Any) -> None:
@@ -342,7 +321,3 @@ def _report(options: Any) -> None:
 
     _, table = report(options.pairs, options.output)
     print(table)
-
-
-def _write(line: str) -> None:
-    print(line, flush=True)

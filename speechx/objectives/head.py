@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config
+from speechx.config import config, require_fraction
 from speechx.data.batches import Batch
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.objectives.masking import Masking, draw_masks
@@ -30,8 +30,7 @@ class HeadConfig(ObjectiveConfig):
     """Dropout before the linear layer."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, but is {self.dropout}")
+        require_fraction(self, "dropout")
 
     def draw(
         self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.config import config, require_not_negative, require_positive
+from speechx.config import config, require_fraction, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.data.reading import ROUNDING
 from speechx.models.encoder import Encoder, EncoderConfig, mean_square
@@ -95,10 +95,7 @@ class Wav2Vec2Config(ObjectiveConfig):
     def __post_init__(self) -> None:
         require_positive(self, "num_negatives", "logit_temperature")
         require_not_negative(self, "diversity", "features_penalty")
-        if not 0 <= self.target_dropout < 1:
-            raise ValueError(
-                f"target_dropout must be at least 0 and below 1, but is {self.target_dropout}"
-            )
+        require_fraction(self, "target_dropout")
         if self.masking.min_spans < 2:
             raise ValueError("masking.min_spans must be at least 2, so that there are negatives")
 
@@ -142,39 +139,16 @@ class Wav2Vec2Config(ObjectiveConfig):
         return replace(self, gumbel_temperature=held)
 
     def signatures(self) -> tuple[Signature, ...]:
-        lower = "lower optim.lr"
+        masking = "lower optim.lr; check the masking and the audio (silence, copies of a recording)"
+        diversity = "lower optim.lr, raise objective.diversity or run.batch_seconds"
+        rate = "lower optim.lr; codes that nothing chooses do not recover"
+        audio = "lower optim.lr, or use more audio per step (run.batch_seconds)"
         return (
-            Signature(
-                "E103",
-                "trivial solution",
-                f"{lower}; check the masking and the audio (silence, copies of one recording)",
-                self._constant_features,
-            ),
-            Signature(
-                "E102",
-                "collapse",
-                f"{lower}, raise objective.diversity or run.batch_seconds",
-                self._collapse,
-            ),
-            Signature(
-                "E104",
-                "saturated quantizer",
-                f"{lower}; codes that nothing chooses do not recover",
-                self._saturated,
-            ),
-            Signature(
-                "E103",
-                "trivial solution",
-                f"{lower}; check the masking and the audio (silence, copies of one recording)",
-                self._too_good,
-            ),
-            Signature(
-                "E101",
-                "chance level",
-                f"{lower}, or use more audio per step (run.batch_seconds)",
-                self._chance_level,
-                after_warmup=True,
-            ),
+            Signature("E103", "trivial solution", masking, self._constant_features),
+            Signature("E102", "collapse", diversity, self._collapse),
+            Signature("E104", "saturated quantizer", rate, self._saturated),
+            Signature("E103", "trivial solution", masking, self._too_good),
+            Signature("E101", "chance level", audio, self._chance_level, after_warmup=True),
         )
 
     def panels(self) -> tuple[Panel, ...]:

@@ -42,7 +42,7 @@ from speechx.training.distributed import (
 from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
 from speechx.training.progress import Progress
-from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back
+from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back, write_event
 from speechx.training.state import TrainState, save_state, sum_over_ranks, write_config
 from speechx.training.throughput import Throughput, cores
 
@@ -142,6 +142,8 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
     errors = AudioErrors(out, job.max_unreadable, job.resume, ranks)
     if job.resume:
         state = resume(out, model, optimizer, monitor, ranks)
+        if ranks.is_main:
+            write_event(out, {"step": state.step, "action": "resume"})
     else:
         state = TrainState(health=monitor.memory, positions={t.name: Position() for t in tasks})
         if ranks.is_main:

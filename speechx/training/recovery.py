@@ -13,13 +13,7 @@ from speechx.log import logger
 from speechx.training.distributed import Ranks
 from speechx.training.health import Finding, Monitor
 from speechx.training.optim import Optim
-from speechx.training.state import (
-    TrainState,
-    amend_health,
-    drop_states,
-    load_state,
-    state_folder,
-)
+from speechx.training.state import TrainState, amend_health, drop_states, load_state, state_folder
 
 
 def resume(
@@ -31,7 +25,6 @@ def resume(
     forget_deleted(out, monitor)
     if ranks.is_main:
         cut_log(out / "log.jsonl", state.step)
-        write_event(out, {"step": state.step, "action": "resume"})
     return state
 
 
@@ -41,12 +34,9 @@ def roll_back(
     """Loads the last healthy state, the newest one after `must_roll_back`, at half the learning
     rate."""
     before = monitor.memory
-    state = load_state(out, model, optimizer, ranks)
-    monitor.memory = state.health
+    state = resume(out, model, optimizer, monitor, ranks)
     monitor.roll_back(before)
-    forget_deleted(out, monitor)
     if ranks.is_main:
-        cut_log(out / "log.jsonl", state.step)
         amend_health(out, state.step, **asdict(monitor.memory))
     return state
 

@@ -55,15 +55,15 @@ def test_a_restored_model_has_the_metrics_it_was_saved_with(parent, manifests, c
     seed = failing_config(parent[0], manifests, "healthy").run.seed
     check(model, parent, manifests, run={"seed": seed})
     rows = table(capsys.readouterr().err)
-    assert list(rows) == ["before", "xx", "yy", "all"]
+    assert list(rows) == ["before", "xx", "yy", "overall"]
     assert rows["before"] == ["step", "1", "bits", "chance_bits", "accuracy", "code_perplexity"]
-    for row, key in (("xx", "dev_bits/xx"), ("yy", "dev_bits/yy"), ("all", "dev_bits")):
+    for row, key in (("xx", "dev_bits/xx"), ("yy", "dev_bits/yy"), ("overall", "dev_bits")):
         assert float(rows[row][0]) == pytest.approx(parent[1][key], abs=6e-4)
 
 
 def test_without_dev_some_of_the_training_data_is_tried(parent, manifests, capsys):
     check(loaded(parent), parent, manifests, dev=False)
-    assert list(table(capsys.readouterr().err)) == ["before", "xx", "yy", "all"]
+    assert list(table(capsys.readouterr().err)) == ["before", "xx", "yy", "overall"]
 
 
 def test_the_check_leaves_the_model_as_it_was(parent, manifests):
@@ -115,5 +115,5 @@ def test_languages_without_rows_long_enough_are_named(parent, manifests, capsys)
 
     check(loaded(parent), parent, manifests, utterances=cut)
     err = capsys.readouterr().err
-    assert list(table(err)) == ["before", "xx", "all", "yy:"]
+    assert list(table(err)) == ["before", "xx", "overall", "yy:"]
     assert "yy: not tried, no row of 0.5 s" in err
