@@ -96,19 +96,21 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_positive(config: Any, *names: str) -> None:
-    """For `__post_init__`: each field is above 0 and finite."""
+    """For `__post_init__`: each field is above 0 and finite, or None."""
     for name in names:
-        if not getattr(config, name) > 0:
-            raise ValueError(f"{name} must be above 0, but is {getattr(config, name)}")
-        if math.isinf(getattr(config, name)):
-            raise ValueError(f"{name} must be finite, but is {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, but is {value}")
+        if value is not None and math.isinf(value):
+            raise ValueError(f"{name} must be finite, but is {value}")
 
 
 def require_not_negative(config: Any, *names: str) -> None:
-    """For `__post_init__`: each field is at least 0 and finite."""
+    """For `__post_init__`: each field is at least 0 and finite, or None."""
     for name in names:
-        if not 0 <= getattr(config, name) < math.inf:
-            raise ValueError(f"{name} must not be negative, but is {getattr(config, name)}")
+        value = getattr(config, name)
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{name} must not be negative, but is {value}")
 
 
 def require_fraction(config: Any, *names: str) -> None:

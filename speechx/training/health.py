@@ -38,7 +38,7 @@ class Health:
     """E105: number of steps in a row whose gradient is not finite."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "refusals", *(["window"] if self.window is not None else []))
+        require_positive(self, "refusals", "window")
         require_not_negative(self, "rollbacks", "settled")
 
 

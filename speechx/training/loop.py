@@ -75,9 +75,7 @@ class TrainingConfig:
             self, "steps", "batch_seconds", "max_seconds_per_device", "log_steps", "eval_steps",
             "save_steps",
         )  # fmt: skip
-        require_not_negative(self, "seed")
-        if self.workers is not None:
-            require_not_negative(self, "workers")
+        require_not_negative(self, "seed", "workers")
 
     def num_workers(self, device: torch.device) -> int:
         """Loader processes of this rank."""

@@ -46,9 +46,7 @@ class TaskConfig:
     """Audio of this task per optimiser step; by default run.batch_seconds."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "weight")
-        if self.batch_seconds is not None:
-            require_positive(self, "batch_seconds")
+        require_positive(self, "weight", "batch_seconds")
         self.data.require(self.objective.token_type)
 
 

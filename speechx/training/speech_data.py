@@ -52,12 +52,10 @@ class SpeechData:
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, but is {share}")
-        require_positive(self, "min_seconds", "crop_seconds")
+        require_positive(self, "min_seconds", "crop_seconds", "limit_minutes")
         require_not_negative(self, "join_seconds")
         if self.min_seconds > self.crop_seconds:
             raise ValueError("needs 0 < min_seconds <= crop_seconds")
-        if self.limit_minutes is not None and self.limit_minutes <= 0:
-            raise ValueError(f"limit_minutes must be above 0, but is {self.limit_minutes}")
         if not self.max_seconds > 0:
             raise ValueError(f"max_seconds must be above 0, but is {self.max_seconds}")
         if not 0.5 <= self.speed[0] <= self.speed[1] <= 2:
