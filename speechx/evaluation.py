@@ -43,7 +43,7 @@ from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
-from speechx.whole_file import whole_file
+from speechx.whole_file import write_whole
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
@@ -205,9 +205,8 @@ def evaluate_objectives(
     if not results:
         raise UserError(f"{saved.folder} has no objective to evaluate")
     if out is not None:
-        _write(
-            out, {"model": str(saved.folder), "manifests": [str(m) for m in manifests], **results}
-        )
+        about = {"model": str(saved.folder), "manifests": [str(m) for m in manifests]}
+        _write(out, {**about, **results})
     return results
 
 
@@ -303,5 +302,4 @@ def _about(recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int) -
 
 
 def _write(path: Path, data: dict[str, Any]) -> None:
-    with whole_file(path) as new:
-        new.write_text(json.dumps(data, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")

@@ -35,7 +35,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text_table import text_table
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Bar
-from speechx.whole_file import whole_file
+from speechx.whole_file import write_whole
 
 PIECE_SECONDS = 30.0  # longer utterances are cut: training uses crops, too
 BATCH_SECONDS = 60.0
@@ -69,8 +69,7 @@ def analyze_codebook(
     if out is not None:
         about = {"model": str(model), "manifests": [str(m) for m in manifests]}
         content = {**about, "minutes": minutes, "seed": seed, **sharing.to_dict()}
-        with whole_file(out / "codebook.json") as new:
-            new.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(out / "codebook.json", json.dumps(content, ensure_ascii=False) + "\n")
         if len(sharing.uses) > 1:
             from speechx.diagnostics.codebook_figures import draw_dendrogram, draw_heat_map
 

@@ -25,13 +25,7 @@ from speechx.data.labels import frames_needed
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
 from speechx.objectives.head import Head, HeadConfig
-from speechx.objectives.objective import (
-    LogLine,
-    Loss,
-    Panel,
-    Signature,
-    Term,
-)
+from speechx.objectives.objective import LogLine, Loss, Panel, Signature, Term
 from speechx.text.vocabulary import BLANK, Vocabulary
 
 

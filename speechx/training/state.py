@@ -24,7 +24,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.distributed import Ranks
 from speechx.training.health import HealthMemory
-from speechx.whole_file import whole_file
+from speechx.whole_file import write_whole
 
 
 @dataclass(slots=True)
@@ -88,8 +88,7 @@ def write_config(out: Path, config: Any, resume: bool) -> None:
             logger.info(
                 f"--resume with another {key}: {before.get(key)} before, {now.get(key)} now"
             )
-    with whole_file(file) as new:
-        new.write_text(dump(config), encoding="utf-8")
+    write_whole(file, dump(config))
 
 
 def save_state(
@@ -167,8 +166,7 @@ def amend_health(run: Path, step: int, **changes: Any) -> None:
     file = state_folder(run, step) / "run.json"
     saved = json.loads(file.read_text())
     saved["health"] |= changes
-    with whole_file(file) as new:
-        new.write_text(json.dumps(saved))
+    write_whole(file, json.dumps(saved))
 
 
 def state_folder(run: Path, step: int | None) -> Path:

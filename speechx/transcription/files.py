@@ -9,7 +9,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
 from speechx.transcription.result import Transcript
-from speechx.whole_file import whole_file
+from speechx.whole_file import write_whole
 
 
 def transcribe_files(
@@ -51,8 +51,7 @@ def transcribe_files(
         if target is None:
             write(f"{file}: {text}" if named else text)
         else:
-            with whole_file(target) as new:
-                new.write_text(text + "\n", encoding="utf-8")
+            write_whole(target, text + "\n")
     if len(files) == 1 and failed:
         raise UserError(failed[0])
     for message in failed:
