@@ -26,7 +26,7 @@ line of the manifests.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -36,7 +36,7 @@ from speechx.corpora.engine.languages import check_tables, choose, language_fold
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.tables import read_rows, rows_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
@@ -133,13 +133,9 @@ def _read_language(
     splitter = Splitter(found, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
-    tables = [*TABLES, *(["invalidated"] if invalidated else [])]
-    for table in tables:
-        tsv = table_in(folder, f"{table}.tsv")
-        if tsv is None:
-            continue
-        for line, row in read_rows(tsv, NEEDED, found.corrupt):
-            name, place = _clip_name(row["path"]), f"{tsv}:{line}"
+    for table in (*TABLES, "invalidated") if invalidated else TABLES:
+        for place, row in rows_in(folder, f"{table}.tsv", NEEDED, found.corrupt):
+            name = _clip_name(row["path"])
             split = splitter.split_of(table, Path(name).stem, row)
             if split is None:
                 continue
@@ -149,9 +145,9 @@ def _read_language(
             seconds = durations.get(Path(name).name, 0.0)
             found.add_file(split, clips, name, place, text, row["client_id"], extra, seconds)
     splitter.note()
-    if not invalidated and (tsv := table_in(folder, "invalidated.tsv")):
+    if not invalidated:
         broken: list[Problem] = []
-        rows = sum(1 for _ in read_rows(tsv, (), broken))
+        rows = sum(1 for _ in rows_in(folder, "invalidated.tsv", (), broken))
         found.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
     return found
 
@@ -178,9 +174,7 @@ def _listed(
     folder: Path, tables: Sequence[str] = ("dev", "test")
 ) -> Iterator[tuple[str, dict[str, str]]]:
     for table in tables:
-        if tsv := table_in(folder, f"{table}.tsv"):
-            for line, row in read_rows(tsv, NEEDED, []):
-                yield f"{tsv}:{line}", row
+        yield from rows_in(folder, f"{table}.tsv", NEEDED, [])
 
 
 def _check_held_out(folder: Path) -> list[str]:
@@ -210,28 +204,19 @@ def _clip_name(path: str) -> str:
 
 
 def _read_durations(folder: Path) -> dict[str, float]:
-    """Clip name to seconds. Clips without a positive number are left out, and measured later."""
-    durations = {}
-    for clip, number in _duration_rows(folder):
-        if length := seconds_of(number):
-            durations[_clip_name(clip)] = length
-    return durations
+    """Clip name to seconds, from the table or from the list that came before it. Clips without a
+    positive number are left out, and measured later."""
+    listed: Iterable[Sequence[str]] = ()
+    if table := table_in(folder, "clip_durations.tsv"):
+        rows = read_rows(table, ("clip", "duration[ms]"), [])
+        listed = ((row["clip"], row["duration[ms]"]) for _, row in rows)
+    elif older := table_in(folder, "times.txt"):
+        listed = (line.split() for _, line in text_lines(older))
+    pairs = (row for row in listed if len(row) == 2)
+    return {_clip_name(clip): length for clip, time in pairs if (length := seconds_of(time))}
 
 
 def seconds_of(milliseconds: str) -> float:
     """0, which is measured later, for what is no positive number."""
     number = milliseconds.strip()
     return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
-
-
-def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Clips and their milliseconds, from the table or from the list that came before it."""
-    table, older = table_in(folder, "clip_durations.tsv"), table_in(folder, "times.txt")
-    if table:
-        for _, row in read_rows(table, ("clip", "duration[ms]"), []):
-            yield row["clip"], row["duration[ms]"]
-    elif older:
-        for _, line in text_lines(older):
-            words = line.split()
-            if len(words) == 2:
-                yield words[0], words[1]

@@ -69,7 +69,7 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
     )
     table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
     audios = inside(table.parent, "audios", str(table.parent / "audios"))
-    for line, row in read_rows(table, NEEDED, found.corrupt):
+    for place, row in read_rows(table, NEEDED, found.corrupt):
         text = " ".join(MARK.sub(" ", row["transcription"]).split())
         split = row["split"].strip() if text else UNLABELLED
         if split not in SPLITS:
@@ -78,7 +78,7 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
         if split != UNLABELLED and MARK.search(row["transcription"]):
             extra["text_policy"] = POLICY
         found.add_file(
-            split, audios, row["audio_file"], f"{table}:{line}",
+            split, audios, row["audio_file"], place,
             None if split == UNLABELLED else text, row["client_id"], extra,
             seconds_of(row.get("duration_ms", "")),
         )  # fmt: skip

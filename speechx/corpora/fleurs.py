@@ -72,8 +72,8 @@ def _read_language(language: str, folder: Path, named: str, text: Text) -> Prepa
     found = Preparation(language, corpus="fleurs", named=named)
     for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
-        for line, row in read_rows(tsv, (), found.corrupt, COLUMNS):
-            name, place = f"audio/{split}/{row['file']}", f"{tsv}:{line}"
+        for place, row in read_rows(tsv, (), found.corrupt, COLUMNS):
+            name = f"audio/{split}/{row['file']}"
             extra = {"sentence_id": row["id"], "gender": row["gender"].lower()}
             extra["text_policy"] = f"fleurs {text}"
             found.add_file(split, folder, name, place, row[text].strip(), extra=extra)

@@ -43,8 +43,8 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     listing = Listing(name, own)
     for file in files:
         kind, split = _kind_and_split(file)
-        cuts = ((f"{file}:{line}", cut) for line, cut in json_lines(file, listing.broken))
-        for place, cut in cuts if kind == "cuts" else _pairs(file, kind, listing):
+        cuts = json_lines(file, listing.broken) if kind == "cuts" else _pairs(file, kind, listing)
+        for place, cut in cuts:
             for row, extra in _rows(cut, split, place, listing):
                 listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
@@ -96,22 +96,21 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
     supervisions_file = file.with_name(file.name.replace(kind, "supervisions"))
     of: dict[str, dict[int, list[Any]]] = {}  # by recording and channel
     if supervisions_file.is_file():
-        for line, supervision in json_lines(supervisions_file, listing.broken):
+        for place, supervision in json_lines(supervisions_file, listing.broken):
             recording_id = supervision.get("recording_id")
             if not isinstance(recording_id, str):
-                listing.refuse(f"{supervisions_file}:{line}", "has no recording_id")
+                listing.refuse(place, "has no recording_id")
                 continue
             some = of.setdefault(recording_id, {})  # also if this is all there is, and refused
-            with _refusing(listing, f"{supervisions_file}:{line}"):
+            with _refusing(listing, place):
                 some.setdefault(_channel(supervision), []).append(supervision)
     ids: set[str] = set()
-    for line, recording in json_lines(recordings_file, listing.broken):
+    for place, recording in json_lines(recordings_file, listing.broken):
         id = recording.get("id")
         sides = of.pop(id, None) if isinstance(id, str) else None
         if isinstance(id, str):
             if id in ids:
-                why = f"recording {id[:200]!r} is there twice"
-                listing.refuse(f"{recordings_file}:{line}", why)
+                listing.refuse(place, f"recording {id[:200]!r} is there twice")
                 continue
             ids.add(id)
         if bare := sides is None:
@@ -119,7 +118,7 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
         # A side of a call is a cut of its own, as every cut is of one channel.
         for channel in sorted(sides):
             yield (
-                f"{recordings_file}:{line}",
+                place,
                 {
                     "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
                     "start": 0.0,

@@ -17,7 +17,7 @@ from pathlib import Path
 from speechx.corpora.engine.languages import choose, language_code, language_folders, own_name
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
-from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.tables import rows_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 
 GENDERS = {"M": "male", "F": "female"}
@@ -44,12 +44,9 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
     suffix = ".opus" if release.endswith("_opus") else ".flac"
     limited = _limited_supervision(folder)
     for split in SPLITS:
-        transcripts = table_in(folder, f"{split}/transcripts.txt")
-        if transcripts is None:
-            continue
-        for line, row in read_rows(transcripts, (), found.corrupt, ("id", "text")):
+        columns = ("id", "text")
+        for place, row in rows_in(folder, f"{split}/transcripts.txt", (), found.corrupt, columns):
             words = row["id"].split("_")
-            place = f"{transcripts}:{line}"
             if len(words) != 3 or not all(words):
                 found.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
                 continue

@@ -36,13 +36,13 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     folder = table.parent.absolute()
     listing = Listing(own.corpus or folder.name or "table", own, base=folder)
     ours_of: dict[str, str | None] = {}
-    for number, found in _rows(table, listing):
+    for place, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
             names = list(dict.fromkeys([*ours_of, *found]))
             is_json = _is_json(table)
             ours_of = renamed(names, columns, table, all_known=not is_json, header=not is_json)
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
-        place, path = f"{table}:{number}", row.get("path")
+        path = row.get("path")
         if isinstance(path, str) and path:
             listing.add(row, place)
         else:
@@ -55,8 +55,8 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     return listing.finish(out, source)
 
 
-def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line numbers and rows under the table's own names; broken ones are listed."""
+def _rows(table: Path, listing: Listing) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Places and rows under the table's own names; broken ones are listed."""
     if _is_json(table):
         yield from json_lines(table, listing.broken)
         return
@@ -69,7 +69,7 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
     for number, row in cells:
         empty = False
         if len(row) == len(header):
-            yield number, dict(zip(header, row, strict=True))
+            yield f"{table}:{number}", dict(zip(header, row, strict=True))
         else:
             listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(header)} column names")
     if empty:

@@ -20,7 +20,7 @@ from speechx.corpora.engine.languages import choose, holds_any, language_code, s
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.tables import read_rows, rows_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
@@ -85,11 +85,9 @@ def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> 
     found = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
     for split in SPLITS:
-        tsv = table_in(folder, f"asr_{split}.tsv")
-        if tsv is None:
-            continue
-        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), found.corrupt):
-            audio, place = f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}"
+        needed = ("id", "speaker_id", COLUMN[text])
+        for place, row in rows_in(folder, f"asr_{split}.tsv", needed, found.corrupt):
+            audio = f"{row['id'][:4]}/{row['id']}.ogg"
             speaker = "" if row["speaker_id"] == "None" else row["speaker_id"]
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["text_policy"] = f"voxpopuli {text}"
@@ -134,7 +132,7 @@ def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
     of_no_language = speech.broken[names[0]]
     before, name = "", None
     rows = read_rows(table, (session, number, start, end), of_no_language, delimiter=delimiter)
-    for line, row in rows:
+    for place, row in rows:
         if row[session] != before:
             before = row[session]
             name = next((x for x in names if before.endswith(f"_{x}")), None)
@@ -149,7 +147,7 @@ def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
             speech.segments[name].setdefault(before, bytearray()).extend(packed)
         else:
             why = f"no time: {row[start][:40]!r} to {row[end][:40]!r}"
-            speech.broken[name].append(Problem(f"{table}:{line}", why))
+            speech.broken[name].append(Problem(place, why))
     return speech
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from speechx.corpora.engine.paths import table_in
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
@@ -73,8 +74,9 @@ def read_rows(
     broken: list[Problem],
     columns: Sequence[str] | None = None,
     delimiter: str = "\t",
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and row by column name; rows of another width than the header go to `broken`.
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The place of a row (train.tsv:3), and the row by column names; rows of another width than the
+    header go to `broken`.
 
     `columns` name the columns of a table without a header.
     """
@@ -93,11 +95,23 @@ def read_rows(
             why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
             broken.append(Problem(str(path), why))
             continue
-        yield number, dict(zip(columns, values, strict=True))
+        yield f"{path}:{number}", dict(zip(columns, values, strict=True))
 
 
-def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of a JSONL file; bad lines go to `broken`."""
+def rows_in(
+    folder: Path,
+    name: str,
+    needed: Sequence[str],
+    broken: list[Problem],
+    columns: Sequence[str] | None = None,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """`read_rows` of the table `name` in the folder of a language; nothing where there is none."""
+    if table := table_in(folder, name):
+        yield from read_rows(table, needed, broken, columns)
+
+
+def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The place of each line of a JSONL file, and its object; bad lines go to `broken`."""
     for number, line in text_lines(path):
         if not line.strip():
             continue
@@ -108,6 +122,6 @@ def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[st
             broken.append(Problem(str(path), f"line {number} is not JSON"))
             continue
         if isinstance(record, dict):
-            yield number, record
+            yield f"{path}:{number}", record
         else:
             broken.append(Problem(str(path), f"line {number} is not a JSON object"))
