@@ -71,7 +71,7 @@ def prepare(
     sign = "train.tsv or validated.tsv"
     names = [f"{table}.tsv" for table in TABLES]
     there = language_folders([root], names, "a CommonVoice release", sign)
-    folders = choose(there, languages, root, code=str)
+    folders = {name: there[name] for name in choose(there, languages, root, code=str)}
     name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
     for language, folder in folders.items():

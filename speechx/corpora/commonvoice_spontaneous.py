@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds_of
-from speechx.corpora.engine.languages import check_folder, choose, no_language, own_name
+from speechx.corpora.engine.languages import check_folder, choose, no_language
 from speechx.corpora.engine.paths import inside, name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.tables import read_rows
@@ -28,7 +28,8 @@ POLICY = "marks in [] left out"
 
 def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
     """`root` holds unpacked archives, or is one; `languages` None means all that are there."""
-    tables = choose(_tables(root), languages, root, code=str)
+    there = _tables(root)
+    tables = {name: there[name] for name in choose(there, languages, root, code=str)}
     name_links(root, (table.parent for table in tables.values()))
     releases = {name: _release(name, table.parent, root) for name, table in tables.items()}
     return finish(
@@ -58,9 +59,9 @@ def _tables(root: Path) -> dict[str, Path]:
 def _release(language: str, folder: Path, root: Path) -> str:
     """sps-corpus-3.0-2026-03-09 of the folder's name; if that names no release, the name of the
     folder that a link leads to."""
-    names = (own_name(folder, root), folder.resolve().name)
-    name = next((name for name in names if name.startswith("sps-corpus-")), names[1])
-    return name.removesuffix(f"-{language}")
+    away = folder.resolve().name
+    own = folder.name if folder != root and folder.name.startswith("sps-corpus-") else away
+    return own.removesuffix(f"-{language}")
 
 
 def _read_language(language: str, table: Path, release: str) -> Preparation:

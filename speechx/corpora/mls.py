@@ -14,7 +14,7 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, language_code, language_folders, own_name
+from speechx.corpora.engine.languages import choose, language_code, language_folders
 from speechx.corpora.engine.paths import name_links, table_in
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import rows_in, text_lines
@@ -29,12 +29,12 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     """
     texts = [f"{split}/transcripts.txt" for split in SPLITS]
     there = language_folders([root], texts, "Multilingual LibriSpeech")
-    folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
-    name_links(root, folders.values())
+    chosen = choose(there, languages, root, lambda name: language_code(_own_language(name)))
+    name_links(root, (there[name] for name in chosen.values()))
     return finish(
-        (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
+        (_read_language(code, there[name], name) for code, name in chosen.items()),
         out,
-        lambda code: f"MLS {own_name(folders[code], root)}",
+        lambda code: f"MLS {chosen[code]}",
     )
 
 

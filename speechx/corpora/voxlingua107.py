@@ -38,7 +38,7 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
         )
     if zips:
         logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
-    chosen = choose({name: name for name in sorted(names)}, languages, root).values()
+    chosen = choose(sorted(names), languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
 

@@ -69,7 +69,7 @@ def prepare(
             f"{root}: not VoxPopuli: neither transcribed_data/LANGUAGE with asr_train.tsv nor "
             "raw_audios/LANGUAGE is there."
         )
-    chosen = list(choose({name: name for name in sorted(names)}, languages, root).values())
+    chosen = list(choose(sorted(names), languages, root).values())
     both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
     name_links(root, both)
     speech = _read_segments(root, [x for x in chosen if x in sessions])

@@ -100,15 +100,15 @@ def find_packs(root: Path, languages: Sequence[str] | None) -> list[Pack]:
             logger.info(f"{folder}: no recording is named BABEL_..., so it is not read")
     if not found:
         raise no_language(root, "a BABEL pack", "`conversational` and recordings BABEL_* below it")
-    chosen = choose(dict(sorted(found.items())), languages, root).values()
-    for releases in chosen:
-        if len(releases) > 1:
-            folders = " and ".join(str(pack.root) for pack in releases)
+    chosen = choose(sorted(found), languages, root).values()
+    for code in chosen:
+        if len(found[code]) > 1:
+            folders = " and ".join(str(pack.root) for pack in found[code])
             raise UserError(
-                f"{root} holds {len(releases)} releases of {releases[0].code}: {folders}; give the "
-                "one that you want, or move the others away"
+                f"{root} holds {len(found[code])} releases of {code}: {folders}; give the one that "
+                "you want, or move the others away"
             )
-    packs = [pack for (pack,) in chosen]
+    packs = [found[code][0] for code in chosen]
     tops = (pack.root.relative_to(root).parts[:1] for pack in packs)
     name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops))
     return packs
