@@ -21,6 +21,7 @@ working directory, and no further.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
@@ -35,6 +36,7 @@ from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
+GENDERS = {"m": "male", "f": "female"}
 ChannelOfFile = tuple[str, int | None]
 """A path, and the channel that is meant, from 0."""
 
@@ -88,23 +90,20 @@ def _read(folder: Path, listing: Listing) -> None:
             listing.refuse(place, why)
             continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
-        text, speaker = texts.get(id, ""), speakers.get(id, "")
+        choice = None if side is None else ChannelChoice(side, if_several=True)
+        speaker = speakers.get(id, "")
         row: dict[str, Any] = {
             **times,
             "path": path,
             "id": id,
-            "text": text,
+            "text": texts.get(id, ""),
             "speaker": speaker,
             "language": languages.get(id, ""),
             "split": split,
+            "channel": choice if channel is None else ChannelChoice(channel),
         }
-        if channel is not None:
-            row["channel"] = ChannelChoice(channel)
-        elif side is not None:
-            row["channel"] = ChannelChoice(side, if_several=True)
-        extra = {}
-        if speaker in genders:
-            extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
+        gender = genders.get(speaker)
+        extra = {"gender": GENDERS.get(gender, gender)} if gender else {}
         listing.add(row, place, extra, sources[recording][0])
     listing.left_out["utterances of recordings whose command is refused"] += without_file
     listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
@@ -128,16 +127,14 @@ def _utterances(
             listing.refuse(place, "not utterance, recording, start and end in seconds")
             continue
         number = " ".join(words[3:]) or "-1"
-        if number != "-1" and not (number.isascii() and number.isdecimal() and len(number) < 4):
+        times = {"start": words[1]}
+        if end != -1:  # which is as far as it goes
+            times["duration"] = repr(end - start)
+        if number != "-1" and not re.fullmatch("[0-9]{1,3}", number):
             why = f"its channel is {number[:40]!r}, not a number from 0, or -1 for none"
             listing.refuse(place, why)
-            continue
-        channel = None if number == "-1" else int(number)
-        if end == -1:  # as far as it goes
-            yield place, id, recording, {"start": words[1]}, channel
-        elif end > start:
-            times = {"start": words[1], "duration": repr(end - start)}
-            yield place, id, recording, times, channel
+        elif end > start or end == -1:
+            yield place, id, recording, times, None if number == "-1" else int(number)
         else:
             listing.refuse(place, f"ends at {words[2][:40]}, but starts at {words[1][:40]}")
 

@@ -13,7 +13,7 @@ beside it:
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,20 +170,23 @@ class RecordingList:
         """Adds the recordings of some folders, which share the first transcripts there are."""
         labels = [portion / name / self.texts for name in texts]
         labelled = next((folder for folder in labels if folder.is_dir()), None)
-        transcripts = self._inside(_files(labelled, {".txt"}), {}) if labelled else {}
+        written = _files(labelled, {".txt"}) if labelled else ()
+        transcripts = {path.stem: path for path in written if self._is_inside(path)}
         folders = [portion / name / "audio" for name in audio]
         for path in (path for folder in folders for path in _files(folder)):
-            for stem, file in self._inside([path], self.by_stem).items():
-                self._add_recording(part, stem, file, transcripts.get(stem))
+            self._add_recording(part, path, transcripts.get(path.stem))
         for stem, path in transcripts.items():
             if stem not in self.by_stem:
                 absent = next(f for f in folders if f.parent.is_dir()) / f"{stem}.sph"
                 problem = Problem(str(absent), f"named by the transcript {path}")
                 self.found.missing.append(problem)
 
-    def _add_recording(self, part: str, stem: str, path: Path, transcript: Path | None) -> None:
+    def _add_recording(self, part: str, path: Path, transcript: Path | None) -> None:
+        stem = path.stem
         name = _NAME.fullmatch(stem)
-        if name is None:
+        if not self._is_inside(path):
+            pass
+        elif name is None:
             why = "not named BABEL_<phase>_<language>_<speaker>_<date>_..."
             self.found.refuse(str(path), why)
         elif name["code"] != self.pack.code:
@@ -198,19 +201,14 @@ class RecordingList:
             )
         self.by_stem.setdefault(stem, None)
 
-    def _inside(
-        self, paths: Iterable[Path], refused: dict[str, BabelRecording | None]
-    ) -> dict[str, Path]:
-        """The files by stem; those that are links out of the pack become `refused`."""
-        files = {}
-        for path in paths:
-            try:
-                name = str(path.relative_to(self.pack.root))
-                files[path.stem] = inside(self.pack.root, name, str(path))
-            except UserError as error:
-                self.found.corrupt.append(Problem.of(error, path))
-                refused.setdefault(path.stem, None)
-        return files
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a file lies in the pack; a link out of it is listed."""
+        try:
+            inside(self.pack.root, str(path.relative_to(self.pack.root)), str(path))
+        except UserError as error:
+            self.found.corrupt.append(Problem.of(error, path))
+            return False
+        return True
 
 
 def _files(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:
