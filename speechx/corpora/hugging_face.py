@@ -11,7 +11,7 @@ A validation split becomes dev.
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -60,19 +60,19 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 def _splits(root: Path) -> dict[str, Path]:
     """The datasets of a dictionary by our names of the splits, or `root` if it is one dataset."""
-    if (root / "dataset_dict.json").is_file():
-        names = _object(root / "dataset_dict.json").get("splits")
+    dictionary = root / "dataset_dict.json"
+    if dictionary.is_file():
+        names = _object(dictionary).get("splits")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{root / 'dataset_dict.json'}: no list of splits is in it.")
-        where = str(root / "dataset_dict.json")
+            raise UserError(f"{dictionary}: no list of splits is in it.")
         named: dict[str, str] = {}
         for name in names:
             if (earlier := named.setdefault(split_named(name), name)) != name:
                 raise UserError(
-                    f"{where}: the splits {earlier} and {name} are both {split_named(name)} here; "
-                    "rename one, or prepare their folders apart, each to another -o"
+                    f"{dictionary}: the splits {earlier} and {name} are both {split_named(name)} "
+                    "here; rename one, or prepare their folders apart, each to another -o"
                 )
-        return {ours: inside(root, name, where) for ours, name in named.items()}
+        return {ours: inside(root, name, str(dictionary)) for ours, name in named.items()}
     if (root / "state.json").is_file():
         name = _object(root / "state.json").get("_split")
         return {split_named(name) if isinstance(name, str) and name else "train": root}
@@ -182,14 +182,12 @@ def _value(value: Any, feature: Any) -> Any:
 
 class _Unpacked:
     def __init__(self, out: Path, source: str) -> None:
-        self.out, self.source = out, source
+        self.out = out
+        self.claim_once = cache(partial(claim, source=source))
         self.written: set[Path] = set()
-        self.claimed: set[str] = set()
 
     def write(self, some: Preparation, id: str, data: bytes) -> Path:
-        if some.language not in self.claimed:
-            claim(self.out / some.language, self.source)
-            self.claimed.add(some.language)
+        self.claim_once(self.out / some.language)
         suffix = next((s for magic, s in MAGIC.items() if data.startswith(magic)), ".bin")
         folder, name = self.out.absolute() / some.language / "unpacked", safe_name(id)
         path, copies = folder / f"{name}{suffix}", 1

@@ -223,18 +223,16 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
     unknown keys are in its `custom`. Files with several channels are refused: our utterances
     average them, and a cut of Lhotse is one of them.
     """
-    manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
     if parts := [u.id for u in utterances if u.bytes]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
     opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened")
-    infos = dict(zip(files, opened, strict=True))
     stems = [Path(file).stem for file in files]
-    unique = len(set(stems)) == len(stems)
+    ids = stems if len(set(stems)) == len(stems) else files
     recordings = {
-        file: _recording(stem if unique else file, file, infos[file])
-        for file, stem in zip(files, stems, strict=True)
+        file: _recording(id, file, info)
+        for id, file, info in zip(ids, files, list(opened), strict=True)
     }
     supervisions, cuts = [], []
     for u in utterances:
@@ -244,12 +242,15 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
         cut = {"id": u.id, "start": u.start, "duration": supervision["duration"], "channel": 0}
         supervisions.append(supervision)
         cuts.append({**cut, "supervisions": [within], "recording": recording, "type": "MonoCut"})
-    out.mkdir(parents=True, exist_ok=True)
-    stem = manifest.stem  # all of train.clean.100
-    _write(out / f"recordings_{stem}.jsonl.gz", list(recordings.values()))
-    _write(out / f"supervisions_{stem}.jsonl.gz", supervisions)
-    _write(out / f"cuts_{stem}.jsonl.gz", cuts)
-    return {"recordings": len(recordings), "supervisions": len(supervisions), "cuts": len(cuts)}
+    lists = {"recordings": [*recordings.values()], "supervisions": supervisions, "cuts": cuts}
+    for kind, records in lists.items():
+        with (
+            whole_file(out / f"{kind}_{manifest.stem}.jsonl.gz") as new,  # all of train.clean.100
+            new.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+        ):
+            file.writelines(map(json_line, records))
+    return {kind: len(records) for kind, records in lists.items()}
 
 
 def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
@@ -284,12 +285,3 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
         "channel": 0,
         **{key: value for key, value in known.items() if value is not None},
     }
-
-
-def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    with (
-        whole_file(path) as new,
-        new.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
-    ):
-        file.writelines(map(json_line, records))
