@@ -32,11 +32,11 @@ from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.engine.languages import check_tables, choose, language_folders
-from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, name_links
+from speechx.corpora.engine.paths import inside
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows, rows_in, text_lines
+from speechx.corpora.engine.tables import read_rows, rows_in, table_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger

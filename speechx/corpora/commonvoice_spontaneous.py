@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds_of
-from speechx.corpora.engine.languages import check_folder, choose, no_language
-from speechx.corpora.engine.paths import inside, name_links, table_in
-from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.languages import choose, name_links, no_language
+from speechx.corpora.engine.paths import check_folder, inside
+from speechx.corpora.engine.preparation import SPLITS, Preparation
+from speechx.corpora.engine.tables import read_rows, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
@@ -72,15 +72,12 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
     audios = inside(table.parent, "audios", str(table.parent / "audios"))
     for place, row in read_rows(table, NEEDED, found.corrupt):
         text = " ".join(MARK.sub(" ", row["transcription"]).split())
-        split = row["split"].strip() if text else UNLABELLED
-        if split not in SPLITS:
-            split = UNLABELLED
+        split = row["split"].strip()
         extra = {column: row.get(column, "").strip() for column in KEPT_COLUMNS}
-        if split != UNLABELLED and MARK.search(row["transcription"]):
+        if split not in SPLITS:
+            text = ""
+        elif text and MARK.search(row["transcription"]):
             extra["text_policy"] = POLICY
-        found.add_file(
-            split, audios, row["audio_file"], place,
-            None if split == UNLABELLED else text, row["client_id"], extra,
-            seconds_of(row.get("duration_ms", "")),
-        )  # fmt: skip
+        name, seconds = row["audio_file"], seconds_of(row.get("duration_ms", ""))
+        found.add_file(split, audios, name, place, text, row["client_id"], extra, seconds)
     return found

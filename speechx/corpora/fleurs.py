@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.engine.languages import check_tables, choose, language_folders
-from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, name_links
 from speechx.corpora.engine.preparation import SPLITS, Preparation
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.tables import read_rows, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 

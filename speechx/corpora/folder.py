@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
-from speechx.corpora.engine.languages import check_folder
-from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.paths import check_folder, check_name
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import text_lines

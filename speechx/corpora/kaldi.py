@@ -27,8 +27,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.engine.languages import check_folder
-from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.languages import name_links
+from speechx.corpora.engine.paths import check_folder
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import text_lines

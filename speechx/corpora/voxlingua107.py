@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import check_folder, choose, language_code, subfolders
-from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.languages import choose, language_code, name_links
+from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError

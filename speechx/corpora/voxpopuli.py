@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, holds_any, language_code, subfolders
-from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.languages import choose, holds_any, language_code, name_links
+from speechx.corpora.engine.paths import subfolders
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows, rows_in
+from speechx.corpora.engine.tables import read_rows, rows_in, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance

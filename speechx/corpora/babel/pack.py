@@ -18,15 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.languages import (
-    check_folder,
-    choose,
-    language_code,
-    no_language,
-    subfolders,
-)
+from speechx.corpora.engine.languages import choose, language_code, name_links, no_language
 from speechx.corpora.engine.measure import header, measure_each
-from speechx.corpora.engine.paths import inside, name_links
+from speechx.corpora.engine.paths import check_folder, inside, subfolders
 from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError

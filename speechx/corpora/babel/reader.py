@@ -47,9 +47,9 @@ from speechx.corpora.babel.text import (
     read_text,
 )
 from speechx.corpora.engine.measure import check_longest, equal_parts
-from speechx.corpora.engine.paths import table_in
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError

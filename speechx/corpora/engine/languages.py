@@ -9,8 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.languages import find
 
 FIRST_LINES = 20  # by which a table is recognised
@@ -55,11 +57,6 @@ def choose(
     return {word: names[word] for word in words}
 
 
-def subfolders(parent: Path) -> list[Path]:
-    """The folders in `parent`, in order; none where there is no such folder."""
-    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
-
-
 def holds_any(folder: Path, tables: Iterable[str]) -> bool:
     return any((folder / table).is_file() for table in tables)
 
@@ -79,6 +76,13 @@ def language_folders(
     return {folder.name: folder for folder in found}
 
 
+def name_links(root: Path, folders: Iterable[Path]) -> None:
+    """Logs folders of languages that are links to places outside of `root`."""
+    for folder in folders:
+        if folder.is_dir() and folder.resolve() != root.resolve() / folder.relative_to(root):
+            logger.info(f"{folder} is a link, and is read from {folder.resolve()}")
+
+
 def check_tables(
     corpus: str, columns: str, tables: Iterable[Path], known: Callable[[Sequence[str]], bool]
 ) -> None:
@@ -90,11 +94,6 @@ def check_tables(
             raise UserError(
                 f"{table} is no table of {corpus}, which has {columns}; is this another corpus?"
             )
-
-
-def check_folder(root: Path, corpus: str) -> None:
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; {corpus} was expected.")
 
 
 def no_language(root: Path, corpus: str, sign: str = "") -> UserError:

@@ -12,12 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from speechx.corpora.engine.paths import table_in
+from speechx.corpora.engine.paths import inside
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
 LONGEST_LIST = 300  # characters of a message
 LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
+
+
+def table_in(folder: Path, name: str) -> Path | None:
+    """The table `name` of a corpus, in its language's folder; None where there is none."""
+    path = folder / name
+    or_else = " (the whole folder of a language may be a link)"
+    return inside(folder, name, str(path), or_else) if path.is_file() else None
 
 
 @contextmanager
