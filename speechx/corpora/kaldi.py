@@ -59,8 +59,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 def _read(folder: Path, listing: Listing) -> None:
     sources: dict[str, tuple[str, ChannelOfFile | None]] = {}  # by recording: its place and file
-    for line, recording, rest in _pairs(folder / "wav.scp", listing):
-        place = f"{folder / 'wav.scp'}:{line}"
+    for place, recording, rest in _pairs(folder / "wav.scp", listing):
         try:
             sources[recording] = (place, source_of(rest))
         except ValueError as error:
@@ -119,8 +118,8 @@ def _utterances(
             if source is not None:
                 yield place, recording, recording, {}, None
         return
-    for line, id, rest in _pairs(table, listing):
-        place, words = f"{table}:{line}", rest.split()
+    for place, id, rest in _pairs(table, listing):
+        words = rest.split()
         try:
             recording, start, end = words[0], float(words[1]), float(words[2])
         except (IndexError, ValueError):
@@ -139,8 +138,8 @@ def _utterances(
             listing.refuse(place, f"ends at {words[2][:40]}, but starts at {words[1][:40]}")
 
 
-def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
-    """Line number, key and the rest of every line; a key of nothing, or met before, is listed."""
+def _pairs(table: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
+    """Place, key and the rest of every line; a key of nothing, or met before, is listed."""
     folder = Path(os.path.abspath(table.parent))
     allowed = (folder, folder.parent, Path.cwd())
     if not any(table.resolve().is_relative_to(base.resolve()) for base in allowed):
@@ -150,13 +149,15 @@ def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
         )
     keys: set[str] = set()
     for line, text in text_lines(table):
+        place = f"{table}:{line}"
         key, *rest = text.split(None, 1)[:2] or [""]
-        if not key or key in keys or (not rest and table.name != "text"):
-            why = f"{key[:200]!r} is there twice" if key in keys else "not a key and a value"
-            listing.refuse(f"{table}:{line}", why)
-            continue
-        keys.add(key)
-        yield line, key, rest[0].strip() if rest else ""
+        if key in keys:
+            listing.refuse(place, f"{key[:200]!r} is there twice")
+        elif not key or (not rest and table.name != "text"):
+            listing.refuse(place, "not a key and a value")
+        else:
+            keys.add(key)
+            yield place, key, rest[0].strip() if rest else ""
 
 
 def _map(table: Path, listing: Listing) -> dict[str, str]:

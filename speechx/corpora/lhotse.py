@@ -117,17 +117,15 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
             sides = {channel: [] for channel in _channels(recording.get("channel_ids", 0))}
         # A side of a call is a cut of its own, as every cut is of one channel.
         for channel in sorted(sides):
-            yield (
-                place,
-                {
-                    "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
-                    "start": 0.0,
-                    "duration": recording.get("duration"),
-                    "channel": channel,
-                    "supervisions": sides[channel],
-                    "recording": recording,
-                },
-            )
+            cut = {
+                "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
+                "start": 0.0,
+                "duration": recording.get("duration"),
+                "channel": channel,
+                "supervisions": sides[channel],
+                "recording": recording,
+            }
+            yield place, cut
     alone = sum(len(some) for sides in of.values() for some in sides.values())
     listing.left_out["supervisions without a recording"] += alone
 
