@@ -129,7 +129,7 @@ def _read_language(
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
     found = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
-    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _listed(folder))
+    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _held_out(folder))
     splitter = Splitter(found, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
@@ -170,11 +170,10 @@ def _check_whole(folder: Path, out: Output) -> None:
     logger.info(f"{folder}: no {', '.join(absent)}: validated clips may belong there")
 
 
-def _listed(
-    folder: Path, tables: Sequence[str] = ("dev", "test")
-) -> Iterator[tuple[str, dict[str, str]]]:
-    for table in tables:
-        yield from rows_in(folder, f"{table}.tsv", NEEDED, [])
+def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Places and rows of dev and test."""
+    for table in ("dev.tsv", "test.tsv"):
+        yield from rows_in(folder, table, NEEDED, [])
 
 
 def _check_held_out(folder: Path) -> list[str]:
@@ -186,11 +185,11 @@ def _check_held_out(folder: Path) -> list[str]:
                 f"{folder}: no {table}, so train cannot be kept disjoint from it; use the official "
                 "splits (delta releases have none)."
             )
-    empty = [f"{table}.tsv" for table in SPLITS if not any(_listed(folder, [table]))]
+    tables = [f"{split}.tsv" for split in SPLITS]
+    empty = [table for table in tables if not any(rows_in(folder, table, NEEDED, []))]
     if {*empty} - {"train.tsv"}:
         return empty
-    held_out = [(place, row["client_id"].strip()) for place, row in _listed(folder)]
-    if nameless := [place for place, speaker in held_out if not speaker]:
+    if nameless := [place for place, row in _held_out(folder) if not row["client_id"].strip()]:
         raise UserError(
             f"{folder}: {len(nameless)} rows of dev.tsv and test.tsv have no client_id, the first "
             f"in {nameless[0]}, so train cannot be kept disjoint from their speakers; use the "

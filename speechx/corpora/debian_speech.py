@@ -143,22 +143,18 @@ def sort_out(
 
 
 def _spoken(recording: PackageRecording) -> float | str:
-    """Seconds from the first sound to the last, or why there are none."""
+    """Seconds from the first to the last 10 ms that are within 30 dB of the loudest and above
+    -50 dB of full scale, or why there are none."""
     try:
-        seconds = spoken_seconds(read_audio(recording.path))
+        wave_S = read_audio(recording.path)
     except UserError as error:
         return str(error)
-    return "no sound" if seconds < 0.05 else seconds
-
-
-def spoken_seconds(wave_S: np.ndarray) -> float:
-    """Time from the first to the last 10 ms that are within 30 dB of the loudest and above -50 dB
-    of full scale; 0 for silence."""
     hop = SAMPLE_RATE // 100
     frames = len(wave_S) // hop
     power_T = np.square(wave_S[: frames * hop]).reshape(frames, hop).mean(axis=1)
     active = np.flatnonzero(power_T > max(1e-5, 1e-3 * power_T.max(initial=0)))
-    return (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
+    seconds = (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
+    return "no sound" if seconds < 0.05 else seconds
 
 
 def misfits(spoken: Mapping[PackageRecording, float]) -> dict[str, str]:
