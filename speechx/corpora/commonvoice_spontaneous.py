@@ -47,12 +47,11 @@ def _tables(root: Path) -> dict[str, Path]:
     tables: dict[str, Path] = {}
     for table in found:
         language = table.stem.removeprefix("ss-corpus-")
-        if language in tables:
+        if (other := tables.setdefault(language, table)) != table:
             raise UserError(
-                f"{root}: {tables[language]} and {table} are the same language; give the folder of "
-                "one release as ROOT."
+                f"{root}: {other} and {table} are the same language; give the folder of one "
+                "release as ROOT."
             )
-        tables[language] = table
     return tables
 
 

@@ -16,8 +16,6 @@ from pathlib import Path
 from speechx.errors import UserError
 from speechx.log import logger
 
-TOOLS = ("apt-get", "dpkg-deb")
-
 
 def unpacked(folder: Path) -> dict[str, Path]:
     """The folders of the packages that lie in `folder`, each with usr/share; of several versions
@@ -35,7 +33,7 @@ def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Path], dict[str
     have = unpacked(folder)
     wanted = list(dict.fromkeys(names))
     missing = [name for name in wanted if name not in have]
-    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    lacking = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing and lacking:
         raise UserError(
             f"{' and '.join(lacking)} not found: this command needs a Debian or Ubuntu machine, or "

@@ -38,10 +38,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     files = _Unpacked(out.folder, source)
     unused: set[str] = set()
     for split, folder in _splits(root).items():
-        features = _object(folder / "dataset_info.json").get("features")
-        features = features if isinstance(features, dict) else {}
-        data = _data_files(folder)
-        for place, number, found in _rows(folder, data, own.columns, features, unused):
+        for place, number, found in _rows(folder, own.columns, unused):
             row = found if given(found.get("split")) else {**found, "split": split}
             audio, find = row["path"], None
             if isinstance(row.get("language"), str):
@@ -109,13 +106,11 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _rows(
-    folder: Path,
-    files: list[Path],
-    columns: Mapping[str, str],
-    features: Mapping[str, Any],
-    unused: set[str],
+    folder: Path, columns: Mapping[str, str], unused: set[str]
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Place, number and row under our names; one row at a time is in memory, with its sound."""
+    features = _object(folder / "dataset_info.json").get("features")
+    files = _data_files(folder)
     try:
         import pyarrow.ipc
     except ImportError:
@@ -129,7 +124,8 @@ def _rows(
             raise UserError(f"{file}: no such file, but {folder / 'state.json'} lists it")
         try:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
-                types = {**_features_in(stream.schema), **features}
+                types = _features_in(stream.schema)
+                types |= features if isinstance(features, dict) else {}
                 audio = _audio_column(stream.schema, types)
                 columns_here = dict(columns)
                 if audio and not any(ALSO.get(ours, ours) == "path" for ours in columns_here):

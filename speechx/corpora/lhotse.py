@@ -149,8 +149,7 @@ def _rows(
     supervision."""
     with _refusing(listing, place):
         path, channel = _stretch(cut)
-        choice = None if channel is None else ChannelChoice(channel)
-        common = {"path": path, "split": split, "channel": choice}
+        common = {"path": path, "split": split, "channel": channel}
         start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
         supervisions = cut.get("supervisions") or []
         if not supervisions:
@@ -161,7 +160,7 @@ def _rows(
                 yield row | common, extra
 
 
-def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
+def _stretch(cut: Mapping[str, Any]) -> tuple[str, ChannelChoice | None]:
     """The file of a cut, and the channel if it has several; raises a UserError if refused."""
     kind = cut.get("type", "MonoCut")
     if kind not in ("MonoCut", "Cut"):
@@ -179,8 +178,8 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
                 raise UserError(
                     f"a source of type {source['type']!r:.40} is not read; only files are"
                 )
-            several = len(source["channels"]) > 1
-            return source["source"], source["channels"].index(channel) if several else None
+            choice = ChannelChoice(source["channels"].index(channel))
+            return source["source"], choice if len(source["channels"]) > 1 else None
     raise UserError(f"its recording has no channel {channel!s:.40}")
 
 

@@ -30,9 +30,8 @@ from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(root: Path, out: Output, own: OwnData) -> Counts:
-    """`root` is the table, whose folder holds the audio unless `own` names another."""
-    table, columns = root, own.columns
+def prepare(table: Path, out: Output, own: OwnData) -> Counts:
+    """The audio is in the folder of the table unless `own` names another."""
     folder = table.parent.absolute()
     listing = Listing(own.corpus or folder.name or "table", own, base=folder)
     ours_of: dict[str, str | None] = {}
@@ -40,7 +39,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
         if found.keys() - ours_of.keys():
             names = list(dict.fromkeys([*ours_of, *found]))
             is_json = _is_json(table)
-            ours_of = renamed(names, columns, table, all_known=not is_json, header=not is_json)
+            ours_of = renamed(names, own.columns, table, all_known=not is_json, header=not is_json)
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
         path = row.get("path")
         if isinstance(path, str) and path:
@@ -48,7 +47,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if ours_of:
-        renamed(list(ours_of), columns, table)
+        renamed(list(ours_of), own.columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
         logger.info(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"

@@ -57,6 +57,7 @@ from speechx.log import logger
 
 NO_SPEECH = "no-speech"
 OF_HELD_OUT = "recordings of callers of dev and test"
+SHORTEST = 1.0  # seconds of an untranscribed stretch
 
 Stretch = tuple[float, float]
 """Start and end in seconds."""
@@ -74,10 +75,8 @@ class Options:
     scripted: Literal["unlabelled", "train", "leave"] = "unlabelled"
     phones: bool = False
     """The lexicon's first pronunciations, where it has all words."""
-    shortest: float = 1.0
-    """Seconds of an untranscribed stretch."""
     longest: float = 20.0
-    """Longer stretches are cut into equal pieces."""
+    """Seconds; longer untranscribed stretches are cut into equal pieces."""
 
     def __post_init__(self) -> None:
         check_longest(self.longest)
@@ -258,8 +257,8 @@ def _pieces(stretches: Sequence[Stretch], how: Options, found: Preparation) -> I
         elif end > start:
             joined.append([start, end])
     for start, end in joined:
-        if end - start < how.shortest:
-            found.left_out[f"untranscribed stretches below {how.shortest:g} s"] += 1
+        if end - start < SHORTEST:
+            found.left_out[f"untranscribed stretches below {SHORTEST:g} s"] += 1
             continue
         for at, seconds in equal_parts(end - start, how.longest):
             yield start + at, seconds

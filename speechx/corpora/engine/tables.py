@@ -61,9 +61,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file with their ends; a `UserError` instead of one that fills the memory."""
-    number = 0
-    while line := file.readline(LONGEST_LINE):
-        number += 1
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), start=1):
         if len(line) == LONGEST_LINE:
             raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
         yield line
@@ -98,11 +96,11 @@ def read_rows(
             )
     for number, line in lines:
         values = line.split(delimiter)
-        if len(values) != len(columns):
+        if len(values) == len(columns):
+            yield f"{path}:{number}", dict(zip(columns, values, strict=True))
+        else:
             why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
             broken.append(Problem(str(path), why))
-            continue
-        yield f"{path}:{number}", dict(zip(columns, values, strict=True))
 
 
 def rows_in(
