@@ -96,10 +96,9 @@ def _object(path: Path) -> dict[str, Any]:
 def _data_files(folder: Path) -> list[Path]:
     where = str(folder / "state.json")
     state = _object(folder / "state.json")
-    listed = state.get("_data_files")
     if state.get("_indices_data_files"):
         raise UserError(f"{where}: rows are picked by an index; save flatten_indices() of it")
-    names = [f.get("filename") for f in listed if isinstance(f, dict)] if listed else []
+    names = [f.get("filename") for f in state.get("_data_files") or () if isinstance(f, dict)]
     if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where}: no list of data files is in it")
     return [inside(folder, str(name), where) for name in names]

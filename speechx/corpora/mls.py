@@ -42,8 +42,8 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
     limited = _limited_supervision(folder)
+    columns = ("id", "text")
     for split in SPLITS:
-        columns = ("id", "text")
         for place, row in rows_in(folder, f"{split}/transcripts.txt", (), found.corrupt, columns):
             words = row["id"].split("_")
             if len(words) != 3 or not all(words):
@@ -51,10 +51,8 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
                 continue
             speaker, book, _ = words
             name = f"{split}/audio/{speaker}/{book}/{row['id']}{suffix}"
-            extra = {"gender": gender.get(speaker, "")}
-            utterance = found.add_file(
-                split, folder, name, place, row["text"].strip(), speaker, extra
-            )
+            text, extra = row["text"].strip(), {"gender": gender.get(speaker, "")}
+            utterance = found.add_file(split, folder, name, place, text, speaker, extra)
             if utterance and split == "train":
                 for part in limited.get(row["id"], ()):
                     found.add(part, utterance)
@@ -71,9 +69,8 @@ def _own_language(folder: str) -> str:
 def _genders(folder: Path) -> dict[str, str]:
     """Speaker to gender; empty without the table."""
     metainfo = table_in(folder, "metainfo.txt")
-    if metainfo is None:
-        return {}
-    rows = ([cell.strip() for cell in line.split("|")] for _, line in text_lines(metainfo))
+    lines = text_lines(metainfo) if metainfo else ()
+    rows = ([cell.strip() for cell in line.split("|")] for _, line in lines)
     return {row[0]: GENDERS[row[1]] for row in rows if len(row) > 1 and row[1] in GENDERS}
 
 

@@ -84,8 +84,8 @@ def prepare(
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
     found = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
+    needed = ("id", "speaker_id", COLUMN[text])
     for split in SPLITS:
-        needed = ("id", "speaker_id", COLUMN[text])
         for place, row in rows_in(folder, f"asr_{split}.tsv", needed, found.corrupt):
             audio = f"{row['id'][:4]}/{row['id']}.ogg"
             speaker = "" if row["speaker_id"] == "None" else row["speaker_id"]
