@@ -26,17 +26,17 @@ line of the manifests.
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_args
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.corpora.commonvoice_splits import Splits, Splitter
-from speechx.corpora.engine.languages import check_tables, choose, language_folders
-from speechx.corpora.engine.paths import inside, name_links, table_in
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, name_links
+from speechx.corpora.engine.paths import inside
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.tables import read_rows, rows_in, table_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
@@ -71,7 +71,7 @@ def prepare(
     sign = "train.tsv or validated.tsv"
     names = [f"{table}.tsv" for table in TABLES]
     there = language_folders([root], names, "a CommonVoice release", sign)
-    folders = choose(there, languages, root, code=str)
+    folders = {name: there[name] for name in choose(there, languages, root, code=str)}
     name_links(root, folders.values())
     splits_of: dict[str, Splits] = dict.fromkeys(folders, splits)
     for language, folder in folders.items():
@@ -129,17 +129,13 @@ def _read_language(
 ) -> Preparation:
     """All rows as utterances, with missing and empty clips set aside."""
     found = Preparation(language, corpus="commonvoice", release=release, whole_files=True)
-    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _listed(folder))
+    held_out = ((Path(_clip_name(row["path"])).stem, row) for _, row in _held_out(folder))
     splitter = Splitter(found, splits, held_out, _absent(folder))
     durations = _read_durations(folder)
     clips = inside(folder, "clips", str(folder / "clips"))
-    tables = [*TABLES, *(["invalidated"] if invalidated else [])]
-    for table in tables:
-        tsv = table_in(folder, f"{table}.tsv")
-        if tsv is None:
-            continue
-        for line, row in read_rows(tsv, NEEDED, found.corrupt):
-            name, place = _clip_name(row["path"]), f"{tsv}:{line}"
+    for table in (*TABLES, "invalidated") if invalidated else TABLES:
+        for place, row in rows_in(folder, f"{table}.tsv", NEEDED, found.corrupt):
+            name = _clip_name(row["path"])
             split = splitter.split_of(table, Path(name).stem, row)
             if split is None:
                 continue
@@ -149,9 +145,9 @@ def _read_language(
             seconds = durations.get(Path(name).name, 0.0)
             found.add_file(split, clips, name, place, text, row["client_id"], extra, seconds)
     splitter.note()
-    if not invalidated and (tsv := table_in(folder, "invalidated.tsv")):
+    if not invalidated:
         broken: list[Problem] = []
-        rows = sum(1 for _ in read_rows(tsv, (), broken))
+        rows = sum(1 for _ in rows_in(folder, "invalidated.tsv", (), broken))
         found.left_out["invalidated (invalidated.tsv)"] = rows + len(broken)
     return found
 
@@ -174,13 +170,10 @@ def _check_whole(folder: Path, out: Output) -> None:
     logger.info(f"{folder}: no {', '.join(absent)}: validated clips may belong there")
 
 
-def _listed(
-    folder: Path, tables: Sequence[str] = ("dev", "test")
-) -> Iterator[tuple[str, dict[str, str]]]:
-    for table in tables:
-        if tsv := table_in(folder, f"{table}.tsv"):
-            for line, row in read_rows(tsv, NEEDED, []):
-                yield f"{tsv}:{line}", row
+def _held_out(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Places and rows of dev and test."""
+    for table in ("dev.tsv", "test.tsv"):
+        yield from rows_in(folder, table, NEEDED, [])
 
 
 def _check_held_out(folder: Path) -> list[str]:
@@ -192,11 +185,11 @@ def _check_held_out(folder: Path) -> list[str]:
                 f"{folder}: no {table}, so train cannot be kept disjoint from it; use the official "
                 "splits (delta releases have none)."
             )
-    empty = [f"{table}.tsv" for table in SPLITS if not any(_listed(folder, [table]))]
+    tables = [f"{split}.tsv" for split in SPLITS]
+    empty = [table for table in tables if not any(rows_in(folder, table, NEEDED, []))]
     if {*empty} - {"train.tsv"}:
         return empty
-    held_out = [(place, row["client_id"].strip()) for place, row in _listed(folder)]
-    if nameless := [place for place, speaker in held_out if not speaker]:
+    if nameless := [place for place, row in _held_out(folder) if not row["client_id"].strip()]:
         raise UserError(
             f"{folder}: {len(nameless)} rows of dev.tsv and test.tsv have no client_id, the first "
             f"in {nameless[0]}, so train cannot be kept disjoint from their speakers; use the "
@@ -210,28 +203,19 @@ def _clip_name(path: str) -> str:
 
 
 def _read_durations(folder: Path) -> dict[str, float]:
-    """Clip name to seconds. Clips without a positive number are left out, and measured later."""
-    durations = {}
-    for clip, number in _duration_rows(folder):
-        if length := seconds_of(number):
-            durations[_clip_name(clip)] = length
-    return durations
+    """Clip name to seconds, from the table or from the list that came before it. Clips without a
+    positive number are left out, and measured later."""
+    listed: Iterable[Sequence[str]] = ()
+    if table := table_in(folder, "clip_durations.tsv"):
+        rows = read_rows(table, ("clip", "duration[ms]"), [])
+        listed = ((row["clip"], row["duration[ms]"]) for _, row in rows)
+    elif older := table_in(folder, "times.txt"):
+        listed = (line.split() for _, line in text_lines(older))
+    pairs = (row for row in listed if len(row) == 2)
+    return {_clip_name(clip): length for clip, time in pairs if (length := seconds_of(time))}
 
 
 def seconds_of(milliseconds: str) -> float:
     """0, which is measured later, for what is no positive number."""
     number = milliseconds.strip()
     return float(number) / 1000 if number.replace(".", "", 1).isdecimal() else 0.0
-
-
-def _duration_rows(folder: Path) -> Iterator[tuple[str, str]]:
-    """Clips and their milliseconds, from the table or from the list that came before it."""
-    table, older = table_in(folder, "clip_durations.tsv"), table_in(folder, "times.txt")
-    if table:
-        for _, row in read_rows(table, ("clip", "duration[ms]"), []):
-            yield row["clip"], row["duration[ms]"]
-    elif older:
-        for _, line in text_lines(older):
-            words = line.split()
-            if len(words) == 2:
-                yield words[0], words[1]

@@ -31,13 +31,12 @@ class Splitter:
         self,
         found: Preparation,
         splits: Splits,
-        held_out: Iterable[tuple[str, Mapping[str, str]]] = (),
-        absent: Sequence[str] = (),
+        held_out: Iterable[tuple[str, Mapping[str, str]]],
+        absent: Sequence[str],
     ) -> None:
         """`held_out` are the clips and rows of dev and test; `absent` are missing tables."""
         self.found, self.splits, self.absent = found, splits, absent
         self.in_train: set[str] = set()  # of train.tsv
-        self.in_splits: set[str] = set()  # of train.tsv, dev.tsv or test.tsv
         self.unlabelled_since: dict[str, str] = {}  # clip to reason
         self.clips: set[str] = set()  # of dev.tsv or test.tsv
         self.speakers: set[str] = set()
@@ -65,13 +64,11 @@ class Splitter:
 
     def _listed_in(self, table: str, clip: str, row: Mapping[str, str]) -> str | None:
         """The split before rows without a sentence and clips of dev and test are considered."""
-        if table in ("train", "dev", "test"):
-            self.in_splits.add(clip)
         if table == "train":
             self.in_train.add(clip)
         if table in ("dev", "test") or (table == "train" and self.splits == "official"):
             return table
-        if table == "validated" and clip in self.in_splits:
+        if table == "validated" and (clip in self.in_train or clip in self.clips):
             return None
         if table == "train" and clip in self.clips:
             self.found.left_out["in train.tsv and in dev.tsv or test.tsv"] += 1

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechx.corpora.commonvoice import seconds_of
-from speechx.corpora.engine.languages import check_folder, choose, no_language, own_name
-from speechx.corpora.engine.paths import inside, name_links, table_in
-from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.languages import choose, name_links, no_language
+from speechx.corpora.engine.paths import check_folder, inside
+from speechx.corpora.engine.preparation import SPLITS, Preparation
+from speechx.corpora.engine.tables import read_rows, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
@@ -28,7 +28,8 @@ POLICY = "marks in [] left out"
 
 def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:
     """`root` holds unpacked archives, or is one; `languages` None means all that are there."""
-    tables = choose(_tables(root), languages, root, code=str)
+    there = _tables(root)
+    tables = {name: there[name] for name in choose(there, languages, root, code=str)}
     name_links(root, (table.parent for table in tables.values()))
     releases = {name: _release(name, table.parent, root) for name, table in tables.items()}
     return finish(
@@ -46,21 +47,20 @@ def _tables(root: Path) -> dict[str, Path]:
     tables: dict[str, Path] = {}
     for table in found:
         language = table.stem.removeprefix("ss-corpus-")
-        if language in tables:
+        if (other := tables.setdefault(language, table)) != table:
             raise UserError(
-                f"{root}: {tables[language]} and {table} are the same language; give the folder of "
-                "one release as ROOT."
+                f"{root}: {other} and {table} are the same language; give the folder of one "
+                "release as ROOT."
             )
-        tables[language] = table
     return tables
 
 
 def _release(language: str, folder: Path, root: Path) -> str:
     """sps-corpus-3.0-2026-03-09 of the folder's name; if that names no release, the name of the
     folder that a link leads to."""
-    names = (own_name(folder, root), folder.resolve().name)
-    name = next((name for name in names if name.startswith("sps-corpus-")), names[1])
-    return name.removesuffix(f"-{language}")
+    away = folder.resolve().name
+    own = folder.name if folder != root and folder.name.startswith("sps-corpus-") else away
+    return own.removesuffix(f"-{language}")
 
 
 def _read_language(language: str, table: Path, release: str) -> Preparation:
@@ -69,17 +69,14 @@ def _read_language(language: str, table: Path, release: str) -> Preparation:
     )
     table = table_in(table.parent, table.name) or table  # a pipe or a folder is refused below
     audios = inside(table.parent, "audios", str(table.parent / "audios"))
-    for line, row in read_rows(table, NEEDED, found.corrupt):
+    for place, row in read_rows(table, NEEDED, found.corrupt):
         text = " ".join(MARK.sub(" ", row["transcription"]).split())
-        split = row["split"].strip() if text else UNLABELLED
-        if split not in SPLITS:
-            split = UNLABELLED
+        split = row["split"].strip()
         extra = {column: row.get(column, "").strip() for column in KEPT_COLUMNS}
-        if split != UNLABELLED and MARK.search(row["transcription"]):
+        if split not in SPLITS:
+            text = ""
+        elif text and MARK.search(row["transcription"]):
             extra["text_policy"] = POLICY
-        found.add_file(
-            split, audios, row["audio_file"], f"{table}:{line}",
-            None if split == UNLABELLED else text, row["client_id"], extra,
-            seconds_of(row.get("duration_ms", "")),
-        )  # fmt: skip
+        name, seconds = row["audio_file"], seconds_of(row.get("duration_ms", ""))
+        found.add_file(split, audios, name, place, text, row["client_id"], extra, seconds)
     return found

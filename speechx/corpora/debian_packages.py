@@ -10,40 +10,21 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.log import logger
 
-TOOLS = ("apt-get", "dpkg-deb")
+
+def unpacked(folder: Path) -> dict[str, Path]:
+    """The folders of the packages that lie in `folder`, each with usr/share; of several versions
+    the one that sorts last."""
+    roots = sorted(folder.glob("*_*"))
+    return {root.name.split("_")[0]: root for root in roots if (root / "usr").is_dir()}
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """One unpacked package."""
-
-    name: str
-    version: str
-    root: Path  # holds usr/
-
-    @property
-    def share(self) -> Path:
-        return self.root / "usr" / "share"
-
-
-def unpacked(folder: Path) -> dict[str, Package]:
-    """The packages that lie in `folder`; of several versions the one that sorts last."""
-    found = {}
-    for root in sorted(folder.glob("*_*")):
-        if (root / "usr").is_dir():
-            name, version = root.name.split("_")[:2]
-            found[name] = Package(name, version.replace("%3a", ":"), root)
-    return found
-
-
-def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[str, str]]:
+def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
     """Fetches packages into `folder`; returns those that are there now, and errors of the others.
 
     Raises UserError when something must be fetched and this machine has no apt-get or dpkg-deb.
@@ -52,7 +33,7 @@ def fetch(names: Iterable[str], folder: Path) -> tuple[dict[str, Package], dict[
     have = unpacked(folder)
     wanted = list(dict.fromkeys(names))
     missing = [name for name in wanted if name not in have]
-    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    lacking = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing and lacking:
         raise UserError(
             f"{' and '.join(lacking)} not found: this command needs a Debian or Ubuntu machine, or "
@@ -104,18 +85,19 @@ def _run(command: list[str], folder: str) -> None:
     raise UserError(why)
 
 
-def write_licences(packages: Iterable[Package], out: Path) -> None:
+def write_licences(packages: Mapping[str, Path], out: Path) -> None:
     """Copy each package's copyright file to out/licences/ and list them in out/LICENCES.md."""
     rows = []
-    for package in sorted(packages, key=lambda p: p.name):
-        source = package.share / "doc" / package.name / "copyright"
+    for name, root in sorted(packages.items()):
+        source = root / "usr/share/doc" / name / "copyright"
+        version = root.name.split("_")[1].replace("%3a", ":")
         where, summary = "not in the package", "unknown"
         if source.is_file():
             text = source.read_text(encoding="utf-8", errors="replace")
-            where, summary = f"licences/{package.name}.txt", licence_summary(text)
+            where, summary = f"licences/{name}.txt", licence_summary(text)
             (out / "licences").mkdir(parents=True, exist_ok=True)
             (out / where).write_text(text, encoding="utf-8")
-        rows.append(f"| {package.name} | {package.version} | {summary} | {where} |\n")
+        rows.append(f"| {name} | {version} | {summary} | {where} |\n")
     (out / "LICENCES.md").write_text(
         "# Licences of the recordings\n\n"
         "The audio and texts in this folder come from these Debian packages and stay under their\n"

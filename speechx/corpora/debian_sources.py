@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
+from speechx.corpora.engine.languages import language_code
 from speechx.errors import UserError
 
 
@@ -47,14 +48,9 @@ class PackageSource:
     read: Callable[..., Iterator[PackageRecording]]
 
 
-# Debian's folder names where CommonVoice calls the language otherwise.
-LOCALES = {"nb": "nb-NO", "nn": "nn-NO", "ga": "ga-IE", "sv": "sv-SE"}
-
-
 def language_of(code: str) -> str:
     """CommonVoice's name for a KDE or gettext locale: pt_BR -> pt, sr@latin -> sr, nb -> nb-NO."""
-    code = re.split("[_@]", code)[0]
-    return LOCALES.get(code, code)
+    return language_code(re.split("[_@]", code)[0])
 
 
 # --- asterisk-core-sounds: prompts of a telephone exchange, one professional speaker per language

@@ -17,13 +17,11 @@ slow) and writes manifests:
 """
 
 import hashlib
-import os
 import re
 import statistics
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from speechx.audio.files import SAMPLE_RATE, read_audio
 from speechx.corpora.debian_packages import fetch, unpacked, write_licences
 from speechx.corpora.debian_sources import SOURCES, PackageRecording
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
+from speechx.corpora.engine.processes import spread
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance, claim
 from speechx.errors import UserError
@@ -66,7 +65,7 @@ def prepare(out: Path, languages: Sequence[str] | None = None) -> Counts:
     recordings: dict[str, list[PackageRecording]] = defaultdict(list)
     for source in sources:
         if all(name in have for name in source.packages):
-            for recording in source.read(*(have[name].share for name in source.packages)):
+            for recording in source.read(*(have[name] / "usr/share" for name in source.packages)):
                 recordings[recording.language].append(recording)
     found = sorted(wanted & set(recordings))
     problems = "; ".join(f"{name}: {problem}" for name, problem in failed.items())
@@ -74,7 +73,7 @@ def prepare(out: Path, languages: Sequence[str] | None = None) -> Counts:
         raise UserError(f"nothing to prepare: {problems or 'no recording in the packages'}")
     for language in found:
         claim(out / language, SOURCE)
-    write_licences(unpacked(folder).values(), out)
+    write_licences(unpacked(folder), out)
     counts = finish(
         (_read_language(out / x, x, recordings[x]) for x in found),
         Output(out, allow_missing=True, convert=True),
@@ -94,12 +93,11 @@ def _read_language(
     todo, dropped = sort_out(recordings)
     logger.info(f"{language}: examining {len(todo)} recordings")
     spoken: dict[PackageRecording, float] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for recording, found in zip(todo, pool.map(_spoken, todo), strict=True):
-            if isinstance(found, str):
-                dropped[recording.id] = found
-            else:
-                spoken[recording] = found
+    for recording, found in zip(todo, spread(_spoken, ((one,) for one in todo)), strict=True):
+        if isinstance(found, str):
+            dropped[recording.id] = found
+        else:
+            spoken[recording] = found
     dropped |= misfits(spoken)
     some = Preparation(language)
     kept = [recording for recording in spoken if recording.id not in dropped]
@@ -145,22 +143,18 @@ def sort_out(
 
 
 def _spoken(recording: PackageRecording) -> float | str:
-    """Seconds from the first sound to the last, or why there are none."""
+    """Seconds from the first to the last 10 ms that are within 30 dB of the loudest and above
+    -50 dB of full scale, or why there are none."""
     try:
-        seconds = spoken_seconds(read_audio(recording.path))
+        wave_S = read_audio(recording.path)
     except UserError as error:
         return str(error)
-    return "no sound" if seconds < 0.05 else seconds
-
-
-def spoken_seconds(wave_S: np.ndarray) -> float:
-    """Time from the first to the last 10 ms that are within 30 dB of the loudest and above -50 dB
-    of full scale; 0 for silence."""
     hop = SAMPLE_RATE // 100
     frames = len(wave_S) // hop
     power_T = np.square(wave_S[: frames * hop]).reshape(frames, hop).mean(axis=1)
     active = np.flatnonzero(power_T > max(1e-5, 1e-3 * power_T.max(initial=0)))
-    return (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
+    seconds = (active[-1] - active[0] + 1) / 100 if len(active) else 0.0
+    return "no sound" if seconds < 0.05 else seconds
 
 
 def misfits(spoken: Mapping[PackageRecording, float]) -> dict[str, str]:

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from speechx.corpora.engine.languages import check_tables, choose, language_folders, own_name
-from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.languages import check_tables, choose, language_folders, name_links
 from speechx.corpora.engine.preparation import SPLITS, Preparation
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.tables import read_rows, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 
@@ -40,15 +39,12 @@ def prepare(
     """
     check_text(text)
     there = language_folders([root, root / "data"], [f"{s}.tsv" for s in SPLITS], "FLEURS")
-    folders = choose(there, languages, root)
-    name_links(root, folders.values())
-    tables = (table for folder in folders.values() for table in _tables(folder).values())
+    chosen = choose(there, languages, root)
+    name_links(root, (there[name] for name in chosen.values()))
+    tables = (table for name in chosen.values() for table in _tables(there[name]).values())
     check_tables("FLEURS", f"the columns {', '.join(COLUMNS)} without names", tables, _is_row)
     return finish(
-        (
-            _read_language(code, folder, own_name(folder, root), text)
-            for code, folder in folders.items()
-        ),
+        (_read_language(code, there[name], name, text) for code, name in chosen.items()),
         out,
         f"FLEURS, {text} text",
     )
@@ -72,8 +68,8 @@ def _read_language(language: str, folder: Path, named: str, text: Text) -> Prepa
     found = Preparation(language, corpus="fleurs", named=named)
     for split, tsv in _tables(folder).items():
         _refuse_packed(folder / "audio", split)
-        for line, row in read_rows(tsv, (), found.corrupt, COLUMNS):
-            name, place = f"audio/{split}/{row['file']}", f"{tsv}:{line}"
+        for place, row in read_rows(tsv, (), found.corrupt, COLUMNS):
+            name = f"audio/{split}/{row['file']}"
             extra = {"sentence_id": row["id"], "gender": row["gender"].lower()}
             extra["text_policy"] = f"fleurs {text}"
             found.add_file(split, folder, name, place, row[text].strip(), extra=extra)

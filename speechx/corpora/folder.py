@@ -14,8 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.audio.files import AUDIO_SUFFIXES
-from speechx.corpora.engine.languages import check_folder
-from speechx.corpora.engine.paths import check_name
+from speechx.corpora.engine.paths import check_folder, check_name
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import text_lines
@@ -42,20 +41,16 @@ def prepare(
     if not language:
         raise UserError(f"{root}: recordings do not name their language; give --language xx")
     check_name(language)
-    _check_apart(root, out.folder, language)
+    real, written = root.resolve(), (out.folder / language).resolve()
+    if real == out.folder.resolve() or real.is_relative_to(written):
+        raise UserError(
+            f"{root}: manifests and copies would be written among the recordings (-o {out.folder}),"
+            " and the next run would read them; give -o another folder, such as "
+            f"{root / 'prepared'}."
+        )
     name = corpus or root.resolve().name
     found = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
     return finish([found], out, f"the folder {name}", longest)
-
-
-def _check_apart(root: Path, out: Path, language: str) -> None:
-    """Refuses an output folder among the recordings: the next run would read it."""
-    real, written = root.resolve(), (out / language).resolve()
-    if real == out.resolve() or real.is_relative_to(written):
-        raise UserError(
-            f"{root}: manifests and copies would be written among the recordings (-o {out}), and "
-            f"the next run would read them; give -o another folder, such as {root / 'prepared'}."
-        )
 
 
 def _read(root: Path, out: Path, found: Preparation, speakers: bool) -> Preparation:

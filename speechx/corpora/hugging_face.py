@@ -11,7 +11,7 @@ A validation split becomes dev.
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     files = _Unpacked(out.folder, source)
     unused: set[str] = set()
     for split, folder in _splits(root).items():
-        features = _object(folder / "dataset_info.json").get("features")
-        features = features if isinstance(features, dict) else {}
-        data = _data_files(folder)
-        for place, number, found in _rows(folder, data, own.columns, features, unused):
+        for place, number, found in _rows(folder, own.columns, unused):
             row = found if given(found.get("split")) else {**found, "split": split}
             audio, find = row["path"], None
             if isinstance(row.get("language"), str):
@@ -60,19 +57,19 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 def _splits(root: Path) -> dict[str, Path]:
     """The datasets of a dictionary by our names of the splits, or `root` if it is one dataset."""
-    if (root / "dataset_dict.json").is_file():
-        names = _object(root / "dataset_dict.json").get("splits")
+    dictionary = root / "dataset_dict.json"
+    if dictionary.is_file():
+        names = _object(dictionary).get("splits")
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{root / 'dataset_dict.json'}: no list of splits is in it.")
-        where = str(root / "dataset_dict.json")
+            raise UserError(f"{dictionary}: no list of splits is in it.")
         named: dict[str, str] = {}
         for name in names:
             if (earlier := named.setdefault(split_named(name), name)) != name:
                 raise UserError(
-                    f"{where}: the splits {earlier} and {name} are both {split_named(name)} here; "
-                    "rename one, or prepare their folders apart, each to another -o"
+                    f"{dictionary}: the splits {earlier} and {name} are both {split_named(name)} "
+                    "here; rename one, or prepare their folders apart, each to another -o"
                 )
-        return {ours: inside(root, name, where) for ours, name in named.items()}
+        return {ours: inside(root, name, str(dictionary)) for ours, name in named.items()}
     if (root / "state.json").is_file():
         name = _object(root / "state.json").get("_split")
         return {split_named(name) if isinstance(name, str) and name else "train": root}
@@ -99,23 +96,20 @@ def _object(path: Path) -> dict[str, Any]:
 def _data_files(folder: Path) -> list[Path]:
     where = str(folder / "state.json")
     state = _object(folder / "state.json")
-    listed = state.get("_data_files")
     if state.get("_indices_data_files"):
         raise UserError(f"{where}: rows are picked by an index; save flatten_indices() of it")
-    names = [f.get("filename") for f in listed if isinstance(f, dict)] if listed else []
+    names = [f.get("filename") for f in state.get("_data_files") or () if isinstance(f, dict)]
     if not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where}: no list of data files is in it")
     return [inside(folder, str(name), where) for name in names]
 
 
 def _rows(
-    folder: Path,
-    files: list[Path],
-    columns: Mapping[str, str],
-    features: Mapping[str, Any],
-    unused: set[str],
+    folder: Path, columns: Mapping[str, str], unused: set[str]
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Place, number and row under our names; one row at a time is in memory, with its sound."""
+    features = _object(folder / "dataset_info.json").get("features")
+    files = _data_files(folder)
     try:
         import pyarrow.ipc
     except ImportError:
@@ -129,7 +123,8 @@ def _rows(
             raise UserError(f"{file}: no such file, but {folder / 'state.json'} lists it")
         try:
             with pyarrow.memory_map(str(file)) as mapped, pyarrow.ipc.open_stream(mapped) as stream:
-                types = {**_features_in(stream.schema), **features}
+                types = _features_in(stream.schema)
+                types |= features if isinstance(features, dict) else {}
                 audio = _audio_column(stream.schema, types)
                 columns_here = dict(columns)
                 if audio and not any(ALSO.get(ours, ours) == "path" for ours in columns_here):
@@ -182,14 +177,12 @@ def _value(value: Any, feature: Any) -> Any:
 
 class _Unpacked:
     def __init__(self, out: Path, source: str) -> None:
-        self.out, self.source = out, source
+        self.out = out
+        self.claim_once = cache(partial(claim, source=source))
         self.written: set[Path] = set()
-        self.claimed: set[str] = set()
 
     def write(self, some: Preparation, id: str, data: bytes) -> Path:
-        if some.language not in self.claimed:
-            claim(self.out / some.language, self.source)
-            self.claimed.add(some.language)
+        self.claim_once(self.out / some.language)
         suffix = next((s for magic, s in MAGIC.items() if data.startswith(magic)), ".bin")
         folder, name = self.out.absolute() / some.language / "unpacked", safe_name(id)
         path, copies = folder / f"{name}{suffix}", 1

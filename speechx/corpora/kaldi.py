@@ -21,13 +21,14 @@ working directory, and no further.
 """
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.engine.languages import check_folder
-from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.languages import name_links
+from speechx.corpora.engine.paths import check_folder
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import text_lines
@@ -35,6 +36,7 @@ from speechx.corpora.engine.write import Counts, Output
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
+GENDERS = {"m": "male", "f": "female"}
 ChannelOfFile = tuple[str, int | None]
 """A path, and the channel that is meant, from 0."""
 
@@ -57,8 +59,7 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 def _read(folder: Path, listing: Listing) -> None:
     sources: dict[str, tuple[str, ChannelOfFile | None]] = {}  # by recording: its place and file
-    for line, recording, rest in _pairs(folder / "wav.scp", listing):
-        place = f"{folder / 'wav.scp'}:{line}"
+    for place, recording, rest in _pairs(folder / "wav.scp", listing):
         try:
             sources[recording] = (place, source_of(rest))
         except ValueError as error:
@@ -88,23 +89,20 @@ def _read(folder: Path, listing: Listing) -> None:
             listing.refuse(place, why)
             continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
-        text, speaker = texts.get(id, ""), speakers.get(id, "")
+        choice = None if side is None else ChannelChoice(side, if_several=True)
+        speaker = speakers.get(id, "")
         row: dict[str, Any] = {
             **times,
             "path": path,
             "id": id,
-            "text": text,
+            "text": texts.get(id, ""),
             "speaker": speaker,
             "language": languages.get(id, ""),
             "split": split,
+            "channel": choice if channel is None else ChannelChoice(channel),
         }
-        if channel is not None:
-            row["channel"] = ChannelChoice(channel)
-        elif side is not None:
-            row["channel"] = ChannelChoice(side, if_several=True)
-        extra = {}
-        if speaker in genders:
-            extra["gender"] = {"m": "male", "f": "female"}.get(genders[speaker], genders[speaker])
+        gender = genders.get(speaker)
+        extra = {"gender": GENDERS.get(gender, gender)} if gender else {}
         listing.add(row, place, extra, sources[recording][0])
     listing.left_out["utterances of recordings whose command is refused"] += without_file
     listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
@@ -120,30 +118,28 @@ def _utterances(
             if source is not None:
                 yield place, recording, recording, {}, None
         return
-    for line, id, rest in _pairs(table, listing):
-        place, words = f"{table}:{line}", rest.split()
+    for place, id, rest in _pairs(table, listing):
+        words = rest.split()
         try:
             recording, start, end = words[0], float(words[1]), float(words[2])
         except (IndexError, ValueError):
             listing.refuse(place, "not utterance, recording, start and end in seconds")
             continue
         number = " ".join(words[3:]) or "-1"
-        if number != "-1" and not (number.isascii() and number.isdecimal() and len(number) < 4):
+        times = {"start": words[1]}
+        if end != -1:  # which is as far as it goes
+            times["duration"] = repr(end - start)
+        if number != "-1" and not re.fullmatch("[0-9]{1,3}", number):
             why = f"its channel is {number[:40]!r}, not a number from 0, or -1 for none"
             listing.refuse(place, why)
-            continue
-        channel = None if number == "-1" else int(number)
-        if end == -1:  # as far as it goes
-            yield place, id, recording, {"start": words[1]}, channel
-        elif end > start:
-            times = {"start": words[1], "duration": repr(end - start)}
-            yield place, id, recording, times, channel
+        elif end > start or end == -1:
+            yield place, id, recording, times, None if number == "-1" else int(number)
         else:
             listing.refuse(place, f"ends at {words[2][:40]}, but starts at {words[1][:40]}")
 
 
-def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
-    """Line number, key and the rest of every line; a key of nothing, or met before, is listed."""
+def _pairs(table: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
+    """Place, key and the rest of every line; a key of nothing, or met before, is listed."""
     folder = Path(os.path.abspath(table.parent))
     allowed = (folder, folder.parent, Path.cwd())
     if not any(table.resolve().is_relative_to(base.resolve()) for base in allowed):
@@ -153,13 +149,15 @@ def _pairs(table: Path, listing: Listing) -> Iterator[tuple[int, str, str]]:
         )
     keys: set[str] = set()
     for line, text in text_lines(table):
+        place = f"{table}:{line}"
         key, *rest = text.split(None, 1)[:2] or [""]
-        if not key or key in keys or (not rest and table.name != "text"):
-            why = f"{key[:200]!r} is there twice" if key in keys else "not a key and a value"
-            listing.refuse(f"{table}:{line}", why)
-            continue
-        keys.add(key)
-        yield line, key, rest[0].strip() if rest else ""
+        if key in keys:
+            listing.refuse(place, f"{key[:200]!r} is there twice")
+        elif not key or (not rest and table.name != "text"):
+            listing.refuse(place, "not a key and a value")
+        else:
+            keys.add(key)
+            yield place, key, rest[0].strip() if rest else ""
 
 
 def _map(table: Path, listing: Listing) -> dict[str, str]:

@@ -43,8 +43,8 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     listing = Listing(name, own)
     for file in files:
         kind, split = _kind_and_split(file)
-        cuts = ((f"{file}:{line}", cut) for line, cut in json_lines(file, listing.broken))
-        for place, cut in cuts if kind == "cuts" else _pairs(file, kind, listing):
+        cuts = json_lines(file, listing.broken) if kind == "cuts" else _pairs(file, kind, listing)
+        for place, cut in cuts:
             for row, extra in _rows(cut, split, place, listing):
                 listing.add(row, place, extra)
     return listing.finish(out, f"the Lhotse manifests {name}")
@@ -96,39 +96,36 @@ def _pairs(file: Path, kind: str, listing: Listing) -> Iterator[tuple[str, dict[
     supervisions_file = file.with_name(file.name.replace(kind, "supervisions"))
     of: dict[str, dict[int, list[Any]]] = {}  # by recording and channel
     if supervisions_file.is_file():
-        for line, supervision in json_lines(supervisions_file, listing.broken):
+        for place, supervision in json_lines(supervisions_file, listing.broken):
             recording_id = supervision.get("recording_id")
             if not isinstance(recording_id, str):
-                listing.refuse(f"{supervisions_file}:{line}", "has no recording_id")
+                listing.refuse(place, "has no recording_id")
                 continue
             some = of.setdefault(recording_id, {})  # also if this is all there is, and refused
-            with _refusing(listing, f"{supervisions_file}:{line}"):
+            with _refusing(listing, place):
                 some.setdefault(_channel(supervision), []).append(supervision)
     ids: set[str] = set()
-    for line, recording in json_lines(recordings_file, listing.broken):
+    for place, recording in json_lines(recordings_file, listing.broken):
         id = recording.get("id")
         sides = of.pop(id, None) if isinstance(id, str) else None
         if isinstance(id, str):
             if id in ids:
-                why = f"recording {id[:200]!r} is there twice"
-                listing.refuse(f"{recordings_file}:{line}", why)
+                listing.refuse(place, f"recording {id[:200]!r} is there twice")
                 continue
             ids.add(id)
         if bare := sides is None:
             sides = {channel: [] for channel in _channels(recording.get("channel_ids", 0))}
         # A side of a call is a cut of its own, as every cut is of one channel.
         for channel in sorted(sides):
-            yield (
-                f"{recordings_file}:{line}",
-                {
-                    "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
-                    "start": 0.0,
-                    "duration": recording.get("duration"),
-                    "channel": channel,
-                    "supervisions": sides[channel],
-                    "recording": recording,
-                },
-            )
+            cut = {
+                "id": f"{id}-{channel}" if bare and len(sides) > 1 else id,
+                "start": 0.0,
+                "duration": recording.get("duration"),
+                "channel": channel,
+                "supervisions": sides[channel],
+                "recording": recording,
+            }
+            yield place, cut
     alone = sum(len(some) for sides in of.values() for some in sides.values())
     listing.left_out["supervisions without a recording"] += alone
 
@@ -152,8 +149,7 @@ def _rows(
     supervision."""
     with _refusing(listing, place):
         path, channel = _stretch(cut)
-        choice = None if channel is None else ChannelChoice(channel)
-        common = {"path": path, "split": split, "channel": choice}
+        common = {"path": path, "split": split, "channel": channel}
         start, duration = float(cut.get("start", 0.0)), float(cut["duration"])
         supervisions = cut.get("supervisions") or []
         if not supervisions:
@@ -164,7 +160,7 @@ def _rows(
                 yield row | common, extra
 
 
-def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
+def _stretch(cut: Mapping[str, Any]) -> tuple[str, ChannelChoice | None]:
     """The file of a cut, and the channel if it has several; raises a UserError if refused."""
     kind = cut.get("type", "MonoCut")
     if kind not in ("MonoCut", "Cut"):
@@ -182,8 +178,8 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, int | None]:
                 raise UserError(
                     f"a source of type {source['type']!r:.40} is not read; only files are"
                 )
-            several = len(source["channels"]) > 1
-            return source["source"], source["channels"].index(channel) if several else None
+            choice = ChannelChoice(source["channels"].index(channel))
+            return source["source"], choice if len(source["channels"]) > 1 else None
     raise UserError(f"its recording has no channel {channel!s:.40}")
 
 
@@ -224,18 +220,16 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
     unknown keys are in its `custom`. Files with several channels are refused: our utterances
     average them, and a cut of Lhotse is one of them.
     """
-    manifest, out = Path(manifest), Path(out)
     utterances = read_manifest(manifest)
     files = list(dict.fromkeys(str(u.audio) for u in utterances))
     if parts := [u.id for u in utterances if u.bytes]:
         raise UserError(f"{manifest}: {parts[0]} is in a shard; export the unpacked manifest.")
     opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened")
-    infos = dict(zip(files, opened, strict=True))
     stems = [Path(file).stem for file in files]
-    unique = len(set(stems)) == len(stems)
+    ids = stems if len(set(stems)) == len(stems) else files
     recordings = {
-        file: _recording(stem if unique else file, file, infos[file])
-        for file, stem in zip(files, stems, strict=True)
+        file: _recording(id, file, info)
+        for id, file, info in zip(ids, files, list(opened), strict=True)
     }
     supervisions, cuts = [], []
     for u in utterances:
@@ -245,12 +239,15 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
         cut = {"id": u.id, "start": u.start, "duration": supervision["duration"], "channel": 0}
         supervisions.append(supervision)
         cuts.append({**cut, "supervisions": [within], "recording": recording, "type": "MonoCut"})
-    out.mkdir(parents=True, exist_ok=True)
-    stem = manifest.stem  # all of train.clean.100
-    _write(out / f"recordings_{stem}.jsonl.gz", list(recordings.values()))
-    _write(out / f"supervisions_{stem}.jsonl.gz", supervisions)
-    _write(out / f"cuts_{stem}.jsonl.gz", cuts)
-    return {"recordings": len(recordings), "supervisions": len(supervisions), "cuts": len(cuts)}
+    lists = {"recordings": [*recordings.values()], "supervisions": supervisions, "cuts": cuts}
+    for kind, records in lists.items():
+        with (
+            whole_file(out / f"{kind}_{manifest.stem}.jsonl.gz") as new,  # all of train.clean.100
+            new.open("wb") as raw,
+            gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+        ):
+            file.writelines(map(json_line, records))
+    return {kind: len(records) for kind, records in lists.items()}
 
 
 def _recording(id: str, file: str, info: AudioInfo) -> dict[str, Any]:
@@ -285,12 +282,3 @@ def _supervision(u: Utterance, recording: Mapping[str, Any]) -> dict[str, Any]:
         "channel": 0,
         **{key: value for key, value in known.items() if value is not None},
     }
-
-
-def _write(path: Path, records: list[dict[str, Any]]) -> None:
-    with (
-        whole_file(path) as new,
-        new.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
-    ):
-        file.writelines(map(json_line, records))

@@ -14,10 +14,9 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, language_code, language_folders, own_name
-from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.languages import choose, language_code, language_folders, name_links
 from speechx.corpora.engine.preparation import SPLITS, Preparation
-from speechx.corpora.engine.tables import read_rows, text_lines
+from speechx.corpora.engine.tables import rows_in, table_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 
 GENDERS = {"M": "male", "F": "female"}
@@ -29,12 +28,12 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
     """
     texts = [f"{split}/transcripts.txt" for split in SPLITS]
     there = language_folders([root], texts, "Multilingual LibriSpeech")
-    folders = choose(there, languages, root, lambda name: language_code(_own_language(name)))
-    name_links(root, folders.values())
+    chosen = choose(there, languages, root, lambda name: language_code(_own_language(name)))
+    name_links(root, (there[name] for name in chosen.values()))
     return finish(
-        (_read_language(code, folder, own_name(folder, root)) for code, folder in folders.items()),
+        (_read_language(code, there[name], name) for code, name in chosen.items()),
         out,
-        lambda code: f"MLS {own_name(folders[code], root)}",
+        lambda code: f"MLS {chosen[code]}",
     )
 
 
@@ -43,22 +42,17 @@ def _read_language(language: str, folder: Path, release: str) -> Preparation:
     gender = _genders(folder)
     suffix = ".opus" if release.endswith("_opus") else ".flac"
     limited = _limited_supervision(folder)
+    columns = ("id", "text")
     for split in SPLITS:
-        transcripts = table_in(folder, f"{split}/transcripts.txt")
-        if transcripts is None:
-            continue
-        for line, row in read_rows(transcripts, (), found.corrupt, ("id", "text")):
+        for place, row in rows_in(folder, f"{split}/transcripts.txt", (), found.corrupt, columns):
             words = row["id"].split("_")
-            place = f"{transcripts}:{line}"
             if len(words) != 3 or not all(words):
                 found.refuse(place, f"{row['id'][:200]!r} is not speaker_book_number")
                 continue
             speaker, book, _ = words
             name = f"{split}/audio/{speaker}/{book}/{row['id']}{suffix}"
-            extra = {"gender": gender.get(speaker, "")}
-            utterance = found.add_file(
-                split, folder, name, place, row["text"].strip(), speaker, extra
-            )
+            text, extra = row["text"].strip(), {"gender": gender.get(speaker, "")}
+            utterance = found.add_file(split, folder, name, place, text, speaker, extra)
             if utterance and split == "train":
                 for part in limited.get(row["id"], ()):
                     found.add(part, utterance)
@@ -75,9 +69,8 @@ def _own_language(folder: str) -> str:
 def _genders(folder: Path) -> dict[str, str]:
     """Speaker to gender; empty without the table."""
     metainfo = table_in(folder, "metainfo.txt")
-    if metainfo is None:
-        return {}
-    rows = ([cell.strip() for cell in line.split("|")] for _, line in text_lines(metainfo))
+    lines = text_lines(metainfo) if metainfo else ()
+    rows = ([cell.strip() for cell in line.split("|")] for _, line in lines)
     return {row[0]: GENDERS[row[1]] for row in rows if len(row) > 1 and row[1] in GENDERS}
 
 

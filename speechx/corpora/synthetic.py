@@ -17,17 +17,16 @@ The same seed gives the same bytes, in any order of languages and with any numbe
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from speechx.audio.augment import Channel, random_channel
+from speechx.audio.augment import random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, claim, write_manifest
@@ -48,55 +47,43 @@ VOICES = {
     "test": ("m2", "f3", "rob", "linda"),
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Variation:
-    """How the utterances differ; each pair is the (lowest, highest) value of a uniform draw."""
-
-    rate: tuple[int, int] = (140, 190)  # words per minute
-    pitch: tuple[int, int] = (35, 65)  # espeak-ng's scale, 0 to 100
-    pitch_range: tuple[int, int] = (20, 80)
-    tract: tuple[float, float] = (0.9, 1.1)  # formants, pitch and rate together, by resampling
-    pause: tuple[float, float] = (0.05, 0.3)  # seconds of room tone before and after the speech
-    salad_share: float = 0.5  # of the training utterances
-    salad_words: tuple[int, int] = (5, 12)
-    channel: Channel = field(default_factory=Channel)
+# How the utterances differ; each pair is the (lowest, highest) value of a uniform draw.
+RATE = (140, 190)  # words per minute
+PITCH = (35, 65)  # espeak-ng's scale, 0 to 100
+PITCH_RANGE = (20, 80)
+TRACT = (0.9, 1.1)  # formants, pitch and rate together, by resampling
+PAUSE = (0.05, 0.3)  # seconds of room tone before and after the speech
+SALAD_SHARE = 0.5  # of the training utterances
+SALAD_WORDS = (5, 12)
 
 
 def prepare(
     out: Path,
-    languages: Sequence[str] | Mapping[str, float] | None = None,
+    languages: Sequence[str] | None = None,
     minutes: float = 12.0,
     seed: int = 1,
     processes: int | None = None,
-    variation: Variation | None = None,
 ) -> dict[str, dict[str, int]]:
     """Writes `out/<language>/{train,dev,test}.jsonl` and FLAC files; returns how many utterances of
     each split there are.
 
-    `languages` None means all that have sentences. Each gets `minutes` of training speech; a
-    mapping gives each its own number. Dev and test hold each of their sentences once by each of
-    their voices. Several processes are spawned, so a script that calls this needs
-    `if __name__ == "__main__"`, or processes=1.
+    `languages` None means all that have sentences. Each gets `minutes` of training speech. Dev and
+    test hold each of their sentences once by each of their voices. Several processes are spawned,
+    so a script that calls this needs `if __name__ == "__main__"`, or processes=1.
     """
-    if isinstance(languages, str):
-        raise ValueError(f"languages must be a sequence of codes, but is the string {languages!r}")
-    languages = sentence_languages() if languages is None else languages
-    wanted = (
-        dict(languages) if isinstance(languages, Mapping) else dict.fromkeys(languages, minutes)
-    )
+    wanted = list(dict.fromkeys(sentence_languages() if languages is None else languages))
     if not wanted:
         raise UserError(
             f"no language was given: expected some of {', '.join(sentence_languages())}."
         )
-    for language, length in wanted.items():
+    for language in wanted:
         shipped_sentences(language)
         espeak_voice(language)
-        if not 0 < length < float("inf"):
-            raise UserError(f"minutes of {language} must be positive, but is {length}.")
+        if not 0 < minutes < float("inf"):
+            raise UserError(f"minutes of {language} must be positive, but is {minutes}.")
     for language in wanted:
-        claim(Path(out) / language, "synthetic speech")
-    work = partial(_make_language, Path(out), seed=seed, variation=variation or Variation())
+        claim(out / language, "synthetic speech")
+    work = partial(_make_language, out, minutes=minutes, seed=seed)
     workers = min(processes or os.cpu_count() or 1, len(wanted))
     made: dict[str, dict[str, int]] = {}
     with ExitStack() as stack:
@@ -104,8 +91,7 @@ def prepare(
         if workers > 1:
             context = multiprocessing.get_context("spawn")
             run_all = stack.enter_context(ProcessPoolExecutor(workers, mp_context=context)).map
-        results = run_all(work, wanted.keys(), wanted.values())
-        for language, (counts, notes) in zip(wanted, results, strict=True):
+        for language, (counts, notes) in zip(wanted, run_all(work, wanted), strict=True):
             made[language] = counts
             for note in notes:
                 logger.info(note)
@@ -126,7 +112,7 @@ def split_sentences(sentences: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _make_language(
-    out: Path, language: str, minutes: float, seed: int, variation: Variation
+    out: Path, language: str, minutes: float, seed: int
 ) -> tuple[dict[str, int], list[str]]:
     """All of one language; its utterances by split, and what there is to report."""
     rng = np.random.default_rng([seed, zlib.crc32(language.encode())])
@@ -139,12 +125,10 @@ def _make_language(
     for split, sentences in split_sentences(shipped_sentences(language)).items():
         spoken: list[Utterance] = []
         seconds = 0.0
-        for number, (text, voice) in enumerate(
-            _readings(split, sentences, language, variation, rng)
-        ):
+        for number, (text, voice) in enumerate(_readings(split, sentences, language, rng)):
             if split == "train" and seconds >= 60.0 * minutes:
                 break
-            wave_S = _speak(speaker, text, f"{espeak_voice(language)}+{voice}", variation, rng)
+            wave_S = _speak(speaker, text, f"{espeak_voice(language)}+{voice}", rng)
             name = f"{language}-{split}-{number:04d}"
             audio = folder / "audio" / f"{name}.flac"
             write_flac(audio, wave_S)
@@ -169,11 +153,7 @@ def _make_language(
 
 
 def _readings(
-    split: str,
-    sentences: Sequence[str],
-    language: str,
-    variation: Variation,
-    rng: np.random.Generator,
+    split: str, sentences: Sequence[str], language: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, str]]:
     """(text, voice) without end for training; every sentence by every voice for dev and test."""
     voices = VOICES[split]
@@ -183,23 +163,20 @@ def _readings(
     words = [word for sentence in sentences for word in normalize(sentence, language).split()]
     while True:
         for index in rng.permutation(len(sentences)):
-            if rng.random() < variation.salad_share / (1.0 - variation.salad_share):
-                length = rng.integers(*variation.salad_words, endpoint=True)
+            if rng.random() < SALAD_SHARE / (1.0 - SALAD_SHARE):
+                length = rng.integers(*SALAD_WORDS, endpoint=True)
                 salad = " ".join(words[i] for i in rng.integers(len(words), size=length))
                 yield salad, voices[rng.integers(len(voices))]
             yield sentences[int(index)], voices[rng.integers(len(voices))]
 
 
-def _speak(
-    speaker: Speaker, text: str, voice: str, variation: Variation, rng: np.random.Generator
-) -> np.ndarray:
+def _speak(speaker: Speaker, text: str, voice: str, rng: np.random.Generator) -> np.ndarray:
     import soxr
 
     rate, pitch, pitch_range = (
-        int(rng.integers(*span, endpoint=True))
-        for span in (variation.rate, variation.pitch, variation.pitch_range)
+        int(rng.integers(*span, endpoint=True)) for span in (RATE, PITCH, PITCH_RANGE)
     )
     speech_S = speaker.say(text, voice, rate, pitch, pitch_range).astype(np.float32) / 32768.0
-    speech_S = soxr.resample(speech_S, speaker.rate * rng.uniform(*variation.tract), SAMPLE_RATE)
-    before, after = (int(s * SAMPLE_RATE) for s in rng.uniform(*variation.pause, size=2))
-    return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng, variation.channel)
+    speech_S = soxr.resample(speech_S, speaker.rate * rng.uniform(*TRACT), SAMPLE_RATE)
+    before, after = (int(s * SAMPLE_RATE) for s in rng.uniform(*PAUSE, size=2))
+    return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng)

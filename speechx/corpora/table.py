@@ -30,33 +30,32 @@ from speechx.errors import UserError
 from speechx.log import logger
 
 
-def prepare(root: Path, out: Output, own: OwnData) -> Counts:
-    """`root` is the table, whose folder holds the audio unless `own` names another."""
-    table, columns = root, own.columns
+def prepare(table: Path, out: Output, own: OwnData) -> Counts:
+    """The audio is in the folder of the table unless `own` names another."""
     folder = table.parent.absolute()
     listing = Listing(own.corpus or folder.name or "table", own, base=folder)
     ours_of: dict[str, str | None] = {}
-    for number, found in _rows(table, listing):
+    for place, found in _rows(table, listing):
         if found.keys() - ours_of.keys():
             names = list(dict.fromkeys([*ours_of, *found]))
             is_json = _is_json(table)
-            ours_of = renamed(names, columns, table, all_known=not is_json, header=not is_json)
+            ours_of = renamed(names, own.columns, table, all_known=not is_json, header=not is_json)
         row = {ours: found[name] for name, ours in ours_of.items() if ours and name in found}
-        place, path = f"{table}:{number}", row.get("path")
+        path = row.get("path")
         if isinstance(path, str) and path:
             listing.add(row, place)
         else:
             listing.refuse(place, f"path must be text, not {str(path)[:60]!r}")
     if ours_of:
-        renamed(list(ours_of), columns, table)
+        renamed(list(ours_of), own.columns, table)
     if unused := [name for name, ours in ours_of.items() if not ours]:
         logger.info(f"{table}: columns not used: {shown(unused)}")
     source = f"the table {table.absolute().parent.name}/{table.name}"
     return listing.finish(out, source)
 
 
-def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Line numbers and rows under the table's own names; broken ones are listed."""
+def _rows(table: Path, listing: Listing) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Places and rows under the table's own names; broken ones are listed."""
     if _is_json(table):
         yield from json_lines(table, listing.broken)
         return
@@ -69,7 +68,7 @@ def _rows(table: Path, listing: Listing) -> Iterator[tuple[int, Mapping[str, Any
     for number, row in cells:
         empty = False
         if len(row) == len(header):
-            yield number, dict(zip(header, row, strict=True))
+            yield f"{table}:{number}", dict(zip(header, row, strict=True))
         else:
             listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(header)} column names")
     if empty:

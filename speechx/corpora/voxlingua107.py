@@ -13,8 +13,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import check_folder, choose, language_code, subfolders
-from speechx.corpora.engine.paths import name_links
+from speechx.corpora.engine.languages import choose, language_code, name_links
+from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
@@ -38,7 +38,7 @@ def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> 
         )
     if zips:
         logger.info(f"{root}: not unpacked, so left out: {', '.join(zips)}; to unpack: {unzip}")
-    chosen = choose({name: name for name in sorted(names)}, languages, root).values()
+    chosen = choose(sorted(names), languages, root).values()
     name_links(root, (parent / name for name in chosen for parent in (root, root / "dev")))
     return finish((_read_language(root, name) for name in chosen), out, "VoxLingua107")
 

@@ -13,14 +13,14 @@ recordings of dev and test, without their text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, holds_any, language_code, subfolders
-from speechx.corpora.engine.paths import name_links, table_in
+from speechx.corpora.engine.languages import choose, holds_any, language_code, name_links
+from speechx.corpora.engine.paths import subfolders
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
-from speechx.corpora.engine.tables import read_rows
+from speechx.corpora.engine.tables import read_rows, rows_in, table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
@@ -38,12 +38,12 @@ SEGMENTS = {
 
 @dataclass(slots=True)
 class Speech:
-    """The stretches of speech in sessions, by language."""
+    """The stretches of speech in the sessions of a language."""
 
-    segments: dict[str, dict[str, bytearray]]
+    segments: dict[str, bytearray] = field(default_factory=dict)
     """By session: number, start and end of every segment, a line each. There are tens of millions,
     and text takes a tenth of the memory of Python objects."""
-    broken: dict[str, list[Problem]]
+    broken: list[Problem] = field(default_factory=list)
     """Rows without a time."""
 
 
@@ -69,12 +69,12 @@ def prepare(
             f"{root}: not VoxPopuli: neither transcribed_data/LANGUAGE with asr_train.tsv nor "
             "raw_audios/LANGUAGE is there."
         )
-    chosen = list(choose({name: name for name in sorted(names)}, languages, root).values())
+    chosen = list(choose(sorted(names), languages, root).values())
     both = (root / part / name for name in chosen for part in ("transcribed_data", "raw_audios"))
     name_links(root, both)
     speech = _read_segments(root, [x for x in chosen if x in sessions])
     return finish(
-        (_read_language(root, name, text, speech) for name in chosen),
+        (_read_language(root, name, text, speech.pop(name, None)) for name in chosen),
         out,
         f"VoxPopuli, {text} text",
         longest,
@@ -84,12 +84,10 @@ def prepare(
 def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> Preparation:
     found = Preparation(language_code(name), corpus="voxpopuli", named=name)
     folder = root / "transcribed_data" / name
+    needed = ("id", "speaker_id", COLUMN[text])
     for split in SPLITS:
-        tsv = table_in(folder, f"asr_{split}.tsv")
-        if tsv is None:
-            continue
-        for line, row in read_rows(tsv, ("id", "speaker_id", COLUMN[text]), found.corrupt):
-            audio, place = f"{row['id'][:4]}/{row['id']}.ogg", f"{tsv}:{line}"
+        for place, row in rows_in(folder, f"asr_{split}.tsv", needed, found.corrupt):
+            audio = f"{row['id'][:4]}/{row['id']}.ogg"
             speaker = "" if row["speaker_id"] == "None" else row["speaker_id"]
             extra = {column: row.get(column, "") for column in KEPT_COLUMNS}
             extra["text_policy"] = f"voxpopuli {text}"
@@ -99,12 +97,12 @@ def _read_language(root: Path, name: str, text: Text, speech: Speech | None) -> 
 
 
 def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | None) -> None:
-    found.corrupt += speech.broken.pop(name, []) if speech else []
+    found.corrupt += speech.broken if speech else []
     folder = root / "raw_audios" / name
     recordings = sorted(folder.glob("*/*.ogg"))
     if not recordings:
         return
-    segments = speech.segments.pop(name) if speech else {}
+    segments = speech.segments if speech else {}
     for recording in recordings:
         audio = found.file(folder, str(recording.relative_to(folder)), str(folder))
         if audio is None:
@@ -123,18 +121,18 @@ def _read_sessions(root: Path, name: str, found: Preparation, speech: Speech | N
         found.left_out["segments of sessions that are not here"] = elsewhere
 
 
-def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
-    """The segments of all these languages, in one pass of the table; None without a table."""
-    tables = ((table_in(root, f"unlabelled_data/{file}"), file) for file in SEGMENTS)
-    table, file = next((found for found in tables if found[0] and names), (None, ""))
-    if table is None:
-        return None
-    delimiter, session, number, start, end = SEGMENTS[file]
-    speech = Speech({name: {} for name in names}, {name: [] for name in names})
-    of_no_language = speech.broken[names[0]]
+def _read_segments(root: Path, names: Sequence[str]) -> dict[str, Speech]:
+    """The segments of all these languages, in one pass of the table; nothing without a table."""
+    tables = (table_in(root, f"unlabelled_data/{file}") for file in SEGMENTS)
+    table = next(filter(None, tables), None)
+    if table is None or not names:
+        return {}
+    delimiter, *needed = SEGMENTS[table.name]
+    session, number, start, end = needed
+    speech = {name: Speech() for name in names}
+    of_no_language = speech[names[0]].broken
     before, name = "", None
-    rows = read_rows(table, (session, number, start, end), of_no_language, delimiter=delimiter)
-    for line, row in rows:
+    for place, row in read_rows(table, needed, of_no_language, delimiter=delimiter):
         if row[session] != before:
             before = row[session]
             name = next((x for x in names if before.endswith(f"_{x}")), None)
@@ -146,10 +144,10 @@ def _read_segments(root: Path, names: Sequence[str]) -> Speech | None:
             good = False
         if good:
             packed = f"{row[number]}\n{row[start]}\n{row[end]}\n".encode()
-            speech.segments[name].setdefault(before, bytearray()).extend(packed)
+            speech[name].segments.setdefault(before, bytearray()).extend(packed)
         else:
             why = f"no time: {row[start][:40]!r} to {row[end][:40]!r}"
-            speech.broken[name].append(Problem(f"{table}:{line}", why))
+            speech[name].broken.append(Problem(place, why))
     return speech
 
 

@@ -10,7 +10,7 @@ import soundfile
 
 from speechx.audio.files import audio_info
 from speechx.corpora import debian_speech
-from speechx.corpora.debian_packages import Package, licence_summary, write_licences
+from speechx.corpora.debian_packages import licence_summary, write_licences
 from speechx.corpora.debian_sources import (
     MSU_IPA,
     PackageRecording,
@@ -406,5 +406,5 @@ def test_licences_are_summed_up_in_a_line_each(tmp_path):
     assert licence_summary(modern) == "CC-BY-SA-3.0 (`*`); CC-BY-3.0 (`it-*`)"
     assert licence_summary("see `/usr/share/common-licenses/GPL-2'.") == "GPL-2"
     assert licence_summary("do as you like") == "see the text"
-    write_licences([Package("empty", "1", tmp_path)], tmp_path)
+    write_licences({"empty": tmp_path / "empty_1_all"}, tmp_path)
     assert "| empty | 1 | unknown | not in the package |" in (tmp_path / "LICENCES.md").read_text()

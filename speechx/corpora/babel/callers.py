@@ -14,12 +14,10 @@ from speechx.corpora.engine.preparation import Preparation
 DEV_SHARE = 0.1
 MAX_DEV_SHARE = 0.3  # one caller can be much of a small language
 
-_SPLITS = {"training": "train", "dev": "test", "scripted": "train"}
-
 
 def split_of(part: str) -> str:
     """The split of a recording's part; dev is taken from train later."""
-    return _SPLITS.get(part, part)
+    return {"training": "train", "dev": "test", "scripted": "train"}.get(part, part)
 
 
 def callers_of_test(recordings: Iterable[BabelRecording], found: Preparation) -> set[str]:

@@ -37,19 +37,15 @@ class Lexicon:
     """Pronunciations by spelling; the first is the one to take without further knowledge."""
 
     pronunciations: dict[str, tuple[tuple[str, ...], ...]]
-    romanised: bool
     problems: tuple[Problem, ...] = ()
     """Lines that were not read."""
 
     def phones(self, text: str) -> tuple[str, ...] | None:
         """The phones of a text, None if one of its words is not in the lexicon."""
-        found: list[str] = []
-        for word in text.split():
-            known = self._of(word)
-            if known is None:
-                return None
-            found += known[0]
-        return tuple(found)
+        found = [self._of(word) for word in text.split()]
+        return (
+            tuple(phone for known in found if known for phone in known[0]) if all(found) else None
+        )
 
     def missing(self, text: str) -> list[str]:
         """The words of a text that are not in the lexicon."""
@@ -96,7 +92,7 @@ def read_lexicon(path: Path, spelling: Spelling = "plain", code: str = "") -> Le
     pronunciations = {word: tuple(entry) for word, entry in found.items() if entry}
     for word in list(pronunciations):  # i_b_m also as the text policy joins it
         pronunciations.setdefault(word.replace("_", ""), pronunciations[word])
-    return Lexicon(pronunciations, romanised, tuple(problems))
+    return Lexicon(pronunciations, tuple(problems))
 
 
 def spread_tags(pronunciation: str) -> tuple[str, ...]:

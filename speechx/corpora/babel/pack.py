@@ -13,20 +13,14 @@ beside it:
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.languages import (
-    check_folder,
-    choose,
-    language_code,
-    no_language,
-    subfolders,
-)
+from speechx.corpora.engine.languages import choose, language_code, name_links, no_language
 from speechx.corpora.engine.measure import header, measure_each
-from speechx.corpora.engine.paths import inside, name_links
+from speechx.corpora.engine.paths import check_folder, inside, subfolders
 from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
@@ -100,15 +94,15 @@ def find_packs(root: Path, languages: Sequence[str] | None) -> list[Pack]:
             logger.info(f"{folder}: no recording is named BABEL_..., so it is not read")
     if not found:
         raise no_language(root, "a BABEL pack", "`conversational` and recordings BABEL_* below it")
-    chosen = choose(dict(sorted(found.items())), languages, root).values()
-    for releases in chosen:
-        if len(releases) > 1:
-            folders = " and ".join(str(pack.root) for pack in releases)
+    chosen = choose(sorted(found), languages, root).values()
+    for code in chosen:
+        if len(found[code]) > 1:
+            folders = " and ".join(str(pack.root) for pack in found[code])
             raise UserError(
-                f"{root} holds {len(releases)} releases of {releases[0].code}: {folders}; give the "
-                "one that you want, or move the others away"
+                f"{root} holds {len(found[code])} releases of {code}: {folders}; give the one that "
+                "you want, or move the others away"
             )
-    packs = [pack for (pack,) in chosen]
+    packs = [found[code][0] for code in chosen]
     tops = (pack.root.relative_to(root).parts[:1] for pack in packs)
     name_links(root, dict.fromkeys(root.joinpath(*top) for top in tops))
     return packs
@@ -170,20 +164,23 @@ class RecordingList:
         """Adds the recordings of some folders, which share the first transcripts there are."""
         labels = [portion / name / self.texts for name in texts]
         labelled = next((folder for folder in labels if folder.is_dir()), None)
-        transcripts = self._inside(_files(labelled, {".txt"}), {}) if labelled else {}
+        written = _files(labelled, {".txt"}) if labelled else ()
+        transcripts = {path.stem: path for path in written if self._is_inside(path)}
         folders = [portion / name / "audio" for name in audio]
         for path in (path for folder in folders for path in _files(folder)):
-            for stem, file in self._inside([path], self.by_stem).items():
-                self._add_recording(part, stem, file, transcripts.get(stem))
+            self._add_recording(part, path, transcripts.get(path.stem))
         for stem, path in transcripts.items():
             if stem not in self.by_stem:
                 absent = next(f for f in folders if f.parent.is_dir()) / f"{stem}.sph"
                 problem = Problem(str(absent), f"named by the transcript {path}")
                 self.found.missing.append(problem)
 
-    def _add_recording(self, part: str, stem: str, path: Path, transcript: Path | None) -> None:
+    def _add_recording(self, part: str, path: Path, transcript: Path | None) -> None:
+        stem = path.stem
         name = _NAME.fullmatch(stem)
-        if name is None:
+        if not self._is_inside(path):
+            pass
+        elif name is None:
             why = "not named BABEL_<phase>_<language>_<speaker>_<date>_..."
             self.found.refuse(str(path), why)
         elif name["code"] != self.pack.code:
@@ -198,19 +195,14 @@ class RecordingList:
             )
         self.by_stem.setdefault(stem, None)
 
-    def _inside(
-        self, paths: Iterable[Path], refused: dict[str, BabelRecording | None]
-    ) -> dict[str, Path]:
-        """The files by stem; those that are links out of the pack become `refused`."""
-        files = {}
-        for path in paths:
-            try:
-                name = str(path.relative_to(self.pack.root))
-                files[path.stem] = inside(self.pack.root, name, str(path))
-            except UserError as error:
-                self.found.corrupt.append(Problem.of(error, path))
-                refused.setdefault(path.stem, None)
-        return files
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a file lies in the pack; a link out of it is listed."""
+        try:
+            inside(self.pack.root, str(path.relative_to(self.pack.root)), str(path))
+        except UserError as error:
+            self.found.corrupt.append(Problem.of(error, path))
+            return False
+        return True
 
 
 def _files(folder: Path, suffixes: Collection[str] = AUDIO_SUFFIXES) -> list[Path]:

@@ -23,7 +23,7 @@ calls, and test may have callers of train; the report says so.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,9 +47,9 @@ from speechx.corpora.babel.text import (
     read_text,
 )
 from speechx.corpora.engine.measure import check_longest, equal_parts
-from speechx.corpora.engine.paths import table_in
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.tables import table_in
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
@@ -57,6 +57,7 @@ from speechx.log import logger
 
 NO_SPEECH = "no-speech"
 OF_HELD_OUT = "recordings of callers of dev and test"
+SHORTEST = 1.0  # seconds of an untranscribed stretch
 
 Stretch = tuple[float, float]
 """Start and end in seconds."""
@@ -74,10 +75,8 @@ class Options:
     scripted: Literal["unlabelled", "train", "leave"] = "unlabelled"
     phones: bool = False
     """The lexicon's first pronunciations, where it has all words."""
-    shortest: float = 1.0
-    """Seconds of an untranscribed stretch."""
     longest: float = 20.0
-    """Longer stretches are cut into equal pieces."""
+    """Seconds; longer untranscribed stretches are cut into equal pieces."""
 
     def __post_init__(self) -> None:
         check_longest(self.longest)
@@ -85,7 +84,7 @@ class Options:
     def labels(self) -> dict[str, Any]:
         """The choices that make other labels."""
         own = {name: getattr(self, name) for name in ("transcript", "sub_train", "scripted")}
-        return {f.name: getattr(self.policy, f.name) for f in fields(self.policy)} | own
+        return asdict(self.policy) | own
 
 
 def prepare(
@@ -134,12 +133,8 @@ def _read(pack: Pack, how: Options, out: Path) -> Preparation:
     listed = RecordingList(pack, how.transcript, how.sub_train, found).read(how.scripted != "leave")
     lengths = measure(listed, found)
     lexicon = _lexicon(pack, how, found) if how.phones else None
-    transcribed = []
-    for recording in listed:
-        if recording.audio in lengths:
-            one = _transcribed(recording, lengths[recording.audio], how, found)
-            if one is not None:
-                transcribed.append(one)
+    read = (_transcribed(r, lengths[r.audio], how, found) for r in listed if r.audio in lengths)
+    transcribed = [one for one in read if one is not None]
     tested = callers_of_test(listed, found)
     seconds = {t.recording: sum(end - start for start, end, _ in t.texts) for t in transcribed}
     dev = dev_recordings(seconds, tested, found)
@@ -168,10 +163,11 @@ def _add(
         return
     policy = str(how.policy) + (" transcript=roman" if how.transcript == "roman" else "")
     for start, end, text in one.texts:
+        utterance = _utterance(one.recording, found.language, start, end - start)
         phones = lexicon.phones(text) if lexicon else None
-        where = _where(one.recording, found, start, end - start)
-        utterance = Utterance(**where, text=text, phones=phones, extra={"text_policy": policy})
-        found.add(split, utterance)
+        found.add(
+            split, replace(utterance, text=text, phones=phones, extra={"text_policy": policy})
+        )
     if split in ("dev", "test") or (split != "train" and one.labelled):
         without = sum(start < end for start, end in one.spoken + one.silent)
         found.left_out[f"stretches of {split} without words"] += without
@@ -180,20 +176,18 @@ def _add(
     else:
         for kind, stretches in ((UNLABELLED, one.spoken), (NO_SPEECH, one.silent)):
             for start, seconds in _pieces(stretches, how, found):
-                found.add(kind, Utterance(**_where(one.recording, found, start, seconds)))
+                found.add(kind, _utterance(one.recording, found.language, start, seconds))
 
 
-def _where(
-    recording: BabelRecording, found: Preparation, start: float, seconds: float
-) -> dict[str, Any]:
-    return {
-        "id": recording.id(start),
-        "audio": recording.audio,
-        "start": start,
-        "duration": seconds,
-        "language": found.language,
-        "speaker": recording.speaker,
-    }
+def _utterance(recording: BabelRecording, language: str, start: float, seconds: float) -> Utterance:
+    return Utterance(
+        id=recording.id(start),
+        audio=recording.audio,
+        start=start,
+        duration=seconds,
+        language=language,
+        speaker=recording.speaker,
+    )
 
 
 def _check_words(
@@ -263,8 +257,8 @@ def _pieces(stretches: Sequence[Stretch], how: Options, found: Preparation) -> I
         elif end > start:
             joined.append([start, end])
     for start, end in joined:
-        if end - start < how.shortest:
-            found.left_out[f"untranscribed stretches below {how.shortest:g} s"] += 1
+        if end - start < SHORTEST:
+            found.left_out[f"untranscribed stretches below {SHORTEST:g} s"] += 1
             continue
         for at, seconds in equal_parts(end - start, how.longest):
             yield start + at, seconds

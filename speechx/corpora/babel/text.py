@@ -31,7 +31,6 @@ fragments and hesitations as errors.
 
 import re
 from dataclasses import dataclass, fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -42,13 +41,12 @@ from speechx.errors import UserError
 Segment = tuple[float, float, str]
 """Start and end in seconds, and the text."""
 
-NO_SPEECH_TAG = "<no-speech>"
 HESITATION = "<hes>"
 HESITATION_WORD = "hes"
 UNKNOWN = frozenset(("<foreign>", "<prompt>", "<overlap>"))
 VOCAL_NOISE = frozenset(("<lipsmack>", "<limspack>", "<breath>", "<cough>", "<laugh>"))
-OTHER_NOISE = frozenset(("<click>", "<ring>", "<dtmf>", "<int>"))
-ABOUT_THE_RECORDING = frozenset(("<sta>", "<male-to-female>", "<female-to-male>"))
+NOT_SPEECH = {"<no-speech>", "<click>", "<ring>", "<dtmf>", "<int>"}
+NOT_SPEECH |= {"<sta>", "<male-to-female>", "<female-to-male>"}
 
 # (()), a guess in double brackets, a tag, or a word; tags may touch words.
 _TAG = r"\(\([^()]*\)\)|<[^<>\s]+>"
@@ -95,31 +93,22 @@ def read_text(transcript: str, policy: TextPolicy) -> SegmentText:
     speech = unknown = False
     for token in _TOKEN.findall(transcript):
         tag = token.lower()
-        if tag == NO_SPEECH_TAG or tag in OTHER_NOISE or tag in ABOUT_THE_RECORDING:
+        if tag in NOT_SPEECH or not token.strip("*_" + _FRAGMENT_MARKS):
             continue
+        speech = True
         if tag in VOCAL_NOISE:
-            speech = True
             continue
-        if not token.strip("*_" + _FRAGMENT_MARKS):
-            continue
-        if token.startswith("<") and token.endswith(">") and len(token) > 2:
-            word = None
-            if tag == HESITATION:
-                word = _chosen(policy.hesitations, HESITATION_WORD)
-            elif tag not in UNKNOWN:
-                strange.append(token)
-        elif token.startswith("((") and token.endswith("))"):
+        if tag == HESITATION:
+            word = _chosen(policy.hesitations, HESITATION_WORD)
+        elif tag in UNKNOWN or (token.startswith("((") and token.endswith("))")):
             word = None
         elif _is_strange(token):
             strange.append(token)
             word = None
         else:
             word = _word(token, policy)
-        speech = True
-        if word is None:
-            unknown = True
-        else:
-            words += word.split()
+        unknown |= word is None
+        words += (word or "").split()
     left_out = unknown and policy.unknown == "drop-utterance"
     return SegmentText("" if left_out else " ".join(words), speech, tuple(strange))
 
@@ -150,8 +139,9 @@ def _chosen(choice: str, word: str) -> str | None:
 
 def read_segments(transcript: Path) -> list[Segment] | Problem:
     """All segments of a file; two times with nothing between them are one without text."""
-    times: list[float] = []
-    texts: list[list[str]] = []
+    segments: list[Segment] = []
+    start: float | None = None
+    words: list[str] = []
     try:
         lines = list(text_lines(transcript))
     except UserError as error:
@@ -159,23 +149,20 @@ def read_segments(transcript: Path) -> list[Segment] | Problem:
     for number, line in lines:
         place, text = f"{transcript}:{number}", line.strip()
         if time := _TIME.fullmatch(line):
-            times.append(float(time[1]))
-            texts.append([])
-            if len(times) > 1 and times[-1] < times[-2]:
-                start, end = times[-2:]
-                why = f"the segment ends at {end:g} s, before its start at {start:g} s"
-                return Problem(place, why)
+            end = float(time[1])
+            if start is not None:
+                if end < start:
+                    why = f"the segment ends at {end:g} s, before its start at {start:g} s"
+                    return Problem(place, why)
+                segments.append((start, end, " ".join(words)))
+            start, words = end, []
         elif _LIKE_A_TIME.fullmatch(line):
             return Problem(place, f"{text} is no time in seconds")
-        elif text and not times:
+        elif text and start is None:
             return Problem(place, "a line [seconds] was expected before text")
         elif text:
-            texts[-1].append(text)
-    if texts and texts[-1]:
-        return Problem(
-            str(transcript), "ends with text, not with the line [seconds] that closes it"
-        )
-    return [
-        (start, end, " ".join(text))
-        for (start, end), text in zip(pairwise(times), texts, strict=False)
-    ]
+            words.append(text)
+    if words:
+        why = "ends with text, not with the line [seconds] that closes it"
+        return Problem(str(transcript), why)
+    return segments

@@ -5,18 +5,17 @@ CommonVoice does where it has it (`sv-SE`, `zh-CN`), and by the shortest code of
 (`jv`, `ceb`), so that manifests of several corpora go together. Any name can be asked for.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
+from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.text.languages import find
 
 FIRST_LINES = 20  # by which a table is recognised
-
-T = TypeVar("T")
 
 
 def language_code(word: str) -> str:
@@ -31,13 +30,13 @@ def language_code(word: str) -> str:
 
 
 def choose(
-    there: Mapping[str, T],
+    there: Collection[str],
     languages: Sequence[str] | None,
     root: Path,
     code: Callable[[str], str] = language_code,
-) -> dict[str, T]:
-    """Our codes, and what is `there` under the corpus's own names: all, or those asked for by any
-    name. `code` makes our code of the corpus's name."""
+) -> dict[str, str]:
+    """Our codes and the corpus's own names of languages: of all that are `there`, or of those asked
+    for by any name. `code` makes our code of the corpus's name."""
     names: dict[str, str] = {}
     for name in there:
         if (other := names.setdefault(code(name), name)) != name:
@@ -46,7 +45,7 @@ def choose(
                 "other; give one of them as ROOT, or put their content into one folder."
             )
     if languages is None:
-        return {language: there[name] for language, name in names.items()}
+        return names
     words = [code(word) if word in there else word for word in languages]
     words = [word if word in names else language_code(word) for word in words]
     if unknown := [
@@ -55,12 +54,7 @@ def choose(
         raise UserError(
             f"{root}: no language folder {', '.join(unknown)}; there are {', '.join(names)}."
         )
-    return {word: there[names[word]] for word in words}
-
-
-def subfolders(parent: Path) -> list[Path]:
-    """The folders in `parent`, in order; none where there is no such folder."""
-    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
+    return {word: names[word] for word in words}
 
 
 def holds_any(folder: Path, tables: Iterable[str]) -> bool:
@@ -82,9 +76,11 @@ def language_folders(
     return {folder.name: folder for folder in found}
 
 
-def own_name(folder: Path, root: Path) -> str:
-    """What the corpus calls the folder of a language, also where that is a link."""
-    return root.resolve().name if folder == root else folder.name
+def name_links(root: Path, folders: Iterable[Path]) -> None:
+    """Logs folders of languages that are links to places outside of `root`."""
+    for folder in folders:
+        if folder.is_dir() and folder.resolve() != root.resolve() / folder.relative_to(root):
+            logger.info(f"{folder} is a link, and is read from {folder.resolve()}")
 
 
 def check_tables(
@@ -98,11 +94,6 @@ def check_tables(
             raise UserError(
                 f"{table} is no table of {corpus}, which has {columns}; is this another corpus?"
             )
-
-
-def check_folder(root: Path, corpus: str) -> None:
-    if not root.is_dir():
-        raise UserError(f"{root}: no such folder; {corpus} was expected.")
 
 
 def no_language(root: Path, corpus: str, sign: str = "") -> UserError:

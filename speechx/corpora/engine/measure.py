@@ -6,6 +6,7 @@ segment outside of its file is found here, and long recordings without labels be
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -91,10 +92,9 @@ def examine(measured: MeasuredFiles, listed: Listed, rules: Rules) -> list[Found
     if claimed_wrong and far_apart(claim, info.duration):
         why = f"listed as {claim:.10g} s long, but the file is {info.duration:.2f} s long"
         return [Problem(str(path), why)] * len(listed)
-    found = [
-        _pieces(u, 0.0 if claimed_wrong else u.duration, channel, info, rules)
-        for u, channel in listed
-    ]
+    if claimed_wrong:
+        listed = [(replace(u, duration=0.0), channel) for u, channel in listed]
+    found = [_pieces(u, channel, info, rules) for u, channel in listed]
     return found if rules.copies is None else copied(path, found, rules.copies, measured)
 
 
@@ -103,30 +103,22 @@ def _agree(claim: float, seconds: float, whole_file: bool) -> bool:
     return ends and not (whole_file and far_apart(claim, seconds))
 
 
-def _pieces(
-    u: Utterance, duration: float, choice: ChannelChoice | None, info: AudioInfo, rules: Rules
-) -> Found:
-    """One utterance, in stretches if it is too long; a `duration` of 0 lasts to the end."""
+def _pieces(u: Utterance, choice: ChannelChoice | None, info: AudioInfo, rules: Rules) -> Found:
+    """One utterance, in stretches if it is too long; with a duration of 0 it lasts to the end."""
     channel = choice.number if choice else None
     if choice and choice.if_several and info.channels == 1:
         channel = None
     end = info.duration + END_TOLERANCE_SECONDS
-    if u.start > info.duration - SHORTEST or u.start + duration > end:
-        return Problem(
-            "",
-            f"the segment starts at {u.start:g} s and ends after the end of {u.audio}, which is "
-            f"{info.duration:.2f} s long",
-        )
+    if u.start > info.duration - SHORTEST or u.start + u.duration > end:
+        why = f"the segment starts at {u.start:g} s and ends after the end of {u.audio}, which is "
+        return Problem("", f"{why}{info.duration:.2f} s long")
     if channel is not None and channel >= info.channels:
         why = f"channel {channel + 1} of {u.audio} was asked for, which has {info.channels}"
         return Problem("", why)
     if channel is not None and info.channels > 1 and rules.copies is None:
-        return Problem(
-            "",
-            f"it is one channel of {u.audio}, which has {info.channels}; with --convert each "
-            "channel is written to a file of its own",
-        )
-    seconds = duration or info.duration - u.start
+        why = f"it is one channel of {u.audio}, which has {info.channels}; with --convert each "
+        return Problem("", f"{why}channel is written to a file of its own")
+    seconds = u.duration or info.duration - u.start
     if u.labelled or seconds <= rules.longest:
         whole = not u.start and (rules.whole_files or not u.duration)
         return [Piece(u.id, u.start, seconds, channel, whole)]

@@ -9,11 +9,9 @@ that cannot lead elsewhere.
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from speechx.errors import UserError
-from speechx.log import logger
 
 LONGEST_PATH = 4096  # bytes, on Linux
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
@@ -41,18 +39,14 @@ def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
     return path
 
 
-def table_in(folder: Path, name: str) -> Path | None:
-    """The table `name` of a corpus, in its language's folder; None where there is none."""
-    path = folder / name
-    or_else = " (the whole folder of a language may be a link)"
-    return inside(folder, name, str(path), or_else) if path.is_file() else None
+def check_folder(root: Path, corpus: str) -> None:
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; {corpus} was expected.")
 
 
-def name_links(root: Path, folders: Iterable[Path]) -> None:
-    """Logs folders of languages that are links to places outside of `root`."""
-    for folder in folders:
-        if folder.is_dir() and folder.resolve() != root.resolve() / folder.relative_to(root):
-            logger.info(f"{folder} is a link, and is read from {folder.resolve()}")
+def subfolders(parent: Path) -> list[Path]:
+    """The folders in `parent`, in order; none where there is no such folder."""
+    return sorted(f for f in parent.iterdir() if f.is_dir()) if parent.is_dir() else []
 
 
 def check_name(name: str) -> None:

@@ -12,11 +12,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from speechx.corpora.engine.paths import inside
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
 LONGEST_LIST = 300  # characters of a message
 LONGEST_LINE = 1 << 24  # characters: a file of zeros, or a small .gz of them, must not fill memory
+
+
+def table_in(folder: Path, name: str) -> Path | None:
+    """The table `name` of a corpus, in its language's folder; None where there is none."""
+    path = folder / name
+    or_else = " (the whole folder of a language may be a link)"
+    return inside(folder, name, str(path), or_else) if path.is_file() else None
 
 
 @contextmanager
@@ -53,9 +61,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def bounded_lines(file: TextIO, path: Path) -> Iterator[str]:
     """The lines of a file with their ends; a `UserError` instead of one that fills the memory."""
-    number = 0
-    while line := file.readline(LONGEST_LINE):
-        number += 1
+    for number, line in enumerate(iter(lambda: file.readline(LONGEST_LINE), ""), start=1):
         if len(line) == LONGEST_LINE:
             raise UserError(f"{path}:{number}: a line of more than {LONGEST_LINE} letters")
         yield line
@@ -73,8 +79,9 @@ def read_rows(
     broken: list[Problem],
     columns: Sequence[str] | None = None,
     delimiter: str = "\t",
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and row by column name; rows of another width than the header go to `broken`.
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The place of a row (train.tsv:3), and the row by column names; rows of another width than the
+    header go to `broken`.
 
     `columns` name the columns of a table without a header.
     """
@@ -89,15 +96,27 @@ def read_rows(
             )
     for number, line in lines:
         values = line.split(delimiter)
-        if len(values) != len(columns):
+        if len(values) == len(columns):
+            yield f"{path}:{number}", dict(zip(columns, values, strict=True))
+        else:
             why = f"line {number} has {len(values)} fields, {header} {len(columns)}"
             broken.append(Problem(str(path), why))
-            continue
-        yield number, dict(zip(columns, values, strict=True))
 
 
-def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object of a JSONL file; bad lines go to `broken`."""
+def rows_in(
+    folder: Path,
+    name: str,
+    needed: Sequence[str],
+    broken: list[Problem],
+    columns: Sequence[str] | None = None,
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """`read_rows` of the table `name` in the folder of a language; nothing where there is none."""
+    if table := table_in(folder, name):
+        yield from read_rows(table, needed, broken, columns)
+
+
+def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The place of each line of a JSONL file, and its object; bad lines go to `broken`."""
     for number, line in text_lines(path):
         if not line.strip():
             continue
@@ -108,6 +127,6 @@ def json_lines(path: Path, broken: list[Problem]) -> Iterator[tuple[int, dict[st
             broken.append(Problem(str(path), f"line {number} is not JSON"))
             continue
         if isinstance(record, dict):
-            yield number, record
+            yield f"{path}:{number}", record
         else:
             broken.append(Problem(str(path), f"line {number} is not a JSON object"))

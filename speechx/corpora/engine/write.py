@@ -28,7 +28,6 @@ WRITTEN = "manifests.txt"
 UtteranceKey = tuple[str, str]
 """The split and the id."""
 
-
 Counts = dict[str, dict[str, int]]
 """Utterances by language and split."""
 

@@ -35,7 +35,6 @@ def lexicon(tmp_path: Path, text: str) -> Path:
 
 def test_plain_lines_hold_pronunciations(tmp_path: Path) -> None:
     read = read_lexicon(lexicon(tmp_path, "ba\tb a\tp a\tb a\nna\tn a . h\n<hes>\t<hes>\n"))
-    assert not read.romanised
     assert read.pronunciations["ba"] == (("b", "a"), ("p", "a"))
     assert read.phones("ba na") == ("b", "a", "n", "a", "h")
     assert read.phones("BA") == ("b", "a")
@@ -46,8 +45,6 @@ def test_plain_lines_hold_pronunciations(tmp_path: Path) -> None:
 def test_romanised_lines_are_read_by_either_spelling(tmp_path: Path) -> None:
     path = lexicon(tmp_path, "喂\twei3\tw 6 y _3\tw 6 _3\n啊\taa1\t6: _1\n")
     by_script, by_letters = read_lexicon(path), read_lexicon(path, "roman")
-    assert by_script.romanised
-    assert by_letters.romanised
     assert by_script.phones("喂 啊") == by_letters.phones("wei3 aa1")
     assert by_script.phones("喂") == ("w_3", "6_3", "y_3")
     assert by_script.pronunciations["喂"] == (("w_3", "6_3", "y_3"), ("w_3", "6_3"))

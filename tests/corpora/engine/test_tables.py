@@ -46,7 +46,7 @@ def test_rows_with_and_without_a_line_of_names(tmp_path: Path) -> None:
     path.write_text("b\ta\n1\t2\nx\n\n3\t\n")
     broken: list[Problem] = []
     assert list(read_rows(path, ("a",), broken)) == [
-        (2, {"b": "1", "a": "2"}), (5, {"b": "3", "a": ""}),
+        (f"{path}:2", {"b": "1", "a": "2"}), (f"{path}:5", {"b": "3", "a": ""}),
     ]  # fmt: skip
     assert broken == [Problem(str(path), "line 3 has 1 fields, the header 2")]
     assert len(list(read_rows(path, (), broken, ("x", "y")))) == 3
@@ -60,7 +60,7 @@ def test_broken_json_lines_are_listed(tmp_path: Path) -> None:
         '{"a": 1}\n[1]\n{\n' + "[" * 100_000 + '\n{"a": "\\ud800"}\n' + "9" * 5000 + "\n  \n"
     )
     broken: list[Problem] = []
-    assert list(json_lines(path, broken)) == [(1, {"a": 1})]
+    assert list(json_lines(path, broken)) == [(f"{path}:1", {"a": 1})]
     assert [problem.why for problem in broken] == [
         "line 2 is not a JSON object", "line 3 is not JSON", "line 4 is not JSON",
         "line 5 is not JSON", "line 6 is not JSON",
