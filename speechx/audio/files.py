@@ -19,14 +19,15 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
@@ -59,8 +60,6 @@ MOST_TAGS = 1 << 14  # bytes of tags at the end of an mp3
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +126,7 @@ def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     frames = sound.frames
     if sound.format in ("MP3", "SHORTEN") and exact:
         frames = decoded
-        while frames < sound.frames:  # libsndfile never reads beyond this
-            count = min(sound.frames - frames, BLOCK_FRAMES)
-            more = len(_guarded(sound.read, name, count, "float32", True))
-            if more == 0:
-                break
+        while more := len(_read_frames(sound, name, frames, BLOCK_FRAMES, frames)):
             frames += more
     if frames == 0:
         raise UserError(_no_samples(name))
@@ -264,11 +259,8 @@ def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Band-limited change of sample rate; equal rates return the same samples."""
     if rate == new_rate:
         return np.ascontiguousarray(wave_S)
-    import soxr
-
-    return soxr.resample(np.ascontiguousarray(wave_S), rate, new_rate).astype(
-        np.float32, copy=False
-    )
+    new_S = soxr.resample(np.ascontiguousarray(wave_S), rate, new_rate)
+    return new_S.astype(np.float32, copy=False)
 
 
 def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) -> None:
@@ -381,45 +373,40 @@ def _through_ffmpeg(path: Path) -> Iterator[Any]:
 
 def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int = 0) -> np.ndarray:
     """Frames first .. first+wanted as (S, C); fewer, or none, at the end of the file. `at` is the
-    decoder position.
+    decoder position. A UserError if the audio is damaged.
 
     Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    left = max(0, sound.frames - first)
+    left = max(0, sound.frames - first)  # libsndfile never reads beyond this
     if wanted is not None:
         left = min(wanted, left)
-    skipped = first - _seek(sound, name, first, at) if left else 0
-    left += skipped
     kept: list[np.ndarray] = []
-    while left > 0:
-        block_SC = _guarded(sound.read, name, min(left, BLOCK_FRAMES), "float32", True)
-        if len(block_SC) == 0:
-            break
-        left -= len(block_SC)
-        kept.append(block_SC[skipped:])
-        skipped = max(0, skipped - len(block_SC))
+    try:
+        skipped = first - _seek(sound, first, at) if left else 0
+        left += skipped
+        while left > 0:
+            block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)
+            if len(block_SC) == 0:
+                break
+            left -= len(block_SC)
+            kept.append(block_SC[skipped:])
+            skipped = max(0, skipped - len(block_SC))
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
     if len(kept) == 1:
         return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
 
 
-def _seek(sound: Any, name: str, first: int, at: int) -> int:
+def _seek(sound: Any, first: int, at: int) -> int:
     """Moves the decoder towards `first`; returns the frame that it reads next."""
     if sound.format == "MP3":
         return at
     vorbis = sound.format == "OGG" and sound.subtype == "VORBIS"
     begin = max(at, first - VORBIS_FRAMES) if vorbis else first
     if begin != at:
-        _guarded(sound.seek, name, begin)
+        sound.seek(begin)
     return begin
-
-
-def _guarded(call: Callable[..., T], name: str, *arguments: Any) -> T:
-    """Calls libsndfile; a UserError if the audio is damaged."""
-    try:
-        return call(*arguments)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
 
 
 def _no_samples(path: str | Path) -> str:
