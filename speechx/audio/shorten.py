@@ -177,15 +177,9 @@ def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) 
     """Samples whose differences of this order are the residuals."""
     if order == 0:
         return residual_B + mean
-    differences = [last[-1]]  # of orders 0, 1, 2 before the block
-    if order > 1:
-        differences.append(last[-1] - last[-2])
-    if order > 2:
-        differences.append(last[-1] - 2 * last[-2] + last[-3])
     summed_B = residual_B
-    for before in reversed(differences):
-        summed_B = np.cumsum(summed_B)
-        summed_B += before
+    for below in reversed(range(order)):  # the last difference of this order before the block
+        summed_B = np.cumsum(summed_B) + np.diff(last, below)[-1]
     return summed_B
 
 
@@ -321,18 +315,12 @@ def _ulaw_tables(kind: int) -> np.ndarray:
     the values of coarse samples stay small. The negative zero, 127, comes between the two in type 0
     and before both in type 8.
     """
-    most = [0] * 256
-    for shift in range(MOST_ULAW_SHIFT + 1):
-        for sample in range(-(1 << 15), 1 << 15, 8 << shift):
-            most[_ulaw(sample)] = shift
     tables = np.zeros((MOST_ULAW_SHIFT + 1, 256), np.int16)
     for shift in range(MOST_ULAW_SHIFT + 1):
-        has = [byte for byte in range(256) if most[byte] >= shift]
-        up = [b for b in reversed(has) if b > 127]
-        up += [b for b in range(255, 127, -1) if b not in has]
-        down = [b for b in reversed(has) if b < 127]
-        down = [127, *down] if kind == ULAW_2 else [*down, 127]
-        down += [b for b in range(126, -1, -1) if b not in has]
+        coarse = {_ulaw(sample) for sample in range(-(1 << 15), 1 << 15, 8 << shift)}
+        up = sorted(range(255, 127, -1), key=lambda byte: byte not in coarse)
+        down = sorted(range(126, -1, -1), key=lambda byte: byte not in coarse)
+        down.insert(0 if kind == ULAW_2 else len(coarse.intersection(down)), 127)
         tables[shift] = [*reversed(down), *up]
     return tables
 
