@@ -37,12 +37,9 @@ def plain_wav(data: bytes) -> PlainWav | None:
     """The file in these bytes; None if it is any other kind of WAV or not complete."""
     if len(data) < HEADER.size:
         return None
-    riff, size, wave, fmt, length, coding, channels, rate, _, _, bits, tag, sound = (
-        HEADER.unpack_from(data)
-    )
-    names = (riff, wave, fmt, tag) == (b"RIFF", b"WAVE", b"fmt ", b"data")
-    kind = (length, coding, channels, bits) == (16, 1, 1, 16)
-    sizes = (size, sound) == (len(data) - 8, len(data) - HEADER.size)
-    if not (names and kind and sizes and rate and sound % 2 == 0):
+    *kind, rate, _, _, bits, tag, size = HEADER.unpack_from(data)
+    plain = kind == [b"RIFF", len(data) - 8, b"WAVE", b"fmt ", 16, 1, 1]
+    whole = (bits, tag, size) == (16, b"data", len(data) - HEADER.size)
+    if not (plain and whole and rate and size % 2 == 0):
         return None
     return PlainWav(np.frombuffer(data, "<i2", offset=HEADER.size), rate)
