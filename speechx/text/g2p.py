@@ -66,7 +66,7 @@ class G2PResult:
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
     """The phones of each text as espeak-ng divides them ('tʃ', 'aɪ', 'aː'), normalised. A text may
     have none."""
-    _require()
+    _wrapper()
     from phonemizer.separator import Separator
 
     voice = espeak_voice(language)
@@ -108,26 +108,20 @@ def version() -> str:
     return f"espeak-ng {engine}, phonemizer {importlib.metadata.version('phonemizer')}"
 
 
-def _require() -> None:
+def _wrapper() -> Any:
+    """phonemizer's interface to espeak-ng, set to use the library of the wheel."""
     try:
-        import espeakng_loader  # noqa: F401
-        import phonemizer  # noqa: F401
+        import espeakng_loader
+        import phonemizer.backend.espeak.wrapper
     except ImportError as error:
         raise UserError(
             f"phones from text need the package {error.name}, which is not installed: "
             'pip install "speechx[g2p]"'
         ) from None
-
-
-def _wrapper() -> Any:
-    """phonemizer's interface to espeak-ng, set to use the library of the wheel."""
-    _require()
-    import espeakng_loader
-    from phonemizer.backend.espeak.wrapper import EspeakWrapper
-
-    EspeakWrapper.set_library(str(espeakng_loader.get_library_path()))
-    EspeakWrapper.set_data_path(str(espeakng_loader.get_data_path()))
-    return EspeakWrapper
+    wrapper = phonemizer.backend.espeak.wrapper.EspeakWrapper
+    wrapper.set_library(str(espeakng_loader.get_library_path()))
+    wrapper.set_data_path(str(espeakng_loader.get_data_path()))
+    return wrapper
 
 
 @functools.cache
@@ -137,7 +131,6 @@ def _voices() -> tuple[str, ...]:
 
 @functools.cache
 def _backend(voice: str) -> Any:
-    _wrapper()
     from phonemizer.backend import EspeakBackend
 
     logger = logging.getLogger("speechx.g2p")
