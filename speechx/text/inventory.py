@@ -23,7 +23,6 @@ from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa
 from speechx.text.shipped import sentence_languages, shipped_sentences
 
-
 SHIPPED = resources.files("speechx.text") / "inventories.json"
 
 
