@@ -150,7 +150,7 @@ def read_audio(
     after a seek.
     """
     wave_S, rate = read_native(path, start, duration, channel, part, tolerance)
-    return _at_16_khz(wave_S, rate, source_name(path, part))
+    return at_16_khz(wave_S, rate, source_name(path, part))
 
 
 def read_native(
@@ -201,7 +201,7 @@ def read_segments(
                 continue
             try:
                 wave_S = _one_channel(kept_SC[:wanted], rate, start, duration, channel, name)
-                yield _at_16_khz(wave_S, rate, name)
+                yield at_16_khz(wave_S, rate, name)
             except UserError as error:
                 yield error
 
@@ -248,7 +248,8 @@ def _one_channel(
     return wave_S
 
 
-def _at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+def at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+    """What was read from the file `name`, resampled; a UserError if nothing is left."""
     wave_S = resample(wave_S, rate, SAMPLE_RATE)
     if len(wave_S) == 0:
         raise UserError(_no_samples(name))
