@@ -79,11 +79,9 @@ class Exclusions:
     def __bool__(self) -> bool:
         return bool(self.lists_of)
 
-    def leave_out(self, utterance: Utterance) -> bool:
+    def leave_out(self, u: Utterance) -> bool:
         """Whether a list names the utterance; it is counted for the first that does."""
-        return bool(self.lists_of) and self.names(
-            utterance.corpus, utterance.language, utterance.id, utterance.duration
-        )
+        return bool(self) and self.names(u.corpus, u.language, u.id, u.duration)
 
     def names(self, corpus: str | None, language: str, id: str, seconds: float) -> bool:
         """As `leave_out`, for the columns of an utterance."""
