@@ -19,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechx.data.columns import Columns
 from speechx.data.exclusion import Exclusions
-from speechx.data.sources import Source, read_sources
+from speechx.data.sources import Columns, Source, read_sources
 from speechx.data.utterance import Utterance
 
 
