@@ -97,7 +97,8 @@ def read_lines(path: str | Path, keys: Sequence[str] | None = None) -> Iterator[
     path = Path(path)
     folder = Path(os.path.abspath(path)).parent
     if parquet.is_parquet(path):
-        for number, row in enumerate(parquet.read_rows(path), start=1):
+        rows = (row for batch in parquet.record_batches(path) for row in batch.to_pylist())
+        for number, row in enumerate(rows, start=1):
             yield Line(number, number - 1, _found(parse_row, row, folder))
         return
     offset = 0

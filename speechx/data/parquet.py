@@ -51,12 +51,6 @@ def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator
         raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
 
 
-def read_rows(path: Path) -> Iterator[Record]:
-    """All rows, for `to_record`."""
-    for batch in record_batches(path):
-        yield from batch.to_pylist()
-
-
 def to_record(row: Record) -> Record:
     """The record of a row, as in a JSON line. Raises RecordError."""
     record = {key: value for key, value in row.items() if value is not None}
