@@ -28,7 +28,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -219,7 +218,7 @@ class _Packed:
                 f"{name}: its header claims {header.coding}, but its shorten data are not"
             )
         self.kind = np.dtype("<i2" if stream.type in PCM else "u1")
-        self._blocks: Iterator[np.ndarray] | None = stream.blocks()
+        self._blocks = stream.blocks()
         self._decoded_SC = np.zeros((0, header.channels), self.kind)
         self._have = 0
 
@@ -241,16 +240,13 @@ class _Packed:
             return self._decoded_SC[first : first + count].copy()
 
     def _decode(self, wanted: int | None) -> None:
-        while self._blocks is not None and (wanted is None or self._have < wanted):
-            try:
-                block_BC = next(self._blocks, None)
-            except ValueError as error:
-                self._blocks = iter(())  # a generator ends when it raises
-                raise self._refusal(error) from None
-            if block_BC is None:
-                self._blocks = None
-                return
-            self._keep(block_BC)
+        try:
+            while wanted is None or self._have < wanted:
+                if (block_BC := next(self._blocks, None)) is None:
+                    return
+                self._keep(block_BC)
+        except ValueError as error:
+            raise self._refusal(error) from None
 
     def _keep(self, block_BC: np.ndarray) -> None:
         have = self._have + len(block_BC)
