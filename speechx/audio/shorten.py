@@ -27,6 +27,7 @@ A damaged or unsupported stream is a `ValueError`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from operator import mul
@@ -152,8 +153,8 @@ class _Channel:
     """The state of one channel for the prediction of its next block."""
 
     def __init__(self, means: int, keep: int) -> None:
-        self._means = [0] * means
-        self._last = [0] * keep
+        self._means = deque([0] * means, maxlen=means)
+        self._last = deque([0] * keep, maxlen=keep)
 
     def mean(self, version: int, shift: int) -> int:
         if not self._means:
@@ -163,14 +164,12 @@ class _Channel:
 
     def last(self, count: int) -> list[int]:
         """The last samples, the oldest first."""
-        return self._last[len(self._last) - count :]
+        return list(self._last)[len(self._last) - count :]
 
     def remember(self, block_B: np.ndarray, version: int, shift: int) -> None:
-        keep = len(self._last)
-        self._last = [*self._last, *block_B[-keep:].tolist()][-keep:]
-        if self._means:
-            mean = _mean(int(block_B.sum()), len(block_B), version)
-            self._means = [*self._means[1:], mean << shift if version > 1 else mean]
+        self._last.extend(block_B[-len(self._last) :].tolist())
+        mean = _mean(int(block_B.sum()), len(block_B), version)
+        self._means.append(mean << shift if version > 1 else mean)
 
 
 def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) -> np.ndarray:
