@@ -85,9 +85,7 @@ def reverberate(
     echo[: int(0.002 * rate)] = 0.0  # no wall is nearer than a third of a metre
     echo *= np.sqrt(level / max(float((echo**2).sum()), 1e-12))
     echo[0] = 1.0
-    size = _fast_size(len(wave_S) + length)
-    spectrum_F = np.fft.rfft(wave_S, size) * np.fft.rfft(echo, size)
-    return np.fft.irfft(spectrum_F, size)[: len(wave_S)]
+    return _convolved(wave_S, echo)[: len(wave_S)]
 
 
 def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
@@ -97,10 +95,13 @@ def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
     and the times of the words do not change.
     """
     direct = int(np.abs(response_R).argmax())
-    size = _fast_size(len(wave_S) + len(response_R))
-    response_F = np.fft.rfft(response_R / response_R[direct], size)
-    echoing_S = np.fft.irfft(np.fft.rfft(wave_S, size) * response_F, size)
+    echoing_S = _convolved(wave_S, response_R / response_R[direct])
     return echoing_S[direct : direct + len(wave_S)]
+
+
+def _convolved(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
+    size = _fast_size(len(wave_S) + len(response_R))
+    return np.fft.irfft(np.fft.rfft(wave_S, size) * np.fft.rfft(response_R, size), size)
 
 
 def telephone(wave_S: np.ndarray) -> np.ndarray:
