@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import soundfile
@@ -60,6 +60,9 @@ MOST_TAGS = 1 << 14  # bytes of tags at the end of an mp3
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
+
+Segment: TypeAlias = tuple[float, float | None, int | None]
+"""Start and duration in seconds (None: to the end) and channel (None: the mean of all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +171,14 @@ def read_native(
     with _open(path, part) as sound:
         rate = sound.samplerate
         wave_SC = _read_frames(sound, name, *_frame_range(start, duration, rate))
-    return _one_channel(wave_SC, rate, start, duration, channel, name, tolerance), rate
+    return _one_channel(wave_SC, rate, (start, duration, channel), name, tolerance), rate
 
 
 def read_segments(
-    path: str | Path, segments: Iterable[tuple[float, float | None, int | None]]
+    path: str | Path, segments: Iterable[Segment]
 ) -> Iterator[np.ndarray | UserError]:
-    """`read_audio` for each (start, duration, channel), sorted by start. Yields a `UserError` for a
-    segment that cannot be read.
+    """`read_audio` for each segment, sorted by start. Yields a `UserError` for a segment that
+    cannot be read.
 
     Opens and decodes the file once. Memory holds one segment and the frames that overlap it.
     """
@@ -184,8 +187,8 @@ def read_segments(
         rate = sound.samplerate
         kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # the frames before `end`
         damage: UserError | None = None
-        for start, duration, channel in segments:
-            first, wanted = _frame_range(start, duration, rate)
+        for segment in segments:
+            first, wanted = _frame_range(*segment[:2], rate)
             kept_SC = kept_SC[max(0, len(kept_SC) - max(0, end - first)) :]
             if damage is None and (wanted is None or len(kept_SC) < wanted):
                 begin = max(first, end)
@@ -200,7 +203,8 @@ def read_segments(
                 yield damage
                 continue
             try:
-                wave_S = _one_channel(kept_SC[:wanted], rate, start, duration, channel, name)
+                kept = kept_SC[:wanted]
+                wave_S = _one_channel(kept, rate, segment, name, END_TOLERANCE_SECONDS)
                 yield at_16_khz(wave_S, rate, name)
             except UserError as error:
                 yield error
@@ -212,15 +216,10 @@ def _frame_range(start: float, duration: float | None, rate: int) -> tuple[int, 
 
 
 def _one_channel(
-    wave_SC: np.ndarray,
-    rate: int,
-    start: float,
-    duration: float | None,
-    channel: int | None,
-    name: str,
-    tolerance: float = END_TOLERANCE_SECONDS,
+    wave_SC: np.ndarray, rate: int, segment: Segment, name: str, tolerance: float
 ) -> np.ndarray:
     """One channel (S,) of a segment; a UserError if the segment is too short or not finite."""
+    start, duration, channel = segment
     first, wanted = _frame_range(start, duration, rate)
     channels = wave_SC.shape[1]
     if channel is not None and not 0 <= channel < channels:
