@@ -24,31 +24,19 @@ from speechx.text.ipa import normalize_ipa
 
 # Codes of corpora (CommonVoice locales) that espeak-ng names differently.
 VOICES = {
-    "en": "en-us",
-    "fr": "fr-fr",
-    "no": "nb",
-    "nb-NO": "nb",
-    "nn-NO": "nb",
-    "zh": "cmn",
-    "zh-CN": "cmn",
-    "zh-TW": "cmn",
-    "zh-HK": "yue",
-    "ga-IE": "ga",
-    "hy-AM": "hy",
-    "ne-NP": "ne",
-    "pa-IN": "pa",
-    "sv-SE": "sv",
-    "pt-PT": "pt",
-    "pt-BR": "pt-br",
-}
+    "en": "en-us", "fr": "fr-fr", "no": "nb", "nb-NO": "nb", "nn-NO": "nb",
+    "zh": "cmn", "zh-CN": "cmn", "zh-TW": "cmn", "zh-HK": "yue",
+    "ga-IE": "ga", "hy-AM": "hy", "ne-NP": "ne", "pa-IN": "pa", "sv-SE": "sv",
+    "pt-PT": "pt", "pt-BR": "pt-br",
+}  # fmt: skip
 # Symbols that espeak-ng writes instead of IPA (its own mnemonics and X-SAMPA), by voice.
 LEFTOVERS = {
     "ru": {'u"': "ʉ", "ɪ^": "ɪ̝"},
     "ky": {
-        **{"d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ"},
-        **{"oe": "œ", "oe:": "œː"},
+        "d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ",
+        "oe": "œ", "oe:": "œː",
     },
-}
+}  # fmt: skip
 _FLAG = re.compile(r"\([a-z][\w-]*\)")
 _TONE = re.compile(r"[0-9˥˦˧˨˩]")
 
