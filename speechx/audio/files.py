@@ -74,19 +74,19 @@ class AudioInfo:
     channels: int
 
 
-def check_audio(path: str | Path, part: Part | None = None, exact: bool = False) -> AudioInfo:
+def check_audio(path: str | Path, exact: bool = False) -> AudioInfo:
     """Like `audio_info`, but also decodes one frame: a UserError if the file is absent, empty, not
     audio, or a wav without its end.
 
     Takes a fraction of a millisecond for any length; does not find damage after the first frame.
     """
-    name = source_name(path, part)
-    with _open(path, part) as sound:
+    name = str(path)
+    with _open(path) as sound:
         first = len(_read_frames(sound, name, 0, 1))
         if first == 0:
             raise UserError(_no_samples(name))
         info = _info(sound, name, exact, first)
-    if part is None and not is_url(path):
+    if not is_url(path):
         _refuse_cut_wav(path, info.duration)
     return info
 
