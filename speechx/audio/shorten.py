@@ -291,12 +291,9 @@ class _Bits:
         byte = self._at >> 3
         data = self._data[byte : byte + _WINDOW_BYTES + _SLACK_BYTES]
         self._first = 8 * byte
-        padded = np.zeros(_WINDOW_BYTES + 2 * _SLACK_BYTES, np.uint64)
-        padded[: len(data)] = data
-        words = np.zeros(_WINDOW_BYTES + _SLACK_BYTES, np.uint64)
-        for index in range(8):
-            words |= padded[index : index + len(words)] << np.uint64(56 - 8 * index)
-        self._words = words
+        padded = np.pad(data, (0, _WINDOW_BYTES + 2 * _SLACK_BYTES - len(data)))
+        eight = np.lib.stride_tricks.sliding_window_view(padded, 8)
+        self._words = eight.copy().view(">u8")[:, 0].astype(np.uint64)  # from every byte on
         bits_P = np.unpackbits(data[:_WINDOW_BYTES])
         ones_P = np.where(bits_P, np.arange(len(bits_P), dtype=np.int64), _NONE)
         self._following = np.minimum.accumulate(ones_P[::-1])[::-1].copy().data
