@@ -30,20 +30,19 @@ class Channel:
 
 
 def random_channel(
-    wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel | None = None
+    wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel
 ) -> np.ndarray:
     """`wave_S` through a random room, microphone and noise; float32 with a peak of 0.1 to 0.9."""
-    c = channel or Channel()
-    if rng.random() < c.room_share:
-        rt60, level = rng.uniform(*c.room_rt60), rng.uniform(*c.room_level)
+    if rng.random() < channel.room_share:
+        rt60, level = rng.uniform(*channel.room_rt60), rng.uniform(*channel.room_level)
         wave_S = reverberate(wave_S, rate, rt60, level, rng)
     frequency_F = frequencies(len(wave_S), rate)
-    gain_F = tilt(frequency_F, rng.uniform(*c.tilt_db_per_octave))
-    if rng.random() < c.telephone_share:
+    gain_F = tilt(frequency_F, rng.uniform(*channel.tilt_db_per_octave))
+    if rng.random() < channel.telephone_share:
         gain_F = gain_F * band(frequency_F, rng.uniform(200, 350), rng.uniform(3000, 3600))
     wave_S = shape(wave_S, gain_F)
     kind = ("white", "pink", "babble")[rng.integers(3)]
-    wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*c.snr_db))
+    wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*channel.snr_db))
     peak = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
     return (wave_S * (peak / np.abs(wave_S).max())).astype(np.float32)
 
