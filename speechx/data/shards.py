@@ -188,21 +188,20 @@ class _Packing:
             logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards exist already")
         todo = {n: job for n, job in enumerate(jobs) if n not in done}
         number = min(processes, max(1, len(todo)))
-        with ProcessPoolExecutor(number, initializer=end_at_interrupt) as pool:
+        pool = ProcessPoolExecutor(number, initializer=end_at_interrupt)
+        try:
             running = {
                 pool.submit(write_shard, job.path, self.format, job.utterances, job.sources): n
                 for n, job in todo.items()
             }
-            try:
-                for future in as_completed(running):
-                    path, shard = future.result()
-                    done[running[future]], shards[path.name] = path.name, shard
-                    write_list(listing, shards)
-                    amount = hours(sum(shards[name].seconds for name in done.values()))
-                    logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+            for future in as_completed(running):
+                path, shard = future.result()
+                done[running[future]], shards[path.name] = path.name, shard
+                write_list(listing, shards)
+                amount = hours(sum(shards[name].seconds for name in done.values()))
+                logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
+        finally:
+            pool.shutdown(cancel_futures=True)
         named = {done[n]: shards[done[n]] for n in range(len(jobs))}
         packed = self._finish(jobs, named)
         write_list(listing, named)
