@@ -83,8 +83,7 @@ def write_records(path: Path, records: Iterable[Record], known: Sequence[str]) -
             rows = []
             for record in group:
                 extra = {key: value for key, value in record.items() if key not in known}
-                row = {key: record.get(key) for key in known}
-                rows.append({**row, "extra": json.dumps(extra) if extra else None})
+                rows.append({**record, "extra": json.dumps(extra) if extra else None})
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema), ROWS)
 
 

@@ -25,6 +25,7 @@ from speechx.data.manifest import check_ids, parse_line, parse_row, read_ids, re
 from speechx.data.utterance import (
     AUDIO_KEYS,
     LONGEST_SECONDS,
+    NEEDED,
     RecordError,
     Utterance,
     audio_source,
@@ -247,10 +248,9 @@ def _column(pa: Any, batch: Any, key: str) -> Any:
 
 def _good(pc: Any, batch: Any) -> bool:
     """Whether `from_record` would accept all rows."""
-    texts = [batch.column("id"), batch.column("audio"), batch.column("language")]
-    if any(text.null_count for text in texts) or batch.column("duration").null_count:
+    if any(batch.column(key).null_count for key in NEEDED):
         return False
-    texts[2] = texts[2].dictionary
+    texts = [batch.column("id"), batch.column("audio"), batch.column("language").dictionary]
     if any(pc.any(pc.equal(pc.utf8_trim_whitespace(text), "")).as_py() for text in texts):
         return False
     if pc.any(pc.match_substring(texts[1], "\0")).as_py():
