@@ -22,6 +22,7 @@ from speechx.text.articulation import require_features
 from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa
 from speechx.text.shipped import sentence_languages, shipped_sentences
+from speechx.text.user_files import read_lines
 
 SHIPPED = resources.files("speechx.text") / "inventories.json"
 
@@ -60,17 +61,9 @@ class Inventory:
     @classmethod
     def from_file(cls, path: str | Path, language: str = "und") -> Inventory:
         """Reads phones separated by white space; # begins a comment."""
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the inventory: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{path}: not UTF-8 text; expected a list of phones separated by white space."
-            ) from None
-        lines = (line.split("#", 1)[0] for line in text.split("\n"))
-        return cls.of((phone for line in lines for phone in line.split()), language, str(path))
+        lines = read_lines(Path(path), "the inventory", "phones separated by white space")
+        phones = (phone for line in lines for phone in line.split("#", 1)[0].split())
+        return cls.of(phones, language, str(path))
 
     @classmethod
     def from_texts(cls, texts: Sequence[str], language: str) -> Inventory:
