@@ -13,7 +13,6 @@ import os
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from speechx.data import parquet
 from speechx.data.exclusion import Exclusions
-from speechx.data.manifest import check_ids, parse_line, parse_row, read_ids, read_lines
+from speechx.data.manifest import check_ids, parse_line, parse_row, read_lines
 from speechx.data.utterance import (
     AUDIO_KEYS,
     LONGEST_SECONDS,
@@ -114,9 +113,9 @@ class Columns:
 class JsonLines(Source):
     """The lines of a file, which must not change."""
 
-    def __init__(self, path: Path, size_and_time: tuple[int, int], offsets: np.ndarray) -> None:
-        self.path = Path(os.path.abspath(path))
-        self.size_and_time, self.offsets = size_and_time, offsets
+    def __init__(self, path: Path, offsets: np.ndarray) -> None:
+        self.path, self.offsets = Path(os.path.abspath(path)), offsets
+        self.size_and_time = _size_and_time(path)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -178,8 +177,8 @@ def _read_json_lines(
             columns.add(u)
         offsets.append(line.offset)
         hashes.append(hash(u.id))
-    check_ids(path, hashes, lambda: read_ids(path))
-    source = JsonLines(path, _size_and_time(path), np.frombuffer(offsets, dtype=np.int64))
+    check_ids(path, hashes)
+    source = JsonLines(path, np.frombuffer(offsets, dtype=np.int64))
     return [source], np.frombuffer(kept, dtype=np.int64)
 
 
@@ -196,17 +195,14 @@ def _read_parquet(
         ids = batch.column("id").to_pylist()
         wanted_N = np.ones(len(ids), dtype=bool)
         if exclusions:
-            keys = (batch.column(key).to_pylist() for key in ("corpus", "language", "duration"))
-            excluded = (
-                exclusions.names(c, lang, i, s) for i, c, lang, s in zip(ids, *keys, strict=True)
-            )
+            names = ("corpus", "language", "id", "duration")
+            excluded = map(exclusions.names, *(batch.column(name).to_pylist() for name in names))
             wanted_N = ~np.fromiter(excluded, dtype=bool)
         kept.append(len(hashes) + np.flatnonzero(wanted_N))
         hashes.extend(map(hash, ids))
         columns.add_batch(pa.compute, batch.filter(pa.array(wanted_N)), folder)
         batches.append(batch)
-    columns_of_ids = (batch.column("id").to_pylist() for batch in batches)
-    check_ids(path, hashes, lambda: chain.from_iterable(columns_of_ids))
+    check_ids(path, hashes)
     return [TableBatch(folder, batch) for batch in batches], np.concatenate(kept)
 
 

@@ -148,13 +148,15 @@ def test_an_id_on_two_lines_is_an_error(written, tmp_path):
         write_manifest(tmp_path / "b.jsonl", [*some, some[4]])
 
 
-def test_ids_whose_hashes_are_equal_by_chance_are_not_the_same():
-    equal = array("q", [hash("a"), hash("b"), hash("a")])
-    assert repeated_id(equal, lambda: ["a", "b", "c"]) is None
-    assert repeated_id(equal, lambda: ["a", "b", "a"]) == "a"
-
-
 GOOD = {"id": "a", "audio": "a.wav", "duration": 1.5, "language": "es"}
+
+
+def test_ids_whose_hashes_are_equal_by_chance_are_not_the_same(tmp_path):
+    equal = array("q", [hash("a"), hash("b"), hash("a")])
+    for ids, twice in (("abc", None), ("aba", "a")):
+        lines = [json.dumps({**GOOD, "id": name}) + "\n" for name in ids]
+        (tmp_path / "m.jsonl").write_text("".join(lines))
+        assert repeated_id(tmp_path / "m.jsonl", equal) == twice
 
 
 @pytest.mark.parametrize(
