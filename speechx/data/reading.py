@@ -44,10 +44,10 @@ class AudioLimits:
 
     least_seconds: float = 0.0
     """Length of a row."""
-    frames: Callable[[int], int] | None = None
+    frames: Callable[[int], int] = int
     """Number of frames of a number of samples ..."""
-    frames_needed: Callable[[Sequence[int]], int] | None = None
-    """... of which the labels of an utterance need this many."""
+    frames_needed: Callable[[Sequence[int]], int] = len
+    """... of which the labels of an utterance, if there are any, need this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +159,9 @@ class UtteranceReader:
 
     def _labels_fit(self, i: int, samples: float) -> bool:
         """Whether the labels of utterance `i` fit in the frames of `samples`."""
-        limits = self.limits
-        if self.labels is None or limits is None:
+        if self.labels is None or self.limits is None:
             return True
-        if limits.frames is None or limits.frames_needed is None:
-            return True
-        return limits.frames(int(samples)) >= limits.frames_needed(self.labels[i])
+        return self.limits.frames(int(samples)) >= self.limits.frames_needed(self.labels[i])
 
 
 def _error(u: Utterance, why: str, failed: bool) -> AudioError:
