@@ -22,9 +22,8 @@ class PlainWav:
         self.samples_S, self.samplerate, self.frames = samples_S, rate, len(samples_S)
         self._position = 0
 
-    def seek(self, frame: int) -> int:
+    def seek(self, frame: int) -> None:
         self._position = frame
-        return frame
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """(S, 1) float32; fewer frames at the end."""

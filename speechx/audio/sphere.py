@@ -162,9 +162,8 @@ class SphereSound:
         self._available = available
         self.frames = available if header.count is None else header.count
 
-    def seek(self, frame: int) -> int:
+    def seek(self, frame: int) -> None:
         self._at = min(max(frame, 0), self.frames)
-        return self._at
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames (S, C), fewer at the end; values from -1 to 1."""

@@ -14,7 +14,7 @@ boundary `|` is ignored.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.data.manifest import SOURCE, Utterance, claim, first_few, read_manifest, write_manifest
@@ -141,6 +141,5 @@ def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
 
 def _id(name: str) -> str:
     """The id of a clip name: without folder and audio suffix."""
-    name = name.rsplit("/", 1)[-1]
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot + suffix.lower() in AUDIO_SUFFIXES else name
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name

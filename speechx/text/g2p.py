@@ -71,8 +71,6 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
         units = line.replace("|", " ").split()
         units = [normalize_ipa(leftovers.get(unit, unit)) for unit in units]
         phones.append(tuple(unit for unit in units if unit))
-    if len(phones) != len(lines):
-        raise RuntimeError(f"phonemizer returned {len(phones)} lines for {len(lines)} texts")
     return G2PResult(phones, version(), flags, tones)
 
 
