@@ -276,8 +276,6 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
     except OSError:  # not a file on disk
         return _Packed(file.read(), header, name)
-    if _last is not None and _last[0] == key:
-        return _last[1]
-    packed = _Packed(file.read(), header, name)
-    _last = (key, packed)
-    return packed
+    if _last is None or _last[0] != key:
+        _last = (key, _Packed(file.read(), header, name))
+    return _last[1]

@@ -78,10 +78,9 @@ def espeak_voice(language: str) -> str:
     """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
-    if voice in known:
-        return voice
-    if voice.lower() in known:
-        return voice.lower()
+    for name in (voice, voice.lower()):
+        if name in known:
+            return name
     near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
     raise UserError(f"espeak-ng has no voice for the language {language!r}: {hint}")
