@@ -22,7 +22,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -273,7 +273,8 @@ def once(epoch: Epoch) -> Iterator[Plan]:
 def stream(
     epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Endless batches of all epochs from `start` on; earlier epochs are not planned."""
+    """Endless batches of all epochs from `start` on; earlier epochs are not planned. Of several
+    ranks each takes every n-th batch, so that all take the same number of steps."""
     epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))
@@ -284,11 +285,6 @@ def stream(
             number += 1
         epoch, index = epoch + 1, max(0, index - len(batches))
         del batches  # frees memory before the next epoch
-
-
-def share(plans: Iterator[Plan], rank: int, world: int) -> Iterator[Plan]:
-    """Every `world`-th batch from `rank` on: all ranks take the same number of steps."""
-    return islice(plans, rank, None, world)
 
 
 def _windows(

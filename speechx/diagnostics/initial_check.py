@@ -37,7 +37,7 @@ def check_restored(
     training = model.training
     model.eval()
     for language in corpus.languages:
-        spoken = corpus.in_language(language)
+        spoken = corpus.take(corpus.language_N == corpus.languages.index(language))
         rows = usable_rows(spoken, data, seed)
         if not len(rows):
             untried.append(language)
