@@ -30,20 +30,19 @@ class Channel:
 
 
 def random_channel(
-    wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel | None = None
+    wave_S: np.ndarray, rate: int, rng: np.random.Generator, channel: Channel
 ) -> np.ndarray:
     """`wave_S` through a random room, microphone and noise; float32 with a peak of 0.1 to 0.9."""
-    c = channel or Channel()
-    if rng.random() < c.room_share:
-        rt60, level = rng.uniform(*c.room_rt60), rng.uniform(*c.room_level)
+    if rng.random() < channel.room_share:
+        rt60, level = rng.uniform(*channel.room_rt60), rng.uniform(*channel.room_level)
         wave_S = reverberate(wave_S, rate, rt60, level, rng)
     frequency_F = frequencies(len(wave_S), rate)
-    gain_F = tilt(frequency_F, rng.uniform(*c.tilt_db_per_octave))
-    if rng.random() < c.telephone_share:
+    gain_F = tilt(frequency_F, rng.uniform(*channel.tilt_db_per_octave))
+    if rng.random() < channel.telephone_share:
         gain_F = gain_F * band(frequency_F, rng.uniform(200, 350), rng.uniform(3000, 3600))
     wave_S = shape(wave_S, gain_F)
     kind = ("white", "pink", "babble")[rng.integers(3)]
-    wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*c.snr_db))
+    wave_S = add_noise(wave_S, noise(kind, len(wave_S), rate, rng), rng.uniform(*channel.snr_db))
     peak = float(np.exp(rng.uniform(np.log(0.1), np.log(0.9))))
     return (wave_S * (peak / np.abs(wave_S).max())).astype(np.float32)
 
@@ -85,9 +84,7 @@ def reverberate(
     echo[: int(0.002 * rate)] = 0.0  # no wall is nearer than a third of a metre
     echo *= np.sqrt(level / max(float((echo**2).sum()), 1e-12))
     echo[0] = 1.0
-    size = _fast_size(len(wave_S) + length)
-    spectrum_F = np.fft.rfft(wave_S, size) * np.fft.rfft(echo, size)
-    return np.fft.irfft(spectrum_F, size)[: len(wave_S)]
+    return _convolved(wave_S, echo)[: len(wave_S)]
 
 
 def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
@@ -97,10 +94,13 @@ def in_room(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
     and the times of the words do not change.
     """
     direct = int(np.abs(response_R).argmax())
-    size = _fast_size(len(wave_S) + len(response_R))
-    response_F = np.fft.rfft(response_R / response_R[direct], size)
-    echoing_S = np.fft.irfft(np.fft.rfft(wave_S, size) * response_F, size)
+    echoing_S = _convolved(wave_S, response_R / response_R[direct])
     return echoing_S[direct : direct + len(wave_S)]
+
+
+def _convolved(wave_S: np.ndarray, response_R: np.ndarray) -> np.ndarray:
+    size = _fast_size(len(wave_S) + len(response_R))
+    return np.fft.irfft(np.fft.rfft(wave_S, size) * np.fft.rfft(response_R, size), size)
 
 
 def telephone(wave_S: np.ndarray) -> np.ndarray:

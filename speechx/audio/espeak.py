@@ -58,24 +58,13 @@ class Speaker:
         library, data = espeak_files()
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             self._engine = ctypes.CDLL(shutil.copy(library, folder))
-        self._engine.espeak_Synth.argtypes = [
-            ctypes.c_char_p,
-            ctypes.c_size_t,
-            ctypes.c_uint,
-            ctypes.c_int,
-            ctypes.c_uint,
-            ctypes.c_uint,
-            ctypes.c_void_p,
-            ctypes.c_void_p,
-        ]
-        self._engine.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
         self.rate: int = self._engine.espeak_Initialize(SYNCHRONOUS, 0, data.encode(), DONT_EXIT)
         if self.rate <= 0:
             raise UserError(
                 f"espeak-ng could not start with its data folder {data}: "
                 "reinstall the package espeakng-loader."
             )
-        self._engine.espeak_ng_SetRandSeed(seed)
+        self._engine.espeak_ng_SetRandSeed(ctypes.c_long(seed))
         _seed_c_library(seed)
         self._chunks: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)  # the library keeps only a pointer
@@ -109,7 +98,8 @@ class Speaker:
             self._engine.espeak_SetParameter(parameter, value, 0)
         self._chunks.clear()
         data = text.encode() + b"\0"
-        self._engine.espeak_Synth(data, len(data), 0, 1, 0, UTF8, None, None)
+        size = ctypes.c_size_t(len(data))
+        self._engine.espeak_Synth(data, size, 0, 1, 0, UTF8, None, None)
         wave_S = np.concatenate([np.zeros(0, np.int16), *self._chunks])
         if not wave_S.any():
             raise UserError(f"espeak-ng made no sound for the text {text!r}; expected words.")

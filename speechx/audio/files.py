@@ -19,14 +19,15 @@ import shutil
 import stat
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
 import soundfile
+import soxr
 
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
@@ -60,7 +61,8 @@ MOST_TAGS = 1 << 14  # bytes of tags at the end of an mp3
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
 
-T = TypeVar("T")
+Segment: TypeAlias = tuple[float, float | None, int | None]
+"""Start and duration in seconds (None: to the end) and channel (None: the mean of all)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +74,19 @@ class AudioInfo:
     channels: int
 
 
-def check_audio(path: str | Path, part: Part | None = None, exact: bool = False) -> AudioInfo:
+def check_audio(path: str | Path, exact: bool = False) -> AudioInfo:
     """Like `audio_info`, but also decodes one frame: a UserError if the file is absent, empty, not
     audio, or a wav without its end.
 
     Takes a fraction of a millisecond for any length; does not find damage after the first frame.
     """
-    name = source_name(path, part)
-    with _open(path, part) as sound:
+    name = str(path)
+    with _open(path) as sound:
         first = len(_read_frames(sound, name, 0, 1))
         if first == 0:
             raise UserError(_no_samples(name))
         info = _info(sound, name, exact, first)
-    if part is None and not is_url(path):
+    if not is_url(path):
         _refuse_cut_wav(path, info.duration)
     return info
 
@@ -127,11 +129,7 @@ def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     frames = sound.frames
     if sound.format in ("MP3", "SHORTEN") and exact:
         frames = decoded
-        while frames < sound.frames:  # libsndfile never reads beyond this
-            count = min(sound.frames - frames, BLOCK_FRAMES)
-            more = len(_guarded(sound.read, name, count, "float32", True))
-            if more == 0:
-                break
+        while more := len(_read_frames(sound, name, frames, BLOCK_FRAMES, frames)):
             frames += more
     if frames == 0:
         raise UserError(_no_samples(name))
@@ -155,7 +153,7 @@ def read_audio(
     after a seek.
     """
     wave_S, rate = read_native(path, start, duration, channel, part, tolerance)
-    return _at_16_khz(wave_S, rate, source_name(path, part))
+    return at_16_khz(wave_S, rate, source_name(path, part))
 
 
 def read_native(
@@ -173,14 +171,14 @@ def read_native(
     with _open(path, part) as sound:
         rate = sound.samplerate
         wave_SC = _read_frames(sound, name, *_frame_range(start, duration, rate))
-    return _one_channel(wave_SC, rate, start, duration, channel, name, tolerance), rate
+    return _one_channel(wave_SC, rate, (start, duration, channel), name, tolerance), rate
 
 
 def read_segments(
-    path: str | Path, segments: Iterable[tuple[float, float | None, int | None]]
+    path: str | Path, segments: Iterable[Segment]
 ) -> Iterator[np.ndarray | UserError]:
-    """`read_audio` for each (start, duration, channel), sorted by start. Yields a `UserError` for a
-    segment that cannot be read.
+    """`read_audio` for each segment, sorted by start. Yields a `UserError` for a segment that
+    cannot be read.
 
     Opens and decodes the file once. Memory holds one segment and the frames that overlap it.
     """
@@ -189,8 +187,8 @@ def read_segments(
         rate = sound.samplerate
         kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # the frames before `end`
         damage: UserError | None = None
-        for start, duration, channel in segments:
-            first, wanted = _frame_range(start, duration, rate)
+        for segment in segments:
+            first, wanted = _frame_range(*segment[:2], rate)
             kept_SC = kept_SC[max(0, len(kept_SC) - max(0, end - first)) :]
             if damage is None and (wanted is None or len(kept_SC) < wanted):
                 begin = max(first, end)
@@ -205,8 +203,9 @@ def read_segments(
                 yield damage
                 continue
             try:
-                wave_S = _one_channel(kept_SC[:wanted], rate, start, duration, channel, name)
-                yield _at_16_khz(wave_S, rate, name)
+                kept = kept_SC[:wanted]
+                wave_S = _one_channel(kept, rate, segment, name, END_TOLERANCE_SECONDS)
+                yield at_16_khz(wave_S, rate, name)
             except UserError as error:
                 yield error
 
@@ -217,15 +216,10 @@ def _frame_range(start: float, duration: float | None, rate: int) -> tuple[int, 
 
 
 def _one_channel(
-    wave_SC: np.ndarray,
-    rate: int,
-    start: float,
-    duration: float | None,
-    channel: int | None,
-    name: str,
-    tolerance: float = END_TOLERANCE_SECONDS,
+    wave_SC: np.ndarray, rate: int, segment: Segment, name: str, tolerance: float
 ) -> np.ndarray:
     """One channel (S,) of a segment; a UserError if the segment is too short or not finite."""
+    start, duration, channel = segment
     first, wanted = _frame_range(start, duration, rate)
     channels = wave_SC.shape[1]
     if channel is not None and not 0 <= channel < channels:
@@ -253,7 +247,8 @@ def _one_channel(
     return wave_S
 
 
-def _at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+def at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
+    """What was read from the file `name`, resampled; a UserError if nothing is left."""
     wave_S = resample(wave_S, rate, SAMPLE_RATE)
     if len(wave_S) == 0:
         raise UserError(_no_samples(name))
@@ -264,11 +259,8 @@ def resample(wave_S: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Band-limited change of sample rate; equal rates return the same samples."""
     if rate == new_rate:
         return np.ascontiguousarray(wave_S)
-    import soxr
-
-    return soxr.resample(np.ascontiguousarray(wave_S), rate, new_rate).astype(
-        np.float32, copy=False
-    )
+    new_S = soxr.resample(np.ascontiguousarray(wave_S), rate, new_rate)
+    return new_S.astype(np.float32, copy=False)
 
 
 def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) -> None:
@@ -381,45 +373,40 @@ def _through_ffmpeg(path: Path) -> Iterator[Any]:
 
 def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int = 0) -> np.ndarray:
     """Frames first .. first+wanted as (S, C); fewer, or none, at the end of the file. `at` is the
-    decoder position.
+    decoder position. A UserError if the audio is damaged.
 
     Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    left = max(0, sound.frames - first)
+    left = max(0, sound.frames - first)  # libsndfile never reads beyond this
     if wanted is not None:
         left = min(wanted, left)
-    skipped = first - _seek(sound, name, first, at) if left else 0
-    left += skipped
     kept: list[np.ndarray] = []
-    while left > 0:
-        block_SC = _guarded(sound.read, name, min(left, BLOCK_FRAMES), "float32", True)
-        if len(block_SC) == 0:
-            break
-        left -= len(block_SC)
-        kept.append(block_SC[skipped:])
-        skipped = max(0, skipped - len(block_SC))
+    try:
+        skipped = first - _seek(sound, first, at) if left else 0
+        left += skipped
+        while left > 0:
+            block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)
+            if len(block_SC) == 0:
+                break
+            left -= len(block_SC)
+            kept.append(block_SC[skipped:])
+            skipped = max(0, skipped - len(block_SC))
+    except soundfile.LibsndfileError as error:
+        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
     if len(kept) == 1:
         return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
 
 
-def _seek(sound: Any, name: str, first: int, at: int) -> int:
+def _seek(sound: Any, first: int, at: int) -> int:
     """Moves the decoder towards `first`; returns the frame that it reads next."""
     if sound.format == "MP3":
         return at
     vorbis = sound.format == "OGG" and sound.subtype == "VORBIS"
     begin = max(at, first - VORBIS_FRAMES) if vorbis else first
     if begin != at:
-        _guarded(sound.seek, name, begin)
+        sound.seek(begin)
     return begin
-
-
-def _guarded(call: Callable[..., T], name: str, *arguments: Any) -> T:
-    """Calls libsndfile; a UserError if the audio is damaged."""
-    try:
-        return call(*arguments)
-    except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
 
 
 def _no_samples(path: str | Path) -> str:

@@ -22,9 +22,8 @@ class PlainWav:
         self.samples_S, self.samplerate, self.frames = samples_S, rate, len(samples_S)
         self._position = 0
 
-    def seek(self, frame: int) -> int:
+    def seek(self, frame: int) -> None:
         self._position = frame
-        return frame
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """(S, 1) float32; fewer frames at the end."""
@@ -37,12 +36,9 @@ def plain_wav(data: bytes) -> PlainWav | None:
     """The file in these bytes; None if it is any other kind of WAV or not complete."""
     if len(data) < HEADER.size:
         return None
-    riff, size, wave, fmt, length, coding, channels, rate, _, _, bits, tag, sound = (
-        HEADER.unpack_from(data)
-    )
-    names = (riff, wave, fmt, tag) == (b"RIFF", b"WAVE", b"fmt ", b"data")
-    kind = (length, coding, channels, bits) == (16, 1, 1, 16)
-    sizes = (size, sound) == (len(data) - 8, len(data) - HEADER.size)
-    if not (names and kind and sizes and rate and sound % 2 == 0):
+    *kind, rate, _, _, bits, tag, size = HEADER.unpack_from(data)
+    plain = kind == [b"RIFF", len(data) - 8, b"WAVE", b"fmt ", 16, 1, 1]
+    whole = (bits, tag, size) == (16, b"data", len(data) - HEADER.size)
+    if not (plain and whole and rate and size % 2 == 0):
         return None
     return PlainWav(np.frombuffer(data, "<i2", offset=HEADER.size), rate)

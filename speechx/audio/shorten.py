@@ -27,6 +27,7 @@ A damaged or unsupported stream is a `ValueError`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from functools import cache
 from operator import mul
@@ -152,8 +153,8 @@ class _Channel:
     """The state of one channel for the prediction of its next block."""
 
     def __init__(self, means: int, keep: int) -> None:
-        self._means = [0] * means
-        self._last = [0] * keep
+        self._means = deque([0] * means, maxlen=means)
+        self._last = deque([0] * keep, maxlen=keep)
 
     def mean(self, version: int, shift: int) -> int:
         if not self._means:
@@ -163,29 +164,21 @@ class _Channel:
 
     def last(self, count: int) -> list[int]:
         """The last samples, the oldest first."""
-        return self._last[len(self._last) - count :]
+        return list(self._last)[len(self._last) - count :]
 
     def remember(self, block_B: np.ndarray, version: int, shift: int) -> None:
-        keep = len(self._last)
-        self._last = [*self._last, *block_B[-keep:].tolist()][-keep:]
-        if self._means:
-            mean = _mean(int(block_B.sum()), len(block_B), version)
-            self._means = [*self._means[1:], mean << shift if version > 1 else mean]
+        self._last.extend(block_B[-len(self._last) :].tolist())
+        mean = _mean(int(block_B.sum()), len(block_B), version)
+        self._means.append(mean << shift if version > 1 else mean)
 
 
 def _polynomial(residual_B: np.ndarray, order: int, last: list[int], mean: int) -> np.ndarray:
     """Samples whose differences of this order are the residuals."""
     if order == 0:
         return residual_B + mean
-    differences = [last[-1]]  # of orders 0, 1, 2 before the block
-    if order > 1:
-        differences.append(last[-1] - last[-2])
-    if order > 2:
-        differences.append(last[-1] - 2 * last[-2] + last[-3])
     summed_B = residual_B
-    for before in reversed(differences):
-        summed_B = np.cumsum(summed_B)
-        summed_B += before
+    for below in reversed(range(order)):  # the last difference of this order before the block
+        summed_B = np.cumsum(summed_B) + np.diff(last, below)[-1]
     return summed_B
 
 
@@ -298,12 +291,9 @@ class _Bits:
         byte = self._at >> 3
         data = self._data[byte : byte + _WINDOW_BYTES + _SLACK_BYTES]
         self._first = 8 * byte
-        padded = np.zeros(_WINDOW_BYTES + 2 * _SLACK_BYTES, np.uint64)
-        padded[: len(data)] = data
-        words = np.zeros(_WINDOW_BYTES + _SLACK_BYTES, np.uint64)
-        for index in range(8):
-            words |= padded[index : index + len(words)] << np.uint64(56 - 8 * index)
-        self._words = words
+        padded = np.pad(data, (0, _WINDOW_BYTES + 2 * _SLACK_BYTES - len(data)))
+        eight = np.lib.stride_tricks.sliding_window_view(padded, 8)
+        self._words = eight.copy().view(">u8")[:, 0].astype(np.uint64)  # from every byte on
         bits_P = np.unpackbits(data[:_WINDOW_BYTES])
         ones_P = np.where(bits_P, np.arange(len(bits_P), dtype=np.int64), _NONE)
         self._following = np.minimum.accumulate(ones_P[::-1])[::-1].copy().data
@@ -321,18 +311,12 @@ def _ulaw_tables(kind: int) -> np.ndarray:
     the values of coarse samples stay small. The negative zero, 127, comes between the two in type 0
     and before both in type 8.
     """
-    most = [0] * 256
-    for shift in range(MOST_ULAW_SHIFT + 1):
-        for sample in range(-(1 << 15), 1 << 15, 8 << shift):
-            most[_ulaw(sample)] = shift
     tables = np.zeros((MOST_ULAW_SHIFT + 1, 256), np.int16)
     for shift in range(MOST_ULAW_SHIFT + 1):
-        has = [byte for byte in range(256) if most[byte] >= shift]
-        up = [b for b in reversed(has) if b > 127]
-        up += [b for b in range(255, 127, -1) if b not in has]
-        down = [b for b in reversed(has) if b < 127]
-        down = [127, *down] if kind == ULAW_2 else [*down, 127]
-        down += [b for b in range(126, -1, -1) if b not in has]
+        coarse = {_ulaw(sample) for sample in range(-(1 << 15), 1 << 15, 8 << shift)}
+        up = sorted(range(255, 127, -1), key=lambda byte: byte not in coarse)
+        down = sorted(range(126, -1, -1), key=lambda byte: byte not in coarse)
+        down.insert(0 if kind == ULAW_2 else len(coarse.intersection(down)), 127)
         tables[shift] = [*reversed(down), *up]
     return tables
 

@@ -25,14 +25,14 @@ reads segments in random order and needs copies (`speechx data prepare ... --con
 
 from __future__ import annotations
 
+import io
 import os
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, BinaryIO
 
 import numpy as np
+import soundfile
 
 from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
 from speechx.audio.shorten import PCM, Shorten
@@ -45,7 +45,10 @@ HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
 _CODINGS = {"pcm": "pcm", "ulaw": "ulaw", "mu-law": "ulaw", "alaw": "alaw", "a-law": "alaw"}
-_PCM_TYPES = {1: "i1", 2: "i2", 3: "V3", 4: "i4"}
+_SUBTYPES = {  # of libsndfile, by the coding and the bytes of a sample
+    ("pcm", 1): "PCM_S8", ("pcm", 2): "PCM_16", ("pcm", 3): "PCM_24", ("pcm", 4): "PCM_32",
+    ("ulaw", 1): "ULAW", ("alaw", 1): "ALAW",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         interleaved=fields.get("channels_interleaved", "TRUE").upper() != "FALSE",
         count=None if count < 0 else count,
     )
-    if header.bytes not in (_PCM_TYPES if coding == "pcm" else (1,)):
+    if (coding, header.bytes) not in _SUBTYPES:
         raise UserError(f"{name}: SPHERE {coding} of {header.bytes} bytes cannot be read")
     return header
 
@@ -159,44 +162,38 @@ class SphereSound:
         self._available = available
         self.frames = available if header.count is None else header.count
 
-    def seek(self, frame: int) -> int:
+    def seek(self, frame: int) -> None:
         self._at = min(max(frame, 0), self.frames)
-        return self._at
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames (S, C), fewer at the end; values from -1 to 1."""
-        count = min(frames, self.frames - self._at)
-        if self._packed is not None:
-            codes_SC = self._packed.read(self._at, count)
-        else:
-            codes_SC = self._read(self._at, count)
+        first, count = self._at, min(frames, self.frames - self._at)
         self._at += count
-        if self.header.coding != "pcm":
-            return _decoding(self.header.coding).take(codes_SC)
-        return codes_SC.astype(np.float32) * np.float32(0.5 ** (8 * codes_SC.dtype.itemsize - 1))
+        if self._packed is not None:
+            return self._values(self._packed.read(first, count).tobytes(), self.channels)
+        if self.header.interleaved:
+            stored = self._stored(first * self.channels, count * self.channels)
+            return self._values(stored, self.channels)
+        starts = (channel * self._available + first for channel in range(self.channels))
+        return np.hstack([self._values(self._stored(start, count), 1) for start in starts])
 
-    def _read(self, first: int, count: int) -> np.ndarray:
-        """The stored numbers of these frames."""
-        header = self.header
-        kind = _PCM_TYPES[header.bytes] if header.coding == "pcm" else "u1"
-        kind = (">" if header.big_endian else "<") + kind
-        if header.interleaved or header.channels == 1:
-            codes = self._numbers(kind, first * header.channels, count * header.channels)
-            return codes.reshape(count, header.channels)
-        starts = (channel * self._available + first for channel in range(header.channels))
-        return np.stack([self._numbers(kind, start, count) for start in starts], axis=1)
-
-    def _numbers(self, kind: str, first: int, count: int) -> np.ndarray:
+    def _stored(self, first: int, count: int) -> bytes:
+        """The bytes of samples of all channels."""
         self._file.seek(self.header.size + first * self.header.bytes)
         data = self._file.read(count * self.header.bytes)
         if len(data) < count * self.header.bytes:
             raise UserError(f"{self._name}: the file became shorter during reading")
-        if self.header.bytes != 3:
-            return np.frombuffer(data, kind)
-        padded_S4 = np.zeros((count, 4), np.uint8)  # 24 bits and a zero byte below them
-        columns = slice(3) if self.header.big_endian else slice(1, 4)
-        padded_S4[:, columns] = np.frombuffer(data, np.uint8).reshape(count, 3)
-        return padded_S4.view(">i4" if self.header.big_endian else "<i4")[:, 0]
+        return data
+
+    def _values(self, data: bytes, channels: int) -> np.ndarray:
+        """The samples (S, C) in these bytes, by libsndfile."""
+        endian, size = "BIG" if self.header.big_endian else "LITTLE", self.header.bytes
+        if self._packed is not None:
+            endian, size = "LITTLE", self._packed.kind.itemsize
+        return soundfile.read(
+            io.BytesIO(data), dtype="float32", always_2d=True, format="RAW", channels=channels,
+            samplerate=self.samplerate, subtype=_SUBTYPES[self.header.coding, size], endian=endian,
+        )[0]  # fmt: skip
 
 
 class _Packed:
@@ -219,9 +216,9 @@ class _Packed:
             raise UserError(
                 f"{name}: its header claims {header.coding}, but its shorten data are not"
             )
-        self._kind = np.int16 if stream.type in PCM else np.uint8
-        self._blocks: Iterator[np.ndarray] | None = stream.blocks()
-        self._decoded_SC = np.zeros((0, header.channels), self._kind)
+        self.kind = np.dtype("<i2" if stream.type in PCM else "u1")
+        self._blocks = stream.blocks()
+        self._decoded_SC = np.zeros((0, header.channels), self.kind)
         self._have = 0
 
     @property
@@ -242,16 +239,13 @@ class _Packed:
             return self._decoded_SC[first : first + count].copy()
 
     def _decode(self, wanted: int | None) -> None:
-        while self._blocks is not None and (wanted is None or self._have < wanted):
-            try:
-                block_BC = next(self._blocks, None)
-            except ValueError as error:
-                self._blocks = iter(())  # a generator ends when it raises
-                raise self._refusal(error) from None
-            if block_BC is None:
-                self._blocks = None
-                return
-            self._keep(block_BC)
+        try:
+            while wanted is None or self._have < wanted:
+                if (block_BC := next(self._blocks, None)) is None:
+                    return
+                self._keep(block_BC)
+        except ValueError as error:
+            raise self._refusal(error) from None
 
     def _keep(self, block_BC: np.ndarray) -> None:
         have = self._have + len(block_BC)
@@ -260,7 +254,7 @@ class _Packed:
                 f"{self._name}: its shorten data are longer than {MOST_SHORTEN_SAMPLES} samples"
             )
         if have > len(self._decoded_SC):
-            grown_SC = np.zeros((max(2 * have, 1 << 16), block_BC.shape[1]), self._kind)
+            grown_SC = np.zeros((max(2 * have, 1 << 16), block_BC.shape[1]), self.kind)
             grown_SC[: self._have] = self._decoded_SC[: self._have]
             self._decoded_SC = grown_SC
         self._decoded_SC[self._have : have] = block_BC
@@ -282,23 +276,6 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
     except OSError:  # not a file on disk
         return _Packed(file.read(), header, name)
-    if _last is not None and _last[0] == key:
-        return _last[1]
-    packed = _Packed(file.read(), header, name)
-    _last = (key, packed)
-    return packed
-
-
-@cache
-def _decoding(coding: str) -> np.ndarray:
-    """The sample of each byte in a G.711 coding, float32."""
-    byte = np.arange(256)
-    if coding == "ulaw":
-        code = ~byte & 127
-        magnitude = ((code & 15) * 8 + 132 << (code >> 4)) - 132
-        return np.where(byte < 128, -magnitude, magnitude).astype(np.float32) / 32768
-    code = (byte ^ 0x55) & 127
-    exponent = code >> 4
-    magnitude = (code & 15) * 16 + 8 + np.where(exponent > 0, 256, 0)
-    magnitude <<= np.maximum(exponent - 1, 0)
-    return np.where(byte < 128, -magnitude, magnitude).astype(np.float32) / 32768
+    if _last is None or _last[0] != key:
+        _last = (key, _Packed(file.read(), header, name))
+    return _last[1]

@@ -30,7 +30,7 @@ from speechx.audio.augment import random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, claim, write_manifest
-from speechx.data.phones import with_phones
+from speechx.data.phones import add_phones
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import espeak_voice
@@ -144,9 +144,8 @@ def _make_language(
                     speaker=f"{language}-{voice}",
                 )
             )
-        labelled, of_split = with_phones(spoken)
+        labelled = add_phones(spoken, note=notes.append)
         write_manifest(folder / f"{split}.jsonl", labelled)
-        notes += of_split
         counts[split] = len(spoken)
         lengths.append(f"{split} {seconds / 60.0:.1f}")
     return counts, [*notes, f"{language}: minutes of {', '.join(lengths)}"]

@@ -179,12 +179,8 @@ def _audible(
 
 def _has_sound(u: Utterance) -> bool:
     """Whether the mean of the channels is not silent everywhere."""
-    start = 0.0
-    while _silent(_read(u, start, BLOCK_SECONDS)):
-        start += BLOCK_SECONDS
-        if start >= u.duration:
-            return False
-    return True
+    starts = np.arange(0.0, u.duration, BLOCK_SECONDS).tolist()
+    return not all(_silent(_read(u, start, BLOCK_SECONDS)) for start in starts)
 
 
 def _response(u: Utterance) -> np.ndarray:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -76,14 +76,11 @@ class Batch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return replace(
-            self,
-            wave_BS=change(self.wave_BS),
-            lengths_B=change(self.lengths_B),
-            labels_BU=None if self.labels_BU is None else change(self.labels_BU),
-            label_lengths_B=None if self.label_lengths_B is None else change(self.label_lengths_B),
-            draws={name: change(tensor) for name, tensor in self.draws.items()},
-        )
+        values = {column.name: getattr(self, column.name) for column in fields(self)}
+        tensors = {name: x for name, x in values.items() if isinstance(x, Tensor)}
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in tensors.items()}
+        draws = {name: change(tensor) for name, tensor in self.draws.items()}
+        return replace(self, **changed, draws=draws)
 
 
 Draw: TypeAlias = Callable[[Batch, np.random.Generator], tuple[dict[str, Tensor], dict[str, int]]]
@@ -215,7 +212,4 @@ def one_thread(_: int) -> None:
     torch.set_num_threads(1)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # for programs that are started: ffmpeg
-    with suppress(ImportError):  # an optional package
-        from threadpoolctl import threadpool_limits
-
-        threadpool_limits(1)
+    threadpool_limits(1)

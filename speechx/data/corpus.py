@@ -19,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechx.data.columns import Columns
 from speechx.data.exclusion import Exclusions
-from speechx.data.sources import Source, read_sources
+from speechx.data.sources import Columns, Source, read_sources
 from speechx.data.utterance import Utterance
 
 
@@ -91,10 +90,6 @@ class Corpus:
         columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name.endswith("_N")}
         return replace(self, **{k: x[which] for k, x in columns.items() if x is not None})
 
-    def in_language(self, name: str) -> Corpus:
-        """The utterances of one language."""
-        return self.take(self.language_N == self.languages.index(name))
-
     @cached_property
     def group_N(self) -> np.ndarray:
         """Corpus and language as one code: corpus * L + language."""
@@ -106,6 +101,5 @@ class Corpus:
 
     @cached_property
     def seconds_CL(self) -> np.ndarray:
-        shape = len(self.corpora), len(self.languages)
-        sums = np.bincount(self.group_N, self.seconds_N, shape[0] * shape[1])
-        return sums.reshape(shape)
+        groups = len(self.corpora) * len(self.languages)
+        return np.bincount(self.group_N, self.seconds_N, groups).reshape(len(self.corpora), -1)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from speechx.data.utterance import Utterance, hours
 from speechx.errors import UserError
+from speechx.text.user_files import read_table
 from speechx.whole_file import write_whole
 
 
@@ -40,26 +41,13 @@ def write_exclusions(path: Path, exclusions: Iterable[Exclusion]) -> None:
 
 def read_exclusions(path: Path) -> list[Exclusion]:
     """The lines of a list. The first line names the columns; reason and detail may be absent."""
-    try:
-        header, *lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the exclusion list: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text; an exclusion list is a table.") from error
-    names, known = header.rstrip("\r").split("\t"), HEADER.split("\t")
-    if not {"corpus", "language", "id"} <= set(names):
-        raise UserError(
-            f"{path}: the first line of an exclusion list names its columns, with tabs between: "
-            f"{', '.join(known)}; found {header[:60]!r}"
-        )
-    exclusions = []
-    for number, line in enumerate(lines, start=2):
-        cells = dict(zip(names, map(_cell, line.split("\t")), strict=False))
-        if not line.strip():
-            continue
-        if not cells.get("id") or not cells.get("language"):
-            raise UserError(f"{path}:{number}: needs a language and an id; it has {line[:60]!r}")
-        exclusions.append(Exclusion(**{name: cells.get(name, "") for name in known}))
+    exclusions, columns = [], HEADER.split("\t")
+    for number, row in read_table(path, "the exclusion list", columns[:3]):
+        cells = {name: _cell(row.get(name, "")) for name in columns}
+        if not cells["id"] or not cells["language"]:
+            found = "\t".join(row.values())[:60]
+            raise UserError(f"{path}:{number}: needs a language and an id; it has {found!r}")
+        exclusions.append(Exclusion(**cells))
     return exclusions
 
 
@@ -79,11 +67,9 @@ class Exclusions:
     def __bool__(self) -> bool:
         return bool(self.lists_of)
 
-    def leave_out(self, utterance: Utterance) -> bool:
+    def leave_out(self, u: Utterance) -> bool:
         """Whether a list names the utterance; it is counted for the first that does."""
-        return bool(self.lists_of) and self.names(
-            utterance.corpus, utterance.language, utterance.id, utterance.duration
-        )
+        return bool(self) and self.names(u.corpus, u.language, u.id, u.duration)
 
     def names(self, corpus: str | None, language: str, id: str, seconds: float) -> bool:
         """As `leave_out`, for the columns of an utterance."""

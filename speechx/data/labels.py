@@ -85,18 +85,20 @@ def feasible(
     More than one such utterance in a hundred is an error.
     """
     listing.unlink(missing_ok=True)  # of an earlier try
-    short = []
+    short, kept = [], []
     for utterance in utterances:
         there = frames(int(utterance.duration * SAMPLE_RATE))
         needed = needed_by(tokens_of(utterance, token_type))
         if there < needed:
-            short.append((utterance, there, needed))
+            short.append((utterance.id, there, needed))
+        else:
+            kept.append(utterance)
     if not short:
-        return list(utterances)
+        return kept
     with listing.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t")
         writer.writerow(["id", "frames", "frames needed (tokens + repeats)"])
-        writer.writerows([u.id, there, needed] for u, there, needed in short)
+        writer.writerows(short)
     message = (
         f"{len(short)} of {len(utterances)} utterances have labels longer than their frames, "
         f"listed in {listing}"
@@ -106,8 +108,7 @@ def feasible(
             f"{message}; more than {MOST_TOO_LONG:.0%}: do the labels belong to this audio?"
         )
     logger.info(f"{message}, and are left out")
-    dropped = {u for u, _, _ in short}
-    return [u for u in utterances if u not in dropped]
+    return kept
 
 
 def frames_needed(labels: Sequence[object]) -> int:

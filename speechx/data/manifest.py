@@ -84,12 +84,7 @@ def stream_manifest(path: str | Path) -> Iterator[Utterance]:
         utterance = line.utterance(path)
         hashes.append(hash(utterance.id))
         yield utterance
-    check_ids(path, hashes, lambda: read_ids(path))
-
-
-def read_ids(path: str | Path) -> Iterator[str]:
-    """The ids of a manifest without bad lines."""
-    return (line.utterance(path).id for line in read_lines(path, AUDIO_KEYS))
+    check_ids(path, hashes)
 
 
 def read_lines(path: str | Path, keys: Sequence[str] | None = None) -> Iterator[Line]:
@@ -97,7 +92,8 @@ def read_lines(path: str | Path, keys: Sequence[str] | None = None) -> Iterator[
     path = Path(path)
     folder = Path(os.path.abspath(path)).parent
     if parquet.is_parquet(path):
-        for number, row in enumerate(parquet.read_rows(path), start=1):
+        rows = (row for batch in parquet.record_batches(path) for row in batch.to_pylist())
+        for number, row in enumerate(rows, start=1):
             yield Line(number, number - 1, _found(parse_row, row, folder))
         return
     offset = 0
@@ -146,21 +142,23 @@ def _found(parse: Callable[..., Utterance], *arguments: Any) -> Utterance | Reco
         return error
 
 
-def check_ids(path: str | Path, hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> None:
+def check_ids(path: str | Path, hashes: "array[int]") -> None:
     """Raises a UserError if a manifest is empty or repeats an id; arguments as `repeated_id`."""
     if not hashes:
         raise UserError(f"{path}: {EMPTY}")
-    if (name := repeated_id(hashes, ids)) is not None:
+    if (name := repeated_id(path, hashes)) is not None:
         raise UserError(f"{path}: two utterances have the id {name!r}; {UNIQUE}")
 
 
-def repeated_id(hashes: "array[int]", ids: Callable[[], Iterable[str]]) -> str | None:
-    """An id that occurs twice, or None. To save memory it compares hashes; only if two are equal,
-    `ids` is called and the ids themselves are compared."""
+def repeated_id(path: str | Path, hashes: "array[int]") -> str | None:
+    """An id that a manifest without bad lines holds twice, or None. To save memory it compares the
+    hashes of all ids; only if two are equal, the manifest is read again and the ids themselves are
+    compared."""
     hashes_N = np.sort(np.frombuffer(hashes, dtype=np.int64))
     suspects = set(hashes_N[1:][hashes_N[1:] == hashes_N[:-1]].tolist())
     seen: set[str] = set()
-    for name in ids() if suspects else ():
+    for line in read_lines(path, AUDIO_KEYS) if suspects else ():
+        name = line.utterance(path).id
         if hash(name) in suspects:
             if name in seen:
                 return name
@@ -225,7 +223,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> int:
                 file.writelines(map(json_line, records()))
         if not hashes:
             raise ValueError(f"{path}: an empty manifest could not be read")
-        if (name := repeated_id(hashes, lambda: read_ids(new))) is not None:
+        if (name := repeated_id(new, hashes)) is not None:
             raise ValueError(f"two utterances have the id {name!r}")
     return len(hashes)
 

@@ -51,12 +51,6 @@ def record_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator
         raise UserError(f"{path}: not a readable Parquet file: {_first_line(error)}") from error
 
 
-def read_rows(path: Path) -> Iterator[Record]:
-    """All rows, for `to_record`."""
-    for batch in record_batches(path):
-        yield from batch.to_pylist()
-
-
 def to_record(row: Record) -> Record:
     """The record of a row, as in a JSON line. Raises RecordError."""
     record = {key: value for key, value in row.items() if value is not None}
@@ -89,8 +83,7 @@ def write_records(path: Path, records: Iterable[Record], known: Sequence[str]) -
             rows = []
             for record in group:
                 extra = {key: value for key, value in record.items() if key not in known}
-                row = {key: record.get(key) for key in known}
-                rows.append({**row, "extra": json.dumps(extra) if extra else None})
+                rows.append({**record, "extra": json.dumps(extra) if extra else None})
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema), ROWS)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from speechx.data.manifest import Utterance, first_few, is_manifest, read_manifest
@@ -13,39 +13,32 @@ from speechx.text.inventory import Inventory
 from speechx.text.ipa import problem_with
 
 
-def add_phones(utterances: Sequence[Utterance], drop_empty: bool = False) -> list[Utterance]:
-    """`with_phones`, with the notes logged."""
-    labelled, notes = with_phones(utterances, drop_empty)
-    for note in notes:
-        logger.info(note)
-    return labelled
-
-
-def with_phones(
-    utterances: Sequence[Utterance], drop_empty: bool = False
-) -> tuple[list[Utterance], list[str]]:
-    """The same utterances with `phones` from their text, and the version of `g2p` as an extra key;
-    and notes for people: language flags and tones taken off, per language.
+def add_phones(
+    utterances: Sequence[Utterance],
+    drop_empty: bool = False,
+    note: Callable[[str], None] = logger.info,
+) -> list[Utterance]:
+    """The same utterances with `phones` from their text, and the version of `g2p` as an extra key.
+    `note` gets notes for people: language flags and tones taken off, per language.
 
     Each distinct text is read once. A text that is missing or has no phones is an error that lists
     the first few ids; with `drop_empty` such utterances are left out and noted, as long as any is
     left.
     """
-    notes: list[str] = []
     spoken: dict[str, tuple[dict[str, tuple[str, ...]], str]] = {}
     for language in dict.fromkeys(u.language for u in utterances):
         texts = list(dict.fromkeys(u.text for u in utterances if u.language == language and u.text))
         result = g2p(texts, language)
         spoken[language] = dict(zip(texts, result.phones, strict=True)), result.version
         if result.flags or result.tones:
-            notes.append(
+            note(
                 f"{language}: {result.flags} language-switch flags and {result.tones} tone marks "
                 f"taken off the phones of {len(texts)} texts"
             )
         strange = Counter(p for phones in result.phones for p in phones if problem_with(p))
         if strange:
             counts = ", ".join(f"{phone!r} {n} times" for phone, n in strange.most_common())
-            notes.append(f"{language}: phones that are not IPA: {counts}")
+            note(f"{language}: phones that are not IPA: {counts}")
     labelled: list[Utterance] = []
     empty: list[str] = []
     for utterance in utterances:
@@ -63,8 +56,8 @@ def with_phones(
                 f"{those} have no text with phones ({first_few(empty)}): "
                 "give them a text, or leave them out (--drop-empty)."
             )
-        notes.append(f"{those} without phones left out ({first_few(empty)})")
-    return labelled, notes
+        note(f"{those} without phones left out ({first_few(empty)})")
+    return labelled
 
 
 def read_inventory(path: Path, language: str = "und") -> Inventory:

@@ -21,12 +21,13 @@ The first two become an `AudioError` that travels with the batch, to be counted 
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_native, resample
+from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, at_16_khz, read_native
 from speechx.data.corpus import Corpus
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
@@ -43,10 +44,10 @@ class AudioLimits:
 
     least_seconds: float = 0.0
     """Length of a row."""
-    frames: Callable[[int], int] | None = None
+    frames: Callable[[int], int] = int
     """Number of frames of a number of samples ..."""
-    frames_needed: Callable[[Sequence[int]], int] | None = None
-    """... of which the labels of an utterance need this many."""
+    frames_needed: Callable[[Sequence[int]], int] = len
+    """... of which the labels of an utterance, if there are any, need this many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,25 +73,21 @@ class LoadedUtterance:
     speed: float = 1.0
 
 
+@dataclass(slots=True)
 class UtteranceReader:
     """Reads the utterances of one batch; counts errors, attempts and seconds."""
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        labels: Sequence[Sequence[int]] | None = None,
-        limits: AudioLimits | None = None,
-        room: float = 0.0,
-    ) -> None:
-        """`room`: seconds of the longest row of the batch."""
-        self.corpus, self.labels, self.limits, self.room = corpus, labels, limits, room
-        self.errors: list[AudioError] = []
-        self.spent: dict[str, float] = {}
-        self.tried = 0
+    corpus: Corpus
+    labels: Sequence[Sequence[int]] | None
+    limits: AudioLimits | None
+    room: float
+    """Seconds of the longest row of the batch."""
+    errors: list[AudioError] = field(default_factory=list)
+    spent: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds that decoding and resampling took."""
+    tried: int = 0
 
-    def read(
-        self, i: int, speed: float, seed: Sequence[int], least: float = 0.0
-    ) -> LoadedUtterance:
+    def read(self, i: int, speed: float, seed: Sequence[int], least: float) -> LoadedUtterance:
         """Utterance `i` at that speed, or a replacement of similar length; of at least `least`
         seconds."""
         failed = []
@@ -105,11 +102,16 @@ class UtteranceReader:
                 continue
             self.errors += [replace(error, replacement=u.id) for error in failed]
             return loaded
-        raise UserError(f"{failed[0].why} {self._no_replacement(i, speed, failed[1:])}")
+        if len(failed) > 1:
+            note = f"{len(failed) - 1} replacements failed as well, the last one: {failed[-1].why}"
+        else:
+            note = (
+                f"No replacement of about {float(self.corpus.seconds_N[i]) / speed:.1f} s is "
+                "available; leave the utterance out (data.exclude) or give more data."
+            )
+        raise UserError(f"{failed[0].why} {note}")
 
-    def _candidates(
-        self, i: int, speed: float, seed: Sequence[int], least: float = 0.0
-    ) -> Iterator[int]:
+    def _candidates(self, i: int, speed: float, seed: Sequence[int], least: float) -> Iterator[int]:
         """The utterance, then replacements: at random among utterances of similar length, of the
         same language, then of any; then others, the most similar first."""
         yield i
@@ -129,7 +131,7 @@ class UtteranceReader:
 
     def _try(self, i: int, u: Utterance, speed: float, least: float) -> LoadedUtterance:
         self.tried += 1
-        wave_S = read_samples(u, math.inf if self.limits else END_TOLERANCE_SECONDS, self.spent)
+        wave_S = self._samples(u)
         if self.limits is None:
             return LoadedUtterance(i, u, wave_S, speed)
         why = f"{len(wave_S) / SAMPLE_RATE:.3f} s of the {u.duration:.3f} s in the manifest"
@@ -143,45 +145,24 @@ class UtteranceReader:
             self.errors.append(_error(u, why, failed=False))
         return LoadedUtterance(i, u, wave_S, speed)
 
+    def _samples(self, u: Utterance) -> np.ndarray:
+        """The samples (S,) of an utterance at 16 kHz. With limits it may end early."""
+        begun = time.perf_counter()
+        tolerance = math.inf if self.limits else END_TOLERANCE_SECONDS
+        wave_S, rate = read_native(u.audio, u.start, u.duration, part=u.bytes, tolerance=tolerance)
+        decoded = time.perf_counter()
+        wave_S = at_16_khz(wave_S, rate, str(u.audio))
+        kind = "shards" if u.bytes else os.path.splitext(u.audio)[1][1:].lower() or "files"
+        self.spent[f"decoding {kind}"] += decoded - begun
+        self.spent["resampling"] += time.perf_counter() - decoded
+        return wave_S
+
     def _labels_fit(self, i: int, samples: float) -> bool:
         """Whether the labels of utterance `i` fit in the frames of `samples`."""
-        limits = self.limits
-        if self.labels is None or limits is None:
+        if self.labels is None or self.limits is None:
             return True
-        if limits.frames is None or limits.frames_needed is None:
-            return True
-        return limits.frames(int(samples)) >= limits.frames_needed(self.labels[i])
-
-    def _no_replacement(self, i: int, speed: float, tried: Sequence[AudioError]) -> str:
-        if tried:
-            return f"{len(tried)} replacements failed as well, the last one: {tried[-1].why}"
-        wanted = float(self.corpus.seconds_N[i]) / speed
-        return (
-            f"No replacement of about {wanted:.1f} s is available; leave the utterance out "
-            "(data.exclude) or give more data."
-        )
+        return self.limits.frames(int(samples)) >= self.limits.frames_needed(self.labels[i])
 
 
 def _error(u: Utterance, why: str, failed: bool) -> AudioError:
     return AudioError(u.corpus or "", u.language, u.id, str(u.audio), why, failed)
-
-
-def read_samples(
-    u: Utterance,
-    tolerance: float = END_TOLERANCE_SECONDS,
-    spent: MutableMapping[str, float] | None = None,
-) -> np.ndarray:
-    """The samples (S,) of an utterance at 16 kHz, which may end `tolerance` seconds early. The
-    seconds that decoding and resampling took are added to `spent`."""
-    begun = time.perf_counter()
-    wave_S, rate = read_native(u.audio, u.start, u.duration, part=u.bytes, tolerance=tolerance)
-    decoded = time.perf_counter()
-    wave_S = resample(wave_S, rate, SAMPLE_RATE)
-    if len(wave_S) == 0:
-        raise UserError(f"{u.audio}: the file holds no audio samples.")
-    if spent is not None:
-        kind = "shards" if u.bytes else os.path.splitext(u.audio)[1][1:].lower() or "files"
-        parts = {f"decoding {kind}": decoded - begun, "resampling": time.perf_counter() - decoded}
-        for part, seconds in parts.items():
-            spent[part] = spent.get(part, 0.0) + seconds
-    return wave_S

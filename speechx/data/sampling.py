@@ -22,7 +22,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -137,9 +137,16 @@ def mix(seconds_CL: np.ndarray, alpha: float, corpus_alpha: float | None = None)
     return shares(seconds_CL.sum(1), corpus_alpha)[:, None] * shares(seconds_CL, alpha)
 
 
-def every_row(corpus: Corpus) -> Rows:
-    """One row for each utterance."""
-    return _singly(corpus, np.arange(len(corpus), dtype=np.int32))
+def every_row(corpus: Corpus, utterance_U: np.ndarray | None = None) -> Rows:
+    """One row for each utterance, or for each of these."""
+    if utterance_U is None:
+        utterance_U = np.arange(len(corpus), dtype=np.int32)
+    return Rows(
+        utterance_U,
+        np.arange(len(utterance_U), dtype=np.int32),
+        np.ones(len(utterance_U), dtype=np.int32),
+        corpus.seconds_N[utterance_U],
+    )
 
 
 def one_pass(corpus: Corpus, rows: Rows, crop: float) -> Pass:
@@ -187,7 +194,7 @@ def mixed_epoch(
     utterance_U = np.concatenate(parts)
     pass_P = np.array(passes, dtype=np.min_scalar_type(max(passes)))
     pass_U = np.repeat(pass_P, [len(part) for part in parts])
-    rows = replace(_singly(corpus, utterance_U), pass_R=pass_U)
+    rows = replace(every_row(corpus, utterance_U), pass_R=pass_U)
     if corpus.shard_N is None:
         return rows
     return replace(rows, window_R=_windows(corpus, utterance_U, pass_U, random))
@@ -266,7 +273,8 @@ def once(epoch: Epoch) -> Iterator[Plan]:
 def stream(
     epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Endless batches of all epochs from `start` on; earlier epochs are not planned."""
+    """Endless batches of all epochs from `start` on; earlier epochs are not planned. Of several
+    ranks each takes every n-th batch, so that all take the same number of steps."""
     epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))
@@ -277,20 +285,6 @@ def stream(
             number += 1
         epoch, index = epoch + 1, max(0, index - len(batches))
         del batches  # frees memory before the next epoch
-
-
-def share(plans: Iterator[Plan], rank: int, world: int) -> Iterator[Plan]:
-    """Every `world`-th batch from `rank` on: all ranks take the same number of steps."""
-    return islice(plans, rank, None, world)
-
-
-def _singly(corpus: Corpus, utterance_U: np.ndarray) -> Rows:
-    return Rows(
-        utterance_U,
-        np.arange(len(utterance_U), dtype=np.int32),
-        np.ones(len(utterance_U), dtype=np.int32),
-        corpus.seconds_N[utterance_U],
-    )
 
 
 def _windows(

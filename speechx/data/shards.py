@@ -144,27 +144,25 @@ class _Job:
 
     path: Path
     """Its path without the sha256."""
-    format: Format
     utterances: dict[int, Utterance]
+    sources: str
 
-    def sources(self) -> str:
-        """A hash that changes with the audio or the lines."""
-        lines: list[str] = [self.format]
-        for number, u in self.utterances.items():
-            stamp = ""
-            if not is_url(u.audio):
-                try:
-                    about = os.stat(u.audio)
-                    stamp = f"{about.st_size} {about.st_mtime_ns}"
-                except OSError:
-                    stamp = "absent"
-            audio = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
-            lines.append(f"{number} {audio} {shard_line(u).decode()}")
-        # A path in a manifest may contain half a character.
-        return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
-    def write(self) -> tuple[Path, Shard]:
-        return write_shard(self.path, self.format, self.utterances, self.sources())
+def _sources(format: Format, utterances: Mapping[int, Utterance]) -> str:
+    """A hash that changes with the audio or the lines."""
+    lines: list[str] = [format]
+    for number, u in utterances.items():
+        stamp = ""
+        if not is_url(u.audio):
+            try:
+                about = os.stat(u.audio)
+                stamp = f"{about.st_size} {about.st_mtime_ns}"
+            except OSError:
+                stamp = "absent"
+        audio = f"{u.audio} {u.bytes} {u.start} {u.duration} {stamp}"
+        lines.append(f"{number} {audio} {shard_line(u).decode()}")
+    # A path in a manifest may contain half a character.
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,24 +181,35 @@ class _Packing:
                 if time.time() - part.stat().st_mtime > ABANDONED_SECONDS:
                     part.unlink()
         jobs = self._jobs(utterances, exclusions)
-        before = read_list(self.folder / f"{self.manifest.stem}{LISTED}")
-        done = self._kept(jobs, before)
-        todo = {n: job for n, job in enumerate(jobs) if n not in done}
+        listing = self.folder / f"{self.manifest.stem}{LISTED}"
+        shards = read_list(listing)  # those that an earlier manifest still names stay on the list
+        done = self._kept(jobs, shards)
         if done:
             logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards exist already")
+        todo = {n: job for n, job in enumerate(jobs) if n not in done}
         number = min(processes, max(1, len(todo)))
-        with ProcessPoolExecutor(number, initializer=end_at_interrupt) as pool:
-            running = {pool.submit(job.write): n for n, job in todo.items()}
-            try:
-                for future in as_completed(running):
-                    done[running[future]] = future.result()
-                    self._note(done, before)
-                    amount = hours(sum(shard.seconds for _, shard in done.values()))
-                    logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-        return self._finish(jobs, done)
+        pool = ProcessPoolExecutor(number, initializer=end_at_interrupt)
+        try:
+            running = {
+                pool.submit(write_shard, job.path, self.format, job.utterances, job.sources): n
+                for n, job in todo.items()
+            }
+            for future in as_completed(running):
+                path, shard = future.result()
+                done[running[future]], shards[path.name] = path.name, shard
+                write_list(listing, shards)
+                amount = hours(sum(shards[name].seconds for name in done.values()))
+                logger.info(f"{self.manifest}: {len(done)} of {len(jobs)} shards, {amount} h")
+        finally:
+            pool.shutdown(cancel_futures=True)
+        named = {done[n]: shards[done[n]] for n in range(len(jobs))}
+        packed = self._finish(jobs, named)
+        write_list(listing, named)
+        ours = re.compile(re.escape(self.manifest.stem) + r"-\d{5}(-[0-9a-f]{12})?\.tar")
+        for path in list(self.folder.iterdir()):
+            if ours.fullmatch(path.name) and path.name not in named:
+                path.unlink()
+        return packed
 
     def _origin(self) -> str:
         folder = self.manifest.parent.resolve()
@@ -222,42 +231,30 @@ class _Packing:
             seconds += u.duration
             if not exclusions.leave_out(u):
                 shards[-1][number] = u
+        paths = (self.folder / f"{self.manifest.stem}-{n:05d}.tar" for n in range(len(shards)))
         return [
-            _Job(self.folder / f"{self.manifest.stem}-{index:05d}.tar", self.format, shard)
-            for index, shard in enumerate(shards)
+            _Job(path, shard, _sources(self.format, shard))
+            for path, shard in zip(paths, shards, strict=True)
             if shard
         ]
 
-    def _kept(
-        self, jobs: Sequence[_Job], before: Mapping[str, Shard]
-    ) -> dict[int, tuple[Path, Shard]]:
+    def _kept(self, jobs: Sequence[_Job], before: Mapping[str, Shard]) -> dict[int, str]:
         """Undamaged shards of an earlier run with the same sources, by job."""
         name_of = {shard.sources: name for name, shard in before.items()}
-        kept = {}
-        for n, job in enumerate(jobs):
-            name = name_of.get(job.sources())
-            if name is None:
-                continue
+        kept = {n: name_of[job.sources] for n, job in enumerate(jobs) if job.sources in name_of}
+        for n, name in list(kept.items()):
             if problem := shard_damage(self.folder / name, before[name]):
                 logger.info(f"{problem}; packing it again")
-                continue
-            kept[n] = self.folder / name, before[name]
+                del kept[n]
         return kept
 
-    def _note(
-        self, done: Mapping[int, tuple[Path, Shard]], before: Mapping[str, Shard] | None = None
-    ) -> None:
-        """Writes the list of packed shards and of shards that an earlier manifest still names."""
-        names = {path.name: shard for path, shard in done.values()}
-        write_list(self.folder / f"{self.manifest.stem}{LISTED}", {**(before or {}), **names})
-
-    def _finish(self, jobs: Sequence[_Job], done: dict[int, tuple[Path, Shard]]) -> int:
-        """Writes the manifest and removes shards that it does not name; a UserError if too many
-        utterances are unreadable."""
+    def _finish(self, jobs: Sequence[_Job], shards: Mapping[str, Shard]) -> int:
+        """Writes the manifest of the shards, one for each job; a UserError if too many utterances
+        are unreadable."""
         stem, tried = self.manifest.stem, sum(len(job.utterances) for job in jobs)
         if not tried:
             raise UserError(f"{self.manifest}: every utterance is excluded")
-        unreadable = [row for n in sorted(done) for row in done[n][1].unreadable]
+        unreadable = [row for shard in shards.values() for row in shard.unreadable]
         listing = self.folder / f"{stem}.unreadable.tsv"
         if unreadable:
             with listing.open("w", encoding="utf-8", newline="") as file:
@@ -272,27 +269,18 @@ class _Packing:
             logger.info(f"{message}; they are left out")
         else:
             listing.unlink(missing_ok=True)
-        if shorter := sum(shard.shorter for _, shard in done.values()):
+        if shorter := sum(shard.shorter for shard in shards.values()):
             logger.info(
                 f"{self.manifest}: {shorter} of {tried} utterances are shorter than in this "
                 "manifest; the new manifest has their true durations"
             )
         packed: dict[int, Utterance] = {}
-        for n, job in enumerate(jobs):
-            path = done[n][0]
-            audio: Path | str = f"{self.url}/{path.name}" if self.url else path
-            for number, offset, size, seconds in shard_members(path):
+        for job, name in zip(jobs, shards, strict=True):
+            audio: Path | str = f"{self.url}/{name}" if self.url else self.folder / name
+            for number, offset, size, seconds in shard_members(self.folder / name):
                 packed[number] = replace(
                     job.utterances[number], audio=audio, start=0.0, duration=seconds,
                     bytes=(offset, size),
                 )  # fmt: skip
-        write_manifest(
-            self.folder / self.manifest.name, [packed[number] for number in sorted(packed)]
-        )
-        self._note(done)
-        ours = re.compile(re.escape(stem) + r"-\d{5}(-[0-9a-f]{12})?\.tar")
-        named = {path.name for path, _ in done.values()}
-        for path in list(self.folder.iterdir()):
-            if ours.fullmatch(path.name) and path.name not in named:
-                path.unlink()
-        return len(packed)
+        new = self.folder / self.manifest.name
+        return write_manifest(new, [packed[number] for number in sorted(packed)])

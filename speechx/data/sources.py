@@ -1,4 +1,5 @@
-"""Utterances that stay in their manifest until they are needed.
+"""Reads manifests: what plans need into columns of numbers; the utterances stay in their manifest
+until they are needed.
 
 For JSON lines, memory holds only the offsets, and a line is parsed again when needed. For Parquet
 it holds the columns of AUDIO_KEYS. Forked workers share both, and both are small enough to pickle.
@@ -11,22 +12,22 @@ from __future__ import annotations
 import os
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from speechx.data import parquet
-from speechx.data.columns import Columns
 from speechx.data.exclusion import Exclusions
-from speechx.data.manifest import check_ids, parse_line, parse_row, read_ids, read_lines
+from speechx.data.manifest import check_ids, parse_line, parse_row, read_lines
 from speechx.data.utterance import (
     AUDIO_KEYS,
     LONGEST_SECONDS,
+    NEEDED,
     RecordError,
     Utterance,
+    audio_source,
     from_record,
 )
 from speechx.errors import UserError
@@ -54,12 +55,67 @@ def read_sources(
     return Concatenated(sources), np.concatenate(rows)
 
 
+class Codes:
+    """Integer codes of names, numbered in order of appearance; -1 for no name."""
+
+    def __init__(self) -> None:
+        self.code_of: dict[str, int] = {}
+        self.codes = array("i")
+
+    def add(self, name: str | None) -> None:
+        self.codes.append(-1 if name is None else self.code_of.setdefault(name, len(self.code_of)))
+
+    def add_column(self, encoded: Any, rename: Callable[[str], str] = str) -> None:
+        """Adds a dictionary-encoded Arrow array, with names changed by `rename`."""
+        names = encoded.dictionary.to_pylist()
+        index_N = encoded.indices.fill_null(len(names)).to_numpy()
+        code_of = np.full(len(names) + 1, -1, dtype=self.codes.typecode)  # the last is for no name
+        for index in np.unique(index_N[index_N < len(names)]).tolist():  # some may not occur
+            code_of[index] = self.code_of.setdefault(rename(names[index]), len(self.code_of))
+        self.codes.frombytes(code_of[index_N].tobytes())
+
+    def sorted(self) -> tuple[np.ndarray, tuple[str, ...]]:
+        """The names in alphabetical order, and codes that are their indices."""
+        names = sorted(self.code_of)
+        new = np.empty(len(names), dtype=self.codes.typecode)
+        new[[self.code_of[name] for name in names]] = np.arange(len(names))
+        return new[self.array()], tuple(names)
+
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self.codes, dtype=self.codes.typecode)
+
+
+class Columns:
+    """The columns of a corpus."""
+
+    def __init__(self) -> None:
+        self.seconds = array("f")
+        self.language, self.corpora, self.speaker, self.shard = (Codes() for _ in range(4))
+
+    def add(self, u: Utterance) -> None:
+        self.seconds.append(u.duration)
+        self.language.add(u.language)
+        self.corpora.add(u.corpus or "")
+        self.speaker.add(u.speaker)
+        self.shard.add(None if u.bytes is None else str(u.audio))
+
+    def add_batch(self, pc: Any, batch: Any, folder: Path) -> None:
+        """Adds an Arrow batch with the columns of AUDIO_KEYS."""
+        self.seconds.frombytes(batch.column("duration").to_numpy().astype(np.float32).tobytes())
+        self.language.add_column(batch.column("language"))
+        self.corpora.add_column(batch.column("corpus").fill_null(""))
+        self.speaker.add_column(batch.column("speaker"))
+        audio, packed = batch.column("audio"), batch.column("bytes").is_valid()
+        shard = pc.if_else(packed, audio, None).dictionary_encode()
+        self.shard.add_column(shard, lambda name: str(audio_source(name, folder)))
+
+
 class JsonLines(Source):
     """The lines of a file, which must not change."""
 
-    def __init__(self, path: Path, size_and_time: tuple[int, int], offsets: np.ndarray) -> None:
-        self.path = Path(os.path.abspath(path))
-        self.size_and_time, self.offsets = size_and_time, offsets
+    def __init__(self, path: Path, offsets: np.ndarray) -> None:
+        self.path, self.offsets = Path(os.path.abspath(path)), offsets
+        self.size_and_time = _size_and_time(path)
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -121,8 +177,8 @@ def _read_json_lines(
             columns.add(u)
         offsets.append(line.offset)
         hashes.append(hash(u.id))
-    check_ids(path, hashes, lambda: read_ids(path))
-    source = JsonLines(path, _size_and_time(path), np.frombuffer(offsets, dtype=np.int64))
+    check_ids(path, hashes)
+    source = JsonLines(path, np.frombuffer(offsets, dtype=np.int64))
     return [source], np.frombuffer(kept, dtype=np.int64)
 
 
@@ -139,17 +195,14 @@ def _read_parquet(
         ids = batch.column("id").to_pylist()
         wanted_N = np.ones(len(ids), dtype=bool)
         if exclusions:
-            keys = (batch.column(key).to_pylist() for key in ("corpus", "language", "duration"))
-            excluded = (
-                exclusions.names(c, lang, i, s) for i, c, lang, s in zip(ids, *keys, strict=True)
-            )
+            names = ("corpus", "language", "id", "duration")
+            excluded = map(exclusions.names, *(batch.column(name).to_pylist() for name in names))
             wanted_N = ~np.fromiter(excluded, dtype=bool)
         kept.append(len(hashes) + np.flatnonzero(wanted_N))
         hashes.extend(map(hash, ids))
         columns.add_batch(pa.compute, batch.filter(pa.array(wanted_N)), folder)
         batches.append(batch)
-    columns_of_ids = (batch.column("id").to_pylist() for batch in batches)
-    check_ids(path, hashes, lambda: chain.from_iterable(columns_of_ids))
+    check_ids(path, hashes)
     return [TableBatch(folder, batch) for batch in batches], np.concatenate(kept)
 
 
@@ -191,10 +244,9 @@ def _column(pa: Any, batch: Any, key: str) -> Any:
 
 def _good(pc: Any, batch: Any) -> bool:
     """Whether `from_record` would accept all rows."""
-    texts = [batch.column("id"), batch.column("audio"), batch.column("language")]
-    if any(text.null_count for text in texts) or batch.column("duration").null_count:
+    if any(batch.column(key).null_count for key in NEEDED):
         return False
-    texts[2] = texts[2].dictionary
+    texts = [batch.column("id"), batch.column("audio"), batch.column("language").dictionary]
     if any(pc.any(pc.equal(pc.utf8_trim_whitespace(text), "")).as_py() for text in texts):
         return False
     if pc.any(pc.match_substring(texts[1], "\0")).as_py():

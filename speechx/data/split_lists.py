@@ -14,12 +14,13 @@ boundary `|` is ignored.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.data.manifest import SOURCE, Utterance, claim, first_few, read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.user_files import read_lines
 
 # 1.0 and 5.0 are hours.
 RIVIERE = {"trainSeqs": "train", "valSeqs": "dev", "testSeqs": "test"}
@@ -42,24 +43,17 @@ def write_list(path: Path, utterances: Iterable[Utterance], about: str) -> None:
 
 def read_list(path: Path) -> dict[str, tuple[str, ...] | None]:
     """The names in list order, with their phones if there is a `.phone` file."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-        labels = path.with_suffix(".phone")
-        phones = labels.read_text(encoding="utf-8").splitlines() if labels.is_file() else None
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the list: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 text; a list is a text file with one id per line."
-        ) from error
+    lines = read_lines(path, "the list", "one id per line")
     names = [line.split("\t")[0].strip() for line in lines]
     if path.suffix == ".tsv":
         names = names[1:]  # the first line is the folder of the audio
     ids = [name for name in names if name and not name.startswith("#")]
     if not ids:
         raise UserError(f"{path}: the list is empty; one id per line was expected.")
-    if phones is None:
+    labels = path.with_suffix(".phone")
+    if not labels.is_file():
         return dict.fromkeys(ids)
+    phones = read_lines(labels, "the phones", "the phones of one utterance per line")
     if len(phones) != len(ids):
         raise UserError(f"{labels}: {len(phones)} lines, but {path} lists {len(ids)} utterances.")
     return {
@@ -147,6 +141,5 @@ def _refuse_shared(splits: Mapping[str, Sequence[Utterance]]) -> None:
 
 def _id(name: str) -> str:
     """The id of a clip name: without folder and audio suffix."""
-    name = name.rsplit("/", 1)[-1]
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot + suffix.lower() in AUDIO_SUFFIXES else name
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else path.name

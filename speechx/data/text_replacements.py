@@ -15,6 +15,7 @@ from pathlib import Path
 from speechx.data.manifest import Utterance, first_few, stream_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.user_files import read_table
 from speechx.whole_file import write_whole
 
 HEADER = ("language", "from", "to", "utterances", "code points", "why")
@@ -63,23 +64,12 @@ class TextReplacer:
 
 def read_replacements(path: Path) -> dict[str, TextReplacer]:
     """The rules of each language."""
-    try:
-        header, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the table of replacements: {error}") from None
-    if tuple(header.split("\t")[:3]) != HEADER[:3]:
-        raise UserError(
-            f"{path}: expected the columns {', '.join(HEADER[:3])}, as in respell.tsv of "
-            f"`speechx data doctor`; the first line is {header[:60]!r}"
-        )
+    what = "a table of replacements (like respell.tsv of `speechx data doctor`)"
     rules: dict[str, dict[str, str]] = {}
-    for number, line in enumerate(lines, start=2):
-        cells = line.split("\t")
-        if not line.strip():
-            continue
-        if len(cells) < 3 or not cells[1]:
+    for number, row in read_table(path, what, HEADER[:3]):
+        if not row.get("from") or "to" not in row:
             raise UserError(f"{path}:{number}: expected language, from and to, separated by tabs")
-        rules.setdefault(cells[0], {})[_plain(cells[1])] = _plain(cells[2])
+        rules.setdefault(row["language"], {})[_plain(row["from"])] = _plain(row["to"])
     return {language: TextReplacer(some) for language, some in rules.items()}
 
 

@@ -24,31 +24,19 @@ from speechx.text.ipa import normalize_ipa
 
 # Codes of corpora (CommonVoice locales) that espeak-ng names differently.
 VOICES = {
-    "en": "en-us",
-    "fr": "fr-fr",
-    "no": "nb",
-    "nb-NO": "nb",
-    "nn-NO": "nb",
-    "zh": "cmn",
-    "zh-CN": "cmn",
-    "zh-TW": "cmn",
-    "zh-HK": "yue",
-    "ga-IE": "ga",
-    "hy-AM": "hy",
-    "ne-NP": "ne",
-    "pa-IN": "pa",
-    "sv-SE": "sv",
-    "pt-PT": "pt",
-    "pt-BR": "pt-br",
-}
+    "en": "en-us", "fr": "fr-fr", "no": "nb", "nb-NO": "nb", "nn-NO": "nb",
+    "zh": "cmn", "zh-CN": "cmn", "zh-TW": "cmn", "zh-HK": "yue",
+    "ga-IE": "ga", "hy-AM": "hy", "ne-NP": "ne", "pa-IN": "pa", "sv-SE": "sv",
+    "pt-PT": "pt", "pt-BR": "pt-br",
+}  # fmt: skip
 # Symbols that espeak-ng writes instead of IPA (its own mnemonics and X-SAMPA), by voice.
 LEFTOVERS = {
     "ru": {'u"': "ʉ", "ɪ^": "ɪ̝"},
     "ky": {
-        **{"d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ"},
-        **{"oe": "œ", "oe:": "œː"},
+        "d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ",
+        "oe": "œ", "oe:": "œː",
     },
-}
+}  # fmt: skip
 _FLAG = re.compile(r"\([a-z][\w-]*\)")
 _TONE = re.compile(r"[0-9˥˦˧˨˩]")
 
@@ -66,7 +54,7 @@ class G2PResult:
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
     """The phones of each text as espeak-ng divides them ('tʃ', 'aɪ', 'aː'), normalised. A text may
     have none."""
-    _require()
+    _wrapper()
     from phonemizer.separator import Separator
 
     voice = espeak_voice(language)
@@ -83,8 +71,6 @@ def g2p(texts: Sequence[str], language: str) -> G2PResult:
         units = line.replace("|", " ").split()
         units = [normalize_ipa(leftovers.get(unit, unit)) for unit in units]
         phones.append(tuple(unit for unit in units if unit))
-    if len(phones) != len(lines):
-        raise RuntimeError(f"phonemizer returned {len(phones)} lines for {len(lines)} texts")
     return G2PResult(phones, version(), flags, tones)
 
 
@@ -92,10 +78,9 @@ def espeak_voice(language: str) -> str:
     """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
-    if voice in known:
-        return voice
-    if voice.lower() in known:
-        return voice.lower()
+    for name in (voice, voice.lower()):
+        if name in known:
+            return name
     near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
     raise UserError(f"espeak-ng has no voice for the language {language!r}: {hint}")
@@ -108,26 +93,20 @@ def version() -> str:
     return f"espeak-ng {engine}, phonemizer {importlib.metadata.version('phonemizer')}"
 
 
-def _require() -> None:
+def _wrapper() -> Any:
+    """phonemizer's interface to espeak-ng, set to use the library of the wheel."""
     try:
-        import espeakng_loader  # noqa: F401
-        import phonemizer  # noqa: F401
+        import espeakng_loader
+        import phonemizer.backend.espeak.wrapper
     except ImportError as error:
         raise UserError(
             f"phones from text need the package {error.name}, which is not installed: "
             'pip install "speechx[g2p]"'
         ) from None
-
-
-def _wrapper() -> Any:
-    """phonemizer's interface to espeak-ng, set to use the library of the wheel."""
-    _require()
-    import espeakng_loader
-    from phonemizer.backend.espeak.wrapper import EspeakWrapper
-
-    EspeakWrapper.set_library(str(espeakng_loader.get_library_path()))
-    EspeakWrapper.set_data_path(str(espeakng_loader.get_data_path()))
-    return EspeakWrapper
+    wrapper = phonemizer.backend.espeak.wrapper.EspeakWrapper
+    wrapper.set_library(str(espeakng_loader.get_library_path()))
+    wrapper.set_data_path(str(espeakng_loader.get_data_path()))
+    return wrapper
 
 
 @functools.cache
@@ -137,7 +116,6 @@ def _voices() -> tuple[str, ...]:
 
 @functools.cache
 def _backend(voice: str) -> Any:
-    _wrapper()
     from phonemizer.backend import EspeakBackend
 
     logger = logging.getLogger("speechx.g2p")

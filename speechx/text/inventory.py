@@ -11,7 +11,6 @@ a model is loaded.
 from __future__ import annotations
 
 import difflib
-import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ from speechx.text.articulation import require_features
 from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa
 from speechx.text.shipped import sentence_languages, shipped_sentences
+from speechx.text.user_files import read_lines
+
+SHIPPED = resources.files("speechx.text") / "inventories.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Inventory:
     @classmethod
     def for_language(cls, language: str) -> Inventory:
         """An inventory that is shipped with the package."""
-        shipped = _shipped()
+        shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
         if language not in shipped:
             near = difflib.get_close_matches(language, shipped, n=3)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
@@ -59,17 +61,9 @@ class Inventory:
     @classmethod
     def from_file(cls, path: str | Path, language: str = "und") -> Inventory:
         """Reads phones separated by white space; # begins a comment."""
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the inventory: {error.strerror}.") from None
-        except UnicodeDecodeError:
-            raise UserError(
-                f"{path}: not UTF-8 text; expected a list of phones separated by white space."
-            ) from None
-        lines = (line.split("#", 1)[0] for line in text.split("\n"))
-        return cls.of((phone for line in lines for phone in line.split()), language, str(path))
+        lines = read_lines(Path(path), "the inventory", "phones separated by white space")
+        phones = (phone for line in lines for phone in line.split("#", 1)[0].split())
+        return cls.of(phones, language, str(path))
 
     @classmethod
     def from_texts(cls, texts: Sequence[str], language: str) -> Inventory:
@@ -86,13 +80,5 @@ def shipped_inventories() -> str:
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
 
-@functools.cache
-def _shipped() -> dict[str, dict[str, str]]:
-    file = resources.files("speechx.text") / "inventories.json"
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 if __name__ == "__main__":
-    Path(str(resources.files("speechx.text") / "inventories.json")).write_text(
-        shipped_inventories(), encoding="utf-8"
-    )
+    Path(str(SHIPPED)).write_text(shipped_inventories(), encoding="utf-8")

@@ -12,27 +12,11 @@ the characters that are not IPA, so that no symbol gets lost between text and mo
 import unicodedata
 
 LOOKALIKES = {
-    "g": "ɡ",
-    ":": "ː",
-    "'": "ʼ",
-    "’": "ʼ",
-    "ǝ": "ə",
-    "ε": "ɛ",
-    "γ": "ɣ",
-    "ꞵ": "β",
-    "ϕ": "ɸ",
-    "φ": "ɸ",
-    "ᵻ": "ɨ",
-    "ʣ": "dz",
-    "ʤ": "dʒ",
-    "ʥ": "dʑ",
-    "ʦ": "ts",
-    "ʧ": "tʃ",
-    "ʨ": "tɕ",
-    "ɚ": "ə˞",
-    "ɝ": "ɜ˞",
+    "g": "ɡ", ":": "ː", "'": "ʼ", "’": "ʼ", "ǝ": "ə", "ε": "ɛ", "γ": "ɣ", "ꞵ": "β",
+    "ϕ": "ɸ", "φ": "ɸ", "ᵻ": "ɨ", "ɚ": "ə˞", "ɝ": "ɜ˞",
+    "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ",
     "\u030d": "\u0329",  # the stroke of a syllabic consonant, above or below
-}
+}  # fmt: skip
 DROPPED = dict.fromkeys("\u0361\u035cˈˌ‿.", "")  # tie bars, stress, linking, syllable break
 _TABLE = str.maketrans({**LOOKALIKES, **DROPPED})
 

@@ -8,7 +8,6 @@ spaces.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,7 @@ class Vocabulary:
     @classmethod
     def collect(cls, token_type: TokenType, sequences: Iterable[Sequence[str]]) -> Vocabulary:
         """All tokens of the sequences, in code point order."""
-        seen = Counter(token for sequence in sequences for token in sequence)
-        return cls(token_type, tuple(sorted(seen)))
+        return cls(token_type, tuple(sorted({t for sequence in sequences for t in sequence})))
 
     def __len__(self) -> int:
         """Number of ids: the tokens and the blank."""

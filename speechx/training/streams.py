@@ -10,6 +10,7 @@ are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,6 @@ from speechx.data.sampling import (
     mixed_epoch,
     one_pass,
     padded_batches,
-    share,
     stream,
 )
 from speechx.data.utterance import hours
@@ -114,7 +114,7 @@ class TaskSource:
         batches, epoch = make(task, micro_seconds)
 
         def from_position(start: Position) -> Iterator[Batch]:
-            plans = share(stream(epoch, self.seed, start), ranks.rank, ranks.world)
+            plans = islice(stream(epoch, self.seed, start), ranks.rank, None, ranks.world)
             return load(batches, plans, workers)
 
         return from_position

@@ -100,7 +100,7 @@ def test_lists_by_hand_and_mistakes(tmp_path):
     path.write_bytes(b"\xef\xbb\xbflanguage\tid\tcorpus\r\nes\ta 1\t\r\n\r\nit\tb\tmls\r\n")
     assert read_exclusions(path) == [Exclusion("", "es", "a 1"), Exclusion("mls", "it", "b")]
     for content, message in (
-        ("", "the first line of an exclusion list names its columns"),
+        ("", "the first line of the exclusion list names its columns"),
         ("es\t1\n", "the first line"),
         (f"{HEADER}\n\tes\t\tsilent\n", r"x\.tsv:2: needs a language and an id"),
         (f"{HEADER}\n\tes\n", r"x\.tsv:2: needs"),

@@ -24,7 +24,6 @@ from speechx.data.sampling import (
     once,
     one_pass,
     padded_batches,
-    share,
     shares,
     stream,
 )
@@ -374,9 +373,7 @@ def test_going_on_from_any_position_gives_the_same_batches_and_plans_no_earlier_
 def test_ranks_share_the_stream_without_gap_or_overlap(world):
     epoch = plan_of(corpus_of({"aa": 40, "bb": 10}))
     whole = list(islice(stream(epoch, 3), 24))
-    parts = [
-        list(islice(share(stream(epoch, 3), rank, world), 24 // world)) for rank in range(world)
-    ]
+    parts = [list(islice(stream(epoch, 3), rank, 24, world)) for rank in range(world)]
     assert all(part == whole[rank::world] for rank, part in enumerate(parts))
     # After 6 batches every rank knows the place, and goes on where it was, also in the next epoch.
     for taken in (6, 18):
@@ -384,7 +381,7 @@ def test_ranks_share_the_stream_without_gap_or_overlap(world):
             last = part[taken // world - 1].position
             start = last.after(world - rank)
             assert start.number == taken
-            later = list(islice(share(stream(epoch, 3, start), rank, world), (24 - taken) // world))
+            later = list(islice(stream(epoch, 3, start), rank, 24 - taken, world))
             assert later == part[taken // world :]
 
 

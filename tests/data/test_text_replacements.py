@@ -65,9 +65,15 @@ def test_a_table_whose_rules_all_matched(tmp_path, capsys):
     assert str(tmp_path / "n.jsonl") in line
 
 
+def test_a_table_that_a_spreadsheet_has_saved(tmp_path):
+    table = "from\tto\tlanguage\tnote\r\nş\tș\tro\r\n\r\n"
+    (tmp_path / "t.tsv").write_bytes(b"\xef\xbb\xbf" + table.encode())
+    assert read_replacements(tmp_path / "t.tsv")["ro"]("şi") == "și"
+
+
 def test_invalid_tables(tmp_path):
     (tmp_path / "t.tsv").write_text("id\ttext\n")
-    with pytest.raises(UserError, match="columns language, from, to"):
+    with pytest.raises(UserError, match="columns, with tabs between: language, from, to"):
         read_replacements(tmp_path / "t.tsv")
     (tmp_path / "t.tsv").write_text("language\tfrom\tto\nro\tş\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"t\.tsv:2"):
