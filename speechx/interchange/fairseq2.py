@@ -118,11 +118,11 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         raise UserError(
             "fairseq2 has no feature_grad_scale of 0 (encoder.features.gradient_scale): set it to 1"
         )
+    if vocabulary is not None:
+        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
     card: dict[str, Any] = {
         "name": "speechx_model",
-        "model_family": "wav2vec2" if vocabulary is None else "wav2vec2_asr",
-        "model_arch": "base" if vocabulary is None else "base_10h",
-        "model_config": {},
+        **family(saved, None if vocabulary is None else len(symbols)),
         "checkpoint": "model.pt",
         "normalize_audio": saved.encoder.normalize,
         "languages": list(saved.languages),
@@ -131,14 +131,9 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         start, floor, decay = (
             ours[f"objective.gumbel_temperature.{name}"] for name in ("start", "floor", "decay")
         )
-        card["model_config"] = {
-            **model_config(saved, None),
-            "codebook_sampling_temperature": [start, floor, decay],
-        }
+        card["model_config"]["codebook_sampling_temperature"] = [start, floor, decay]
         card["target_dropout"] = ours["objective.target_dropout"]
     else:
-        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
-        card["model_config"] = model_config(saved, len(symbols))
         card |= {"labels": symbols, "token_type": vocabulary.token_type}
         if all(len(token) == 1 for token in vocabulary.tokens):
             write_characters(folder / "tokenizer.model", symbols)
@@ -154,19 +149,23 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def model_config(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
-    """The settings of a model with `outputs` rows in its head; None: with a quantizer."""
-    ours = settings.settings_of(saved)
+def family(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
+    """Family and settings of a model with `outputs` rows in its head; None: with a quantizer."""
+    words = ENCODER.theirs(saved)
     encoder = {
-        **ENCODER.theirs(saved),
+        **words,
         "feature_dim": saved.encoder.features.dim,
-        "layer_norm_features": ours["encoder.context.norm"] == "post",
+        "layer_norm_features": words["norm_order"] == "POST",
         **SUPPORTED_VALUES,
     }
     if outputs is not None:
-        return {"encoder_config": encoder, "target_vocab_size": outputs}
+        config = {"encoder_config": encoder, "target_vocab_size": outputs}
+        return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": config}
     words = QUANTIZER.theirs(saved)
-    return {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
+    if not words:
+        raise ValueError("it has neither a quantizer nor a head")
+    config = {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
+    return {"model_family": "wav2vec2", "model_arch": "base", "model_config": config}
 
 
 TOKENIZER = {

@@ -59,9 +59,7 @@ def read(path: Path, content: Any) -> SavedModel:
     given = {name: t for name, t in content.items() if isinstance(t, Tensor)}
     weights = names.to_ours(given, names.TORCHAUDIO, source)
     measured = settings.measure(weights, source)
-    beside = [f for f in (path.with_suffix(".yaml"), path.parent / "model.yaml") if f.is_file()]
-    about = read_yaml(beside[0]) if beside else {}
-    where = str(beside[0]) if beside else source
+    about, where = find_about(path)
     stated = WORDS.ours(about.get("model") or {}, where)
     notes: tuple[str, ...] = ()
     if not stated:
@@ -89,19 +87,27 @@ def read(path: Path, content: Any) -> SavedModel:
     )
 
 
+def find_about(path: Path) -> tuple[dict[str, Any], str]:
+    """The settings beside a `.pt`, and their place; where there are none, nothing and its own."""
+    for file in (path.with_suffix(".yaml"), path.parent / "model.yaml"):
+        if file.is_file():
+            return read_yaml(file), str(file)
+    return {}, str(path)
+
+
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
     vocabulary, kept = vocabulary_of(saved), ("encoder.", f"{names.HEAD}.")
     weights = {n: t for n, t in saved.weights.items() if n.startswith(kept)}
     weights.pop("encoder.mask_embedding", None)
-    about = {
+    about: dict[str, Any] = {
         "model": arguments(saved, None),
         "normalize_waveform": saved.encoder.normalize,
         "languages": list(saved.languages),
     }
     if vocabulary is not None:
         labels, weights = to_rows(weights, vocabulary, ("-",), "torchaudio")
-        about["model"] = arguments(saved, len(labels))
+        about["model"]["aux_num_out"] = len(labels)
         about |= {"labels": labels, "token_type": vocabulary.token_type}
     torch.save(names.to_theirs(weights, names.TORCHAUDIO), folder / "model.pt")
     text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
