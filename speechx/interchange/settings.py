@@ -19,6 +19,7 @@ from speechx.errors import UserError
 from speechx.interchange.names import CODEBOOK, POSITION, PROJECTION, QUANTIZER
 from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows
 from speechx.models.encoder import EncoderConfig
+from speechx.models.features.convolutional import seven_convolutions
 from speechx.models.folder import SavedModel
 from speechx.models.presets import Preset, base, large
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -237,16 +238,14 @@ def heads_of(width: int, source: str) -> int:
 
 def strides_of(layers: list[dict[str, int]], source: str) -> list[dict[str, int]]:
     """The convolutions with the strides of the published stack, if they have its kernels."""
+    published = seven_convolutions()
     kernels = [layer["kernel"] for layer in layers]
-    if kernels != [10, 3, 3, 3, 3, 2, 2]:
+    if kernels != [layer.kernel for layer in published]:
         raise UserError(
             f"{source}: the tensors do not show the strides of the convolutions, and the kernels "
             f"{kernels} are not the ones of wav2vec 2.0: give them in a file beside"
         )
-    return [
-        {**layer, "stride": stride}
-        for layer, stride in zip(layers, (5, 2, 2, 2, 2, 2, 2), strict=True)
-    ]
+    return [{**own, "stride": p.stride} for own, p in zip(layers, published, strict=True)]
 
 
 def identity_added(weights: dict[str, Tensor]) -> dict[str, Tensor]:
