@@ -19,10 +19,8 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
-from speechx.models.presets import base, large
 from speechx.text.vocabulary import TokenType
 
 WORDS = settings.SettingNames(
@@ -82,14 +80,11 @@ MOST_LAYERS = 300
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
     given = {name: t for name, t in content["model"].items() if isinstance(t, Tensor)}
     head = any(name.startswith("w2v_encoder.") for name in given)
-    # Both kinds of norm, so that one that contradicts the settings is reported as such.
-    encoders = (base().encoder, large().encoder)
-    table = {n: ours for e in encoders for n, ours in names.fairseq(e, head).items()}
+    table = names.any_norm(names.fairseq, head)
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = settings.measure(weights, source)
     model, task = _sections(content, head, source)
@@ -186,8 +181,6 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
 
     def rows(node: ast.AST) -> list[list[int]]:
         match node:
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [row(item) for item in items]
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return rows(left) + rows(right)
             case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))):
@@ -198,19 +191,10 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
                         f"expected {MOST_LAYERS} at most"
                     )
                 return once * times
-        raise ValueError
-
-    def row(node: ast.AST) -> list[int]:
-        match node:
-            case ast.Tuple(elts=items) | ast.List(elts=items):
-                values = [
-                    item.value
-                    for item in items
-                    if isinstance(item, ast.Constant) and isinstance(item.value, int)
-                ]
-                if len(values) == len(items):
-                    return values
-        raise ValueError
+        once = [list(row) for row in ast.literal_eval(node)]
+        if not all(isinstance(size, int) for row in once for size in row):
+            raise ValueError
+        return once
 
     try:
         return rows(ast.parse(str(text), mode="eval").body)

@@ -23,11 +23,9 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
 from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
-from speechx.models.presets import base, large
 
 ENCODER = settings.SettingNames(
     {
@@ -72,15 +70,12 @@ SUPPORTED_VALUES: settings.Settings = {
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
     given = _tensors(content)
     # An encoder alone has neither projection.
     head = "final_proj.weight" in given and "final_target_proj.weight" not in given
-    # Both kinds of norm, so that one that contradicts the settings is reported as such.
-    encoders = (base().encoder, large().encoder)
-    table = {n: ours for e in encoders for n, ours in names.fairseq2(e, head).items()}
+    table = names.any_norm(names.fairseq2, head)
     pre = "encoder.layer_norm.weight" in given
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = {

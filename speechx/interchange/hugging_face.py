@@ -11,15 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.pickles import read_pickle
 from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
-from speechx.models.folder import SavedModel
+from speechx.models.folder import SavedModel, read_tensors
 
 WORDS = settings.SettingNames(
     {
@@ -71,8 +70,8 @@ ORDER = ("<pad>", "<s>", "</s>", "<unk>")
 """The first rows of the heads that are written; the first is the blank."""
 
 
-def read(path: Path) -> SavedModel:
-    folder = path if path.is_dir() else path.parent
+def read(folder: Path, _: Any = None) -> SavedModel:
+    """The model in a folder."""
     about = _json(folder / "config.json")
     source = str(folder / "config.json")
     kind_there = about.get("model_type")
@@ -188,15 +187,12 @@ def _load(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        content = read_pickle(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path} holds no tensors by name")
-        return {name: t for name, t in content.items() if isinstance(t, Tensor)}
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    content = read_pickle(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no tensors by name")
+    return {name: t for name, t in content.items() if isinstance(t, Tensor)}
 
 
 def _rows(folder: Path, about: dict[str, Any], count: int) -> VocabularyRows:

@@ -23,7 +23,6 @@ from torch import Tensor
 from speechx.config import read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 
@@ -53,8 +52,7 @@ WORDS = settings.SettingNames(
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
     given = {name: t for name, t in content.items() if isinstance(t, Tensor)}
     weights = names.to_ours(given, names.TORCHAUDIO, source)

@@ -121,19 +121,23 @@ def open_folder(folder: Path | str) -> SavedModel:
     objectives = about.get("objectives") or {}
     if not isinstance(objectives, dict) or not all(map(_has_kind, objectives.values())):
         raise UserError(f"{file}: objectives must be mappings with a kind, by name")
-    try:
-        weights = load_file(folder / "model.safetensors")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder / 'model.safetensors'} cannot be read: {error}") from None
     vocabulary = folder / "vocabulary.json"
     return SavedModel(
         folder=folder,
         encoder=parse(EncoderConfig, about["encoder"], str(file)),
-        weights=weights,
+        weights=read_tensors(folder / "model.safetensors"),
         objectives=objectives,
         vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
         languages=tuple(about.get("languages") or ()),
     )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def _has_kind(config: Any) -> bool:
@@ -193,18 +197,15 @@ def model_card(
         for head, vocabulary in vocabularies.items()
     )
     features, context = encoder.features.kind, encoder.context.kind
-    lines = [
-        f"# {name}",
-        "",
-        "A speech model of speechx, in its folder format 2.",
-        "",
-        f"- encoder: {features} features, {context} (layers: {encoder.context.num_layers}, width: "
-        f"{encoder.context.embed_dim})",
-        f"- objectives: {kinds or 'none'}",
-        f"- writes: {writes or 'nothing by itself; continue or fine-tune it'}",
-        f"- languages in training: {', '.join(languages) or 'not recorded'}",
-        "",
-        "Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a "
-        "training.",
-    ]
-    return "\n".join(lines) + "\n"
+    sizes = f"layers: {encoder.context.num_layers}, width: {encoder.context.embed_dim}"
+    return f"""# {name}
+
+A speech model of speechx, in its folder format {FORMAT}.
+
+- encoder: {features} features, {context} ({sizes})
+- objectives: {kinds or "none"}
+- writes: {writes or "nothing by itself; continue or fine-tune it"}
+- languages in training: {", ".join(languages) or "not recorded"}
+
+Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a training.
+"""
