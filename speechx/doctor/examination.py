@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -30,14 +31,24 @@ from speechx.corpora.babel.reader import NO_SPEECH
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.processes import PROCESSES, watched
 from speechx.data.exclusion import Key, write_exclusions
+from speechx.data.manifest import Utterance
 from speechx.doctor import manifests, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
-from speechx.doctor.duplicates import Duplicate, duplicates, recordings, several
-from speechx.doctor.manifests import ManifestFile, Numbered, find_manifests, select
-from speechx.doctor.split_checks import SHARED, SplitChecks, key_number, leak_cases, repeated
+from speechx.doctor.manifests import Numbered, find_manifests, select
+from speechx.doctor.sharing import (
+    SHARED,
+    Duplicate,
+    SplitChecks,
+    duplicates,
+    key_number,
+    leak_cases,
+    recordings,
+    repeated,
+    several,
+)  # fmt: skip
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
@@ -103,9 +114,7 @@ def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
 class _Examination:
     """The state between the passes over the manifests."""
 
-    def __init__(
-        self, files: Sequence[ManifestFile], options: DoctorOptions, processes: int
-    ) -> None:
+    def __init__(self, files: Sequence[Path], options: DoctorOptions, processes: int) -> None:
         self.manifests, self.options, self.processes = files, options, processes
         self.excluding = to_exclude(options.exclude)
         self.target = Target.of(options.model, options.vocabulary)
@@ -170,23 +179,23 @@ class _Examination:
         limits = self.options.least_seconds, self.options.most_seconds
         for manifest, u in manifests.stream(self.manifests):
             if isinstance(u, Problem):
-                self.cases.append((-1, Case("line", u.where, u.why, split=manifest.split)))
+                self.cases.append((-1, Case("line", u.where, u.why, split=manifest.stem)))
                 continue
             job = self.utterances, manifest, u
             self.utterances += 1
             self.seconds += u.duration
             normal = normalize(u.text or "", u.language)
-            self.splits.read(manifest.split, u, normal)
-            self.balance.read(manifest.split, u)
+            self.splits.read(manifest.stem, u, normal)
+            self.balance.read(manifest.stem, u)
             self.add(job, by_length(u, self.target.frames, *limits))
-            self.add(job, self.texts.read(job[0], manifest.split, u, normal))
+            self.add(job, self.texts.read(job[0], manifest.stem, u, normal))
             yield job
 
     def _stop_opening(self, count: int) -> None:
         """Replaces the cases of missing files by one for all of them."""
         first = next(case.utterance for _, case in self.cases if case.check == "absent")
         assert first is not None
-        folders = ", ".join(sorted({str(manifest.path.parent) for manifest in self.manifests})[:3])
+        folders = ", ".join(sorted({str(manifest.parent) for manifest in self.manifests})[:3])
         self.moved = (
             f"none of the first {self.options.missing_files:,} files exists: was the corpus moved? "
             f"Relative paths start at the manifest's folder ({folders}), absolute ones are valid "
@@ -220,7 +229,7 @@ class _Examination:
         samples = np.zeros(self.utterances, np.int64)
         for job, found in self._watched(sound.measure, readable, "decoded", chunk=16):
             self.decoded += 1
-            quiet = ("silent", "faint") if job[1].split == NO_SPEECH else ()
+            quiet = ("silent", "faint") if job[1].stem == NO_SPEECH else ()
             self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
             if isinstance(found, sound.Sound) and found.loudest >= SILENT_DB:  # silences are equal
                 samples[job[0]] = found.samples
@@ -234,7 +243,7 @@ class _Examination:
         wanted = {*(n for n, *_ in paces), *ids, *(n for some in leaks.values() for n in some)}
         found = select(self.manifests, wanted)
         for number in ids:
-            self.add(found[number], [("repeated_id", f"again in {found[number][1].path}")])
+            self.add(found[number], [("repeated_id", f"again in {found[number][1]}")])
         odd = [_case(found[number], check, detail) for number, check, detail in paces]
         self.compare_recordings({n for n, case in odd if case.check in self.excluding})
         later = [*(case for _, case in odd), *self.texts.cases()]
@@ -268,14 +277,14 @@ class _Examination:
             (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
             if d.check == "ambiguous_id":
                 self.not_listed.add(key_of(u))
-                why = f"id {u.id} of {u.language} is another recording in {other.path}"
+                why = f"id {u.id} of {u.language} is another recording in {other}"
             else:
                 why = f"{self._why(d)} {kept.id}"
-                why += "" if other == manifest else f" in {other.split}"
+                why += "" if other == manifest else f" in {other.stem}"
                 why += "" if u.text == kept.text else ", but the texts differ"
             if d.check == "recording_leak" and ids[d.number] == ids[d.kept]:
                 self.not_listed.add(key_of(u))
-                why += f", with the same id: remove it from {manifest.path}"
+                why += f", with the same id: remove it from {manifest}"
             self.add(utterances[d.number], [(d.check, why)])
 
     def _why(self, d: Duplicate) -> str:
@@ -284,7 +293,7 @@ class _Examination:
 
     def diagnosis(self) -> Diagnosis:
         found = Diagnosis(
-            manifests=tuple(str(manifest.path) for manifest in self.manifests),
+            manifests=tuple(map(str, self.manifests)),
             utterances=self.utterances, seconds=self.seconds, balance=self.balance,
             cases=tuple(case for _, case in self.cases), excluding=self.excluding,
             replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
@@ -294,7 +303,7 @@ class _Examination:
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
         for _, manifest, u in excluded.values():
-            self.balance.exclude(manifest.split, u)
+            self.balance.exclude(manifest.stem, u)
         lost = len(excluded), sum(u.duration for _, _, u in excluded.values())
         return replace(found, lost=lost)
 
@@ -320,20 +329,16 @@ class _Examination:
 
     def _watched(
         self,
-        work: Callable[[sound.AudioSpan], T],
+        work: Callable[[Utterance], T],
         jobs: Iterable[Numbered],
         what: str,
         chunk: int = CHUNK,
     ) -> Iterator[tuple[Numbered, T | Problem]]:
         seconds = partial(sound.patience, per_file=self.options.seconds_per_file)
-        results = in_parallel(work, jobs, _span, self.processes, chunk, seconds)
+        results = in_parallel(work, jobs, itemgetter(2), self.processes, chunk, seconds)
         return watched(results, None, f"doctor: {what}", "utterances")
-
-
-def _span(job: Numbered) -> sound.AudioSpan:
-    return sound.AudioSpan.of(job[2])
 
 
 def _case(job: Numbered, check: str, detail: str) -> tuple[int, Case]:
     number, manifest, u = job
-    return number, Case(check, u.id, detail, u.language, manifest.split, u)
+    return number, Case(check, u.id, detail, u.language, manifest.stem, u)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
@@ -29,20 +30,6 @@ BANDS = ((300.0, 3400.0), (4400.0, 7200.0))  # Hz, with a gap for the filters be
 FULL_SCALE = 0.99
 FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
-
-
-@dataclass(frozen=True, slots=True)
-class AudioSpan:
-    """Where the audio of an utterance is."""
-
-    audio: str
-    part: tuple[int, int] | None
-    start: float
-    duration: float
-
-    @classmethod
-    def of(cls, utterance: Utterance) -> AudioSpan:
-        return cls(str(utterance.audio), utterance.bytes, utterance.start, utterance.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +57,23 @@ class Sound:
     samples: int
 
 
-def patience(span: AudioSpan, per_file: float) -> float:
+def patience(u: Utterance, per_file: float) -> float:
     """Seconds after which reading it is taken to hang: one per MB is added to `per_file`."""
-    if is_url(span.audio):
+    if is_url(u.audio):
         return PATIENCE_SECONDS
     try:
-        size = span.part[1] if span.part else os.stat(span.audio).st_size
+        size = u.bytes[1] if u.bytes else os.stat(u.audio).st_size
     except (OSError, ValueError):
         size = 0
     return per_file + size / 1e6
 
 
-def read_header(span: AudioSpan) -> Header | Problem:
-    return _header(span.audio, span.part)
+def read_header(u: Utterance) -> Header | Problem:
+    return _header(u.audio, u.bytes)
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str, part: tuple[int, int] | None) -> Header | Problem:
+def _header(audio: Path | str, part: tuple[int, int] | None) -> Header | Problem:
     try:
         info = audio_info(audio, exact=False, part=part)
         return Header(info.duration, info.rate, _fingerprint(audio, part))
@@ -94,12 +81,12 @@ def _header(audio: str, part: tuple[int, int] | None) -> Header | Problem:
         return _unreadable(audio, error)
 
 
-def _unreadable(audio: str, error: Exception) -> Problem:
+def _unreadable(audio: Path | str, error: Exception) -> Problem:
     why = str(error).removeprefix(f"{audio}: ").removeprefix("cannot be read as audio: ")
-    return Problem(audio, why)
+    return Problem(str(audio), why)
 
 
-def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
+def _fingerprint(audio: Path | str, part: tuple[int, int] | None) -> int:
     if is_url(audio):
         return 0
     with open(audio, "rb", buffering=0) as file:
@@ -108,32 +95,32 @@ def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
         return _number(size.to_bytes(8, "little") + file.read(min(FINGERPRINT_BYTES, size)))
 
 
-def hash_bytes(span: AudioSpan) -> int:
+def hash_bytes(u: Utterance) -> int:
     """A hash of every byte of the file or part; 0 if it cannot be read."""
     try:
-        return _number(read_bytes(span.audio, span.part))
+        return _number(read_bytes(u.audio, u.bytes))
     except UserError:
         return 0
 
 
-def measure(span: AudioSpan) -> Sound | Problem:
+def measure(u: Utterance) -> Sound | Problem:
     """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
-        promised = audio_info(span.audio, exact=False, part=span.part).duration
-        return measured(_pieces(span, promised), promised)
+        promised = audio_info(u.audio, exact=False, part=u.bytes).duration
+        return measured(_pieces(u, promised), promised)
     except (UserError, OSError, ValueError) as error:
-        return _unreadable(span.audio, error)
+        return _unreadable(u.audio, error)
 
 
-def _pieces(span: AudioSpan, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(u: Utterance, whole: float) -> Iterator[tuple[np.ndarray, int]]:
     """Samples (S,) at the file's own rate, a few minutes at a time."""
-    end = span.start + span.duration
+    end = u.start + u.duration
     if end >= whole - 1:
         end = math.inf
-    at = span.start
+    at = u.start
     while at < end:
         length = min(PIECE_SECONDS, end - at)
-        wave_S, rate = read_native(span.audio, at, length, part=span.part, tolerance=math.inf)
+        wave_S, rate = read_native(u.audio, at, length, part=u.bytes, tolerance=math.inf)
         yield wave_S, rate
         at += length
         if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
