@@ -124,8 +124,8 @@ class Encoder(nn.Module):
             x_BTD = x_BTD + 0 * mask_embedding
         if channel_mask_BD is not None:
             x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)
-        output = self.context(x_BTD, features.frames_B, layer_keep_L)
-        return EncoderOutput(output.context_BTD, features.frames_B, features, output.hidden)
+        context_BTD, hidden = self.context(x_BTD, features.frames_B, layer_keep_L)
+        return EncoderOutput(context_BTD, features.frames_B, features, hidden)
 
 
 def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:

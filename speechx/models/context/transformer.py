@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.output import ContextOutput, run_layers
+from speechx.models.context.layers import run_layers, start_linear
 from speechx.models.lengths import frame_mask
 
 
@@ -56,8 +56,9 @@ class Transformer(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
-    ) -> ContextOutput:
-        """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Context, and the input of the first layer and the output of every layer, each (B, T, D).
+        `frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
         LayerDrop keeps, None for all."""
         attention_mask = None
         if frames_B is not None:
@@ -70,8 +71,7 @@ class Transformer(nn.Module):
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
         hidden = run_layers(self.layers, x_BTD, layer_keep_L, attention_mask)
-        last_BTD = hidden[-1]
-        return ContextOutput(self.norm(last_BTD) if self.config.norm == "pre" else last_BTD, hidden)
+        return self.norm(hidden[-1]) if self.config.norm == "pre" else hidden[-1], hidden
 
 
 class PositionalConvolution(nn.Module):
@@ -109,9 +109,7 @@ class TransformerLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
-        for linear in (self.up, self.down):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        start_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.pre:
@@ -130,9 +128,7 @@ class Attention(nn.Module):
         self.heads, self.dropout = config.num_heads, config.attention_dropout
         dim = config.embed_dim
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
-        for linear in (self.query, self.key, self.value, self.out):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        start_linear(self.query, self.key, self.value, self.out)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         def split(y_BTD: Tensor) -> Tensor:

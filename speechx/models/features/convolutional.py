@@ -121,13 +121,11 @@ class ConvolutionLayer(nn.Module):
         self.kernel, self.stride = layer.kernel, layer.stride
         self.conv = nn.Conv1d(inputs, layer.channels, layer.kernel, layer.stride, bias=bias)
         nn.init.kaiming_normal_(self.conv.weight)
-        match norm:
-            case "group":
-                self.norm: nn.Module | None = nn.GroupNorm(layer.channels, layer.channels)
-            case "layer":
-                self.norm = nn.LayerNorm(layer.channels)
-            case _:
-                self.norm = None
+        self.norm: nn.Module | None = None
+        if norm == "group":
+            self.norm = nn.GroupNorm(layer.channels, layer.channels)
+        elif norm == "layer":
+            self.norm = nn.LayerNorm(layer.channels)
 
     def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x_BCT = self.conv(x_BCT)

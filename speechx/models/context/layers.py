@@ -1,19 +1,19 @@
-"""What every context network returns, and the run through its layers.
+"""What the layers of the context networks share: how they start, and the run through them.
 
 B utterances · T frames · D = embed_dim · L layers
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 
-@dataclass(frozen=True, slots=True)
-class ContextOutput:
-    context_BTD: Tensor
-    hidden: tuple[Tensor, ...]
-    """The input of the first layer and the output of every layer, each (B, T, D)."""
+def start_linear(*linears: nn.Linear) -> None:
+    """Draws the weights with deviation 0.02, and sets the biases to 0."""
+    for linear in linears:
+        nn.init.normal_(linear.weight, std=0.02)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
 
 
 def run_layers(
