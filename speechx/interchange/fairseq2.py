@@ -27,7 +27,7 @@ from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characte
 from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
 from speechx.models.folder import SavedModel
 
-ENCODER = settings.SettingNames(
+WORDS = settings.SettingNames(
     {
         "feature_extractor_layer_descs": "encoder.features.layers",
         "feature_extractor_bias": "encoder.features.bias",
@@ -45,21 +45,18 @@ ENCODER = settings.SettingNames(
         "ffn_inner_dropout_p": "encoder.context.activation_dropout",
         "layer_drop_p": "encoder.context.layer_drop",
         "first_pass_dropout_p": "encoder.input_dropout",
+        "num_codebooks": "objective.quantizer.num_groups",
+        "num_codebook_entries": "objective.quantizer.num_entries",
+        "quantized_dim": "objective.quantizer.dim",
+        "logit_temp": "objective.logit_temperature",
     },
     {
         "encoder.features.norm": {False: "group", True: "layer"},
         "encoder.context.norm": {"POST": "post", "PRE": "pre"},
     },
 )
-QUANTIZER = settings.SettingNames(
-    {
-        "num_codebooks": "objective.quantizer.num_groups",
-        "num_codebook_entries": "objective.quantizer.num_entries",
-        "quantized_dim": "objective.quantizer.dim",
-        "logit_temp": "objective.logit_temperature",
-    }
-)
-ALL = settings.SettingNames({**ENCODER.names, **QUANTIZER.names}, ENCODER.values)
+QUANTIZER = ("num_codebooks", "num_codebook_entries", "quantized_dim", "logit_temp")
+"""Settings that stand beside `encoder_config`, which has all others."""
 SUPPORTED_VALUES: settings.Settings = {
     "use_fbank": False,
     "use_conformer": False,
@@ -72,7 +69,11 @@ SUPPORTED_VALUES: settings.Settings = {
 def read(path: Path, content: Any) -> SavedModel:
     """The model in a file that holds `content`."""
     source = str(path)
-    given = _tensors(content)
+    given = {
+        name.removeprefix("module."): tensor
+        for name, tensor in content.get("model", content).items()
+        if isinstance(tensor, Tensor) and not name.endswith("quantizer.num_updates")
+    }
     # An encoder alone has neither projection.
     head = "final_proj.weight" in given and "final_target_proj.weight" not in given
     table = names.any_norm(names.fairseq2, head)
@@ -88,7 +89,7 @@ def read(path: Path, content: Any) -> SavedModel:
     settings.require(theirs, SUPPORTED_VALUES, where)
     if theirs.get("norm_order") is not None:
         theirs = {**theirs, "norm_order": str(theirs["norm_order"]).upper()}
-    stated = {**ENCODER.ours(theirs, where), **QUANTIZER.ours(about, where)}
+    stated = WORDS.ours({**about, **theirs}, where)
     notes: tuple[str, ...] = ()
     if not theirs:
         stated, note = settings.assumed_dropouts(measured)
@@ -101,7 +102,7 @@ def read(path: Path, content: Any) -> SavedModel:
     stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
     rows, languages = find_rows(path, card, where) if head else None, card.get("languages")
     return settings.build(
-        path.parent, where, stated, measured, ALL, weights, rows, languages, notes
+        path.parent, where, stated, measured, WORDS, weights, rows, languages, notes
     )
 
 
@@ -146,7 +147,8 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
 
 def family(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
     """Family and settings of a model with `outputs` rows in its head; None: with a quantizer."""
-    words = ENCODER.theirs(saved)
+    words = WORDS.theirs(saved)
+    quantizer = {name: words.pop(name) for name in QUANTIZER if name in words}
     encoder = {
         **words,
         "feature_dim": saved.encoder.features.dim,
@@ -156,10 +158,9 @@ def family(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
     if outputs is not None:
         config = {"encoder_config": encoder, "target_vocab_size": outputs}
         return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": config}
-    words = QUANTIZER.theirs(saved)
-    if not words:
+    if not quantizer:
         raise ValueError("it has neither a quantizer nor a head")
-    config = {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
+    config = {"encoder_config": encoder, **quantizer, "final_dim": quantizer["quantized_dim"]}
     return {"model_family": "wav2vec2", "model_arch": "base", "model_config": config}
 
 
@@ -168,15 +169,6 @@ TOKENIZER = {
     "tokenizer_family": "char_tokenizer",
     "tokenizer": "tokenizer.model",
 }
-
-
-def _tensors(content: Any) -> dict[str, Tensor]:
-    inner = content.get("model", content)
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in inner.items()
-        if isinstance(tensor, Tensor) and not name.endswith("quantizer.num_updates")
-    }
 
 
 def find_card(path: Path) -> tuple[dict[str, Any], str]:
