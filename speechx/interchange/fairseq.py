@@ -123,17 +123,9 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         labels = "ltr" if vocabulary.token_type == "characters" else "phn"
         lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(SPECIALS) :])
         (folder / f"dict.{labels}.txt").write_text(lines, encoding="utf-8")
-        head = {mine: encoder[theirs] for mine, theirs in HEAD_OVERRIDES.items()}
-        cfg = {
-            "model": {
-                "_name": "wav2vec_ctc",
-                "w2v_path": "",
-                "w2v_args": cfg,
-                "normalize": normalize,
-                **head,
-            },
-            "task": {**task, "_name": "audio_finetuning", "labels": labels},
-        }
+        model = {"_name": "wav2vec_ctc", "w2v_path": "", "w2v_args": cfg, "normalize": normalize}
+        model |= {mine: encoder[theirs] for mine, theirs in HEAD_OVERRIDES.items()}
+        cfg = {"model": model, "task": {**task, "_name": "audio_finetuning", "labels": labels}}
     content = {
         "args": None,
         "cfg": cfg,
