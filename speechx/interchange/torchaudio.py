@@ -17,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from speechx.config import read_yaml
+from speechx.config import dump, read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
@@ -108,8 +107,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         about["model"]["aux_num_out"] = len(labels)
         about |= {"labels": labels, "token_type": vocabulary.token_type}
     torch.save(names.to_theirs(weights, names.TORCHAUDIO), folder / "model.pt")
-    text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
-    (folder / "model.yaml").write_text(text, encoding="utf-8")
+    (folder / "model.yaml").write_text(dump(about), encoding="utf-8")
     gone = [n for n in saved.weights if n not in weights]
     return (f"torchaudio has no place for {len(gone)} tensors: {', '.join(gone)}",) if gone else ()
 
