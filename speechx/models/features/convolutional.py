@@ -118,7 +118,6 @@ class ConvolutionLayer(nn.Module):
 
     def __init__(self, inputs: int, layer: Convolution, bias: bool, norm: str | None) -> None:
         super().__init__()
-        self.kernel, self.stride = layer.kernel, layer.stride
         self.conv = nn.Conv1d(inputs, layer.channels, layer.kernel, layer.stride, bias=bias)
         nn.init.kaiming_normal_(self.conv.weight)
         self.norm: nn.Module | None = None
@@ -130,7 +129,7 @@ class ConvolutionLayer(nn.Module):
     def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x_BCT = self.conv(x_BCT)
         if lengths_B is not None:
-            lengths_B = window_count(lengths_B, self.kernel, self.stride)
+            lengths_B = window_count(lengths_B, self.conv.kernel_size[0], self.conv.stride[0])
         match self.norm:
             case nn.LayerNorm():
                 x_BTC = self.norm(x_BCT.transpose(1, 2).float())
