@@ -65,20 +65,18 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = config.context.embed_dim
-        self.feature_extractor = (
-            FilterbankExtractor(config.features)
-            if isinstance(config.features, FilterbankConfig)
-            else ConvolutionalExtractor(config.features)
-        )
+        if isinstance(config.features, FilterbankConfig):
+            self.feature_extractor: nn.Module = FilterbankExtractor(config.features)
+        else:
+            self.feature_extractor = ConvolutionalExtractor(config.features)
         self.feature_norm = nn.LayerNorm(config.features.dim)
         self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
-        self.context = (
-            Conformer(config.context)
-            if isinstance(config.context, ConformerConfig)
-            else Transformer(config.context)
-        )
+        if isinstance(config.context, ConformerConfig):
+            self.context: nn.Module = Conformer(config.context)
+        else:
+            self.context = Transformer(config.context)
 
     def forward(
         self,
