@@ -32,23 +32,12 @@ from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.processes import PROCESSES, watched
 from speechx.data.exclusion import Key, write_exclusions
 from speechx.data.manifest import Utterance
-from speechx.doctor import manifests, sound
+from speechx.doctor import manifests, sharing, sound
 from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
 from speechx.doctor.manifests import Numbered, find_manifests, select
-from speechx.doctor.sharing import (
-    SHARED,
-    Duplicate,
-    SplitChecks,
-    duplicates,
-    key_number,
-    leak_cases,
-    recordings,
-    repeated,
-    several,
-)  # fmt: skip
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
@@ -119,7 +108,7 @@ class _Examination:
         self.excluding = to_exclude(options.exclude)
         self.target = Target.of(options.model, options.vocabulary)
         self.texts = TextChecks(self.target, self.excluding)
-        self.splits, self.balance = SplitChecks(), Balance()
+        self.splits, self.balance = sharing.SplitChecks(), Balance()
         self.cases: list[tuple[int, Case]] = []
         self.fingerprints = array("q")
         self.alike: dict[str, np.ndarray] = {}  # why recordings are equal, and keys to compare
@@ -212,7 +201,8 @@ class _Examination:
         _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
         alone = counts[inverse] == 1
         self.cases = [(n, c) for n, c in self.cases if c.check != "duration" or alone[n]]
-        again, first = repeated(np.where(alone, np.frombuffer(self.fingerprints, np.int64), 0))
+        fingerprints = np.frombuffer(self.fingerprints, np.int64)
+        again, first = sharing.repeated(np.where(alone, fingerprints, 0))
         jobs = select(self.manifests, {*again.tolist(), *first.tolist()}).values()
         contents = np.zeros(len(alone), np.int64)
         for job, content in self._watched(sound.hash_bytes, jobs, "compared"):
@@ -238,8 +228,8 @@ class _Examination:
     def compare_utterances(self) -> None:
         """Checks that need the whole corpus."""
         paces = self.texts.odd_paces()
-        leaks = {name: self.splits.leaks(name) for name in SHARED}
-        ids = repeated(self.splits.keys("id"))[0].tolist()
+        leaks = {name: self.splits.leaks(name) for name in sharing.SHARED}
+        ids = sharing.repeated(self.splits.keys("id"))[0].tolist()
         wanted = {*(n for n, *_ in paces), *ids, *(n for some in leaks.values() for n in some)}
         found = select(self.manifests, wanted)
         for number in ids:
@@ -248,7 +238,7 @@ class _Examination:
         self.compare_recordings({n for n, case in odd if case.check in self.excluding})
         later = [*(case for _, case in odd), *self.texts.cases()]
         for name, numbers in leaks.items():
-            later += leak_cases(name, (found[n][1:] for n in numbers))
+            later += sharing.leak_cases(name, (found[n][1:] for n in numbers))
         later += self.balance.cases(self.options.alpha)
         self.cases += [(self.utterances, case) for case in later]
         self.cases.sort(key=lambda item: item[0])
@@ -257,13 +247,13 @@ class _Examination:
         """Finds duplicates and leaks. Utterances that are `bad`, or excluded by a case so far, are
         not kept in place of good ones."""
         ids, side = self.splits.keys("id"), self.splits.side
-        recording = recordings(list(self.alike.values()))
-        ambiguous = several(ids, recording)
+        recording = sharing.recordings(list(self.alike.values()))
+        ambiguous = sharing.several(ids, recording)
         bad = bad | {n for n, case in self.cases if n >= 0 and case.check in self.excluding}
         gone = np.zeros(len(ids), bool)
         gone[list(bad)] = True
         gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list excludes every line of an id
-        found = list(duplicates(recording, ids, side, gone))
+        found = list(sharing.duplicates(recording, ids, side, gone))
         bad |= {duplicate.number for duplicate in found}
         shared = sorted(n for n in bad if ambiguous[n])
         rows_of: dict[int, list[int]] = defaultdict(list)
@@ -271,7 +261,7 @@ class _Examination:
             rows_of[ids[n]].append(n)
         for number in shared:
             row = next(n for n in rows_of[ids[number]] if recording[n] != recording[number])
-            found.append(Duplicate("ambiguous_id", number, row))
+            found.append(sharing.Duplicate("ambiguous_id", number, row))
         utterances = select(self.manifests, {n for d in found for n in (d.number, d.kept)})
         for d in found:
             (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
@@ -287,7 +277,7 @@ class _Examination:
                 why += f", with the same id: remove it from {manifest}"
             self.add(utterances[d.number], [(d.check, why)])
 
-    def _why(self, d: Duplicate) -> str:
+    def _why(self, d: sharing.Duplicate) -> str:
         reasons = (why for why, keys in self.alike.items() if keys[d.number] == keys[d.kept] != 0)
         return next(reasons, "through a third the same recording as")
 
@@ -299,7 +289,7 @@ class _Examination:
             replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
             notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
         )  # fmt: skip
-        out = list(map(key_number, found.excluded))
+        out = list(map(sharing.key_number, found.excluded))
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
         for _, manifest, u in excluded.values():
@@ -323,8 +313,9 @@ class _Examination:
         yield f"Labels were compared with {self.target.name}."
         if few := self.texts.unjudged():
             yield f"Too few labelled utterances to check the pace of {', '.join(few)}."
-        if evaluated := self.splits.evaluated():
-            shared = ", ".join(f"a {name} ({len(self.splits.leaks(name)):,})" for name in SHARED)
+        if evaluated := (self.splits.side == sharing.EVALUATION).sum():
+            counts = {name: len(self.splits.leaks(name)) for name in sharing.SHARED}
+            shared = ", ".join(f"a {name} ({count:,})" for name, count in counts.items())
             yield f"Of {evaluated:,} utterances in dev and test, some share with train: {shared}."
 
     def _watched(

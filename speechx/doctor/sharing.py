@@ -58,10 +58,6 @@ class SplitChecks:
         shared = np.isin(keys, np.unique(keys[self.side == TRAIN])) & (keys != 0)
         return np.flatnonzero(shared & (self.side == EVALUATION)).tolist()
 
-    def evaluated(self) -> int:
-        """How many utterances are in dev and test."""
-        return int((self.side == EVALUATION).sum())
-
 
 def repeated(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions whose key occurs earlier too, and its first position; key 0 is no key."""
@@ -106,22 +102,19 @@ def recordings(columns: Sequence[np.ndarray]) -> np.ndarray:
     while True:
         before_N = number_N.copy()
         for rows, group in groups:
-            if len(rows):
-                number_N[rows] = _least(group, number_N[rows])[group]
+            number_N[rows] = _least(group, number_N[rows])[group]
         if (number_N == before_N).all():
             return number_N
 
 
 def several(key_N: np.ndarray, value_N: np.ndarray) -> np.ndarray:
     """Truth values: whether the utterances with this one's key have different values."""
-    if not len(key_N):
-        return np.zeros(0, bool)
     group = np.unique(key_N, return_inverse=True)[1]
     return (_least(group, value_N) != -_least(group, -value_N))[group]
 
 
 def _least(group: np.ndarray, values: np.ndarray) -> np.ndarray:
-    least = np.full(group.max() + 1, np.iinfo(np.int64).max)
+    least = np.full(group.max(initial=-1) + 1, np.iinfo(np.int64).max)
     np.minimum.at(least, group, values)
     return least
 
