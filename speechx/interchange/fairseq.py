@@ -19,7 +19,7 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
 from speechx.text.vocabulary import TokenType
 
@@ -104,7 +104,7 @@ def read(path: Path, content: Any) -> SavedModel:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    normalize, vocabulary = saved.encoder.normalize, vocabulary_of(saved)
+    normalize, vocabulary = saved.encoder.normalize, saved.vocabularies.get("ctc")
     words = WORDS.theirs(saved)
     weights = settings.identity_removed(saved.weights, "fairseq")
     encoder: dict[str, Any] = {

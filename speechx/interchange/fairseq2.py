@@ -24,7 +24,7 @@ from torch import Tensor
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
 
 WORDS = settings.SettingNames(
@@ -108,7 +108,7 @@ def read(path: Path, content: Any) -> SavedModel:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    ours, vocabulary = settings.settings_of(saved), vocabulary_of(saved)
+    ours, vocabulary = settings.settings_of(saved), saved.vocabularies.get("ctc")
     weights = settings.identity_removed(saved.weights, "fairseq2")
     if ours["encoder.features.gradient_scale"] == 0:
         raise UserError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.pickles import read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows
 from speechx.models.folder import SavedModel, read_tensors
 
 WORDS = settings.SettingNames(
@@ -118,7 +118,7 @@ def read(folder: Path, _: Any = None) -> SavedModel:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    weights, vocabulary, words = saved.weights, vocabulary_of(saved), WORDS.theirs(saved)
+    weights, vocabulary, words = saved.weights, saved.vocabularies.get("ctc"), WORDS.theirs(saved)
     about: dict[str, Any] = {
         "architectures": ["Wav2Vec2ForPreTraining" if vocabulary is None else "Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",

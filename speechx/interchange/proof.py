@@ -22,6 +22,7 @@ from speechx.data.batches import Batch, normalize
 from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.interchange.opening import without_weights
+from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.reference_packages import PACKAGES, READERS, ReferenceOutputs
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
@@ -76,13 +77,16 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
             f"a proof of {foreign} needs {' or '.join(PACKAGES[format])}, which cannot be imported "
             "here: install it, or convert without --prove"
         )
+    place = Path(foreign).absolute()
+    if format != "hugging_face":  # whose models are folders
+        place = checkpoint_file(place)
     given = clips(saved.encoder)
     theirs: list[ReferenceOutputs] = []
     unread: list[str] = []
     with torch.inference_mode():
         for package in packages:
             try:
-                theirs.append(READERS[format, package](saved, Path(foreign).absolute(), given))
+                theirs.append(READERS[format, package](saved, place, given))
             except UserError:
                 raise
             except Exception as error:  # whatever another package raises over a file

@@ -20,8 +20,8 @@ from torch import Tensor
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
-from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, vocabulary_of
+from speechx.interchange.pickles import read_pickle
+from speechx.interchange.vocabulary_rows import VocabularyRows
 from speechx.models.folder import SavedModel
 
 
@@ -42,7 +42,7 @@ class ReferenceOutputs:
 def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> tuple[list[int], int | None]:
     """Which of the rows that `find` gives are ours, the blank first, and how many it gives; without
     a head none and None."""
-    if (vocabulary := vocabulary_of(saved)) is None:
+    if (vocabulary := saved.vocabularies.get("ctc")) is None:
         return [], None
     rows = find()
     tokens: Iterable[str] = vocabulary.tokens
@@ -107,10 +107,9 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
     return result
 
 
-def from_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
-    file = checkpoint_file(path)
     card, where = fairseq2.find_card(file)
     rows, outputs = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
     given = dict(card)
@@ -125,9 +124,8 @@ def from_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutpu
         return fairseq2_outputs(model, clips, rows, "fairseq2")
 
 
-def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_fairseq_by_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converters of fairseq2."""
-    file = checkpoint_file(path)
     content = read_pickle(file)
     rows, outputs = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
     card = fairseq2.family(saved, outputs)
@@ -195,20 +193,18 @@ def fairseq2_outputs(model: Any, clips: Clips, rows: list[int], by: str) -> Refe
     return result
 
 
-def from_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """torchaudio: `wav2vec2_model` with the arguments beside the file, or ours without them."""
-    file = checkpoint_file(path)
     about, _ = torchaudio.find_about(file)
     rows, outputs = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
     arguments = about.get("model") or torchaudio.arguments(saved, outputs)
     return torchaudio_outputs(arguments, read_pickle(file), clips, rows, "torchaudio")
 
 
-def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_fairseq_by_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converter of torchaudio, which drops the quantizer."""
     from torchaudio.models.wav2vec2.utils.import_fairseq import _convert_state_dict
 
-    file = checkpoint_file(path)
     content = read_pickle(file)
     weights = _convert_state_dict(
         {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}

@@ -195,7 +195,6 @@ def build(
     pretrained model, or an encoder alone."""
     encoder, objective, assumed = configure(given, measured, words, source)
     objectives: dict[str, dict[str, Any]] = {}
-    absent: dict[str, dict[str, Any]] = {}
     vocabularies, notes = {}, (*notes, *assumed)
     if head is not None:
         vocabulary, weights, more = from_rows(weights, *head)
@@ -203,8 +202,7 @@ def build(
         vocabularies, notes = {"ctc": vocabulary}, (*notes, *more)
     elif any(name.startswith(QUANTIZER) for name in weights):
         objectives["wav2vec2"] = to_dict(parse(Wav2Vec2Config, objective, str(folder)))
-    if "wav2vec2" not in objectives:
-        absent["wav2vec2"] = {"kind": "wav2vec2", **objective}
+    absent = {} if "wav2vec2" in objectives else {"wav2vec2": objective}
     return SavedModel(
         folder, encoder, weights, objectives, vocabularies, absent, tuple(languages or ()), notes
     )

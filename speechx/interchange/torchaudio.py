@@ -22,7 +22,7 @@ from torch import Tensor
 from speechx.config import dump, read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
 
 WORDS = settings.SettingNames(
@@ -94,7 +94,7 @@ def find_about(path: Path) -> tuple[dict[str, Any], str]:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    vocabulary, kept = vocabulary_of(saved), ("encoder.", f"{names.HEAD}.")
+    vocabulary, kept = saved.vocabularies.get("ctc"), ("encoder.", f"{names.HEAD}.")
     weights = {n: t for n, t in saved.weights.items() if n.startswith(kept)}
     weights.pop("encoder.mask_embedding", None)
     about: dict[str, Any] = {
