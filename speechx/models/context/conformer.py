@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.layers import run_layers, start_linear
+from speechx.models.context.layers import Attention, run_layers, start_linear
 from speechx.models.lengths import frame_mask, real_statistics, scaled
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
@@ -133,15 +133,13 @@ class FeedForward(nn.Module):
         return self.down(self.activation_dropout(F.silu(self.up(x_BTD))))
 
 
-class RelativeAttention(nn.Module):
+class RelativeAttention(Attention):
     """Scores are (query + u) · key + (query + v) · position of the distance, with learned u and v
     (Dai et al. 2019, section 3.3)."""
 
     def __init__(self, config: ConformerConfig) -> None:
-        super().__init__()
-        self.heads, self.dropout = config.num_heads, config.attention_dropout
         dim = config.embed_dim
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        super().__init__(dim, config.num_heads, config.attention_dropout)
         self.position = nn.Linear(dim, dim, bias=False)
         self.bias_u = nn.Parameter(torch.empty(self.heads, dim // self.heads))
         self.bias_v = nn.Parameter(torch.empty(self.heads, dim // self.heads))
@@ -150,23 +148,14 @@ class RelativeAttention(nn.Module):
             nn.init.xavier_uniform_(bias_HC)
 
     def forward(self, x_BTD: Tensor, position_PD: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        def split(y_BTD: Tensor) -> Tensor:
-            return y_BTD.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
-
-        query_BHTC = split(self.query(x_BTD))
+        query_BHTC = self.split(self.query(x_BTD))
         u_H1C = self.bias_u.to(query_BHTC.dtype)[:, None]
         v_H1C = self.bias_v.to(query_BHTC.dtype)[:, None]
-        position_HPC = split(self.position(position_PD))
+        position_HPC = self.split(self.position(position_PD))
         score_BHTP = (query_BHTC + v_H1C) @ position_HPC.transpose(1, 2)
         score_BHTT = align(score_BHTP) / math.sqrt(query_BHTC.shape[3])
-        y_BHTC = F.scaled_dot_product_attention(
-            query_BHTC + u_H1C,
-            split(self.key(x_BTD)),
-            split(self.value(x_BTD)),
-            attn_mask=score_BHTT.masked_fill(~attention_mask_BT[:, None, None], -math.inf),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out(y_BHTC.transpose(1, 2).flatten(2))
+        score_BHTT = score_BHTT.masked_fill(~attention_mask_BT[:, None, None], -math.inf)
+        return self.attend(query_BHTC + u_H1C, x_BTD, score_BHTT)
 
 
 class ConvolutionModule(nn.Module):

@@ -1,11 +1,36 @@
-"""What the layers of the context networks share: how they start, and the run through them.
+"""What the layers of the context networks share: attention, how they start, the run through them.
 
-B utterances · T frames · D = embed_dim · L layers
+B utterances · T frames · D = embed_dim · H heads · C channels of a head · L layers
 """
 
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Attention between the frames of an utterance; a subclass starts the linear maps, and chooses
+    the queries and what the mask holds."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def split(self, y: Tensor) -> Tensor:
+        """(..., T, D) to (..., H, T, C)."""
+        return y.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+    def attend(self, query_BHTC: Tensor, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
+        y_BHTC = F.scaled_dot_product_attention(
+            query_BHTC,
+            self.split(self.key(x_BTD)),
+            self.split(self.value(x_BTD)),
+            attn_mask=attention_mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(y_BHTC.transpose(1, 2).flatten(2))
 
 
 def start_linear(*linears: nn.Linear) -> None:

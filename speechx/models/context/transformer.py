@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.layers import run_layers, start_linear
+from speechx.models.context.layers import Attention, run_layers, start_linear
 from speechx.models.lengths import frame_mask
 
 
@@ -102,7 +102,7 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
-        self.attention = Attention(config)
+        self.attention = SelfAttention(config)
         self.attention_norm = nn.LayerNorm(config.embed_dim)
         self.up = nn.Linear(config.embed_dim, config.ffn_dim)
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
@@ -122,23 +122,10 @@ class TransformerLayer(nn.Module):
         return self.down(self.activation_dropout(F.gelu(self.up(x_BTD))))
 
 
-class Attention(nn.Module):
+class SelfAttention(Attention):
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.heads, self.dropout = config.num_heads, config.attention_dropout
-        dim = config.embed_dim
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        super().__init__(config.embed_dim, config.num_heads, config.attention_dropout)
         start_linear(self.query, self.key, self.value, self.out)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
-        def split(y_BTD: Tensor) -> Tensor:
-            return y_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-        y = F.scaled_dot_product_attention(
-            split(self.query(x_BTD)),
-            split(self.key(x_BTD)),
-            split(self.value(x_BTD)),
-            attn_mask=attention_mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out(y.transpose(1, 2).flatten(2))
+        return self.attend(self.split(self.query(x_BTD)), x_BTD, attention_mask)
