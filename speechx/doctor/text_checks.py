@@ -49,10 +49,8 @@ class Target:
             from speechx.interchange.opening import open_model
 
             saved = open_model(model, ("quantizer", "mask_embedding"))
-            token_type, tokens = _tokens(saved.vocabularies)
-            target = cls(
-                saved.encoder.features.frames, token_type, tokens, f"the frames of {model}"
-            )
+            spells, frames = _tokens(saved.vocabularies), saved.encoder.features.frames
+            target = cls(frames, *spells, f"the frames of {model}")
         if vocabulary is None:
             return target
         return cls(target.frames, *_read_vocabulary(vocabulary), target.name)

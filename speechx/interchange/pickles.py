@@ -56,9 +56,6 @@ class Record:
     def append(self, value: Any) -> None:
         self.items.append(value)
 
-    def extend(self, values: Any) -> None:
-        self.items.extend(values)
-
 
 def checkpoint_file(path: Path) -> Path:
     """The file itself, or the one checkpoint in a folder."""
