@@ -66,8 +66,7 @@ SUPPORTED_VALUES: settings.Settings = {
 """Settings that speechx supports with one value only."""
 COLUMNS = ("conv_dim", "conv_kernel", "conv_stride")
 TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-ORDER = ("<pad>", "<s>", "</s>", "<unk>")
-"""The first rows of the heads that are written; the first is the blank."""
+"""In the order of the first rows of the heads that are written; the first is the blank."""
 
 
 def read(folder: Path, _: Any = None) -> SavedModel:
@@ -131,7 +130,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     if vocabulary is None:
         about["proj_codevector_dim"] = words["codevector_dim"]
     else:
-        symbols, weights = to_rows(weights, vocabulary, ORDER, "Hugging Face")
+        symbols, weights = to_rows(weights, vocabulary, tuple(TOKENS.values()), "Hugging Face")
         about |= {
             "vocab_size": len(symbols),
             "ctc_loss_reduction": "sum",

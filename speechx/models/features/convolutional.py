@@ -96,13 +96,12 @@ class ConvolutionalExtractor(nn.Module):
     def __init__(self, config: ConvolutionalConfig) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        previous = 1
+        self.layers = nn.ModuleList()
+        inputs = 1
         for index, layer in enumerate(config.layers):
             norm = config.norm if config.norm == "layer" or index == 0 else None
-            layers.append(ConvolutionLayer(previous, layer, config.bias, norm))
-            previous = layer.channels
-        self.layers = nn.ModuleList(layers)
+            self.layers.append(ConvolutionLayer(inputs, layer, config.bias, norm))
+            inputs = layer.channels
 
     def forward(
         self, wave_BS: Tensor, lengths_B: Tensor | None = None
