@@ -33,7 +33,6 @@ from speechx.corpora.engine.processes import PROCESSES, watched
 from speechx.data.exclusion import Key, write_exclusions
 from speechx.data.manifest import Utterance
 from speechx.doctor import manifests, sharing, sound
-from speechx.doctor.audio_checks import by_header, by_length, by_sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
@@ -140,7 +139,7 @@ class _Examination:
         jobs = self._lines()
         for job, header in self._watched(sound.read_header, jobs, "headers"):
             number, _, u = job
-            failed = self.add(job, by_header(u, header))
+            failed = self.add(job, sound.by_header(u, header))
             if isinstance(header, sound.Header):
                 self.fingerprints.append(header.fingerprint)
                 self.balance.of(u).rates[header.rate] += 1
@@ -176,7 +175,7 @@ class _Examination:
             normal = normalize(u.text or "", u.language)
             self.splits.read(manifest.stem, u, normal)
             self.balance.read(manifest.stem, u)
-            self.add(job, by_length(u, self.target.frames, *limits))
+            self.add(job, sound.by_length(u, self.target.frames, *limits))
             self.add(job, self.texts.read(job[0], manifest.stem, u, normal))
             yield job
 
@@ -220,7 +219,7 @@ class _Examination:
         for job, found in self._watched(sound.measure, readable, "decoded", chunk=16):
             self.decoded += 1
             quiet = ("silent", "faint") if job[1].stem == NO_SPEECH else ()
-            self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
+            self.add(job, (f for f in sound.by_sound(job[2], found) if f[0] not in quiet))
             if isinstance(found, sound.Sound) and found.loudest >= SILENT_DB:  # silences are equal
                 samples[job[0]] = found.samples
         self.alike["sample by sample the same as"] = samples

@@ -1,4 +1,6 @@
-"""Measurements of a recording, without and with decoding it. Runs in worker processes.
+"""The audio of an utterance, and what is wrong with it: by its length, its header and its samples.
+
+`read_header`, `hash_bytes` and `measure` run in worker processes.
 
 S samples · K bins · B bands · levels in dB of full scale (dBFS), shares of samples
 """
@@ -8,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import audio_info, read_native
+from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, audio_info, read_native
 from speechx.audio.sources import is_url, read_bytes
 from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
-from speechx.doctor.checks import CLIPPED_SHARE
+from speechx.doctor.checks import CLIPPED_SHARE, FAINT_DB, HIGH_BAND_DB, OFFSET, SILENT_DB
 from speechx.doctor.workers import PATIENCE_SECONDS
 from speechx.errors import UserError
 
@@ -30,6 +32,8 @@ BANDS = ((300.0, 3400.0), (4400.0, 7200.0))  # Hz, with a gap for the filters be
 FULL_SCALE = 0.99
 FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
+Findings = Iterator[tuple[str, str]]
+"""Names of checks and details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +193,56 @@ def _db(power: float) -> float:
 def _number(data: bytes) -> int:
     digest = hashlib.blake2b(data, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def by_length(
+    utterance: Utterance, frames: Callable[[int], int], least_seconds: float, most_seconds: float
+) -> Findings:
+    """What the manifest alone shows. `frames` is the model's number of frames for samples."""
+    if frames(round(utterance.duration * SAMPLE_RATE)) < 1:
+        yield "too_short", f"{utterance.duration:.3f} s"
+    elif utterance.duration < least_seconds:
+        yield "short", f"{utterance.duration:.3f} s"
+    if utterance.labelled and utterance.duration > most_seconds:
+        yield "too_long", f"{utterance.duration:.1f} s"
+
+
+def by_header(utterance: Utterance, header: Header | Problem) -> Findings:
+    """What the header shows. Segments of one file differ from its duration too: the caller must
+    remove those cases."""
+    if isinstance(header, Problem):
+        absent = not is_url(utterance.audio) and not os.path.isfile(utterance.audio)
+        yield "absent" if absent else "unreadable", f"{utterance.audio}: {header.why}"
+        return
+    end = utterance.start + utterance.duration
+    if end > header.seconds + END_TOLERANCE_SECONDS:
+        length = f"{utterance.audio} is {header.seconds:.3f} s long"
+        yield "past_end", f"ends at {end:.3f} s, but {length}"
+    elif utterance.start == 0 and header.seconds > end + END_TOLERANCE_SECONDS:
+        yield "duration", f"{utterance.duration:.3f} s, but the file is {header.seconds:.3f} s long"
+
+
+def by_sound(utterance: Utterance, sound: Sound | Problem) -> Findings:
+    """What the decoded samples show."""
+    if isinstance(sound, Problem):
+        yield "unreadable", f"{utterance.audio}: {sound.why}"
+        return
+    if sound.seconds < utterance.duration - END_TOLERANCE_SECONDS:
+        if utterance.start + utterance.duration <= sound.promised + END_TOLERANCE_SECONDS:
+            end = utterance.start + sound.seconds
+            length = f"the header says {sound.promised:.3f} s"
+            yield "past_end", f"{length}, but the audio breaks off at {end:.3f} s"
+    elif sound.seconds > max(utterance.duration, sound.promised) + END_TOLERANCE_SECONDS:
+        yield "duration", f"{utterance.duration:.3f} s, but {sound.seconds:.3f} s can be decoded"
+    if sound.loudest < SILENT_DB:
+        constant = sound.loudest <= NOTHING_DB
+        yield "silent", "all samples are equal" if constant else f"{sound.loudest:.0f} dB"
+        return
+    if sound.loudest < FAINT_DB:
+        yield "faint", f"{sound.loudest:.0f} dB"
+    elif sound.high_band is not None and sound.high_band < HIGH_BAND_DB:
+        yield "band_limited", f"{sound.high_band:.0f} dB at {sound.rate / 1000:g} kHz"
+    if sound.clipped > CLIPPED_SHARE:
+        yield "clipped", f"{sound.clipped:.2%} of the samples"
+    if abs(sound.offset) > OFFSET:
+        yield "offset", f"the mean is {sound.offset:+.3f}"
