@@ -253,31 +253,31 @@ class _Examination:
         gone[list(bad)] = True
         gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list excludes every line of an id
         found = list(sharing.duplicates(recording, ids, side, gone))
-        bad |= {duplicate.number for duplicate in found}
+        bad |= {number for _, number, _ in found}
         shared = sorted(n for n in bad if ambiguous[n])
         rows_of: dict[int, list[int]] = defaultdict(list)
         for n in np.flatnonzero(np.isin(ids, ids[shared])).tolist() if shared else ():
             rows_of[ids[n]].append(n)
         for number in shared:
             row = next(n for n in rows_of[ids[number]] if recording[n] != recording[number])
-            found.append(sharing.Duplicate("ambiguous_id", number, row))
-        utterances = select(self.manifests, {n for d in found for n in (d.number, d.kept)})
-        for d in found:
-            (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
-            if d.check == "ambiguous_id":
+            found.append(("ambiguous_id", number, row))
+        utterances = select(self.manifests, {n for _, *both in found for n in both})
+        for check, number, first in found:
+            (_, manifest, u), (_, other, kept) = utterances[number], utterances[first]
+            if check == "ambiguous_id":
                 self.not_listed.add(key_of(u))
                 why = f"id {u.id} of {u.language} is another recording in {other}"
             else:
-                why = f"{self._why(d)} {kept.id}"
+                why = f"{self._why(number, first)} {kept.id}"
                 why += "" if other == manifest else f" in {other.stem}"
                 why += "" if u.text == kept.text else ", but the texts differ"
-            if d.check == "recording_leak" and ids[d.number] == ids[d.kept]:
+            if check == "recording_leak" and ids[number] == ids[first]:
                 self.not_listed.add(key_of(u))
                 why += f", with the same id: remove it from {manifest}"
-            self.add(utterances[d.number], [(d.check, why)])
+            self.add(utterances[number], [(check, why)])
 
-    def _why(self, d: sharing.Duplicate) -> str:
-        reasons = (why for why, keys in self.alike.items() if keys[d.number] == keys[d.kept] != 0)
+    def _why(self, number: int, first: int) -> str:
+        reasons = (why for why, keys in self.alike.items() if keys[number] == keys[first] != 0)
         return next(reasons, "through a third the same recording as")
 
     def diagnosis(self) -> Diagnosis:

@@ -10,7 +10,6 @@ normalised sentences are compared within a language, whatever the corpus.
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +81,6 @@ def key_number(key: object) -> int:
     return 0 if key is None else hash(key) or 1
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
-    """Utterance `number` has the same recording as `kept`; `check` is the check that it failed."""
-
-    check: str
-    number: int
-    kept: int
-
-
 def recordings(columns: Sequence[np.ndarray]) -> np.ndarray:
     """A number for the recording of each utterance: the number of its first utterance. Utterances
     that share a key in any column, directly or through others, have one recording."""
@@ -121,8 +111,9 @@ def _least(group: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 def duplicates(
     recording_N: np.ndarray, id_N: np.ndarray, side_N: np.ndarray, bad_N: np.ndarray
-) -> Iterator[Duplicate]:
-    """What to remove if a recording has several ids, or is in train and in dev or test.
+) -> Iterator[tuple[str, int, int]]:
+    """What to remove if a recording has several ids, or is in train and in dev or test: the check
+    that fails, the utterance, and the one that is kept in its place.
 
     The first utterance that is not `bad` (excluded for another reason) is kept, or the first of all
     if all are bad. One id in two manifests is one utterance, as when phones were added to a copy,
@@ -142,6 +133,6 @@ def duplicates(
         for number in members.tolist():
             if side_N[number] == TRAIN and len(evaluated):
                 same = evaluated[id_N[evaluated] == id_N[number]]
-                yield Duplicate("recording_leak", number, int((*same, *evaluated)[0]))
+                yield "recording_leak", number, int((*same, *evaluated)[0])
             elif id_N[number] != id_N[kept]:
-                yield Duplicate("duplicate", number, kept)
+                yield "duplicate", number, kept

@@ -18,7 +18,7 @@ import tarfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -219,10 +219,8 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(whole)
 
 
-def _load(file: Any, **options: Any) -> Any:
-    return _Unpickler(file, **options).load()
-
-
-_PICKLE = ModuleType("speechx.interchange.pickles.restricted")
-_PICKLE.Unpickler = _Unpickler  # type: ignore[attr-defined]
-_PICKLE.load = _load  # type: ignore[attr-defined]
+_PICKLE = SimpleNamespace(
+    __name__="restricted",
+    Unpickler=_Unpickler,
+    load=lambda file, **options: _Unpickler(file, **options).load(),
+)
