@@ -68,9 +68,6 @@ class SettingNames:
                 result[their_name] = back[settings[name]] if back else settings[name]
         return result
 
-    def name_of(self, ours: str) -> str:
-        return next((theirs for theirs, name in self.names.items() if name == ours), ours)
-
 
 def settings_of(saved: SavedModel) -> Settings:
     """All settings of the encoder, and of the quantizer and its loss if the model has one."""
@@ -169,8 +166,9 @@ def configure(
         if name == LAYERS:
             stated = [{k: layer[k] for k in ("channels", "kernel")} for layer in stated]
         if stated != value:
+            theirs = next((their for their, our in words.names.items() if our == name), name)
             raise UserError(
-                f"{source}: {words.name_of(name)} is {_short(stated)}, but the tensors have "
+                f"{source}: {theirs} is {_short(stated)}, but the tensors have "
                 f"{_short(value)}: these settings are of another model"
             )
     kinds = {"encoder.features.kind": "convolutional", "encoder.context.kind": "transformer"}
