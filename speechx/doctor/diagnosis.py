@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -200,10 +200,7 @@ class Diagnosis:
                 for (corpus, language), a in sorted(self.balance.amounts.items())
             ],
             "shares": {
-                f"{alpha:g}": {
-                    language: {"share": s.share, "repeats": s.repeats}
-                    for language, s in self.balance.shares(alpha).items()
-                }
+                f"{alpha:g}": {n: asdict(s) for n, s in self.balance.shares(alpha).items()}
                 for alpha in self.alphas
             },
             "excluded": len(self.excluded),

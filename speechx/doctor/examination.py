@@ -21,6 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
@@ -30,14 +31,12 @@ from speechx.corpora.babel.reader import NO_SPEECH
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.processes import PROCESSES, watched
 from speechx.data.exclusion import Key, write_exclusions
-from speechx.doctor import manifests, sound
-from speechx.doctor.audio_checks import by_header, by_length, by_sound
+from speechx.data.manifest import Utterance
+from speechx.doctor import manifests, sharing, sound
 from speechx.doctor.balance import Balance
 from speechx.doctor.checks import SILENT_DB, Case, to_exclude
 from speechx.doctor.diagnosis import Diagnosis, key_of, writable
-from speechx.doctor.duplicates import Duplicate, duplicates, recordings, several
-from speechx.doctor.manifests import ManifestFile, Numbered, find_manifests, select
-from speechx.doctor.split_checks import SHARED, SplitChecks, key_number, leak_cases, repeated
+from speechx.doctor.manifests import Numbered, find_manifests, select
 from speechx.doctor.text_checks import Target, TextChecks
 from speechx.doctor.workers import CHUNK, in_parallel
 from speechx.errors import UserError
@@ -103,14 +102,12 @@ def write(diagnosis: Diagnosis, out: Path, players: int) -> None:
 class _Examination:
     """The state between the passes over the manifests."""
 
-    def __init__(
-        self, files: Sequence[ManifestFile], options: DoctorOptions, processes: int
-    ) -> None:
+    def __init__(self, files: Sequence[Path], options: DoctorOptions, processes: int) -> None:
         self.manifests, self.options, self.processes = files, options, processes
         self.excluding = to_exclude(options.exclude)
         self.target = Target.of(options.model, options.vocabulary)
         self.texts = TextChecks(self.target, self.excluding)
-        self.splits, self.balance = SplitChecks(), Balance()
+        self.splits, self.balance = sharing.SplitChecks(), Balance()
         self.cases: list[tuple[int, Case]] = []
         self.fingerprints = array("q")
         self.alike: dict[str, np.ndarray] = {}  # why recordings are equal, and keys to compare
@@ -142,7 +139,7 @@ class _Examination:
         jobs = self._lines()
         for job, header in self._watched(sound.read_header, jobs, "headers"):
             number, _, u = job
-            failed = self.add(job, by_header(u, header))
+            failed = self.add(job, sound.by_header(u, header))
             if isinstance(header, sound.Header):
                 self.fingerprints.append(header.fingerprint)
                 self.balance.of(u).rates[header.rate] += 1
@@ -170,23 +167,23 @@ class _Examination:
         limits = self.options.least_seconds, self.options.most_seconds
         for manifest, u in manifests.stream(self.manifests):
             if isinstance(u, Problem):
-                self.cases.append((-1, Case("line", u.where, u.why, split=manifest.split)))
+                self.cases.append((-1, Case("line", u.where, u.why, split=manifest.stem)))
                 continue
             job = self.utterances, manifest, u
             self.utterances += 1
             self.seconds += u.duration
             normal = normalize(u.text or "", u.language)
-            self.splits.read(manifest.split, u, normal)
-            self.balance.read(manifest.split, u)
-            self.add(job, by_length(u, self.target.frames, *limits))
-            self.add(job, self.texts.read(job[0], manifest.split, u, normal))
+            self.splits.read(manifest.stem, u, normal)
+            self.balance.read(manifest.stem, u)
+            self.add(job, sound.by_length(u, self.target.frames, *limits))
+            self.add(job, self.texts.read(job[0], manifest.stem, u, normal))
             yield job
 
     def _stop_opening(self, count: int) -> None:
         """Replaces the cases of missing files by one for all of them."""
         first = next(case.utterance for _, case in self.cases if case.check == "absent")
         assert first is not None
-        folders = ", ".join(sorted({str(manifest.path.parent) for manifest in self.manifests})[:3])
+        folders = ", ".join(sorted({str(manifest.parent) for manifest in self.manifests})[:3])
         self.moved = (
             f"none of the first {self.options.missing_files:,} files exists: was the corpus moved? "
             f"Relative paths start at the manifest's folder ({folders}), absolute ones are valid "
@@ -203,7 +200,8 @@ class _Examination:
         _, inverse, counts = np.unique(files, return_inverse=True, return_counts=True)
         alone = counts[inverse] == 1
         self.cases = [(n, c) for n, c in self.cases if c.check != "duration" or alone[n]]
-        again, first = repeated(np.where(alone, np.frombuffer(self.fingerprints, np.int64), 0))
+        fingerprints = np.frombuffer(self.fingerprints, np.int64)
+        again, first = sharing.repeated(np.where(alone, fingerprints, 0))
         jobs = select(self.manifests, {*again.tolist(), *first.tolist()}).values()
         contents = np.zeros(len(alone), np.int64)
         for job, content in self._watched(sound.hash_bytes, jobs, "compared"):
@@ -220,8 +218,8 @@ class _Examination:
         samples = np.zeros(self.utterances, np.int64)
         for job, found in self._watched(sound.measure, readable, "decoded", chunk=16):
             self.decoded += 1
-            quiet = ("silent", "faint") if job[1].split == NO_SPEECH else ()
-            self.add(job, (f for f in by_sound(job[2], found) if f[0] not in quiet))
+            quiet = ("silent", "faint") if job[1].stem == NO_SPEECH else ()
+            self.add(job, (f for f in sound.by_sound(job[2], found) if f[0] not in quiet))
             if isinstance(found, sound.Sound) and found.loudest >= SILENT_DB:  # silences are equal
                 samples[job[0]] = found.samples
         self.alike["sample by sample the same as"] = samples
@@ -229,17 +227,17 @@ class _Examination:
     def compare_utterances(self) -> None:
         """Checks that need the whole corpus."""
         paces = self.texts.odd_paces()
-        leaks = {name: self.splits.leaks(name) for name in SHARED}
-        ids = repeated(self.splits.keys("id"))[0].tolist()
+        leaks = {name: self.splits.leaks(name) for name in sharing.SHARED}
+        ids = sharing.repeated(self.splits.keys("id"))[0].tolist()
         wanted = {*(n for n, *_ in paces), *ids, *(n for some in leaks.values() for n in some)}
         found = select(self.manifests, wanted)
         for number in ids:
-            self.add(found[number], [("repeated_id", f"again in {found[number][1].path}")])
+            self.add(found[number], [("repeated_id", f"again in {found[number][1]}")])
         odd = [_case(found[number], check, detail) for number, check, detail in paces]
         self.compare_recordings({n for n, case in odd if case.check in self.excluding})
         later = [*(case for _, case in odd), *self.texts.cases()]
         for name, numbers in leaks.items():
-            later += leak_cases(name, (found[n][1:] for n in numbers))
+            later += sharing.leak_cases(name, (found[n][1:] for n in numbers))
         later += self.balance.cases(self.options.alpha)
         self.cases += [(self.utterances, case) for case in later]
         self.cases.sort(key=lambda item: item[0])
@@ -248,53 +246,53 @@ class _Examination:
         """Finds duplicates and leaks. Utterances that are `bad`, or excluded by a case so far, are
         not kept in place of good ones."""
         ids, side = self.splits.keys("id"), self.splits.side
-        recording = recordings(list(self.alike.values()))
-        ambiguous = several(ids, recording)
+        recording = sharing.recordings(list(self.alike.values()))
+        ambiguous = sharing.several(ids, recording)
         bad = bad | {n for n, case in self.cases if n >= 0 and case.check in self.excluding}
         gone = np.zeros(len(ids), bool)
         gone[list(bad)] = True
         gone |= np.isin(ids, ids[gone & ~ambiguous])  # a list excludes every line of an id
-        found = list(duplicates(recording, ids, side, gone))
-        bad |= {duplicate.number for duplicate in found}
+        found = list(sharing.duplicates(recording, ids, side, gone))
+        bad |= {number for _, number, _ in found}
         shared = sorted(n for n in bad if ambiguous[n])
         rows_of: dict[int, list[int]] = defaultdict(list)
         for n in np.flatnonzero(np.isin(ids, ids[shared])).tolist() if shared else ():
             rows_of[ids[n]].append(n)
         for number in shared:
             row = next(n for n in rows_of[ids[number]] if recording[n] != recording[number])
-            found.append(Duplicate("ambiguous_id", number, row))
-        utterances = select(self.manifests, {n for d in found for n in (d.number, d.kept)})
-        for d in found:
-            (_, manifest, u), (_, other, kept) = utterances[d.number], utterances[d.kept]
-            if d.check == "ambiguous_id":
+            found.append(("ambiguous_id", number, row))
+        utterances = select(self.manifests, {n for _, *both in found for n in both})
+        for check, number, first in found:
+            (_, manifest, u), (_, other, kept) = utterances[number], utterances[first]
+            if check == "ambiguous_id":
                 self.not_listed.add(key_of(u))
-                why = f"id {u.id} of {u.language} is another recording in {other.path}"
+                why = f"id {u.id} of {u.language} is another recording in {other}"
             else:
-                why = f"{self._why(d)} {kept.id}"
-                why += "" if other == manifest else f" in {other.split}"
+                why = f"{self._why(number, first)} {kept.id}"
+                why += "" if other == manifest else f" in {other.stem}"
                 why += "" if u.text == kept.text else ", but the texts differ"
-            if d.check == "recording_leak" and ids[d.number] == ids[d.kept]:
+            if check == "recording_leak" and ids[number] == ids[first]:
                 self.not_listed.add(key_of(u))
-                why += f", with the same id: remove it from {manifest.path}"
-            self.add(utterances[d.number], [(d.check, why)])
+                why += f", with the same id: remove it from {manifest}"
+            self.add(utterances[number], [(check, why)])
 
-    def _why(self, d: Duplicate) -> str:
-        reasons = (why for why, keys in self.alike.items() if keys[d.number] == keys[d.kept] != 0)
+    def _why(self, number: int, first: int) -> str:
+        reasons = (why for why, keys in self.alike.items() if keys[number] == keys[first] != 0)
         return next(reasons, "through a third the same recording as")
 
     def diagnosis(self) -> Diagnosis:
         found = Diagnosis(
-            manifests=tuple(str(manifest.path) for manifest in self.manifests),
+            manifests=tuple(map(str, self.manifests)),
             utterances=self.utterances, seconds=self.seconds, balance=self.balance,
             cases=tuple(case for _, case in self.cases), excluding=self.excluding,
             replacements=tuple(self.texts.letters.replacements()), alpha=self.options.alpha,
             notes=tuple(self._notes()), not_listed=frozenset(self.not_listed), moved=self.moved,
         )  # fmt: skip
-        out = list(map(key_number, found.excluded))
+        out = list(map(sharing.key_number, found.excluded))
         listed = np.flatnonzero(np.isin(self.splits.keys("id"), out)).tolist()
         excluded = select(self.manifests, listed)
         for _, manifest, u in excluded.values():
-            self.balance.exclude(manifest.split, u)
+            self.balance.exclude(manifest.stem, u)
         lost = len(excluded), sum(u.duration for _, _, u in excluded.values())
         return replace(found, lost=lost)
 
@@ -314,26 +312,23 @@ class _Examination:
         yield f"Labels were compared with {self.target.name}."
         if few := self.texts.unjudged():
             yield f"Too few labelled utterances to check the pace of {', '.join(few)}."
-        if evaluated := self.splits.evaluated():
-            shared = ", ".join(f"a {name} ({len(self.splits.leaks(name)):,})" for name in SHARED)
+        if evaluated := (self.splits.side == sharing.EVALUATION).sum():
+            counts = {name: len(self.splits.leaks(name)) for name in sharing.SHARED}
+            shared = ", ".join(f"a {name} ({count:,})" for name, count in counts.items())
             yield f"Of {evaluated:,} utterances in dev and test, some share with train: {shared}."
 
     def _watched(
         self,
-        work: Callable[[sound.AudioSpan], T],
+        work: Callable[[Utterance], T],
         jobs: Iterable[Numbered],
         what: str,
         chunk: int = CHUNK,
     ) -> Iterator[tuple[Numbered, T | Problem]]:
         seconds = partial(sound.patience, per_file=self.options.seconds_per_file)
-        results = in_parallel(work, jobs, _span, self.processes, chunk, seconds)
+        results = in_parallel(work, jobs, itemgetter(2), self.processes, chunk, seconds)
         return watched(results, None, f"doctor: {what}", "utterances")
-
-
-def _span(job: Numbered) -> sound.AudioSpan:
-    return sound.AudioSpan.of(job[2])
 
 
 def _case(job: Numbered, check: str, detail: str) -> tuple[int, Case]:
     number, manifest, u = job
-    return number, Case(check, u.id, detail, u.language, manifest.split, u)
+    return number, Case(check, u.id, detail, u.language, manifest.stem, u)

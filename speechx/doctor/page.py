@@ -7,7 +7,6 @@ utterances of each check an excerpt to play and its spectrogram.
 """
 
 import base64
-from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,15 +23,6 @@ AUDIBLE = frozenset(
      "band_limited", "clipped", "faint", "offset", "fast", "slow", "too_short", "unreadable")
 )  # fmt: skip
 """Checks that a listener can judge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Excerpt:
-    """A spectrogram and a few seconds of audio, in base64."""
-
-    picture: str
-    mime: str
-    sound: str
 
 
 def page(diagnosis: Diagnosis, players: int = 24) -> str:
@@ -53,8 +43,8 @@ def page(diagnosis: Diagnosis, players: int = 24) -> str:
     return writable(html)
 
 
-def _excerpt(case: Case) -> Excerpt | None:
-    """None if the audio cannot be read."""
+def _excerpt(case: Case) -> dict[str, str] | None:
+    """The URLs of a spectrogram and a few seconds of audio; None if the audio cannot be read."""
     u = case.utterance
     assert u is not None
     seconds = min(u.duration, EXCERPT_SECONDS)
@@ -62,9 +52,8 @@ def _excerpt(case: Case) -> Excerpt | None:
         wave_S = read_audio(u.audio, u.start, seconds, part=u.bytes, tolerance=seconds)
     except (UserError, OSError, ValueError):
         return None
-    mime, sound = excerpt(wave_S)
-    return Excerpt(_base64(spectrogram(wave_S)), mime, _base64(sound))
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+    parts = {"picture": ("image/png", spectrogram(wave_S)), "sound": excerpt(wave_S)}
+    return {
+        name: f"data:{mime};base64,{base64.b64encode(data).decode()}"
+        for name, (mime, data) in parts.items()
+    }

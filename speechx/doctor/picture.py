@@ -57,9 +57,7 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 def excerpt(wave_S: np.ndarray) -> tuple[str, bytes]:
     """The MIME type and the bytes of the first seconds: mp3 if libsndfile writes it, else FLAC."""
     wave_S = np.clip(wave_S[: round(EXCERPT_SECONDS * SAMPLE_RATE)], -1, 1)
+    mp3 = "MP3" in soundfile.available_formats()
     file = io.BytesIO()
-    if "MP3" in soundfile.available_formats():
-        soundfile.write(file, wave_S, SAMPLE_RATE, format="MP3")
-        return "audio/mpeg", file.getvalue()
-    soundfile.write(file, wave_S, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return "audio/flac", file.getvalue()
+    soundfile.write(file, wave_S, SAMPLE_RATE, format="MP3" if mp3 else "FLAC")
+    return "audio/mpeg" if mp3 else "audio/flac", file.getvalue()

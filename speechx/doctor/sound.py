@@ -1,4 +1,6 @@
-"""Measurements of a recording, without and with decoding it. Runs in worker processes.
+"""The audio of an utterance, and what is wrong with it: by its length, its header and its samples.
+
+`read_header`, `hash_bytes` and `measure` run in worker processes.
 
 S samples · K bins · B bands · levels in dB of full scale (dBFS), shares of samples
 """
@@ -8,17 +10,18 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import audio_info, read_native
+from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, audio_info, read_native
 from speechx.audio.sources import is_url, read_bytes
 from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
-from speechx.doctor.checks import CLIPPED_SHARE
+from speechx.doctor.checks import CLIPPED_SHARE, FAINT_DB, HIGH_BAND_DB, OFFSET, SILENT_DB
 from speechx.doctor.workers import PATIENCE_SECONDS
 from speechx.errors import UserError
 
@@ -29,20 +32,8 @@ BANDS = ((300.0, 3400.0), (4400.0, 7200.0))  # Hz, with a gap for the filters be
 FULL_SCALE = 0.99
 FLAT, LOUD_ENOUGH_TO_CLIP = 0.995, 0.3  # of the peak; quieter peaks are not clipping
 NOTHING_DB = -200.0
-
-
-@dataclass(frozen=True, slots=True)
-class AudioSpan:
-    """Where the audio of an utterance is."""
-
-    audio: str
-    part: tuple[int, int] | None
-    start: float
-    duration: float
-
-    @classmethod
-    def of(cls, utterance: Utterance) -> AudioSpan:
-        return cls(str(utterance.audio), utterance.bytes, utterance.start, utterance.duration)
+Findings = Iterator[tuple[str, str]]
+"""Names of checks and details."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +61,23 @@ class Sound:
     samples: int
 
 
-def patience(span: AudioSpan, per_file: float) -> float:
+def patience(u: Utterance, per_file: float) -> float:
     """Seconds after which reading it is taken to hang: one per MB is added to `per_file`."""
-    if is_url(span.audio):
+    if is_url(u.audio):
         return PATIENCE_SECONDS
     try:
-        size = span.part[1] if span.part else os.stat(span.audio).st_size
+        size = u.bytes[1] if u.bytes else os.stat(u.audio).st_size
     except (OSError, ValueError):
         size = 0
     return per_file + size / 1e6
 
 
-def read_header(span: AudioSpan) -> Header | Problem:
-    return _header(span.audio, span.part)
+def read_header(u: Utterance) -> Header | Problem:
+    return _header(u.audio, u.bytes)
 
 
 @lru_cache(maxsize=256)  # neighbours in a manifest are often segments of one recording
-def _header(audio: str, part: tuple[int, int] | None) -> Header | Problem:
+def _header(audio: Path | str, part: tuple[int, int] | None) -> Header | Problem:
     try:
         info = audio_info(audio, exact=False, part=part)
         return Header(info.duration, info.rate, _fingerprint(audio, part))
@@ -94,12 +85,12 @@ def _header(audio: str, part: tuple[int, int] | None) -> Header | Problem:
         return _unreadable(audio, error)
 
 
-def _unreadable(audio: str, error: Exception) -> Problem:
+def _unreadable(audio: Path | str, error: Exception) -> Problem:
     why = str(error).removeprefix(f"{audio}: ").removeprefix("cannot be read as audio: ")
-    return Problem(audio, why)
+    return Problem(str(audio), why)
 
 
-def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
+def _fingerprint(audio: Path | str, part: tuple[int, int] | None) -> int:
     if is_url(audio):
         return 0
     with open(audio, "rb", buffering=0) as file:
@@ -108,32 +99,32 @@ def _fingerprint(audio: str, part: tuple[int, int] | None) -> int:
         return _number(size.to_bytes(8, "little") + file.read(min(FINGERPRINT_BYTES, size)))
 
 
-def hash_bytes(span: AudioSpan) -> int:
+def hash_bytes(u: Utterance) -> int:
     """A hash of every byte of the file or part; 0 if it cannot be read."""
     try:
-        return _number(read_bytes(span.audio, span.part))
+        return _number(read_bytes(u.audio, u.bytes))
     except UserError:
         return 0
 
 
-def measure(span: AudioSpan) -> Sound | Problem:
+def measure(u: Utterance) -> Sound | Problem:
     """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
-        promised = audio_info(span.audio, exact=False, part=span.part).duration
-        return measured(_pieces(span, promised), promised)
+        promised = audio_info(u.audio, exact=False, part=u.bytes).duration
+        return measured(_pieces(u, promised), promised)
     except (UserError, OSError, ValueError) as error:
-        return _unreadable(span.audio, error)
+        return _unreadable(u.audio, error)
 
 
-def _pieces(span: AudioSpan, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(u: Utterance, whole: float) -> Iterator[tuple[np.ndarray, int]]:
     """Samples (S,) at the file's own rate, a few minutes at a time."""
-    end = span.start + span.duration
+    end = u.start + u.duration
     if end >= whole - 1:
         end = math.inf
-    at = span.start
+    at = u.start
     while at < end:
         length = min(PIECE_SECONDS, end - at)
-        wave_S, rate = read_native(span.audio, at, length, part=span.part, tolerance=math.inf)
+        wave_S, rate = read_native(u.audio, at, length, part=u.bytes, tolerance=math.inf)
         yield wave_S, rate
         at += length
         if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
@@ -202,3 +193,56 @@ def _db(power: float) -> float:
 def _number(data: bytes) -> int:
     digest = hashlib.blake2b(data, digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
+
+
+def by_length(
+    utterance: Utterance, frames: Callable[[int], int], least_seconds: float, most_seconds: float
+) -> Findings:
+    """What the manifest alone shows. `frames` is the model's number of frames for samples."""
+    if frames(round(utterance.duration * SAMPLE_RATE)) < 1:
+        yield "too_short", f"{utterance.duration:.3f} s"
+    elif utterance.duration < least_seconds:
+        yield "short", f"{utterance.duration:.3f} s"
+    if utterance.labelled and utterance.duration > most_seconds:
+        yield "too_long", f"{utterance.duration:.1f} s"
+
+
+def by_header(utterance: Utterance, header: Header | Problem) -> Findings:
+    """What the header shows. Segments of one file differ from its duration too: the caller must
+    remove those cases."""
+    if isinstance(header, Problem):
+        absent = not is_url(utterance.audio) and not os.path.isfile(utterance.audio)
+        yield "absent" if absent else "unreadable", f"{utterance.audio}: {header.why}"
+        return
+    end = utterance.start + utterance.duration
+    if end > header.seconds + END_TOLERANCE_SECONDS:
+        length = f"{utterance.audio} is {header.seconds:.3f} s long"
+        yield "past_end", f"ends at {end:.3f} s, but {length}"
+    elif utterance.start == 0 and header.seconds > end + END_TOLERANCE_SECONDS:
+        yield "duration", f"{utterance.duration:.3f} s, but the file is {header.seconds:.3f} s long"
+
+
+def by_sound(utterance: Utterance, sound: Sound | Problem) -> Findings:
+    """What the decoded samples show."""
+    if isinstance(sound, Problem):
+        yield "unreadable", f"{utterance.audio}: {sound.why}"
+        return
+    if sound.seconds < utterance.duration - END_TOLERANCE_SECONDS:
+        if utterance.start + utterance.duration <= sound.promised + END_TOLERANCE_SECONDS:
+            end = utterance.start + sound.seconds
+            length = f"the header says {sound.promised:.3f} s"
+            yield "past_end", f"{length}, but the audio breaks off at {end:.3f} s"
+    elif sound.seconds > max(utterance.duration, sound.promised) + END_TOLERANCE_SECONDS:
+        yield "duration", f"{utterance.duration:.3f} s, but {sound.seconds:.3f} s can be decoded"
+    if sound.loudest < SILENT_DB:
+        constant = sound.loudest <= NOTHING_DB
+        yield "silent", "all samples are equal" if constant else f"{sound.loudest:.0f} dB"
+        return
+    if sound.loudest < FAINT_DB:
+        yield "faint", f"{sound.loudest:.0f} dB"
+    elif sound.high_band is not None and sound.high_band < HIGH_BAND_DB:
+        yield "band_limited", f"{sound.high_band:.0f} dB at {sound.rate / 1000:g} kHz"
+    if sound.clipped > CLIPPED_SHARE:
+        yield "clipped", f"{sound.clipped:.2%} of the samples"
+    if abs(sound.offset) > OFFSET:
+        yield "offset", f"the mean is {sound.offset:+.3f}"

@@ -29,8 +29,6 @@ from speechx.text.vocabulary import TokenType, Vocabulary, load_vocabularies
 
 FIELD, STRIDE = 400, 320  # samples, of all wav2vec 2.0 models: a frame every 20 ms
 PACE_SECONDS = 0.5  # shorter utterances are mostly pause
-Pace = tuple[str, str]
-"""Language and token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,8 @@ class Target:
             from speechx.interchange.opening import open_model
 
             saved = open_model(model, ("quantizer", "mask_embedding"))
-            token_type, tokens = _tokens(saved.vocabularies)
-            target = cls(
-                saved.encoder.features.frames, token_type, tokens, f"the frames of {model}"
-            )
+            spells, frames = _tokens(saved.vocabularies), saved.encoder.features.frames
+            target = cls(frames, *spells, f"the frames of {model}")
         if vocabulary is None:
             return target
         return cls(target.frames, *_read_vocabulary(vocabulary), target.name)
@@ -97,9 +93,9 @@ class TextChecks:
         self.target, self.listed = target, listed
         self.letters = CharacterChecks()
         self.phones: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
-        self.paces: dict[Pace, tuple[array[float], array[int]]] = defaultdict(
-            lambda: (array("f"), array("q"))
-        )
+        # By language and token: logarithms of rates, and indices of utterances.
+        self.paces: dict[tuple[str, str], tuple[array[float], array[int]]]
+        self.paces = defaultdict(lambda: (array("f"), array("q")))
         self.unknown: Counter[tuple[str, str]] = Counter()
         self.first_unknown: dict[tuple[str, str], str] = {}
 

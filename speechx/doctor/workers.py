@@ -23,7 +23,6 @@ CHUNK = 64
 CHUNKS_AHEAD = 4  # per process: memory stays bounded
 PATIENCE_SECONDS = 600.0
 
-
 CRASHED = Problem("", "reading it crashes the decoder")
 HUNG = Problem("", "reading it never ends")
 

@@ -18,21 +18,15 @@ from pathlib import Path
 import torch
 
 from speechx.errors import UserError
-from speechx.interchange import fairseq, fairseq2, hugging_face, proof, settings, torchaudio
-from speechx.interchange.opening import known_parts, open_as
+from speechx.interchange import proof, settings
+from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
 from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel, missing_part
 from speechx.whole_file import whole_folder
 
-FORMATS = ("speechx", "fairseq", "hugging_face", "fairseq2", "torchaudio")
-_WRITE = {
-    "fairseq": fairseq.write,
-    "fairseq2": fairseq2.write,
-    "hugging_face": hugging_face.write,
-    "torchaudio": torchaudio.write,
-}
+FORMATS = ("speechx", *FOREIGN)
 
 
 def convert(
@@ -83,7 +77,7 @@ def convert(
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
         with whole_folder(target) as new:
-            for note in _WRITE[format](whole, new):
+            for note in FOREIGN[format].write(whole, new):
                 logger.info(f"convert: {note}")
             if proof.available(format):
                 _log_proof(target, proof.prove(whole, new, format))

@@ -19,10 +19,8 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
-from speechx.models.presets import base, large
 from speechx.text.vocabulary import TokenType
 
 WORDS = settings.SettingNames(
@@ -82,14 +80,11 @@ MOST_LAYERS = 300
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
     given = {name: t for name, t in content["model"].items() if isinstance(t, Tensor)}
     head = any(name.startswith("w2v_encoder.") for name in given)
-    # Both kinds of norm, so that one that contradicts the settings is reported as such.
-    encoders = (base().encoder, large().encoder)
-    table = {n: ours for e in encoders for n, ours in names.fairseq(e, head).items()}
+    table = names.any_norm(names.fairseq, head)
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = settings.measure(weights, source)
     model, task = _sections(content, head, source)
@@ -109,7 +104,7 @@ def read(path: Path, content: Any) -> SavedModel:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    normalize, vocabulary = saved.encoder.normalize, vocabulary_of(saved)
+    normalize, vocabulary = saved.encoder.normalize, saved.vocabularies.get("ctc")
     words = WORDS.theirs(saved)
     weights = settings.identity_removed(saved.weights, "fairseq")
     encoder: dict[str, Any] = {
@@ -128,17 +123,9 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         labels = "ltr" if vocabulary.token_type == "characters" else "phn"
         lines = "".join(f"{symbol} 1\n" for symbol in symbols[len(SPECIALS) :])
         (folder / f"dict.{labels}.txt").write_text(lines, encoding="utf-8")
-        head = {mine: encoder[theirs] for mine, theirs in HEAD_OVERRIDES.items()}
-        cfg = {
-            "model": {
-                "_name": "wav2vec_ctc",
-                "w2v_path": "",
-                "w2v_args": cfg,
-                "normalize": normalize,
-                **head,
-            },
-            "task": {**task, "_name": "audio_finetuning", "labels": labels},
-        }
+        model = {"_name": "wav2vec_ctc", "w2v_path": "", "w2v_args": cfg, "normalize": normalize}
+        model |= {mine: encoder[theirs] for mine, theirs in HEAD_OVERRIDES.items()}
+        cfg = {"model": model, "task": {**task, "_name": "audio_finetuning", "labels": labels}}
     content = {
         "args": None,
         "cfg": cfg,
@@ -186,8 +173,6 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
 
     def rows(node: ast.AST) -> list[list[int]]:
         match node:
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return [row(item) for item in items]
             case ast.BinOp(left=left, op=ast.Add(), right=right):
                 return rows(left) + rows(right)
             case ast.BinOp(left=left, op=ast.Mult(), right=ast.Constant(value=int(times))):
@@ -198,19 +183,10 @@ def _rows_of_text(text: Any, source: str) -> list[list[int]]:
                         f"expected {MOST_LAYERS} at most"
                     )
                 return once * times
-        raise ValueError
-
-    def row(node: ast.AST) -> list[int]:
-        match node:
-            case ast.Tuple(elts=items) | ast.List(elts=items):
-                values = [
-                    item.value
-                    for item in items
-                    if isinstance(item, ast.Constant) and isinstance(item.value, int)
-                ]
-                if len(values) == len(items):
-                    return values
-        raise ValueError
+        once = [list(row) for row in ast.literal_eval(node)]
+        if not all(isinstance(size, int) for row in once for size in row):
+            raise ValueError
+        return once
 
     try:
         return rows(ast.parse(str(text), mode="eval").body)

@@ -23,13 +23,11 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
-from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
-from speechx.models.presets import base, large
 
-ENCODER = settings.SettingNames(
+WORDS = settings.SettingNames(
     {
         "feature_extractor_layer_descs": "encoder.features.layers",
         "feature_extractor_bias": "encoder.features.bias",
@@ -47,21 +45,18 @@ ENCODER = settings.SettingNames(
         "ffn_inner_dropout_p": "encoder.context.activation_dropout",
         "layer_drop_p": "encoder.context.layer_drop",
         "first_pass_dropout_p": "encoder.input_dropout",
+        "num_codebooks": "objective.quantizer.num_groups",
+        "num_codebook_entries": "objective.quantizer.num_entries",
+        "quantized_dim": "objective.quantizer.dim",
+        "logit_temp": "objective.logit_temperature",
     },
     {
         "encoder.features.norm": {False: "group", True: "layer"},
         "encoder.context.norm": {"POST": "post", "PRE": "pre"},
     },
 )
-QUANTIZER = settings.SettingNames(
-    {
-        "num_codebooks": "objective.quantizer.num_groups",
-        "num_codebook_entries": "objective.quantizer.num_entries",
-        "quantized_dim": "objective.quantizer.dim",
-        "logit_temp": "objective.logit_temperature",
-    }
-)
-ALL = settings.SettingNames({**ENCODER.names, **QUANTIZER.names}, ENCODER.values)
+QUANTIZER = ("num_codebooks", "num_codebook_entries", "quantized_dim", "logit_temp")
+"""Settings that stand beside `encoder_config`, which has all others."""
 SUPPORTED_VALUES: settings.Settings = {
     "use_fbank": False,
     "use_conformer": False,
@@ -72,15 +67,16 @@ SUPPORTED_VALUES: settings.Settings = {
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
-    given = _tensors(content)
+    given = {
+        name.removeprefix("module."): tensor
+        for name, tensor in content.get("model", content).items()
+        if isinstance(tensor, Tensor) and not name.endswith("quantizer.num_updates")
+    }
     # An encoder alone has neither projection.
     head = "final_proj.weight" in given and "final_target_proj.weight" not in given
-    # Both kinds of norm, so that one that contradicts the settings is reported as such.
-    encoders = (base().encoder, large().encoder)
-    table = {n: ours for e in encoders for n, ours in names.fairseq2(e, head).items()}
+    table = names.any_norm(names.fairseq2, head)
     pre = "encoder.layer_norm.weight" in given
     weights = settings.identity_added(names.to_ours(given, table, source))
     measured = {
@@ -93,7 +89,7 @@ def read(path: Path, content: Any) -> SavedModel:
     settings.require(theirs, SUPPORTED_VALUES, where)
     if theirs.get("norm_order") is not None:
         theirs = {**theirs, "norm_order": str(theirs["norm_order"]).upper()}
-    stated = {**ENCODER.ours(theirs, where), **QUANTIZER.ours(about, where)}
+    stated = WORDS.ours({**about, **theirs}, where)
     notes: tuple[str, ...] = ()
     if not theirs:
         stated, note = settings.assumed_dropouts(measured)
@@ -106,23 +102,23 @@ def read(path: Path, content: Any) -> SavedModel:
     stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
     rows, languages = find_rows(path, card, where) if head else None, card.get("languages")
     return settings.build(
-        path.parent, where, stated, measured, ALL, weights, rows, languages, notes
+        path.parent, where, stated, measured, WORDS, weights, rows, languages, notes
     )
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    ours, vocabulary = settings.settings_of(saved), vocabulary_of(saved)
+    ours, vocabulary = settings.settings_of(saved), saved.vocabularies.get("ctc")
     weights = settings.identity_removed(saved.weights, "fairseq2")
     if ours["encoder.features.gradient_scale"] == 0:
         raise UserError(
             "fairseq2 has no feature_grad_scale of 0 (encoder.features.gradient_scale): set it to 1"
         )
+    if vocabulary is not None:
+        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
     card: dict[str, Any] = {
         "name": "speechx_model",
-        "model_family": "wav2vec2" if vocabulary is None else "wav2vec2_asr",
-        "model_arch": "base" if vocabulary is None else "base_10h",
-        "model_config": {},
+        **family(saved, None if vocabulary is None else len(symbols)),
         "checkpoint": "model.pt",
         "normalize_audio": saved.encoder.normalize,
         "languages": list(saved.languages),
@@ -131,14 +127,9 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
         start, floor, decay = (
             ours[f"objective.gumbel_temperature.{name}"] for name in ("start", "floor", "decay")
         )
-        card["model_config"] = {
-            **model_config(saved, None),
-            "codebook_sampling_temperature": [start, floor, decay],
-        }
+        card["model_config"]["codebook_sampling_temperature"] = [start, floor, decay]
         card["target_dropout"] = ours["objective.target_dropout"]
     else:
-        symbols, weights = to_rows(weights, vocabulary, SPECIALS, "fairseq2")
-        card["model_config"] = model_config(saved, len(symbols))
         card |= {"labels": symbols, "token_type": vocabulary.token_type}
         if all(len(token) == 1 for token in vocabulary.tokens):
             write_characters(folder / "tokenizer.model", symbols)
@@ -154,19 +145,23 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     return ()
 
 
-def model_config(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
-    """The settings of a model with `outputs` rows in its head; None: with a quantizer."""
-    ours = settings.settings_of(saved)
+def family(saved: SavedModel, outputs: int | None) -> dict[str, Any]:
+    """Family and settings of a model with `outputs` rows in its head; None: with a quantizer."""
+    words = WORDS.theirs(saved)
+    quantizer = {name: words.pop(name) for name in QUANTIZER if name in words}
     encoder = {
-        **ENCODER.theirs(saved),
+        **words,
         "feature_dim": saved.encoder.features.dim,
-        "layer_norm_features": ours["encoder.context.norm"] == "post",
+        "layer_norm_features": words["norm_order"] == "POST",
         **SUPPORTED_VALUES,
     }
     if outputs is not None:
-        return {"encoder_config": encoder, "target_vocab_size": outputs}
-    words = QUANTIZER.theirs(saved)
-    return {"encoder_config": encoder, **words, "final_dim": words["quantized_dim"]}
+        config = {"encoder_config": encoder, "target_vocab_size": outputs}
+        return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": config}
+    if not quantizer:
+        raise ValueError("it has neither a quantizer nor a head")
+    config = {"encoder_config": encoder, **quantizer, "final_dim": quantizer["quantized_dim"]}
+    return {"model_family": "wav2vec2", "model_arch": "base", "model_config": config}
 
 
 TOKENIZER = {
@@ -174,15 +169,6 @@ TOKENIZER = {
     "tokenizer_family": "char_tokenizer",
     "tokenizer": "tokenizer.model",
 }
-
-
-def _tensors(content: Any) -> dict[str, Tensor]:
-    inner = content.get("model", content)
-    return {
-        name.removeprefix("module."): tensor
-        for name, tensor in inner.items()
-        if isinstance(tensor, Tensor) and not name.endswith("quantizer.num_updates")
-    }
 
 
 def find_card(path: Path) -> tuple[dict[str, Any], str]:

@@ -11,15 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.pickles import read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
-from speechx.models.folder import SavedModel
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows
+from speechx.models.folder import SavedModel, read_tensors
 
 WORDS = settings.SettingNames(
     {
@@ -67,12 +66,11 @@ SUPPORTED_VALUES: settings.Settings = {
 """Settings that speechx supports with one value only."""
 COLUMNS = ("conv_dim", "conv_kernel", "conv_stride")
 TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-ORDER = ("<pad>", "<s>", "</s>", "<unk>")
-"""The first rows of the heads that are written; the first is the blank."""
+"""In the order of the first rows of the heads that are written; the first is the blank."""
 
 
-def read(path: Path) -> SavedModel:
-    folder = path if path.is_dir() else path.parent
+def read(folder: Path, _: Any = None) -> SavedModel:
+    """The model in a folder."""
     about = _json(folder / "config.json")
     source = str(folder / "config.json")
     kind_there = about.get("model_type")
@@ -119,7 +117,7 @@ def read(path: Path) -> SavedModel:
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    weights, vocabulary, words = saved.weights, vocabulary_of(saved), WORDS.theirs(saved)
+    weights, vocabulary, words = saved.weights, saved.vocabularies.get("ctc"), WORDS.theirs(saved)
     about: dict[str, Any] = {
         "architectures": ["Wav2Vec2ForPreTraining" if vocabulary is None else "Wav2Vec2ForCTC"],
         "model_type": "wav2vec2",
@@ -132,7 +130,7 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     if vocabulary is None:
         about["proj_codevector_dim"] = words["codevector_dim"]
     else:
-        symbols, weights = to_rows(weights, vocabulary, ORDER, "Hugging Face")
+        symbols, weights = to_rows(weights, vocabulary, tuple(TOKENS.values()), "Hugging Face")
         about |= {
             "vocab_size": len(symbols),
             "ctc_loss_reduction": "sum",
@@ -188,15 +186,12 @@ def _load(folder: Path) -> dict[str, Tensor]:
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        content = read_pickle(path)
-        if not isinstance(content, dict):
-            raise UserError(f"{path} holds no tensors by name")
-        return {name: t for name, t in content.items() if isinstance(t, Tensor)}
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    content = read_pickle(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no tensors by name")
+    return {name: t for name, t in content.items() if isinstance(t, Tensor)}
 
 
 def _rows(folder: Path, about: dict[str, Any], count: int) -> VocabularyRows:

@@ -16,7 +16,7 @@ written.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from speechx.errors import UserError
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
 from speechx.models.features.convolutional import ConvolutionalConfig
+from speechx.models.presets import base, large
 
 Table = Mapping[str, str]
 
@@ -36,6 +37,24 @@ LEAVES = {
     "parametrizations.weight.original0": "weight_g",
     "parametrizations.weight.original1": "weight_v",
 }
+_LAYER = (  # the modules of a layer: here, in fairseq, in transformers, in fairseq2
+    ("attention.query", "self_attn.q_proj", "attention.q_proj", "self_attn.q_proj"),
+    ("attention.key", "self_attn.k_proj", "attention.k_proj", "self_attn.k_proj"),
+    ("attention.value", "self_attn.v_proj", "attention.v_proj", "self_attn.v_proj"),
+    ("attention.out", "self_attn.out_proj", "attention.out_proj", "self_attn.output_proj"),
+    ("attention_norm", "self_attn_layer_norm", "layer_norm", "self_attn_layer_norm"),
+    ("up", "fc1", "feed_forward.intermediate_dense", "ffn.inner_proj"),
+    ("down", "fc2", "feed_forward.output_dense", "ffn.output_proj"),
+    ("ffn_norm", "final_layer_norm", "final_layer_norm", "ffn_layer_norm"),
+)
+
+
+def _layers(column: int, start: str = "") -> Table:
+    return {
+        f"{start}encoder.layers.*.{row[column]}": f"encoder.context.layers.*.{row[0]}"
+        for row in _LAYER
+    }
+
 
 FAIRSEQ = {
     "mask_emb": "encoder.mask_embedding",
@@ -44,14 +63,7 @@ FAIRSEQ = {
     "post_extract_proj": PROJECTION,
     "encoder.pos_conv.0": POSITION,
     "encoder.layer_norm": "encoder.context.norm",
-    "encoder.layers.*.self_attn.q_proj": "encoder.context.layers.*.attention.query",
-    "encoder.layers.*.self_attn.k_proj": "encoder.context.layers.*.attention.key",
-    "encoder.layers.*.self_attn.v_proj": "encoder.context.layers.*.attention.value",
-    "encoder.layers.*.self_attn.out_proj": "encoder.context.layers.*.attention.out",
-    "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
-    "encoder.layers.*.fc1": "encoder.context.layers.*.up",
-    "encoder.layers.*.fc2": "encoder.context.layers.*.down",
-    "encoder.layers.*.final_layer_norm": "encoder.context.layers.*.ffn_norm",
+    **_layers(1),
     "quantizer.weight_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.vars": CODEBOOK,
     "project_q": f"{QUANTIZER}project_q",
@@ -67,14 +79,7 @@ HUGGING_FACE = {
     "wav2vec2.feature_projection.projection": PROJECTION,
     "wav2vec2.encoder.pos_conv_embed.conv": POSITION,
     "wav2vec2.encoder.layer_norm": "encoder.context.norm",
-    "wav2vec2.encoder.layers.*.attention.q_proj": "encoder.context.layers.*.attention.query",
-    "wav2vec2.encoder.layers.*.attention.k_proj": "encoder.context.layers.*.attention.key",
-    "wav2vec2.encoder.layers.*.attention.v_proj": "encoder.context.layers.*.attention.value",
-    "wav2vec2.encoder.layers.*.attention.out_proj": "encoder.context.layers.*.attention.out",
-    "wav2vec2.encoder.layers.*.layer_norm": "encoder.context.layers.*.attention_norm",
-    "wav2vec2.encoder.layers.*.feed_forward.intermediate_dense": "encoder.context.layers.*.up",
-    "wav2vec2.encoder.layers.*.feed_forward.output_dense": "encoder.context.layers.*.down",
-    "wav2vec2.encoder.layers.*.final_layer_norm": "encoder.context.layers.*.ffn_norm",
+    **_layers(2, "wav2vec2."),
     "quantizer.weight_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.codevectors": CODEBOOK,
     "project_q": f"{QUANTIZER}project_q",
@@ -88,14 +93,7 @@ FAIRSEQ2 = {
     "encoder_frontend.post_extract_layer_norm": "encoder.feature_norm",
     "encoder_frontend.model_dim_proj": PROJECTION,
     "encoder_frontend.pos_encoder.conv": POSITION,
-    "encoder.layers.*.self_attn.q_proj": "encoder.context.layers.*.attention.query",
-    "encoder.layers.*.self_attn.k_proj": "encoder.context.layers.*.attention.key",
-    "encoder.layers.*.self_attn.v_proj": "encoder.context.layers.*.attention.value",
-    "encoder.layers.*.self_attn.output_proj": "encoder.context.layers.*.attention.out",
-    "encoder.layers.*.self_attn_layer_norm": "encoder.context.layers.*.attention_norm",
-    "encoder.layers.*.ffn.inner_proj": "encoder.context.layers.*.up",
-    "encoder.layers.*.ffn.output_proj": "encoder.context.layers.*.down",
-    "encoder.layers.*.ffn_layer_norm": "encoder.context.layers.*.ffn_norm",
+    **_layers(3),
     "quantizer.entry_proj": f"{QUANTIZER}quantizer.weight_proj",
     "quantizer.entries": CODEBOOK,
     "final_target_proj": f"{QUANTIZER}project_q",
@@ -136,6 +134,12 @@ def fairseq2(encoder: EncoderConfig, head: bool) -> Table:
         f"{'encoder' if pre else 'encoder_frontend'}.layer_norm": "encoder.context.norm",
         "final_proj": HEAD if head else f"{QUANTIZER}project_hid",
     }
+
+
+def any_norm(table: Callable[[EncoderConfig, bool], Table], head: bool) -> Table:
+    """For reading: the names with both kinds of norm, so that a norm that contradicts the settings
+    is reported as such."""
+    return {n: o for preset in (base(), large()) for n, o in table(preset.encoder, head).items()}
 
 
 def our_name(theirs: str, table: Table) -> str:

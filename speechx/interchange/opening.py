@@ -1,7 +1,7 @@
 """Opens a model of five formats, detected by content: ours, fairseq, Hugging Face, fairseq2 and
 torchaudio."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -29,7 +29,13 @@ TENSOR_MARKERS = {
     "encoder.pos_conv.": "fairseq",
 }
 """What a tensor's name holds in one format only; the first that is found counts."""
-_READ = {"fairseq": fairseq.read, "fairseq2": fairseq2.read, "torchaudio": torchaudio.read}
+FOREIGN: Mapping[str, Any] = {
+    "fairseq": fairseq,
+    "hugging_face": hugging_face,
+    "fairseq2": fairseq2,
+    "torchaudio": torchaudio,
+}
+"""The modules that read and write the formats of others."""
 
 
 def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedModel:
@@ -44,15 +50,11 @@ def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedMode
 def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, SavedModel]:
     """The format of a model, and the model."""
     path, allowed = Path(path), known_parts(allow_missing)
-    format, content = _identify(path)
+    format, place, content = _identify(path)
     try:
         if format == "speechx":
-            return format, open_folder(path if path.is_dir() else path.parent)
-        if format == "hugging_face":
-            saved = hugging_face.read(path)
-        else:
-            saved = _READ[format](path, content)
-        return format, _checked(saved, path, allowed)
+            return format, open_folder(place)
+        return format, _checked(FOREIGN[format].read(place, content), path, allowed)
     except UserError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -110,18 +112,18 @@ def _checked(saved: SavedModel, path: Path, allowed: Sequence[str]) -> SavedMode
     return saved
 
 
-def _identify(path: Path) -> tuple[str, Any]:
-    """The format, and the content of a `.pt`, which is read only once."""
+def _identify(path: Path) -> tuple[str, Path, Any]:
+    """The format, its folder or its `.pt`, and the content of that, which is read only once."""
     if not path.exists():
         raise UserError(f"model {path} does not exist")
     if path.is_file() and path.name in IN_FOLDERS:
         path = path.parent
     if path.is_dir():
         if is_model_folder(path):
-            return "speechx", None
+            return "speechx", path, None
         inside = {p.name for p in path.iterdir()}
         if "config.json" in inside:
-            return "hugging_face", None
+            return "hugging_face", path, None
         if not any(Path(name).suffix in SUFFIXES for name in inside):
             models = sorted(p for p in path.iterdir() if (p / "model.safetensors").is_file())
             hint = f"; did you mean {models[0]}?" if models else ""
@@ -145,7 +147,7 @@ def _identify(path: Path) -> tuple[str, Any]:
                     f"{path} has tensors of Hugging Face but no settings: give the folder with its "
                     "config.json"
                 )
-            return format, content
+            return format, path, content
     first = f"its first tensor is {tensors[0]}" if tensors else "it has no tensors by name"
     raise UserError(
         f"{path} holds no wav2vec 2.0 model of fairseq, fairseq2 or torchaudio: {first}"

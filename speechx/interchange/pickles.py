@@ -18,7 +18,7 @@ import tarfile
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -55,9 +55,6 @@ class Record:
 
     def append(self, value: Any) -> None:
         self.items.append(value)
-
-    def extend(self, values: Any) -> None:
-        self.items.extend(values)
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -192,18 +189,10 @@ def _tensor(
     return torch._utils._rebuild_tensor_v2(storage, offset, size, stride, False, {})
 
 
-def _parameter(data: torch.Tensor, *rest: Any) -> torch.Tensor:
-    return data
-
-
-def _bytes(text: str, encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
 _KNOWN: dict[str, Any] = {
     "collections.OrderedDict": collections.OrderedDict,
     "collections.defaultdict": lambda *_: {},
-    "_codecs.encode": _bytes,
+    "_codecs.encode": lambda text, _: text.encode("latin1"),
     # omegaconf keeps the types of its fields, and List[int] is typing.List taken at int.
     "_operator.getitem": lambda *_: None,
     "operator.getitem": lambda *_: None,
@@ -213,7 +202,7 @@ _KNOWN: dict[str, Any] = {
     "torch.device": lambda *_: None,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor": lambda *view: _tensor(*view, False),
-    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter": lambda data, *_: data,
     **{f"builtins.{t.__name__}": t for t in
        (set, frozenset, dict, list, tuple, int, float, complex, str, bool)},
     **{str(t): t for t in vars(torch).values() if isinstance(t, torch.dtype)},
@@ -230,10 +219,8 @@ class _Unpickler(pickle.Unpickler):
         raise _Refused(whole)
 
 
-def _load(file: Any, **options: Any) -> Any:
-    return _Unpickler(file, **options).load()
-
-
-_PICKLE = ModuleType("speechx.interchange.pickles.restricted")
-_PICKLE.Unpickler = _Unpickler  # type: ignore[attr-defined]
-_PICKLE.load = _load  # type: ignore[attr-defined]
+_PICKLE = SimpleNamespace(
+    __name__="restricted",
+    Unpickler=_Unpickler,
+    load=lambda file, **options: _Unpickler(file, **options).load(),
+)

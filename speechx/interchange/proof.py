@@ -22,12 +22,8 @@ from speechx.data.batches import Batch, normalize
 from speechx.data.sampling import Position
 from speechx.errors import UserError
 from speechx.interchange.opening import without_weights
-from speechx.interchange.reference_packages import (
-    PACKAGES,
-    READERS,
-    ReferenceOutputs,
-    TestClip,
-)
+from speechx.interchange.pickles import checkpoint_file
+from speechx.interchange.reference_packages import PACKAGES, READERS, ReferenceOutputs
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
 from speechx.objectives.ctc import CTC
@@ -81,13 +77,16 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
             f"a proof of {foreign} needs {' or '.join(PACKAGES[format])}, which cannot be imported "
             "here: install it, or convert without --prove"
         )
+    place = Path(foreign).absolute()
+    if format != "hugging_face":  # whose models are folders
+        place = checkpoint_file(place)
     given = clips(saved.encoder)
     theirs: list[ReferenceOutputs] = []
     unread: list[str] = []
     with torch.inference_mode():
         for package in packages:
             try:
-                theirs.append(READERS[format, package](saved, Path(foreign).absolute(), given))
+                theirs.append(READERS[format, package](saved, place, given))
             except UserError:
                 raise
             except Exception as error:  # whatever another package raises over a file
@@ -107,7 +106,7 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
     return Proof(tuple(rows), tuple(unread))
 
 
-def clips(encoder: EncoderConfig) -> list[TestClip]:
+def clips(encoder: EncoderConfig) -> list[Batch]:
     """Five clips, tones that slide and pause in noise, with masks and negatives; always the same.
 
     They are normalised here if the model asks for it: packages differ in the constant they add to
@@ -125,19 +124,26 @@ def clips(encoder: EncoderConfig) -> list[TestClip]:
         if encoder.normalize:
             wave_S = normalize(wave_S)
         frames = encoder.features.frames(len(wave_S))
-        mask_1T = span_mask([frames], frames, Masking(), random, same_count=True)
-        negatives_1MK = sample_negatives(1, int(mask_1T.sum()), 100, random)
+        mask_BT = span_mask([frames], frames, Masking(), random, same_count=True)
+        negatives_BMK = sample_negatives(1, int(mask_BT.sum()), 100, random)
         result.append(
-            TestClip(
-                torch.from_numpy(wave_S)[None],
-                torch.from_numpy(mask_1T),
-                torch.from_numpy(negatives_1MK),
+            Batch(
+                position=Position(),
+                wave_BS=torch.from_numpy(wave_S)[None],
+                lengths_B=torch.tensor([len(wave_S)]),
+                padded=False,
+                ids=("clip",),
+                languages=("",),
+                draws={
+                    "mask_BT": torch.from_numpy(mask_BT),
+                    "negatives_BMK": torch.from_numpy(negatives_BMK),
+                },
             )
         )
     return result
 
 
-def our_outputs(saved: SavedModel, given: Sequence[TestClip]) -> ReferenceOutputs:
+def our_outputs(saved: SavedModel, given: Sequence[Batch]) -> ReferenceOutputs:
     """What our model computes from the clips."""
     model = without_weights(saved)
     weights = dict(saved.weights)
@@ -148,8 +154,7 @@ def our_outputs(saved: SavedModel, given: Sequence[TestClip]) -> ReferenceOutput
     model.load_state_dict(weights, assign=True)  # no second copy
     model.eval()
     result = ReferenceOutputs("speechx")
-    for clip in given:
-        batch = _batch(clip)
+    for batch in given:
         output = model.encoder(batch.wave_BS, batch.lengths_B)
         result.outputs.append(output.context_BTD[0])
         for objective in model.objectives.values():
@@ -158,18 +163,6 @@ def our_outputs(saved: SavedModel, given: Sequence[TestClip]) -> ReferenceOutput
             if isinstance(objective, Wav2Vec2):  # the best codes, without noise
                 result.losses.append(objective(model.encoder, batch, None).totals["contrastive"])
     return result
-
-
-def _batch(clip: TestClip) -> Batch:
-    return Batch(
-        position=Position(),
-        wave_BS=clip.wave_1S,
-        lengths_B=torch.tensor([clip.wave_1S.shape[1]]),
-        padded=False,
-        ids=("clip",),
-        languages=("",),
-        draws={"mask_BT": clip.mask_1T, "negatives_BMK": clip.negatives_1MK},
-    )
 
 
 def compare(ours: ReferenceOutputs, theirs: ReferenceOutputs) -> list[Comparison]:
@@ -195,10 +188,7 @@ def _apart(ours: Tensor, theirs: Tensor) -> float:
 
 def _importable(package: str) -> bool:
     try:
-        if package == "fairseq2":
-            # fairseq2 needs libsndfile; soundfile brings one along and has it loaded.
-            importlib.import_module("soundfile")
-        importlib.import_module(package)
+        importlib.import_module(package)  # fairseq2 finds the libsndfile that soundfile has loaded
     except (ImportError, OSError, RuntimeError):  # or built for another torch
         return False
     return True

@@ -3,7 +3,7 @@
 Their code reads the file, builds the model and runs it; from ours they get the clips, masks and
 negatives, and which row of a head is which token. Only these functions import the packages.
 
-    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
+    B = 1 utterance · T frames · D = embed_dim · V outputs of a head
     · M masked frames · K negatives · Q quantized width
 """
 
@@ -17,21 +17,12 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from speechx.config import read_yaml
+from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
-from speechx.interchange.pickles import checkpoint_file, read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, vocabulary_of
+from speechx.interchange.pickles import read_pickle
+from speechx.interchange.vocabulary_rows import VocabularyRows
 from speechx.models.folder import SavedModel
-
-
-@dataclass(frozen=True, slots=True)
-class TestClip:
-    __test__ = False  # not for pytest
-
-    wave_1S: Tensor
-    mask_1T: Tensor
-    negatives_1MK: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +39,20 @@ class ReferenceOutputs:
     """Contrastive, summed over the masked frames."""
 
 
-def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> list[int]:
-    """Which of the rows that `find` gives are ours, the blank first; none without a head."""
-    if (vocabulary := vocabulary_of(saved)) is None:
-        return []
+def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> tuple[list[int], int | None]:
+    """Which of the rows that `find` gives are ours, the blank first, and how many it gives; without
+    a head none and None."""
+    if (vocabulary := saved.vocabularies.get("ctc")) is None:
+        return [], None
     rows = find()
     tokens: Iterable[str] = vocabulary.tokens
     if vocabulary.token_type == "characters":
         tokens = [rows.space if token == " " else token for token in tokens]
-    return [rows.blank, *(rows.symbols.index(token) for token in tokens)]
+    return [rows.blank, *map(rows.symbols.index, tokens)], len(rows.symbols)
 
 
-Clips: TypeAlias = Sequence[TestClip]
+Clips: TypeAlias = Sequence[Batch]
+"""One utterance each, with the draws mask_BT and negatives_BMK."""
 
 
 def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
@@ -85,7 +78,7 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
             found = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
             return VocabularyRows(found, model.config.pad_token_id, space=space)
 
-        rows = rows_of(saved, symbols)
+        rows, _ = rows_of(saved, symbols)
     finally:
         transformers.logging.set_verbosity(before)
     # It draws the tensors that it does not find. A mask embedding is there only if masks are.
@@ -97,84 +90,82 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
     result = ReferenceOutputs(f"transformers {transformers.__version__}")
     encoder = model if name == "Wav2Vec2Model" else model.wav2vec2
     for clip in clips:
-        result.outputs.append(encoder(clip.wave_1S).last_hidden_state[0])
+        result.outputs.append(encoder(clip.wave_BS).last_hidden_state[0])
         if name == "Wav2Vec2ForCTC":
-            result.logits.append(model(clip.wave_1S).logits[0][:, rows])
+            result.logits.append(model(clip.wave_BS).logits[0][:, rows])
         if name == "Wav2Vec2ForPreTraining":
             model.config.apply_spec_augment = True  # or it ignores the mask
             # They number all frames and want negatives at unmasked ones too, which have no effect.
-            negatives_1TK = torch.zeros(*clip.mask_1T.shape, clip.negatives_1MK.shape[2]).long()
-            places_M = clip.mask_1T[0].nonzero().flatten()
-            negatives_1TK[clip.mask_1T] = places_M[clip.negatives_1MK[0]]
+            mask_BT, negatives_BMK = clip.draws["mask_BT"], clip.draws["negatives_BMK"]
+            negatives_BTK = torch.zeros(*mask_BT.shape, negatives_BMK.shape[2]).long()
+            places_M = mask_BT[0].nonzero().flatten()
+            negatives_BTK[mask_BT] = places_M[negatives_BMK[0]]
             output = model(
-                clip.wave_1S,
-                mask_time_indices=clip.mask_1T,
-                sampled_negative_indices=negatives_1TK,
+                clip.wave_BS, mask_time_indices=mask_BT, sampled_negative_indices=negatives_BTK
             )
             result.losses.append(output.contrastive_loss)
     return result
 
 
-def from_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
-    with prepared():
+    card, where = fairseq2.find_card(file)
+    rows, outputs = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
+    given = dict(card)
+    if not card.get("model_config") and not card.get("model_arch"):
+        given |= fairseq2.family(saved, outputs)
+    # Tensors only, whatever the card allows.
+    given |= {"checkpoint": str(file), "restrict": True}
+    with fairseq2_hub(given["model_family"]) as hub:
         from fairseq2.assets import AssetCard
+
+        model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
+        return fairseq2_outputs(model, clips, rows, "fairseq2")
+
+
+def from_fairseq_by_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
+    """A fairseq checkpoint through the converters of fairseq2."""
+    content = read_pickle(file)
+    rows, outputs = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
+    card = fairseq2.family(saved, outputs)
+    with fairseq2_hub(card["model_family"]) as hub:
+        from fairseq2.assets import AssetCard
+        from fairseq2.models.wav2vec2.asr.interop import convert_wav2vec2_asr_state_dict
+        from fairseq2.models.wav2vec2.interop import convert_wav2vec2_state_dict
+
+        config = hub.get_model_config(AssetCard("proof", card))
+        model = hub.create_new_model(config)
+        state = dict(content["model"])
+        if rows:
+            state = convert_wav2vec2_asr_state_dict(state, config)
+        else:
+            # The converter of fairseq2 0.7 detects a fairseq file by a name that no file has, and
+            # leaves out the positional convolution, unlike its converter of CTC models.
+            state["mask_emb.weight"] = state["mask_emb"]
+            state = {
+                name.replace("encoder.pos_conv.0.", "encoder_frontend.pos_encoder.conv."): tensor
+                for name, tensor in convert_wav2vec2_state_dict(state, config).items()
+                if name != "masker.temporal_mask_embed.weight"
+            }
+        model.load_state_dict(state)
+        return fairseq2_outputs(model, clips, rows, "fairseq converter of fairseq2")
+
+
+@contextmanager
+def fairseq2_hub(family: str) -> Iterator[Any]:
+    """The models of a family of fairseq2. Its quantizer compiles a sum, which takes a compiler and
+    a minute, and it draws a progress bar on stderr: here it does neither."""
+    os.environ.setdefault("FAIRSEQ2_NO_PROGRESS", "1")
+    with torch.compiler.set_stance("force_eager"):
         from fairseq2.models.wav2vec2 import get_wav2vec2_model_hub
         from fairseq2.models.wav2vec2.asr import get_wav2vec2_asr_model_hub
 
-        file = checkpoint_file(path)
-        card, where = fairseq2.find_card(file)
-        # Tensors only, whatever the card allows.
-        given = {**card, "checkpoint": str(file), "restrict": True}
-        if not card.get("model_config") and not card.get("model_arch"):
-            given |= fairseq2_card(saved, read_pickle(file))
         hubs: dict[str, Any] = {
             "wav2vec2": get_wav2vec2_model_hub,
             "wav2vec2_asr": get_wav2vec2_asr_model_hub,
         }
-        hub = hubs[given["model_family"]]()
-        model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
-        rows = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
-        return fairseq2_outputs(model, clips, rows, "fairseq2")
-
-
-def from_fairseq_by_fairseq2(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
-    """A fairseq checkpoint through the converters of fairseq2."""
-    with prepared():
-        from fairseq2.assets import AssetCard
-        from fairseq2.models.wav2vec2 import create_wav2vec2_model, get_wav2vec2_model_hub
-        from fairseq2.models.wav2vec2.asr import (
-            create_wav2vec2_asr_model,
-            get_wav2vec2_asr_model_hub,
-        )
-        from fairseq2.models.wav2vec2.asr.interop import convert_wav2vec2_asr_state_dict
-        from fairseq2.models.wav2vec2.interop import convert_wav2vec2_state_dict
-
-        file = checkpoint_file(path)
-        content = read_pickle(file)
-        state = dict(content["model"])
-        card = AssetCard("proof", fairseq2_card(saved, state))
-        rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
-        config: Any
-        model: Any
-        if saved.vocabularies:
-            config = get_wav2vec2_asr_model_hub().get_model_config(card)
-            model = create_wav2vec2_asr_model(config)
-            converted = convert_wav2vec2_asr_state_dict({"model": state}, config)
-        else:
-            config = get_wav2vec2_model_hub().get_model_config(card)
-            model = create_wav2vec2_model(config)
-            # The converter of fairseq2 0.7 detects a fairseq file by a name that no file has, and
-            # leaves out the positional convolution, unlike its converter of CTC models.
-            state["mask_emb.weight"] = state["mask_emb"]
-            converted = {
-                name.replace("encoder.pos_conv.0.", "encoder_frontend.pos_encoder.conv."): tensor
-                for name, tensor in convert_wav2vec2_state_dict({"model": state}, config).items()
-                if name != "masker.temporal_mask_embed.weight"
-            }
-        model.load_state_dict(converted)
-        return fairseq2_outputs(model, clips, rows, "fairseq converter of fairseq2")
+        yield hubs[family]()
 
 
 def fairseq2_outputs(model: Any, clips: Clips, rows: list[int], by: str) -> ReferenceOutputs:
@@ -185,65 +176,42 @@ def fairseq2_outputs(model: Any, clips: Clips, rows: list[int], by: str) -> Refe
     model.float().eval()
     result = ReferenceOutputs(f"{by} {version('fairseq2')}")
     for clip in clips:
-        layout = BatchLayout(tuple(clip.wave_1S.shape), None)
-        seqs, frames = model.encoder_frontend(clip.wave_1S, layout)
+        layout = BatchLayout(tuple(clip.wave_BS.shape), None)
+        seqs, frames = model.encoder_frontend(clip.wave_BS, layout)
         result.outputs.append(model.encoder(seqs, frames)[0])
         if rows:
-            logits_1TV, _ = model(clip.wave_1S, layout)
-            result.logits.append(logits_1TV[0][:, rows])
+            logits_BTV, _ = model(clip.wave_BS, layout)
+            result.logits.append(logits_BTV[0][:, rows])
         else:
             # Masks and negatives are drawn inside; these two draw ours.
-            model.masker.mask_factory = lambda clip=clip, **_: clip.mask_1T
-            model._sample_distractors = lambda targets_1MQ, clip=clip: targets_1MQ[
-                :, clip.negatives_1MK[0]
+            model.masker.mask_factory = lambda draws=clip.draws, **_: draws["mask_BT"]
+            model._sample_distractors = lambda targets_BMQ, draws=clip.draws: targets_BMQ[
+                :, draws["negatives_BMK"][0]
             ]
-            loss, _ = model(clip.wave_1S, layout)
+            loss, _ = model(clip.wave_BS, layout)
             result.losses.append(loss.contrastive)
     return result
 
 
-def fairseq2_card(saved: SavedModel, state: Mapping[str, Any]) -> dict[str, Any]:
-    """Family and settings for a file without a card; `state` shows how many rows its head has."""
-    if saved.vocabularies:
-        inner = state.get("model", state)
-        names = ("final_proj.bias", "w2v_encoder.proj.bias")
-        outputs = next(len(inner[name]) for name in names if name in inner)
-        about = fairseq2.model_config(saved, outputs)
-        return {"model_family": "wav2vec2_asr", "model_arch": "base_10h", "model_config": about}
-    if not saved.objectives:
-        raise ValueError("it has neither a quantizer nor a head")
-    about = fairseq2.model_config(saved, None)
-    return {"model_family": "wav2vec2", "model_arch": "base", "model_config": about}
-
-
-def from_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """torchaudio: `wav2vec2_model` with the arguments beside the file, or ours without them."""
-    file = checkpoint_file(path)
-    beside = [f for f in (file.with_suffix(".yaml"), file.parent / "model.yaml") if f.is_file()]
-    about = read_yaml(beside[0]) if beside else {}
-    weights = read_pickle(file)
-    rows = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
-    arguments = about.get("model") or torchaudio.arguments(saved, outputs_of(weights))
-    return torchaudio_outputs(arguments, weights, clips, rows, "torchaudio")
+    about, _ = torchaudio.find_about(file)
+    rows, outputs = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
+    arguments = about.get("model") or torchaudio.arguments(saved, outputs)
+    return torchaudio_outputs(arguments, read_pickle(file), clips, rows, "torchaudio")
 
 
-def from_fairseq_by_torchaudio(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
+def from_fairseq_by_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converter of torchaudio, which drops the quantizer."""
     from torchaudio.models.wav2vec2.utils.import_fairseq import _convert_state_dict
 
-    file = checkpoint_file(path)
     content = read_pickle(file)
     weights = _convert_state_dict(
         {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}
     )
-    rows = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
-    arguments = torchaudio.arguments(saved, outputs_of(weights))
-    by = "fairseq converter of torchaudio"
-    return torchaudio_outputs(arguments, weights, clips, rows, by)
-
-
-def outputs_of(weights: Mapping[str, Tensor]) -> int | None:
-    return len(weights["aux.bias"]) if "aux.bias" in weights else None
+    rows, outputs = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
+    arguments = torchaudio.arguments(saved, outputs)
+    return torchaudio_outputs(arguments, weights, clips, rows, "fairseq converter of torchaudio")
 
 
 def torchaudio_outputs(
@@ -261,22 +229,11 @@ def torchaudio_outputs(
     result = ReferenceOutputs(f"{by} {theirs.__version__.split('+')[0]}")
     head, model.aux = model.aux, None
     for clip in clips:
-        output_TD = model(clip.wave_1S)[0][0]
+        output_TD = model(clip.wave_BS)[0][0]
         result.outputs.append(output_TD)
         if rows:
             result.logits.append(head(output_TD)[:, rows])
     return result
-
-
-@contextmanager
-def prepared() -> Iterator[None]:
-    """For fairseq2: its quantizer compiles a sum, which takes a compiler and a minute; it finds
-    libsndfile only if soundfile has loaded its own; and it draws a progress bar on stderr."""
-    import soundfile  # noqa: F401
-
-    os.environ.setdefault("FAIRSEQ2_NO_PROGRESS", "1")
-    with torch.compiler.set_stance("force_eager"):
-        yield
 
 
 READERS: Mapping[tuple[str, str], Callable[[SavedModel, Path, Clips], ReferenceOutputs]] = {

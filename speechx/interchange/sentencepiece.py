@@ -8,7 +8,6 @@ fields of a model of single characters are written:
     3 normalising: 3 dummy prefix, 4 extra spaces removed, 5 spaces escaped as \u2581
 """
 
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -44,8 +43,8 @@ def write_characters(path: Path, symbols: Sequence[str]) -> None:
     content = b""
     for symbol in symbols:
         text = (SPACE if symbol in ("|", " ") else symbol).encode()
-        score = struct.pack("<f", 0.0)
-        piece = _bytes(1, text) + _key(2, 5) + score + _int(3, special.get(symbol, NORMAL))
+        score = _key(2, 5) + bytes(4)  # 0.0
+        piece = _bytes(1, text) + score + _int(3, special.get(symbol, NORMAL))
         content += _bytes(1, piece)
     rows = {symbol: row for row, symbol in enumerate(symbols)}
     training = _int(3, 4) + _int(4, len(symbols))

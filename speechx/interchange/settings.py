@@ -19,6 +19,7 @@ from speechx.errors import UserError
 from speechx.interchange.names import CODEBOOK, POSITION, PROJECTION, QUANTIZER
 from speechx.interchange.vocabulary_rows import VocabularyRows, from_rows
 from speechx.models.encoder import EncoderConfig
+from speechx.models.features.convolutional import seven_convolutions
 from speechx.models.folder import SavedModel
 from speechx.models.presets import Preset, base, large
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -66,9 +67,6 @@ class SettingNames:
                 back = {ours: theirs for theirs, ours in self.values.get(name, {}).items()}
                 result[their_name] = back[settings[name]] if back else settings[name]
         return result
-
-    def name_of(self, ours: str) -> str:
-        return next((theirs for theirs, name in self.names.items() if name == ours), ours)
 
 
 def settings_of(saved: SavedModel) -> Settings:
@@ -168,8 +166,9 @@ def configure(
         if name == LAYERS:
             stated = [{k: layer[k] for k in ("channels", "kernel")} for layer in stated]
         if stated != value:
+            theirs = next((their for their, our in words.names.items() if our == name), name)
             raise UserError(
-                f"{source}: {words.name_of(name)} is {_short(stated)}, but the tensors have "
+                f"{source}: {theirs} is {_short(stated)}, but the tensors have "
                 f"{_short(value)}: these settings are of another model"
             )
     kinds = {"encoder.features.kind": "convolutional", "encoder.context.kind": "transformer"}
@@ -194,7 +193,6 @@ def build(
     pretrained model, or an encoder alone."""
     encoder, objective, assumed = configure(given, measured, words, source)
     objectives: dict[str, dict[str, Any]] = {}
-    absent: dict[str, dict[str, Any]] = {}
     vocabularies, notes = {}, (*notes, *assumed)
     if head is not None:
         vocabulary, weights, more = from_rows(weights, *head)
@@ -202,8 +200,7 @@ def build(
         vocabularies, notes = {"ctc": vocabulary}, (*notes, *more)
     elif any(name.startswith(QUANTIZER) for name in weights):
         objectives["wav2vec2"] = to_dict(parse(Wav2Vec2Config, objective, str(folder)))
-    if "wav2vec2" not in objectives:
-        absent["wav2vec2"] = {"kind": "wav2vec2", **objective}
+    absent = {} if "wav2vec2" in objectives else {"wav2vec2": objective}
     return SavedModel(
         folder, encoder, weights, objectives, vocabularies, absent, tuple(languages or ()), notes
     )
@@ -237,16 +234,14 @@ def heads_of(width: int, source: str) -> int:
 
 def strides_of(layers: list[dict[str, int]], source: str) -> list[dict[str, int]]:
     """The convolutions with the strides of the published stack, if they have its kernels."""
+    published = seven_convolutions()
     kernels = [layer["kernel"] for layer in layers]
-    if kernels != [10, 3, 3, 3, 3, 2, 2]:
+    if kernels != [layer.kernel for layer in published]:
         raise UserError(
             f"{source}: the tensors do not show the strides of the convolutions, and the kernels "
             f"{kernels} are not the ones of wav2vec 2.0: give them in a file beside"
         )
-    return [
-        {**layer, "stride": stride}
-        for layer, stride in zip(layers, (5, 2, 2, 2, 2, 2, 2), strict=True)
-    ]
+    return [{**own, "stride": p.stride} for own, p in zip(layers, published, strict=True)]
 
 
 def identity_added(weights: dict[str, Tensor]) -> dict[str, Tensor]:

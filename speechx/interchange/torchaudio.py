@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
-from speechx.config import read_yaml
+from speechx.config import dump, read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
-from speechx.interchange.pickles import checkpoint_file
-from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows, vocabulary_of
+from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
 
 WORDS = settings.SettingNames(
@@ -53,15 +51,12 @@ WORDS = settings.SettingNames(
 
 
 def read(path: Path, content: Any) -> SavedModel:
-    """The model in a file, or in the one file of a folder, that holds `content`."""
-    path = checkpoint_file(path)
+    """The model in a file that holds `content`."""
     source = str(path)
     given = {name: t for name, t in content.items() if isinstance(t, Tensor)}
     weights = names.to_ours(given, names.TORCHAUDIO, source)
     measured = settings.measure(weights, source)
-    beside = [f for f in (path.with_suffix(".yaml"), path.parent / "model.yaml") if f.is_file()]
-    about = read_yaml(beside[0]) if beside else {}
-    where = str(beside[0]) if beside else source
+    about, where = find_about(path)
     stated = WORDS.ours(about.get("model") or {}, where)
     notes: tuple[str, ...] = ()
     if not stated:
@@ -89,23 +84,30 @@ def read(path: Path, content: Any) -> SavedModel:
     )
 
 
+def find_about(path: Path) -> tuple[dict[str, Any], str]:
+    """The settings beside a `.pt`, and their place; where there are none, nothing and its own."""
+    for file in (path.with_suffix(".yaml"), path.parent / "model.yaml"):
+        if file.is_file():
+            return read_yaml(file), str(file)
+    return {}, str(path)
+
+
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     """Fills the empty `folder`; returns notes on what had no place in it."""
-    vocabulary, kept = vocabulary_of(saved), ("encoder.", f"{names.HEAD}.")
+    vocabulary, kept = saved.vocabularies.get("ctc"), ("encoder.", f"{names.HEAD}.")
     weights = {n: t for n, t in saved.weights.items() if n.startswith(kept)}
     weights.pop("encoder.mask_embedding", None)
-    about = {
+    about: dict[str, Any] = {
         "model": arguments(saved, None),
         "normalize_waveform": saved.encoder.normalize,
         "languages": list(saved.languages),
     }
     if vocabulary is not None:
         labels, weights = to_rows(weights, vocabulary, ("-",), "torchaudio")
-        about["model"] = arguments(saved, len(labels))
+        about["model"]["aux_num_out"] = len(labels)
         about |= {"labels": labels, "token_type": vocabulary.token_type}
     torch.save(names.to_theirs(weights, names.TORCHAUDIO), folder / "model.pt")
-    text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
-    (folder / "model.yaml").write_text(text, encoding="utf-8")
+    (folder / "model.yaml").write_text(dump(about), encoding="utf-8")
     gone = [n for n in saved.weights if n not in weights]
     return (f"torchaudio has no place for {len(gone)} tensors: {', '.join(gone)}",) if gone else ()
 

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange.names import HEAD
-from speechx.models.folder import SavedModel
 from speechx.text.vocabulary import TokenType, Vocabulary
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
@@ -39,11 +38,6 @@ class VocabularyRows:
     space: str = "|"
     token_type: TokenType | None = None
     """None: characters if there is a space or every token is one character, else phonemes."""
-
-
-def vocabulary_of(saved: SavedModel) -> Vocabulary | None:
-    """The tokens of the CTC head, where readers put it."""
-    return saved.vocabularies.get("ctc")
 
 
 def from_rows(

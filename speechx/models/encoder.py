@@ -65,20 +65,18 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = config.context.embed_dim
-        self.feature_extractor = (
-            FilterbankExtractor(config.features)
-            if isinstance(config.features, FilterbankConfig)
-            else ConvolutionalExtractor(config.features)
-        )
+        if isinstance(config.features, FilterbankConfig):
+            self.feature_extractor: nn.Module = FilterbankExtractor(config.features)
+        else:
+            self.feature_extractor = ConvolutionalExtractor(config.features)
         self.feature_norm = nn.LayerNorm(config.features.dim)
         self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
-        self.context = (
-            Conformer(config.context)
-            if isinstance(config.context, ConformerConfig)
-            else Transformer(config.context)
-        )
+        if isinstance(config.context, ConformerConfig):
+            self.context: nn.Module = Conformer(config.context)
+        else:
+            self.context = Transformer(config.context)
 
     def forward(
         self,
@@ -124,8 +122,8 @@ class Encoder(nn.Module):
             x_BTD = x_BTD + 0 * mask_embedding
         if channel_mask_BD is not None:
             x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)
-        output = self.context(x_BTD, features.frames_B, layer_keep_L)
-        return EncoderOutput(output.context_BTD, features.frames_B, features, output.hidden)
+        context_BTD, hidden = self.context(x_BTD, features.frames_B, layer_keep_L)
+        return EncoderOutput(context_BTD, features.frames_B, features, hidden)
 
 
 def mean_square(x_BTC: Tensor, frames_B: Tensor | None) -> Tensor:

@@ -9,17 +9,17 @@ No pickle, no path to a parent, nothing about objectives that are not inside. Co
 are plain data here: only `objectives/` knows what they mean.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from speechx.config import parse, read_yaml, to_dict
+from speechx.config import dump, parse, read_yaml, to_dict
 from speechx.errors import UserError
 from speechx.models.encoder import EncoderConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
@@ -82,8 +82,7 @@ def save_model(
         }
         if dev_error is not None:
             about["dev_error"] = dev_error
-        text = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
-        (new / "config.yaml").write_text(text, encoding="utf-8")
+        (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
         card = model_card(folder.name, encoder, about["objectives"], vocabularies, languages)
@@ -121,19 +120,23 @@ def open_folder(folder: Path | str) -> SavedModel:
     objectives = about.get("objectives") or {}
     if not isinstance(objectives, dict) or not all(map(_has_kind, objectives.values())):
         raise UserError(f"{file}: objectives must be mappings with a kind, by name")
-    try:
-        weights = load_file(folder / "model.safetensors")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{folder / 'model.safetensors'} cannot be read: {error}") from None
     vocabulary = folder / "vocabulary.json"
     return SavedModel(
         folder=folder,
         encoder=parse(EncoderConfig, about["encoder"], str(file)),
-        weights=weights,
+        weights=read_tensors(folder / "model.safetensors"),
         objectives=objectives,
         vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
         languages=tuple(about.get("languages") or ()),
     )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file."""
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def _has_kind(config: Any) -> bool:
@@ -155,22 +158,14 @@ def load_weights(
         "left over": [n for n in weights if n not in own],
         "of another shape": [n for n in own if n in weights and own[n].shape != weights[n].shape],
     }
-    if any(problems.values()):
-        parts = [
-            f"{len(names)} tensors {what} (first: {names[0]})"
-            for what, names in problems.items()
-            if names
-        ]
+    parts = [f"{len(n)} tensors {what} (first: {n[0]})" for what, n in problems.items() if n]
+    if parts:
         raise UserError(f"{source} does not fit this model: {', '.join(parts)}")
     model.load_state_dict({n: weights.get(n, own[n]) for n in own})
-    counts: dict[str, list[int]] = {}
-    for name in own:
-        part = counts.setdefault(_part(name), [0, 0])
-        part[0] += name in weights
-        part[1] += 1
+    counts, loaded = Counter(map(_part, own)), Counter(map(_part, weights))
     return ", ".join(
-        f"{part} {loaded}/{all_}" + ("" if loaded == all_ else " (rest starts fresh)")
-        for part, (loaded, all_) in counts.items()
+        f"{part} {loaded[part]}/{count}" + ("" if loaded[part] == count else " (rest starts fresh)")
+        for part, count in counts.items()
     )
 
 
@@ -193,18 +188,15 @@ def model_card(
         for head, vocabulary in vocabularies.items()
     )
     features, context = encoder.features.kind, encoder.context.kind
-    lines = [
-        f"# {name}",
-        "",
-        "A speech model of speechx, in its folder format 2.",
-        "",
-        f"- encoder: {features} features, {context} (layers: {encoder.context.num_layers}, width: "
-        f"{encoder.context.embed_dim})",
-        f"- objectives: {kinds or 'none'}",
-        f"- writes: {writes or 'nothing by itself; continue or fine-tune it'}",
-        f"- languages in training: {', '.join(languages) or 'not recorded'}",
-        "",
-        "Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a "
-        "training.",
-    ]
-    return "\n".join(lines) + "\n"
+    sizes = f"layers: {encoder.context.num_layers}, width: {encoder.context.embed_dim}"
+    return f"""# {name}
+
+A speech model of speechx, in its folder format {FORMAT}.
+
+- encoder: {features} features, {context} ({sizes})
+- objectives: {kinds or "none"}
+- writes: {writes or "nothing by itself; continue or fine-tune it"}
+- languages in training: {", ".join(languages) or "not recorded"}
+
+Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a training.
+"""

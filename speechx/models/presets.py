@@ -89,9 +89,8 @@ def tiny() -> Preset:
 
 
 PRESETS: Mapping[str, Callable[[], Preset]] = {
-    "tiny": tiny, "base": base, "large": large, "xlsr_300m": xlsr_300m,
-    "xls_r_1b": xls_r_1b, "xls_r_2b": xls_r_2b,
-}  # fmt: skip
+    preset.__name__: preset for preset in (tiny, base, large, xlsr_300m, xls_r_1b, xls_r_2b)
+}
 
 
 def usual_settings(encoder: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

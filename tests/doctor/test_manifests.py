@@ -4,13 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from speechx.doctor.manifests import (
-    ManifestFile,
-    describe_use,
-    find_manifests,
-    for_evaluation,
-    for_training,
-)
+from speechx.doctor.manifests import describe_use, find_manifests, use_of
 
 
 @pytest.mark.parametrize(
@@ -24,14 +18,13 @@ from speechx.doctor.manifests import (
 )  # fmt: skip
 def test_whole_words_decide_the_use_of_a_split(use, names):
     for name in names.split():
-        assert for_training(name) == (use == "training"), name
-        assert for_evaluation(name) == (use == "evaluation"), name
+        assert use_of(name) == use, name
 
 
 def test_evaluation_comes_first(tmp_path):
     for name in ("es-train", "validated", "es_test", "x-dev"):
         (tmp_path / f"{name}.jsonl").touch()
-    assert [manifest.split for manifest in find_manifests([tmp_path])] == [
+    assert [manifest.stem for manifest in find_manifests([tmp_path])] == [
         "es_test",
         "x-dev",
         "es-train",
@@ -41,6 +34,6 @@ def test_evaluation_comes_first(tmp_path):
 
 def test_the_use_of_each_manifest_is_described():
     paths = [f"{i}/{name}.jsonl" for i in "ab" for name in ("train", "x_dev")]
-    use = describe_use(ManifestFile(Path(path)) for path in [*paths, "validated.jsonl"])
+    use = describe_use(map(Path, [*paths, "validated.jsonl"]))
     for fact in ("training: train (2);", "evaluation: x_dev (2);", "neither: validated."):
         assert fact in use

@@ -229,13 +229,13 @@ def test_without_the_package_it_says_what_to_install(tmp_path, monkeypatch):
 
 def test_clips_differ_in_length_and_are_always_the_same():
     first, second = clips(small("large")), clips(small("large"))
-    assert len({clip.wave_1S.shape[1] for clip in first}) == 5
+    assert len({clip.wave_BS.shape[1] for clip in first}) == 5
     for one, other in zip(first, second, strict=True):
-        assert torch.equal(one.wave_1S, other.wave_1S)
-        assert torch.equal(one.mask_1T, other.mask_1T)
-        assert torch.equal(one.negatives_1MK, other.negatives_1MK)
-        assert one.wave_1S.std() == pytest.approx(1, abs=1e-3)
-    assert clips(small("base"))[0].wave_1S.std() < 0.3
+        assert torch.equal(one.wave_BS, other.wave_BS)
+        for name in ("mask_BT", "negatives_BMK"):
+            assert torch.equal(one.draws[name], other.draws[name])
+        assert one.wave_BS.std() == pytest.approx(1, abs=1e-3)
+    assert clips(small("base"))[0].wave_BS.std() < 0.3
 
 
 def test_another_temperature_of_the_contrastive_loss_is_proved(tmp_path):

@@ -19,7 +19,7 @@ from tests.models.reference_models import QUANTIZER, pretraining_model
 WORDS = {
     "fairseq": fairseq.WORDS,
     "hugging_face": hugging_face.WORDS,
-    "fairseq2": fairseq2.ALL,
+    "fairseq2": fairseq2.WORDS,
     "torchaudio": torchaudio.WORDS,
 }
 
@@ -45,7 +45,7 @@ def test_their_values():
     assert hugging_face.WORDS.theirs(large)["do_stable_layer_norm"] is True
     assert hugging_face.WORDS.theirs(large)["codevector_dim"] == 768
     assert fairseq.WORDS.theirs(base)["extractor_mode"] == "default"
-    assert fairseq2.ENCODER.theirs(large)["norm_order"] == "PRE"
+    assert fairseq2.WORDS.theirs(large)["norm_order"] == "PRE"
     assert torchaudio.WORDS.theirs(base)["extractor_mode"] == "group_norm"
 
 

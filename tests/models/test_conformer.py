@@ -47,11 +47,9 @@ def test_padding_is_not_heard(frames):
     model = model_of().eval()
     x_BTD = torch.randn(2, 40, 16)
     with torch.no_grad():
-        both = model(x_BTD, torch.tensor([40, frames]))
-        alone = model(x_BTD[1:, :frames])
-    for ours, expected in zip(
-        (*both.hidden, both.context_BTD), (*alone.hidden, alone.context_BTD), strict=True
-    ):
+        both, both_hidden = model(x_BTD, torch.tensor([40, frames]))
+        alone, alone_hidden = model(x_BTD[1:, :frames])
+    for ours, expected in zip((*both_hidden, both), (*alone_hidden, alone), strict=True):
         torch.testing.assert_close(ours[1, :frames], expected[0], atol=1e-5, rtol=0)
 
 
@@ -62,7 +60,7 @@ def test_in_training_more_padding_changes_no_output_no_gradient_and_no_statistic
     x_BTD = torch.randn(3, 20, 16)
     padded_BTD = nn.functional.pad(x_BTD, (0, 0, 0, 30), value=100.0)
     weight_BTD = torch.randn(3, 20, 16) * frame_mask(frames_B, 20)[:, :, None]
-    a, b = short(x_BTD, frames_B).context_BTD, long(padded_BTD, frames_B).context_BTD[:, :20]
+    a, b = short(x_BTD, frames_B)[0], long(padded_BTD, frames_B)[0][:, :20]
     (a * weight_BTD).sum().backward()
     (b * weight_BTD).sum().backward()
     real_BT = frame_mask(frames_B, 20)
@@ -107,9 +105,9 @@ def test_a_batch_without_usable_statistics_leaves_the_running_ones_alone(frames,
 @pytest.mark.parametrize("frames", [[12, 0], [0, 0], [1, 0]])
 def test_empty_rows_give_finite_numbers_and_gradients(frames, training):
     model = model_of().train(training)
-    output = model(torch.randn(2, 12, 16), torch.tensor(frames))
-    output.context_BTD.square().sum().backward()
-    assert all(state.isfinite().all() for state in (*output.hidden, output.context_BTD))
+    context_BTD, hidden = model(torch.randn(2, 12, 16), torch.tensor(frames))
+    context_BTD.square().sum().backward()
+    assert all(state.isfinite().all() for state in (*hidden, context_BTD))
     assert all(p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -132,24 +130,24 @@ def test_hidden_states_and_the_last_norm():
     model = model_of().eval()
     x_BTD = torch.randn(1, 20, 16)
     with torch.no_grad():
-        output = model(x_BTD)
-    assert len(output.hidden) == 4
-    assert torch.equal(output.hidden[0], x_BTD)
-    assert torch.equal(output.context_BTD, model.norm(output.hidden[-1]))
+        context_BTD, hidden = model(x_BTD)
+    assert len(hidden) == 4
+    assert torch.equal(hidden[0], x_BTD)
+    assert torch.equal(context_BTD, model.norm(hidden[-1]))
 
 
 def test_a_dropped_layer_is_skipped_and_has_gradient_zero_not_none():
     model = model_of().eval()
     x_BTD = torch.randn(1, 20, 16)
-    dropped = model(x_BTD, layer_keep_L=[True, False, True])
-    assert torch.equal(dropped.hidden[2], dropped.hidden[1])
-    assert not torch.equal(dropped.hidden[3], dropped.hidden[2])
-    dropped.context_BTD.square().sum().backward()
+    dropped_BTD, hidden = model(x_BTD, layer_keep_L=[True, False, True])
+    assert torch.equal(hidden[2], hidden[1])
+    assert not torch.equal(hidden[3], hidden[2])
+    dropped_BTD.square().sum().backward()
     for parameter in model.layers[1].parameters():
         assert torch.equal(parameter.grad, torch.zeros_like(parameter))
     assert all(p.grad is not None for p in model.parameters())
     del model.layers[1]
-    assert torch.equal(model(x_BTD).context_BTD, dropped.context_BTD)
+    assert torch.equal(model(x_BTD)[0], dropped_BTD)
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

@@ -56,8 +56,8 @@ def test_padding_changes_nothing(norm):
     model = Transformer(small(norm)).eval()
     x_BTD = torch.randn(2, 40, 16)
     with torch.no_grad():
-        both = model(x_BTD, torch.tensor([40, 11])).context_BTD
-        alone = model(x_BTD[1:, :11]).context_BTD
+        both, _ = model(x_BTD, torch.tensor([40, 11]))
+        alone, _ = model(x_BTD[1:, :11])
     torch.testing.assert_close(both[1, :11], alone[0], atol=1e-5, rtol=0)
 
 
@@ -66,11 +66,11 @@ def test_hidden_states_and_the_position_of_the_norm(norm):
     torch.manual_seed(0)
     model = Transformer(small(norm)).eval()
     with torch.no_grad():
-        context = model(torch.randn(1, 20, 16))
-    assert len(context.hidden) == 4
-    expected = model.norm(context.hidden[-1]) if norm == "pre" else context.hidden[-1]
-    assert torch.equal(context.context_BTD, expected)
-    first_is_normed = context.hidden[0].mean(2).abs().max() < 1e-5
+        context_BTD, hidden = model(torch.randn(1, 20, 16))
+    assert len(hidden) == 4
+    expected = model.norm(hidden[-1]) if norm == "pre" else hidden[-1]
+    assert torch.equal(context_BTD, expected)
+    first_is_normed = hidden[0].mean(2).abs().max() < 1e-5
     assert first_is_normed == (norm == "post")
 
 
@@ -79,15 +79,15 @@ def test_a_dropped_layer_is_skipped_and_has_gradient_zero_not_none(norm):
     torch.manual_seed(0)
     model = Transformer(small(norm))
     x_BTD = torch.randn(1, 20, 16)
-    dropped = model(x_BTD, layer_keep_L=[True, False, True])
-    assert torch.equal(dropped.hidden[2], dropped.hidden[1])
-    assert not torch.equal(dropped.hidden[3], dropped.hidden[2])
-    dropped.context_BTD.square().sum().backward()
+    dropped_BTD, hidden = model(x_BTD, layer_keep_L=[True, False, True])
+    assert torch.equal(hidden[2], hidden[1])
+    assert not torch.equal(hidden[3], hidden[2])
+    dropped_BTD.square().sum().backward()
     for parameter in model.layers[1].parameters():
         assert torch.equal(parameter.grad, torch.zeros_like(parameter))
     assert all(p.grad is not None for p in model.parameters())
     del model.layers[1]
-    assert torch.equal(model(x_BTD).context_BTD, dropped.context_BTD)
+    assert torch.equal(model(x_BTD)[0], dropped_BTD)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.output import ContextOutput, run_layers
+from speechx.models.context.layers import Attention, run_layers, start_linear
 from speechx.models.lengths import frame_mask, real_statistics, scaled
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
@@ -61,8 +61,9 @@ class Conformer(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
-    ) -> ContextOutput:
-        """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Context, and the input of the first layer and the output of every layer, each (B, T, D).
+        `frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
         LayerDrop keeps, None for all."""
         rows, width, dim = x_BTD.shape
         if frames_B is None:
@@ -74,7 +75,7 @@ class Conformer(nn.Module):
         x_BTD = self.dropout(x_BTD.masked_fill(~real_BT[:, :, None], 0))
         given = (position_PD, attention_mask_BT, real_BT)
         hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given)
-        return ContextOutput(self.norm(hidden[-1]), hidden)
+        return self.norm(hidden[-1]), hidden
 
 
 def relative_positions(width: int, dim: int, device: torch.device) -> Tensor:
@@ -126,51 +127,35 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(config.embed_dim, config.ffn_dim)
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
-        for linear in (self.up, self.down):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        start_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation_dropout(F.silu(self.up(x_BTD))))
 
 
-class RelativeAttention(nn.Module):
+class RelativeAttention(Attention):
     """Scores are (query + u) · key + (query + v) · position of the distance, with learned u and v
     (Dai et al. 2019, section 3.3)."""
 
     def __init__(self, config: ConformerConfig) -> None:
-        super().__init__()
-        self.heads, self.dropout = config.num_heads, config.attention_dropout
         dim = config.embed_dim
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        super().__init__(dim, config.num_heads, config.attention_dropout)
         self.position = nn.Linear(dim, dim, bias=False)
         self.bias_u = nn.Parameter(torch.empty(self.heads, dim // self.heads))
         self.bias_v = nn.Parameter(torch.empty(self.heads, dim // self.heads))
-        for linear in (self.query, self.key, self.value, self.out):
-            nn.init.zeros_(linear.bias)
-        for linear in (self.query, self.key, self.value, self.out, self.position):
-            nn.init.normal_(linear.weight, std=0.02)
+        start_linear(self.query, self.key, self.value, self.out, self.position)
         for bias_HC in (self.bias_u, self.bias_v):
             nn.init.xavier_uniform_(bias_HC)
 
     def forward(self, x_BTD: Tensor, position_PD: Tensor, attention_mask_BT: Tensor) -> Tensor:
-        def split(y_BTD: Tensor) -> Tensor:
-            return y_BTD.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
-
-        query_BHTC = split(self.query(x_BTD))
+        query_BHTC = self.split(self.query(x_BTD))
         u_H1C = self.bias_u.to(query_BHTC.dtype)[:, None]
         v_H1C = self.bias_v.to(query_BHTC.dtype)[:, None]
-        position_HPC = split(self.position(position_PD))
+        position_HPC = self.split(self.position(position_PD))
         score_BHTP = (query_BHTC + v_H1C) @ position_HPC.transpose(1, 2)
         score_BHTT = align(score_BHTP) / math.sqrt(query_BHTC.shape[3])
-        y_BHTC = F.scaled_dot_product_attention(
-            query_BHTC + u_H1C,
-            split(self.key(x_BTD)),
-            split(self.value(x_BTD)),
-            attn_mask=score_BHTT.masked_fill(~attention_mask_BT[:, None, None], -math.inf),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out(y_BHTC.transpose(1, 2).flatten(2))
+        score_BHTT = score_BHTT.masked_fill(~attention_mask_BT[:, None, None], -math.inf)
+        return self.attend(query_BHTC + u_H1C, x_BTD, score_BHTT)
 
 
 class ConvolutionModule(nn.Module):

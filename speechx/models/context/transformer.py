@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.output import ContextOutput, run_layers
+from speechx.models.context.layers import Attention, run_layers, start_linear
 from speechx.models.lengths import frame_mask
 
 
@@ -56,8 +56,9 @@ class Transformer(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
-    ) -> ContextOutput:
-        """`frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Context, and the input of the first layer and the output of every layer, each (B, T, D).
+        `frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
         LayerDrop keeps, None for all."""
         attention_mask = None
         if frames_B is not None:
@@ -70,8 +71,7 @@ class Transformer(nn.Module):
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
         hidden = run_layers(self.layers, x_BTD, layer_keep_L, attention_mask)
-        last_BTD = hidden[-1]
-        return ContextOutput(self.norm(last_BTD) if self.config.norm == "pre" else last_BTD, hidden)
+        return self.norm(hidden[-1]) if self.config.norm == "pre" else hidden[-1], hidden
 
 
 class PositionalConvolution(nn.Module):
@@ -102,16 +102,14 @@ class TransformerLayer(nn.Module):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.pre = config.norm == "pre"
-        self.attention = Attention(config)
+        self.attention = SelfAttention(config)
         self.attention_norm = nn.LayerNorm(config.embed_dim)
         self.up = nn.Linear(config.embed_dim, config.ffn_dim)
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
-        for linear in (self.up, self.down):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        start_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.pre:
@@ -124,25 +122,10 @@ class TransformerLayer(nn.Module):
         return self.down(self.activation_dropout(F.gelu(self.up(x_BTD))))
 
 
-class Attention(nn.Module):
+class SelfAttention(Attention):
     def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.heads, self.dropout = config.num_heads, config.attention_dropout
-        dim = config.embed_dim
-        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
-        for linear in (self.query, self.key, self.value, self.out):
-            nn.init.normal_(linear.weight, std=0.02)
-            nn.init.zeros_(linear.bias)
+        super().__init__(config.embed_dim, config.num_heads, config.attention_dropout)
+        start_linear(self.query, self.key, self.value, self.out)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
-        def split(y_BTD: Tensor) -> Tensor:
-            return y_BTD.unflatten(2, (self.heads, -1)).transpose(1, 2)
-
-        y = F.scaled_dot_product_attention(
-            split(self.query(x_BTD)),
-            split(self.key(x_BTD)),
-            split(self.value(x_BTD)),
-            attn_mask=attention_mask,
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self.out(y.transpose(1, 2).flatten(2))
+        return self.attend(self.split(self.query(x_BTD)), x_BTD, attention_mask)

@@ -96,13 +96,12 @@ class ConvolutionalExtractor(nn.Module):
     def __init__(self, config: ConvolutionalConfig) -> None:
         super().__init__()
         self.config = config
-        layers: list[nn.Module] = []
-        previous = 1
+        self.layers = nn.ModuleList()
+        inputs = 1
         for index, layer in enumerate(config.layers):
             norm = config.norm if config.norm == "layer" or index == 0 else None
-            layers.append(ConvolutionLayer(previous, layer, config.bias, norm))
-            previous = layer.channels
-        self.layers = nn.ModuleList(layers)
+            self.layers.append(ConvolutionLayer(inputs, layer, config.bias, norm))
+            inputs = layer.channels
 
     def forward(
         self, wave_BS: Tensor, lengths_B: Tensor | None = None
@@ -118,21 +117,18 @@ class ConvolutionLayer(nn.Module):
 
     def __init__(self, inputs: int, layer: Convolution, bias: bool, norm: str | None) -> None:
         super().__init__()
-        self.kernel, self.stride = layer.kernel, layer.stride
         self.conv = nn.Conv1d(inputs, layer.channels, layer.kernel, layer.stride, bias=bias)
         nn.init.kaiming_normal_(self.conv.weight)
-        match norm:
-            case "group":
-                self.norm: nn.Module | None = nn.GroupNorm(layer.channels, layer.channels)
-            case "layer":
-                self.norm = nn.LayerNorm(layer.channels)
-            case _:
-                self.norm = None
+        self.norm: nn.Module | None = None
+        if norm == "group":
+            self.norm = nn.GroupNorm(layer.channels, layer.channels)
+        elif norm == "layer":
+            self.norm = nn.LayerNorm(layer.channels)
 
     def forward(self, x_BCT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         x_BCT = self.conv(x_BCT)
         if lengths_B is not None:
-            lengths_B = window_count(lengths_B, self.kernel, self.stride)
+            lengths_B = window_count(lengths_B, self.conv.kernel_size[0], self.conv.stride[0])
         match self.norm:
             case nn.LayerNorm():
                 x_BTC = self.norm(x_BCT.transpose(1, 2).float())

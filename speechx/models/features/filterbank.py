@@ -51,14 +51,13 @@ class FilterbankExtractor(nn.Module):
         from torchaudio.functional import melscale_fbanks
 
         self.config = config
-        convs, norms, previous = [], [], config.num_mel_bins
+        self.convs, self.norms, previous = nn.ModuleList(), nn.ModuleList(), config.num_mel_bins
         for layer in config.layers:
             conv = nn.Conv1d(previous, layer.channels, layer.kernel, layer.stride)
             nn.init.kaiming_normal_(conv.weight)
-            convs.append(conv)
-            norms.append(nn.LayerNorm(layer.channels))
+            self.convs.append(conv)
+            self.norms.append(nn.LayerNorm(layer.channels))
             previous = layer.channels
-        self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(norms)
         mels = config.num_mel_bins
         mel_KF = melscale_fbanks(FFT // 2 + 1, 20.0, SAMPLE_RATE / 2, mels, SAMPLE_RATE)
         self.register_buffer("mel_FK", mel_KF.T.contiguous(), persistent=False)

@@ -1,0 +1,57 @@
+"""What the layers of the context networks share: attention, how they start, the run through them.
+
+B utterances · T frames · D = embed_dim · H heads · C channels of a head · L layers
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    """Attention between the frames of an utterance; a subclass starts the linear maps, and chooses
+    the queries and what the mask holds."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def split(self, y: Tensor) -> Tensor:
+        """(..., T, D) to (..., H, T, C)."""
+        return y.unflatten(-1, (self.heads, -1)).transpose(-3, -2)
+
+    def attend(self, query_BHTC: Tensor, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
+        y_BHTC = F.scaled_dot_product_attention(
+            query_BHTC,
+            self.split(self.key(x_BTD)),
+            self.split(self.value(x_BTD)),
+            attn_mask=attention_mask,
+            dropout_p=self.dropout if self.training else 0.0,
+        )
+        return self.out(y_BHTC.transpose(1, 2).flatten(2))
+
+
+def start_linear(*linears: nn.Linear) -> None:
+    """Draws the weights with deviation 0.02, and sets the biases to 0."""
+    for linear in linears:
+        nn.init.normal_(linear.weight, std=0.02)
+        if linear.bias is not None:
+            nn.init.zeros_(linear.bias)
+
+
+def run_layers(
+    layers: nn.ModuleList, x_BTD: Tensor, layer_keep_L: Sequence[bool] | None, *given: Tensor | None
+) -> tuple[Tensor, ...]:
+    """The input of the first layer and the output of every layer, which gets `given` too.
+    `layer_keep_L`: layers that LayerDrop keeps, None for all."""
+    hidden = [x_BTD]
+    for index, layer in enumerate(layers):
+        y_BTD = layer(x_BTD, *given)
+        # A dropped layer is multiplied by 0 and not left out: every rank has the same graph and
+        # every parameter a gradient.
+        keep = layer_keep_L is None or layer_keep_L[index]
+        x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
+        hidden.append(x_BTD)
+    return tuple(hidden)
