@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from speechx.audio.augment import random_channel
+from speechx.audio.augment import Channel, random_channel
 from speechx.audio.espeak import Speaker
 from speechx.audio.files import SAMPLE_RATE, write_flac
 from speechx.data.manifest import Utterance, claim, write_manifest
@@ -178,4 +178,4 @@ def _speak(speaker: Speaker, text: str, voice: str, rng: np.random.Generator) ->
     speech_S = speaker.say(text, voice, rate, pitch, pitch_range).astype(np.float32) / 32768.0
     speech_S = soxr.resample(speech_S, speaker.rate * rng.uniform(*TRACT), SAMPLE_RATE)
     before, after = (int(s * SAMPLE_RATE) for s in rng.uniform(*PAUSE, size=2))
-    return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng)
+    return random_channel(np.pad(speech_S, (before, after)), SAMPLE_RATE, rng, Channel())
