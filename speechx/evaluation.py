@@ -43,7 +43,7 @@ from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
-from speechx.whole_file import write_whole
+from speechx.whole_file import require_writable, write_whole
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
@@ -66,13 +66,17 @@ def evaluate_model(
 ) -> str:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
     to print; of a model without heads its objectives."""
+    if out is not None:
+        require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
     others = [name for name in saved.objectives if name not in saved.vocabularies]
+    if head is not None and head not in saved.objectives:
+        raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
     if inventory is None and (head in others or not saved.vocabularies):
         chosen = others if head is None else [head]
         results = evaluate_objectives(saved, chosen, manifests, out, device)
         return "\n\n".join(metrics_table(name, each) for name, each in results.items())
-    if others and head is None:
+    if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
     if inventory is None:

@@ -252,6 +252,7 @@ def test_phonemize_needs_something_to_do(place, refused):
         ("run.device=warp", "device 'warp' is unknown: expected auto, cpu, cuda or cuda:N"),
         ("steps", "'steps' is not of the form key=value"),
         ("run.steps=0", "run: steps must be above 0, but is 0"),
+        ("data.train=[a.jsonl,a.jsonl]", "train names a manifest twice: a.jsonl"),
     ],
 )
 def test_a_bad_setting(recipe, refused, tmp_path, setting, said):
@@ -272,6 +273,10 @@ def test_a_recipe_that_is_none(refused, tmp_path):
     assert "bad.yaml:2: not valid YAML" in refused("pretrain", tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "expected `key: value` lines" in refused("pretrain", tmp_path / "list.yaml")
+    (tmp_path / "twice.yaml").write_text("out: x\nrun: {steps: 1}\nrun: {steps: 2}\n")
+    assert "twice.yaml:3: not valid YAML: the key 'run' is given twice" in refused(
+        "pretrain", tmp_path / "twice.yaml"
+    )
     (tmp_path / "empty.yaml").touch()
     assert "'out' is required" in refused("pretrain", tmp_path / "empty.yaml")
 
@@ -291,6 +296,29 @@ def test_a_fine_tuned_model_cannot_be_pretrained_on(place, recipe, refused, tmp_
     settings = [f"init={place / 'speller'}", f"out={tmp_path}", "data.train=[a.jsonl]"]
     line = refused("pretrain", ROOT / "recipes/tiny/pretrain.yaml", *settings)
     assert "speller has no quantizer" in line
+
+
+def test_dev_audio_that_cannot_be_read_is_found_before_the_first_step(
+    recipe, refused, manifests, tmp_path
+):
+    (tmp_path / "broken.wav").write_text("no sound")
+    first, *others = read_manifest(manifests[1])
+    write_manifest(
+        tmp_path / "dev.jsonl", [replace(first, audio=str(tmp_path / "broken.wav")), *others]
+    )
+    words = [f"out={tmp_path / 'out'}", f"data.dev=[{tmp_path / 'dev.jsonl'}]"]
+    line = refused("finetune", recipe, *words)
+    for fact in (f"data.dev: {first.id}", "broken.wav", "data.exclude"):
+        assert fact in line
+    assert not (tmp_path / "out/log.jsonl").exists()
+
+
+def test_a_run_of_another_command_is_not_resumed(recipe, refused, tmp_path, capsys):
+    assert main(["finetune", str(recipe), f"out={tmp_path / 'out'}", "run.steps=1"]) == 0
+    capsys.readouterr()
+    line = refused("pretrain", recipe, f"out={tmp_path / 'out'}", "--resume")
+    assert "of another command" in line
+    assert "freeze_steps" in line
 
 
 def test_nothing_to_resume(recipe, refused, tmp_path):

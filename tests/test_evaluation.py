@@ -285,6 +285,10 @@ def test_a_pretraining_model_has_its_metrics_per_language(manifests, tmp_path, c
     printed = capsys.readouterr().out
     assert [line.split()[0] for line in printed.splitlines()] == ["wav2vec2", "xx", "yy", "overall"]
     written = json.loads(out.read_text())["wav2vec2"]
+    assert main([*command, "--head", "ctc"]) == 1
+    assert "has no head 'ctc'; it has wav2vec2" in capsys.readouterr().err
+    assert main([*command, "-o", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"speechx: {tmp_path}: Is a directory\n"
     assert 0 < written["overall"]["bits"] < 10
     assert main(["transcribe", "x.wav", "--model", str(tmp_path / "model")]) == 1
     assert "speechx finetune" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     option(
         "--decode", choices=("none", "sample", "all"), default="sample",
-        help="which audio to decode (default: sample)",
+        help="which audio to decode",
     )  # fmt: skip
     option("--sample", type=int, default=100, help="sample size per language")
     option("--model", type=Path, help="model that the labels must fit")

@@ -273,8 +273,7 @@ def once(epoch: Epoch) -> Iterator[Plan]:
 def stream(
     epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Endless batches of all epochs from `start` on; earlier epochs are not planned. Of several
-    ranks each takes every n-th batch, so that all take the same number of steps."""
+    """Endless batches of all epochs from `start` on; earlier epochs are not planned."""
     epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))

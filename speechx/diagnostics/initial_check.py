@@ -20,7 +20,7 @@ def check_restored(
     """Logs the metrics of one objective of the loaded model on this audio, per language.
 
     An objective whose parameters were not restored is at chance; that is an error, for training
-    would go on from there without a word. All ranks come to the same answer.
+    would go on from there silently. All ranks come to the same answer.
     """
     objective, data = model.objective(name), config.all_tasks()[name].data
     corpus = Corpus.of(task.dev) if task.dev else task.corpus
@@ -38,7 +38,7 @@ def check_restored(
     problem = objective.untrained(metrics["overall"])
     if problem and not config.allow_chance_level:
         raise UserError(
-            f"init={config.init} {problem}. To go on all the same: allow_chance_level=true"
+            f"init={config.init} {problem}. To continue anyway: allow_chance_level=true"
         )
     if problem:
         logger.info(f"init={config.init} {problem}")

@@ -5,7 +5,7 @@ Both get the same five clips. Compared are the outputs of the encoder, the CTC l
 head, and the contrastive loss if there is a quantizer; each as the largest difference relative to
 the largest value. Up to float32's rounding they are equal, or the conversion is wrong.
 
-    B = 1 utterance · S samples · T frames · M masked frames · K negatives
+    B = 1 utterance · S samples · T frames · D = embed_dim · M masked frames · K negatives
 """
 
 import importlib

@@ -3,7 +3,7 @@
 Their code reads the file, builds the model and runs it; from ours they get the clips, masks and
 negatives, and which row of a head is which token. Only these functions import the packages.
 
-    B = 1 utterance · T frames · D = embed_dim · V outputs of a head
+    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
     · M masked frames · K negatives · Q quantized width
 """
 

@@ -4,7 +4,7 @@ Unlabelled speech is cropped to rows of equal length; labelled speech is padded.
 are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure function of
 (seed, epoch).
 
-    N utterances · R rows · L languages
+    N utterances · R rows · C corpora · L languages
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE
+from speechx.audio.files import SAMPLE_RATE, audio_info
+from speechx.audio.sources import is_url
 from speechx.data.augmentation import load_augmentation
 from speechx.data.batches import Batch, Batches, Draw, load
 from speechx.data.corpus import Corpus
@@ -97,13 +98,15 @@ class TaskSource:
                 "every row of the validation data is shorter than data.min_seconds = "
                 f"{self.data.min_seconds:g}"
             )
+        _require_audio(dev)
         self._log(*exclusions.report(), describe(corpus))
         return TaskData(corpus, dev=dev)
 
     def stream(self, task: TaskData, micro_seconds: float, workers: int, ranks: Ranks) -> Stream:
         """This rank's batches of what was read, from any position on."""
         seconds_N = task.corpus.seconds_N
-        usual = float(np.median(np.minimum(seconds_N, self.data.crop_seconds or np.inf)))
+        usual_N = np.maximum(seconds_N, 0 if task.vocabulary else self.data.join_seconds)
+        usual = float(np.median(np.minimum(usual_N, self.data.crop_seconds or np.inf)))
         if micro_seconds < usual:
             self._log(
                 f"micro-batches of {micro_seconds:g} s hold less than a usual utterance of "
@@ -114,6 +117,7 @@ class TaskSource:
         batches, epoch = make(task, micro_seconds)
 
         def from_position(start: Position) -> Iterator[Batch]:
+            # Each rank takes every n-th batch, so that all take the same number of steps.
             plans = islice(stream(epoch, self.seed, start), ranks.rank, None, ranks.world)
             return load(batches, plans, workers)
 
@@ -130,6 +134,7 @@ class TaskSource:
         self._log(*exclusions.report())
         for split, some in (("train", training), ("dev", dev)):
             _refuse_long(some, data.max_seconds, split)
+        _require_audio(dev)
         if strange := sorted({u.language for u in dev} - {u.language for u in training}):
             trained = ", ".join(sorted({u.language for u in training}))
             self._log(
@@ -228,6 +233,17 @@ def usable_rows(corpus: Corpus, data: SpeechData, seed: int) -> Rows:
         corpus, every_row(corpus), data.join_seconds, np.random.default_rng([seed, 4])
     )
     return rows.take(rows.seconds_R >= data.min_seconds)
+
+
+def _require_audio(dev: Sequence[Utterance]) -> None:
+    """A validation needs every recording, and comes after many steps: opens local files now."""
+    for audio, u in {u.audio: u for u in dev if u.bytes is None and not is_url(u.audio)}.items():
+        try:
+            audio_info(audio, exact=False)
+        except UserError as error:
+            raise UserError(
+                f"data.dev: {u.id}: {error} Repair it, or leave it out with data.exclude"
+            ) from None
 
 
 def _refuse_long(utterances: Sequence[Utterance], most: float, split: str) -> None:
