@@ -55,12 +55,13 @@ class _KeysOnce(yaml.SafeLoader):
     """YAML in which no key stands twice: the first value would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key, (place, _) in zip(keys, node.value, strict=True):
-            if keys.count(key) > 1:
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key!r} is given twice", problem_mark=place.start_mark
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
                 )
+            seen.add((key.tag, str(key.value)))
         return super().construct_mapping(node, deep)
 
 

@@ -43,14 +43,23 @@ def load_run(
     # The file only names the run; its own config.yaml has the settings.
     config, saved = make_run(cls, override({"out": raw.get("out")}, overrides), source, True)
     used, given = flat(to_dict(config)), {setting.split("=")[0] for setting in overrides}
+    if raw.get("tasks") and not config.tasks:
+        logger.info(f"--resume goes on with the single task of the run, not the tasks of {path}")
     for key, value in flat(raw).items():
-        if key not in given and value is not None and value != used.get(key):
-            advice = f"; to change it, write {key}=... after the file"
+        if key in used and key not in {*given, "preset", "objective"} and _differ(value, used[key]):
+            advice = "" if key in ACTED_ON else f"; to change it, write {key}=... after the file"
             logger.info(
-                f"--resume goes on with {key}={used.get(key)} of the run, not {value} of {path}"
-                + ("" if key in ACTED_ON or key not in used else advice)
+                f"--resume goes on with {key}={used[key]} of the run, not {value} of {path}{advice}"
             )
     return config, saved
+
+
+def _differ(value: Any, used: Any) -> bool:
+    """Whether a setting of a file is given and another one; 1e-4 is text in YAML."""
+    try:
+        return float(value) != float(used)
+    except (TypeError, ValueError):
+        return value is not None and str(value) != str(used)
 
 
 def make_run(

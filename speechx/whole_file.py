@@ -84,6 +84,9 @@ def only_user(folder: Path) -> Iterator[bool]:
         alone = True
         try:
             fcntl.lockf(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # loader workers do not inherit it
+            # Its last user may have just removed it, and somebody else marked the folder anew.
+            mine, there = os.fstat(mark.fileno()), os.path.exists(mark.name)
+            alone = there and os.path.samestat(mine, os.stat(mark.name))
         except (BlockingIOError, PermissionError):
             alone = False
         except OSError:
@@ -108,7 +111,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raises the OSError that writing `path` would end with."""
-    existed = path.exists()
+    existed = os.path.lexists(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.open("ab").close()
     if not existed:

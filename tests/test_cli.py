@@ -171,7 +171,7 @@ def test_two_recordings_never_become_one_file(place, refused, tmp_path):
 def test_an_output_folder_that_cannot_be_made(place, refused, tmp_path):
     (tmp_path / "file").touch()
     words = ["transcribe", place / "good.flac", "--model", place / "speller"]
-    assert "File exists" in refused(*words, "-o", tmp_path / "file")
+    assert "a folder is needed" in refused(*words, "-o", tmp_path / "file")
 
 
 @pytest.mark.parametrize("command", ["transcribe", "phonemize", "evaluate"])
@@ -208,6 +208,10 @@ def test_an_unknown_language(place, refused):
     words = ["--model", place / "phonetician", "--language", "xx"]
     line = refused("phonemize", place / "good.flac", *words)
     assert "no phone inventory is shipped for 'xx': known are ca, de, el" in line
+    words[-1] = ""  # a variable of the shell that is not set
+    assert "no phone inventory is shipped for ''" in refused(
+        "phonemize", place / "good.flac", *words
+    )
 
 
 def test_a_phone_that_nobody_knows(place, refused, tmp_path):

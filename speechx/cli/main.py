@@ -293,7 +293,7 @@ def _chosen_inventory(options: Any) -> Any:
 
     if options.inventory is not None:
         return read_inventory(options.inventory)
-    return Inventory.for_language(options.language) if options.language else None
+    return None if options.language is None else Inventory.for_language(options.language)
 
 
 def _convert(options: Any) -> None:

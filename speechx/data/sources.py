@@ -196,7 +196,7 @@ def _read_parquet(
         wanted_N = np.ones(len(ids), dtype=bool)
         if exclusions:
             names = ("corpus", "language", "id", "duration")
-            excluded = map(exclusions.names, *(batch.column(name).to_pylist() for name in names))
+            excluded = map(exclusions.excludes, *(batch.column(name).to_pylist() for name in names))
             wanted_N = ~np.fromiter(excluded, dtype=bool)
         kept.append(len(hashes) + np.flatnonzero(wanted_N))
         hashes.extend(map(hash, ids))
