@@ -15,7 +15,7 @@ TRIED_SECONDS = 120.0  # of each language, without data.dev
 
 
 def check_restored(
-    model: SpeechModel, name: str, config: RunConfig, task: TaskData, seed: int
+    model: SpeechModel, name: str, config: RunConfig, task_data: TaskData, seed: int
 ) -> None:
     """Logs the metrics of one objective of the loaded model on this audio, per language.
 
@@ -23,10 +23,10 @@ def check_restored(
     would go on from there silently. All ranks come to the same answer.
     """
     objective, data = model.objective(name), config.all_tasks()[name].data
-    corpus = Corpus.of(task.dev) if task.dev else task.corpus
+    corpus = Corpus.of(task_data.dev) if task_data.dev else task_data.corpus
     training = model.training
     model.eval()
-    most = None if task.dev else TRIED_SECONDS
+    most = None if task_data.dev else TRIED_SECONDS
     metrics = metrics_by_language(model, name, corpus, data, seed, most)
     model.train(training)
     if not metrics:

@@ -102,10 +102,12 @@ class TaskSource:
         self._log(*exclusions.report(), describe(corpus))
         return TaskData(corpus, dev=dev)
 
-    def stream(self, task: TaskData, micro_seconds: float, workers: int, ranks: Ranks) -> Stream:
+    def stream(
+        self, task_data: TaskData, micro_seconds: float, workers: int, ranks: Ranks
+    ) -> Stream:
         """This rank's batches of what was read, from any position on."""
-        seconds_N = task.corpus.seconds_N
-        usual_N = np.maximum(seconds_N, 0 if task.vocabulary else self.data.join_seconds)
+        seconds_N = task_data.corpus.seconds_N
+        usual_N = np.maximum(seconds_N, 0 if task_data.vocabulary else self.data.join_seconds)
         usual = float(np.median(np.minimum(usual_N, self.data.crop_seconds or np.inf)))
         if micro_seconds < usual:
             self._log(
@@ -113,8 +115,8 @@ class TaskSource:
                 f"{usual:.1f} s; one utterance at least is in each, so a step has more audio than "
                 "was asked for: raise run.max_seconds_per_device or the batch_seconds of this task"
             )
-        make = self._unlabelled if task.vocabulary is None else self._labelled
-        batches, epoch = make(task, micro_seconds)
+        make = self._unlabelled if task_data.vocabulary is None else self._labelled
+        batches, epoch = make(task_data, micro_seconds)
 
         def from_position(start: Position) -> Iterator[Batch]:
             # Each rank takes every n-th batch, so that all take the same number of steps.
@@ -157,8 +159,8 @@ class TaskSource:
             )
         return TaskData(corpus, vocabulary, labels, dev)
 
-    def _unlabelled(self, task: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
-        data, corpus = self.data, task.corpus
+    def _unlabelled(self, task_data: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
+        data, corpus = self.data, task_data.corpus
         random = np.random.default_rng([self.seed, 0])
         rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
         used_R = rows.seconds_R >= data.min_seconds
@@ -192,14 +194,14 @@ class TaskSource:
         )  # fmt: skip
         return batches, epoch
 
-    def _labelled(self, task: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
-        data, corpus, vocabulary = self.data, task.corpus, task.vocabulary
+    def _labelled(self, task_data: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
+        data, corpus, vocabulary = self.data, task_data.corpus, task_data.vocabulary
         assert vocabulary is not None
         augment = load_augmentation(data.augment)
         if augment is not None:
             self._log(augment.describe())
         frames, needed = self.encoder.features.frames, self.objective.frames_needed
-        needed_N = np.array([needed(labels) for labels in task.labels])
+        needed_N = np.array([needed(labels) for labels in task_data.labels])
         frames_of = np.vectorize(frames, otypes=[np.int64])
 
         def fits(utterance_R: np.ndarray, seconds_R: np.ndarray) -> np.ndarray:
@@ -214,7 +216,7 @@ class TaskSource:
 
         batches = Batches(
             corpus, self.encoder.normalize, self.seed,
-            labels=[vocabulary.encode(some) for some in task.labels], augment=augment,
+            labels=[vocabulary.encode(some) for some in task_data.labels], augment=augment,
             limits=AudioLimits(0.0, frames, needed), draw=self._draw(),
         )  # fmt: skip
         return batches, epoch
