@@ -184,6 +184,7 @@ class TaskSource:
         batches = Batches(
             corpus, self.encoder.normalize, self.seed, crop_seconds=data.crop_seconds,
             limits=AudioLimits(data.min_seconds), draw=self._draw(),
+            epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
         return batches, epoch
 
@@ -211,6 +212,7 @@ class TaskSource:
             corpus, self.encoder.normalize, self.seed,
             labels=[vocabulary.encode(some) for some in task.labels], augment=augment,
             limits=AudioLimits(0.0, frames, needed), draw=self._draw(),
+            epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
         return batches, epoch
 
