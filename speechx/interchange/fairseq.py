@@ -234,14 +234,20 @@ def find_rows(path: Path, content: Any) -> tuple[VocabularyRows, str]:
             symbols = (*own, *SPECIALS) if "<s>" not in rows else tuple(own)
             specials |= {""}  # UniSpeech has a phone without a name
         else:
-            lines = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line.strip()]
-            symbols = (*SPECIALS, *(line for line in lines if line not in SPECIALS))
+            symbols = (*SPECIALS, *(s for s in listed_symbols(text) if s not in SPECIALS))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a dictionary: {error}") from None
     types: dict[str, TokenType] = {"ltr": "characters", "phn": "phonemes"}
     token_type = next((types[part] for part in file.name.split(".") if part in types), None)
     blank = _blank(symbols, str(file))
     return VocabularyRows(symbols, blank, specials, token_type=token_type), str(file)
+
+
+def listed_symbols(text: str) -> list[str]:
+    """The symbols of a dictionary: on each line one with its count, and maybe with a flag."""
+    lines = [line.removesuffix(" #fairseq:overwrite") for line in text.splitlines()]
+    symbols = [line.rstrip().rsplit(" ", 1)[0] for line in lines if line.strip()]
+    return [symbol.strip() or symbol for symbol in symbols]
 
 
 def _blank(symbols: tuple[str, ...], source: str) -> int:

@@ -151,7 +151,8 @@ def _is_phonemes(tokenizer: Mapping[str, Any], folder: Path) -> bool:
         return "phone_delimiter_token" in tokenizer
     if kind not in TOKENIZERS:
         raise UserError(
-            f"{folder / TOKENIZER}: tokenizer_class is {kind!r}; expected one of {', '.join(TOKENIZERS)}"
+            f"{folder / TOKENIZER}: tokenizer_class is {kind!r}; expected one of "
+            f"{', '.join(TOKENIZERS)}"
         )
     return bool(kind == PHONEMES)
 
@@ -179,8 +180,8 @@ def _space(
     written = tokenizer.get("replace_word_delimiter_char", " ")
     if not phonemes and written not in (" ", None) and space in symbols:
         raise UserError(
-            f"{folder / TOKENIZER}: replace_word_delimiter_char is {written!r}; speechx writes {space} as ' ' "
-            "only: set it to ' ' and replace the spaces afterwards"
+            f"{folder / TOKENIZER}: replace_word_delimiter_char is {written!r}; speechx writes "
+            f"{space} as ' ' only: set it to ' ' and replace the spaces afterwards"
         )
     return space
 
