@@ -152,7 +152,15 @@ def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutpu
         from fairseq2.assets import AssetCard
 
         model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
-        return fairseq2_outputs(model, clips, rows, "fairseq2")
+        result = fairseq2_outputs(model, clips, rows, "fairseq2")
+    if rows and len(tokenizers := sorted(file.parent.glob("*.model"))) == 1:
+        from fairseq2.data.tokenizers import sentencepiece
+
+        decode = sentencepiece.SentencePieceDecoder(sentencepiece.SentencePieceModel(tokenizers[0]))
+        for logits_TV in result.logits:
+            best = torch.tensor(rows)[logits_TV.argmax(1)].unique_consecutive()
+            result.texts.append(str(decode(best[best != rows[0]])))
+    return result
 
 
 def from_fairseq_by_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
