@@ -203,5 +203,5 @@ def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[VocabularyR
             "`labels: [<s>, <pad>, ...]`, one for each row, into its asset card, or its tokens "
             "into dict.txt"
         )
-    symbols = listed_symbols(file.read_text(encoding="utf-8"))
-    return VocabularyRows((*SPECIALS, *symbols), 0), str(file)
+    listed = listed_symbols(file.read_text(encoding="utf-8"))
+    return VocabularyRows((*SPECIALS, *listed), 0), str(file)

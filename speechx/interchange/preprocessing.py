@@ -104,7 +104,7 @@ def read_audio_settings(folder: Path) -> AudioSettings:
 def _audio_files(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The files that may have settings of the feature extractor, the latest layout first."""
     processor = read_if_there(folder / PROCESSOR)
-    inner = processor.get("feature_extractor")
+    inner = processor.get("feature_extractor", processor.get("audio_processor"))
     yield PROCESSOR, inner if isinstance(inner, dict) else processor
     yield PREPROCESSOR, read_if_there(folder / PREPROCESSOR)
     yield TOKENIZER, read_if_there(folder / TOKENIZER)
