@@ -77,6 +77,7 @@ COLUMNS = {
     "conv_stride": [5, 2, 2, 2, 2, 2, 2],
 }
 """The convolutions, and the values of transformers for a `config.json` that lacks them."""
+LORA = "adapter_config.json"
 ARCHITECTURES = ("Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC")
 
 
@@ -101,6 +102,11 @@ def read(folder: Path, _: Any = None) -> SavedModel:
             f"{source}: adapter_attn_dim is {about.get('adapter_attn_dim')}: this is an MMS model "
             "with an adapter per language (adapter_layer), which speechx does not have; convert "
             "the model without adapters, such as mms-300m or mms-1b"
+        )
+    if (folder / LORA).is_file():
+        raise UserError(
+            f"{folder / LORA}: transformers adds the adapter of this file to the weights, which "
+            "speechx does not: merge it into them (merge_and_unload of peft) and save the model"
         )
     settings.require(about, {**SUPPORTED_VALUES, "quantization_config": None}, source)
     if not any(name.startswith("wav2vec2.") for name in given):  # Wav2Vec2Model

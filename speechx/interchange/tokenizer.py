@@ -56,6 +56,12 @@ def read_rows(
     if phonemes:  # a boundary of words, for which transformers writes nothing
         symbols = [" " if symbol == space else symbol for symbol in symbols]
     lower = not phonemes and _flag(tokenizer, "do_lower_case", folder)
+    if lower and "Σ" in symbols:
+        raise UserError(
+            f"{folder / TOKENIZER}: do_lower_case is true, and Σ of the vocabulary becomes ς at "
+            "the end of words and σ elsewhere, which speechx does not do: set it to false; texts "
+            "then have capitals"
+        )
     notes = []
     if late := [s for s, row in every.items() if row >= count and s not in specials]:
         notes.append(f"added tokens that the head has no row for: {' '.join(late)}")
