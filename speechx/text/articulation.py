@@ -5,23 +5,30 @@ silently drops symbols that it does not know: ASCII `ga` becomes `a`, `k͈` beco
 symbol is first normalised by `speechx.text.ipa`, and a symbol that PanPhon would shorten is an
 error.
 
+A phone of two parts has the features of both: prenasalised ⁿd is n and d, preaspirated ʰk is h and
+k, a release that PanPhon lacks is its letter (kˣ is k and x). Tones have no articulatory features;
+those of a vowel are left out of the comparison.
+
 The distance is PanPhon's Hamming feature edit distance. To insert or delete a segment costs 1; to
 replace one costs the share of the 24 features that differ.
 """
 
 import functools
-from collections.abc import Iterable
 from typing import Any
 
 from speechx.errors import UserError
-from speechx.text.ipa import normalize_ipa, problem_with
+from speechx.text.ipa import TONES, normalize_ipa, opening, problem_with, superscript_of
 
 # Symbols that PanPhon lacks, and their replacements for the lookup.
 APPROXIMATIONS = {
     "ʱ": "\u0324",  # breathy release as breathy voice
     "ᵝ": "",  # lip compression: no feature separates it from rounding
-    "ᵊ": "ə",
+    "ˁ": "ˤ",
+    "ˑ": "ː",
+    "ᵻ": "ɨ",
+    "ᵿ": "ʉ",
 }
+RELEASES = frozenset("ʰʷʲᶣˠˤˀⁿˡ")  # superscripts that PanPhon knows after a letter
 
 
 def distance(a: str, b: str) -> float:
@@ -40,6 +47,8 @@ def problem_without_features(symbol: str) -> str | None:
     if problem := problem_with(symbol):
         return problem
     spelling = _spelling(symbol)
+    if not opening(spelling)[1]:
+        return f"{symbol!r} is a tone or a boundary, which has no articulatory features."
     kept = "".join(_panphon().fm.ipa_segs(spelling))
     if kept == spelling:
         return None
@@ -48,18 +57,14 @@ def problem_without_features(symbol: str) -> str | None:
     return f"phone {symbol!r} ({points}) has no features in PanPhon: {nearest}."
 
 
-def require_features(symbols: Iterable[str], where: str) -> None:
-    """Raises one UserError that lists every symbol without features."""
-    problems = [p for p in map(problem_without_features, dict.fromkeys(symbols)) if p]
-    if problems:
-        raise UserError(f"{where}: {len(problems)} symbols cannot be used. {' '.join(problems)}")
-
-
 def _spelling(symbol: str) -> str:
-    spelling = normalize_ipa(symbol)
-    for mark, approximation in APPROXIMATIONS.items():
-        spelling = spelling.replace(mark, approximation)
-    return normalize_ipa(spelling)
+    """What PanPhon looks up: parts as letters, tones left out, approximations of what it lacks."""
+    before, phone = opening("".join(c for c in normalize_ipa(symbol) if c not in TONES))
+    parts = [superscript_of(c) or c for c in before]
+    for character in phone:
+        release = None if character in RELEASES else superscript_of(character)
+        parts.append(APPROXIMATIONS.get(character, release or character))
+    return normalize_ipa("".join(parts))
 
 
 @functools.cache

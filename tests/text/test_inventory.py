@@ -48,6 +48,7 @@ def test_only_a_newline_ends_a_line(tmp_path):
         ("a.txt", b"a b S dZ", r"2 symbols.*'S'.*'dZ'"),
         ("a.txt", b"# nothing\n", "no phones found"),
         ("a.txt", b"\xff\xfe\x00", "UTF-8"),
+        ("a.txt", b"", "no phones found"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
@@ -69,3 +70,21 @@ def test_checking_an_inventory_does_not_load_torch():
         "Inventory.for_language('pt'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_phones_of_the_whole_chart_are_taken(tmp_path):
+    (tmp_path / "phones.txt").write_text("a, aˑ ⱱ\nⁿd ˥ ǃ ↓ kʼ ɓ", encoding="utf-8")
+    assert set(Inventory.from_file(tmp_path / "phones.txt").phones) == set(
+        "a aˑ ⱱ ⁿd ˥ ǃ ↓ kʼ ɓ".split()
+    )
+
+
+def test_two_spellings_of_one_phone_are_said(tmp_path, capsys):
+    (tmp_path / "phones.txt").write_text("g ɡ s s. ˈa a", encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "phones.txt").phones == ("a", "s", "s.", "ɡ")
+    assert "g and ɡ are ɡ; a and ˈa are a" in capsys.readouterr().err
+
+
+def test_an_inventory_of_texts_has_no_phones_of_other_languages(capsys):
+    assert "θ" not in Inventory.from_texts(["привет", "thing"], "ru").phones
+    assert "ru: 1 of 2 texts left out" in capsys.readouterr().err
