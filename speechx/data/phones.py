@@ -38,7 +38,9 @@ def add_phones(
         found = zip(result.phones, result.unread, strict=True)
         spoken[language] = dict(zip(texts, found, strict=True))
         if result.tones:
-            note(f"{language}: {result.tones} tone marks taken off the phones of {len(texts)} texts")
+            note(
+                f"{language}: {result.tones} tone marks taken off the phones of {len(texts)} texts"
+            )
         strange = Counter(p for phones in result.phones for p in phones if problem_with(p))
         if strange:
             counts = ", ".join(f"{phone!r} {n} times" for phone, n in strange.most_common())

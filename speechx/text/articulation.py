@@ -58,7 +58,7 @@ def problem_without_features(symbol: str) -> str | None:
 
 
 def _spelling(symbol: str) -> str:
-    """What PanPhon looks up: parts as letters, tones left out, approximations of what it lacks."""
+    """For PanPhon: parts as letters, no tones, approximations of what it lacks."""
     before, phone = opening("".join(c for c in normalize_ipa(symbol) if c not in TONES))
     parts = [superscript_of(c) or c for c in before]
     for character in phone:

@@ -7,7 +7,7 @@ counted. For tonal languages this is only a draft: espeak-ng writes some tones a
 "əɜ"), which stay.
 
 A text that the voice does not read (kanji, words in another script, numbers without rules) has no
-phones here, and `unread` says why: see `speechx.text.unread`.
+phones here, and `unread` has the reason: see `speechx.text.unread`.
 
 >>> g2p(["Buenos días"], "es").phones
 [('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
@@ -25,7 +25,6 @@ from typing import Any
 
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
-from speechx.text.languages import find
 from speechx.text.unread import Unread, unread
 
 # Codes of corpora (CommonVoice locales) that espeak-ng names differently.
@@ -91,21 +90,12 @@ def espeak_voice(language: str) -> str:
     """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
-    for name in (voice, voice.lower(), *_other_codes(language)):
+    for name in (voice, voice.lower()):
         if name in known:
             return name
     near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
     raise UserError(f"espeak-ng has no voice for the language {language!r}: {hint}")
-
-
-def _other_codes(language: str) -> list[str]:
-    """What the table of languages calls it: tr for tur and Turkish."""
-    try:
-        words = find(language).words
-    except UserError:
-        return []
-    return [VOICES.get(word, word) for word in words]
 
 
 def _read(voice: str, texts: Sequence[str]) -> list[str]:
@@ -151,7 +141,7 @@ def _backend(voice: str) -> Any:
 
     logger = logging.getLogger("speechx.g2p")
     logger.addHandler(logging.NullHandler())
-    logger.propagate = False  # phonemizer warns about flags, which are looked for above
+    logger.propagate = False  # phonemizer warns about flags, which `unread` finds
     return EspeakBackend(
         voice, punctuation_marks=re.compile(r"(?!)"), with_stress=False, logger=logger
     )

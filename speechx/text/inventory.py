@@ -4,9 +4,9 @@ For an unseen language the inventory is the only information that the model gets
 from the G2P of ordinary text, without audio. `inventories.json` holds the inventories of the
 shipped sentences; other inventories come from files.
 
-In a list that people write, a symbol that is not IPA is an error, reported before a model is loaded.
-A manifest or PHOIBLE has the symbols that it has: those that are not IPA stay, as phones that no
-mapping reaches (`speechx.decoding.mapping` lists them).
+In a list that people write, a symbol that is not IPA is an error, reported before a model is
+loaded. A manifest or PHOIBLE has the symbols that it has: those that are not IPA stay, as phones
+that no mapping reaches (`speechx.decoding.mapping` lists them).
 """
 
 from __future__ import annotations
@@ -40,14 +40,17 @@ class Inventory:
 
     @classmethod
     def of(cls, phones: Iterable[str], language: str, source: str) -> Inventory:
-        """Normalises and sorts phones. Logs different symbols that have one normal spelling."""
-        given = list(phones)
-        normal = {normalize_ipa(phone) for phone in given} - {""}
-        if not normal:
+        """Normalises and sorts phones. Logs different symbols that have one normal spelling, and
+        symbols that have none (stress without a letter)."""
+        given = list(dict.fromkeys(phones))
+        kept = [phone for phone in given if normalize_ipa(phone)]
+        if not kept:
             raise UserError(f"{source}: no phones found, expected at least one.")
-        if same := several_spellings(given):
+        if same := several_spellings(kept):
             logger.info(f"{source}: one phone each: {'; '.join(same)}")
-        return cls(language, tuple(sorted(normal)), source)
+        if none := [phone for phone in given if phone not in kept]:
+            logger.info(f"{source}: left out, stress or ties without a letter: {' '.join(none)}")
+        return cls(language, tuple(sorted({normalize_ipa(phone) for phone in kept})), source)
 
     @classmethod
     def for_language(cls, language: str) -> Inventory:

@@ -40,7 +40,7 @@ LETTERS = frozenset(  # ç is c and a combining cedilla once decomposed
 TONES = frozenset("˥˦˧˨˩꜒꜓꜔꜕꜖")
 PROSODY = TONES | frozenset("↓↑ꜜꜛ↗↘|‖.")  # down- and upstep, intonation, groups, syllable break
 AFTER = frozenset("ːˑʼ˞")  # marks after a letter that are neither combining nor superscript
-_SUPERSCRIPTS = {"ˀ": "ʔ", "ˁ": "ʕ"}  # Unicode does not say so of these two
+_SUPERSCRIPTS = {"ˀ": "ʔ", "ˁ": "ʕ"}  # two that Unicode does not decompose
 _COMBINING = ((0x0300, 0x036F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF))
 
 

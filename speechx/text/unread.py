@@ -16,7 +16,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
+from itertools import takewhile
 
 NAMED = "with characters that espeak-ng names instead of reading"
 LEFT_OUT = "with numbers or signs that espeak-ng leaves out"
@@ -54,7 +54,7 @@ VOICES_OF = {
 _EVERY_VOICE = ("LATIN", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")  # ʻ ª º µ
 _UNKNOWN = "\u2d30", "\u07ca"  # Tifinagh and N'Ko: no voice reads them or has a name for them
 _UNKNOWN_HAN = "\u9fff"
-_SIGNS = "%‰&@+=°"
+_SIGNS = "$%‰&@+=°×÷"
 _FIRST_EMOJI = 0x2300
 _FLAG = re.compile(r"\([a-z][\w-]*\)")
 _NUMBER = re.compile(r"\d+")
@@ -102,8 +102,10 @@ def unread(
 
 
 def _characters(text: str) -> list[str]:
-    """What is looked at by itself: letters and digits beyond ASCII, signs that are spoken."""
-    return [c for c in text if c in _SIGNS or (ord(c) > 127 and unicodedata.category(c)[0] in "LNS")]
+    """What is read by itself too: letters and digits beyond ASCII, signs that are spoken."""
+    return [
+        c for c in text if c in _SIGNS or (ord(c) > 127 and unicodedata.category(c)[0] in "LNS")
+    ]
 
 
 def _is_sign(string: str) -> bool:
@@ -123,12 +125,19 @@ def _is_named(character: str, voice: str, reading: dict[str, list[str]]) -> bool
     if kind[0] == "S":
         return kind == "So" and ord(character) >= _FIRST_EMOJI and bool(reading[character])
     script = re.split(r"[ -]", unicodedata.name(character, "UNKNOWN"))[0]
-    if kind[0] == "L" and script not in _EVERY_VOICE:
-        if voice not in VOICES_OF.get(script, "").split():
-            return True
-    if script == "CJK":
-        letter = reading[_UNKNOWN_HAN]
-    else:
-        letter = commonprefix([reading[c] for c in _UNKNOWN])
-        letter = letter if len(letter) > 2 else []  # too short to tell from a letter's name
+    if kind[0] == "L" and script not in (*_EVERY_VOICE, *_scripts(voice)):
+        return True
+    letter = reading[_UNKNOWN_HAN] if script == "CJK" else _word_for_letter(reading)
     return bool(letter) and reading[character][: len(letter)] == letter
+
+
+def _scripts(voice: str) -> list[str]:
+    return [script for script, voices in VOICES_OF.items() if voice in voices.split()]
+
+
+def _word_for_letter(reading: dict[str, list[str]]) -> list[str]:
+    """How the voice begins to spell a character that it does not know; empty if that is too short
+    to be told from the name of a letter."""
+    pairs = zip(*(reading[character] for character in _UNKNOWN), strict=False)
+    same = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    return same if len(same) > 2 else []

@@ -58,7 +58,8 @@ def test_a_phone_of_two_parts_has_the_features_of_both(phone, parts):
 
 
 @pytest.mark.parametrize(
-    ("phone", "like"), [("a˥", "a"), ("a˩˥", "a"), ("aˑ", "aː"), ("ᵻ", "ɨ"), ("ŋ̊", "ŋ̥"), ("bʱ", "b̤")]
+    ("phone", "like"),
+    [("a˥", "a"), ("a˩˥", "a"), ("aˑ", "aː"), ("ᵻ", "ɨ"), ("ŋ̊", "ŋ̥"), ("bʱ", "b̤")],
 )
 def test_what_panphon_lacks_is_looked_up_as_the_nearest_that_it_has(phone, like):
     assert distance(phone, like) == 0.0

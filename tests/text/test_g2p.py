@@ -33,10 +33,7 @@ def test_texts_without_sound_give_no_phones():
 
 @pytest.mark.parametrize(
     ("code", "voice"),
-    [
-        *(("pt", "pt"), ("zh-TW", "cmn"), ("sv-SE", "sv"), ("fr", "fr-fr"), ("en", "en-us")),
-        *(("tur", "tr"), ("Turkish", "tr"), ("tr_TR", "tr"), ("cmn", "cmn"), ("eng", "en-us")),
-    ],
+    [("pt", "pt"), ("zh-TW", "cmn"), ("sv-SE", "sv"), ("fr", "fr-fr"), ("en", "en-us")],
 )
 def test_corpus_codes_have_voices(code, voice):
     assert espeak_voice(code) == voice

@@ -27,7 +27,7 @@ def test_one_spelling_per_phone(given, expected):
     assert normalize_ipa(normalize_ipa(given)) == normalize_ipa(given)
 
 
-NOT_IPA = ["", " ", "ˈ", "ma55", "ai5", "??", "!", "dZ", "N", "t[", 'u"', "ɪ^", "n#", "क", "a\u094d"]
+NOT_IPA = 'ma55 ai5 ?? ! dZ N S t[ u" ɪ^ n# क a\u094d'
 WITHOUT_LETTER = ["ʲ", "ː", "˞a", "\u0303a"]
 IPA = {
     "letters": "tʃː ɐ̃ʊ̃ ç ⱱ ɧ ɺ ɮ ʡ ʢ ʜ ʘ ǀ ǁ ǂ ǃ ɓ ɗ ʄ ɠ ʛ kʼ tsʼ t͡ʃ: d͜z ɞ ɶ",
@@ -39,7 +39,7 @@ IPA = {
 }
 
 
-@pytest.mark.parametrize("symbol", NOT_IPA)
+@pytest.mark.parametrize("symbol", ["", " ", "ˈ", *NOT_IPA.split()])
 def test_symbols_that_are_not_ipa_have_a_problem(symbol):
     assert problem_with(symbol)
 
@@ -58,7 +58,7 @@ def test_the_whole_chart_is_ipa(part):
 
 
 def test_different_phones_stay_different():
-    for one, other in (("s.", "s"), ("ts.h", "tsh"), ("ᵻ", "ɨ"), ("aˑ", "aː"), ("a˥", "a"), ("|a", "a")):
+    for one, other in (("s.", "s"), ("ts.h", "tsh"), ("ᵻ", "ɨ"), ("a˥", "a"), ("|a", "a")):
         assert normalize_ipa(one) != normalize_ipa(other)
 
 

@@ -53,7 +53,7 @@ def test_several_inventories_are_listed(table):
         Inventory.from_file(f"{table}#xyz")
 
 
-def test_a_choice_between_two_places_is_said(table, capsys):
+def test_a_phone_of_two_spellings_is_named(table, capsys):
     Inventory.from_file(f"{table}#423")
     assert "t̪|t" in capsys.readouterr().err
 
