@@ -13,6 +13,7 @@ from speechx.text.inventory import Inventory
 from speechx.text.ipa import problem_with
 from speechx.text.unread import Unread
 
+NO_PHONES = "without a text that has phones"
 SHOWN = 12  # characters and words in a message
 
 
@@ -53,20 +54,21 @@ def add_phones(
             extra = {**utterance.extra, "g2p": made_by}
             labelled.append(dataclasses.replace(utterance, phones=phones, extra=extra))
             continue
-        why = f"{utterance.language} {unread.why}" if unread else "without a text that has phones"
+        why = f"{utterance.language} {unread.why}" if unread else NO_PHONES
         kind = without.setdefault(why, _Without())
         kind.ids.append(utterance.id)
         kind.found.update(unread.found if unread else ())
     if without:
         ids = [name for kind in without.values() for name in kind.ids]
         kinds = "; ".join(f"{len(kind.ids)} {why}{kind}" for why, kind in without.items())
+        kinds = "" if list(without) == [NO_PHONES] else f": {kinds}"
         those = f"{len(ids)} of {len(utterances)} utterances"
         if not drop_empty or not labelled:
             raise UserError(
-                f"{those} have no phones: {kinds}. Give them a text that is written as it is "
-                "spoken in their language, or leave them out (--drop-empty)."
+                f"{those} have no text with phones ({first_few(ids)}){kinds}. Give them a text as "
+                "it is spoken in their language, or leave them out (--drop-empty)."
             )
-        note(f"{those} without phones left out ({first_few(ids)}): {kinds}")
+        note(f"{those} without phones left out ({first_few(ids)}){kinds}")
     return labelled
 
 

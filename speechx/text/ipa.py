@@ -75,10 +75,9 @@ def problem_with(symbol: str) -> str | None:
     if strange:
         names = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in dict.fromkeys(strange))
         return f"phone {symbol!r} is not IPA: it holds {names}."
-    segment = normal.lstrip("".join(PROSODY))
-    if not segment:
+    before, letters = opening(normal.lstrip("".join(PROSODY)))
+    if not letters and normal[0] in PROSODY:  # a tone with its phonation
         return None
-    before, letters = opening(segment)
     if not letters or any(superscript_of(c) is None for c in before):
         return (
             f"phone {symbol!r} has no letter for its first mark: expected a letter, then its marks."

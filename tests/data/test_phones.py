@@ -41,7 +41,7 @@ def test_texts_that_the_voice_does_not_read_are_an_error_by_kind_name_and_count(
     with pytest.raises(UserError) as error:
         add_phones(given)
     said = str(error.value)
-    assert said.startswith("4 of 5 utterances have no phones: 2 ja ")
+    assert said.startswith("4 of 5 utterances have no text with phones (b, c, d, e): 2 ja ")
     for part in ("漢", "(b, c)", "1 ru", "(en): computer (d)", "1 cv", "25 (e)", "--drop-empty"):
         assert part in said
 

@@ -33,7 +33,7 @@ IPA = {
     "letters": "tʃː ɐ̃ʊ̃ ç ⱱ ɧ ɺ ɮ ʡ ʢ ʜ ʘ ǀ ǁ ǂ ǃ ɓ ɗ ʄ ɠ ʛ kʼ tsʼ t͡ʃ: d͜z ɞ ɶ",
     "letters with hooks, and withdrawn ones": "ᶑ ꞎ ᶘ ᶀ ƫ ƭ ƙ ʠ ɩ ɷ ʇ ɿ ʅ ȶ ᵻ ᵿ",
     "two parts": "ⁿd ᵐb ᵑɡ ᶮɟ ᵑǃ ʰk ˀk tsʰ bʱ kˣ tᶿ tˢ dⁿ dˡ aᵊ kʷʼ tʷ tˤ k͡p ⁿdʒ",
-    "tones": "˥ ˦ ˧ ˨ ˩ ˥˩ ˧˩˧ a˥ a˩˥ ê ǎ ꜛ ꜜ ↓ ↑ ↗ ↘",
+    "tones": "˥ ˦ ˧ ˨ ˩ ˥˩ ˧˩˧ ˨˩̤ ˥ˀ a˥ a˩˥ ê ǎ ꜛ ꜜ ↓ ↑ ↗ ↘",
     "length and prosody": "aː aˑ ă | ‖ . s. |a",
     "diacritics": "n̥ d̬ ɔ̹ ɔ̜ u̟ e̠ ë e̽ n̩ e̯ ə˞ b̤ b̰ t̼ t̪ t̺ t̻ ẽ l̴ ɹ̝ β̞ e̘ e̙ ŋ̊ k͈ r̝̊",
 }
