@@ -54,7 +54,7 @@ VOICES_OF = {
 _EVERY_VOICE = ("LATIN", "MODIFIER", "FEMININE", "MASCULINE", "MICRO")  # ʻ ª º µ
 _UNKNOWN = "\u2d30", "\u07ca"  # Tifinagh and N'Ko: no voice reads them or has a name for them
 _UNKNOWN_HAN = "\u9fff"
-_SIGNS = "$%‰&@+=°×÷"
+_SIGNS = "$%‰٪&@+=°×÷"
 _FIRST_EMOJI = 0x2300
 _FLAG = re.compile(r"\([a-z][\w-]*\)")
 _NUMBER = re.compile(r"\d+")

@@ -33,6 +33,7 @@ NOT_READ = [
     *(("ko", "漢字", NAMED, "字"), ("ru", "ѣ", NAMED, "ѣ"), ("yue", "㐂", NAMED, "㐂")),
     *(("en", "I ❤️ you", NAMED, "❤"), ("es", "hola 🙂", NAMED, "🙂"), ("pt", "ⴰⵣⵓⵍ", NAMED, "ⴰ")),
     *(("cv", "чӑваш 25", LEFT_OUT, "25"), ("ja", "€5", LEFT_OUT, "€"), ("zh", "€5", LEFT_OUT, "€")),
+    *(("ar", "٪5", LEFT_OUT, "٪"), ("hi", "₹5", LEFT_OUT, "₹"), ("en", "①", LEFT_OUT, "①")),
     *(("ja", "computer", FOREIGN, "computer"), ("ru", "да abc", FOREIGN, "abc")),
     *(("hi", "नमस्ते computer", FOREIGN, "computer"), ("ar", "سلام abc", FOREIGN, "abc")),
     *(("ne", "25", FOREIGN, "25"), ("ja", "50%", FOREIGN, "50%"), ("ko", "5%", FOREIGN, "5%")),
