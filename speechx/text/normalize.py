@@ -93,6 +93,13 @@ _OF_HEBREW: _Rules = (
     (re.compile(f"(?<={_HEBREW_LETTER})[{_QUOTES}׳]"), _GERESH),
 )
 
+# Two encodings of the same letters: Catalan, Afrikaans, Armenian, and the consonants without a vowel
+# that Malayalam and Bengali wrote with a joiner before Unicode 5.1.
+_NEW = {"ŀ": "l·", "ŉ": "ʼn", "և": "եւ", "ত্\u200d": "ৎ"} | {
+    f"{letter}്\u200d": chillu for letter, chillu in zip("ണനരലളക", "ൺൻർൽൾൿ", strict=True)
+}
+_OLD = re.compile("|".join(_NEW))
+
 # Emoji whose base is a digit or a letter.
 _EMOJI = re.compile("[0-9#*]\ufe0f?\u20e3|ℹ\ufe0f")
 _DOTTED = re.compile("(?<=[ijįịɨ])\u0307")  # the dot of İ in lower case, and Lithuanian i̇́
@@ -115,7 +122,7 @@ def normalize(text: str, language: str) -> str:
     text = unicodedata.normalize("NFC", _words(_EMOJI.sub(" ", text)))
     if code in _DOTLESS_I:
         text = text.replace("I", "ı").replace("İ", "i")
-    text = unicodedata.normalize("NFC", text.lower()).replace("ŀ", "l·").replace("ŉ", "ʼn")
+    text = _OLD.sub(lambda old: _NEW[old[0]], unicodedata.normalize("NFC", text.lower()))
     text = unicodedata.normalize("NFC", _DOTTED.sub("", text))
     while code in _QUOTING and _QUOTED.search(text):
         text = _QUOTED.sub(r" \1 ", text)

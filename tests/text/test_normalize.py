@@ -65,6 +65,9 @@ def test_a_rule_of_a_language_holds_for_all_its_codes(code):
         (("af", "afr"), ("'n man sê ‘ja’", "’n man sê 'ja'", "ŉ man sê ja"), "'n man sê ja"),
         (("ca", "oc"), ("col·lecció", "col•lecció", "coŀlecció", "COL‧LECCIÓ"), "col·lecció"),
         (("hy", "hye", "hy-AM"), ("Ինչպե՞ս ես, լա՛վ։", "ինչպես ես լավ"), "ինչպես ես լավ"),
+        (("hy",), ("և Երևան", "եւ ԵՐԵՒԱՆ"), "եւ երեւան"),
+        (("ml", "mal"), ("അവൻ അവർ", "അവന്‍ അവര്‍"), "അവൻ അവർ"),
+        (("bn", "ben"), ("হঠাৎ", "হঠাত্‍"), "হঠাৎ"),
         (("lt", "lit"), ("i̇́ Í", "í í"), "í í"),
         (("de", "en"), ("İzmir ẞ", "I\u0307zmir ß", "izmir ß"), "izmir ß"),
         (("el", "ell"), ("ΟΔΟΣ ΣΟΣ", "οδος σος"), "οδος σος"),
@@ -112,14 +115,15 @@ def test_nothing_of_a_removed_emoji_stays(emoji):
 
 def test_marks_of_letters_stay():
     assert normalize("ɔ̃́ ẹ̀kọ́", "yo") == unicodedata.normalize("NFC", "ɔ̃́ ẹ̀kọ́")
-    assert normalize("क्षत्रिय ന്‍", "hi") == "क्षत्रिय ന്‍"
+    assert normalize("क्षत्रिय क्‍या", "hi") == "क्षत्रिय क्‍या"
+    assert normalize("ශ්‍රී", "si") == "ශ්‍රී"
     assert normalize("ㄋㄜ˙ bà꞉k", "zh-TW") == "ㄋㄜ˙ bà꞉k"
     assert normalize("می\u200cخواهم می\u200c ❤️", "fa") == "می\u200cخواهم می"
     assert normalize("é\ufe0f 漢\U000e0100", "ja") == "é 漢"
 
 
 @given(
-    st.text(st.sampled_from("aoglשג IİLéẞ'’‘ʼʻ׳״\"·\u0301\u200d\ufe0f1❤꞉ŀŉ՞")),
+    st.text(st.sampled_from("aoglשג IİLéẞեւևന\u0d4d'’‘ʼʻ׳״\"·\u0301\u200d\ufe0f1❤꞉ŀŉ՞")),
     st.sampled_from(["en", "tr", "he", "uz", "haw", "nv", "mt", "ca", "hy"]),
 )
 def test_normalizing_twice_changes_nothing(text, language):
