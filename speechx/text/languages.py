@@ -62,11 +62,11 @@ def languages() -> tuple[Language, ...]:
     return tuple(read)
 
 
-# A region or a script at the end of a code.
+# A region or a script at the end of a code, or what MMS puts there (uzb-script_cyrillic).
 _REGION = re.compile(
-    "([a-z]{2,3}(?:-.+)?)-(?:[a-z]{2}|[0-9]{3}|adlm|arab|armn|beng|cans|cher|cyrl|deva|ethi|geor|"
-    "grek|gujr|guru|hang|hans|hant|hebr|jpan|khmr|knda|kore|laoo|latn|mlym|mong|mtei|mymr|nkoo|"
-    "olck|orya|sinh|syrc|taml|telu|tfng|thaa|thai|tibt)"
+    "([a-z]{2,3}(?:-.+)?)-(?:[a-z]{2}|[0-9]{3}|(?:script|dialect)-[a-z]+|adlm|arab|armn|beng|cans|"
+    "cher|cyrl|deva|ethi|geor|grek|gujr|guru|hang|hans|hant|hebr|jpan|khmr|knda|kore|laoo|latn|"
+    "mlym|mong|mtei|mymr|nkoo|olck|orya|sinh|syrc|taml|telu|tfng|thaa|thai|tibt)"
 )
 
 

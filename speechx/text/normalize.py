@@ -93,8 +93,8 @@ _OF_HEBREW: _Rules = (
     (re.compile(f"(?<={_HEBREW_LETTER})[{_QUOTES}׳]"), _GERESH),
 )
 
-# Two encodings of the same letters: Catalan, Afrikaans, Armenian, and the consonants without a vowel
-# that Malayalam and Bengali wrote with a joiner before Unicode 5.1.
+# Two encodings of one letter: Catalan, Afrikaans, Armenian, and consonants without a vowel, which
+# Malayalam and Bengali had to write with a joiner in older Unicode.
 _NEW = {"ŀ": "l·", "ŉ": "ʼn", "և": "եւ", "ত্\u200d": "ৎ"} | {
     f"{letter}്\u200d": chillu for letter, chillu in zip("ണനരലളക", "ൺൻർൽൾൿ", strict=True)
 }
