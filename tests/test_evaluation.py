@@ -123,8 +123,8 @@ def own_words(model: Recognizer, some: list[Utterance], language: str) -> list[U
         ("ABCD ", "en", str.lower),
         ("ABCD ", "en", str.upper),
         ("I\u0130SÇ ", "tur", lambda text: text.replace("I", "ı").replace("İ", "i").lower()),
-        ("ab.? ", "de", lambda text: f"«{text.upper()}!»".replace(".", "").replace("?", " ")),
-        ("og'` ", "uz", lambda text: text.replace("'", "‘").replace("`", "ʻ")),
+        ("ab.? ", "de", lambda text: f"«{text.upper()}!»".replace(".", " …").replace("?", " ")),
+        ("oga' ", "uz", lambda text: text.upper().replace("'", "’")),
         ("e\u0301ao ", "fr", lambda text: unicodedata.normalize("NFC", text)),
     ],
 )

@@ -62,9 +62,10 @@ _DOUBLE = '"״“”„″'
 _SIGNS = f"{_QUOTES}{_DOTS}{_DOUBLE}׳"
 _ANY = f"[{_QUOTES}{_MODIFIERS}{_OTHER_MODIFIERS}׳]"
 # After symbols have become spaces, what is neither a sign nor a space belongs to a word.
-_WORD = f"[^ {_SIGNS}{_MODIFIERS}]"
-_OPENING = f"(?<![^ ])[{_QUOTES}](?={_WORD})"
-_CLOSING = f"(?<={_WORD})[{_QUOTES}](?![^ ])"
+_WORD = f"[^ {_SIGNS}{_MODIFIERS}{_OTHER_MODIFIERS}]"
+_EDGE = f"[^ {_DOTS}{_DOUBLE}׳]"
+_OPENING = f"(?<!{_EDGE})[{_QUOTES}](?={_WORD})"
+_CLOSING = f"(?<={_WORD})[{_QUOTES}](?!{_EDGE})"
 _QUOTED = re.compile(f"{_OPENING}((?:(?!{_OPENING}).)*?){_CLOSING}")
 
 # Private characters stand for signs that stay.
@@ -87,10 +88,10 @@ _OF_UZBEK: _Rules = (
 _HEBREW_LETTER = "[\u0591-\u05bd\u05bf-\u05c7\u05d0-\u05f2]"
 _OF_HEBREW: _Rules = (
     (
-        re.compile(f"(?<={_HEBREW_LETTER})(?:[{_DOUBLE}]|[{_QUOTES}׳]{{2}})(?={_HEBREW_LETTER})"),
+        re.compile(f"(?<={_HEBREW_LETTER})(?:[{_DOUBLE}]|{_ANY}{{2}})(?={_HEBREW_LETTER})"),
         _GERSHAYIM,
     ),
-    (re.compile(f"(?<={_HEBREW_LETTER})[{_QUOTES}׳]"), _GERESH),
+    (re.compile(f"(?<={_HEBREW_LETTER}){_ANY}"), _GERESH),
 )
 
 # Two encodings of one letter: Catalan, Afrikaans, Armenian, and consonants without a vowel, which
@@ -98,18 +99,18 @@ _OF_HEBREW: _Rules = (
 _NEW = {"ŀ": "l·", "ŉ": "ʼn", "և": "եւ", "ত্\u200d": "ৎ"} | {
     f"{letter}്\u200d": chillu for letter, chillu in zip("ണനരലളക", "ൺൻർൽൾൿ", strict=True)
 }
-_OLD = re.compile("|".join(_NEW))
+_OLD = re.compile("|".join(_NEW).replace("ŀ", "ŀ(?=[lŀ])"))
 
 # Emoji whose base is a digit or a letter.
 _EMOJI = re.compile("[0-9#*]\ufe0f?\u20e3|ℹ\ufe0f")
-_DOTTED = re.compile("(?<=[ijįịɨ])\u0307")  # the dot of İ in lower case, and Lithuanian i̇́
+_DOTTED = re.compile("(?<=[ijįịɨ])\u0307+")  # the dot of İ in lower case, and Lithuanian i̇́
 _JOINER_AT_THE_END = re.compile("\u200c+(?![^ ])")
 _INVISIBLE = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # choose a glyph, no letter
 # Of the format characters inside words (soft hyphen, joiners) only joiners are spelling. The others
 # are symbols to Unicode and letters or tones of some alphabets.
 _LIKE_MARKS = "\u200c\u200d꞉꞊˙"
 _WITHIN_WORDS = "՛՜՞"  # Armenian writes its ! and ? above a vowel
-_BARE = f" {_SIGNS}"
+_BARE = f" {_SIGNS}{_MODIFIERS}{_OTHER_MODIFIERS}"
 
 
 def normalize(text: str, language: str) -> str:
@@ -124,11 +125,13 @@ def normalize(text: str, language: str) -> str:
         text = text.replace("I", "ı").replace("İ", "i")
     text = _OLD.sub(lambda old: _NEW[old[0]], unicodedata.normalize("NFC", text.lower()))
     text = unicodedata.normalize("NFC", _DOTTED.sub("", text))
+    if code in _ANYWHERE_QUOTING:
+        text = re.sub(f"{_ANY}+", "'", text)
     while code in _QUOTING and _QUOTED.search(text):
         text = _QUOTED.sub(r" \1 ", text)
     for pattern, stand_in in _rules(code):
         text = pattern.sub(stand_in, text)
-    return " ".join(text.translate(_SPELLING).split())
+    return " ".join(_JOINER_AT_THE_END.sub("", text.translate(_SPELLING)).split())
 
 
 def letters(tokens: Iterable[str], language: str) -> frozenset[str]:
@@ -150,7 +153,7 @@ def _words(text: str) -> str:
             on_letter = kept not in _BARE
         if on_letter or not is_mark:
             some.append(kept)
-    return _JOINER_AT_THE_END.sub("", "".join(some))
+    return "".join(some)
 
 
 @cache
