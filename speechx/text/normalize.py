@@ -108,7 +108,7 @@ _JOINER_AT_THE_END = re.compile("\u200c+(?![^ ])")
 _INVISIBLE = re.compile("[\u034f\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # choose a glyph, no letter
 # Of the format characters inside words (soft hyphen, joiners) only joiners are spelling. The others
 # are symbols to Unicode and letters or tones of some alphabets.
-_LIKE_MARKS = "\u200c\u200d꞉꞊˙"
+_LIKE_MARKS = "\u200c\u200d꞉꞊"
 _WITHIN_WORDS = "՛՜՞"  # Armenian writes its ! and ? above a vowel
 _BARE = f" {_SIGNS}{_MODIFIERS}{_OTHER_MODIFIERS}"
 
@@ -139,10 +139,11 @@ def letters(tokens: Iterable[str], language: str) -> frozenset[str]:
     normal = {token: normalize(token, language) for token in tokens}
     found = {character for text in normal.values() for character in text}
     twice = [token for token in normal if normal[token] for _ in range(2)]
-    for token in normal:  # signs, marks and the space need letters around them
+    for token in normal:  # signs and marks need letters around them
         if not normal[token]:
             found |= set(normalize(token.join(twice), language))
-    return frozenset(found)
+    has_space = any(map(str.isspace, "".join(normal)))
+    return frozenset(found - {" "} | ({" "} if has_space else set()))
 
 
 def _words(text: str) -> str:
