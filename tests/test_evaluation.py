@@ -170,6 +170,25 @@ def test_phones_that_a_model_or_an_inventory_lacks_are_named(
     assert "a test: the inventory lacks 7 of 23 reference tokens" in capsys.readouterr().err
 
 
+def test_languages_are_compared_by_one_code(held_out, tmp_path):
+    from speechx.objectives.language_id import LanguageIDConfig
+    from speechx.objectives.model import SpeechModel
+    from speechx.text.vocabulary import Vocabulary
+    from tests.conftest import small_filterbank
+
+    outputs = {"language": Vocabulary("languages", ("tur", "tr_TR"))}
+    SpeechModel(small_filterbank(), {"language": LanguageIDConfig()}, outputs).save(
+        tmp_path / "model", ["tur"]
+    )
+    codes = ("tr", "tur", "tr_TR", "Turkish")
+    some = [replace(u, language=c) for u, c in zip(utterances(held_out), codes, strict=False)]
+    write_manifest(tmp_path / "m.jsonl", some)
+    (accuracy,) = evaluate(load(tmp_path / "model", "cpu"), [tmp_path / "m.jsonl"]).values()
+    assert accuracy.overall.rate == 1
+    assert list(accuracy.languages) == ["tr"]
+    assert "one code for each language" in accuracy.policy
+
+
 def test_segments_are_scored_as_segments(speller, held_out, tmp_path):
     """Two stretches of one file, not the whole file twice."""
     first = utterances(held_out)[0]

@@ -22,7 +22,7 @@ _DOTLESS_I = frozenset(
 )
 # The apostrophe is a letter before vowels, also of the first syllable.
 _LIKE_HAWAIIAN = frozenset(("haw", "rar", "smo", "tah", "ton", "wls"))
-# It is a letter anywhere in a word: Navajo, Hausa, Somali, Mayan languages.
+# It is a letter anywhere in a word: Navajo, Hausa, Somali, Rapa Nui, Kwakʼwala, Mayan languages.
 _ANYWHERE = frozenset(
     (
         "acr",
@@ -33,12 +33,14 @@ _ANYWHERE = frozenset(
         "jac",
         "kek",
         "kjb",
+        "kwk",
         "lac",
         "mam",
         "mop",
         "nav",
         "poh",
         "quc",
+        "rap",
         "som",
         "toj",
         "tzh",
