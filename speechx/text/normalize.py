@@ -16,40 +16,18 @@ from functools import cache
 
 from speechx.text.languages import iso639_3
 
-# Latin alphabets with ı and i, whose capitals are I and İ.
+# ISO 639-3. Latin alphabets with ı and i, whose capitals are I and İ.
 _DOTLESS_I = frozenset(
     ("aze", "azj", "crh", "diq", "gag", "kaa", "kaz", "kiu", "lzz", "tat", "tur")
 )
 # The apostrophe is a letter before vowels, also of the first syllable.
 _LIKE_HAWAIIAN = frozenset(("haw", "rar", "smo", "tah", "ton", "wls"))
-# It is a letter anywhere in a word: Navajo, Hausa, Somali, Rapa Nui, Kwakʼwala, Mayan languages.
-_ANYWHERE = frozenset(
-    (
-        "acr",
-        "cak",
-        "ctu",
-        "hau",
-        "ixl",
-        "jac",
-        "kek",
-        "kjb",
-        "kwk",
-        "lac",
-        "mam",
-        "mop",
-        "nav",
-        "poh",
-        "quc",
-        "rap",
-        "som",
-        "toj",
-        "tzh",
-        "tzj",
-        "tzo",
-        "usp",
-        "yua",
-    )
-)
+# It is a letter anywhere in a word: Hausa, Kwakʼwala, Navajo, Rapa Nui, Somali, Mayan languages.
+_ANYWHERE = frozenset((
+    "hau", "kwk", "nav", "rap", "som",
+    "acr", "cak", "ctu", "ixl", "jac", "kek", "kjb", "lac", "mam", "mop", "poh", "quc", "toj",
+    "tzh", "tzj", "tzo", "usp", "yua",
+))  # fmt: skip
 # The same, where texts also quote with it: 'n in Afrikaans, ta' in Maltese.
 _ANYWHERE_QUOTING = frozenset(("afr", "mlt"))
 _HEBREW = frozenset(("heb", "jpr", "lad", "yid"))
