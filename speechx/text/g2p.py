@@ -25,6 +25,7 @@ from typing import Any
 
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
+from speechx.text.languages import language_code
 from speechx.text.unread import Unread, unread
 
 # Codes of corpora (CommonVoice locales) that espeak-ng names differently.
@@ -90,7 +91,8 @@ def espeak_voice(language: str) -> str:
     """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
-    for name in (voice, voice.lower()):
+    code = language_code(language)
+    for name in (voice, voice.lower(), VOICES.get(code, code)):
         if name in known:
             return name
     near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)

@@ -23,6 +23,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa, problem_with, several_spellings
+from speechx.text.languages import language_code
 from speechx.text.phoible import is_table, read_phoible
 from speechx.text.shipped import sentence_languages, shipped_sentences
 from speechx.text.user_files import read_lines
@@ -55,6 +56,7 @@ class Inventory:
     @classmethod
     def for_language(cls, language: str) -> Inventory:
         """An inventory that is shipped with the package."""
+        language = language_code(language)
         shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
         if language not in shipped:
             near = difflib.get_close_matches(language, shipped, n=3)
