@@ -33,7 +33,7 @@ def config(cls: type[T]) -> type[T]:
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping."""
     try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        raw = yaml.load(Path(path).read_text(encoding="utf-8"), _KeysOnce)
     except FileNotFoundError:
         raise UserError(f"configuration file {path} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -49,6 +49,20 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: expected `key: value` lines, found a {type(raw).__name__}")
     return raw
+
+
+class _KeysOnce(yaml.SafeLoader):
+    """YAML in which no key stands twice: the first value would be lost."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark
+                )
+            seen.add((key.tag, str(key.value)))
+        return super().construct_mapping(node, deep)
 
 
 def override(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -164,7 +178,7 @@ def flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """YAML that `load` turns into an equal object."""
+    """YAML that `read_yaml` and `parse` turn into an equal object."""
     return yaml.safe_dump(to_dict(value), sort_keys=False, allow_unicode=True)
 
 

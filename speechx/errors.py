@@ -9,4 +9,4 @@ class UserError(Exception):
 
 
 class HealthStop(Exception):
-    """A training stopped for its health; the command line exits with code 3."""
+    """A run stopped because it was unhealthy; the command line exits with code 3."""

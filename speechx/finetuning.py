@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from speechx.config import config, require_not_negative
 from speechx.objectives import FINETUNING
-from speechx.runs import make_run, run
+from speechx.runs import run_from_python
 from speechx.training.optim import Optim
 from speechx.training.run import RunConfig
 
@@ -59,8 +59,4 @@ def finetune(config: Finetune | None = None, resume: bool = False, **settings: A
             data={"train": ["train.jsonl"], "dev": ["dev.jsonl"]}, run={"steps": 2000},
         )
     """
-    saved = None
-    if config is None:
-        config, saved = make_run(Finetune, settings, "finetune(...)", resume)
-    run("finetune", config, resume, saved)
-    return config.out / "best"
+    return run_from_python("finetune", Finetune, config, settings, resume) / "best"

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from speechx.config import config
 from speechx.objectives import PRETRAINING
-from speechx.runs import make_run, run
+from speechx.runs import run_from_python
 from speechx.training.run import RunConfig
 
 
@@ -39,8 +39,4 @@ def pretrain(config: Pretrain | None = None, resume: bool = False, **settings: A
             out="runs/mine", preset="base", data={"train": ["a.jsonl"]}, run={"steps": 400_000}
         )
     """
-    saved = None
-    if config is None:
-        config, saved = make_run(Pretrain, settings, "pretrain(...)", resume)
-    run("pretrain", config, resume, saved)
-    return config.out / "final"
+    return run_from_python("pretrain", Pretrain, config, settings, resume) / "final"

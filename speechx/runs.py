@@ -23,7 +23,7 @@ from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.vocabulary import load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
-from speechx.training.run import RunConfig, complete, resumed
+from speechx.training.run import ACTED_ON, RunConfig, complete, resumed
 from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import metrics_by_language
@@ -43,13 +43,23 @@ def load_run(
     # The file only names the run; its own config.yaml has the settings.
     config, saved = make_run(cls, override({"out": raw.get("out")}, overrides), source, True)
     used, given = flat(to_dict(config)), {setting.split("=")[0] for setting in overrides}
+    if raw.get("tasks") and not config.tasks:
+        logger.info(f"--resume goes on with the single task of the run, not the tasks of {path}")
     for key, value in flat(raw).items():
-        if key in used and key not in given and value is not None and value != used[key]:
+        if key in used and key not in {*given, "preset", "objective"} and _differ(value, used[key]):
+            advice = "" if key in ACTED_ON else f"; to change it, write {key}=... after the file"
             logger.info(
-                f"--resume goes on with {key}={used[key]} of the run, not {value} of {path}; to "
-                f"change it, write {key}=... after the file"
+                f"--resume goes on with {key}={used[key]} of the run, not {value} of {path}{advice}"
             )
     return config, saved
+
+
+def _differ(value: Any, used: Any) -> bool:
+    """Whether a setting of a file is given and another one; 1e-4 is text in YAML."""
+    try:
+        return float(value) != float(used)
+    except (TypeError, ValueError):
+        return value is not None and str(value) != str(used)
 
 
 def make_run(
@@ -74,6 +84,22 @@ def make_run(
     # The configuration of the run names the parts that start fresh, and a resumed run reads it.
     fresh = tuple(part for part in config.allow_missing if part in {*missing, "mask_embedding"})
     return replace(config, allow_missing=fresh), saved
+
+
+def run_from_python(
+    command: str, cls: type[RunConfig], config: Any, settings: dict[str, Any], resume: bool
+) -> Path:
+    """`run` with a config, or with its fields as keywords; returns its `out`."""
+    saved = None
+    if config is None:
+        config, saved = make_run(cls, settings, f"{command}(...)", resume)
+    elif settings or not isinstance(config, cls):
+        raise TypeError(
+            f"{command}() takes settings by keyword, as in {command}(out=..., data=..., run=...), "
+            f"or one {cls.__name__}; the command line reads YAML files"
+        )
+    run(command, config, resume, saved)
+    return config.out
 
 
 def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None = None) -> None:

@@ -28,19 +28,20 @@ def whole_file(path: Path, keep_equal: bool = False) -> Iterator[Path]:
     Its name begins with a dot, as no manifest's does, and ends like that of `path`: a process that
     is killed leaves nothing behind that anybody reads, and `remove_leftovers` finds it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{path.suffix}")
-    new.touch(exist_ok=False)  # who may read it is as for any file of this user
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.touch(exist_ok=False)  # who may read it is as for any file of this user
         yield new
         if keep_equal and path.is_file() and filecmp.cmp(new, path, shallow=False):
             new.unlink()
         else:
             os.replace(new, path)
     except BaseException as error:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
         if isinstance(error, OSError):
-            name_file(error, path)
+            name_file(error, path, new)
         raise
 
 
@@ -83,6 +84,9 @@ def only_user(folder: Path) -> Iterator[bool]:
         alone = True
         try:
             fcntl.lockf(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)  # loader workers do not inherit it
+            # Its last user may have just removed it, and somebody else marked the folder anew.
+            mine, there = os.fstat(mark.fileno()), os.path.exists(mark.name)
+            alone = there and os.path.samestat(mine, os.stat(mark.name))
         except (BlockingIOError, PermissionError):
             alone = False
         except OSError:
@@ -105,7 +109,16 @@ def remove_leftovers(folder: Path) -> None:
                         os.unlink(entry.path)
 
 
-def name_file(error: OSError, path: Path) -> None:
-    """A full disk does not say by itself which file it could not hold."""
-    if error.errno and error.filename is None:
+def require_writable(path: Path) -> None:
+    """Raises the OSError that writing `path` would end with."""
+    existed = os.path.lexists(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("ab").close()
+    if not existed:
+        path.unlink()
+
+
+def name_file(error: OSError, path: Path, temporary: Path | None = None) -> None:
+    """Makes an error name the file that the user knows: the error of a full disk names none."""
+    if error.errno and error.filename in (None, temporary and str(temporary)):
         error.filename = str(path)

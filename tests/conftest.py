@@ -28,6 +28,9 @@ from speechx.log import log_to_stderr
 # For `from tests.models.reference_models import ...`, here and in the processes that tests start.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+# A background job ignores Ctrl-C, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 RATE = 16_000
 TONES = {"a": 300.0, "b": 700.0, "c": 1500.0, "d": 3000.0}  # Hz: one letter, one phone, one tone
 

@@ -171,7 +171,7 @@ def test_two_recordings_never_become_one_file(place, refused, tmp_path):
 def test_an_output_folder_that_cannot_be_made(place, refused, tmp_path):
     (tmp_path / "file").touch()
     words = ["transcribe", place / "good.flac", "--model", place / "speller"]
-    assert "File exists" in refused(*words, "-o", tmp_path / "file")
+    assert "a folder is needed" in refused(*words, "-o", tmp_path / "file")
 
 
 @pytest.mark.parametrize("command", ["transcribe", "phonemize", "evaluate"])
@@ -208,6 +208,10 @@ def test_an_unknown_language(place, refused):
     words = ["--model", place / "phonetician", "--language", "xx"]
     line = refused("phonemize", place / "good.flac", *words)
     assert "no phone inventory is shipped for 'xx': known are ca, de, el" in line
+    words[-1] = ""  # a variable of the shell that is not set
+    assert "no phone inventory is shipped for ''" in refused(
+        "phonemize", place / "good.flac", *words
+    )
 
 
 def test_a_phone_that_nobody_knows(place, refused, tmp_path):
@@ -231,6 +235,59 @@ def test_phonemize_and_its_mapping(place, capsys, tmp_path):
     assert {row[1] for row in rows} == set("aeudɡ")
 
 
+ESPEAK = ("a", "t", "s", "s.", "ai5", "??", "t[", "ʲ")
+
+
+@pytest.fixture(scope="module")
+def espeak_model(place) -> Path:
+    """A model with units of espeak-ng, some of which are not IPA."""
+    return toy_model(place / "espeak", ESPEAK, "phonemes")
+
+
+def test_units_without_features_are_listed_once_and_the_rest_is_mapped(
+    place, espeak_model, capsys, tmp_path
+):
+    (tmp_path / "phones.txt").write_text("a t s ⱱ ⁿd aˑ ˥\n", encoding="utf-8")
+    words = ["phonemize", "--model", str(espeak_model), "--show-mapping"]
+    words += ["--inventory", str(tmp_path / "phones.txt")]
+    assert main([*words, str(place / "good.flac"), str(place / "other.flac")]) == 0
+    said = capsys.readouterr()
+    rows = [line.split("\t") for line in said.out.splitlines() if "\t" in line][1:]
+    assert {row[0] for row in rows} == {"a", "t", "s"}
+    assert {row[1] for row in rows} == {"a", "t", "s", "ⁿd", "aˑ"}
+    assert said.err.count("5 of 8 phones of the model") == 1
+    assert "s. ai5 ?? t[ ʲ" in said.err
+    assert "2 of 7 phones of the language" in said.err
+    assert "˥ ⱱ" in said.err
+
+
+def test_evaluate_takes_a_model_with_such_units(espeak_model, manifests, tmp_path, capsys):
+    text = "InventoryID,ISO6393,Phoneme\n1,xxx,a\n1,xxx,t\n2,yyy,s\n"
+    (tmp_path / "phoible.csv").write_text(text, encoding="utf-8")
+    words = ["evaluate", "--manifest", str(manifests[1]), "--model", str(espeak_model)]
+    assert main([*words, "--inventory", f"{tmp_path / 'phoible.csv'}#xxx"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("8 phones -> 2:")
+    assert said.err.count("phones of the model are left out") == 1
+
+
+def test_phones_of_texts_that_are_not_read_are_refused_or_left_out(
+    place, refused, tmp_path, capsys
+):
+    rows = [{"id": n, "audio": "good.flac", "duration": 1.0, "language": "ja", "text": text}
+            for n, text in (("kana", "ひらがな"), ("kanji", "漢字"))]  # fmt: skip
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (place / "ja.jsonl").write_text("".join(lines), encoding="utf-8")
+    words = ["data", "phones", place / "ja.jsonl", "-o", tmp_path / "out.jsonl"]
+    line = refused(*words)
+    assert "1 of 2 utterances" in line
+    assert "漢" in line
+    assert "(kanji)" in line
+    assert main([*map(str, words), "--drop-empty"]) == 0
+    assert [u.id for u in read_manifest(tmp_path / "out.jsonl")] == ["kana"]
+    assert "1 of 2 utterances without phones left out (kanji)" in capsys.readouterr().err
+
+
 def test_phonemize_needs_something_to_do(place, refused):
     words = ["phonemize", "--model", place / "phonetician", "--language", "pt"]
     assert "needs audio files, or --show-mapping" in refused(*words)
@@ -252,6 +309,7 @@ def test_phonemize_needs_something_to_do(place, refused):
         ("run.device=warp", "device 'warp' is unknown: expected auto, cpu, cuda or cuda:N"),
         ("steps", "'steps' is not of the form key=value"),
         ("run.steps=0", "run: steps must be above 0, but is 0"),
+        ("data.train=[a.jsonl,a.jsonl]", "train names a manifest twice: a.jsonl"),
     ],
 )
 def test_a_bad_setting(recipe, refused, tmp_path, setting, said):
@@ -272,6 +330,10 @@ def test_a_recipe_that_is_none(refused, tmp_path):
     assert "bad.yaml:2: not valid YAML" in refused("pretrain", tmp_path / "bad.yaml")
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "expected `key: value` lines" in refused("pretrain", tmp_path / "list.yaml")
+    (tmp_path / "twice.yaml").write_text("out: x\nrun: {steps: 1}\nrun: {steps: 2}\n")
+    assert "twice.yaml:3: not valid YAML: the key 'run' is given twice" in refused(
+        "pretrain", tmp_path / "twice.yaml"
+    )
     (tmp_path / "empty.yaml").touch()
     assert "'out' is required" in refused("pretrain", tmp_path / "empty.yaml")
 
@@ -291,6 +353,29 @@ def test_a_fine_tuned_model_cannot_be_pretrained_on(place, recipe, refused, tmp_
     settings = [f"init={place / 'speller'}", f"out={tmp_path}", "data.train=[a.jsonl]"]
     line = refused("pretrain", ROOT / "recipes/tiny/pretrain.yaml", *settings)
     assert "speller has no quantizer" in line
+
+
+def test_dev_audio_that_cannot_be_read_is_found_before_the_first_step(
+    recipe, refused, manifests, tmp_path
+):
+    (tmp_path / "broken.wav").write_text("no sound")
+    first, *others = read_manifest(manifests[1])
+    write_manifest(
+        tmp_path / "dev.jsonl", [replace(first, audio=str(tmp_path / "broken.wav")), *others]
+    )
+    words = [f"out={tmp_path / 'out'}", f"data.dev=[{tmp_path / 'dev.jsonl'}]"]
+    line = refused("finetune", recipe, *words)
+    for fact in (f"data.dev: {first.id}", "broken.wav", "data.exclude"):
+        assert fact in line
+    assert not (tmp_path / "out/log.jsonl").exists()
+
+
+def test_a_run_of_another_command_is_not_resumed(recipe, refused, tmp_path, capsys):
+    assert main(["finetune", str(recipe), f"out={tmp_path / 'out'}", "run.steps=1"]) == 0
+    capsys.readouterr()
+    line = refused("pretrain", recipe, f"out={tmp_path / 'out'}", "--resume")
+    assert "of another command" in line
+    assert "freeze_steps" in line
 
 
 def test_nothing_to_resume(recipe, refused, tmp_path):

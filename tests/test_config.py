@@ -360,3 +360,11 @@ def test_a_resumed_run_keeps_its_model(begun, tmp_path):
     nowhere = [f"out={tmp_path / 'nowhere'}"]
     with pytest.raises(UserError, match="nowhere holds no saved state"):
         load_config(Pretrain, recipe, nowhere, resume=True)
+
+
+def test_a_key_stands_once_and_merge_keys_work(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &x {lr: 1, clip: 2}\nb: {<<: *x, lr: 3}\n")
+    assert read_yaml(tmp_path / "a.yaml")["b"] == {"lr": 3, "clip": 2}
+    (tmp_path / "b.yaml").write_text("run:\n  steps: 1\n  seed: 1\n  steps: 2\n")
+    with pytest.raises(UserError, match=r"b.yaml:4: .*'steps' is given twice"):
+        read_yaml(tmp_path / "b.yaml")

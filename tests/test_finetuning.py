@@ -632,3 +632,8 @@ def test_a_run_in_use_is_left_alone(manifests, tmp_path):
         finetune(config)
     other.communicate("\n")
     assert finetune(config).is_dir()
+
+
+def test_a_file_is_no_configuration_in_python():
+    with pytest.raises(TypeError, match="settings by keyword"):
+        finetune("recipe.yaml")

@@ -25,13 +25,15 @@ def test_no_public_class_is_defined_in_two_modules():
 
 
 def letters_used(tree: ast.Module) -> set[str]:
-    """Capital letters that names of the module carry as suffixes: mask_BT has B and T."""
+    """Capital letters that names and attributes of the module carry as suffixes: mask_BT."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.arg):
             names.add(node.arg)
+        elif isinstance(node, ast.Attribute):
+            names.add(node.attr)
         elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             names.add(node.target.id)
     found = set()

@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.nn import functional as F
 
 from speechx.config import to_dict
@@ -323,6 +324,23 @@ def test_a_resumed_run_logs_the_settings_that_change(manifests, tmp_path, capsys
     assert rates[4] == pytest.approx(0.001 * 2 / 6)
     assert rates[3] == pytest.approx(0.005 * 3 / 6)
     assert load_config(Pretrain, file, resume=True).optim.lr == 0.001
+
+
+def test_a_resumed_run_names_what_its_file_says_otherwise_and_nothing_else(
+    manifests, tmp_path, capsys
+):
+    config = pretrain_config(tmp_path / "run", manifests)
+    run_job("pretrain", config, stop_at=4)
+    given = {**to_dict(config), "objective": "wav2vec2", "preset": "base", "init": None}
+    given["optim"] = {"lr": f"{config.optim.lr:.1e}", "clip": 3.5}  # 5.0e-03 is text in YAML
+    given["run"] = {"steps": config.run.steps}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(given))
+    capsys.readouterr()
+    load_config(Pretrain, tmp_path / "recipe.yaml", resume=True)
+    lines = [x for x in capsys.readouterr().err.splitlines() if "--resume" in x]
+    assert len(lines) == 1
+    for fact in ("optim.clip=2.0", "not 3.5", "optim.clip=..."):
+        assert fact in lines[0]
 
 
 def test_draws_depend_on_the_batch_and_not_on_the_rank(tmp_path, manifests):

@@ -1,7 +1,7 @@
 """The command line. No logic: every command parses its words and calls one function.
 
 Text and data go to stdout, everything else to stderr. Exit codes: 0 ok, 1 user error (one line),
-2 some inputs failed (listed), 3 training stopped for its health.
+2 some inputs failed (listed), 3 training stopped because the run was unhealthy.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parse(arguments)
         code = options.command(options) or 0
-        sys.stdout.flush()  # here, where a reader that has gone is no error
+        sys.stdout.flush()  # inside `try`, so that a closed pipe is handled
         return code
     except UserError as error:
         print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that cannot be written
         name = f"{error.filename}: " if error.filename else ""
-        print(f"speechx: {name}{error.strerror or error}", file=sys.stderr)
+        why = error.strerror or str(error)
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            why = "a folder is needed, but this is a file or lies in one"
+        print(f"speechx: {name}{why}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
@@ -84,7 +87,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if rest and (not hasattr(options, "overrides") or any(w.startswith("-") for w in rest)):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
-        options.overrides += rest
+        options.overrides = [*options.overrides, *rest]
     return options
 
 
@@ -118,8 +121,9 @@ def _add_training(commands: Any) -> None:
         train = commands.add_parser(name, help=help)
         train.add_argument("config", metavar="CONFIG.yaml", help="configuration file of the run")
         train.add_argument(
-            "overrides", nargs="*", metavar="a.b=c", help="settings that replace those of the file"
-        )
+            "overrides", nargs="*", default=(), metavar="a.b=c",
+            help="settings that replace settings of the file",
+        )  # fmt: skip
         train.add_argument("--resume", action="store_true", help="continue an interrupted run")
         train.add_argument(
             "--show", action="store_true", help="print the whole configuration and exit"
@@ -137,7 +141,7 @@ def _add_decoding(commands: Any) -> None:
             "audio", nargs="+" if name == "transcribe" else "*", type=Path, help="recordings"
         )
         decode.add_argument(
-            "--model", required=True, type=Path, help="folder that `speechx finetune` wrote"
+            "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
         )
         decode.add_argument(
             "-f", "--output-format", choices=("txt", "json"), default="txt",
@@ -174,14 +178,15 @@ def _add_scoring(commands: Any) -> None:
 
     report = commands.add_parser("report", help="one table of many evaluations")
     report.add_argument(
-        "pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER", help="rows of the table"
-    )
+        "pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER",
+        help="rows of the table: JSON files that `speechx evaluate` wrote, or numbers",
+    )  # fmt: skip
     report.add_argument("-o", "--output", required=True, type=Path, help="JSON file of the table")
     report.set_defaults(command=_report)
 
 
 def _add_models(commands: Any) -> None:
-    convert = commands.add_parser("convert", help="checkpoints of other toolkits, to ours and back")
+    convert = commands.add_parser("convert", help="conversion between speechx and other toolkits")
     convert.add_argument("source", type=Path, metavar="SRC", help="file or folder to read")
     convert.add_argument("target", type=Path, metavar="DST", help="new folder to write")
     convert.add_argument(
@@ -216,7 +221,7 @@ def _add_models(commands: Any) -> None:
     codes.add_argument(
         "-o", "--output", type=Path, metavar="DIR", help="folder for codebook.json and two figures"
     )
-    codes.add_argument("--minutes", type=float, default=5.0, help="audio of each language, at most")
+    codes.add_argument("--minutes", type=float, default=5.0, help="most minutes of each language")
     codes.add_argument("--seed", type=int, default=1, help="seed of the sample")
     _add_device(codes)
     codes.set_defaults(command=_analyze_codebook)
@@ -225,7 +230,7 @@ def _add_models(commands: Any) -> None:
 def _add_head(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--head",
-        help="head (of evaluate: or objective) of a model that has several; by default the first",
+        help="name of one head, where a model has several; by default the first",
     )
 
 
@@ -236,7 +241,11 @@ def _add_device(command: argparse.ArgumentParser) -> None:
 def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
     group = command.add_mutually_exclusive_group(required=required)
     group.add_argument("--language", help="unseen language whose phone inventory is shipped")
-    group.add_argument("--inventory", type=Path, help="file of phones, or a manifest with phones")
+    group.add_argument(
+        "--inventory", type=Path, metavar="FILE[#ID]",
+        help="file of phones, a manifest with phones, or PHOIBLE's phoible.csv#ID, where ID is an "
+        "InventoryID, a Glottocode or an ISO 639-3 code",
+    )  # fmt: skip
 
 
 def _train(command: str, options: Any) -> None:
@@ -288,7 +297,7 @@ def _chosen_inventory(options: Any) -> Any:
 
     if options.inventory is not None:
         return read_inventory(options.inventory)
-    return Inventory.for_language(options.language) if options.language else None
+    return None if options.language is None else Inventory.for_language(options.language)
 
 
 def _convert(options: Any) -> None:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.engine.languages import language_code
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.processes import spread, watched
 from speechx.corpora.engine.rows import Listing, OwnData, split_named
@@ -27,6 +26,7 @@ from speechx.corpora.engine.tables import json_lines
 from speechx.corpora.engine.write import Counts, Output
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 from speechx.whole_file import whole_file
 
 KINDS = ("cuts", "recordings", "supervisions")

@@ -1,7 +1,7 @@
 """Batches: waveforms, labels and random draws as tensors, read ahead by the workers of torch's
 DataLoader.
 
-    B utterances · S samples · U labels
+    B utterances · N utterances of the corpus · S samples · U labels
 
 Rows are cropped to the shortest of their batch, or padded to the longest.
 """

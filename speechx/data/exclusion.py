@@ -69,10 +69,10 @@ class Exclusions:
 
     def leave_out(self, u: Utterance) -> bool:
         """Whether a list names the utterance; it is counted for the first that does."""
-        return bool(self) and self.names(u.corpus, u.language, u.id, u.duration)
+        return bool(self) and self.excludes(u.corpus, u.language, u.id, u.duration)
 
-    def names(self, corpus: str | None, language: str, id: str, seconds: float) -> bool:
-        """As `leave_out`, for the columns of an utterance."""
+    def excludes(self, corpus: str | None, language: str, id: str, seconds: float) -> bool:
+        """Like `leave_out`, but takes the fields instead of an utterance."""
         key = _cell(corpus or ""), _cell(language), _cell(id)
         lists = self.lists_of.get(key)
         if lists is None:

@@ -28,7 +28,7 @@ import numpy as np
 
 from speechx.data.corpus import Corpus
 
-NEIGHBOURS = 0.03  # relative jitter of lengths before sorting: rows of similar length swap
+JITTER = 0.03  # relative jitter of lengths before sorting: rows of similar length swap
 WINDOW_SECONDS = 20_000.0  # the least audio in a window
 WINDOW_SHARDS = 64  # the fewest shards in a window,
 WINDOW_SHARDS_A_GROUP = 4  # and the fewest for each language of each corpus
@@ -273,8 +273,7 @@ def once(epoch: Epoch) -> Iterator[Plan]:
 def stream(
     epoch_plan: Callable[[np.random.Generator], Epoch], seed: int, start: Position = Position()
 ) -> Iterator[Plan]:
-    """Endless batches of all epochs from `start` on; earlier epochs are not planned. Of several
-    ranks each takes every n-th batch, so that all take the same number of steps."""
+    """Endless batches of all epochs from `start` on; earlier epochs are not planned."""
     epoch, index, number = start.epoch, start.index, start.number
     while True:
         batches = epoch_plan(np.random.default_rng([seed, epoch]))
@@ -317,7 +316,7 @@ def _batches(
     """Sorts rows by length with jitter, cuts them into batches within windows, and shuffles the
     batches. A batch holds `room` seconds of rows of its width. The width is that of the longest row
     if batches are padded, else that of the shortest; this row comes first in the order."""
-    jitter_R = random.random(len(rows), dtype=np.float32) * (2 * NEIGHBOURS) + (1 - NEIGHBOURS)
+    jitter_R = random.random(len(rows), dtype=np.float32) * (2 * JITTER) + (1 - JITTER)
     jitter_R *= -rows.seconds_R if padded else rows.seconds_R
     order_R, bounds = np.argsort(jitter_R), [0, len(rows)]
     if rows.window_R is not None:

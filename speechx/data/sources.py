@@ -1,5 +1,5 @@
-"""Reads manifests: what plans need into columns of numbers; the utterances stay in their manifest
-until they are needed.
+"""Reads manifests into columns of numbers for planning; an utterance stays in its manifest until it
+is needed.
 
 For JSON lines, memory holds only the offsets, and a line is parsed again when needed. For Parquet
 it holds the columns of AUDIO_KEYS. Forked workers share both, and both are small enough to pickle.
@@ -42,8 +42,8 @@ _KINDS = {
 def read_sources(
     paths: Sequence[Path], columns: Columns, exclusions: Exclusions
 ) -> tuple[Source, np.ndarray]:
-    """All utterances of the manifests, and the indices of those that are not excluded. Appends the
-    latter to `columns`."""
+    """All utterances of the manifests, and the indices of the kept ones, which are added to
+    `columns`."""
     sources: list[Source] = []
     rows, before = [], 0
     for path in map(Path, paths):
@@ -196,7 +196,7 @@ def _read_parquet(
         wanted_N = np.ones(len(ids), dtype=bool)
         if exclusions:
             names = ("corpus", "language", "id", "duration")
-            excluded = map(exclusions.names, *(batch.column(name).to_pylist() for name in names))
+            excluded = map(exclusions.excludes, *(batch.column(name).to_pylist() for name in names))
             wanted_N = ~np.fromiter(excluded, dtype=bool)
         kept.append(len(hashes) + np.flatnonzero(wanted_N))
         hashes.extend(map(hash, ids))

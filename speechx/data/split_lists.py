@@ -22,7 +22,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.user_files import read_lines
 
-# 1.0 and 5.0 are hours.
+# The number in names such as trainSeqs_1.0_uniform is hours.
 RIVIERE = {"trainSeqs": "train", "valSeqs": "dev", "testSeqs": "test"}
 
 

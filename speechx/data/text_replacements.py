@@ -67,7 +67,7 @@ def read_replacements(path: Path) -> dict[str, TextReplacer]:
     what = "a table of replacements (like respell.tsv of `speechx data doctor`)"
     rules: dict[str, dict[str, str]] = {}
     for number, row in read_table(path, what, HEADER[:3]):
-        if not row.get("from") or "to" not in row:
+        if not row.get("from") or not row.keys() >= {"language", "to"}:
             raise UserError(f"{path}:{number}: expected language, from and to, separated by tabs")
         rules.setdefault(row["language"], {})[_plain(row["from"])] = _plain(row["to"])
     return {language: TextReplacer(some) for language, some in rules.items()}

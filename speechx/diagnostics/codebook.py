@@ -6,7 +6,8 @@ et al. 2020, on shared discrete representations).
 Every frame of a sample of each language gets its codes: nothing is masked, the best entry of each
 group is taken. `code_sharing` explains the numbers.
 
-    B utterances · S samples · T frames · G groups · N frames of a language
+    B utterances · S samples · T frames · M = T, for nothing is masked · C feature channels
+    · G groups · N frames of a language · L languages
 """
 
 import json

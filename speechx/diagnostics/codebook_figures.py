@@ -5,7 +5,7 @@ leaf of the dendrogram that distance is a bar, and the distance between speakers
 distance that is not clearly longer than the bar is chance; one that is not longer than the dot may
 be due to the speakers.
 
-    K codes of all groups · L languages
+    G groups · V entries · K codes of all groups · L languages
 """
 
 import warnings

@@ -15,18 +15,18 @@ TRIED_SECONDS = 120.0  # of each language, without data.dev
 
 
 def check_restored(
-    model: SpeechModel, name: str, config: RunConfig, task: TaskData, seed: int
+    model: SpeechModel, name: str, config: RunConfig, task_data: TaskData, seed: int
 ) -> None:
     """Logs the metrics of one objective of the loaded model on this audio, per language.
 
     An objective whose parameters were not restored is at chance; that is an error, for training
-    would go on from there without a word. All ranks come to the same answer.
+    would go on from there silently. All ranks come to the same answer.
     """
     objective, data = model.objective(name), config.all_tasks()[name].data
-    corpus = Corpus.of(task.dev) if task.dev else task.corpus
+    corpus = Corpus.of(task_data.dev) if task_data.dev else task_data.corpus
     training = model.training
     model.eval()
-    most = None if task.dev else TRIED_SECONDS
+    most = None if task_data.dev else TRIED_SECONDS
     metrics = metrics_by_language(model, name, corpus, data, seed, most)
     model.train(training)
     if not metrics:
@@ -38,7 +38,7 @@ def check_restored(
     problem = objective.untrained(metrics["overall"])
     if problem and not config.allow_chance_level:
         raise UserError(
-            f"init={config.init} {problem}. To go on all the same: allow_chance_level=true"
+            f"init={config.init} {problem}. To continue anyway: allow_chance_level=true"
         )
     if problem:
         logger.info(f"init={config.init} {problem}")

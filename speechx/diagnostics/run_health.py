@@ -27,7 +27,7 @@ def examine(folder: Path | str, picture: Path | str | None = None) -> tuple[str,
     by default to health.png in its folder."""
     run = read_run(Path(folder))
     path = Path(picture) if picture is not None else run.folder / "health.png"
-    if path.suffix not in PICTURES:
+    if path.suffix.lower() not in PICTURES:
         raise UserError(f"the curves are a picture: {path} must end in {' or '.join(PICTURES)}")
     try:
         draw(run, path)
@@ -53,7 +53,8 @@ def verdict(run: RunRecord) -> str:
     lines += dict.fromkeys(_describe(event) for event in run.events if "code" in event)
     reported = {(event.get("code"), event["step"]) for event in run.events}
     lines += [str(f) for f in run.findings if (f.code, f.step) not in reported]
-    standing, unhealthy = standing_findings(run), run.monitor.memory.unhealthy
+    standing = standing_findings(run)
+    unhealthy = max(run.monitor.memory.unhealthy.values(), default=0)
     lines += [f"what helps against {c} {f.name}: {f.advice}" for c, f in standing.items()]
     if standing:
         lines.append(f"NOT HEALTHY: {', '.join(standing)}")

@@ -53,7 +53,7 @@ class DoctorOptions:
     decode: Decode = "sample"
     """Audio to decode: of no utterance, of `sample` utterances per language, or of all."""
     sample: int = 100
-    model: Path | None = None  # whose frames and vocabulary the labels must fit
+    model: Path | None = None  # that the labels must fit
     vocabulary: Path | None = None  # to be used instead of the model's
     alpha: float = 0.5
     least_seconds: float = 0.0  # shorter utterances are counted, to show what a limit costs
@@ -62,7 +62,7 @@ class DoctorOptions:
     players: int = 24  # excerpts in the page; with 0 it contains no audio
     seed: int = 1
     missing_files: int = 1000  # at the start, after which no more files are opened
-    seconds_per_file: float = 60.0  # and one more per MB, after which reading it is a hang
+    seconds_per_file: float = 60.0  # and one more per MB, is the time limit
 
     def __post_init__(self) -> None:
         if self.decode not in get_args(Decode):
@@ -107,7 +107,7 @@ class _Examination:
         self.excluding = to_exclude(options.exclude)
         self.target = Target.of(options.model, options.vocabulary)
         self.texts = TextChecks(self.target, self.excluding)
-        self.splits, self.balance = sharing.SplitChecks(), Balance()
+        self.splits, self.balance = sharing.UtteranceKeys(), Balance()
         self.cases: list[tuple[int, Case]] = []
         self.fingerprints = array("q")
         self.alike: dict[str, np.ndarray] = {}  # why recordings are equal, and keys to compare

@@ -22,7 +22,7 @@ TRAIN, EVALUATION = map(USES.index, ("training", "evaluation"))
 SHARED = ("speaker", "sentence")
 
 
-class SplitChecks:
+class UtteranceKeys:
     """Keeps a number for the speaker, sentence, id, file and sound of each utterance."""
 
     def __init__(self) -> None:

@@ -64,7 +64,7 @@ def usual_frames(samples: int) -> int:
 def _tokens(
     vocabularies: Mapping[str, Vocabulary],
 ) -> tuple[TokenType | None, frozenset[str] | None]:
-    """Of the first head that spells."""
+    """Token type and tokens of the first head that is not a language head."""
     for vocabulary in vocabularies.values():
         if vocabulary.token_type != "languages":
             return vocabulary.token_type, frozenset(vocabulary.tokens)

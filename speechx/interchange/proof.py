@@ -8,7 +8,8 @@ if there is a quantizer; each as the largest difference relative to the largest 
 float32's rounding they are equal, or the conversion is wrong. Where the package has a tokenizer,
 its text for each clip must be ours too.
 
-    B = 1 utterance · S samples · T frames · V outputs of a head · M masked frames · K negatives
+    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
+    · M masked frames · K negatives
 """
 
 import importlib

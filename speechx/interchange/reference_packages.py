@@ -4,7 +4,7 @@ Their code reads the file, prepares the recordings, builds the model and runs it
 the recordings, masks and negatives, and which row of a head is which token. Only these functions
 import the packages.
 
-    B = 1 utterance · T frames · D = embed_dim · V outputs of a head
+    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
     · M masked frames · K negatives · Q quantized width
 """
 

@@ -1,4 +1,4 @@
-"""What is learned. A new objective is one file, and one line in the union below."""
+"""What is learned. A new objective is one file, its import and its config in the union below."""
 
 from typing import TypeAlias
 

@@ -96,7 +96,7 @@ class CTCConfig(HeadConfig):
 class CTC(Head):
     def __init__(self, config: CTCConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__(config, encoder, vocabulary)
-        start_near_constant(self.head)
+        init_near_constant(self.head)
 
     def forward(
         self,
@@ -173,7 +173,7 @@ def ctc_loss(
     return losses_B, frames_B < label_lengths_B + repeats_BU.sum(1)
 
 
-def start_near_constant(head: nn.Linear) -> None:
+def init_near_constant(head: nn.Linear) -> None:
     """Small weights and a blank as likely as three times all tokens together.
 
     A head that starts with an even distribution falls into a state without blanks and stays there

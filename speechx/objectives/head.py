@@ -1,4 +1,4 @@
-"""What every head is: an objective with labels that can be read out.
+"""Base class of the heads: objectives with labels that can be read out.
 
 B utterances · S samples · T frames · V = blank and tokens · L layers
 """

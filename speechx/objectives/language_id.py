@@ -3,7 +3,8 @@
 The mean of the context vectors over the real frames, a linear layer, cross-entropy: the head of
 the SUPERB benchmark (Yang et al. 2021) for utterance classification, without its projection.
 
-    B utterances · S samples · T frames · D = embed_dim · L layers · V = blank and languages
+    B utterances · S samples · T frames · D = embed_dim · L layers · U = 1 label
+    · V = blank and languages
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every objective is: a loss, with parameters of its own, on top of the encoder.
+"""Base classes of the objectives: a loss, with parameters of its own, on top of the encoder.
 
 A new objective is one file: a frozen config with a `kind`, and a module.
 

@@ -14,8 +14,8 @@ The diversity term is not additive by nature: it is a function of the mean softm
 micro-batch. K micro-batches therefore give the mean of K diversity terms, and not the diversity
 term of one big batch.
 
-    B utterances · T frames · L layers · M masked frames · K negatives · J = K + 1 candidates
-    · C feature channels · D = embed_dim · Q quantized width · G groups
+    B utterances · S samples · T frames · L layers · M masked frames · K negatives
+    · J = K + 1 candidates · C feature channels · D = embed_dim · Q quantized width · G groups
 """
 
 from __future__ import annotations

@@ -7,9 +7,14 @@ CommonVoice has two codes for some languages, so its cell may hold several.
     find("sw_ke").name            # Swahili
     find("Javanese").babel        # 402
     find("jw").iso639_1           # jv: VoxLingua107 still uses the codes of 1988
+    find("tr_CY.UTF-8").name      # Turkish: regions, scripts and encodings are left out
+    language_code("Turkish")      # tr, as manifests name it
+    iso639_3("tr-Latn")           # tur, by which rules of a language are looked up
 """
 
 import difflib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -57,9 +62,18 @@ def languages() -> tuple[Language, ...]:
     return tuple(read)
 
 
+# A region or a script at the end of a code, or what MMS puts there (uzb-script_cyrillic).
+_REGION = re.compile(
+    "([a-z]{2,3}(?:-.+)?)-(?:[a-z]{2}|[0-9]{3}|(?:script|dialect)-[a-z]+|adlm|arab|armn|beng|cans|"
+    "cher|cyrl|deva|ethi|geor|grek|gujr|guru|hang|hans|hant|hebr|jpan|khmr|knda|kore|laoo|latn|"
+    "mlym|mong|mtei|mymr|nkoo|olck|orya|sinh|syrc|taml|telu|tfng|thaa|thai|tibt)"
+)
+
+
 def find(word: str) -> Language:
-    """The language with this code or English name. Case does not matter, nor - or _."""
-    found = _index().get(_key(word))
+    """The language with this code or English name. Case does not matter, nor - or _. Regions and
+    scripts that no corpus names are left out."""
+    found = next((_index()[key] for key in _keys(word) if key in _index()), None)
     if found is None:
         near = [_index()[k] for k in difflib.get_close_matches(_key(word), _index(), 3, 0.7)]
         hint = ", ".join(dict.fromkeys(f"{x.name} ({x.iso639_3})" for x in near))
@@ -70,9 +84,43 @@ def find(word: str) -> Language:
     return found
 
 
+def language_code(word: str) -> str:
+    """A language's name in manifests, from any of its names: as CommonVoice has it (`sv-SE`), else
+    the shortest code of ISO 639 (`jv`, `ceb`). An unknown name stays as it is."""
+    try:
+        found = find(word)
+    except UserError:
+        return word
+    subtags = _key(word).split("-")
+    keys = {*_keys(word), f"{subtags[0]}-{subtags[-1]}"}  # zh-hant-tw is zh-tw
+    own = [locale for locale in found.commonvoice if _key(locale) in keys]  # one of several
+    return next(filter(None, (*own, *found.commonvoice, found.iso639_1, found.iso639_3)))
+
+
+@cache
+def iso639_3(word: str) -> str:
+    """The code by which rules of a language are looked up, from any of its names. Of an unknown one
+    the part that names the language: `xyz` of `xyz-Latn`."""
+    try:
+        return find(word).iso639_3
+    except UserError:
+        return list(_keys(word))[-1]
+
+
 @cache
 def _index() -> dict[str, Language]:
     return {_key(word): language for language in languages() for word in language.words}
+
+
+def _keys(word: str) -> Iterator[str]:
+    """The code, and what it is without regions and scripts, the longest first."""
+    key = _key(word)
+    yield key
+    key = re.split("[.@]", key)[0]  # the encoding of tr_TR.UTF-8
+    yield key
+    while match := _REGION.fullmatch(key):
+        key = match[1]
+        yield key
 
 
 def _key(word: str) -> str:

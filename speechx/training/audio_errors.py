@@ -7,7 +7,7 @@ length (speechx/data/reading.py) and listed in `OUT/unreadable.tsv`. If more tha
 share is taken of at least 1,000 utterances: with the default of 0.01, ten broken files never end a
 run, and a lost disk ends it with the eleventh.
 
-An utterance that is shorter than its manifest says, by more than rounding, is used at its true
+An utterance that is shorter than in its manifest, by more than rounding, is used at its true
 length and listed in `OUT/shorter.tsv`. Each utterance is listed once, by corpus, language and id:
 both lists can be given as `data.exclude`. The counts are saved with the run's state, so a resumed
 run has the share of the whole run.
@@ -99,7 +99,7 @@ class AudioErrors:
             what = (
                 "cannot be read and are replaced by others of similar length"
                 if failed
-                else "end before their manifest says and are used at their true length"
+                else "are shorter than in their manifest and are used at their true length"
             )
             logger.info(f"{many} utterance(s) {what}, listed in {file}")
 

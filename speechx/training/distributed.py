@@ -107,7 +107,7 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"device {name!r} is unknown: expected auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"device {name!r} was asked for, but torch sees no GPU here; use device=cpu"
+            f"device {name!r} was asked for, but torch sees no GPU here; use the device cpu"
         )
     return device
 
@@ -139,5 +139,5 @@ def accumulating(model: nn.Module, last: bool) -> Any:
 
 
 def autocast(device: torch.device, precision: Precision) -> Any:
-    """bfloat16 matrix products if the precision says so; float32 islands stay in the models."""
+    """bfloat16 matrix products if the precision is bfloat16; float32 islands stay in the models."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -62,8 +62,8 @@ class HealthMemory:
 
     line: int = 0
     """Step of the last line."""
-    unhealthy: int = 0
-    """For how many steps up to that line some signature has held."""
+    unhealthy: dict[str, int] = field(default_factory=dict)
+    """For how many steps up to that line some signature of an objective has held, by prefix."""
     shown: bool = False
     """Whether that line shows one, at any point of the run."""
     reported: list[str] = field(default_factory=list)
@@ -116,18 +116,18 @@ class Monitor:
             memory.highest[key] = max(memory.highest.get(key, number), number)
         if not watched and memory.pending is not None and step > memory.pending:
             memory.healthy, memory.pending = memory.pending, None
-        memory.unhealthy = memory.unhealthy + step - begin if counting else 0
-        if not counting:
-            memory.reported = []
+        held = {prefix for prefix, _, _ in counting}
+        memory.unhealthy = {p: memory.unhealthy.get(p, 0) + step - begin for p in sorted(held)}
+        memory.reported = [k for k in memory.reported if k[: k.rfind("/") + 1] in held]
         first: dict[str, tuple[Signature, str]] = {}  # of each objective; others follow from it
         for prefix, signature, text in counting:
             first.setdefault(prefix, (signature, text))
         for prefix, (signature, text) in first.items():
             key = f"{prefix}{signature.code}"
-            if memory.unhealthy < self.window or key in memory.reported:
+            if memory.unhealthy[prefix] < self.window or key in memory.reported:
                 continue
             memory.reported.append(key)
-            text = f"{text}; unhealthy since step {step - memory.unhealthy}"
+            text = f"{text}; unhealthy since step {step - memory.unhealthy[prefix]}"
             return Finding(signature.code, signature.name, signature.advice, step, text)
         if once:
             _, signature, text = once[0]

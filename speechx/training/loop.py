@@ -42,7 +42,7 @@ from speechx.training.distributed import (
 from speechx.training.health import Health, Monitor
 from speechx.training.optim import Optim, build_optimizer, learning_rate, set_lr
 from speechx.training.progress import Progress
-from speechx.training.recovery import cut_log, must_roll_back, resume, roll_back, write_event
+from speechx.training.recovery import cut_log, handle_finding, resume, roll_back, write_event
 from speechx.training.state import TrainState, save_state, sum_over_ranks, write_config
 from speechx.training.throughput import Throughput, cores
 
@@ -65,7 +65,7 @@ class TrainingConfig:
     workers: int | None = None
     """Processes that read audio ahead for each task, on each rank. By default none on a CPU, where
     reading is a small part of a step, and up to four beside a GPU; a line after the first steps
-    tells whether they are enough."""
+    shows whether they are enough."""
     log_steps: int = 50
     eval_steps: int = 500
     save_steps: int = 500
@@ -200,7 +200,7 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
             progress.report(values)
             state.totals = {}
             finding = finding or monitor.see(done, values)
-        if finding is not None and must_roll_back(finding, monitor, out, job.optim, ranks):
+        if finding is not None and handle_finding(finding, monitor, out, job.optim, ranks):
             state = roll_back(out, model, optimizer, monitor, ranks)
             errors.resume(state.audio_errors)
             streams = open_streams()

@@ -31,7 +31,7 @@ def resume(
 def roll_back(
     out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, monitor: Monitor, ranks: Ranks
 ) -> TrainState:
-    """Loads the last healthy state, the newest one after `must_roll_back`, at half the learning
+    """Loads the last healthy state, the newest one after `handle_finding`, at half the learning
     rate."""
     before = monitor.memory
     state = resume(out, model, optimizer, monitor, ranks)
@@ -41,10 +41,11 @@ def roll_back(
     return state
 
 
-def must_roll_back(
+def handle_finding(
     finding: Finding, monitor: Monitor, out: Path, optim: Optim, ranks: Ranks
 ) -> bool:
-    """Acts on a finding: False goes on, True is to `roll_back`, HealthStop ends the run."""
+    """Acts on a finding. Returns whether the caller must `roll_back`; raises HealthStop if the run
+    ends."""
     forget_deleted(out, monitor)
     memory, action = monitor.memory, monitor.action(finding)
     healthy = memory.healthy
@@ -60,7 +61,7 @@ def must_roll_back(
         ranks.barrier()
         if ranks.is_main:
             drop_states(out, healthy)
-            # It was saved before anyone knew.
+            # The state was saved before it was known to be healthy.
             amend_health(out, healthy, healthy=healthy, pending=None)
         ranks.barrier()
     if action == "rollback":

@@ -32,6 +32,8 @@ from speechx.training.optim import Optim
 from speechx.training.speech_data import SpeechData
 
 C = TypeVar("C", bound="RunConfig")
+ACTED_ON = ("init", "allow_missing", "allow_chance_level", "restart_schedules")
+"""Settings that only the beginning of a run uses."""
 
 
 @config
@@ -188,8 +190,14 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
     for task in _tasks(changes).values():
         task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
-    for fixed in ("init", "allow_missing", "allow_chance_level", "restart_schedules"):
-        changes.pop(fixed, None)  # they were acted on when the run began
+    if not before.keys() <= (known := {f.name for f in fields(cls)}):
+        raise UserError(
+            f"--resume: {file} is of another command: it has {', '.join(before.keys() - known)}"
+        )
+    for fixed in ACTED_ON:
+        given = changes.pop(fixed, None)
+        if given and str(given) != str(before.get(fixed)):
+            logger.info(f"--resume: {fixed}={given} has no effect: the run began with another one")
     named = changes.pop("preset", None)
     if before.get("init") is None and named not in (None, before.get("preset")):
         raise UserError(

@@ -48,6 +48,10 @@ class SpeechData:
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError("train needs at least one manifest")
+        for name in ("train", "dev"):
+            paths = getattr(self, name)
+            if twice := sorted({str(path) for path in paths if paths.count(path) > 1}):
+                raise ValueError(f"{name} names a manifest twice: {', '.join(twice)}")
         for name in ("alpha", "corpus_alpha", "max_unreadable"):
             share = getattr(self, name)
             if share is not None and not 0 <= share <= 1:

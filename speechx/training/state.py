@@ -29,7 +29,7 @@ from speechx.whole_file import write_whole
 
 @dataclass(slots=True)
 class TrainState:
-    """All that a run is, beside weights and moments."""
+    """The state of a run except weights and optimizer moments."""
 
     step: int = 0
     positions: dict[str, Position] = field(default_factory=dict)

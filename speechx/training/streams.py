@@ -4,7 +4,7 @@ Unlabelled speech is cropped to rows of equal length; labelled speech is padded.
 are mixed with p proportional to hours^alpha, and the plan of an epoch is a pure function of
 (seed, epoch).
 
-    N utterances · R rows · L languages
+    N utterances · R rows · C corpora · L languages
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE
+from speechx.audio.files import SAMPLE_RATE, audio_info
+from speechx.audio.sources import is_url
 from speechx.data.augmentation import load_augmentation
 from speechx.data.batches import Batch, Batches, Draw, load
 from speechx.data.corpus import Corpus
@@ -97,23 +98,28 @@ class TaskSource:
                 "every row of the validation data is shorter than data.min_seconds = "
                 f"{self.data.min_seconds:g}"
             )
+        _require_audio(dev)
         self._log(*exclusions.report(), describe(corpus))
         return TaskData(corpus, dev=dev)
 
-    def stream(self, task: TaskData, micro_seconds: float, workers: int, ranks: Ranks) -> Stream:
+    def stream(
+        self, task_data: TaskData, micro_seconds: float, workers: int, ranks: Ranks
+    ) -> Stream:
         """This rank's batches of what was read, from any position on."""
-        seconds_N = task.corpus.seconds_N
-        usual = float(np.median(np.minimum(seconds_N, self.data.crop_seconds or np.inf)))
+        seconds_N = task_data.corpus.seconds_N
+        usual_N = np.maximum(seconds_N, 0 if task_data.vocabulary else self.data.join_seconds)
+        usual = float(np.median(np.minimum(usual_N, self.data.crop_seconds or np.inf)))
         if micro_seconds < usual:
             self._log(
                 f"micro-batches of {micro_seconds:g} s hold less than a usual utterance of "
                 f"{usual:.1f} s; one utterance at least is in each, so a step has more audio than "
                 "was asked for: raise run.max_seconds_per_device or the batch_seconds of this task"
             )
-        make = self._unlabelled if task.vocabulary is None else self._labelled
-        batches, epoch = make(task, micro_seconds)
+        make = self._unlabelled if task_data.vocabulary is None else self._labelled
+        batches, epoch = make(task_data, micro_seconds)
 
         def from_position(start: Position) -> Iterator[Batch]:
+            # Each rank takes every n-th batch, so that all take the same number of steps.
             plans = islice(stream(epoch, self.seed, start), ranks.rank, None, ranks.world)
             return load(batches, plans, workers)
 
@@ -130,6 +136,7 @@ class TaskSource:
         self._log(*exclusions.report())
         for split, some in (("train", training), ("dev", dev)):
             _refuse_long(some, data.max_seconds, split)
+        _require_audio(dev)
         if strange := sorted({u.language for u in dev} - {u.language for u in training}):
             trained = ", ".join(sorted({u.language for u in training}))
             self._log(
@@ -152,8 +159,8 @@ class TaskSource:
             )
         return TaskData(corpus, vocabulary, labels, dev)
 
-    def _unlabelled(self, task: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
-        data, corpus = self.data, task.corpus
+    def _unlabelled(self, task_data: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
+        data, corpus = self.data, task_data.corpus
         random = np.random.default_rng([self.seed, 0])
         rows = join_short(corpus, every_row(corpus), data.join_seconds, random)
         used_R = rows.seconds_R >= data.min_seconds
@@ -188,14 +195,14 @@ class TaskSource:
         )  # fmt: skip
         return batches, epoch
 
-    def _labelled(self, task: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
-        data, corpus, vocabulary = self.data, task.corpus, task.vocabulary
+    def _labelled(self, task_data: TaskData, micro_seconds: float) -> tuple[Batches, EpochPlan]:
+        data, corpus, vocabulary = self.data, task_data.corpus, task_data.vocabulary
         assert vocabulary is not None
         augment = load_augmentation(data.augment)
         if augment is not None:
             self._log(augment.describe())
         frames, needed = self.encoder.features.frames, self.objective.frames_needed
-        needed_N = np.array([needed(labels) for labels in task.labels])
+        needed_N = np.array([needed(labels) for labels in task_data.labels])
         frames_of = np.vectorize(frames, otypes=[np.int64])
 
         def fits(utterance_R: np.ndarray, seconds_R: np.ndarray) -> np.ndarray:
@@ -210,7 +217,7 @@ class TaskSource:
 
         batches = Batches(
             corpus, self.encoder.normalize, self.seed,
-            labels=[vocabulary.encode(some) for some in task.labels], augment=augment,
+            labels=[vocabulary.encode(some) for some in task_data.labels], augment=augment,
             limits=AudioLimits(0.0, frames, needed), draw=self._draw(),
             epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
@@ -230,6 +237,17 @@ def usable_rows(corpus: Corpus, data: SpeechData, seed: int) -> Rows:
         corpus, every_row(corpus), data.join_seconds, np.random.default_rng([seed, 4])
     )
     return rows.take(rows.seconds_R >= data.min_seconds)
+
+
+def _require_audio(dev: Sequence[Utterance]) -> None:
+    """A validation needs every recording, and comes after many steps: opens local files now."""
+    for audio, u in {u.audio: u for u in dev if u.bytes is None and not is_url(u.audio)}.items():
+        try:
+            audio_info(audio, exact=False)
+        except UserError as error:
+            raise UserError(
+                f"data.dev: {u.id}: {error} Repair it, or leave it out with data.exclude"
+            ) from None
 
 
 def _refuse_long(utterances: Sequence[Utterance], most: float, split: str) -> None:

@@ -94,7 +94,7 @@ class Throughput:
         )
 
     def waiting_share(self, ranks: Ranks) -> float:
-        """Of the time since it was asked before, on the rank that waited most."""
+        """Share of the time since the last call, on the rank that waited most."""
         now = self.clock()
         share = (self.all_waited - self.reported_waited) / max(now - self.reported, 1e-9)
         self.reported, self.reported_waited = now, self.all_waited
@@ -148,7 +148,7 @@ def verdict(
 
 
 def cores() -> int:
-    """Of this machine, for each process of the job on it (torchrun says how many these are)."""
+    """Cores of this machine for each process of the job on it (torchrun gives their number)."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, (available or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 

@@ -1,9 +1,9 @@
-"""What an objective makes of unlabelled speech that it does not train on.
+"""Metrics of an objective on unlabelled speech that it does not train on, per language.
 
 Masks are fixed and nothing else is random, so that two models, or two steps of one, see the same
 task.
 
-    R rows
+    N utterances · R rows
 """
 
 from collections.abc import Mapping, Sequence

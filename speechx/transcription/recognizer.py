@@ -53,6 +53,7 @@ class Recognizer:
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
+        self._mappings: dict[Inventory, Mapping] = {}
 
     def transcribe(
         self, audio: Path | str | np.ndarray, progress: Callable[[float], object] | None = None
@@ -91,9 +92,14 @@ class Recognizer:
                 yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
 
     def map_inventory(self, inventory: Inventory) -> Mapping:
-        """From the phones this model writes to the phones of the inventory; printable."""
+        """From the phones this model writes to the phones of the inventory; printable. Phones that
+        are left out are logged, once."""
         self.require("phonemes", "map its outputs to an inventory")
-        return map_inventory(self.vocabulary.tokens, inventory.phones)
+        if inventory not in self._mappings:
+            self._mappings[inventory] = map_inventory(self.vocabulary.tokens, inventory.phones)
+            for note in self._mappings[inventory].notes():
+                logger.info(note)
+        return self._mappings[inventory]
 
     def require(self, token_type: TokenType, purpose: str) -> None:
         """Raises UserError if the model writes something else."""

@@ -81,7 +81,7 @@ def padding(batches):
     return 1 - sum(row.seconds for batch in batches for row in batch) / held
 
 
-def test_shares_of_the_facts():
+def test_shares_equal_values_computed_by_hand():
     """With alpha 0.5 a language of 3 h beside one of 353 h has 8.4 % of the pair, not 0.8 %."""
     hours = np.array([3.0, 353.0])
     assert shares(hours, 0.5)[0] == pytest.approx(0.084, abs=0.001)
@@ -465,7 +465,7 @@ def test_shards_are_spread_evenly_beside_much_that_is_in_none():
             assert np.bincount(rows.window_R[inside_R]) == pytest.approx([2400] * 6, rel=0.1)
 
 
-def test_what_is_in_no_shard_is_no_place_in_any_pass():
+def test_audio_outside_of_shards_takes_no_place_of_a_shard():
     """A language that is half in files of its own is used three times."""
     shard_N = np.append(np.full(2000, -1), np.repeat(np.arange(900), 20)).astype(np.int32)
     language_N = np.repeat([0, 1], [4000, 16_000])

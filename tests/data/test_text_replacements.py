@@ -78,6 +78,9 @@ def test_invalid_tables(tmp_path):
     (tmp_path / "t.tsv").write_text("language\tfrom\tto\nro\tş\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"t\.tsv:2"):
         read_replacements(tmp_path / "t.tsv")
+    (tmp_path / "t.tsv").write_text("from\tto\tlanguage\na\tb\n")
+    with pytest.raises(UserError, match=r"t\.tsv:2"):
+        read_replacements(tmp_path / "t.tsv")
     (tmp_path / "t.tsv").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="cannot read"):
         read_replacements(tmp_path / "t.tsv")

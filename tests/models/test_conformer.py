@@ -43,7 +43,7 @@ def statistics(model):
 
 
 @pytest.mark.parametrize("frames", [11, 1])
-def test_padding_is_not_heard(frames):
+def test_padding_changes_nothing(frames):
     model = model_of().eval()
     x_BTD = torch.randn(2, 40, 16)
     with torch.no_grad():

@@ -84,7 +84,7 @@ def test_the_list_is_an_exclusion_list(tmp_path):
         ("cv", "xx", "u1", True), ("cv", "yy", "u1", True), (None, "xx", "u1", False),
         ("cv", "zz", "u1", False), ("cv", "xx", "u2", False), (None, "xx", "s", False),
     ):  # fmt: skip
-        assert exclusions.names(corpus, language, id, 1.0) == named
+        assert exclusions.excludes(corpus, language, id, 1.0) == named
     assert read_exclusions(tmp_path / "shorter.tsv") == [
         Exclusion("", "xx", "s", "shorter", "1.0 s of the 2.0 s")
     ]

@@ -118,6 +118,15 @@ def test_a_finding_of_one_task_does_not_hide_that_of_another():
     assert [text[:2] for text in texts] == ["a:", "b:"]
 
 
+def test_each_task_needs_its_own_window():
+    """After a long failure of task a one bad line of task b is no finding yet."""
+    of_each = {name: XLSR.signatures() for name in ("a/", "b/")}
+    monitor = Monitor(Health(settled=0.0, action="warn"), 10_000, signatures=of_each)
+    bad, good = line(**COLLAPSED), line()
+    lines = [of_tasks(a=bad, b=good)] * 8 + [of_tasks(a=bad, b=bad)] * 6
+    assert found(monitor, lines) == [(500, "E102"), (1300, "E102")]
+
+
 def test_values_that_are_normal_early_are_no_finding():
     """Chance level during the warm-up, few codes in the first twentieth of the run."""
     for values, step, code in ((CHANCE, 2500, "E101"), (COLLAPSED, 1500, "E102")):
@@ -158,7 +167,7 @@ def test_the_numbers_of_healthy_runs_raise_nothing(steps, end):
         values = {key: np.interp(at, band.at, getattr(band, end)) for key, band in bands.items()}
         values |= {key: 128 * values[key] for key in ("code_perplexity", "soft_perplexity")}
         assert monitor.see(round(at * steps), line(**values)) is None
-        most = max(most, monitor.memory.unhealthy)
+        most = max([most, *monitor.memory.unhealthy.values()])
     print(f"{steps} steps: the {end} end shows a signature for {most} of {monitor.window} steps")
     # The grid includes the point at which the highest bits are within the limit of E101.
     assert (most > 0) == (end == "high")
@@ -173,7 +182,7 @@ def test_a_model_does_not_replace_a_better_one_while_a_line_shows_a_signature():
             monitor.see(100 * n, values)
             saved.append(monitor.may_save)
         assert saved == [True, True, action == "warn", True]
-        assert monitor.memory.unhealthy == 0
+        assert not monitor.memory.unhealthy
 
 
 def test_a_state_is_healthy_once_a_later_line_shows_no_signature():
@@ -301,7 +310,7 @@ def test_a_healthy_run_is_left_alone(tmp_path, manifests):
     assert lines[-1]["bits"] < lines[0]["bits"] - 0.5
     monitor = monitor_of(config.objective, config.health, config.run.steps)
     assert [monitor.see(values["step"], values) for values in lines] == [None] * 16
-    assert monitor.memory.unhealthy == 0
+    assert not monitor.memory.unhealthy
 
 
 # No diversity term, and a learning rate that rises until the codes collapse.
@@ -451,7 +460,7 @@ def test_a_blank_plateau_is_reported_and_stops_nothing(tmp_path, manifests, caps
     assert read_log(config.out)[-1]["step"] == 40
     # It is no reason to distrust a state or a model.
     saved = json.loads((config.out / "state" / "step_40" / "run.json").read_text())["health"]
-    assert (saved["shown"], saved["unhealthy"]) == (False, 0)
+    assert (saved["shown"], saved["unhealthy"]) == (False, {})
 
 
 def test_fine_tuning_that_learns_is_not_warned(tmp_path, manifests):

@@ -20,7 +20,7 @@ def facts(line, *expected):
         assert fact in line
 
 
-def test_enough_is_one_word():
+def test_a_fast_loader_is_reported_as_ok():
     facts(verdict(412.4, 280.2, 0.0, workers=2, cores=8, spent=MP3), "412x", "280x", ": ok")
     assert verdict(4000, 38, 0.01, workers=0, cores=2, spent=MP3).endswith(": ok")
 
@@ -112,7 +112,7 @@ def test_a_short_run_has_its_line_at_its_end():
     assert run(clock, Throughput(1, 2, clock=clock), source, 2, computing=0.02) == {}
 
 
-def test_the_share_of_waiting_is_of_the_time_since_the_last_question():
+def test_waiting_share_covers_the_time_since_the_last_call():
     clock = Clock()
     throughput = Throughput(1, 100, clock=clock)
     source = throughput.watch(clock.batches(waiting=0.25, spent={"the rest": 0.1}))

@@ -25,6 +25,7 @@ from speechx.corpora.engine.tables import shown
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 
 KNOWN = (
     "id", "path", "split", "duration", "start", "end", "text", "phones", "speaker", "language"
@@ -85,9 +86,10 @@ class Listing:
         the file, if that is another. `find` finds the file where it is not at `path`. A row may
         also have a `ChannelChoice` as `channel`."""
         try:
-            language = _text(row, "language") or self.language
-            if not language:
+            named = _text(row, "language") or self.language
+            if not named:
                 raise ValueError("no language column, so give one with --language")
+            language = language_code(named)
             start = _seconds(row, "start")
             duration = _duration(row, start or 0.0)
             text, speaker = _text(row, "text"), _text(row, "speaker")
@@ -103,7 +105,7 @@ class Listing:
             return
         found = self.languages.get(language)
         if found is None:
-            found = Preparation(language, self.corpus, or_else=self.or_else)
+            found = Preparation(language, self.corpus, named=named, or_else=self.or_else)
             self.languages[language] = found
         if find is None:
             audio = found.file(base_of(row["path"], self.base), row["path"], listed_in or place)

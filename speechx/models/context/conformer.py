@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.layers import Attention, run_layers, start_linear
+from speechx.models.context.layers import Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask, real_statistics, scaled
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
@@ -127,7 +127,7 @@ class FeedForward(nn.Module):
         self.up = nn.Linear(config.embed_dim, config.ffn_dim)
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
-        start_linear(self.up, self.down)
+        init_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation_dropout(F.silu(self.up(x_BTD))))
@@ -143,7 +143,7 @@ class RelativeAttention(Attention):
         self.position = nn.Linear(dim, dim, bias=False)
         self.bias_u = nn.Parameter(torch.empty(self.heads, dim // self.heads))
         self.bias_v = nn.Parameter(torch.empty(self.heads, dim // self.heads))
-        start_linear(self.query, self.key, self.value, self.out, self.position)
+        init_linear(self.query, self.key, self.value, self.out, self.position)
         for bias_HC in (self.bias_u, self.bias_v):
             nn.init.xavier_uniform_(bias_HC)
 

@@ -1,4 +1,4 @@
-"""What the layers of the context networks share: attention, how they start, the run through them.
+"""Attention, initialisation and the loop over layers of the context networks.
 
 B utterances · T frames · D = embed_dim · H heads · C channels of a head · L layers
 """
@@ -33,7 +33,7 @@ class Attention(nn.Module):
         return self.out(y_BHTC.transpose(1, 2).flatten(2))
 
 
-def start_linear(*linears: nn.Linear) -> None:
+def init_linear(*linears: nn.Linear) -> None:
     """Draws the weights with deviation 0.02, and sets the biases to 0."""
     for linear in linears:
         nn.init.normal_(linear.weight, std=0.02)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
-from speechx.models.context.layers import Attention, run_layers, start_linear
+from speechx.models.context.layers import Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask
 
 
@@ -109,7 +109,7 @@ class TransformerLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
-        start_linear(self.up, self.down)
+        init_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.pre:
@@ -125,7 +125,7 @@ class TransformerLayer(nn.Module):
 class SelfAttention(Attention):
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(config.embed_dim, config.num_heads, config.attention_dropout)
-        start_linear(self.query, self.key, self.value, self.out)
+        init_linear(self.query, self.key, self.value, self.out)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         return self.attend(self.split(self.query(x_BTD)), x_BTD, attention_mask)
