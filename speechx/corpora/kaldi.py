@@ -36,6 +36,7 @@ from speechx.corpora.engine.archives import part_at
 from speechx.corpora.engine.languages import name_links
 from speechx.corpora.engine.paths import check_folder, inside, is_file
 from speechx.corpora.engine.preparation import ChannelChoice, Preparation
+from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.rows import Listing, OwnData, base_of, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Counts, Output
@@ -148,9 +149,11 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Record
                 part = None if sound.offset is None else part_at(file, sound.offset)
                 _check_needs(sound, file, part)
         return Recording(place, sound, base, part)
-    except (UserError, ValueError) as error:
+    except UserError as error:
+        listing.broken.append(Problem.of(error, place))
+    except ValueError as error:
         listing.refuse(place, str(error))
-        return Recording(place, None)
+    return Recording(place, None)
 
 
 def _check_needs(sound: Sound, file: Path, part: Part | None) -> None:
@@ -183,8 +186,8 @@ def _within(sound: Sound, times: dict[str, str]) -> dict[str, Any]:
         return times
     start, lasts = float(times.get("start", 0)), times.get("duration")
     left = None if sound.duration is None else sound.duration - start
-    if left is not None and (left <= 0 or (lasts and float(lasts) > left + SLACK)):
-        raise ValueError(f"it ends after the {sound.duration:g} s that its command in wav.scp cuts")
+    if start < 0 or (left is not None and (left <= 0 or float(lasts or 0) > left + SLACK)):
+        raise ValueError("it reaches out of what its command in wav.scp cuts")
     duration = left if lasts is None else float(lasts)
     if left is not None and duration is not None:
         duration = min(left, duration)
@@ -202,9 +205,9 @@ def _utterances(
     """Place, id, recording, start and duration if it is a part of that, and its channel."""
     table = folder / "segments"
     if not table.is_file():
-        for id, recording in recordings.items():
-            if recording.sound is not None:
-                yield recording.place, id, id, {}, None
+        for id, found in recordings.items():
+            if found.sound is not None:
+                yield found.place, id, id, {}, None
         return
     for place, id, rest in _pairs(table, listing):
         words = rest.split()

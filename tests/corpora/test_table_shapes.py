@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def read(root: Path, content: str | bytes, name: str = "t.csv", **own: object) -
     """What becomes of a table in a folder."""
     data = content.encode() if isinstance(content, str) else content
     (root / name).write_bytes(data)
+    shutil.rmtree(root / "out", ignore_errors=True)
     prepare(root / name, Output(root / "out"), "en", **own)
     return [u for file in sorted(root.glob("out/en/*.jsonl")) for u in read_manifest(file)]
 

@@ -290,9 +290,9 @@ def renamed(
         ours_of[name] = mapped.get(name, ours if free else None)
     taken = {ours for ours in ours_of.values() if ours}
     for name in names:
-        ours = common_name(name)
-        if ours_of[name] is None and ours and ours.removesuffix("_ms") not in taken:
-            ours_of[name] = ours
+        common = common_name(name)
+        if ours_of[name] is None and common and common.removesuffix("_ms") not in taken:
+            ours_of[name] = common
     used = [ours for ours in ours_of.values() if ours]
     if twice := next((ours for ours in used if used.count(ours) > 1), None):
         both = [name for name, ours in ours_of.items() if ours == twice]

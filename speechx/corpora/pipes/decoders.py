@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from speechx.corpora.pipes.sound import (
     Sound,
@@ -15,7 +15,8 @@ from speechx.corpora.pipes.sound import (
 )
 
 
-class Decoder(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Decoder:
     """A program that writes what it decodes: its options, and what they mean."""
 
     ignored: str = ""

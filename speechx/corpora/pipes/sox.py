@@ -71,7 +71,7 @@ SOX_ALONE = words_of(
 
 def _sox_options(rest: list[str]) -> tuple[list[tuple[str, str]], str]:
     """The options before a file, and the file; both are taken from `rest`."""
-    options = []
+    options: list[tuple[str, str]] = []
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
