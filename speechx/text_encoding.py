@@ -19,8 +19,8 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CODE_PAGES = (  # what is more common first
-    "cp1252", "cp1250", "cp1251", "koi8-r", "cp1254", "cp1257", "cp1253", "cp1255", "cp1256",
-    "cp874", "cp932", "euc-jp", "cp949", "gb18030", "big5", "iso-8859-2", "cp866", "cp852",
+    "latin1", "cp1252", "cp1250", "cp1251", "koi8-r", "cp1254", "cp1257", "cp1253", "cp1255",
+    "cp1256", "cp874", "cp932", "euc-jp", "cp949", "gb18030", "big5", "iso-8859-2", "cp866", "cp852",
     "cp1258",
 )  # fmt: skip
 SAMPLE = 1 << 17  # bytes to judge a code page by
@@ -72,12 +72,21 @@ def encoding_of(head: bytes) -> str:
     for mark, encoding in MARKS:
         if head.startswith(mark):
             return encoding
-    if b"\0" in head:  # no text in UTF-8 has zeros, and in UTF-16 every tab and line end has one
+    if b"\0" in head and not _may_be_utf_8(head):
         ascii_of = {encoding: _ascii(head, encoding) for encoding in ("utf-16-le", "utf-16-be")}
         best = max(ascii_of, key=ascii_of.__getitem__)
         if ascii_of[best] and ascii_of[best] > min(ascii_of.values()):
             return best
     return "utf-8-sig"
+
+
+def _may_be_utf_8(head: bytes) -> bool:
+    """Whether zeros are damage: a word of ASCII is before them, which UTF-16 would divide."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return re.search(rb"[!-~]{3}", head.partition(b"\0")[0]) is not None
 
 
 def _ascii(head: bytes, encoding: str) -> int:
@@ -111,7 +120,7 @@ def why_not_text(data: bytes) -> str:
         return "not UTF-8 text, somewhere far from its beginning; save it again, as UTF-8"
     if sum(c > "\x7f" for c in text) > 10 * bad:
         line = text[: text.index("\N{REPLACEMENT CHARACTER}")].count("\n") + 1
-        return f"not UTF-8 text: line {line} has damaged bytes, others are UTF-8; correct that line"
+        return f"not UTF-8 text; line {line} has damaged bytes, others are UTF-8; correct that line"
     lines = enumerate(re.split(rb"\r\n|\n|\r", data), start=1)
     foreign_lines = [(number, line) for number, line in lines if not line.isascii()]
     number, sample = foreign_lines[0]
@@ -121,7 +130,7 @@ def why_not_text(data: bytes) -> str:
     shown = ", ".join(f"{word!r} in {page}" for page, word in readings.items())
     which = "convert it" if len(readings) == 1 else "convert it from the one that is right"
     command = f"iconv -f {next(iter(readings))} -t utf-8 OLD > NEW"
-    return f"not UTF-8 text: line {number} has {shown}; {which}: {command}"
+    return f"not UTF-8 text; line {number} has {shown}; {which}: {command}"
 
 
 def _readings(data: bytes, sample: bytes) -> dict[str, str]:
@@ -141,6 +150,8 @@ def _readings(data: bytes, sample: bytes) -> dict[str, str]:
 
 def _is_language(text: str, page: str) -> bool:
     """Whether nearly all words beyond ASCII may be words of a language that uses the code page."""
+    if any(unicodedata.category(c) in ("Cc", "Cn", "Co") for c in set(text) - set("\t\r\n")):
+        return False
     words = [word for word in BETWEEN.split(text) if not word.isascii()]
     scripts = {script for word in words for script in _scripts(word)}
     kana = scripts & {"HIRAGANA", "KATAKANA"}

@@ -41,7 +41,7 @@ from speechx.corpora.engine.rows import Listing, OwnData, base_of, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Counts, Output
 from speechx.corpora.pipes.commands import sound_of
-from speechx.corpora.pipes.sound import Sound
+from speechx.corpora.pipes.sound import PipedSound
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
@@ -54,7 +54,7 @@ class Recording:
     """A line of wav.scp."""
 
     place: str
-    sound: Sound | None
+    sound: PipedSound | None
     """None if it is refused."""
     base: Path = Path()
     """The folder that the file lies in."""
@@ -156,7 +156,7 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Record
     return Recording(place, None)
 
 
-def _check_needs(sound: Sound, file: Path, part: Part | None) -> None:
+def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:
     """Compares a file with what the command that reads it assumes; a ValueError if it differs."""
     if not sound.needs:
         return
@@ -179,7 +179,7 @@ def _check_needs(sound: Sound, file: Path, part: Part | None) -> None:
             )
 
 
-def _within(sound: Sound, times: dict[str, str]) -> dict[str, Any]:
+def _within(sound: PipedSound, times: dict[str, str]) -> dict[str, Any]:
     """Times of an utterance in its file; a ValueError if it reaches out of the stretch that the
     command of its recording cuts out."""
     if not sound.start and sound.duration is None:

@@ -220,4 +220,4 @@ def test_what_is_no_table_is_named(corpus: Path) -> None:
     assert "t.xlsx is an Excel workbook; save it there as CSV UTF-8" in said
     czech = "path\ttext\na.wav\tžluťoučký kůň\n".encode("cp1250")
     said = refused(corpus, czech, "t.tsv")
-    assert "t.tsv is not UTF-8 text: line 2 has 'žluťoučký' in cp1250; convert it: iconv" in said
+    assert "t.tsv is not UTF-8 text; line 2 has 'žluťoučký' in cp1250; convert it: iconv" in said

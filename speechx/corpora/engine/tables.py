@@ -68,7 +68,8 @@ def open_text(path: Path, newline: str = "\n") -> Iterator[TextIO]:
 @contextmanager
 def _unpacked(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file; what is gzipped is known by its first bytes, or by its name."""
-    with io.BufferedReader(cast(io.RawIOBase, io.FileIO(path)), HEAD_BYTES) as file:
+    with path.open("rb", buffering=HEAD_BYTES) as opened:
+        file = cast(io.BufferedReader, opened)
         if path.suffix == ".gz" or file.peek(2)[:2] == GZIP:
             with gzip.GzipFile(fileobj=file) as packed:
                 yield io.BufferedReader(cast(io.RawIOBase, packed), HEAD_BYTES)

@@ -28,7 +28,7 @@ from speechx.corpora.pipes.decoders import (
 from speechx.corpora.pipes.ffmpeg import ffmpeg
 from speechx.corpora.pipes.sound import (
     STDIN,
-    Sound,
+    PipedSound,
     Source,
     Words,
     check_output,
@@ -42,15 +42,15 @@ FETCHES = words_of("wget curl aws gsutil gcloud s3cmd hdfs hadoop rclone ssh scp
 UNPACKS = words_of("zcat gzcat gunzip gzip bzcat bunzip2 bzip2 xzcat unxz xz zstdcat unzip")
 
 
-def sound_of(entry: str) -> Sound:
+def sound_of(entry: str) -> PipedSound:
     """What an entry of wav.scp reads; a ValueError if it is refused."""
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
             raise ValueError(f"{entry[:200]!r} is no file")
         head, colon, offset = entry.rpartition(":")
         if colon and head and re.fullmatch(r"\d{1,18}", offset, re.ASCII):
-            return Sound(head.removeprefix("ark:"), offset=int(offset))
-        return Sound(entry)
+            return PipedSound(head.removeprefix("ark:"), offset=int(offset))
+        return PipedSound(entry)
     command = entry[:-1].strip()
     try:
         return _read(command)
@@ -60,7 +60,7 @@ def sound_of(entry: str) -> Sound:
         ) from None
 
 
-def _read(command: str) -> Sound:
+def _read(command: str) -> PipedSound:
     sound: Source = None
     for words in _programs(command):
         name = words[0].rpartition("/")[2]
@@ -100,7 +100,7 @@ def _programs(command: str) -> Iterator[list[str]]:
         program = []
 
 
-def wav_copy(words: Words, source: Source) -> Sound:
+def wav_copy(words: Words, source: Source) -> PipedSound:
     files = [word for option, word in options_of(words, (), ()) if not option]
     if files and files[0].startswith(("scp:", "ark:", "scp,", "ark,")):
         raise ValueError("it reads a whole table")
@@ -110,11 +110,11 @@ def wav_copy(words: Words, source: Source) -> Sound:
     return W_DECODE(words, source)
 
 
-def wav_reverberate(words: Words, source: Source) -> Sound:
+def wav_reverberate(words: Words, source: Source) -> PipedSound:
     raise ValueError("wav-reverberate adds an echo or noise")
 
 
-PROGRAMS: dict[str, Callable[[Words, Source], Sound]] = {
+PROGRAMS: dict[str, Callable[[Words, Source], PipedSound]] = {
     "sph2pipe": sph2pipe, "sox": sox, "ffmpeg": ffmpeg, "avconv": ffmpeg, "flac": FLAC, "cat": cat,
     "wav-copy": wav_copy, "mpg123": MPG123, "mpg321": MPG123, "opusdec": OPUSDEC,
     "oggdec": OGGDEC, "lame": LAME, "faad": FAAD, "w_decode": W_DECODE,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from speechx.corpora.pipes.sound import (
-    Sound,
+    PipedSound,
     Source,
     Words,
     check_output,
@@ -16,7 +16,7 @@ from speechx.corpora.pipes.sound import (
 
 
 @dataclass(frozen=True, slots=True)
-class Decoder:
+class DecodingProgram:
     """A program that writes what it decodes: its options, and what they mean."""
 
     ignored: str = ""
@@ -32,7 +32,7 @@ class Decoder:
     channels: str = ""
     """Options that pick the first channel, the second one, the first one and so on."""
 
-    def __call__(self, words: Words, source: Source) -> Sound:
+    def __call__(self, words: Words, source: Source) -> PipedSound:
         outputs, rates, picks = self.output.split(), self.rate.split(), self.channels.split()
         valued = [*self.ignored.split(), *outputs, *rates]
         alone = [*picks, *f"{self.alone} {self.needed} {self.stdout}".split()]
@@ -61,12 +61,12 @@ def _apart(words: Words, alone: Collection[str]) -> Iterator[str]:
         yield from letters if len(letters) > 1 and set(letters) <= set(alone) else [word]
 
 
-def cat(words: Words, source: Source) -> Sound:
+def cat(words: Words, source: Source) -> PipedSound:
     files = [word for option, word in options_of(words, (), ("-u",)) if not option]
     return input_of(files if files or source is None else ["-"], source)
 
 
-def sph2pipe(words: Words, source: Source) -> Sound:
+def sph2pipe(words: Words, source: Source) -> PipedSound:
     files, channel, times = [], "", ""
     for option, value in options_of(words, ("-f", "-c", "-t"), ("-p", "-u", "-a")):
         if option == "-f" and value not in ("wav", "rif", "riff", "sph", "aif", "au"):
@@ -93,26 +93,28 @@ def sph2pipe(words: Words, source: Source) -> Sound:
     return sound
 
 
-FLAC = Decoder(
+FLAC = DecodingProgram(
     ignored="--channel-map",
     alone="-s --silent --totally-silent -f --force -F --decode-through-errors -w",
     needed="-d --decode",
     stdout="-c --stdout",
     output="-o --output-name",
 )
-MPG123 = Decoder(
+MPG123 = DecodingProgram(
     ignored="-e --encoding",
     alone="-q --quiet -m --mono --mix --stereo -v --no-control",
     output="-w --wav",
     rate="-r --rate",
     channels="-0 -1 --left --right --single0 --single1",
 )
-OPUSDEC = Decoder(
+OPUSDEC = DecodingProgram(
     ignored="--packet-loss", alone="--quiet --force-wav --no-dither --float", rate="--rate"
 )
-OGGDEC = Decoder(
+OGGDEC = DecodingProgram(
     ignored="-b --bits -e --endian -s --sign", alone="-Q --quiet", output="-o --output"
 )
-LAME = Decoder(alone="--quiet --silent -S --mp3input --mp2input --nohist", needed="--decode")
-FAAD = Decoder(ignored="-f -b", alone="-q", stdout="-w --stdio", output="-o")
-W_DECODE = Decoder(ignored="-o", alone="-f -v")
+LAME = DecodingProgram(
+    alone="--quiet --silent -S --mp3input --mp2input --nohist", needed="--decode"
+)
+FAAD = DecodingProgram(ignored="-f -b", alone="-q", stdout="-w --stdio", output="-o")
+W_DECODE = DecodingProgram(ignored="-o", alone="-f -v")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from speechx.corpora.pipes.sound import (
-    Sound,
+    PipedSound,
     Source,
     Words,
     check_output,
@@ -37,7 +37,7 @@ FFMPEG_SAME = {"-codec:a": "-acodec", "-c:a": "-acodec", "-c": "-acodec", "-code
                "-filter:a": "-af"}  # fmt: skip
 
 
-def ffmpeg(words: Words, source: Source) -> Sound:
+def ffmpeg(words: Words, source: Source) -> PipedSound:
     """`ffmpeg [OPTION ...] -i FILE [OPTION ...] -`"""
     before: dict[str, str] = {}
     after: dict[str, str] = {}
@@ -84,7 +84,7 @@ def _listed(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _ffmpeg_cut(sound: Sound, options: Mapping[str, str]) -> Sound:
+def _ffmpeg_cut(sound: PipedSound, options: Mapping[str, str]) -> PipedSound:
     start = seconds_of(options.get("-ss", "0"))
     end = seconds_of(options["-to"]) - start if "-to" in options else None
     return sound.cut(start, seconds_of(options["-t"]) if "-t" in options else end)
@@ -94,7 +94,7 @@ FRONT = {"c0": 0, "FL": 0, "c1": 1, "FR": 1, "1*c0": 0, "1*c1": 1}
 MEANS = frozenset(("0.5*c0+0.5*c1", ".5*c0+.5*c1", "0.5*FL+0.5*FR", ".5*FL+.5*FR"))
 
 
-def _filtered(sound: Sound, step: str) -> Sound:
+def _filtered(sound: PipedSound, step: str) -> PipedSound:
     name, _, settings = step.partition("=")
     if name == "anull":
         return sound

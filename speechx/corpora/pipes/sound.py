@@ -14,7 +14,7 @@ STDIN = ("-", "pipe:", "pipe:0", "/dev/stdin")
 STDOUT = ("-", "pipe:", "pipe:1", "/dev/stdout")
 
 
-class Sound(NamedTuple):
+class PipedSound(NamedTuple):
     """What an entry of a wav.scp reads."""
 
     path: str
@@ -29,22 +29,22 @@ class Sound(NamedTuple):
     """What must be true of the file, as the command assumes it: its `rate`, its number of
     `channels`, or a rate that is at most `resampled`."""
 
-    def resampled(self, text: str) -> "Sound":
+    def resampled(self, text: str) -> "PipedSound":
         rate = rate_of(text)
         return self if rate >= RATE else self._replace(needs=(*self.needs, ("resampled", rate)))
 
-    def with_channels(self, text: str) -> "Sound":
+    def with_channels(self, text: str) -> "PipedSound":
         """Mixed to one channel, or with as many as the file has."""
         if not text.isdecimal() or not int(text):
             raise ValueError(f"{text[:40]!r} is no number of channels")
         return self if text == "1" else self._replace(needs=(*self.needs, ("channels", int(text))))
 
-    def with_channel(self, number: int) -> "Sound":
+    def with_channel(self, number: int) -> "PipedSound":
         if self.channel is not None and number:
             raise ValueError(f"channel {number + 1} is picked of one channel")
         return self._replace(channel=number) if self.channel is None else self
 
-    def cut(self, start: float, duration: float | None) -> "Sound":
+    def cut(self, start: float, duration: float | None) -> "PipedSound":
         if self.duration is not None:
             left = self.duration - start
             duration = left if duration is None else min(duration, left)
@@ -54,7 +54,7 @@ class Sound(NamedTuple):
 
 
 Words = Sequence[str]
-Source = Sound | None
+Source = PipedSound | None
 """What the program before a `|` passes on; None at the beginning."""
 
 
@@ -62,7 +62,7 @@ def words_of(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def input_of(words: Words, source: Source) -> Sound:
+def input_of(words: Words, source: Source) -> PipedSound:
     """What a program reads: the one file that it names, or what is passed to it."""
     if source is not None:
         if any(word not in STDIN for word in words) or len(words) > 1:
@@ -75,7 +75,7 @@ def input_of(words: Words, source: Source) -> Sound:
         raise ValueError(f"{word[:80]!r} is no file")
     if "://" in word or word.startswith(("concat:", "data:", "crypto:")):
         raise ValueError(f"{word[:80]!r} is in another place")
-    return Sound(word)
+    return PipedSound(word)
 
 
 def check_output(words: Words) -> None:

@@ -7,7 +7,7 @@ mix its channels. Of effects, `rate`, `channels`, `remix`, `trim` and `dither` a
 import re
 
 from speechx.corpora.pipes.sound import (
-    Sound,
+    PipedSound,
     Source,
     Words,
     check_output,
@@ -25,7 +25,7 @@ SOX_TYPES = words_of(
 SOX_KEEPS = words_of("wav wavpcm flac sox aif aiff aifc au snd sph nist caf w64")
 
 
-def sox(words: Words, source: Source) -> Sound:
+def sox(words: Words, source: Source) -> PipedSound:
     """`sox [OPTION ...] FILE [OPTION ...] - [EFFECT ...]`"""
     rest = list(words)
     options, file = _sox_options(rest)
@@ -98,7 +98,7 @@ def _sox_options(rest: list[str]) -> tuple[list[tuple[str, str]], str]:
     raise ValueError("a file is missing")
 
 
-def _sox_effect(rest: list[str], sound: Sound) -> Sound:
+def _sox_effect(rest: list[str], sound: PipedSound) -> PipedSound:
     """The sound after the next effect, which is taken from `rest`."""
     name, values = rest.pop(0), []
     while rest and (re.match(r"[-=+\d]", rest[0])):
@@ -129,7 +129,7 @@ def _position(text: str) -> str:
     return text.removeprefix("=").removeprefix("+")
 
 
-def _remixed(sound: Sound, values: list[str]) -> Sound:
+def _remixed(sound: PipedSound, values: list[str]) -> PipedSound:
     picks = [value for value in values if value not in ("-a", "-m", "-p")]
     if len(picks) == 1:
         if re.fullmatch(r"[1-9]\d{0,2}", picks[0], re.ASCII):

@@ -3,7 +3,7 @@
 import pytest
 
 from speechx.corpora.pipes.commands import sound_of
-from speechx.corpora.pipes.sound import Sound
+from speechx.corpora.pipes.sound import PipedSound as Sound
 
 
 @pytest.mark.parametrize(
