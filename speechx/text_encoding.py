@@ -9,6 +9,7 @@ words, so that a person who knows the language can choose.
 import codecs
 import re
 import unicodedata
+from collections.abc import Sequence
 from itertools import pairwise
 
 MARKS = (
@@ -20,12 +21,19 @@ MARKS = (
 )
 CODE_PAGES = (  # what is more common first
     "latin1", "cp1252", "cp1250", "cp1251", "koi8-r", "cp1254", "cp1257", "cp1253", "cp1255",
-    "cp1256", "cp874", "cp932", "euc-jp", "cp949", "gb18030", "big5", "iso-8859-2", "cp866", "cp852",
-    "cp1258",
+    "cp1256", "cp874", "cp932", "euc-jp", "cp949", "gb18030", "big5", "iso-8859-2", "cp866",
+    "cp852", "cp1258",
 )  # fmt: skip
+ALPHABETS = (  # Latin letters beyond ASCII of languages that had code pages
+    "àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúü", "àèéìíòóùú", "áâãàçéêíóôõúü", "àçèéíïòóúü", "åäöé",
+    "æøåé", "áðéíóúýþæö", "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "ąćęłńóśźż", "áéíóöőúüű",
+    "čćđšž", "ăâîşţ", "çğıi̇öşüâî", "ąčęėįšųūž", "āčēģīķļņšūž", "äöüõšž",
+)  # fmt: skip
+FITS = 0.9
 SAMPLE = 1 << 17  # bytes to judge a code page by
 MOST_BYTES = 1 << 26  # of a text, to find what is wrong with it
 HEAD_BYTES = 1 << 16  # to find the encoding by
+SHOWN_LINES = 100  # of which a word may be in a message
 MOST_READINGS = 4  # in a message
 BAD_SHARE = 0.1  # of the words beyond ASCII that may be no words in the right code page
 FOREIGN = {  # by the first bytes: what is no text, and what to do
@@ -123,8 +131,7 @@ def why_not_text(data: bytes) -> str:
         return f"not UTF-8 text; line {line} has damaged bytes, others are UTF-8; correct that line"
     lines = enumerate(re.split(rb"\r\n|\n|\r", data), start=1)
     foreign_lines = [(number, line) for number, line in lines if not line.isascii()]
-    number, sample = foreign_lines[0]
-    readings = _readings(b"\n".join(line for _, line in foreign_lines)[:SAMPLE], sample)
+    number, readings = _readings(foreign_lines)
     if not readings:
         return "not UTF-8 text, nor in a code page that is known; save it as UTF-8 where it is from"
     shown = ", ".join(f"{word!r} in {page}" for page, word in readings.items())
@@ -133,19 +140,39 @@ def why_not_text(data: bytes) -> str:
     return f"not UTF-8 text; line {number} has {shown}; {which}: {command}"
 
 
-def _readings(data: bytes, sample: bytes) -> dict[str, str]:
-    """A word of the line `sample` by the code pages in which the whole text is words."""
-    word = max(sample.split(), key=lambda word: sum(byte > 0x7F for byte in word))
-    readings: dict[str, str] = {}
+def _readings(lines: Sequence[tuple[int, bytes]]) -> tuple[int, dict[str, str]]:
+    """A line, and its word that reads most differently in the code pages in which all lines are
+    words, by code page; the most probable one first."""
+    data = b"\n".join(line for _, line in lines)[:SAMPLE]
+    texts: dict[str, str] = {}
     for page in CODE_PAGES:
         try:  # the last character may be cut
             text = codecs.getincrementaldecoder(page)().decode(data, final=len(data) < SAMPLE)
-            reading = word.decode(page)[:40]
         except UnicodeDecodeError:
             continue
-        if reading not in readings.values() and _is_language(text, page):
-            readings[page] = reading
-    return dict(list(readings.items())[:MOST_READINGS])
+        if text not in texts.values() and _is_language(text, page):
+            texts[page] = text
+    pages = sorted(texts, key=lambda page: _share_of_an_alphabet(texts[page]) < FITS)
+    pages = pages[:MOST_READINGS]
+    words = [(n, w) for n, line in lines[:SHOWN_LINES] for w in re.split(rb"[\s;,\"]+", line)]
+    read = [(n, [_word(word, page) for page in pages]) for n, word in words if not word.isascii()]
+    number, shown = max(read, key=lambda found: len(set(found[1])))
+    return number, dict(zip(pages, shown, strict=True))
+
+
+def _word(word: bytes, page: str) -> str:
+    """How a word reads, or the part of it between bars that has most letters beyond ASCII."""
+    parts = word.decode(page, errors="replace").split("|")
+    return max(parts, key=lambda part: sum(c > "\x7f" for c in part))[:40]
+
+
+def _share_of_an_alphabet(text: str) -> float:
+    """Of the Latin letters beyond ASCII, how many are in the alphabet that has most of them."""
+    letters = [
+        c for c in text.lower() if c > "\x7f" and unicodedata.name(c, "").startswith("LATIN")
+    ]
+    most = max(sum(c in alphabet for c in letters) for alphabet in ALPHABETS)
+    return most / len(letters) if letters else 1.0
 
 
 def _is_language(text: str, page: str) -> bool:
@@ -168,7 +195,7 @@ def _scripts(word: str) -> set[str]:
 def _is_nonsense(word: str) -> bool:
     """Whether no language writes this: signs within it, two scripts, or capitals after small
     letters."""
-    core = word.strip("".join(c for c in word if unicodedata.category(c)[0] in "PN" or c in AROUND))
+    core = word.strip("".join(c for c in word if unicodedata.category(c)[0] == "P" or c in AROUND))
     letters = [c for c in core if unicodedata.category(c)[0] in "LM"]
     scripts = _scripts(core)
     if len(letters) < len(core.translate(INNER)) or scripts & NOT_SCRIPTS or NO_THAI.search(core):
@@ -186,7 +213,7 @@ def _is_nonsense(word: str) -> bool:
 BETWEEN = re.compile(
     r"[\s\x21-\x2f\x3a-\x40\x5b-\x60\x7b-\x7e\u3000-\u303f\uff01-\uff20\uff3b-\uff40\uff5b-\uff65]+"
 )
-AROUND = "$°©®™€£¥¢§¿¡№"
+AROUND = "0123456789$°©®™€£¥¢§¿¡№²³½¼¾"
 INNER = str.maketrans("", "", "'-0123456789’–—·‐\xad")
 EAST_ASIAN = {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH"}
 NOT_SCRIPTS = {"FEMININE", "MASCULINE", "MICRO", "HALFWIDTH", "?"}

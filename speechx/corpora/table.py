@@ -24,6 +24,7 @@ in capitals or not. Rows without a split are train, and rows of train without te
 `unlabelled`, for pretraining.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import islice
@@ -111,7 +112,9 @@ def _rows(
             yield f"{table}:{number}", dict(zip(names, row, strict=True))
         else:
             what = "column names" if layout.header else "columns in the first row"
-            listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(names)} {what}")
+            hint = f"; quote a cell that holds {layout.separator!r}" if layout.quoted else ""
+            hint = hint if len(row) > len(names) else ""
+            listing.refuse(f"{table}:{number}", f"{len(row)} cells, but {len(names)} {what}{hint}")
     if empty:
         raise UserError(f"table {table} needs a line of column names and at least one row")
 
@@ -140,9 +143,8 @@ def _found_columns(table: Path, layout: Layout, listing: Listing) -> dict[str, s
     if len(others) == 2:
         pairs = [(row[others[0]], row[others[1]]) for row in some if len(row) == 3]
         filled = [(one, other) for one, other in pairs if other.strip()]
-        alike = [SequenceMatcher(None, *pair).ratio() > ALIKE for pair in filled]
-        if 2 * sum(alike) > len(alike) or not alike:
-            others = others[-1:] if alike else others[:1]
+        if 2 * sum(_alike(*pair) for pair in filled) >= len(filled):
+            others = others[-1:] if filled else others[:1]
     if len(others) > 1:
         numbers = f"--column path={file + 1} --column text={others[-1] + 1}"
         raise UserError(
@@ -150,6 +152,12 @@ def _found_columns(table: Path, layout: Layout, listing: Listing) -> dict[str, s
             f"{shown(layout.first)!r}. Say what its columns are by their numbers: {numbers}"
         )
     return dict(zip(("path", "text"), (str(at + 1) for at in (file, *others)), strict=False))
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two cells are spellings of one text, as `in 1984` and `in nineteen eighty-four`."""
+    words = [set(re.findall(r"\w\w+", text.lower())) for text in (one, other)]
+    return bool(words[0] & words[1]) or SequenceMatcher(None, one, other).ratio() > ALIKE
 
 
 def _suffix(table: Path) -> str:

@@ -155,6 +155,13 @@ def test_common_names_of_times_and_speakers(corpus: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("times", ["0,25;0,75", "0.25;0.75", "0:00.25;00:00:00.75", "0:00,25;0,75"])
+def test_times_of_spreadsheets(corpus: Path, times: str) -> None:
+    (u,) = read(corpus, f"file;start;end\na.wav;{times}\n")
+    assert (u.start, u.duration) == (0.25, 0.5)
+    assert "must be seconds, not '1,500'" in refused(corpus, "file;start\na.wav;1,500\n")
+
+
 def test_our_names_go_before_common_ones(corpus: Path, messages: list[str]) -> None:
     found = read(corpus, "path,text,transcript,file,note,note,\na.wav,uno,due,b.wav,x,y,\n")
     assert pairs(found) == [("a", "uno")]
@@ -213,6 +220,15 @@ def test_a_list_names_its_bad_entries(corpus: Path) -> None:
     assert "t.json: entry 2 is not a JSON object" in said
     said = refused(corpus, '[{"audio": "a.wav", "start": "x"}]', "t.json")
     assert "t.json: entry 1: start must be seconds" in said
+
+
+def test_what_cannot_be_read_is_explained(corpus: Path) -> None:
+    said = refused(corpus, "path,text\na.wav,Hi, you\n")
+    assert "t.csv:2: 3 cells, but 2 column names; quote a cell that holds ','" in said
+    said = refused(corpus, "path,text\nhttps://a.example/a.wav,due\n")
+    assert "t.csv:2: 'https://a.example/a.wav' is no file here; fetch it first" in said
+    said = refused(corpus, "id|path|text\nx|missing.wav|due\n")
+    assert "missing.wav: no such file, but it is listed in" in said
 
 
 def test_what_is_no_table_is_named(corpus: Path) -> None:

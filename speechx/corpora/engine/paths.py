@@ -65,7 +65,7 @@ class AudioNames:
         """The name below `base` of the file that is there; `name` itself if there is none."""
         if is_file(base, name) or not name.strip():
             return name
-        plain = name.removeprefix("file://").replace("\\", "/")
+        plain = name.strip().removeprefix("file://").replace("\\", "/")
         if ".." in plain.split("/"):
             return name
         for form in dict.fromkeys(

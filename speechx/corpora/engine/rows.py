@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speechx.audio.sources import is_url
 from speechx.corpora.engine.paths import AudioNames, check_name, is_file
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
@@ -133,6 +134,9 @@ class Listing:
         if found is None:
             found = Preparation(language, self.corpus, or_else=self.or_else)
             self.languages[language] = found
+        if find is None and is_url(row["path"]) and not row["path"].startswith("file://"):
+            self.refuse(place, f"{row['path'][:200]!r} is no file here; fetch it first")
+            return
         if find is None:
             base = base_of(row["path"], self.base)
             path = self.names.find(base, row["path"]) if self.base else row["path"]
@@ -196,13 +200,26 @@ def _seconds(row: Mapping[str, Any], key: str) -> float | None:
         milliseconds = _seconds(row, f"{key}_ms") if f"{key}_ms" in row else None
         return None if milliseconds is None else milliseconds / 1000
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
+        seconds = math.nan if isinstance(value, bool) else _number(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
         unit = "milliseconds" if key.endswith("_ms") else "seconds"
         raise ValueError(f"{key} must be {unit}, not {str(value)[:60]!r}")
     return seconds
+
+
+def _number(value: Any) -> float:
+    """Also of 0,5 and of 1:02.5, but not of 1,500, which may be one or many."""
+    if not isinstance(value, str):
+        return float(value)
+    if re.fullmatch(r"\s*(0,\d+|\d+,(\d{1,2}|\d{4,}))\s*", value, re.ASCII):
+        return float(value.replace(",", "."))
+    clock = re.fullmatch(r"\s*(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)\s*", value, re.ASCII)
+    if clock:
+        hours, minutes = int(clock[1] or 0), int(clock[2])
+        return 3600 * hours + 60 * minutes + float(clock[3].replace(",", "."))
+    return float(value)
 
 
 def _duration(row: Mapping[str, Any], start: float) -> float | None:
