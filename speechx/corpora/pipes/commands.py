@@ -47,6 +47,8 @@ def sound_of(entry: str) -> PipedSound:
     if not entry.endswith("|"):
         if entry.startswith("|") or entry == "-":
             raise ValueError(f"{entry[:200]!r} is no file")
+        if re.match(r"[A-Za-z][\w+.-]*://", entry):
+            raise ValueError(f"{entry[:200]!r} is no file here; fetch it first")
         head, colon, offset = entry.rpartition(":")
         if colon and head and re.fullmatch(r"\d{1,18}", offset, re.ASCII):
             return PipedSound(head.removeprefix("ark:"), offset=int(offset))
