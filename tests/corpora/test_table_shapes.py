@@ -83,6 +83,11 @@ def test_ljspeech_has_ids_and_the_text_twice(corpus: Path, messages: list[str]) 
     assert messages[1].endswith("columns not used: 2")
 
 
+def test_a_text_may_be_the_name_of_a_column(corpus: Path) -> None:
+    assert pairs(read(corpus, "a.wav|stop\nb.wav|start\n")) == [("a", "stop"), ("b", "start")]
+    assert pairs(read(corpus, "a\tfile\nb\ttext\n", "t.tsv")) == [("a", "file"), ("b", "text")]
+
+
 def test_columns_have_numbers_where_they_have_no_names(corpus: Path) -> None:
     rows = "a.wav|ann|Being comparatively\nb.wav|bob|In print\n"
     said = refused(corpus, rows)

@@ -5,6 +5,7 @@ header has its size, or with the word AUDIO and the size of a file of any format
 such a part by `bytes`, as those of a shard do; a copy is made of it with `--convert` alone.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -57,7 +58,7 @@ class _PartInfo(MeasuredFiles):
         self.part = part
 
     def info(self, path: str | Path, exact: bool = False) -> AudioInfo:
-        return audio_info(path, part=self.part)
+        return audio_info(path, exact=exact, part=self.part)
 
 
 def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> list[Found]:
@@ -71,7 +72,9 @@ def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> lis
     if rules.copies is None:
         return _renamed(examine(_PartInfo(u.bytes), listed, rules), str(u.audio), name)
     archive = Path(u.audio)
-    file = rules.copies / f"{safe_name(archive.name)}.{u.bytes[0]}.part"
+    digest = hashlib.blake2b(ascii((str(archive), u.bytes)).encode(), digest_size=4)
+    # named as `remove_leftovers` knows
+    file = rules.copies / f".{safe_name(archive.name)}.part.{digest.hexdigest()}.part"
     try:
         rules.copies.mkdir(parents=True, exist_ok=True)
         file.write_bytes(read_bytes(archive, u.bytes))

@@ -46,8 +46,8 @@ def find_layout(
     holds_file: Callable[[str], bool],
     default: str = "\t",
 ) -> Layout | None:
-    """None for an empty table. A line of column names has a name that is `known`; where no name
-    is, the first row is one of the table if a cell of it `holds_file`."""
+    """None for an empty table. The first line is a row, and no line of column names, if a cell of
+    it `holds_file` and is not a name that is `known`."""
     lines = list(islice(((n, line) for n, line in text_lines(table) if line.strip()), FIRST_LINES))
     skip, forced = 0, ""
     if lines and (excel := EXCEL.fullmatch(lines[0][1].strip())):
@@ -65,7 +65,7 @@ def find_layout(
     else:
         separator = _most_regular([line for _, line in lines], default)
     first = split[separator]
-    header = bool(names[separator]) or not any(map(holds_file, first))
+    header = not any(holds_file(cell) and not known(cell) for cell in first)
     return Layout(separator, _quotes(lines[0][1], separator), skip, header, first)
 
 
