@@ -91,5 +91,8 @@ def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> lis
 def _renamed(found: Sequence[Found], path: str, name: str) -> list[Found]:
     """Problems with the name of the part."""
     return [
-        Problem(name, f.why) if isinstance(f, Problem) and f.where == path else f for f in found
+        Problem(f.where.replace(path, name), f.why.replace(path, name))
+        if isinstance(f, Problem)
+        else f
+        for f in found
     ]

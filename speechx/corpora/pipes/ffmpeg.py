@@ -19,7 +19,7 @@ from speechx.corpora.pipes.sound import (
     words_of,
 )
 
-FFMPEG_KEEPS = words_of("wav w64 rf64 flac aiff au caf")
+FFMPEG_KEEPS = words_of("wav w64 rf64 flac aiff au caf sox")
 FFMPEG_RAW = re.compile(r"([suf](8|16|24|32|64)(le|be)?|mulaw|alaw|vidc|adx|g72\d\w*)")
 CODECS = re.compile(r"pcm|pcm_[sf](16|24|32|64)[lb]e|pcm_[am]u?law|flac|alac|copy")
 FFMPEG_HARMLESS = words_of(
