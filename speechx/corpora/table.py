@@ -96,7 +96,7 @@ def _rows(
     header = next(rows)[1] if layout.header else layout.first
     names = [str(number) for number in range(1, len(header) + 1)]
     if layout.header and not numbered:
-        names = _distinct([name.strip() for name in header], columns, table)
+        names = _distinct([" ".join(name.split()) for name in header], columns, table)
     elif layout.header:
         logger.info(f"{table}: its first line is read as column names: {shown(header)}")
     else:
@@ -146,10 +146,11 @@ def _found_columns(table: Path, layout: Layout, listing: Listing) -> dict[str, s
         if 2 * sum(_alike(*pair) for pair in filled) >= len(filled):
             others = others[-1:] if filled else others[:1]
     if len(others) > 1:
-        numbers = f"--column path={file + 1} --column text={others[-1] + 1}"
+        longest = max(others, key=lambda at: sum(len(row[at]) for row in some if len(row) > at))
+        numbers = f"--column path={file + 1} --column text={longest + 1}"
         raise UserError(
             f"table {table} has no line of column names; its first row is "
-            f"{shown(layout.first)!r}. Say what its columns are by their numbers: {numbers}"
+            f"{shown(layout.first)!r}. Say what its columns are by their numbers, as in {numbers}"
         )
     return dict(zip(("path", "text"), (str(at + 1) for at in (file, *others)), strict=False))
 

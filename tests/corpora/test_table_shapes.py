@@ -92,7 +92,7 @@ def test_columns_have_numbers_where_they_have_no_names(corpus: Path) -> None:
     rows = "a.wav|ann|Being comparatively\nb.wav|bob|In print\n"
     said = refused(corpus, rows)
     assert "no line of column names" in said
-    assert said.endswith("by their numbers: --column path=1 --column text=3")
+    assert said.endswith("by their numbers, as in --column path=1 --column text=3")
     columns = {"path": "1", "speaker": "2", "text": "3"}
     for content in (rows, f"Datei|Wer|Was\n{rows}"):
         found = read(corpus, content, columns=columns)
