@@ -1,0 +1,142 @@
+"""Open sounds: what libsndfile decodes, a FLAC that mends its length, and sounds one after another.
+
+A sound has `format`, `subtype`, `samplerate`, `channels`, `frames`, and `promised`: how many times
+what it has its header promises, infinity where more is missing but nobody knows how much.
+
+    S samples · C channels
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+
+from speechx.audio.spliced import Piece, Spliced
+
+UNKNOWN_FRAMES = 1 << 62
+
+
+class Sound(Protocol):
+    """An open sound; `read` gives the next frames (S, C), fewer at the end."""
+
+    format: str
+    subtype: str
+    samplerate: int
+    channels: int
+    frames: int
+    promised: float
+
+    def seek(self, frame: int) -> object: ...
+
+    def read(self, frames: int, dtype: str = ..., always_2d: bool = ...) -> np.ndarray: ...
+
+
+class Decoded:
+    """What libsndfile decodes of a file: a descriptor, or an open file."""
+
+    def __init__(self, file: int | Any, promised: float = 1.0) -> None:
+        self.promised = promised
+        self._open(file)
+
+    def _open(self, file: int | Any) -> None:
+        self._sound = sound = soundfile.SoundFile(file, closefd=False)
+        self.format, self.subtype = sound.format, sound.subtype
+        self.samplerate, self.channels, self.frames = sound.samplerate, sound.channels, sound.frames
+        if sound.format == "MP3":
+            # After each read soundfile seeks to the current position; the mp3 decoder may then lose
+            # a frame. (In other formats this seek detects headers that claim too many frames.)
+            sound.seekable = lambda: False
+
+    def seek(self, frame: int) -> object:
+        return self._sound.seek(frame)
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), fewer at the end."""
+        return self._sound.read(frames, dtype, always_2d)
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class Flac(Decoded):
+    """A FLAC; `mend` finds its length where its header is wrong."""
+
+    def __init__(
+        self, file: int | Any, binary: BinaryIO, mend: Callable[[], list[Piece] | None]
+    ) -> None:
+        super().__init__(file)
+        self._binary, self._mend, self._mended = binary, mend, False
+        if self.frames >= UNKNOWN_FRAMES:
+            self._repair()
+
+    def check_end(self) -> None:
+        """Finds out whether the last sample is there."""
+        if not self._mended:
+            self.seek(max(0, self.frames - 1))
+            self.read(1)
+            self.seek(0)
+
+    def seek(self, frame: int) -> object:
+        try:
+            return self._sound.seek(frame)
+        except soundfile.LibsndfileError:
+            if not self._repair():
+                raise
+            return self._sound.seek(min(frame, self.frames))
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        at = self._sound.tell()
+        try:
+            return self._sound.read(frames, dtype, always_2d)
+        except soundfile.LibsndfileError:
+            if not self._repair():
+                raise
+            self._sound.seek(min(at, self.frames))
+            return self._sound.read(max(0, min(frames, self.frames - at)), dtype, always_2d)
+
+    def _repair(self) -> bool:
+        """Whether the file is shorter than its header says, and now read as what it is."""
+        before = self.frames
+        if self._mended or (pieces := self._mend()) is None:
+            return False
+        self._mended = True
+        self._sound.close()
+        self._open(Spliced(self._binary, pieces))
+        if before < UNKNOWN_FRAMES:
+            self.promised = before / self.frames if self.frames else math.inf
+        return self.frames != before
+
+
+class Joined:
+    """Sounds of one rate and number of channels, one after another."""
+
+    def __init__(self, sounds: Sequence[Sound]) -> None:
+        self._sounds, first = sounds, sounds[0]
+        self.format, self.subtype = first.format, first.subtype
+        self.samplerate, self.channels = first.samplerate, first.channels
+        self.frames = sum(sound.frames for sound in sounds)
+        promised = sum(sound.frames * sound.promised for sound in sounds)
+        self.promised = promised / self.frames if self.frames else 1.0
+        self._number, self._at = 0, 0
+
+    def seek(self, frame: int) -> None:
+        self._number = 0
+        while frame >= self._sounds[self._number].frames and self._number + 1 < len(self._sounds):
+            frame -= self._sounds[self._number].frames
+            self._number += 1
+        for sound in self._sounds[self._number + 1 :]:
+            sound.seek(0)
+        self._sounds[self._number].seek(frame)
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), of as many sounds as that takes."""
+        kept = [np.zeros((0, self.channels), np.float32)]
+        while frames > 0 and self._number < len(self._sounds):
+            block_SC = self._sounds[self._number].read(frames, dtype, always_2d)
+            if len(block_SC) == 0:
+                self._number += 1
+            kept.append(block_SC)
+            frames -= len(block_SC)
+        return np.concatenate(kept)
