@@ -67,6 +67,10 @@ OTHER = tuple(
 """What else is found under the names of audio files."""
 
 
+KNOWN = ("Core Audio (caf)", "AIFF", "Sun audio (au)", "Wave64", "WAV", "FLAC", "Ogg")
+"""Formats that libsndfile reads as a rule."""
+
+
 def sound_name(head: bytes) -> str | None:
     """The format of sound that begins with `head`."""
     if _is_text(head) and not head.startswith(b"NIST_1A"):

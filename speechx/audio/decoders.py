@@ -64,10 +64,10 @@ class Flac(Decoded):
     """A FLAC; `mend` finds its length where its header is wrong."""
 
     def __init__(
-        self, file: int | Any, binary: BinaryIO, mend: Callable[[], list[Piece] | None]
+        self, file: int | Any, binary: BinaryIO, size: int, mend: Callable[[], list[Piece] | None]
     ) -> None:
         super().__init__(file)
-        self._binary, self._mend, self._mended = binary, mend, False
+        self._binary, self._size, self._mend, self._mended = binary, size, mend, False
         if self.frames >= UNKNOWN_FRAMES:
             self._repair()
 
@@ -95,13 +95,25 @@ class Flac(Decoded):
                 raise
             self._sound.seek(min(at, self.frames))
             return self._sound.read(max(0, min(frames, self.frames - at)), dtype, always_2d)
+        finally:
+            if not self._mended and self._sound.tell() >= self.frames:
+                self._look_behind()
+
+    def _look_behind(self) -> None:
+        """The decoder is at the end that the header claims: is it the end of the file?"""
+        at = self.frames
+        if self._binary.tell() < self._size:
+            self._repair()
+            self._sound.seek(min(at, self.frames))
 
     def _repair(self) -> bool:
-        """Whether the file is shorter than its header says, and now read as what it is."""
+        """Whether the file has another length than its header says, and is now read whole."""
         before = self.frames
-        if self._mended or (pieces := self._mend()) is None:
+        if self._mended:
             return False
         self._mended = True
+        if (pieces := self._mend()) is None:
+            return False
         self._sound.close()
         self._open(Spliced(self._binary, pieces))
         if before < UNKNOWN_FRAMES:

@@ -8,6 +8,7 @@ WAV (also RF64 and Wave64), AIFF and Core Audio are chunks, a name and a length 
 them is the sound. Sun audio has one length.
 """
 
+import math
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -33,6 +34,8 @@ class Extent(NamedTuple):
 
     pieces: list[Piece] | None
     promised: float = 1.0
+    rest: int = 0
+    """Where another file begins that was joined to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ FORMS = {
     (b"RIFX", b"WAVE"): Form(b"data", ">I"),
     (b"FORM", b"AIFF"): Form(b"SSND", ">I"),
     (b"FORM", b"AIFC"): Form(b"SSND", ">I"),
+    (b"FORM", b"8SVX"): Form(b"BODY", ">I"),
+    (b"FORM", b"16SV"): Form(b"BODY", ">I"),
 }
 CAF = Form(b"data", ">Q", first=8, pad=1, most=1 << 48)
 W64 = Form(
@@ -73,6 +78,7 @@ W64 = Form(
 W64_MAGIC = b"riff\x2e\x91\xcf\x11"
 AU = {b".snd": ">I", b"dns.": "<I"}
 LONG_WAV = (b"RF64", b"BW64")
+EVEN_CAF = (b"lpcm", b"ulaw", b"alaw")  # a second has always as many bytes
 
 
 def extent(head: bytes, read: Read, end: int) -> Extent:
@@ -97,10 +103,21 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
     if head[:4] in LONG_WAV and b"ds64" in chunks:
         form = Form(b"data", "<Q", most=1 << 48)
         places = [chunks[b"ds64"] + 8]
-    found = _corrected(form, read, places, start, end)
-    if found.pieces is not None and head.startswith(b"FORM"):
-        return Extent(_with_frames(found.pieces, read, chunks, start), found.promised)
-    return found
+    pieces, promised, rest = _corrected(form, read, places, start, end)
+    if pieces is not None and b"COMM" in chunks and head.startswith(b"FORM"):
+        pieces = _with_frames(pieces, read, chunks[b"COMM"], start)
+    if promised > 1 and form is CAF and read(chunks.get(b"desc", 0) + 8, 4) not in EVEN_CAF:
+        promised = math.inf
+    if head.startswith(b"BW64"):  # the same by a name that libsndfile does not know
+        pieces = [b"RF64", *_without(4, pieces or [(0, end)])]
+    return Extent(pieces, promised, rest)
+
+
+def _without(size: int, pieces: list[Piece]) -> list[Piece]:
+    """The pieces without their first bytes."""
+    first = pieces[0]
+    rest = first[size:] if isinstance(first, bytes) else (first[0] + size, first[1])
+    return [rest, *pieces[1:]]
 
 
 def _chunks(form: Form, read: Read, end: int) -> dict[bytes, int]:
@@ -140,6 +157,10 @@ def _corrected(form: Form, read: Read, places: list[int], start: int, end: int) 
     end = tags.before(read, start, end)
     present, promised = end - start, 1.0
     if start + claim < end:
+        for behind in (start + claim, start + claim + claim % form.pad):
+            again = read(behind, 12)
+            if (again[:4], again[8:]) in FORMS:
+                return Extent([(0, behind)], rest=behind)
         if not _goes_on(form, read, start + claim, claim, end):
             return Extent(None)
     elif claim < form.most:
@@ -183,18 +204,11 @@ def _are_chunks(form: Form, read: Read, at: int, end: int) -> bool:
     return False
 
 
-def _with_frames(
-    pieces: list[Piece], read: Read, chunks: dict[bytes, int], start: int
-) -> list[Piece]:
-    """AIFF has the number of frames too, in another chunk."""
-    at = chunks.get(b"COMM", start)
-    channels, frames, bits = struct.unpack(">HIH", read(at, 8).ljust(8, b"\0"))
-    width = channels * -(-bits // 8)
-    last = pieces[-1]
-    assert isinstance(last, tuple)
-    if at >= start or not width:
+def _with_frames(pieces: list[Piece], read: Read, at: int, start: int) -> list[Piece]:
+    """AIFF has the number of frames too, in another chunk, at `at`."""
+    channels, _, bits = struct.unpack(">HIH", read(at, 8).ljust(8, b"\0"))
+    (first, last), width = (pieces[0], pieces[-1]), channels * -(-bits // 8)
+    if not width or isinstance(first, bytes) or isinstance(last, bytes):
         return pieces
     frames = struct.pack(">I", min((last[1] - start - 8) // width, 0xFFFFFFFF))
-    head = pieces[0]
-    assert isinstance(head, tuple)
-    return [(0, at + 2), frames, (at + 6, head[1]), *pieces[1:]]
+    return [(0, at + 2), frames, (at + 6, first[1]), *pieces[1:]]

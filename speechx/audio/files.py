@@ -38,6 +38,7 @@ BLOCK_FRAMES = 1 << 21
 # of the codec (8192 frames). Decoding therefore starts one block early.
 VORBIS_FRAMES = 8192
 CUT_SECONDS = 0.1  # a tolerance: old programs included the header in the length
+MOST_SECONDS = 360_000.0  # a header that promises more than 100 hours is nonsense
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
@@ -104,15 +105,16 @@ def _info(sound: Sound, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     if frames == 0:
         raise UserError(_no_samples(name))
     seconds = frames / sound.samplerate
-    cut = cut_words(seconds, promised / sound.samplerate)
+    tolerance = CUT_SECONDS if sound.format != "FLAC" else 0.5 / sound.samplerate
+    cut = cut_words(seconds, promised / sound.samplerate, tolerance)
     return AudioInfo(seconds, sound.samplerate, sound.channels, cut)
 
 
-def cut_words(seconds: float, promised: float) -> str:
+def cut_words(seconds: float, promised: float, tolerance: float = CUT_SECONDS) -> str:
     """The words for a file that is shorter than its header promises."""
     if math.isinf(promised):
         return f"the file is cut off: it breaks off after {seconds:.2f} s. Copy it again."
-    if promised - seconds <= CUT_SECONDS:
+    if promised - seconds <= tolerance or promised > MOST_SECONDS:
         return ""
     return (
         f"the file is cut off: its header promises {promised:.2f} s, but it has {seconds:.2f} s. "
@@ -306,25 +308,26 @@ def _read_frames(
 
     Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    left = max(0, sound.frames - first)  # libsndfile never reads beyond this
-    if wanted is not None:
-        left = min(wanted, left)
     kept: list[np.ndarray] = []
     try:
-        skipped = first - _seek(sound, first, at) if left else 0
-        left += skipped
-        while left > 0:
+        begin = _seek(sound, first, at) if first < sound.frames else first
+        while (left := _left(sound, begin, first, wanted)) > 0:
             block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)
             if len(block_SC) == 0:
                 break
-            left -= len(block_SC)
-            kept.append(block_SC[skipped:])
-            skipped = max(0, skipped - len(block_SC))
+            kept.append(block_SC[max(0, first - begin) :])
+            begin += len(block_SC)
     except soundfile.LibsndfileError as error:
         raise UserError(_damaged(name)) from error
     if len(kept) == 1:
         return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
+
+
+def _left(sound: Sound, at: int, first: int, wanted: int | None) -> int:
+    """Frames to read from `at`. libsndfile never reads beyond the end that it knows, which may
+    change while a FLAC is read."""
+    return (sound.frames if wanted is None else min(first + wanted, sound.frames)) - at
 
 
 def _seek(sound: Sound, first: int, at: int) -> int:

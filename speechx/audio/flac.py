@@ -11,6 +11,7 @@ from speechx.audio.spliced import Piece
 MAGIC = b"fLaC"
 TOTAL_AT = 21  # the last four bits of this byte and the next four bytes count the samples
 SEARCHED = 1 << 22  # bytes at the end
+STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + b"\x80\0\0\x22")
 SYNCS = (b"\xff\xf8", b"\xff\xf9")
 
 
@@ -24,6 +25,11 @@ class _Frame(NamedTuple):
 def total_samples(head: bytes) -> int:
     """What the header says; 0 for nothing."""
     return int.from_bytes(head[TOTAL_AT : TOTAL_AT + 5], "big") & (1 << 36) - 1
+
+
+def is_joined(data: Any, begin: int, end: int) -> bool:
+    """Whether another FLAC file begins behind the first."""
+    return any(data.find(start, begin + 42, end) >= 0 for start in STARTS)
 
 
 def mended(data: Any, begin: int, end: int) -> list[Piece] | None:

@@ -23,14 +23,14 @@ from typing import Any, BinaryIO
 import soundfile
 
 from speechx.audio import flac, mpeg, ogg, tags
-from speechx.audio.containers import other_name, sound_name
+from speechx.audio.containers import KNOWN, other_name, sound_name
 from speechx.audio.decoders import UNKNOWN_FRAMES, Decoded, Flac, Joined, Sound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
 from speechx.audio.sphere import MAGIC as SPHERE
 from speechx.audio.sphere import SphereSound
-from speechx.audio.spliced import Spliced
+from speechx.audio.spliced import Piece, Spliced
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -47,7 +47,9 @@ HEAD_BYTES = 1024
 # O_NONBLOCK, because opening a pipe without a writer would block.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 IN_MEMORY = 1 << 24  # bytes; of a larger file the system reads what is looked at
+MOST_JOINED = 10_000
 REMEMBERED = 256  # files whose streams are known
+CUT_BEFORE = "the file is cut off before its first sound. Copy it again."
 CUT_WORDS = ("ended prematurely", "partial file", "truncated")  # of ffmpeg
 Layout = list[Extent]
 """The sounds of a file, one after another."""
@@ -107,7 +109,9 @@ def _opened(
         return
     with ExitStack() as stack:
         try:
-            sound = _decoded(file, direct, head, begin, size, stack)
+            sound = _decoded(file, direct, head, begin, size, name, stack)
+        except _Cut as error:
+            raise UserError(f"{name}: {CUT_BEFORE}") from error
         except (soundfile.LibsndfileError, _Unlike) as error:
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
         if sound.frames >= UNKNOWN_FRAMES:
@@ -115,7 +119,13 @@ def _opened(
                 f"{name}: its header does not contain its length (it was written as a stream); "
                 "rewrite it with: ffmpeg -i IN OUT.wav"
             )
+        if sound.frames == 0 and sound.promised > 1:
+            raise UserError(f"{name}: {CUT_BEFORE}")
         yield sound
+
+
+class _Cut(Exception):
+    """Nothing that can be decoded is left of a file."""
 
 
 class _Unlike(Exception):
@@ -123,7 +133,13 @@ class _Unlike(Exception):
 
 
 def _decoded(
-    file: BinaryIO, direct: int | BinaryIO, head: bytes, begin: int, size: int, stack: ExitStack
+    file: BinaryIO,
+    direct: int | BinaryIO,
+    head: bytes,
+    begin: int,
+    size: int,
+    name: str,
+    stack: ExitStack,
 ) -> Sound:
     """The sound that libsndfile finds in the file."""
 
@@ -137,13 +153,15 @@ def _decoded(
     if head.startswith(flac.MAGIC):
         source = Spliced(file, [(begin, size)]) if begin else direct
         file.seek(0)
-        sound = Flac(source, file, lambda: _mended(file, begin, size))
+        sound = Flac(source, file, size, lambda: _mended(file, begin, size, name))
         stack.callback(lambda: sound.close())
         return sound
     layout = _layout(file, head, begin, size)
     try:
         sounds = [decoded(layout[0])]
-    except soundfile.LibsndfileError:
+    except soundfile.LibsndfileError as error:
+        if layout[0].promised > 1:
+            raise _Cut from error
         if sound_name(head) not in (None, "WAV") or not (layout := _mp3(file, 0, size)):
             raise
         sounds = [decoded(layout[0])]
@@ -176,16 +194,7 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
     elif mpeg.frame(head[:4]) is not None:
         find = _mp3
     else:
-        base = Spliced(file, [(begin, size)]) if begin else file
-
-        def read(at: int, most: int) -> bytes:
-            base.seek(at)
-            return base.read(most)
-
-        found = extent(head, read, size - begin)
-        if not begin:
-            return [found]
-        return [Extent(_shifted(found.pieces or [(0, size - begin)], begin), found.promised)]
+        return list(_extents(file, begin, size))
     if size < IN_MEMORY // 16:
         return find(file, begin, size) or [Extent(None)]
     try:
@@ -200,11 +209,26 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
     return _known[key]
 
 
-def _shifted(pieces: list[Any], begin: int) -> list[Any]:
-    return [
-        piece if isinstance(piece, bytes) else (piece[0] + begin, piece[1] + begin)
-        for piece in pieces
-    ]
+def _extents(file: BinaryIO, begin: int, size: int) -> Iterator[Extent]:
+    """The sounds of a file of chunks."""
+    for _ in range(MOST_JOINED):
+        base = Spliced(file, [(begin, size)]) if begin else file
+
+        def read(at: int, most: int, base: BinaryIO = base) -> bytes:  # type: ignore[assignment]
+            base.seek(at)
+            return base.read(most)
+
+        pieces, promised, rest = extent(read(0, HEAD_BYTES), read, size - begin)
+        if begin:
+            whole: list[Piece] = [(0, size - begin)]
+            pieces = [
+                piece if isinstance(piece, bytes) else (piece[0] + begin, piece[1] + begin)
+                for piece in pieces or whole
+            ]
+        yield Extent(pieces, promised)
+        if not rest:
+            return
+        begin += rest
 
 
 def _ogg(file: BinaryIO, begin: int, size: int) -> Layout:
@@ -230,9 +254,14 @@ def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:
     return [Extent(stream.pieces(), stream.promised()) for stream in found]
 
 
-def _mended(file: BinaryIO, begin: int, size: int) -> Any:
+def _mended(file: BinaryIO, begin: int, size: int, name: str) -> list[Piece] | None:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
+        if flac.is_joined(data, begin, end):
+            raise UserError(
+                f"{name}: it is several FLAC files one after another, and only the first would be "
+                "read; make one of them: ffmpeg -i IN.flac OUT.flac"
+            )
         return flac.mended(data, begin, end)
 
 
@@ -292,7 +321,8 @@ def _refusal(name: str, suffix: str, sound: str | None, other: str | None, error
     if isinstance(error, _Unlike):
         return f"{name}: {error}; this needs {missing}"
     if sound is not None:
-        return f"{name}: this is {sound}, which libsndfile cannot read; it needs {missing}"
+        why = "damaged, or in a coding that" if sound in KNOWN else "a format that"
+        return f"{name}: this is {sound}, {why} libsndfile cannot read; it needs {missing}"
     if other is not None:
         return f"{name}: not audio that can be read (expected {READABLE}): this is {other}."
     if suffix in FFMPEG_SUFFIXES:
