@@ -12,13 +12,14 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import soundfile
+import soxr
 
 from speechx.audio.spliced import Piece, Spliced
 
 UNKNOWN_FRAMES = 1 << 62
 
 
-class Sound(Protocol):
+class OpenSound(Protocol):
     """An open sound; `read` gives the next frames (S, C), fewer at the end."""
 
     format: str
@@ -64,19 +65,29 @@ class Flac(Decoded):
     """A FLAC; `mend` finds its length where its header is wrong."""
 
     def __init__(
-        self, file: int | Any, binary: BinaryIO, size: int, mend: Callable[[], list[Piece] | None]
+        self,
+        file: int | Any,
+        binary: BinaryIO,
+        size: int,
+        counted: Callable[[], int | None],
+        mend: Callable[[], list[Piece] | None],
     ) -> None:
+        """`counted` are the samples by the last frame, and `mend` makes the pieces of the file that
+        it should be."""
         super().__init__(file)
-        self._binary, self._size, self._mend, self._mended = binary, size, mend, False
+        self._binary, self._size = binary, size
+        self._counted, self._mend, self._mended = counted, mend, False
         if self.frames >= UNKNOWN_FRAMES:
             self._repair()
 
     def check_end(self) -> None:
-        """Finds out whether the last sample is there."""
+        """Finds out whether the last sample is there, and no more."""
         if not self._mended:
             self.seek(max(0, self.frames - 1))
             self.read(1)
-            self.seek(0)
+        if not self._mended and self._counted() not in (None, self.frames):
+            self._repair()
+        self.seek(0)
 
     def seek(self, frame: int) -> object:
         try:
@@ -121,10 +132,33 @@ class Flac(Decoded):
         return self.frames != before
 
 
+class Converted:
+    """A whole sound at the rate and with the channels of another."""
+
+    def __init__(self, sound: OpenSound, like: OpenSound) -> None:
+        self.format, self.subtype = sound.format, sound.subtype
+        self.samplerate, self.channels = like.samplerate, like.channels
+        self.promised = sound.promised
+        wave_SC = sound.read(sound.frames, "float32", True)
+        if wave_SC.shape[1] != self.channels:
+            wave_SC = np.repeat(wave_SC.mean(axis=1, keepdims=True), self.channels, axis=1)
+        self._whole_SC = soxr.resample(wave_SC, sound.samplerate, self.samplerate)
+        self.frames, self._at = len(self._whole_SC), 0
+
+    def seek(self, frame: int) -> None:
+        self._at = frame
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), fewer at the end."""
+        found_SC = self._whole_SC[self._at : self._at + frames]
+        self._at += len(found_SC)
+        return found_SC
+
+
 class Joined:
     """Sounds of one rate and number of channels, one after another."""
 
-    def __init__(self, sounds: Sequence[Sound]) -> None:
+    def __init__(self, sounds: Sequence[OpenSound]) -> None:
         self._sounds, first = sounds, sounds[0]
         self.format, self.subtype = first.format, first.subtype
         self.samplerate, self.channels = first.samplerate, first.channels

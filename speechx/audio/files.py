@@ -10,7 +10,6 @@ Times are in seconds. A file that cannot be read raises a `UserError` with its n
     S samples · C channels
 """
 
-import functools
 import io
 import math
 from collections.abc import Iterable, Iterator
@@ -22,13 +21,12 @@ import numpy as np
 import soundfile
 import soxr
 
-from speechx.audio.decoders import Flac, Sound
+from speechx.audio.decoders import Flac, OpenSound
 from speechx.audio.opening import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from speechx.audio.opening import open_sound
+from speechx.audio.opening import open_sound, say_once
 from speechx.audio.sources import Part, source_name
 from speechx.audio.storing import coded
 from speechx.errors import UserError
-from speechx.log import logger
 from speechx.whole_file import whole_file
 
 SAMPLE_RATE = 16_000
@@ -90,7 +88,7 @@ def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -
         return _info(sound, name, exact)
 
 
-def _info(sound: Sound, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
+def _info(sound: OpenSound, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     """Length and format of an open file; `decoded` frames have already been read."""
     if isinstance(sound, Flac):
         try:
@@ -239,7 +237,7 @@ def _one_channel(
     if channel is None and channels > 1 and _are_opposite(wave_SC, wave_S, energy):
         wave_S = wave_SC[:, 0]
         if notes is None:
-            _say_once(f"{name}: {OPPOSITE_PHASE}")
+            say_once(f"{name}: {OPPOSITE_PHASE}")
         else:
             notes.append(OPPOSITE_PHASE)
     if not math.isfinite(energy) and not np.isfinite(wave_S).all():
@@ -256,11 +254,6 @@ def _are_opposite(wave_SC: np.ndarray, mean_S: np.ndarray, energy: float) -> boo
     # Rare: now without a constant offset, which does not cancel.
     varying = float(np.var(wave_SC, axis=0, dtype=np.float64).mean())
     return float(np.var(mean_S, dtype=np.float64)) < OPPOSITE / wave_SC.shape[1] * varying
-
-
-@functools.lru_cache(maxsize=1 << 12)
-def _say_once(line: str) -> None:
-    logger.info(line)
 
 
 def at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:
@@ -301,7 +294,7 @@ def write_wave(stem: Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) -> Path:
 
 
 def _read_frames(
-    sound: Sound, name: str, first: int, wanted: int | None, at: int = 0
+    sound: OpenSound, name: str, first: int, wanted: int | None, at: int = 0
 ) -> np.ndarray:
     """Frames first .. first+wanted as (S, C); fewer, or none, at the end of the file. `at` is the
     decoder position. A UserError if the audio is damaged.
@@ -310,6 +303,8 @@ def _read_frames(
     """
     kept: list[np.ndarray] = []
     try:
+        if first >= sound.frames and isinstance(sound, Flac):
+            sound.check_end()
         begin = _seek(sound, first, at) if first < sound.frames else first
         while (left := _left(sound, begin, first, wanted)) > 0:
             block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)
@@ -324,13 +319,13 @@ def _read_frames(
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
 
 
-def _left(sound: Sound, at: int, first: int, wanted: int | None) -> int:
+def _left(sound: OpenSound, at: int, first: int, wanted: int | None) -> int:
     """Frames to read from `at`. libsndfile never reads beyond the end that it knows, which may
     change while a FLAC is read."""
     return (sound.frames if wanted is None else min(first + wanted, sound.frames)) - at
 
 
-def _seek(sound: Sound, first: int, at: int) -> int:
+def _seek(sound: OpenSound, first: int, at: int) -> int:
     """Moves the decoder towards `first`; returns the frame that it reads next."""
     if sound.format == "MP3":
         return at

@@ -11,6 +11,7 @@ from speechx.audio.spliced import Piece
 MAGIC = b"fLaC"
 TOTAL_AT = 21  # the last four bits of this byte and the next four bytes count the samples
 SEARCHED = 1 << 22  # bytes at the end
+TAIL_BYTES = 1 << 16  # hold the last frames of a usual file
 STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + b"\x80\0\0\x22")
 SYNCS = (b"\xff\xf8", b"\xff\xf9")
 
@@ -22,22 +23,28 @@ class _Frame(NamedTuple):
     behind: int
 
 
-def total_samples(head: bytes) -> int:
-    """What the header says; 0 for nothing."""
-    return int.from_bytes(head[TOTAL_AT : TOTAL_AT + 5], "big") & (1 << 36) - 1
-
-
 def is_joined(data: Any, begin: int, end: int) -> bool:
     """Whether another FLAC file begins behind the first."""
     return any(data.find(start, begin + 42, end) >= 0 for start in STARTS)
+
+
+def counted(head: bytes, tail: bytes) -> int | None:
+    """The samples up to the last frame that begins in `tail`, the last bytes of a file that begins
+    with `head`; None if no frame is found."""
+    found = _last_frames(tail, 0, len(tail), _block(head))
+    return None if found is None else found.behind
+
+
+def _block(head: bytes) -> int:
+    """Samples of the largest block; of every one, if all are alike."""
+    return int.from_bytes(head[10:12], "big")
 
 
 def mended(data: Any, begin: int, end: int) -> list[Piece] | None:
     """The file with the length that it has, without a broken last frame; None if no frame is
     found. `data` are its bytes, or an mmap of them."""
     head = bytes(data[begin : begin + TOTAL_AT + 5])
-    block = int.from_bytes(head[10:12], "big")  # the largest; the only one, with fixed blocks
-    found = _last_frames(data, max(begin + 42, end - SEARCHED), end, block)
+    found = _last_frames(data, max(begin + 42, end - SEARCHED), end, _block(head))
     if found is None:
         return None
     if _crc16(data[found.at : end]) == 0:

@@ -204,8 +204,8 @@ class Stream:
                 both = (delay << 12 | padding).to_bytes(3, "big")
                 tag += b"LAME3.100".ljust(DELAY_AT, b"\0") + both + bytes(12)
             if found.xing + len(tag) <= found.size:
-                break
-        return (head.ljust(found.xing, b"\0") + tag).ljust(found.size, b"\0")
+                return (head.ljust(found.xing, b"\0") + tag).ljust(found.size, b"\0")
+        raise AssertionError("a frame of the highest bit rate holds the header")
 
 
 def streams(data: Any, begin: int, end: int) -> list[Stream]:

@@ -17,14 +17,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import soundfile
 
 from speechx.audio import flac, mpeg, ogg, tags
 from speechx.audio.containers import KNOWN, other_name, sound_name
-from speechx.audio.decoders import UNKNOWN_FRAMES, Decoded, Flac, Joined, Sound
+from speechx.audio.decoders import UNKNOWN_FRAMES, Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
@@ -56,7 +57,7 @@ Layout = list[Extent]
 
 
 @contextmanager
-def open_sound(path: str | Path, part: Part | None = None) -> Iterator[Sound]:
+def open_sound(path: str | Path, part: Part | None = None) -> Iterator[OpenSound]:
     """Opens a file; a UserError says why it is not audio.
 
     A local file is opened only once, both for its first bytes and for libsndfile: short clips are
@@ -91,7 +92,7 @@ def open_sound(path: str | Path, part: Part | None = None) -> Iterator[Sound]:
 
 def _opened(
     file: BinaryIO, direct: int | BinaryIO, size: int, path: Path, name: str
-) -> Iterator[Sound]:
+) -> Iterator[OpenSound]:
     """`direct` is what libsndfile is given if the file can be read as it is."""
 
     def read(at: int, most: int) -> bytes:
@@ -105,14 +106,14 @@ def _opened(
         head = read(begin, HEAD_BYTES)
     if head.startswith(SPHERE):
         file.seek(0)
-        yield SphereSound(Spliced(file, [(begin, size)]) if begin else file, name)
+        yield SphereSound(_behind(begin, file, size), name)
         return
     with ExitStack() as stack:
         try:
             sound = _decoded(file, direct, head, begin, size, name, stack)
         except _Cut as error:
             raise UserError(f"{name}: {CUT_BEFORE}") from error
-        except (soundfile.LibsndfileError, _Unlike) as error:
+        except soundfile.LibsndfileError as error:
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
         if sound.frames >= UNKNOWN_FRAMES:
             raise UserError(
@@ -128,10 +129,6 @@ class _Cut(Exception):
     """Nothing that can be decoded is left of a file."""
 
 
-class _Unlike(Exception):
-    """Joined sounds that differ; its text says how."""
-
-
 def _decoded(
     file: BinaryIO,
     direct: int | BinaryIO,
@@ -140,7 +137,7 @@ def _decoded(
     size: int,
     name: str,
     stack: ExitStack,
-) -> Sound:
+) -> OpenSound:
     """The sound that libsndfile finds in the file."""
 
     def decoded(one: Extent) -> Decoded:
@@ -153,12 +150,15 @@ def _decoded(
     if head.startswith(flac.MAGIC):
         source = Spliced(file, [(begin, size)]) if begin else direct
         file.seek(0)
-        sound = Flac(source, file, size, lambda: _mended(file, begin, size, name))
+        sound = Flac(
+            source, file, size, lambda: _counted(file, head, begin, size),
+            lambda: _mended(file, begin, size, name),
+        )  # fmt: skip
         stack.callback(lambda: sound.close())
         return sound
     layout = _layout(file, head, begin, size)
     try:
-        sounds = [decoded(layout[0])]
+        sounds: list[OpenSound] = [decoded(layout[0])]
     except soundfile.LibsndfileError as error:
         if layout[0].promised > 1:
             raise _Cut from error
@@ -175,10 +175,11 @@ def _decoded(
             break
         first, later = sounds[0], sounds[-1]
         if (first.samplerate, first.channels) != (later.samplerate, later.channels):
-            raise _Unlike(
-                f"it is {len(layout)} recordings one after another, of which the first has "
-                f"{first.samplerate} Hz and {first.channels} channels, but number {number} has "
-                f"{later.samplerate} Hz and {later.channels}"
+            sounds[-1] = Converted(later, first)
+            say_once(
+                f"{name}: it is {len(layout)} recordings one after another, of which number "
+                f"{number} has {later.samplerate} Hz and {later.channels} channels; these are "
+                f"brought to {first.samplerate} Hz and {first.channels} of the first"
             )
     return sounds[0] if len(sounds) == 1 else Joined(sounds)
 
@@ -209,12 +210,17 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
     return _known[key]
 
 
+def _behind(begin: int, file: BinaryIO, size: int) -> BinaryIO:
+    """The file without what stands before `begin`."""
+    return cast(BinaryIO, Spliced(file, [(begin, size)])) if begin else file
+
+
 def _extents(file: BinaryIO, begin: int, size: int) -> Iterator[Extent]:
     """The sounds of a file of chunks."""
     for _ in range(MOST_JOINED):
-        base = Spliced(file, [(begin, size)]) if begin else file
+        base = _behind(begin, file, size)
 
-        def read(at: int, most: int, base: BinaryIO = base) -> bytes:  # type: ignore[assignment]
+        def read(at: int, most: int, base: BinaryIO = base) -> bytes:
             base.seek(at)
             return base.read(most)
 
@@ -254,6 +260,16 @@ def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:
     return [Extent(stream.pieces(), stream.promised()) for stream in found]
 
 
+def _counted(file: BinaryIO, head: bytes, begin: int, size: int) -> int | None:
+    def read(at: int, most: int) -> bytes:
+        file.seek(at)
+        return file.read(most)
+
+    end = tags.before(read, begin, size)
+    first = max(begin, end - flac.TAIL_BYTES)
+    return flac.counted(head, read(first, end - first))
+
+
 def _mended(file: BinaryIO, begin: int, size: int, name: str) -> list[Piece] | None:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
@@ -281,12 +297,12 @@ def _contents(file: BinaryIO) -> Iterator[Any]:
 @contextmanager
 def _through_ffmpeg(
     file: BinaryIO, path: Path, name: str, head: bytes, error: Exception
-) -> Iterator[Sound]:
+) -> Iterator[OpenSound]:
     """Decodes a file with ffmpeg into a temporary wav with the same rate and channels."""
     program, sound, other = shutil.which("ffmpeg"), sound_name(head), other_name(head)
     suffix = path.suffix.lower()
     if program is None or (sound is None and other is not None):
-        raise UserError(_refusal(name, suffix, sound, other, error)) from error
+        raise UserError(_refusal(name, suffix, sound, other)) from error
     with tempfile.TemporaryDirectory() as folder:
         given, wav = path.absolute(), Path(folder) / "decoded.wav"
         if isinstance(file, io.BytesIO):
@@ -306,20 +322,24 @@ def _through_ffmpeg(
             if any(word in line for line in said for word in CUT_WORDS):
                 decoded.promised = math.inf
             elif said:
-                logger.info(f"{name}: ffmpeg says: {said[-1]}")
+                say_once(f"{name}: ffmpeg says: {said[-1]}")
             yield decoded
         finally:
             decoded.close()
 
 
-def _refusal(name: str, suffix: str, sound: str | None, other: str | None, error: Exception) -> str:
+@lru_cache(maxsize=1 << 12)
+def say_once(line: str) -> None:
+    """Logs what there is to say of a file, which may be opened often."""
+    logger.info(line)
+
+
+def _refusal(name: str, suffix: str, sound: str | None, other: str | None) -> str:
     """Why a file cannot be read without ffmpeg."""
     missing = (
         "the ffmpeg program, which is not installed. Install it, or convert the file elsewhere: "
         f"ffmpeg -i IN{suffix} OUT.wav"
     )
-    if isinstance(error, _Unlike):
-        return f"{name}: {error}; this needs {missing}"
     if sound is not None:
         why = "damaged, or in a coding that" if sound in KNOWN else "a format that"
         return f"{name}: this is {sound}, {why} libsndfile cannot read; it needs {missing}"

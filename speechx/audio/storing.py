@@ -17,7 +17,7 @@ import soundfile
 
 LEAST_DB = 90.0
 FLAC_BITS = (16, 18, 20, 22, 24)
-LEAST_INT16_DB = 60.0  # below this a file of the 16-bit format holds floats
+LEAST_INT16_DB = 40.0  # below this a file of the 16-bit format holds floats
 
 
 def coded(wave_S: np.ndarray, rate: int) -> tuple[str, bytes]:
@@ -45,11 +45,10 @@ def coded_16_bit(wave_S: np.ndarray, rate: int) -> tuple[bytes, float]:
 
 def signal_to_error(wave_S: np.ndarray, samples_S: np.ndarray, bits: int) -> float:
     """dB between the wave and what is lost of it in these integers."""
-    error_S = np.ldexp(samples_S, 1 - bits) - wave_S
-    error, signal = float(np.dot(error_S, error_S)), float(np.dot(wave_S, wave_S))
-    if error == 0:
-        return math.inf
-    return 10 * math.log10(signal / error) if signal > 0 and math.isfinite(signal) else -math.inf
+    exact_S = wave_S.astype(np.float64)
+    error_S = np.ldexp(samples_S, 1 - bits) - exact_S
+    signal, error = float(np.dot(exact_S, exact_S)), float(np.dot(error_S, error_S))
+    return 10 * math.log10(signal / error) if error > 0 else math.inf
 
 
 def _check(wave_S: np.ndarray) -> None:
@@ -59,7 +58,7 @@ def _check(wave_S: np.ndarray) -> None:
 
 def _integers(wave_S: np.ndarray, bits: int) -> np.ndarray:
     full = 2.0 ** (bits - 1)
-    return np.clip(np.rint(wave_S * np.float64(full)), -full, full - 1)
+    return np.clip(np.rint(wave_S.astype(np.float64) * full), -full, full - 1)
 
 
 def _flac(samples_S: np.ndarray, bits: int, rate: int) -> bytes:

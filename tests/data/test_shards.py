@@ -134,7 +134,7 @@ def test_loud_faint_and_wide_sound_is_packed_as_it_is(tones, tmp_path):
         soundfile.write(path, wave_S, rate, subtype=subtype)
         lines.append(replace(tones[0], id=name, audio=path, start=0.0, duration=2.0))
     write_manifest(tmp_path / "a.jsonl", lines)
-    for format, least in (("flac", 90), ("int16", 60)):
+    for format, least in (("flac", 90), ("int16", 40)):
         _, logged = packed(tmp_path / "a.jsonl", tmp_path / format, format)
         for u in read_manifest(tmp_path / format / "a.jsonl"):
             source_S = read_audio(tmp_path / f"{u.id}.wav").astype(np.float64)
