@@ -70,7 +70,8 @@ def open_sound(path: str | Path, part: Part | None = None) -> Iterator[OpenSound
             yield plain
             return
         with io.BytesIO(data) as memory:
-            yield from _opened(memory, memory, len(data), Path(str(path)), name)
+            head = data[:HEAD_BYTES]
+            yield from _opened(memory, memory, head, len(data), path, name)
         return
     descriptor = -1
     try:
@@ -79,34 +80,30 @@ def open_sound(path: str | Path, part: Part | None = None) -> Iterator[OpenSound
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
         file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
-        file.read(1)
+        head = file.read(HEAD_BYTES)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
         raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
     try:
-        yield from _opened(file, descriptor, status.st_size, Path(path), name)
+        yield from _opened(file, descriptor, head, status.st_size, path, name)
     finally:
         os.close(descriptor)
 
 
 def _opened(
-    file: BinaryIO, direct: int | BinaryIO, size: int, path: Path, name: str
+    file: BinaryIO, direct: int | BinaryIO, head: bytes, size: int, path: str | Path, name: str
 ) -> Iterator[OpenSound]:
     """`direct` is what libsndfile is given if the file can be read as it is."""
-
-    def read(at: int, most: int) -> bytes:
-        file.seek(at)
-        return file.read(most)
-
-    head = read(0, HEAD_BYTES)
     if not head:
         raise UserError(f"{name}: the file is empty (0 bytes), but audio was expected.")
+    read = _reader(file, head)
     if begin := tags.after(read, 0, size):
         head = read(begin, HEAD_BYTES)
     if head.startswith(SPHERE):
         file.seek(0)
-        yield SphereSound(_behind(begin, file, size), name)
+        plain = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
+        yield SphereSound(_behind(begin, plain, size), name)
         return
     with ExitStack() as stack:
         try:
@@ -195,7 +192,7 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
     elif mpeg.frame(head[:4]) is not None:
         find = _mp3
     else:
-        return list(_extents(file, begin, size))
+        return list(_extents(file, head, begin, size))
     if size < IN_MEMORY // 16:
         return find(file, begin, size) or [Extent(None)]
     try:
@@ -215,16 +212,23 @@ def _behind(begin: int, file: BinaryIO, size: int) -> BinaryIO:
     return cast(BinaryIO, Spliced(file, [(begin, size)])) if begin else file
 
 
-def _extents(file: BinaryIO, begin: int, size: int) -> Iterator[Extent]:
+def _reader(file: BinaryIO, head: bytes) -> tags.Read:
+    """Reads a file whose first bytes are known."""
+
+    def read(at: int, most: int) -> bytes:
+        if at + most <= len(head):
+            return head[at : at + most]
+        file.seek(at)
+        return file.read(most)
+
+    return read
+
+
+def _extents(file: BinaryIO, head: bytes, begin: int, size: int) -> Iterator[Extent]:
     """The sounds of a file of chunks."""
     for _ in range(MOST_JOINED):
-        base = _behind(begin, file, size)
-
-        def read(at: int, most: int, base: BinaryIO = base) -> bytes:
-            base.seek(at)
-            return base.read(most)
-
-        pieces, promised, rest = extent(read(0, HEAD_BYTES), read, size - begin)
+        read = _reader(_behind(begin, file, size), head)
+        pieces, promised, rest = extent(head, read, size - begin)
         if begin:
             whole: list[Piece] = [(0, size - begin)]
             pieces = [
@@ -234,6 +238,7 @@ def _extents(file: BinaryIO, begin: int, size: int) -> Iterator[Extent]:
         yield Extent(pieces, promised)
         if not rest:
             return
+        head = read(rest, HEAD_BYTES)
         begin += rest
 
 
@@ -261,10 +266,7 @@ def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:
 
 
 def _counted(file: BinaryIO, head: bytes, begin: int, size: int) -> int | None:
-    def read(at: int, most: int) -> bytes:
-        file.seek(at)
-        return file.read(most)
-
+    read = _reader(file, b"")
     end = tags.before(read, begin, size)
     first = max(begin, end - flac.TAIL_BYTES)
     return flac.counted(head, read(first, end - first))
@@ -296,15 +298,15 @@ def _contents(file: BinaryIO) -> Iterator[Any]:
 
 @contextmanager
 def _through_ffmpeg(
-    file: BinaryIO, path: Path, name: str, head: bytes, error: Exception
+    file: BinaryIO, path: str | Path, name: str, head: bytes, error: Exception
 ) -> Iterator[OpenSound]:
     """Decodes a file with ffmpeg into a temporary wav with the same rate and channels."""
     program, sound, other = shutil.which("ffmpeg"), sound_name(head), other_name(head)
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if program is None or (sound is None and other is not None):
         raise UserError(_refusal(name, suffix, sound, other)) from error
     with tempfile.TemporaryDirectory() as folder:
-        given, wav = path.absolute(), Path(folder) / "decoded.wav"
+        given, wav = Path(path).absolute(), Path(folder) / "decoded.wav"
         if isinstance(file, io.BytesIO):
             given = Path(folder) / "given"
             given.write_bytes(file.getbuffer())

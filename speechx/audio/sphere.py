@@ -49,6 +49,8 @@ HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
 LEAST_BEYOND = 0.1  # seconds behind the claimed end, less is no sound
+LENGTH = re.compile(r"[0-9]{1,9}")
+SIGNS = re.compile(r"[\W_]")
 # By what is left of the many spellings in lower case and without signs: u-law, MU_LAW, a-law.
 _CODINGS = {
     **dict.fromkeys(("pcm", "linear", "pcmlinear", "linearpcm", "raw"), "pcm"),
@@ -98,13 +100,13 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         if len(words) == 3 and words[1][:2] in ("-i", "-r", "-s"):
             value = words[2].rstrip("\r")
             length = words[1][2:]
-            fields[words[0]] = value[: int(length)] if length.isdigit() else value.strip()
+            fields[words[0]] = value[: int(length)] if LENGTH.fullmatch(length) else value.strip()
     else:
         raise UserError(f"{name}: its SPHERE header has no end_head")
     if "sample_rate" not in fields:
         raise UserError(f"{name}: its SPHERE header has no sample_rate")
     spelled = fields.get("sample_coding", "pcm").lower().split(",")
-    coding, *packed = (re.sub(r"[\W_]", "", word) for word in spelled)
+    coding, *packed = (word if word.isalpha() else SIGNS.sub("", word) for word in spelled)
     if coding not in _CODINGS or not all(word.startswith("embeddedshorten") for word in packed):
         raise UserError(
             f"{name}: SPHERE of the coding {fields['sample_coding'][:60]!r} cannot be read. "
