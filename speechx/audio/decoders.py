@@ -7,7 +7,10 @@ what it has its header promises, infinity where more is missing but nobody knows
 """
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
@@ -17,6 +20,8 @@ import soxr
 from speechx.audio.spliced import Piece, Spliced
 
 UNKNOWN_FRAMES = 1 << 62
+MOST_SECONDS = 360_000.0  # a header that promises more than 100 hours is nonsense
+BLOCK_FRAMES = 1 << 20
 
 
 class OpenSound(Protocol):
@@ -40,6 +45,12 @@ class Decoded:
     def __init__(self, file: int | Any, promised: float = 1.0) -> None:
         self.promised = promised
         self._open(file)
+        if self.frames > MOST_SECONDS * self.samplerate and self.format != "FLAC":
+            frames = self._decodable()
+            rewind = file.seek if not isinstance(file, int) else partial(os.lseek, file)
+            rewind(0, os.SEEK_SET)
+            self._open(file)
+            self.frames = frames
 
     def _open(self, file: int | Any) -> None:
         self._sound = sound = soundfile.SoundFile(file, closefd=False)
@@ -49,6 +60,16 @@ class Decoded:
             # After each read soundfile seeks to the current position; the mp3 decoder may then lose
             # a frame. (In other formats this seek detects headers that claim too many frames.)
             sound.seekable = lambda: False
+
+    def _decodable(self) -> int:
+        """The frames that there are, where the file claims more than anybody has."""
+        self._sound.seekable = lambda: False
+        frames, more = 0, 1
+        with self._sound, suppress(soundfile.LibsndfileError):
+            while more:
+                more = len(self._sound.read(BLOCK_FRAMES, "float32"))
+                frames += more
+        return frames
 
     def seek(self, frame: int) -> object:
         return self._sound.seek(frame)

@@ -88,7 +88,7 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
         return Extent(None)  # nearly every wav
     if (order := AU.get(head[:4])) is not None and len(head) >= 24:
         start = struct.unpack_from(order, head, 4)[0]
-        return _corrected(Form(b"", order, first=start), read, [8], start, end)
+        return _corrected(Form(b"", order, first=start), read, 8, start, end)
     if head.startswith(b"caff"):
         form: Form | None = CAF
     elif head.startswith(W64_MAGIC):
@@ -101,11 +101,11 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
     if form.sound not in chunks:
         return Extent(None)
     start = chunks[form.sound]
-    places = [start - struct.calcsize(form.size)]
+    place = start - struct.calcsize(form.size)
     if head[:4] in LONG_WAV and b"ds64" in chunks:
         form = Form(b"data", "<Q", most=1 << 48)
-        places = [chunks[b"ds64"] + 8]
-    pieces, promised, rest = _corrected(form, read, places, start, end)
+        place = chunks[b"ds64"] + 8
+    pieces, promised, rest = _corrected(form, read, place, start, end)
     if pieces is not None and b"COMM" in chunks and head.startswith(b"FORM"):
         pieces = _with_frames(pieces, read, chunks[b"COMM"], start)
     if promised > 1 and form is CAF and read(chunks.get(b"desc", 0) + 8, 4) not in EVEN_CAF:
@@ -146,10 +146,10 @@ def _behind(form: Form, at: int, head: bytes) -> int:
     return behind + -behind % form.pad
 
 
-def _corrected(form: Form, read: Read, places: list[int], start: int, end: int) -> Extent:
-    """The file with the right length at `places`."""
+def _corrected(form: Form, read: Read, place: int, start: int, end: int) -> Extent:
+    """The file with the right length at `place`."""
     width = struct.calcsize(form.size)
-    stored = read(places[0], width)
+    stored = read(place, width)
     if len(stored) < width or start >= end:
         return Extent(None)
     counted = form.head if form.counts_head else 0
@@ -168,13 +168,18 @@ def _corrected(form: Form, read: Read, places: list[int], start: int, end: int) 
     elif claim < form.most:
         promised = claim / present if present else 1.0
     most = (1 << 8 * width) - 1
+    if present > most and form is WAV:
+        return Extent(_long_wav(place, present, end), promised)
     size = struct.pack(form.size, min(present + counted, most))
-    pieces: list[Piece] = []
-    at = 0
-    for place in places:
-        pieces += [(at, place), size]
-        at = place + width
-    return Extent([*pieces, (at, end)], promised)
+    return Extent([(0, place), size, (place + width, end)], promised)
+
+
+def _long_wav(place: int, present: int, end: int) -> list[Piece]:
+    """A WAV of more than four gigabytes, with the header that has room for its length."""
+    unknown = b"\xff" * 4
+    sizes = struct.pack("<4sIQQQI", b"ds64", 28, end + 28, present, 0, 0)
+    head = b"RF64" + unknown + b"WAVE" + sizes
+    return [head, (12, place), unknown, (place + 4, end)]
 
 
 def _goes_on(form: Form, read: Read, at: int, claim: int, end: int) -> bool:

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from speechx.audio.decoders import Flac, OpenSound
+from speechx.audio.decoders import MOST_SECONDS, Flac, OpenSound
 from speechx.audio.opening import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from speechx.audio.opening import open_sound, say_once
 from speechx.audio.sources import Part, source_name
@@ -36,7 +36,6 @@ BLOCK_FRAMES = 1 << 21
 # of the codec (8192 frames). Decoding therefore starts one block early.
 VORBIS_FRAMES = 8192
 CUT_SECONDS = 0.1  # a tolerance: old programs included the header in the length
-MOST_SECONDS = 360_000.0  # a header that promises more than 100 hours is nonsense
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25

@@ -23,9 +23,9 @@ class Links(NamedTuple):
 
 def links(data: Any, begin: int, end: int) -> Links:
     """The streams in these bytes (bytes or an mmap)."""
-    starts, behind = [], -1
+    starts, behind = [begin], begin + page_size(data, begin)
     for found in BEGINNING.finditer(data, begin, end):
-        if found.start() != behind:
+        if found.start() not in (begin, behind):
             starts.append(found.start())
         behind = found.start() + page_size(data, found.start())
     last = data.rfind(PAGE, begin, end)

@@ -25,7 +25,7 @@ import soundfile
 
 from speechx.audio import flac, mpeg, ogg, tags
 from speechx.audio.containers import KNOWN, other_name, sound_name
-from speechx.audio.decoders import UNKNOWN_FRAMES, Converted, Decoded, Flac, Joined, OpenSound
+from speechx.audio.decoders import Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
@@ -112,11 +112,6 @@ def _opened(
             raise UserError(f"{name}: {CUT_BEFORE}") from error
         except soundfile.LibsndfileError as error:
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
-        if sound.frames >= UNKNOWN_FRAMES:
-            raise UserError(
-                f"{name}: its header does not contain its length (it was written as a stream); "
-                "rewrite it with: ffmpeg -i IN OUT.wav"
-            )
         if sound.frames == 0 and sound.promised > 1:
             raise UserError(f"{name}: {CUT_BEFORE}")
         yield sound
