@@ -110,9 +110,18 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
         pieces = _with_frames(pieces, read, chunks[b"COMM"], start)
     if promised > 1 and form is CAF and read(chunks.get(b"desc", 0) + 8, 4) not in EVEN_CAF:
         promised = math.inf
+    if head[:4] in LONG_WAV and b"ds64" in chunks:
+        pieces = _with_riff_size(pieces or [(0, end)], chunks[b"ds64"], end)
     if head.startswith(b"BW64"):  # the same by a name that libsndfile does not know
         pieces = [b"RF64", *_without(4, pieces or [(0, end)])]
     return Extent(pieces, promised, rest)
+
+
+def _with_riff_size(pieces: list[Piece], at: int, end: int) -> list[Piece]:
+    """RF64 has the size of the whole file too, at `at`."""
+    first = pieces[0]
+    assert isinstance(first, tuple)
+    return [(0, at), struct.pack("<Q", end), (at + 8, first[1]), *pieces[1:]]
 
 
 def _without(size: int, pieces: list[Piece]) -> list[Piece]:

@@ -11,6 +11,7 @@ from speechx.audio.spliced import Piece
 MAGIC = b"fLaC"
 TOTAL_AT = 21  # the last four bits of this byte and the next four bytes count the samples
 SEARCHED = 1 << 22  # bytes at the end
+HEADER_BYTES = 1 << 13  # of most files
 TAIL_BYTES = 1 << 16  # hold the last frames of a usual file
 STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + b"\x80\0\0\x22")
 SYNCS = (b"\xff\xf8", b"\xff\xf9")
@@ -33,6 +34,14 @@ def counted(head: bytes, tail: bytes) -> int | None:
     with `head`; None if no frame is found."""
     found = _last_frames(tail, 0, len(tail), _block(head))
     return None if found is None else found.behind
+
+
+def is_too_long(head: bytes, size: int) -> bool:
+    """Whether a file has more bytes than the claimed number of the largest frames: perhaps it is
+    several files."""
+    largest, block = int.from_bytes(head[15:18], "big"), _block(head)
+    total = int.from_bytes(head[TOTAL_AT : TOTAL_AT + 5], "big") & (1 << 36) - 1
+    return 0 < largest * -(-total // max(1, block)) + HEADER_BYTES < size
 
 
 def _block(head: bytes) -> int:

@@ -76,7 +76,9 @@ def frame(header: bytes) -> Frame | None:
     else:
         size = samples // 8 * speed // rate + padding
     side = (17, 32) if version == 3 else (9, 17)
-    return Frame(size, samples, Kind(version, layer, rate, channels), 4 + side[channels - 1])
+    check = 0 if header[1] & 1 else 2  # bytes of a checksum
+    place = 4 + check + side[channels - 1]
+    return Frame(size, samples, Kind(version, layer, rate, channels), place)
 
 
 class _Sizes(dict[bytes, int]):
@@ -127,8 +129,8 @@ def is_whole(data: Any, begin: int, end: int) -> bool:
     if found is None or found.kind.layer != 3:
         return False
     header = xing(data[begin : begin + found.size], found.xing)
-    if header is None or not header.frames:
-        return False
+    if header is None or not header.frames or any(data[begin + 4 : begin + found.xing]):
+        return False  # mpg123 accepts it only behind zeros
     sizes, at = sizes_of(found.kind), begin + found.size
     for _ in range(header.frames):
         size = sizes[data[at : at + 4]]

@@ -112,7 +112,7 @@ def _opened(
             raise UserError(f"{name}: {CUT_BEFORE}") from error
         except soundfile.LibsndfileError as error:
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
-        if sound.frames == 0 and sound.promised > 1:
+        if sound.frames == 0 and math.isinf(sound.promised):
             raise UserError(f"{name}: {CUT_BEFORE}")
         yield sound
 
@@ -263,6 +263,10 @@ def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:
 def _counted(file: BinaryIO, head: bytes, begin: int, size: int) -> int | None:
     read = _reader(file, b"")
     end = tags.before(read, begin, size)
+    if flac.is_too_long(head, end - begin):
+        with _contents(file) as data:
+            if flac.is_joined(data, begin, end):
+                return 0
     first = max(begin, end - flac.TAIL_BYTES)
     return flac.counted(head, read(first, end - first))
 

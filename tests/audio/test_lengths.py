@@ -117,8 +117,10 @@ def test_joined_flac_files_are_refused_by_name(tmp_path: Path) -> None:
     for read in (audio_info, read_audio):
         with pytest.raises(UserError, match="several FLAC files"):
             read(path)
-    with pytest.raises(UserError, match="several FLAC files"):
-        read_audio(written(tmp_path, 2 * file_of("FLAC", noise(2.0))))
+    twice = written(tmp_path, 2 * file_of("FLAC", noise(2.0)))
+    for read in (audio_info, read_audio):
+        with pytest.raises(UserError, match="several FLAC files"):
+            read(twice)
 
 
 @pytest.mark.parametrize("kind", ["OGG", "OPUS", "WAV", "AIFF"])
@@ -214,6 +216,16 @@ def test_a_count_of_frames_that_is_nonsense(tmp_path: Path, frames: int) -> None
     path = written(tmp_path, replaced(data, place, frames.to_bytes(4, "big")))
     assert seconds_of(path) == pytest.approx(2.0, abs=0.1)
     check_audio(path)
+
+
+def test_a_header_of_an_mp3_that_the_decoder_does_not_take_for_one(tmp_path: Path) -> None:
+    data = file_of("MP3", noise(2.0))
+    assert seconds_of(written(tmp_path, replaced(data, 6, b"\xa7"))) == 2.0
+
+
+def test_a_long_wav_that_is_wrong_about_the_whole_file(tmp_path: Path) -> None:
+    data = file_of("RF64", noise(2.0))
+    assert seconds_of(written(tmp_path, replaced(data, 20, b"\xff" * 7))) == 2.0
 
 
 def test_tags_before_any_format(tmp_path: Path) -> None:
