@@ -43,7 +43,7 @@ class Decoded:
     """What libsndfile decodes of a file: a descriptor, or an open file."""
 
     def __init__(self, file: int | Any, promised: float = 1.0) -> None:
-        self.promised = promised
+        self.promised, self.frames = promised, 0
         self._open(file)
         if self.frames > MOST_SECONDS * self.samplerate and self.format != "FLAC":
             frames = self._decodable()
