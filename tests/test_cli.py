@@ -451,10 +451,10 @@ def test_a_clip_that_is_listed_but_absent(refused, tmp_path, capsys):
 
 
 def test_a_table_with_a_missing_column(refused, tmp_path):
-    (tmp_path / "all.tsv").write_text("file\ttext\na.wav\tuno\n")
+    (tmp_path / "all.tsv").write_text("row\ttext\n1\tuno\n")
     words = ["data", "prepare", "table", tmp_path / "all.tsv", "--language", "it"]
     line = refused(*words, "-o", tmp_path / "out")
-    assert "has no column `path`; it has file, text" in line
+    assert "has no column `path`; it has row, text" in line
 
 
 @pytest.mark.parametrize("language", ["xx", "e"])

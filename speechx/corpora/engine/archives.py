@@ -58,7 +58,10 @@ class _PartInfo(MeasuredFiles):
         self.part = part
 
     def info(self, path: str | Path, exact: bool = False) -> AudioInfo:
-        return audio_info(path, exact=exact, part=self.part)
+        info = audio_info(path, exact=exact, part=self.part)
+        if info.cut:
+            raise UserError(f"{source_name(path, self.part)}: {info.cut}")
+        return info
 
 
 def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> list[Found]:

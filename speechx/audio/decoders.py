@@ -1,0 +1,209 @@
+"""Open sounds: what libsndfile decodes, a FLAC that mends its length, and sounds one after another.
+
+A sound has `format`, `subtype`, `samplerate`, `channels`, `frames`, and `promised`: how many times
+what it has its header promises, infinity where more is missing but nobody knows how much.
+
+    S samples · C channels
+"""
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+import soundfile
+import soxr
+
+from speechx.audio.spliced import Piece, Spliced
+
+UNKNOWN_FRAMES = 1 << 62
+MOST_SECONDS = 360_000.0  # a header that promises more than 100 hours is nonsense
+BLOCK_FRAMES = 1 << 20
+
+
+class OpenSound(Protocol):
+    """An open sound; `read` gives the next frames (S, C), fewer at the end."""
+
+    format: str
+    subtype: str
+    samplerate: int
+    channels: int
+    frames: int
+    promised: float
+
+    def seek(self, frame: int) -> object: ...
+
+    def read(self, frames: int, dtype: str = ..., always_2d: bool = ...) -> np.ndarray: ...
+
+
+class Decoded:
+    """What libsndfile decodes of a file: a descriptor, or an open file."""
+
+    def __init__(self, file: int | Any, promised: float = 1.0) -> None:
+        self.promised, self.frames = promised, 0
+        self._open(file)
+        if self.frames > MOST_SECONDS * self.samplerate and self.format != "FLAC":
+            frames = self._decodable()
+            rewind = file.seek if not isinstance(file, int) else partial(os.lseek, file)
+            rewind(0, os.SEEK_SET)
+            self._open(file)
+            self.frames = frames
+
+    def _open(self, file: int | Any) -> None:
+        self._sound = sound = soundfile.SoundFile(file, closefd=False)
+        self.format, self.subtype = sound.format, sound.subtype
+        self.samplerate, self.channels, self.frames = sound.samplerate, sound.channels, sound.frames
+        if sound.format == "MP3":
+            # After each read soundfile seeks to the current position; the mp3 decoder may then lose
+            # a frame. (In other formats this seek detects headers that claim too many frames.)
+            sound.seekable = lambda: False
+
+    def _decodable(self) -> int:
+        """The frames that there are, where the file claims more than anybody has."""
+        self._sound.seekable = lambda: False
+        frames, more = 0, 1
+        with self._sound, suppress(soundfile.LibsndfileError):
+            while more:
+                more = len(self._sound.read(BLOCK_FRAMES, "float32"))
+                frames += more
+        return frames
+
+    def seek(self, frame: int) -> object:
+        return self._sound.seek(frame)
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), fewer at the end."""
+        return self._sound.read(frames, dtype, always_2d)
+
+    def close(self) -> None:
+        self._sound.close()
+
+
+class Flac(Decoded):
+    """A FLAC; `mend` finds its length where its header is wrong."""
+
+    def __init__(
+        self,
+        file: int | Any,
+        binary: BinaryIO,
+        size: int,
+        counted: Callable[[], int | None],
+        mend: Callable[[], list[Piece] | None],
+    ) -> None:
+        """`counted` are the samples by the last frame, and `mend` makes the pieces of the file that
+        it should be."""
+        super().__init__(file)
+        self._binary, self._size = binary, size
+        self._counted, self._mend, self._mended = counted, mend, False
+        if self.frames >= UNKNOWN_FRAMES:
+            self._repair()
+
+    def check_end(self) -> None:
+        """Finds out whether the last sample is there, and no more."""
+        if not self._mended:
+            self.seek(max(0, self.frames - 1))
+            self.read(1)
+        if not self._mended and self._counted() not in (None, self.frames):
+            self._repair()
+        self.seek(0)
+
+    def seek(self, frame: int) -> object:
+        try:
+            return self._sound.seek(frame)
+        except soundfile.LibsndfileError:
+            if not self._repair():
+                raise
+            return self._sound.seek(min(frame, self.frames))
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        at = self._sound.tell()
+        try:
+            return self._sound.read(frames, dtype, always_2d)
+        except soundfile.LibsndfileError:
+            if not self._repair():
+                raise
+            self._sound.seek(min(at, self.frames))
+            return self._sound.read(max(0, min(frames, self.frames - at)), dtype, always_2d)
+        finally:
+            if not self._mended and self._sound.tell() >= self.frames:
+                self._look_behind()
+
+    def _look_behind(self) -> None:
+        """The decoder is at the end that the header claims: is it the end of the file?"""
+        at = self.frames
+        if self._binary.tell() < self._size:
+            self._repair()
+            self._sound.seek(min(at, self.frames))
+
+    def _repair(self) -> bool:
+        """Whether the file has another length than its header says, and is now read whole."""
+        before = self.frames
+        if self._mended:
+            return False
+        self._mended = True
+        if (pieces := self._mend()) is None:
+            return False
+        self._sound.close()
+        self._open(Spliced(self._binary, pieces))
+        if before < UNKNOWN_FRAMES:
+            self.promised = before / self.frames if self.frames else math.inf
+        return self.frames != before
+
+
+class Converted:
+    """A whole sound at the rate and with the channels of another."""
+
+    def __init__(self, sound: OpenSound, like: OpenSound) -> None:
+        self.format, self.subtype = sound.format, sound.subtype
+        self.samplerate, self.channels = like.samplerate, like.channels
+        self.promised = sound.promised
+        wave_SC = sound.read(sound.frames, "float32", True)
+        if wave_SC.shape[1] != self.channels:
+            wave_SC = np.repeat(wave_SC.mean(axis=1, keepdims=True), self.channels, axis=1)
+        self._whole_SC = soxr.resample(wave_SC, sound.samplerate, self.samplerate)
+        self.frames, self._at = len(self._whole_SC), 0
+
+    def seek(self, frame: int) -> None:
+        self._at = frame
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), fewer at the end."""
+        found_SC = self._whole_SC[self._at : self._at + frames]
+        self._at += len(found_SC)
+        return found_SC
+
+
+class Joined:
+    """Sounds of one rate and number of channels, one after another."""
+
+    def __init__(self, sounds: Sequence[OpenSound]) -> None:
+        self._sounds, first = sounds, sounds[0]
+        self.format, self.subtype = first.format, first.subtype
+        self.samplerate, self.channels = first.samplerate, first.channels
+        self.frames = sum(sound.frames for sound in sounds)
+        promised = sum(sound.frames * sound.promised for sound in sounds)
+        self.promised = promised / self.frames if self.frames else 1.0
+        self._number, self._at = 0, 0
+
+    def seek(self, frame: int) -> None:
+        self._number = 0
+        while frame >= self._sounds[self._number].frames and self._number + 1 < len(self._sounds):
+            frame -= self._sounds[self._number].frames
+            self._number += 1
+        for sound in self._sounds[self._number + 1 :]:
+            sound.seek(0)
+        self._sounds[self._number].seek(frame)
+
+    def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
+        """The next frames (S, C), of as many sounds as that takes."""
+        kept = [np.zeros((0, self.channels), np.float32)]
+        while frames > 0 and self._number < len(self._sounds):
+            block_SC = self._sounds[self._number].read(frames, dtype, always_2d)
+            if len(block_SC) == 0:
+                self._number += 1
+            kept.append(block_SC)
+            frames -= len(block_SC)
+        return np.concatenate(kept)
