@@ -196,13 +196,13 @@ def test_parts_of_an_archive_have_segments_and_channels(tmp_path: Path, audio: b
         (b"no sound at all", "no sound begins there"),
         (b"RIFF\xff\xff\xff\x7fWAVE", "its header promises"),
         (b"AUDIO\x02\xff\xff", "its header promises"),
-        (b"RIFF\x08\0\0\0WAVEfmt ", "cannot be read|not audio|holds no"),
+        (b"RIFF\x08\0\0\0WAVEfmt ", "damaged"),
     ],
 )
 def test_an_archive_without_sound_is_named(tmp_path: Path, content: bytes, why: str) -> None:
     (tmp_path / "w.ark").write_bytes(b"u " + content)
     lines(tmp_path / "wav.scp", f"u {tmp_path}/w.ark:2")
-    with pytest.raises(UserError, match=rf"w\.ark(:2|\[2\+\d+\]): .*({why})"):
+    with pytest.raises(UserError, match=rf"w\.ark(:2|\[2\+\d+\]): [^\[]*({why})"):
         prepare(tmp_path, Output(tmp_path / "out"), "it")
 
 

@@ -7,6 +7,7 @@ such a part by `bytes`, as those of a shard do; a copy is made of it with `--con
 
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -92,10 +93,12 @@ def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> lis
 
 
 def _renamed(found: Sequence[Found], path: str, name: str) -> list[Found]:
-    """Problems with the name of the part."""
+    """Problems with the name of the part, where they name the whole file."""
+    whole = re.compile(rf"{re.escape(path)}(?!\[)")
+
+    def renamed(text: str) -> str:
+        return whole.sub(lambda _: name, text)
+
     return [
-        Problem(f.where.replace(path, name), f.why.replace(path, name))
-        if isinstance(f, Problem)
-        else f
-        for f in found
+        Problem(renamed(f.where), renamed(f.why)) if isinstance(f, Problem) else f for f in found
     ]
