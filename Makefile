@@ -15,10 +15,11 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3.10 python3; do \
 quickstart: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash recipes/tiny/run.sh
 
-# One thread per process: the tests' tensors are tiny, and some tests start several processes.
+# One thread per process: the tests' tensors are tiny, and some tests start several processes. A file of tests
+# shares trained models, so it stays in one process.
 test: export OMP_NUM_THREADS ?= 1
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: venv
 	$(BIN)/ruff check
