@@ -65,7 +65,7 @@ class NeverWritten:
     """Reference tokens, after preparation, that no output of a model makes: each is an error."""
 
     tokens: int
-    of: int
+    total: int
     """Reference tokens in all."""
     share: float
     counts: dict[str, int]
@@ -74,7 +74,7 @@ class NeverWritten:
     def __str__(self) -> str:
         some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
         rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
-        return f"{self.tokens} of {self.of} reference tokens ({self.share:.1%}): {some}{rest}"
+        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
 
 
 def evaluate_model(

@@ -53,7 +53,7 @@ FOREIGN = {  # by the first bytes: what is no text, and what to do
     b"PK\x03\x04": "a zip archive; unpack it first",
 }
 OFFICE = {  # by what is in a zip archive
-    b"xl/": "an Excel workbook; save it there as CSV UTF-8 (File, Save As), a sheet a file",
+    b"xl/": "an Excel workbook; save it there as CSV UTF-8 (File, Save As), one file per sheet",
     b"word/": "a Word document; save the table as CSV or as plain text (UTF-8)",
     b"opendocument.spreadsheet": "an OpenDocument spreadsheet; save it there as CSV (UTF-8)",
     b"opendocument.text": "an OpenDocument text; save it there as plain text (UTF-8)",
@@ -133,7 +133,7 @@ def why_not_text(data: bytes) -> str:
     foreign_lines = [(number, line) for number, line in lines if not line.isascii()]
     number, readings = _readings(foreign_lines)
     if not readings:
-        return "not UTF-8 text, nor in a code page that is known; save it as UTF-8 where it is from"
+        return "not UTF-8 text, nor in a known code page; save it as UTF-8 in its own program"
     shown = ", ".join(f"{word!r} in {page}" for page, word in readings.items())
     which = "convert it" if len(readings) == 1 else "convert it from the one that is right"
     command = f"iconv -f {next(iter(readings))} -t utf-8 OLD > NEW"

@@ -154,7 +154,7 @@ def test_letters_that_a_model_never_writes_are_named_before_it_is_scored(
     assert err.index(line) < err.index("evaluate:")
     written = json.loads((tmp_path / "scores.json").read_text())["never_written"]
     assert written["counts"] == {" ": 6, "ç": 2, "7": 2, "'": 2}
-    assert (written["tokens"], written["of"]) == (12, 28)
+    assert (written["tokens"], written["total"]) == (12, 28)
     assert written["share"] == pytest.approx(12 / 28)
 
 

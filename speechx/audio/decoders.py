@@ -1,7 +1,7 @@
 """Open sounds: what libsndfile decodes, a FLAC that mends its length, and sounds one after another.
 
-A sound has `format`, `subtype`, `samplerate`, `channels`, `frames`, and `promised`: how many times
-what it has its header promises, infinity where more is missing but nobody knows how much.
+A sound has `format`, `subtype`, `samplerate`, `channels`, `frames`, and `promised`: the length in
+its header divided by the length that is present; infinity if the missing length is unknown.
 
     S samples · C channels
 """
@@ -62,7 +62,7 @@ class Decoded:
             sound.seekable = lambda: False
 
     def _decodable(self) -> int:
-        """The frames that there are, where the file claims more than anybody has."""
+        """Decodes and counts the frames if the length in the header is impossible."""
         self._sound.seekable = lambda: False
         frames, more = 0, 1
         with self._sound, suppress(soundfile.LibsndfileError):
@@ -93,8 +93,8 @@ class Flac(Decoded):
         counted: Callable[[], int | None],
         mend: Callable[[], list[Piece] | None],
     ) -> None:
-        """`counted` are the samples by the last frame, and `mend` makes the pieces of the file that
-        it should be."""
+        """`counted` returns the number of samples up to the last frame, `mend` the pieces of the
+        corrected file."""
         super().__init__(file)
         self._binary, self._size = binary, size
         self._counted, self._mend, self._mended = counted, mend, False
@@ -129,9 +129,9 @@ class Flac(Decoded):
             return self._sound.read(max(0, min(frames, self.frames - at)), dtype, always_2d)
         finally:
             if not self._mended and self._sound.tell() >= self.frames:
-                self._look_behind()
+                self._check_past_end()
 
-    def _look_behind(self) -> None:
+    def _check_past_end(self) -> None:
         """The decoder is at the end that the header claims: is it the end of the file?"""
         at = self.frames
         if self._binary.tell() < self._size:
@@ -139,7 +139,7 @@ class Flac(Decoded):
             self._sound.seek(min(at, self.frames))
 
     def _repair(self) -> bool:
-        """Whether the file has another length than its header says, and is now read whole."""
+        """Corrects the length; returns whether it differed from the length in the header."""
         before = self.frames
         if self._mended:
             return False

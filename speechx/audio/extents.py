@@ -1,8 +1,8 @@
-"""How long the sound of a file is, where its header says something else.
+"""How long the sound of a file is, where its header has another length.
 
 A recorder that is killed leaves a length of 0 in the header, a program that writes to a pipe leaves
-one that nobody can mean, and 32 bits are too few for four gigabytes. Sound that follows is sound.
-A length that is larger than the file is a promise: the file was cut off.
+an impossible one, and 32 bits are too few for four gigabytes. Sound after the stated end is read.
+If the stated length is larger than the file, the file was cut off.
 
 WAV (also RF64 and Wave64), AIFF and Core Audio are chunks, a name and a length before each; one of
 them is the sound. Sun audio has one length.
@@ -29,8 +29,8 @@ KNOWN = frozenset(
 
 
 class Extent(NamedTuple):
-    """The file as it should be read, or None as it is; and how many times what it has its header
-    promises."""
+    """The pieces to read, or None to read the whole file; `promised` is the length in the header
+    divided by the length that is present."""
 
     pieces: list[Piece] | None
     promised: float = 1.0

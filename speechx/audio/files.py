@@ -23,7 +23,7 @@ import soxr
 
 from speechx.audio.decoders import MOST_SECONDS, Flac, OpenSound
 from speechx.audio.opening import AUDIO_SUFFIXES as AUDIO_SUFFIXES
-from speechx.audio.opening import open_sound, say_once
+from speechx.audio.opening import log_once, open_sound
 from speechx.audio.sources import Part, source_name
 from speechx.audio.storing import coded
 from speechx.errors import UserError
@@ -42,7 +42,7 @@ END_TOLERANCE_SECONDS = 0.25
 # Channels whose mean has less than this share of their energy (for two: -20 dB) are in opposite
 # phase. The mean of unrelated channels has 1 / C of it.
 OPPOSITE = 0.02
-OPPOSITE_PHASE = "its channels are in opposite phase and their mean is nothing; the first is taken"
+OPPOSITE_PHASE = "its channels are in opposite phase and cancel in their mean; the first is used"
 
 Segment: TypeAlias = tuple[float, float | None, int | None]
 """Start and duration in seconds (None: to the end) and channel (None: the mean of all)."""
@@ -56,7 +56,7 @@ class AudioInfo:
     rate: int
     channels: int
     cut: str = ""
-    """Words, if the file is cut off."""
+    """The message if the file is cut off, else empty."""
 
 
 def check_audio(path: str | Path, exact: bool = False) -> AudioInfo:
@@ -103,12 +103,12 @@ def _info(sound: OpenSound, name: str, exact: bool, decoded: int = 0) -> AudioIn
         raise UserError(_no_samples(name))
     seconds = frames / sound.samplerate
     tolerance = CUT_SECONDS if sound.format != "FLAC" else 0.5 / sound.samplerate
-    cut = cut_words(seconds, promised / sound.samplerate, tolerance)
+    cut = cut_message(seconds, promised / sound.samplerate, tolerance)
     return AudioInfo(seconds, sound.samplerate, sound.channels, cut)
 
 
-def cut_words(seconds: float, promised: float, tolerance: float = CUT_SECONDS) -> str:
-    """The words for a file that is shorter than its header promises."""
+def cut_message(seconds: float, promised: float, tolerance: float = CUT_SECONDS) -> str:
+    """The message for a file that is shorter than its header promises."""
     if math.isinf(promised):
         return f"the file is cut off: it breaks off after {seconds:.2f} s. Copy it again."
     if promised - seconds <= tolerance or promised > MOST_SECONDS:
@@ -148,8 +148,8 @@ def read_native(
     tolerance: float = END_TOLERANCE_SECONDS,
     notes: list[str] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """`read_audio` without resampling: (S,) float32 and the file's own sample rate. What else there
-    is to say of the file is added to `notes`, or logged."""
+    """`read_audio` without resampling: (S,) float32 and the file's own sample rate. Remarks
+    about the file are added to `notes`, or logged."""
     name = source_name(path, part)
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start {start} must be >= 0 and duration {duration} > 0, in seconds")
@@ -236,7 +236,7 @@ def _one_channel(
     if channel is None and channels > 1 and _are_opposite(wave_SC, wave_S, energy):
         wave_S = wave_SC[:, 0]
         if notes is None:
-            say_once(f"{name}: {OPPOSITE_PHASE}")
+            log_once(f"{name}: {OPPOSITE_PHASE}")
         else:
             notes.append(OPPOSITE_PHASE)
     if not math.isfinite(energy) and not np.isfinite(wave_S).all():

@@ -1,7 +1,8 @@
 """The end of a FLAC file: how many samples are really there.
 
-A FLAC that was written as a stream does not say how long it is, and one that was cut off says how
-long it was. Every frame has the number of its first sample, so the last whole frame says it.
+The header of a FLAC that was written as a stream has no length, and the header of a FLAC that was
+cut off has the old one. Every frame has the number of its first sample, so the last whole frame
+gives the length.
 """
 
 from typing import Any, NamedTuple

@@ -184,7 +184,7 @@ class Stream:
         return [self._counting_frame(delay, padding), *self.runs]
 
     def promised(self) -> float:
-        """How many times what the stream has its headers promise."""
+        """The length in its headers divided by the length that is present."""
         if not self.missing or self.first is None:
             return 1.0
         size, (_, delay, padding) = self.one.samples, self.first

@@ -1,7 +1,7 @@
 """The streams of an Ogg file, one after another.
 
-Files that are joined are an Ogg file again, of chained streams (RFC 3533); libsndfile reads the
-first. A stream begins with a page that says so. Such pages side by side are streams at the same
+Joined Ogg files are one Ogg file of chained streams (RFC 3533); libsndfile reads only the first
+stream. The first page of a stream is marked. Such pages side by side are streams at the same
 time, such as a picture and its sound, and no chain.
 """
 

@@ -168,10 +168,10 @@ def _decoded(
         first, later = sounds[0], sounds[-1]
         if (first.samplerate, first.channels) != (later.samplerate, later.channels):
             sounds[-1] = Converted(later, first)
-            say_once(
-                f"{name}: it is {len(layout)} recordings one after another, of which number "
-                f"{number} has {later.samplerate} Hz and {later.channels} channels; these are "
-                f"brought to {first.samplerate} Hz and {first.channels} of the first"
+            log_once(
+                f"{name}: it holds {len(layout)} recordings, of which number {number} has "
+                f"{later.samplerate} Hz and {later.channels} channels; it is converted to "
+                f"{first.samplerate} Hz and {first.channels} channels, as the first has"
             )
     return sounds[0] if len(sounds) == 1 else Joined(sounds)
 
@@ -276,8 +276,8 @@ def _mended(file: BinaryIO, begin: int, size: int, name: str) -> list[Piece] | N
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
         if flac.is_joined(data, begin, end):
             raise UserError(
-                f"{name}: it is several FLAC files one after another, and only the first would be "
-                "read; make one of them: ffmpeg -i IN.flac OUT.flac"
+                f"{name}: it holds several FLAC files, of which only the first would be read; "
+                "join them: ffmpeg -i IN.flac OUT.flac"
             )
         return flac.mended(data, begin, end)
 
@@ -313,25 +313,25 @@ def _through_ffmpeg(
         target = ["-vn", "-sn", "-dn", "-rf64", "auto", "-c:a", "pcm_f32le", str(wav)]
         command = [program, "-nostdin", "-v", "error", *source, *target]
         done = subprocess.run(command, capture_output=True)
-        said = done.stderr.decode(errors="replace").strip().splitlines()
+        messages = done.stderr.decode(errors="replace").strip().splitlines()
         if done.returncode != 0 or not wav.exists():
-            why = said[-1] if said else "no audio"
+            why = messages[-1] if messages else "no audio"
             known = f"{name}: " if sound else f"{name}: not audio that can be read: "
             raise UserError(f"{known}ffmpeg cannot decode it: {why}.") from error
         decoded = Decoded(str(wav))
         try:
-            if any(word in line for line in said for word in CUT_WORDS):
+            if any(word in line for line in messages for word in CUT_WORDS):
                 decoded.promised = math.inf
-            elif said:
-                say_once(f"{name}: ffmpeg says: {said[-1]}")
+            elif messages:
+                log_once(f"{name}: ffmpeg reports: {messages[-1]}")
             yield decoded
         finally:
             decoded.close()
 
 
 @lru_cache(maxsize=1 << 12)
-def say_once(line: str) -> None:
-    """Logs what there is to say of a file, which may be opened often."""
+def log_once(line: str) -> None:
+    """Logs each line once, because a file may be opened often."""
     logger.info(line)
 
 

@@ -14,7 +14,7 @@ first. Supported are pcm of 1 to 4 bytes, ulaw and alaw, interleaved or not, and
 pcm and ulaw (shorten.py). The error for any other coding names it.
 
 The header may be wrong, so no memory is allocated for its claims. A file that is shorter than its
-header claims is read to its end, and `promised` says how much longer it should be. Where the number
+header claims is read to its end, and `promised` is the claimed / the real length. Where the number
 of samples is 0 or nonsense, or more sound follows, the file is read to its end too; a compressed
 one as far as the header claims.
 

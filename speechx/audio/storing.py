@@ -25,7 +25,7 @@ def coded(wave_S: np.ndarray, rate: int) -> tuple[str, bytes]:
     _check(wave_S)
     for bits in FLAC_BITS:
         samples_S = _integers(wave_S, bits)
-        if signal_to_error(wave_S, samples_S, bits) >= LEAST_DB:
+        if signal_to_noise(wave_S, samples_S, bits) >= LEAST_DB:
             return "flac", _flac(samples_S, bits, rate)
     return "wav", _floats(wave_S, rate)
 
@@ -35,7 +35,7 @@ def coded_16_bit(wave_S: np.ndarray, rate: int) -> tuple[bytes, float]:
     few, a WAV of floats."""
     _check(wave_S)
     samples_S = _integers(wave_S, 16)
-    distance = signal_to_error(wave_S, samples_S, 16)
+    distance = signal_to_noise(wave_S, samples_S, 16)
     if distance < LEAST_INT16_DB:
         return _floats(wave_S, rate), math.inf
     file = io.BytesIO()
@@ -43,8 +43,8 @@ def coded_16_bit(wave_S: np.ndarray, rate: int) -> tuple[bytes, float]:
     return file.getvalue(), distance
 
 
-def signal_to_error(wave_S: np.ndarray, samples_S: np.ndarray, bits: int) -> float:
-    """dB between the wave and what is lost of it in these integers."""
+def signal_to_noise(wave_S: np.ndarray, samples_S: np.ndarray, bits: int) -> float:
+    """The signal-to-noise ratio in dB of the wave in these integers."""
     exact_S = wave_S.astype(np.float64)
     error_S = np.ldexp(samples_S, 1 - bits) - exact_S
     signal, error = float(np.dot(exact_S, exact_S)), float(np.dot(error_S, error_S))

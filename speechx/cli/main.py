@@ -243,7 +243,7 @@ def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
     group.add_argument("--language", help="unseen language whose phone inventory is shipped")
     group.add_argument(
         "--inventory", type=Path, metavar="FILE[#ID]",
-        help="file of phones, a manifest with phones, or PHOIBLE's phoible.csv#ID, where ID is an "
+        help="phone inventory: a list, a manifest, or PHOIBLE's phoible.csv#ID, where ID is an "
         "InventoryID, a Glottocode or an ISO 639-3 code",
     )  # fmt: skip
 

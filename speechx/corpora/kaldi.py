@@ -165,7 +165,7 @@ def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:
         if what == "resampled" and info.rate > number:
             raise ValueError(
                 f"{file} has a rate of {info.rate} Hz, and its command makes {number} Hz of it, "
-                "which loses sound that models use; make a file of it first"
+                "which removes sound that models use; write its output to a file first"
             )
         if what == "rate" and info.rate != number:
             raise ValueError(
@@ -187,7 +187,7 @@ def _within(sound: PipedSound, times: dict[str, str]) -> dict[str, Any]:
     start, lasts = float(times.get("start", 0)), times.get("duration")
     left = None if sound.duration is None else sound.duration - start
     if start < 0 or (left is not None and (left <= 0 or float(lasts or 0) > left + SLACK)):
-        raise ValueError("it reaches out of what its command in wav.scp cuts")
+        raise ValueError("its times are outside the stretch that its command in wav.scp cuts out")
     duration = left if lasts is None else float(lasts)
     if left is not None and duration is not None:
         duration = min(left, duration)

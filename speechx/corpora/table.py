@@ -150,7 +150,7 @@ def _found_columns(table: Path, layout: Layout, listing: Listing) -> dict[str, s
         numbers = f"--column path={file + 1} --column text={longest + 1}"
         raise UserError(
             f"table {table} has no line of column names; its first row is "
-            f"{shown(layout.first)!r}. Say what its columns are by their numbers, as in {numbers}"
+            f"{shown(layout.first)!r}. Name its columns by their numbers, as in {numbers}"
         )
     return dict(zip(("path", "text"), (str(at + 1) for at in (file, *others)), strict=False))
 

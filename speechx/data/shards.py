@@ -23,7 +23,7 @@ bytes, which is one request to any store: tar has 5,200x (from the disk 4,400x),
 and webdataset can read it. FLAC is the default: it has half the bytes of int16, and 5,000x real
 time on one core is rarely too slow for a GPU; if it is, `format="int16"` decodes five times faster.
 FLAC has as many bits as the error needs to be 90 dB below the signal; 16 bits are often too few
-after resampling, which is counted and said. What neither can hold is a WAV of floats.
+after resampling, which is counted and logged. If FLAC is not enough, a WAV of floats is written.
 
 Each shard is written atomically. A hash of its sources (paths, sizes, times, segments) is stored
 beside it, so that packing again, also after an interruption, only packs missing or changed shards.
@@ -69,7 +69,7 @@ from speechx.log import logger
 
 BYTES_PER_SECOND = {"flac": 18_000, "int16": 32_000}  # of speech, an estimate
 SEED = 0
-WRITTEN = 2  # another number where shards hold other samples than before
+WRITTEN = 2  # increase it when the samples in shards change
 MAX_UNREADABLE = 0.01
 ABANDONED_SECONDS = 600  # since the last write: a partial file of a killed run
 
@@ -281,8 +281,8 @@ class _Packing:
         if coarse := sum(shard.coarse for shard in shards.values()):
             least = min(shard.least_db for shard in shards.values())
             logger.info(
-                f"{self.manifest}: 16 bits keep less than {LEAST_DB:g} dB between signal and error "
-                f"in {coarse} of {tried} utterances, {least:g} dB at least; the format flac keeps "
+                f"{self.manifest}: 16 bits give a signal-to-noise ratio below {LEAST_DB:g} dB in "
+                f"{coarse} of {tried} utterances, {least:g} dB in the worst; the format flac keeps "
                 f"{LEAST_DB:g} dB in all"
             )
         packed: dict[int, Utterance] = {}

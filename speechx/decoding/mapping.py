@@ -43,7 +43,7 @@ class MappingRow:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """source: the model's phones in the order of its outputs. target: those of the language.
+    """source: the model's phones in the order of its outputs. target: the language's phones.
     unmapped: phones of the model, then of the language, that no row has."""
 
     source: tuple[str, ...]
@@ -87,12 +87,12 @@ class Mapping:
         if of_model:
             notes.append(
                 f"{len(of_model)} of {len(self.source)} phones of the model are left out of the "
-                f"mapping for want of articulatory features: {' '.join(of_model)}"
+                f"mapping, because they have no articulatory features: {' '.join(of_model)}"
             )
         if of_language:
             notes.append(
                 f"{len(of_language)} of {len(self.target)} phones of the language are never "
-                f"written for want of articulatory features: {' '.join(of_language)}"
+                f"written, because they have no articulatory features: {' '.join(of_language)}"
             )
         if same := several_spellings(self.source):
             notes.append(f"outputs of the model taken for one phone: {'; '.join(same)}")

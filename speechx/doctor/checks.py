@@ -111,7 +111,7 @@ _ALL = (
           "8 kHz recording that was up-sampled", "treat it as telephone speech"),
     Check("opposite_phase", "Channels in opposite phase",
           "the mean of the channels is over 20 dB below them: one is wired the wrong way round",
-          "nothing: the first channel is used instead of the mean; mend the cable"),
+          "the first channel is used instead of the mean; correct the wiring"),
     Check("clipped", "Clipped",
           f"more than {CLIPPED_SHARE:.1%} of the samples are at full scale or in flat tops",
           "record with less gain; a model learns from it, but less"),

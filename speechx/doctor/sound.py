@@ -22,7 +22,7 @@ from speechx.audio.files import (
     OPPOSITE_PHASE,
     SAMPLE_RATE,
     audio_info,
-    cut_words,
+    cut_message,
     read_native,
 )
 from speechx.audio.sources import is_url, read_bytes
@@ -52,7 +52,7 @@ class Header:
     rate: int
     fingerprint: int
     cut: str = ""
-    """Words, if the file is cut off."""
+    """The message if the file is cut off, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +246,7 @@ def by_sound(utterance: Utterance, sound: Sound | Problem) -> Findings:
     if sound.seconds < utterance.duration - END_TOLERANCE_SECONDS:
         end = utterance.start + sound.seconds
         if utterance.start + utterance.duration <= sound.promised + END_TOLERANCE_SECONDS:
-            words = cut_words(end, sound.promised) or f"the audio ends at {end:.3f} s"
+            words = cut_message(end, sound.promised) or f"the audio ends at {end:.3f} s"
             yield "past_end", f"{utterance.audio}: {words.rstrip('.')}"
     elif sound.seconds > max(utterance.duration, sound.promised) + END_TOLERANCE_SECONDS:
         yield "duration", f"{utterance.duration:.3f} s, but {sound.seconds:.3f} s can be decoded"

@@ -75,7 +75,7 @@ def convert(
     if format == "speechx":
         save_model(
             target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
-            saved.languages, elsewhere=saved.elsewhere,
+            saved.languages, foreign_settings=saved.foreign_settings,
         )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))

@@ -115,7 +115,7 @@ def read(folder: Path, _: Any = None) -> SavedModel:
     measured = settings.measure(weights, str(folder))
     columns = [about.get(column, usual) for column, usual in COLUMNS.items()]
     if not all(isinstance(column, list) for column in columns) or len({*map(len, columns)}) > 1:
-        raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists, as long")
+        raise UserError(f"{source}: conv_dim, conv_kernel, conv_stride must be lists of one length")
     layers = list(zip(*columns, strict=True))
     stated = {**DEFAULTS, **WORDS.ours({**about, "conv_dim": layers}, source)}
     audio = read_audio_settings(folder)
@@ -133,7 +133,7 @@ def read(folder: Path, _: Any = None) -> SavedModel:
         rows, notes = (symbols, str(folder / "vocab.json")), (*notes, *more)
         kept |= {"do_lower_case": True} if symbols.lower else {}
     saved = settings.build(folder, source, stated, measured, WORDS, weights, rows, languages, notes)
-    return replace(saved, elsewhere=kept)
+    return replace(saved, foreign_settings=kept)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
@@ -158,13 +158,13 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
             "ctc_zero_infinity": True,
             **{f"{name}_id": symbols.index(token) for name, token in TOKENS.items()},
         }
-        lower = bool(saved.elsewhere.get("do_lower_case"))
+        lower = bool(saved.foreign_settings.get("do_lower_case"))
         write_tokenizer(folder, vocabulary, symbols, lower)
     write_json(folder / "config.json", about)
     audio = {
         "do_normalize": saved.encoder.normalize,
         # Its group norm over time sees padding whatever the mask, and was trained without one.
-        "return_attention_mask": saved.elsewhere.get(
+        "return_attention_mask": saved.foreign_settings.get(
             "return_attention_mask", words["feat_extract_norm"] == "layer"
         ),
     }

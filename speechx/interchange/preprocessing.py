@@ -46,8 +46,8 @@ def epsilon_note(encoder: EncoderConfig, format: str) -> list[str]:
     if not encoder.normalize or own == theirs:
         return []
     return [
-        f"{format} adds {theirs:g} to the variance of a recording, and this model {own:g}: of "
-        "recordings below about -40 dBFS its outputs are different there"
+        f"{format} adds {theirs:g} to the variance of a recording, and this model {own:g}: "
+        "there the outputs for recordings below about -40 dBFS are different"
     ]
 
 
@@ -86,7 +86,7 @@ def read_audio_settings(folder: Path) -> AudioSettings:
                 raise UserError(
                     f"{folder}: {both}: correct the wrong one, or remove it if it is left over"
                 )
-            notes.append(f"{both}, which counts only where no other file has it")
+            notes.append(f"{both}, which is used only if no other file has it")
     for name, (value, file) in found.items():
         place = f"{folder / file}: {name} is {json.dumps(value)}"
         if name in ("sampling_rate", "feature_size") and value != AUDIO[name]:
@@ -95,7 +95,7 @@ def read_audio_settings(folder: Path) -> AudioSettings:
             raise UserError(f"{place}; expected true or false")
     if "do_normalize" not in found:
         notes.append(
-            "assumed encoder.normalize: true, the default of transformers, for no file of the "
+            "assumed encoder.normalize: true, the default of transformers, because no file of the "
             "folder has do_normalize"
         )
     return AudioSettings({name: value for name, (value, _) in found.items()}, tuple(notes))

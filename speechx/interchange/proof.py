@@ -205,7 +205,7 @@ def _require_texts(saved: SavedModel, their: ReferenceOutputs, foreign: Path | s
         ours = vocabulary.join([span.token for span in spans])
         if ours.split() != text.split():
             raise UserError(
-                f"{foreign} and its conversion are not the same model: of one recording "
+                f"{foreign} and its conversion are not the same model: for one recording "
                 f"{their.by} writes {text[:80]!r} and speechx {ours[:80]!r}. Do not use the "
                 "result, and please report this"
             )

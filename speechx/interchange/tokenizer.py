@@ -171,7 +171,7 @@ def _language(rows: dict[str, Any], tokenizer: Mapping[str, Any], path: Path) ->
     if not isinstance(chosen, dict):
         raise UserError(
             f"{path} has a vocabulary for each language (MMS), and target_lang of {TOKENIZER} is "
-            f"{tokenizer.get('target_lang')!r}; keep the one of this head in it"
+            f"{tokenizer.get('target_lang')!r}; leave only this head's vocabulary in vocab.json"
         )
     return chosen
 

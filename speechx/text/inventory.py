@@ -48,7 +48,7 @@ class Inventory:
         if not kept:
             raise UserError(f"{source}: no phones found, expected at least one.")
         if same := several_spellings(kept):
-            logger.info(f"{source}: one phone each: {'; '.join(same)}")
+            logger.info(f"{source}: symbols for one phone: {'; '.join(same)}")
         if none := [phone for phone in given if phone not in kept]:
             logger.info(f"{source}: left out, stress or ties without a letter: {' '.join(none)}")
         return cls(language, tuple(sorted({normalize_ipa(phone) for phone in kept})), source)
@@ -78,13 +78,13 @@ class Inventory:
             phones, found, source = read_phoible(file, lines, choice)
             return cls.of(phones, found if language == "und" else language, source)
         if choice:
-            raise UserError(f"{file}: is one list of phones; leave out #{choice}.")
+            raise UserError(f"{file}: a list of phones, not PHOIBLE's table; leave out #{choice}.")
         phones = [
             phone for line in lines for phone in line.split("#", 1)[0].replace(",", " ").split()
         ]
         problems = [problem for problem in map(problem_with, dict.fromkeys(phones)) if problem]
         if problems:
-            raise UserError(f"{file}: {len(problems)} symbols are no phones. {' '.join(problems)}")
+            raise UserError(f"{file}: {len(problems)} symbols are not IPA. {' '.join(problems)}")
         return cls.of(phones, language, str(file))
 
     @classmethod

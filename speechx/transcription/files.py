@@ -23,8 +23,8 @@ def transcribe_files(
     them failed.
 
     Finished files of a folder are skipped, each is written whole or not at all, and a bad file is
-    reported and does not stop the others. Of a file that is cut off, what there is is transcribed,
-    and it counts as failed.
+    reported and does not stop the others. A file that is cut off is transcribed as far as it
+    goes, and counts as failed.
     """
     failed, written, named = [], 0, len(files) > 1 and folder is None and form == "txt"
     if folder is not None:
@@ -44,7 +44,7 @@ def transcribe_files(
             failed.append(str(error))
             continue
         if info.cut:
-            failed.append(f"{file}: {info.cut} The transcript is of what there is.")
+            failed.append(f"{file}: {info.cut} The transcript covers the part that is left.")
         if transcript.covered_duration == 0:
             logger.info(
                 f"{file}: {seconds:.4f} s is too short for one frame; its transcript is empty"

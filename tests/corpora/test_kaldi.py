@@ -219,7 +219,7 @@ def test_a_stretch_that_a_command_cuts_is_the_recording(tmp_path: Path) -> None:
     assert (found["s"].start, found["s"].duration) == (1.5, 1.0)
     assert (found["t"].start, found["t"].duration) == (3.0, 0.5)
     lines(data / "segments", "s a 2 3")
-    with pytest.raises(UserError, match=r"segments:1: it reaches out of what its command"):
+    with pytest.raises(UserError, match=r"segments:1: its times are outside the stretch"):
         prepare(data, Output(tmp_path / "bad"), "it")
 
 

@@ -133,7 +133,7 @@ def test_quotes_of_spreadsheets(corpus: Path) -> None:
     assert pairs(read(corpus, content.encode("utf-16"), "t.tsv")) == [("a", "Hi, you")]
     assert pairs(read(corpus, content, "t.tsv")) == [("a", '"Hi, you"')]
     said = refused(corpus, 'path,text\na.wav,uno\nb.wav,"due\nc.WAV,tre\n')
-    assert "t.csv:3: a quote begins a cell, and none ends it" in said
+    assert "t.csv:3: a quoted cell begins here and is not closed" in said
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_what_cannot_be_read_is_explained(corpus: Path) -> None:
     said = refused(corpus, "path,text\na.wav,Hi, you\n")
     assert "t.csv:2: 3 cells, but 2 column names; quote a cell that holds ','" in said
     said = refused(corpus, "path,text\nhttps://a.example/a.wav,due\n")
-    assert "t.csv:2: 'https://a.example/a.wav' is no file here; fetch it first" in said
+    assert "t.csv:2: 'https://a.example/a.wav' is no file but a URL; fetch it first" in said
     said = refused(corpus, "id|path|text\nx|missing.wav|due\n")
     assert "missing.wav: no such file, but it is listed in" in said
 

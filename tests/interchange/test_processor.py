@@ -362,9 +362,9 @@ class TestWrittenBack:
         saved = hugging_face.read(written / "layer")
         save_model(
             tmp_path / "m", saved.weights, saved.encoder, saved.objectives, saved.vocabularies, (),
-            elsewhere={"do_lower_case": True},
+            foreign_settings={"do_lower_case": True},
         )  # fmt: skip
-        assert open_folder(tmp_path / "m").elsewhere == {"do_lower_case": True}
+        assert open_folder(tmp_path / "m").foreign_settings == {"do_lower_case": True}
 
 
 VARIANTS = {

@@ -2,7 +2,7 @@
 
 An archive is a row of `key sound`; the number is the offset of a sound. It begins as a WAV, whose
 header has its size, or with the word AUDIO and the size of a file of any format. Utterances list
-such a part by `bytes`, as those of a shard do; a copy is made of it with `--convert` alone.
+such a part by `bytes`, as utterances in shards do; only `--convert` makes a copy of it.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def part_at(archive: Path, offset: int) -> Part:
     elif head[:2] == b"\0B":
         raise UserError(f"{name}: holds a matrix (features), but sound was expected")
     else:
-        raise UserError(f"{name}: no sound begins there, but a WAV or AUDIO was expected")
+        raise UserError(f"{name}: no sound begins there (expected WAV or AUDIO); check the offset")
     if not 0 < length <= size - begin:
         raise UserError(
             f"{name}: its header promises {length} bytes, but {max(0, size - begin)} follow; copy "

@@ -13,7 +13,7 @@ from speechx.audio.files import AudioInfo, check_audio
 from speechx.whole_file import whole_file
 
 CACHE = ".measured.cache"
-MEASURED = 2  # another number where files are found to hold something else than before
+MEASURED = 2  # increase it when the measured values of files change
 
 
 class NotMeasured(Exception):

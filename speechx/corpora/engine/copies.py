@@ -18,7 +18,7 @@ from typing import NamedTuple
 from speechx.audio.files import (
     SAMPLE_RATE,
     AudioInfo,
-    cut_words,
+    cut_message,
     read_segments,
     write_wave,
 )
@@ -29,7 +29,7 @@ from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
 SUFFIXES = ("flac", "wav")
-WRITTEN = 2  # another number where copies hold other samples than before
+WRITTEN = 2  # increase it when the samples in copies change
 FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
 
 
@@ -96,7 +96,7 @@ def _as_made(path: Path, pieces: list[Piece], made: dict[str, Copy | Problem]) -
             return copy
         file, seconds = copy
         if seconds < piece.duration and far_apart(piece.duration, seconds):
-            return Problem(str(path), cut_words(seconds, piece.duration).rstrip("."))
+            return Problem(str(path), cut_message(seconds, piece.duration).rstrip("."))
         measured.append(piece._replace(copy=str(file), duration=seconds))
     return measured
 

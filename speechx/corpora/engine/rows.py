@@ -137,7 +137,7 @@ class Listing:
             found = Preparation(language, self.corpus, named=named, or_else=self.or_else)
             self.languages[language] = found
         if find is None and is_url(row["path"]) and not row["path"].startswith("file://"):
-            self.refuse(place, f"{row['path'][:200]!r} is no file here; fetch it first")
+            self.refuse(place, f"{row['path'][:200]!r} is no file but a URL; fetch it first")
             return
         if find is None:
             base = base_of(row["path"], self.base)

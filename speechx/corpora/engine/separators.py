@@ -140,7 +140,7 @@ def _quoted(table: Path, layout: Layout) -> Iterator[Row]:
             for cells in reader:
                 if len(row) > 1 and sum(line.count('"') for line in row) % 2:
                     first = layout.skip + reader.line_num - len(row) + 1
-                    raise UserError(f"{table}:{first}: a quote begins a cell, and none ends it")
+                    raise UserError(f"{table}:{first}: a quoted cell begins here and is not closed")
                 row.clear()
                 if cells:
                     yield layout.skip + reader.line_num, cells

@@ -194,8 +194,8 @@ def _document(path: Path) -> list[Any] | None:
             if first[:1] == "{":
                 return None
             raise UserError(
-                f"{path} is one JSON list of more than {LONGEST_DOCUMENT} letters; make a line of "
-                "each entry: jq -c '.[]' OLD > NEW.jsonl"
+                f"{path} is one JSON list of more than {LONGEST_DOCUMENT} letters; write "
+                "one entry per line: jq -c '.[]' OLD > NEW.jsonl"
             )
     values: list[Any] = []
     try:

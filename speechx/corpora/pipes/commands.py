@@ -48,7 +48,7 @@ def sound_of(entry: str) -> PipedSound:
         if entry.startswith("|") or entry == "-":
             raise ValueError(f"{entry[:200]!r} is no file")
         if re.match(r"[A-Za-z][\w+.-]*://", entry):
-            raise ValueError(f"{entry[:200]!r} is no file here; fetch it first")
+            raise ValueError(f"{entry[:200]!r} is no file but a URL; fetch it first")
         head, colon, offset = entry.rpartition(":")
         if colon and head and re.fullmatch(r"\d{1,18}", offset, re.ASCII):
             return PipedSound(head.removeprefix("ark:"), offset=int(offset))
@@ -58,7 +58,7 @@ def sound_of(entry: str) -> PipedSound:
         return _read(command)
     except ValueError as error:
         raise ValueError(
-            f"the command {command[:200]!r} is not run: {error}; make a file of it first"
+            f"the command {command[:200]!r} is not run: {error}; write its output to a file first"
         ) from None
 
 

@@ -1,6 +1,6 @@
 """What a call of ffmpeg reads: `ffmpeg [OPTION ...] -i FILE [OPTION ...] -`.
 
-Options before the file say what is in it, and must be true. Of filters, `aresample`, `aformat`,
+Options before the file describe it and must be true. Of filters, `aresample`, `aformat`,
 `anull` and a `pan` to one channel are understood.
 """
 

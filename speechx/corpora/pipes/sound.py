@@ -41,7 +41,7 @@ class PipedSound(NamedTuple):
 
     def with_channel(self, number: int) -> "PipedSound":
         if self.channel is not None and number:
-            raise ValueError(f"channel {number + 1} is picked of one channel")
+            raise ValueError(f"channel {number + 1} is picked, but only one channel is left")
         return self._replace(channel=number) if self.channel is None else self
 
     def cut(self, start: float, duration: float | None) -> "PipedSound":

@@ -1,7 +1,7 @@
 """What a call of SoX reads: `sox [OPTION ...] FILE [OPTION ...] - [EFFECT ...]`.
 
-Options before the file say what is in it, and must be true; those before the output resample it or
-mix its channels. Of effects, `rate`, `channels`, `remix`, `trim` and `dither` are understood.
+Options before the file describe it and must be true; options before the output resample it or mix
+its channels. Of effects, `rate`, `channels`, `remix`, `trim` and `dither` are understood.
 """
 
 import re

@@ -58,7 +58,7 @@ def test_entries_that_are_understood(entry: str, sound: Sound) -> None:
         ("python local/read.py a.wav |", "'python' is not known"),
         ("| cat", "is no file"),
         ("-", "is no file"),
-        ("https://a.example/a.wav", "is no file here; fetch it first"),
+        ("https://a.example/a.wav", "is no file but a URL; fetch it first"),
         ("|", "a program is missing"),
         (" |", "a program is missing"),
         ("wget -O - http://x/a.wav |", "wget fetches"),
