@@ -73,7 +73,7 @@ KNOWN = ("Core Audio (caf)", "AIFF", "Sun audio (au)", "Wave64", "WAV", "FLAC", 
 
 def sound_name(head: bytes) -> str | None:
     """The format of sound that begins with `head`."""
-    if _is_text(head) and not head.startswith(b"NIST_1A"):
+    if is_text(head) and not head.startswith(b"NIST_1A"):
         return None
     return next((name for name, sign in SOUND if sign.match(head)), None)
 
@@ -81,12 +81,12 @@ def sound_name(head: bytes) -> str | None:
 def other_name(head: bytes) -> str | None:
     """What begins with `head`, if it is no sound."""
     found = next((name for name, sign in OTHER if sign.match(head)), None)
-    if found is None and head and _is_text(head):
+    if found is None and head and is_text(head):
         return "text"
     return found
 
 
-def _is_text(head: bytes) -> bool:
+def is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -47,12 +47,11 @@ class Decoded:
         self._open(file)
         if self.frames > MOST_SECONDS * self.samplerate and self.format != "FLAC":
             frames = self._decodable()
-            rewind = file.seek if not isinstance(file, int) else partial(os.lseek, file)
-            rewind(0, os.SEEK_SET)
-            self._open(file)
+            self._reopen()
             self.frames = frames
 
     def _open(self, file: int | Any) -> None:
+        self._source = file
         self._sound = sound = soundfile.SoundFile(file, closefd=False)
         self.format, self.subtype = sound.format, sound.subtype
         self.samplerate, self.channels, self.frames = sound.samplerate, sound.channels, sound.frames
@@ -60,6 +59,13 @@ class Decoded:
             # After each read soundfile seeks to the current position; the mp3 decoder may then lose
             # a frame. (In other formats this seek detects headers that claim too many frames.)
             sound.seekable = lambda: False
+
+    def _reopen(self) -> None:
+        self._sound.close()
+        file = self._source
+        rewind = file.seek if not isinstance(file, int) else partial(os.lseek, file)
+        rewind(0, os.SEEK_SET)
+        self._open(file)
 
     def _decodable(self) -> int:
         """Decodes and counts the frames if the length in the header is impossible."""
@@ -106,7 +112,7 @@ class Flac(Decoded):
         if not self._mended:
             self.seek(max(0, self.frames - 1))
             self.read(1)
-        if not self._mended and self._counted() not in (None, self.frames):
+        if not self._mended and self._counted() != self.frames:
             self._repair()
         self.seek(0)
 
@@ -114,27 +120,36 @@ class Flac(Decoded):
         try:
             return self._sound.seek(frame)
         except soundfile.LibsndfileError:
-            if not self._repair():
-                raise
-            return self._sound.seek(min(frame, self.frames))
+            if self._repair():
+                return self._sound.seek(min(frame, self.frames))
+            return self._decode_up_to(frame)
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         at = self._sound.tell()
         try:
             return self._sound.read(frames, dtype, always_2d)
         except soundfile.LibsndfileError:
-            if not self._repair():
-                raise
-            self._sound.seek(min(at, self.frames))
+            if self._repair():
+                self._sound.seek(min(at, self.frames))
+            else:
+                self._decode_up_to(at)
             return self._sound.read(max(0, min(frames, self.frames - at)), dtype, always_2d)
         finally:
             if not self._mended and self._sound.tell() >= self.frames:
                 self._check_past_end()
 
+    def _decode_up_to(self, frame: int) -> int:
+        """Moves to a frame without a seek: the decoder refuses it in some whole files."""
+        self._reopen()
+        self._sound.seekable = lambda: False
+        for at in range(0, frame, BLOCK_FRAMES):
+            self._sound.read(min(BLOCK_FRAMES, frame - at), "float32")
+        return frame
+
     def _check_past_end(self) -> None:
         """The decoder is at the end that the header claims: is it the end of the file?"""
         at = self.frames
-        if self._binary.tell() < self._size:
+        if self._binary.tell() < self._size and self._counted() != at:
             self._repair()
             self._sound.seek(min(at, self.frames))
 

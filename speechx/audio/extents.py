@@ -1,8 +1,10 @@
 """How long the sound of a file is, where its header has another length.
 
 A recorder that is killed leaves a length of 0 in the header, a program that writes to a pipe leaves
-an impossible one, and 32 bits are too few for four gigabytes. Sound after the stated end is read.
-If the stated length is larger than the file, the file was cut off.
+an impossible one, and 32 bits are too few for four gigabytes. Then the sound goes to the end of the
+file. If the stated length is larger than the file, the file was cut off. Any other length is
+trusted, and what stands behind is no sound: tags, chunks, another file, or bytes that are named in
+the log. Only as many bytes again, or more, are sound too, unless they are text or all alike.
 
 WAV (also RF64 and Wave64), AIFF and Core Audio are chunks, a name and a length before each; one of
 them is the sound. Sun audio has one length.
@@ -14,12 +16,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from speechx.audio import tags
+from speechx.audio.containers import is_text
 from speechx.audio.spliced import Piece
 from speechx.audio.tags import Read
 
 MOST_CHUNKS = 1000
 STREAM_BYTES = 0x7FFF0000  # programs write this or more for a length that they do not know
 LEAST_BEYOND = 1024  # bytes; less behind the sound is no sound
+BLOCK_BYTES = 1 << 20
 KNOWN = frozenset(
     (b"LIST", b"fact", b"bext", b"iXML", b"cue ", b"JUNK", b"junk", b"PAD ", b"FLLR", b"id3 ",
      b"ID3 ", b"smpl", b"inst", b"axml", b"_PMX", b"cart", b"PEAK", b"acid", b"afsp", b"plst",
@@ -36,6 +40,8 @@ class Extent(NamedTuple):
     promised: float = 1.0
     rest: int = 0
     """Where another file begins that was joined to it."""
+    note: str = ""
+    """What the user should know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ W64 = Form(
 W64_MAGIC = b"riff\x2e\x91\xcf\x11"
 AU = {b".snd": ">I", b"dns.": "<I"}
 LONG_WAV = (b"RF64", b"BW64")
+PACKETS = (b"GSM ", b"ima4", b"ADPC", b"DWVW", b"agsm")  # an AIFF counts no samples of these
 EVEN_CAF = (b"lpcm", b"ulaw", b"alaw")  # a second has always as many bytes
 
 
@@ -105,7 +112,8 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
     if head[:4] in LONG_WAV and b"ds64" in chunks:
         form = Form(b"data", "<Q", most=1 << 48)
         place = chunks[b"ds64"] + 8
-    pieces, promised, rest = _corrected(form, read, place, start, end)
+    found = _corrected(form, read, place, start, end)
+    pieces, promised = found.pieces, found.promised
     if pieces is not None and b"COMM" in chunks and head.startswith(b"FORM"):
         pieces = _with_frames(pieces, read, chunks[b"COMM"], start)
     if promised > 1 and form is CAF and read(chunks.get(b"desc", 0) + 8, 4) not in EVEN_CAF:
@@ -114,7 +122,7 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
         pieces = _with_riff_size(pieces or [(0, end)], chunks[b"ds64"], end)
     if head.startswith(b"BW64"):  # the same by a name that libsndfile does not know
         pieces = [b"RF64", *_without(4, pieces or [(0, end)])]
-    return Extent(pieces, promised, rest)
+    return found._replace(pieces=pieces, promised=promised)
 
 
 def _with_riff_size(pieces: list[Piece], at: int, end: int) -> list[Piece]:
@@ -167,20 +175,24 @@ def _corrected(form: Form, read: Read, place: int, start: int, end: int) -> Exte
         return Extent(None)
     end = tags.before(read, start, end)
     present, promised = end - start, 1.0
-    if start + claim < end:
-        for behind in (start + claim, start + claim + claim % form.pad):
-            again = read(behind, 12)
-            if (again[:4], again[8:]) in FORMS:
-                return Extent([(0, behind)], rest=behind)
-        if not _goes_on(form, read, start + claim, claim, end):
-            return Extent(None)
+    note = ""
+    if (behind := start + claim) < end:
+        reached = max(_behind_chunks(form, read, at, end) for at in (behind, behind + behind % 2))
+        if reached >= end:  # libsndfile stops there, but not in a Wave64
+            return Extent([(0, behind)] if form is W64 else None)
+        if _is_file(read(reached, 12)):
+            return Extent([(0, reached)], rest=reached)
+        if claim and not goes_on(read, behind, claim, end):
+            return Extent([(0, behind)], note=f"{end - behind} bytes behind its sound are left out")
+        if claim:
+            note = f"its header has {claim} bytes of sound, but {end - behind} more are behind them"
     elif claim < form.most:
         promised = claim / present if present else 1.0
     most = (1 << 8 * width) - 1
     if present > most and form is WAV:
-        return Extent(_long_wav(place, present, end), promised)
+        return Extent(_long_wav(place, present, end), promised, note=note)
     size = struct.pack(form.size, min(present + counted, most))
-    return Extent([(0, place), size, (place + width, end)], promised)
+    return Extent([(0, place), size, (place + width, end)], promised, note=note)
 
 
 def _long_wav(place: int, present: int, end: int) -> list[Piece]:
@@ -191,38 +203,41 @@ def _long_wav(place: int, present: int, end: int) -> list[Piece]:
     return [head, (12, place), unknown, (place + 4, end)]
 
 
-def _goes_on(form: Form, read: Read, at: int, claim: int, end: int) -> bool:
-    """Whether what stands behind the claimed end is sound too: no chunks, no text and no zeros."""
-    if any(_are_chunks(form, read, first, end) for first in {at, at + at % 2}):
+def goes_on(read: Read, at: int, claim: int, end: int) -> bool:
+    """Whether what stands behind the claimed end, at `at`, is sound too."""
+    if end - at < max(LEAST_BEYOND, claim) or is_text(read(at, 4096)):
         return False
-    if claim == 0:
-        return True
-    beyond = end - at
-    sample = read(at, 4096) + read(at + beyond // 2, 4096)
-    return beyond >= max(LEAST_BEYOND, claim // 100) and not sample.isascii()
+    alike = read(at, 1)
+    blocks = (read(place, BLOCK_BYTES) for place in range(at, end, BLOCK_BYTES))
+    return any(block.strip(alike) for block in blocks)
 
 
-def _are_chunks(form: Form, read: Read, at: int, end: int) -> bool:
-    if not form.sound or at >= end:
-        return at >= end
+def _behind_chunks(form: Form, read: Read, at: int, end: int) -> int:
+    """Where the chunks and tags from `at` on end: at `end`, or before a file or something else."""
     for _ in range(MOST_CHUNKS):
+        at = tags.after(read, at, end)
+        if at >= end - 1:  # a byte may fill the last chunk
+            return end
         head = read(at, form.head)
-        name = head[: len(form.sound)]
-        if len(head) < form.head:
-            return at >= end - 1
-        if name in KNOWN:
-            return True
-        if len(name) == 4 and not all(0x20 <= byte < 0x7F for byte in name):
-            return False
-        at = _behind(form, at, head)
-        if at >= end:
-            return at <= end + 1
-    return False
+        name = head[:4]
+        if not form.sound or len(head) < form.head or _is_file(read(at, 12)):
+            break
+        behind = _behind(form, at, head)
+        if name not in KNOWN and (behind > end + 1 or not name.isascii() or min(name) < 0x20):
+            break
+        at = behind
+    return at
+
+
+def _is_file(head: bytes) -> bool:
+    return (head[:4], head[8:]) in FORMS
 
 
 def _with_frames(pieces: list[Piece], read: Read, at: int, start: int) -> list[Piece]:
     """AIFF has the number of frames too, in another chunk, at `at`."""
     channels, _, bits = struct.unpack(">HIH", read(at, 8).ljust(8, b"\0"))
+    if read(at + 18, 4) in PACKETS:
+        return pieces
     (first, last), width = (pieces[0], pieces[-1]), channels * -(-bits // 8)
     if not width or isinstance(first, bytes) or isinstance(last, bytes):
         return pieces

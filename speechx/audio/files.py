@@ -304,6 +304,7 @@ def _read_frames(
     try:
         if first >= sound.frames and isinstance(sound, Flac):
             sound.check_end()
+            at = 0
         begin = _seek(sound, first, at) if first < sound.frames else first
         while (left := _left(sound, begin, first, wanted)) > 0:
             block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)

@@ -5,6 +5,7 @@ cut off has the old one. Every frame has the number of its first sample, so the 
 gives the length.
 """
 
+import re
 from typing import Any, NamedTuple
 
 from speechx.audio.spliced import Piece
@@ -13,9 +14,10 @@ MAGIC = b"fLaC"
 TOTAL_AT = 21  # the last four bits of this byte and the next four bytes count the samples
 SEARCHED = 1 << 22  # bytes at the end
 HEADER_BYTES = 1 << 13  # of most files
+MOST_BYTES = 1 << 16  # of a frame, where the header does not know
 TAIL_BYTES = 1 << 16  # hold the last frames of a usual file
 STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + b"\x80\0\0\x22")
-SYNCS = (b"\xff\xf8", b"\xff\xf9")
+SYNC = re.compile(b"\xff[\xf8\xf9]")
 
 
 class _Frame(NamedTuple):
@@ -57,8 +59,10 @@ def mended(data: Any, begin: int, end: int) -> list[Piece] | None:
     found = _last_frames(data, max(begin + 42, end - SEARCHED), end, _block(head))
     if found is None:
         return None
-    if _crc16(data[found.at : end]) == 0:
-        total = found.behind
+    smallest, largest = (int.from_bytes(head[at : at + 3], "big") for at in (12, 15))
+    frame = bytes(data[found.at : min(end, found.at + (largest or MOST_BYTES))])
+    if size := _size(frame, smallest):
+        total, end = found.behind, found.at + size
     else:
         total, end = found.first, found.at
     if total == 0:
@@ -70,18 +74,16 @@ def mended(data: Any, begin: int, end: int) -> list[Piece] | None:
 
 def _last_frames(data: Any, low: int, end: int, block: int) -> _Frame | None:
     """The last header of a frame, which goes on from the one before it."""
-    later: list[_Frame] = []
-    place = end
-    while (place := max(data.rfind(sync, low, place) for sync in SYNCS)) >= 0:
+    later: dict[int, _Frame] = {}  # by their first samples
+    places = [low + sync.start() for sync in SYNC.finditer(data[low:end])]
+    for place in reversed(places):
         found = _header(data[place : place + 16], place, block)
         if found is None:
             continue
-        if found.first == 0:
-            later.append(found)
-        for frame in later:
-            if frame.first in (found.behind, 0):
-                return frame
-        later.append(found)
+        later.setdefault(found.first, found)
+        last = later.get(found.behind) or later.get(0)
+        if last is not None:
+            return last
     return None
 
 
@@ -141,8 +143,11 @@ def _crc8(data: bytes) -> int:
     return crc
 
 
-def _crc16(data: bytes) -> int:
+def _size(frame: bytes, smallest: int) -> int:
+    """Bytes of the frame that these begin with, by its checksum; 0 if it is not whole."""
     crc = 0
-    for byte in data:
+    for at, byte in enumerate(frame, start=1):
         crc = (crc << 8 & 0xFF00) ^ _TABLE_16[crc >> 8 ^ byte]
-    return crc
+        if crc == 0 and at >= smallest:
+            return at
+    return 0

@@ -103,7 +103,10 @@ def _opened(
     if head.startswith(SPHERE):
         file.seek(0)
         plain = io.BufferedReader(file) if isinstance(file, io.FileIO) else file
-        yield SphereSound(_behind(begin, plain, size), name)
+        sphere = SphereSound(_behind(begin, plain, size), name)
+        if sphere.note:
+            log_once(f"{name}: {sphere.note}")
+        yield sphere
         return
     with ExitStack() as stack:
         try:
@@ -134,6 +137,8 @@ def _decoded(
 
     def decoded(one: Extent) -> Decoded:
         file.seek(0)
+        if one.note:
+            log_once(f"{name}: {one.note}")
         source = direct if one.pieces is None else Spliced(file, one.pieces)
         sound = Decoded(source, one.promised)
         stack.callback(sound.close)
@@ -195,11 +200,11 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
         key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     except OSError:
         return find(file, begin, size) or [Extent(None)]
-    if key not in _known:
+    if (found := _known.get(key)) is None:
         if len(_known) >= REMEMBERED:
             _known.clear()
-        _known[key] = find(file, begin, size) or [Extent(None)]
-    return _known[key]
+        found = _known[key] = find(file, begin, size) or [Extent(None)]
+    return found
 
 
 def _behind(begin: int, file: BinaryIO, size: int) -> BinaryIO:
@@ -223,18 +228,19 @@ def _extents(file: BinaryIO, head: bytes, begin: int, size: int) -> Iterator[Ext
     """The sounds of a file of chunks."""
     for _ in range(MOST_JOINED):
         read = _reader(_behind(begin, file, size), head)
-        pieces, promised, rest = extent(head, read, size - begin)
+        found = extent(head, read, size - begin)
         if begin:
             whole: list[Piece] = [(0, size - begin)]
             pieces = [
                 piece if isinstance(piece, bytes) else (piece[0] + begin, piece[1] + begin)
-                for piece in pieces or whole
+                for piece in found.pieces or whole
             ]
-        yield Extent(pieces, promised)
-        if not rest:
+            found = found._replace(pieces=pieces)
+        yield found
+        if not found.rest:
             return
-        head = read(rest, HEAD_BYTES)
-        begin += rest
+        head = read(found.rest, HEAD_BYTES)
+        begin += found.rest
 
 
 def _ogg(file: BinaryIO, begin: int, size: int) -> Layout:

@@ -38,6 +38,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from speechx.audio.extents import goes_on
 from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
 from speechx.audio.shorten import PCM, CutStream, Shorten
 from speechx.errors import UserError
@@ -157,7 +158,7 @@ class SphereSound:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.header = header = read_header(file, name)
         self.samplerate, self.channels = header.rate, header.channels
-        self._file, self._name, self._at = file, name, 0
+        self._file, self._name, self._at, self.note = file, name, 0, ""
         file.seek(header.size)
         magic = file.read(len(SHORTEN_MAGIC))
         # Some headers do not mention that the data are compressed.
@@ -183,12 +184,21 @@ class SphereSound:
             self.promised = math.inf
 
     def _goes_on(self, claimed: int, available: int) -> bool:
-        """Whether more sound stands behind the claimed end than a filled block."""
+        """Whether sound stands behind the claimed end; if not, `note` has what is left out."""
         beyond, width = available - claimed, self.header.bytes * self.header.channels
-        if beyond <= max(LEAST_BEYOND * self.samplerate, claimed // 100):
+        if beyond <= LEAST_BEYOND * self.samplerate:
             return False
-        self._file.seek(self.header.size + (claimed + beyond // 2) * width)
-        return any(self._file.read(4096))
+
+        def read(at: int, most: int) -> bytes:
+            self._file.seek(at)
+            return self._file.read(most)
+
+        start, size = self.header.size, claimed * width
+        if goes_on(read, start + size, size, start + available * width):
+            self.note = f"its header has {claimed} samples, but {beyond} more are behind them"
+            return True
+        self.note = f"{beyond * width} bytes behind its sound are left out"
+        return False
 
     def seek(self, frame: int) -> None:
         self._at = min(max(frame, 0), self.frames)

@@ -70,6 +70,64 @@ def test_what_stands_behind_the_sound_of_a_wav_is_no_sound(tmp_path: Path, behin
     assert seconds_of(written(tmp_path, file_of("WAV", noise()) + behind)) == 1.0
 
 
+JUNK = np.random.default_rng(7).bytes(60_000)
+BEHIND = {
+    "ID3v2": id3(60_000),
+    "UTF-8": "één woord ".encode() * 900,
+    "one value": b"\xff" * 9000,
+    "a chunk that is cut off": b"SNDM" + (9000).to_bytes(4, "little") + JUNK[:9000],
+    "an odd chunk": b"minf" + (15).to_bytes(4, "little") + JUNK[:15] + b"regn" + JUNK[:2000],
+    "anything": b"\x80\x81" + JUNK[:12_000],
+    "many bytes": b"\x80\x81" + JUNK,
+}
+
+
+@pytest.mark.parametrize("kind", ["WAV", "AIFF", "AU", "CAF", "W64", "NIST", "FLAC"])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_a_plausible_length_is_trusted_whatever_is_behind(
+    tmp_path: Path, kind: str, behind: str
+) -> None:
+    wave_SC = noise(3.0)
+    path = written(tmp_path, file_of(kind, wave_SC) + BEHIND[behind])
+    assert seconds_of(path) == 3.0
+    assert check_audio(path).cut == ""
+    np.testing.assert_allclose(read_audio(path), wave_SC[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "NIST"])
+def test_more_sound_than_the_header_claims_is_read_behind_silence_too(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole_SC = noise(9.0)
+    whole_SC[RATE : 2 * RATE] = whole_SC[4 * RATE : 6 * RATE] = 0
+    data = file_of(kind, whole_SC)
+    if kind == "WAV":
+        data = with_length(kind, data, 2 * RATE)
+    else:
+        data = data.replace(b"sample_count -i %d" % (9 * RATE), b"sample_count -i %06d" % RATE)
+    with caplog.at_level("INFO", "speechx"):
+        assert seconds_of(written(tmp_path, data)) == 9.0
+    assert "more are behind" in caplog.text
+
+
+def test_bytes_behind_the_sound_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "speechx"):
+        read_audio(written(tmp_path, file_of("WAV", noise(3.0)) + JUNK))
+    assert "60000 bytes" in caplog.text
+
+
+def test_a_joined_wav_with_chunks_behind_its_sound(tmp_path: Path) -> None:
+    one, two = file_of("WAV", noise(3.0)), file_of("WAV", noise(2.0))
+    assert seconds_of(written(tmp_path, one + b"LIST\4\0\0\0INFO" + two)) == 5.0
+
+
+@pytest.mark.parametrize("coding", ["GSM610", "IMA_ADPCM", "ULAW"])
+def test_a_compressed_aiff_that_does_not_know_its_length(tmp_path: Path, coding: str) -> None:
+    data = file_of("AIFF", noise(4.0), subtype=coding)
+    path = written(tmp_path, with_length("AIFF", data, 0))
+    assert seconds_of(path) == pytest.approx(4.0, abs=0.03)
+
+
 @pytest.mark.parametrize("kind", [*LENGTHS, "NIST", "FLAC", "MP3", "OGG", "OPUS"])
 def test_half_a_file_is_read_and_said_to_be_cut_off(tmp_path: Path, kind: str) -> None:
     data = file_of(kind, noise(6.0))
@@ -105,6 +163,31 @@ def test_a_flac_that_does_not_know_its_length(
         assert check_audio(path).cut == ""
         np.testing.assert_array_equal(read_audio(path), whole_S)
         np.testing.assert_array_equal(read_audio(path, 1.0, 1.5), whole_S[RATE : RATE * 5 // 2])
+
+
+@pytest.mark.parametrize("total", [0, 14_400])
+def test_a_flac_of_unknown_length_with_something_behind(tmp_path: Path, total: int) -> None:
+    data = flac_with_total(file_of("FLAC", noise(3.0)), total)
+    for behind in (JUNK[:2000], JUNK, 2 * JUNK):
+        path = written(tmp_path, data + behind)
+        assert seconds_of(path) == 3.0
+        assert check_audio(path).cut == ""
+
+
+def test_segments_of_a_flac_that_is_longer_than_it_claims(tmp_path: Path) -> None:
+    wave_SC = noise(1.0)
+    path = written(tmp_path, flac_with_total(file_of("FLAC", wave_SC), 14_400))
+    begin_S, end_S = read_segments(path, [(0.0, 0.9, None), (0.9, 0.1, None)])
+    np.testing.assert_allclose(np.concatenate((begin_S, end_S)), wave_SC[:, 0], atol=1e-4)
+
+
+def test_a_flac_in_which_the_decoder_cannot_seek_is_read(tmp_path: Path) -> None:
+    data = file_of("FLAC", noise(4.0))
+    whole_S = read_audio(written(tmp_path, data))
+    path = written(tmp_path, replaced(data, 8, b"\x70"))  # its smallest block
+    assert seconds_of(path) == 4.0
+    assert check_audio(path).cut == ""
+    np.testing.assert_array_equal(read_audio(path, 2.0, 1.0), whole_S[2 * RATE : 3 * RATE])
 
 
 def test_a_flac_without_its_last_byte_loses_the_last_block_and_says_so(tmp_path: Path) -> None:
