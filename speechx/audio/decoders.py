@@ -10,13 +10,14 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import soundfile
 import soxr
 
+from speechx.audio.channels import OPPOSITE_PHASE, mean
 from speechx.audio.spliced import Piece, Spliced
 
 UNKNOWN_FRAMES = 1 << 62
@@ -169,24 +170,34 @@ class Flac(Decoded):
 
 
 class Converted:
-    """A whole sound at the rate and with the channels of another."""
+    """A sound at the rate and with the channels of another; decoded whole when it is first read."""
 
-    def __init__(self, sound: OpenSound, like: OpenSound) -> None:
+    def __init__(self, sound: OpenSound, like: OpenSound, log: Callable[[str], None]) -> None:
         self.format, self.subtype = sound.format, sound.subtype
         self.samplerate, self.channels = like.samplerate, like.channels
+        self.frames = int(sound.frames * like.samplerate / sound.samplerate + 0.5)
         self.promised = sound.promised
-        wave_SC = sound.read(sound.frames, "float32", True)
+        self._sound, self._at, self._log = sound, 0, log
+
+    @cached_property
+    def _whole_SC(self) -> np.ndarray:
+        blocks = []
+        while len(block_SC := self._sound.read(BLOCK_FRAMES, "float32", True)):
+            blocks.append(block_SC)
+        wave_SC = np.concatenate([np.zeros((0, self._sound.channels), np.float32), *blocks])
         if wave_SC.shape[1] != self.channels:
-            wave_SC = np.repeat(wave_SC.mean(axis=1, keepdims=True), self.channels, axis=1)
-        self._whole_SC = soxr.resample(wave_SC, sound.samplerate, self.samplerate)
-        self.frames, self._at = len(self._whole_SC), 0
+            wave_S, opposite = mean(wave_SC)
+            if opposite:
+                self._log(OPPOSITE_PHASE)
+            wave_SC = np.repeat(wave_S[:, None], self.channels, axis=1)
+        return soxr.resample(wave_SC, self._sound.samplerate, self.samplerate)
 
     def seek(self, frame: int) -> None:
         self._at = frame
 
     def read(self, frames: int, dtype: str = "float32", always_2d: bool = True) -> np.ndarray:
         """The next frames (S, C), fewer at the end."""
-        found_SC = self._whole_SC[self._at : self._at + frames]
+        found_SC = self._whole_SC[self._at : min(self._at + frames, self.frames)]
         self._at += len(found_SC)
         return found_SC
 
@@ -199,8 +210,11 @@ class Joined:
         self.format, self.subtype = first.format, first.subtype
         self.samplerate, self.channels = first.samplerate, first.channels
         self.frames = sum(sound.frames for sound in sounds)
-        promised = sum(sound.frames * sound.promised for sound in sounds)
-        self.promised = promised / self.frames if self.frames else 1.0
+        if any(math.isinf(sound.promised) for sound in sounds):
+            self.promised = math.inf
+        else:
+            promised = sum(sound.frames * sound.promised for sound in sounds)
+            self.promised = promised / self.frames if self.frames else 1.0
         self._number, self._at = 0, 0
 
     def seek(self, frame: int) -> None:

@@ -21,6 +21,8 @@ import numpy as np
 import soundfile
 import soxr
 
+from speechx.audio.channels import OPPOSITE_PHASE as OPPOSITE_PHASE
+from speechx.audio.channels import mean
 from speechx.audio.decoders import MOST_SECONDS, Flac, OpenSound
 from speechx.audio.opening import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from speechx.audio.opening import log_once, open_sound
@@ -39,10 +41,6 @@ CUT_SECONDS = 0.1  # a tolerance: old programs included the header in the length
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
-# Channels whose mean has less than this share of their energy (for two: -20 dB) are in opposite
-# phase. The mean of unrelated channels has 1 / C of it.
-OPPOSITE = 0.02
-OPPOSITE_PHASE = "its channels are in opposite phase and cancel in their mean; the first is used"
 
 Segment: TypeAlias = tuple[float, float | None, int | None]
 """Start and duration in seconds (None: to the end) and channel (None: the mean of all)."""
@@ -228,31 +226,19 @@ def _one_channel(
             f"ends at {(first + len(wave_SC)) / rate:.3f} s."
         )
     if channel is None and channels > 1:
-        wave_S = wave_SC @ np.full(channels, 1 / channels, np.float32)
+        wave_S, opposite = mean(wave_SC)
+        if opposite and notes is None:
+            log_once(f"{name}: {OPPOSITE_PHASE}")
+        elif opposite and notes is not None:
+            notes.append(OPPOSITE_PHASE)
     else:
         wave_S = wave_SC[:, channel or 0]
     # The product is a fast check for NaN and infinity, but also overflows for large finite samples.
     energy = float(np.dot(wave_S, wave_S))
-    if channel is None and channels > 1 and _are_opposite(wave_SC, wave_S, energy):
-        wave_S = wave_SC[:, 0]
-        if notes is None:
-            log_once(f"{name}: {OPPOSITE_PHASE}")
-        else:
-            notes.append(OPPOSITE_PHASE)
     if not math.isfinite(energy) and not np.isfinite(wave_S).all():
         bad = int((~np.isfinite(wave_S)).sum())
         raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
     return wave_S
-
-
-def _are_opposite(wave_SC: np.ndarray, mean_S: np.ndarray, energy: float) -> bool:
-    """Whether channels cancel in their mean, of this energy."""
-    all_S = wave_SC.ravel()
-    if not energy < 0.5 * float(np.dot(all_S, all_S)) / wave_SC.shape[1] ** 2:
-        return False
-    # Rare: now without a constant offset, which does not cancel.
-    varying = float(np.var(wave_SC, axis=0, dtype=np.float64).mean())
-    return float(np.var(mean_S, dtype=np.float64)) < OPPOSITE / wave_SC.shape[1] * varying
 
 
 def at_16_khz(wave_S: np.ndarray, rate: int, name: str) -> np.ndarray:

@@ -248,7 +248,9 @@ def _confirmed(data: Any, at: int, end: int) -> bool:
     kind = None
     for _ in range(CONFIRMED):
         found = frame(data[at : at + 4])
-        if found is None or (kind is not None and found.kind != kind) or at + found.size > end:
+        if found is not None and kind is not None and found.kind != kind:
+            return False
+        if found is None or at + found.size > end:
             over = at >= end or found is not None or tags.tag_size(data[at : at + 32]) > 0
             return kind is not None and over
         kind, at = found.kind, at + found.size

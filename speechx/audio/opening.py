@@ -172,7 +172,7 @@ def _decoded(
             break
         first, later = sounds[0], sounds[-1]
         if (first.samplerate, first.channels) != (later.samplerate, later.channels):
-            sounds[-1] = Converted(later, first)
+            sounds[-1] = Converted(later, first, lambda what: log_once(f"{name}: {what}"))
             log_once(
                 f"{name}: it holds {len(layout)} recordings, of which number {number} has "
                 f"{later.samplerate} Hz and {later.channels} channels; it is converted to "

@@ -1,10 +1,12 @@
 """How long a file is: all that can be read of it, whatever its header says, and what is missing."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from speechx.audio import flac
 from speechx.audio.files import audio_info, check_audio, read_audio, read_segments
 from speechx.errors import UserError
 from tests.audio.broken_files import (
@@ -174,6 +176,15 @@ def test_a_flac_of_unknown_length_with_something_behind(tmp_path: Path, total: i
         assert check_audio(path).cut == ""
 
 
+def test_headers_of_frames_without_frames_cost_no_time() -> None:
+    numbers = (chr(number).encode() for number in range(0x10000, 0x13000))
+    frames = (b"\xff\xf8\x69\x18" + number + b"\0" for number in numbers)
+    tail = b"".join(frame + bytes([flac._crc8(frame)]) for frame in frames)
+    begun = time.monotonic()
+    flac.counted(file_of("FLAC", noise()), tail)
+    assert time.monotonic() - begun < 1.0
+
+
 def test_segments_of_a_flac_that_is_longer_than_it_claims(tmp_path: Path) -> None:
     wave_SC = noise(1.0)
     path = written(tmp_path, flac_with_total(file_of("FLAC", wave_SC), 14_400))
@@ -231,6 +242,9 @@ def test_the_last_of_joined_ogg_files_may_be_cut_off(tmp_path: Path) -> None:
     assert 3.5 < seconds_of(half) < 6.0
     assert "cut off" in audio_info(half).cut
     assert seconds_of(written(tmp_path, one + two[:100])) == 2.0
+    headers = written(tmp_path, one + two[: two.index(b"OggS", two.index(b"OggS", 9) + 9) + 50])
+    assert seconds_of(headers) == 2.0
+    assert "breaks off after 2.00 s" in audio_info(headers).cut
 
 
 @pytest.mark.parametrize("kind", ["OGG", "OPUS", "MP3", "WAV"])
@@ -247,6 +261,39 @@ def test_joined_files_that_differ_become_like_the_first(
         info = audio_info(path)
         assert (info.channels, info.rate) == begin
         assert "of which number 2 has" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["OPUS", "MP3", "WAV"])
+def test_a_joined_recording_in_opposite_phase_is_kept(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, two = noise(2.0), noise(3.0) * [[1, -1]]
+    path = written(tmp_path, file_of(kind, one) + file_of(kind, two))
+    with caplog.at_level("INFO", "speechx"):
+        later_S = read_audio(path)[5 * RATE // 2 : 4 * RATE]
+    assert later_S.std() > 0.1
+    assert "opposite phase" in caplog.text
+
+
+def test_a_later_recording_is_decoded_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, file_of("OGG", noise(2.0)) + file_of("OGG", noise(3.0, 2), 48_000))
+
+    def resampled(*_: object) -> None:
+        raise AssertionError("what comes before is all that is needed")
+
+    monkeypatch.setattr("soxr.resample", resampled)
+    assert len(read_audio(path, 0.0, 1.0)) == RATE
+    audio_info(path)
+
+
+def test_two_headers_of_an_mp3_by_chance_are_no_mp3(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    first = b"\xff\xfb\x90\x64" + random.bytes(413)
+    path = written(tmp_path, first + b"\xff\xf3\x40\xc4" + random.bytes(3000))
+    with pytest.raises(UserError, match="not audio"):
+        read_audio(path)
 
 
 def bare(data: bytes) -> bytes:
