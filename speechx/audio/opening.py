@@ -246,13 +246,17 @@ def _extents(file: BinaryIO, head: bytes, begin: int, size: int) -> Iterator[Ext
 def _ogg(file: BinaryIO, begin: int, size: int) -> Layout:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
-        found = ogg.links(data, begin, end)
+        found, damaged = ogg.links(data, begin, end), ogg.damaged(data, begin, end)
     promised = math.inf if found.cut else 1.0
+    note = f"the pages of this Ogg that are damaged, and whose sound is lost: {damaged}"
     if len(found.starts) < 2 and (begin, end) == (0, size):
-        return [Extent(None, promised)]
+        return [Extent(None, promised, note=note if damaged else "")]
     ends = [*found.starts[1:], end]
     parts = zip(found.starts, ends, strict=True)
-    return [Extent([part], promised if part[1] == end else 1.0) for part in parts]
+    layout = [Extent([part], promised if part[1] == end else 1.0) for part in parts]
+    if damaged:
+        layout[0] = layout[0]._replace(note=note)
+    return layout
 
 
 def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:

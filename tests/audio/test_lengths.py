@@ -263,6 +263,19 @@ def test_joined_files_that_differ_become_like_the_first(
         assert "of which number 2 has" in caplog.text
 
 
+@pytest.mark.parametrize("kind", ["OGG", "OPUS"])
+def test_a_damaged_page_of_an_ogg_is_named(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = file_of(kind, noise(6.0))
+    with caplog.at_level("INFO", "speechx"):
+        read_audio(written(tmp_path, data))
+        assert not caplog.text
+        middle = data.index(b"OggS", len(data) // 2) + 300
+        read_audio(written(tmp_path, replaced(data, middle, bytes([data[middle] ^ 1]))))
+    assert "sound is lost: 1" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["OPUS", "MP3", "WAV"])
 def test_a_joined_recording_in_opposite_phase_is_kept(
     tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
