@@ -5,35 +5,44 @@ stream. The first page of a stream is marked. Such pages side by side are stream
 time, such as a picture and its sound, and no chain.
 """
 
-import re
 import zlib
 from typing import Any, NamedTuple
 
-BEGINNING = re.compile(rb"OggS\0[\x02\x06]", re.DOTALL)
 PAGE = b"OggS\0"
 HEAD_BYTES = 27
+FLAGS_AT, BEGINNING = 5, (b"\x02", b"\x06")
 SUM_AT = 22
 BACKWARDS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 class Links(NamedTuple):
-    """The first byte of every stream, and whether the last page is there to its end."""
+    """The streams of a file."""
 
     starts: list[int]
-    end: int
+    """The first byte of every stream."""
     cut: bool
+    """Whether the last page goes beyond the end."""
+    damaged: int
+    """The number of pages that differ from their checksum; the decoder leaves them out."""
 
 
 def links(data: Any, begin: int, end: int) -> Links:
     """The streams in these bytes (bytes or an mmap)."""
     starts, behind = [begin], begin + page_size(data, begin)
-    for found in BEGINNING.finditer(data, begin, end):
-        if found.start() not in (begin, behind):
-            starts.append(found.start())
-        behind = found.start() + page_size(data, found.start())
-    last = data.rfind(PAGE, begin, end)
-    size = page_size(data, last) if last >= 0 else 0
-    return Links(starts, end, size > end - last)
+    damaged, beyond, at = 0, 0, begin
+    while (at := data.find(PAGE, at, end)) >= 0:
+        size = page_size(data, at)
+        page, beyond = data[at : at + size], at + size - end
+        if page[FLAGS_AT : FLAGS_AT + 1] in BEGINNING:
+            if at not in (begin, behind):
+                starts.append(at)
+            behind = end + beyond
+        if beyond <= 0 and _is_whole(page):
+            at += len(page)
+        else:
+            damaged += beyond <= 0
+            at += 1
+    return Links(starts, beyond > 0, damaged)
 
 
 def page_size(data: Any, at: int) -> int:
@@ -42,19 +51,6 @@ def page_size(data: Any, at: int) -> int:
     if len(head) < HEAD_BYTES:
         return HEAD_BYTES
     return HEAD_BYTES + head[26] + sum(data[at + HEAD_BYTES : at + HEAD_BYTES + head[26]])
-
-
-def damaged(data: Any, begin: int, end: int) -> int:
-    """The number of pages that differ from their checksum. The decoder leaves them out."""
-    number, at = 0, begin
-    while (at := data.find(PAGE, at, end)) >= 0:
-        page = bytes(data[at : min(end, at + page_size(data, at))])
-        if _is_whole(page):
-            at += len(page)
-            continue
-        number += at + page_size(data, at) <= end
-        at += 1
-    return number
 
 
 def _is_whole(page: bytes) -> bool:

@@ -246,17 +246,18 @@ def _extents(file: BinaryIO, head: bytes, begin: int, size: int) -> Iterator[Ext
 def _ogg(file: BinaryIO, begin: int, size: int) -> Layout:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
-        found, damaged = ogg.links(data, begin, end), ogg.damaged(data, begin, end)
+        found = ogg.links(data, begin, end)
     promised = math.inf if found.cut else 1.0
-    note = f"the pages of this Ogg that are damaged, and whose sound is lost: {damaged}"
+    damaged = f"the pages of this Ogg that are damaged, and whose sound is lost: {found.damaged}"
+    note = damaged if found.damaged else ""
     if len(found.starts) < 2 and (begin, end) == (0, size):
-        return [Extent(None, promised, note=note if damaged else "")]
+        return [Extent(None, promised, note=note)]
     ends = [*found.starts[1:], end]
     parts = zip(found.starts, ends, strict=True)
-    layout = [Extent([part], promised if part[1] == end else 1.0) for part in parts]
-    if damaged:
-        layout[0] = layout[0]._replace(note=note)
-    return layout
+    return [
+        Extent([part], promised if part[1] == end else 1.0, note="" if part[0] > begin else note)
+        for part in parts
+    ]
 
 
 def _mp3(file: BinaryIO, begin: int, size: int) -> Layout:
