@@ -178,12 +178,13 @@ def _corrected(form: Form, read: Read, place: int, start: int, end: int) -> Exte
     note = ""
     if (behind := start + claim) < end:
         reached = max(_behind_chunks(form, read, at, end) for at in (behind, behind + behind % 2))
-        if reached >= end:  # libsndfile stops there, but not in a Wave64
-            return Extent([(0, behind)] if form is W64 else None)
-        if _is_file(read(reached, 12)):
+        if reached < end and _is_file(read(reached, 12)):
             return Extent([(0, reached)], rest=reached)
-        if claim and not goes_on(read, behind, claim, end):
-            return Extent([(0, behind)], note=f"{end - behind} bytes behind its sound are left out")
+        if reached >= end or (claim and not goes_on(read, behind, claim, end)):
+            if end - max(reached, behind) >= LEAST_BEYOND:
+                note = f"{end - behind} bytes behind its sound are left out"
+            # libsndfile stops at the claimed end, but not in a Wave64
+            return Extent([(0, behind)] if form is W64 else None, note=note)
         if claim:
             note = f"its header has {claim} bytes of sound, but {end - behind} more are behind them"
     elif claim < form.most:
