@@ -76,7 +76,7 @@ def sox(words: Words, source: Source) -> PipedSound:
 
 
 def _check(option: str, value: str, kept: Mapping[str, str]) -> None:
-    known = kept | ANYWHERE
+    known = {**kept, **ANYWHERE}
     if option not in known:
         raise ValueError(f"its option {option} stands in the wrong place")
     check_value(option, value, known[option])
