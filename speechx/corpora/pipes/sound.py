@@ -44,7 +44,8 @@ class PipedSound(NamedTuple):
         return sound._replace(passed=(*self.passed, ("channels", number)))
 
     def with_channel(self, number: int) -> "PipedSound":
-        if self.channel is not None and number:
+        is_one = self.channel is not None or dict(self.passed).get("channels") == 1
+        if is_one and number:
             raise ValueError(f"channel {number + 1} is picked, but only one channel is left")
         return self._replace(
             channel=number if self.channel is None else self.channel,

@@ -58,7 +58,9 @@ def sox(words: Words, source: Source) -> PipedSound:
             _check(option, value, READ_AS)
     options, file = _sox_options(rest, SOX_ALONE | words_of("-s -f -2 -3 -4 -8 -L -B -x"))
     check_output([file])
-    for option, value in options:
+    while rest:
+        sound = _sox_effect(rest, sound)
+    for option, value in options:  # of the output, so after the effects
         if option == "-t":
             if value.lstrip(".").lower() not in SOX_KEEPS:
                 raise ValueError(f"it writes {value[:40]!r}, which loses sound or has no header")
@@ -70,8 +72,6 @@ def sox(words: Words, source: Source) -> PipedSound:
             raise ValueError(f"it writes {value[:40]} bits a sample")
         else:
             _check(option, value, WRITTEN_AS)
-    while rest:
-        sound = _sox_effect(rest, sound)
     return sound
 
 

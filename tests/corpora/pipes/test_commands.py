@@ -153,5 +153,8 @@ def test_a_program_of_a_pipeline_is_told_what_it_reads() -> None:
     assert sound_of(read) == Sound("a.wav")
     read = "sph2pipe -f wav -c 2 a.sph | ffmpeg -ac 1 -ar 8000 -i - -f wav - |"
     assert sound_of(read) == Sound("a.sph", 1, needs=(("rate", 8000),))
+    assert sound_of("sox a.wav -c 1 -t wav - remix 2 |") == Sound("a.wav", 1)
+    with pytest.raises(ValueError, match="only one channel is left"):
+        sound_of("sox a.wav -c 1 -t wav - | sox -t wav - -t wav - remix 2 |")
     with pytest.raises(ValueError, match="rate of 16000 as one of 8000"):
         sound_of("sox a.wav -r 16k -t wav - | sox -r 8k -t wav - -t wav - |")
