@@ -137,6 +137,8 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Record
     """What a line of wav.scp is; what is wrong with it is listed."""
     try:
         sound = sound_of(entry)
+        if sound.offset is not None and _is_there(folder, entry, listing):
+            sound = PipedSound(entry)  # the name of a file ends in a colon and digits
         base = base_of(sound.path, listing.base)
         if listing.base is not None:
             sound = sound._replace(path=listing.names.find(base, sound.path))
@@ -154,6 +156,13 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Record
     except ValueError as error:
         listing.refuse(place, str(error))
     return Recording(place, None)
+
+
+def _is_there(folder: Path, name: str, listing: Listing) -> bool:
+    """Whether a name in wav.scp, as it stands, is a file's."""
+    return is_file(base_of(name, listing.base), name) or (
+        listing.base is None and is_file(folder, name)
+    )
 
 
 def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:

@@ -35,10 +35,9 @@ def read_rows(
     tokenizer = _settings(folder, about)
     rows = _language(read_json(path), tokenizer, path)
     phonemes = _is_phonemes(tokenizer, folder)
-    tokens = {key: _text(tokenizer.get(key) or token) for key, token in TOKENS.items()}
+    tokens = {key: _text(tokenizer.get(key) or token, key, folder) for key, token in TOKENS.items()}
     specials = frozenset(tokens.values())
-    added = {_text(t): int(n) for n, t in tokenizer.get("added_tokens_decoder", {}).items()}
-    added |= read_if_there(folder / ADDED)
+    added = _added(tokenizer, folder) | read_if_there(folder / ADDED)
     every = {**{symbol: row for symbol, row in added.items() if symbol not in rows}, **rows}
     _check_numbers(rows, every, {*specials, *added}, tokens["pad_token"], count, path)
     by_row = {row: symbol for symbol, row in every.items() if row < count}
@@ -182,7 +181,7 @@ def _space(
     """The symbol of the space, if the tokenizer has one."""
     usual = None if phonemes else "|"
     given = tokenizer.get("word_delimiter_token", usual)
-    space = None if given is None else _text(given)
+    space = None if given is None else _text(given, "word_delimiter_token", folder)
     written = tokenizer.get("replace_word_delimiter_char", " ")
     if not phonemes and written not in (" ", None) and space in symbols:
         raise UserError(
@@ -199,6 +198,28 @@ def _flag(settings: Mapping[str, Any], name: str, folder: Path) -> bool:
     return value
 
 
-def _text(token: Any) -> str:
+def _added(tokenizer: Mapping[str, Any], folder: Path) -> dict[str, int]:
+    """Added tokens and their rows."""
+    name = "added_tokens_decoder"
+    given = tokenizer.get(name) or {}
+    if not isinstance(given, dict) or not all(map(_is_row, given)):
+        raise UserError(
+            f"{folder / TOKENIZER}: {name} is {str(given)[:80]}; expected an object with the "
+            'number of a row before each token: {"32": {"content": "<s>"}}'
+        )
+    return {_text(token, name, folder): int(row) for row, token in given.items()}
+
+
+def _is_row(key: str) -> bool:
+    return key.isascii() and key.isdecimal() and len(key) < 10
+
+
+def _text(token: Any, name: str, folder: Path) -> str:
     """A token as it stands, or in the form that carries its flags."""
-    return str(token["content"] if isinstance(token, dict) else token)
+    text = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(text, str):
+        raise UserError(
+            f"{folder / TOKENIZER}: {name} has the token {str(token)[:80]}; expected a text, or an "
+            "object with its content"
+        )
+    return text

@@ -70,12 +70,20 @@ _REGION = re.compile(
 )
 
 
+_REGION_OF = {"hans": "cn", "hant": "tw"}
+"""Of a script, where a language has a locale for each."""
+
+
 def find(word: str) -> Language:
-    """The language with this code or English name. Case does not matter, nor - or _. Regions and
-    scripts that no corpus names are left out."""
-    found = next((_index()[key] for key in _keys(word) if key in _index()), None)
+    """The language with this code or English name. Case does not matter, nor - or _, except where
+    a name is like a code: `Laz` is a name, `laz` the code of another language. Regions and scripts
+    that no corpus names are left out."""
+    found = _short_names().get(word.strip()) or next(
+        (_index()[key] for key in _keys(word) if key in _index()), None
+    )
     if found is None:
         near = [_index()[k] for k in difflib.get_close_matches(_key(word), _index(), 3, 0.7)]
+        near = [x for x in _short_names().values() if _key(x.name) == _key(word)] + near
         hint = ", ".join(dict.fromkeys(f"{x.name} ({x.iso639_3})" for x in near))
         raise UserError(
             f"no language {word!r} is known{f'; similar: {hint}' if hint else ''}. Expected an "
@@ -92,8 +100,12 @@ def language_code(word: str) -> str:
     except UserError:
         return word
     subtags = _key(word).split("-")
-    keys = {*_keys(word), f"{subtags[0]}-{subtags[-1]}"}  # zh-hant-tw is zh-tw
-    own = [locale for locale in found.commonvoice if _key(locale) in keys]  # one of several
+    regions = {*subtags[1:]} | {_REGION_OF[tag] for tag in subtags[1:] if tag in _REGION_OF}
+    own = [  # one of several; zh-hant-tw and zh-hant are zh-tw
+        locale
+        for locale in found.commonvoice
+        if _key(locale) in _keys(word) or {*_key(locale).split("-")[1:]} & regions
+    ]
     return next(filter(None, (*own, *found.commonvoice, found.iso639_1, found.iso639_3)))
 
 
@@ -109,7 +121,23 @@ def iso639_3(word: str) -> str:
 
 @cache
 def _index() -> dict[str, Language]:
-    return {_key(word): language for language in languages() for word in language.words}
+    """By all words but names like codes."""
+    return {
+        _key(word): language
+        for language in languages()
+        for word in language.words
+        if word not in _short_names()
+    }
+
+
+@cache
+def _short_names() -> dict[str, Language]:
+    """Languages whose name is like a code of another language, by that name."""
+    return {
+        language.name: language
+        for language in languages()
+        if len(language.name) <= 3 and language.name.casefold() != language.iso639_3
+    }
 
 
 def _keys(word: str) -> Iterator[str]:

@@ -18,8 +18,12 @@ from speechx.text.languages import iso639_3
 
 # ISO 639-3. Latin alphabets with ı and i, whose capitals are I and İ.
 _DOTLESS_I = frozenset(
-    ("aze", "azj", "crh", "diq", "gag", "kaa", "kaz", "kiu", "lzz", "tat", "tur")
+    ("aze", "azj", "crh", "diq", "gag", "kaa", "kaz", "kiu", "lzz", "tat", "tur", "zza")
 )
+# Of these, the ones with texts in Cyrillic, in which Latin words are foreign: IT in Kazakh.
+_ALSO_CYRILLIC = frozenset(("aze", "azj", "crh", "gag", "kaa", "kaz", "tat"))
+_CYRILLIC = re.compile("[\u0400-\u052f]")
+_NOT_ENGLISH = re.compile("[À-ÖØ-öø-ɏə]")  # Latin letters of these languages themselves
 # The apostrophe is a letter before vowels, also of the first syllable.
 _LIKE_HAWAIIAN = frozenset(("haw", "rar", "smo", "tah", "ton", "wls"))
 # It is a letter anywhere in a word: Hausa, Kwakʼwala, Navajo, Rapa Nui, Somali, Mayan languages.
@@ -46,7 +50,17 @@ _WORD = f"[^ {_SIGNS}{_MODIFIERS}{_OTHER_MODIFIERS}]"
 _EDGE = f"[^ {_DOTS}{_DOUBLE}׳]"
 _OPENING = f"(?<!{_EDGE})[{_QUOTES}](?={_WORD})"
 _CLOSING = f"(?<={_WORD})[{_QUOTES}](?!{_EDGE})"
-_QUOTED = re.compile(f"{_OPENING}((?:(?!{_OPENING}).)*?){_CLOSING}")
+_QUOTING_SIGN = re.compile(f"(?P<opening>{_OPENING})|{_CLOSING}")
+# Words with an apostrophe that quotes nothing, where texts also quote with it. The article of
+# 'l-ktieb' has a hyphen, the preposition of 'l hemm has none.
+_FINAL = "(?:ta|ma|sa|ja|fi|bi)"
+_SHORT_WORDS = {
+    "afr": re.compile(r"(?<!\w)'(?=[ntkmsr](?:\s|\Z))", re.IGNORECASE),
+    "mlt": re.compile(
+        rf"(?<!\w)'(?=(?:i?l|k)(?:\s|\Z))|(?:(?<=[\s'-]{_FINAL})|(?<=\A{_FINAL}))'(?!\w)",
+        re.IGNORECASE,
+    ),
+}
 
 # Private characters stand for signs that stay.
 _APOSTROPHE, _DOT, _GERESH, _GERSHAYIM, _OKINA, _MODIFIER = map(chr, range(0xE000, 0xE006))
@@ -66,6 +80,9 @@ _OF_UZBEK: _Rules = (
     (re.compile(f"(?<={_WORD}){_ANY}"), _MODIFIER),
 )
 _HEBREW_LETTER = "[\u0591-\u05bd\u05bf-\u05c7\u05d0-\u05f2]"
+_POINT_BEHIND = re.compile(
+    f"({_HEBREW_LETTER})({_ANY}+|[{_DOUBLE}])([\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7]+)"
+)
 _OF_HEBREW: _Rules = (
     (
         re.compile(f"(?<={_HEBREW_LETTER})(?:[{_DOUBLE}]|{_ANY}{{2}})(?={_HEBREW_LETTER})"),
@@ -100,15 +117,20 @@ def normalize(text: str, language: str) -> str:
     changes nothing.
     """
     code = iso639_3(language)
+    if code in _HEBREW:  # a point belongs to the letter, also where it was typed behind a geresh
+        text = _POINT_BEHIND.sub(r"\1\3\2", text)
+    if code in _SHORT_WORDS:
+        text = re.sub(f"{_ANY}+", "'", unicodedata.normalize("NFC", text).replace("ŉ", "'n"))
+        text = _SHORT_WORDS[code].sub("ʼ", text)
     text = unicodedata.normalize("NFC", _words(_EMOJI.sub(" ", text)))
-    if code in _DOTLESS_I:
+    if code in _DOTLESS_I and not (code in _ALSO_CYRILLIC and _is_cyrillic(text)):
         text = text.replace("I", "ı").replace("İ", "i")
     text = _OLD.sub(lambda old: _NEW[old[0]], unicodedata.normalize("NFC", text.lower()))
     text = unicodedata.normalize("NFC", _DOTTED.sub("", text))
     if code in _ANYWHERE_QUOTING:
-        text = re.sub(f"{_ANY}+", "'", text)
-    while code in _QUOTING and _QUOTED.search(text):
-        text = _QUOTED.sub(r" \1 ", text)
+        text = re.sub("'+", "'", text)
+    if code in _QUOTING:
+        text = _unquoted(text)
     for pattern, stand_in in _rules(code):
         text = pattern.sub(stand_in, text)
     return " ".join(_JOINER_AT_THE_END.sub("", text.translate(_SPELLING)).split())
@@ -117,13 +139,30 @@ def normalize(text: str, language: str) -> str:
 def letters(tokens: Iterable[str], language: str) -> frozenset[str]:
     """The characters that normalised texts can have which are written with these tokens."""
     normal = {token: normalize(token, language) for token in tokens}
-    found = {character for text in normal.values() for character in text}
+    texts = (*normal.values(), normalize(" ".join(normal), language))
+    found = {character for text in texts for character in text}
     twice = [token for token in normal if normal[token] for _ in range(2)]
     for token in normal:  # signs and marks need letters around them
         if not normal[token]:
             found |= set(normalize(token.join(twice), language))
     has_space = any(map(str.isspace, "".join(normal)))
     return frozenset(found - {" "} | ({" "} if has_space else set()))
+
+
+def _is_cyrillic(text: str) -> bool:
+    """Whether what is Latin in a text is foreign to it."""
+    return bool(_CYRILLIC.search(text)) and not _NOT_ENGLISH.search(text)
+
+
+def _unquoted(text: str) -> str:
+    """Without apostrophes that are a pair of quotation marks."""
+    signs, opened = list(text), []
+    for sign in _QUOTING_SIGN.finditer(text):
+        if sign["opening"]:
+            opened.append(sign.start())
+        elif opened:
+            signs[opened.pop()] = signs[sign.start()] = " "
+    return "".join(signs)
 
 
 def _words(text: str) -> str:

@@ -206,6 +206,16 @@ def test_an_archive_without_sound_is_named(tmp_path: Path, content: bytes, why: 
         prepare(tmp_path, Output(tmp_path / "out"), "it")
 
 
+def test_the_name_of_a_file_may_end_like_an_offset(tmp_path: Path) -> None:
+    data = tmp_path / "train"
+    data.mkdir()
+    sound(tmp_path / "a.wav", 1.0).rename(data / "talk_10:05")
+    lines(data / "wav.scp", "u talk_10:05", f"v {data}/talk_10:05")
+    prepare(data, Output(tmp_path / "out"), "it")
+    found = read(tmp_path / "out", "it", "unlabelled")
+    assert {id: Path(u.audio).name for id, u in found.items()} == dict.fromkeys("uv", "talk_10:05")
+
+
 def test_a_stretch_that_a_command_cuts_is_the_recording(tmp_path: Path) -> None:
     audio = sound(tmp_path / "a.wav", 4.0)
     data = tmp_path / "test"

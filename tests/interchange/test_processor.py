@@ -291,6 +291,30 @@ class TestSymbols:
         assert any("4 of 11 rows of the head have no symbol" in note for note in saved.notes)
         assert any("'' left out" in note for note in saved.notes)
 
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"added_tokens_decoder": ["<s>"]},
+            {"added_tokens_decoder": {"x": {"content": "q"}}},
+            {"added_tokens_decoder": {"1": {}}},
+            {"added_tokens_decoder": {"1": None}},
+            {"pad_token": {"lstrip": False}},
+            {"pad_token": ["<pad>"]},
+            {"word_delimiter_token": {}},
+        ],
+        ids=str,
+    )
+    def test_tokens_in_no_known_form_are_refused_by_name(self, there, given):
+        folder = there()
+        change(folder / TOKENIZER, **given)
+        with pytest.raises(UserError, match=rf"{TOKENIZER}: {min(given)} .*; expected"):
+            open_model(folder)
+
+    def test_no_added_tokens(self, there):
+        folder = there()
+        change(folder / TOKENIZER, added_tokens_decoder=None)
+        assert open_model(folder)
+
     def test_added_tokens_without_a_row_are_named(self, there):
         folder = there()
         put(folder / "added_tokens.json", {"<s>": 11, "</s>": 12, "[laugh]": 13})

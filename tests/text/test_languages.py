@@ -40,7 +40,11 @@ def test_manifests_have_one_code_for_a_language() -> None:
     assert {language_code(w) for w in ("ga", "gle", "ga-IE", "ga_ie", "Irish")} == {"ga-IE"}
     assert {language_code(w) for w in ("kaz", "kk", "kk_kz", "Kazakh")} == {"kk"}
     assert {language_code(w) for w in ("zh", "cmn", "zho", "zh_cn", "zh-Hans-CN")} == {"zh-CN"}
-    assert {language_code(w) for w in ("zh-TW", "zh_TW", "zh-Hant-TW")} == {"zh-TW"}
+    taiwan = ("zh-TW", "zh_TW", "zh-Hant-TW", "zh-Hant", "cmn_hant_tw", "cmn_Hant")
+    assert {language_code(w) for w in taiwan} == {"zh-TW"}
+    assert {language_code(w) for w in ("gd", "gla", "Scottish Gaelic")} == {"gd"}
+    assert {language_code(w) for w in ("tn", "tsn", "Tswana")} == {"tn"}
+    assert {language_code(w) for w in ("sq", "als", "aln_Latn")} == {"sq"}
     assert language_code("crh") == language_code("Crimean Tatar") == "crh"
     assert {language_code(w) for w in ("ger", "deu", "de-AT")} == {"de"}
     assert language_code("xx-own") == "xx-own", "an unknown name stays"
@@ -56,11 +60,20 @@ def test_rules_are_looked_up_by_one_code() -> None:
     assert iso639_3("") == ""
 
 
+def test_a_code_is_no_name_of_another_language() -> None:
+    assert iso639_3("kom") == iso639_3("kom_Cyrl") == iso639_3("kv") == "kpv"
+    assert (iso639_3("Kom"), iso639_3("Aja"), iso639_3("Laz")) == ("bkm", "ajg", "lzz")
+    assert (iso639_3("aja"), iso639_3("laz"), language_code("laz")) == ("aja", "laz", "laz")
+    with pytest.raises(UserError, match=r"Laz \(lzz\)"):
+        find("laz")
+
+
 def test_no_word_means_two_languages() -> None:
     meaning: dict[str, str] = {}
     for language in languages():
         for word in language.words:
-            assert meaning.setdefault(word.casefold(), language.iso639_3) == language.iso639_3
+            word = word if len(word) <= 3 else word.casefold()  # Kom, and the code kom
+            assert meaning.setdefault(word, language.iso639_3) == language.iso639_3
 
 
 def test_every_row_is_well_formed() -> None:

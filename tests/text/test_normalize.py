@@ -36,7 +36,8 @@ TURKISH = ("tr", "tur", "TR", "tr_tr", "tr-TR", "tr_TR.UTF-8", "tur_Latn", "Turk
 
 
 @pytest.mark.parametrize(
-    "code", [*TURKISH, "az", "aze", "az-Latn-AZ", "azj", "crh", "crh-UA", "Crimean Tatar", "gag"]
+    "code",
+    [*TURKISH, "az", "aze", "az-Latn-AZ", "azj", "crh", "crh-UA", "Crimean Tatar", "gag", "zza"],
 )
 def test_a_rule_of_a_language_holds_for_all_its_codes(code):
     assert normalize("ISPARTA, İzmir I\u0307zmir", code) == "ısparta izmir izmir"
@@ -76,6 +77,36 @@ def test_a_rule_of_a_language_holds_for_all_its_codes(code):
 def test_a_language_has_one_spelling_and_its_words_stay_whole(codes, spelled, expected):
     found = {normalize(text, code) for text in spelled for code in codes}
     assert found == {unicodedata.normalize("NFC", expected)}
+
+
+def test_apostrophes_of_two_words_are_no_quotation_marks():
+    for word in ("hemm", "isfel"):
+        for rest in ("ma' ommu", "u ma' ommu", "ma ommu"):
+            assert normalize(f"Mar 'l {word} {rest}", "mt") == f"mar 'l {word} {rest}"
+    assert normalize("'l-ktieb' ta’ ommu, ‘il-ktieb ta' ommu’", "mt") == (
+        "l ktieb ta' ommu il ktieb ta' ommu"
+    )
+    assert normalize("'n hond se ma' en ŉ kat", "af") == "'n hond se ma' en 'n kat"
+
+
+@pytest.mark.parametrize("language", ["haw", "mt"])
+def test_nested_quotes_take_linear_time(language):
+    quotes = 20_000  # the square of which takes minutes
+    assert normalize("'a " * quotes + "a' " * quotes, language) == " ".join("a" * 2 * quotes)
+
+
+def test_a_point_behind_a_geresh_is_of_the_letter():
+    for sign in "׳'’":
+        assert normalize(f"ג{sign}ִירָפָה", "he") == normalize("גִ׳ירָפָה", "he") == "גִ׳ירָפָה"
+
+
+def test_latin_words_in_cyrillic_texts_have_no_dotless_i():
+    assert normalize("IT Wi-Fi сөйлей", "kk") == "it wi fi сөйлей"
+    assert normalize("IT һәм INTERNET", "tt") == "it һәм internet"
+    assert normalize("QAZAQSTAN ILE", "kk") == "qazaqstan ıle"
+    assert normalize("AZƏRBAYCAN ILIQ Россия", "az") == "azərbaycan ılıq россия"
+    assert normalize("ISPARTA Россия", "tr") == "ısparta россия"
+    assert letters(["I", "Ж"], "kk") == {"ı", "i", "ж"}
 
 
 def test_what_quotes_is_no_letter():

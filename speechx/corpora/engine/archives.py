@@ -17,7 +17,6 @@ from speechx.audio.sources import Part, read_bytes, source_name
 from speechx.corpora.engine.cache import MeasuredFiles, NotMeasured
 from speechx.corpora.engine.copies import Found
 from speechx.corpora.engine.measure import Listed, Rules, examine
-from speechx.corpora.engine.paths import safe_name
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 
@@ -76,9 +75,9 @@ def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> lis
     if rules.copies is None:
         return _renamed(examine(_PartInfo(u.bytes), listed, rules), str(u.audio), name)
     archive = Path(u.audio)
-    digest = hashlib.blake2b(ascii((str(archive), u.bytes)).encode(), digest_size=4)
-    # named as `remove_leftovers` knows
-    file = rules.copies / f".{safe_name(archive.name)}.part.{digest.hexdigest()}.part"
+    digest = hashlib.blake2b(ascii((str(archive), u.bytes)).encode(), digest_size=16).hexdigest()
+    # No other part has the name, in whatever process, and `remove_leftovers` knows it.
+    file = rules.copies / f".{digest}.part.{digest[:8]}.part"
     try:
         rules.copies.mkdir(parents=True, exist_ok=True)
         file.write_bytes(read_bytes(archive, u.bytes))

@@ -7,7 +7,8 @@
 
 A command is understood if it decodes, resamples, copies, picks a channel, mixes all channels or
 cuts out a stretch of time. Whatever changes the sound in another way (speed, volume, echo), fetches
-it, or is not known, is refused by name: a ValueError says why.
+it, or is not known, is refused by name: a ValueError says why. The same holds for their options and
+the values of these: only such as are known to keep the sound are taken.
 """
 
 import re
@@ -75,7 +76,7 @@ def _read(command: str) -> PipedSound:
         sound = PROGRAMS[name](words[1:], sound)
     if sound is None:
         raise ValueError("it names no file")
-    return sound
+    return sound._replace(passed=())
 
 
 def _programs(command: str) -> Iterator[list[str]]:

@@ -1,14 +1,15 @@
 """Programs that decode one sound file, or copy it, in a wav.scp."""
 
 import re
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from speechx.corpora.pipes.sound import (
     PipedSound,
     Source,
     Words,
     check_output,
+    check_value,
     input_of,
     options_of,
     seconds_of,
@@ -19,8 +20,8 @@ from speechx.corpora.pipes.sound import (
 class DecodingProgram:
     """A program that writes what it decodes: its options, and what they mean."""
 
-    ignored: str = ""
-    """Options with a value."""
+    kept: Mapping[str, str] = field(default_factory=dict)
+    """Options whose value does not matter to us, and the pattern of values that keep the sound."""
     alone: str = ""
     needed: str = ""
     """Of these, one must be there."""
@@ -34,10 +35,13 @@ class DecodingProgram:
 
     def __call__(self, words: Words, source: Source) -> PipedSound:
         outputs, rates, picks = self.output.split(), self.rate.split(), self.channels.split()
-        valued = [*self.ignored.split(), *outputs, *rates]
+        valued = [*self.kept, *outputs, *rates]
         alone = [*picks, *f"{self.alone} {self.needed} {self.stdout}".split()]
         found = list(options_of(list(_apart(words, alone)), valued, alone))
         given = {option for option, _ in found}
+        for option, value in found:
+            if option in self.kept:
+                check_value(option, value, self.kept[option])
         if self.needed and not given & set(self.needed.split()):
             raise ValueError(f"it lacks {self.needed.split()[0]}")
         files = [word for option, word in found if not option]
@@ -68,7 +72,7 @@ def cat(words: Words, source: Source) -> PipedSound:
 
 def sph2pipe(words: Words, source: Source) -> PipedSound:
     files, channel, times = [], "", ""
-    for option, value in options_of(words, ("-f", "-c", "-t"), ("-p", "-u", "-a")):
+    for option, value in options_of(words, ("-f", "-c", "-t"), ("-p",)):
         if option == "-f" and value not in ("wav", "rif", "riff", "sph", "aif", "au"):
             raise ValueError(f"it writes {value[:40]!r}, which has no header")
         if option == "-c":
@@ -94,27 +98,35 @@ def sph2pipe(words: Words, source: Source) -> PipedSound:
 
 
 FLAC = DecodingProgram(
-    ignored="--channel-map",
+    kept={"--channel-map": "none"},
     alone="-s --silent --totally-silent -f --force -F --decode-through-errors -w",
     needed="-d --decode",
     stdout="-c --stdout",
     output="-o --output-name",
 )
 MPG123 = DecodingProgram(
-    ignored="-e --encoding",
+    kept=dict.fromkeys(("-e", "--encoding"), "s16|s24|s32|f32|f64"),
     alone="-q --quiet -m --mono --mix --stereo -v --no-control",
     output="-w --wav",
     rate="-r --rate",
     channels="-0 -1 --left --right --single0 --single1",
 )
 OPUSDEC = DecodingProgram(
-    ignored="--packet-loss", alone="--quiet --force-wav --no-dither --float", rate="--rate"
+    kept={"--packet-loss": "0"},
+    alone="--quiet --force-wav --no-dither --float",
+    rate="--rate",
 )
 OGGDEC = DecodingProgram(
-    ignored="-b --bits -e --endian -s --sign", alone="-Q --quiet", output="-o --output"
+    kept=dict.fromkeys(("-b", "--bits"), "16")
+    | dict.fromkeys(("-e", "--endian"), "0")
+    | dict.fromkeys(("-s", "--sign"), "1"),
+    alone="-Q --quiet",
+    output="-o --output",
 )
 LAME = DecodingProgram(
     alone="--quiet --silent -S --mp3input --mp2input --nohist", needed="--decode"
 )
-FAAD = DecodingProgram(ignored="-f -b", alone="-q", stdout="-w --stdio", output="-o")
-W_DECODE = DecodingProgram(ignored="-o", alone="-f -v")
+FAAD = DecodingProgram(
+    kept={"-f": "1", "-b": "[1-4]"}, alone="-q", stdout="-w --stdio", output="-o"
+)
+W_DECODE = DecodingProgram(kept={"-o": r"(pcm|short)(_\d+)?"}, alone="-f -v")

@@ -28,21 +28,41 @@ class PipedSound(NamedTuple):
     needs: tuple[tuple[str, int], ...] = ()
     """What must be true of the file, as the command assumes it: its `rate`, its number of
     `channels`, or a rate that is at most `resampled`."""
+    passed: tuple[tuple[str, int], ...] = ()
+    """The `rate` and the number of `channels` that one program passes to the next, the last ones
+    at the end, as far as they differ from the file's."""
 
     def resampled(self, text: str) -> "PipedSound":
         rate = rate_of(text)
-        return self if rate >= RATE else self._replace(needs=(*self.needs, ("resampled", rate)))
+        sound = self._replace(passed=(*self.passed, ("rate", rate)))
+        return sound if rate >= RATE else sound.needing("resampled", rate)
 
     def with_channels(self, text: str) -> "PipedSound":
         """Mixed to one channel, or with as many as the file has."""
-        if not text.isdecimal() or not int(text):
-            raise ValueError(f"{text[:40]!r} is no number of channels")
-        return self if text == "1" else self._replace(needs=(*self.needs, ("channels", int(text))))
+        number = count_of(text)
+        sound = self if number == 1 else self.needing("channels", number)
+        return sound._replace(passed=(*self.passed, ("channels", number)))
 
     def with_channel(self, number: int) -> "PipedSound":
-        if self.channel is not None and number:
+        is_one = self.channel is not None or dict(self.passed).get("channels") == 1
+        if is_one and number:
             raise ValueError(f"channel {number + 1} is picked, but only one channel is left")
-        return self._replace(channel=number) if self.channel is None else self
+        return self._replace(
+            channel=number if self.channel is None else self.channel,
+            passed=(*self.passed, ("channels", 1)),
+        )
+
+    def described(self, what: str, number: int) -> "PipedSound":
+        """What a program reads whose options claim a `rate` or a number of `channels`."""
+        found = dict(self.passed).get(what)
+        if found is None:
+            return self.needing(what, number)
+        if found != number:
+            raise ValueError(f"it reads a {what} of {found} as one of {number}")
+        return self
+
+    def needing(self, what: str, number: int) -> "PipedSound":
+        return self._replace(needs=(*self.needs, (what, number)))
 
     def cut(self, start: float, duration: float | None) -> "PipedSound":
         if self.duration is not None:
@@ -83,6 +103,18 @@ def check_output(words: Words) -> None:
         raise ValueError("it writes nothing to the pipe")
     if len(words) != 1 or words[0] not in STDOUT:
         raise ValueError(f"it writes {' '.join(words)[:80]!r}, not to the pipe")
+
+
+def check_value(option: str, value: str, kept: str) -> None:
+    """Refuses a value that is not of the pattern `kept`: it may change the sound."""
+    if not re.fullmatch(kept, value, re.ASCII):
+        raise ValueError(f"'{option} {value[:40]}' may change the sound")
+
+
+def count_of(text: str) -> int:
+    if not re.fullmatch(r"0*[1-9]\d{0,3}", text, re.ASCII):
+        raise ValueError(f"{text[:40]!r} is no number of channels")
+    return int(text)
 
 
 def rate_of(text: str) -> int:

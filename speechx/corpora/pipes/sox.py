@@ -5,12 +5,15 @@ its channels. Of effects, `rate`, `channels`, `remix`, `trim` and `dither` are u
 """
 
 import re
+from collections.abc import Mapping
 
 from speechx.corpora.pipes.sound import (
     PipedSound,
     Source,
     Words,
     check_output,
+    check_value,
+    count_of,
     input_of,
     rate_of,
     seconds_of,
@@ -25,36 +28,58 @@ SOX_TYPES = words_of(
 SOX_KEEPS = words_of("wav wavpcm flac sox aif aiff aifc au snd sph nist caf w64")
 
 
+# Values of options that keep the sound. Before the file they must be true of it, so there only what
+# nearly all files have is taken.
+ENCODINGS = r"s(i(g(n(ed(-integer)?)?)?)?)?|f(l(oat(ing-point)?)?)?"
+READ_AS = {"-b": "16", "-e": r"s(i(g(n(ed(-integer)?)?)?)?)?", "-v": r"\+?0*1(\.0*)?"}
+WRITTEN_AS = {
+    "-b": "16|24|32|64", "-e": ENCODINGS, "-C": r"\d{1,2}", "--comment": ".*",
+    "--add-comment": ".*", "--endian": "little|big|swap",
+}  # fmt: skip
+ANYWHERE = {"--buffer": r"\d+", "--input-buffer": r"\d+"}
+
+
 def sox(words: Words, source: Source) -> PipedSound:
     """`sox [OPTION ...] FILE [OPTION ...] - [EFFECT ...]`"""
     rest = list(words)
-    options, file = _sox_options(rest)
+    options, file = _sox_options(rest, SOX_ALONE | words_of("-s -2"))
     sound = input_of([file], source)
     for option, value in options:
-        if option == "-t" and value.lstrip(".").lower() not in SOX_TYPES:
-            raise ValueError(f"it reads {value[:40]!r}, which has no header")
-        if option == "-r":
-            sound = sound._replace(needs=(*sound.needs, ("rate", rate_of(value))))
+        if option == "-t":
+            if value.lstrip(".").lower() not in SOX_TYPES:
+                raise ValueError(f"it reads {value[:40]!r}, which has no header")
+        elif option == "-r":
+            sound = sound.described("rate", rate_of(value))
         elif option == "-c":
-            if not value.isdecimal():
-                raise ValueError(f"{value[:40]!r} is no number of channels")
-            sound = sound._replace(needs=(*sound.needs, ("channels", int(value))))
-        elif option == "-v" and value.rstrip("0.") != "1":
-            raise ValueError("-v changes the volume")
-    options, file = _sox_options(rest)
+            sound = sound.described("channels", count_of(value))
+        elif option == "-v" and not re.fullmatch(READ_AS["-v"], value, re.ASCII):
+            raise ValueError(f"'-v {value[:40]}' changes the volume")
+        else:
+            _check(option, value, READ_AS)
+    options, file = _sox_options(rest, SOX_ALONE | words_of("-s -f -2 -3 -4 -8 -L -B -x"))
     check_output([file])
-    for option, value in options:
-        if option == "-t" and value.lstrip(".").lower() not in SOX_KEEPS:
-            raise ValueError(f"it writes {value[:40]!r}, which loses sound or has no header")
-        if option == "-b" and (not value.isdecimal() or int(value) < 16):
-            raise ValueError(f"it writes {value[:40]} bits a sample")
-        if option == "-r":
+    while rest:
+        sound = _sox_effect(rest, sound)
+    for option, value in options:  # of the output, so after the effects
+        if option == "-t":
+            if value.lstrip(".").lower() not in SOX_KEEPS:
+                raise ValueError(f"it writes {value[:40]!r}, which loses sound or has no header")
+        elif option == "-r":
             sound = sound.resampled(value)
         elif option == "-c":
             sound = sound.with_channels(value)
-    while rest:
-        sound = _sox_effect(rest, sound)
+        elif option == "-b" and not re.fullmatch(WRITTEN_AS["-b"], value):
+            raise ValueError(f"it writes {value[:40]} bits a sample")
+        else:
+            _check(option, value, WRITTEN_AS)
     return sound
+
+
+def _check(option: str, value: str, kept: Mapping[str, str]) -> None:
+    known = {**kept, **ANYWHERE}
+    if option not in known:
+        raise ValueError(f"its option {option} stands in the wrong place")
+    check_value(option, value, known[option])
 
 
 SOX_LONG = {
@@ -64,13 +89,12 @@ SOX_LONG = {
 }  # fmt: skip
 SOX_ALONE = words_of(
     "-V -V0 -V1 -V2 -V3 -V4 -G --guard -q --no-show-progress -S --show-progress -D --no-dither -R "
-    "--ignore-length --single-threaded --multi-threaded -L -B -x -s -u -U -A -1 -2 -3 -4 -8 "
-    "--no-glob --clobber"
+    "--ignore-length --single-threaded --multi-threaded --no-glob --clobber"
 )
 
 
-def _sox_options(rest: list[str]) -> tuple[list[tuple[str, str]], str]:
-    """The options before a file, and the file; both are taken from `rest`."""
+def _sox_options(rest: list[str], alone: frozenset[str]) -> tuple[list[tuple[str, str]], str]:
+    """The options with values before a file, and the file; both are taken from `rest`."""
     options: list[tuple[str, str]] = []
     while rest:
         word = rest.pop(0)
@@ -83,7 +107,7 @@ def _sox_options(rest: list[str]) -> tuple[list[tuple[str, str]], str]:
             options.append((SOX_LONG.get(word, word), rest.pop(0)))
         elif equals and name in SOX_LONG:
             options.append((SOX_LONG[name], value))
-        elif word in SOX_ALONE:
+        elif word in alone:
             continue
         elif word == "-" or not word.startswith("-"):
             return options, word
@@ -104,11 +128,15 @@ def _sox_effect(rest: list[str], sound: PipedSound) -> PipedSound:
     while rest and (re.match(r"[-=+\d]", rest[0])):
         values.append(rest.pop(0))
     if name == "rate":
-        flags = [v for v in values if re.fullmatch(r"-[qlmhvsaILM]+", v)]
+        flags = [v for v in values if v.startswith("-")]
+        for flag in flags:
+            check_value("rate", flag, "-[mhvsL]+")
         return sound.resampled(" ".join(v for v in values if v not in flags) or "48k")
     if name == "channels" and len(values) == 1:
         return sound.with_channels(values[0])
     if name == "dither":
+        for flag in values:
+            check_value("dither", flag, "-[sSa]")
         return sound
     if name == "remix":
         return _remixed(sound, values)
@@ -130,12 +158,12 @@ def _position(text: str) -> str:
 
 
 def _remixed(sound: PipedSound, values: list[str]) -> PipedSound:
-    picks = [value for value in values if value not in ("-a", "-m", "-p")]
+    picks = [value for value in values if value not in ("-a", "-m")]
     if len(picks) == 1:
         if re.fullmatch(r"[1-9]\d{0,2}", picks[0], re.ASCII):
             return sound.with_channel(int(picks[0]) - 1)
         if picks[0] in ("-", "1-") and "-m" not in values:
-            return sound
+            return sound.with_channels("1")
         if picks[0] in ("1,2", "1-2") and "-m" not in values:
-            return sound.with_channels("2")
+            return sound.with_channels("2").with_channels("1")
     raise ValueError(f"'remix {' '.join(values)[:60]}' mixes channels in its own way")

@@ -45,6 +45,11 @@ from speechx.corpora.pipes.sound import PipedSound as Sound
         ("oggdec -Q -o - a.ogg |", Sound("a.ogg")),
         ("lame --decode --quiet a.mp3 - |", Sound("a.mp3")),
         ("wav-copy wav.ark:17 - |", Sound("wav.ark", offset=17)),
+        ("sox -v 1.0 a.wav -e signed-integer -2 -t wav - dither -s |", Sound("a.wav")),
+        ("ffmpeg -f mov -acodec aac -i a.m4a -sample_fmt s16 -f wav - |", Sound("a.m4a")),
+        ("ffmpeg -i a.wav -af aresample=16000:resampler=soxr,aformat=s16 -f wav - |",
+         Sound("a.wav")),
+        ("faad -f 1 -b 1 -w a.aac |", Sound("a.aac")),
     ],
 )  # fmt: skip
 def test_entries_that_are_understood(entry: str, sound: Sound) -> None:
@@ -101,9 +106,55 @@ def test_entries_that_are_understood(entry: str, sound: Sound) -> None:
         ("lame --decode a.mp3 |", "writes nothing to the pipe"),
         ("wav-reverberate --duration=5 a.wav - |", "adds an echo"),
         ("wav-copy scp:wav.scp ark:- |", "reads a whole table"),
+        *(
+            (f"{command} |", "")
+            for command in (
+                "sox -v 10 a.wav -t wav -",
+                "sox --volume=100 a.wav -t wav -",
+                "sox -e a-law a.wav -t wav -",
+                "sox -b 8 a.wav -t wav -",
+                "sox -x a.wav -t wav -",
+                "sox -U a.wav -t wav -",
+                "sox a.wav -v 2 -t wav -",
+                "sox a.wav -U -t wav -",
+                "sox a.wav -e gsm-full-rate -t wav -",
+                "sox a.wav -1 -t wav -",
+                "sox a.wav -e unsigned -t wav -",
+                "sox a.wav -t wav - remix -p 1,2",
+                "sox a.wav -t wav - dither -p 8",
+                "sox a.wav -t wav - rate -q 16k",
+                "opusdec --packet-loss 30 a.opus -",
+                "faad -f 2 -w a.aac",
+                "oggdec -b 8 -o - a.ogg",
+                "mpg123 -e ulaw -w - a.mp3",
+                "sph2pipe -f wav -u a.sph",
+                "sph2pipe -f wav -a a.sph",
+                "ffmpeg -i a.wav -c:a pcm_mulaw -f wav -",
+                "ffmpeg -i a.wav -sample_fmt u8 -f wav -",
+                "ffmpeg -acodec pcm_mulaw -i a.wav -f wav -",
+                "ffmpeg -f concat -i l.txt -f wav -",
+                "ffmpeg -i a.wav -af aformat=sample_fmts=u8 -f wav -",
+                "ffmpeg -i a.wav -af aformat=u8 -f wav -",
+                "ffmpeg -i a.wav -af aresample=async=1 -f wav -",
+                "ffmpeg -i a.wav -af aresample=16000:isr=8000 -f wav -",
+            )
+        ),
     ],
 )
 def test_entries_that_are_refused_by_name(entry: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"is not run: |is no file") as raised:
         sound_of(entry)
     assert why in str(raised.value)
+
+
+def test_a_program_of_a_pipeline_is_told_what_it_reads() -> None:
+    """Not what the first file holds."""
+    read = "sox a.wav -r 16k -c 1 -t wav - | sox -r 16k -c 1 -t wav - -t wav - |"
+    assert sound_of(read) == Sound("a.wav")
+    read = "sph2pipe -f wav -c 2 a.sph | ffmpeg -ac 1 -ar 8000 -i - -f wav - |"
+    assert sound_of(read) == Sound("a.sph", 1, needs=(("rate", 8000),))
+    assert sound_of("sox a.wav -c 1 -t wav - remix 2 |") == Sound("a.wav", 1)
+    with pytest.raises(ValueError, match="only one channel is left"):
+        sound_of("sox a.wav -c 1 -t wav - | sox -t wav - -t wav - remix 2 |")
+    with pytest.raises(ValueError, match="rate of 16000 as one of 8000"):
+        sound_of("sox a.wav -r 16k -t wav - | sox -r 8k -t wav - -t wav - |")
