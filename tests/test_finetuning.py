@@ -446,6 +446,13 @@ def test_of_several_heads_each_goes_on_from_its_own(tmp_path):
         model = SpeechModel(small_filterbank(), one, {"ctc": vocabulary})
         start_from(model, saved)
         assert torch.equal(model.heads["ctc"].head.weight, old.heads[name].head.weight)
+    kinds.pop("letters")
+    SpeechModel(small_filterbank(), kinds, {"phones": phones}).save(tmp_path / "phones", ["xx"])
+    model = SpeechModel(
+        small_filterbank(), {"ctc": CTCConfig(tokens="characters")}, {"ctc": LETTERS}
+    )
+    _, lines = start_from(model, open_folder(tmp_path / "phones"))
+    assert any("starts fresh" in line and "phonemes" in line for line in lines)
     languages = Vocabulary("languages", ("xx", "yy"))
     model = SpeechModel(small_filterbank(), {"id": LanguageIDConfig()}, {"id": languages})
     before = model.heads["id"].head.weight.detach().clone()

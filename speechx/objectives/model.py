@@ -126,8 +126,9 @@ def start_from(
                 if theirs not in saved.vocabularies:
                     raise _no_vocabulary(source, theirs)
                 wanted, known = objective.vocabulary, saved.vocabularies[theirs]
-                if known.token_type != wanted.token_type:
-                    continue  # a letter is not the phone that is written like it
+                if known.token_type != wanted.token_type:  # a letter is not the phone like it
+                    lines.append(f"{name}: starts fresh; {source} writes {known.token_type}")
+                    continue
                 copied = objective.copy_rows(weights, known)
                 lines.append(
                     f"{name}: head rows of {copied} of {len(wanted.tokens)} {wanted.token_type} "
@@ -152,5 +153,5 @@ def missing_part(source: str, *parts: str) -> UserError:
     options = " ".join(f"--allow-missing {part}" for part in parts)
     return UserError(
         f"{source} has no {' and no '.join(parts)}: to initialise what is missing at random, set "
-        f"allow_missing=[{','.join(parts)}] in a training, or pass {options} to a conversion"
+        f"allow_missing=[{','.join(parts)}] in a run, or pass {options} to a conversion"
     )

@@ -190,14 +190,12 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
     for task in _tasks(changes).values():
         task["objective"] = _with_kind("objective", task["objective"])
     before = read_yaml(file)
-    if not before.keys() <= (known := {f.name for f in fields(cls)}):
-        raise UserError(
-            f"--resume: {file} is of another command: it has {', '.join(before.keys() - known)}"
-        )
+    if strange := sorted(before.keys() - {f.name for f in fields(cls)}):
+        raise UserError(f"--resume: {file} is of another command: it has {', '.join(strange)}")
     for fixed in ACTED_ON:
         given = changes.pop(fixed, None)
         if given and str(given) != str(before.get(fixed)):
-            logger.info(f"--resume: {fixed}={given} has no effect: the run began with another one")
+            logger.info(f"--resume: {fixed}={given} has no effect: only a run that begins uses it")
     named = changes.pop("preset", None)
     if before.get("init") is None and named not in (None, before.get("preset")):
         raise UserError(
