@@ -17,8 +17,8 @@ conditions, so that mapping is not credited with what masking does:
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -37,6 +37,8 @@ from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
+from speechx.text.languages import language_code
+from speechx.text.normalize import letters, normalize
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
@@ -48,12 +50,31 @@ from speechx.whole_file import require_writable, write_whole
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
 PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they are compared
-    "characters": "references by speechx.text.normalize (NFC, lower case, no punctuation), "
-    "hypotheses as the model writes",
+    "characters": "references and hypotheses by speechx.text.normalize (NFC, lower case of the "
+    "language, punctuation and symbols to spaces, one spelling of apostrophes and other signs "
+    "inside words, digits as they are, single spaces)",
     "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
-    "languages": "as given",
+    "languages": "references and hypotheses as one code for each language (speechx.text.languages)",
 }
+SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class NeverWritten:
+    """Reference tokens, after preparation, that no output of a model makes: each is an error."""
+
+    tokens: int
+    total: int
+    """Reference tokens in all."""
+    share: float
+    counts: dict[str, int]
+    """By token, the most frequent first."""
+
+    def __str__(self) -> str:
+        some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
+        rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
+        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
 
 
 def evaluate_model(
@@ -97,13 +118,35 @@ def evaluate(
     identification; writes JSON to `out`."""
     listed = _read(manifests)
     utterances = labelled(listed, recognizer.vocabulary.token_type)
+    vocabulary = recognizer.vocabulary
+    never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
+    if never.tokens:
+        logger.info(f"{recognizer.folder} can never write {never}")
     scores, _ = score_utterances(recognizer, utterances, show_progress=True)
     if out is not None:
         headline = next(iter(scores.values()))
         about = _about(recognizer, manifests, len(listed) - len(utterances))
         each = {name: s.to_dict() for name, s in scores.items()}
-        _write(out, {**about, **headline.to_dict(), "scores": each})
+        more = {"never_written": asdict(never), "scores": each}
+        _write(out, {**about, **headline.to_dict(), **more})
     return scores
+
+
+def never_written(
+    utterances: Sequence[Utterance], outputs: Iterable[str], token_type: TokenType
+) -> NeverWritten:
+    """The reference tokens that a model with these outputs cannot write."""
+    outputs, total = tuple(outputs), 0
+    possible: dict[str, frozenset[str]] = {}
+    absent: Counter[str] = Counter()
+    for u in utterances:
+        if u.language not in possible:
+            possible[u.language] = _possible(outputs, token_type, u.language)
+        reference = _prepare(tokens_of(u, token_type), token_type, u.language)
+        absent.update(token for token in reference if token not in possible[u.language])
+        total += len(reference)
+    never = absent.total()
+    return NeverWritten(never, total, never / max(total, 1), dict(absent.most_common()))
 
 
 def score_utterances(
@@ -119,7 +162,7 @@ def score_utterances(
     prepared = _policy(token_type, utterances)
     match token_type:
         case "languages":
-            return {"accuracy": accuracy(decoded)}, decoded
+            return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded
         case "phonemes":
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
             return {"per": per}, decoded
@@ -151,8 +194,12 @@ def evaluate_unseen(
         MappedDecoder(mapping),
         *(MappedDecoder(random_map(source, inventory.phones, n)) for n in range(RANDOM_MAPS)),
     ]
+    never = never_written(utterances, inventory.phones, "phonemes")
+    if never.tokens:
+        logger.info(f"{inventory.source}: the inventory lacks {never}")
     others = _others(
-        utterances, [_prepare(tokens_of(u, "phonemes"), "phonemes") for u in utterances]
+        utterances,
+        [_prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
     )
     unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True)
     shuffled = [
@@ -169,7 +216,8 @@ def evaluate_unseen(
     if out is not None:
         about = _about(recognizer, manifests, len(listed) - len(utterances))
         each_method = {name: s.to_dict() for name, s in methods.items()}
-        _write(out, {**about, "inventory": inventory.source, "methods": each_method})
+        more = {"inventory": inventory.source, "never_written": asdict(never)}
+        _write(out, {**about, **more, "methods": each_method})
     return methods, mapping
 
 
@@ -222,7 +270,7 @@ def _decode(
 ) -> list[list[Scored]]:
     """What each decoder makes of the utterances, both sides prepared for comparison."""
     token_type = recognizer.vocabulary.token_type
-    references = [_prepare(tokens_of(u, token_type), token_type) for u in utterances]
+    references = [_prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
     blank = [
         Scored(u.id, u.language, u.speaker, reference, ())
         for u, reference in zip(utterances, references, strict=True)
@@ -232,7 +280,8 @@ def _decode(
     progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
     for done, (index, of_decoders) in enumerate(recognizer.decode(utterances, decoders), start=1):
         for each, spans in zip(decoded, of_decoders, strict=True):
-            hypothesis = _prepare([span.token for span in spans], token_type)
+            written = [span.token for span in spans]
+            hypothesis = _prepare(written, token_type, utterances[index].language)
             each[index] = replace(each[index], hypothesis=hypothesis)
         progress.advance(done, utterances[index].duration)
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
@@ -240,16 +289,23 @@ def _decode(
     return decoded
 
 
-def _prepare(tokens: Sequence[str], token_type: TokenType) -> list[str]:
-    """Tokens of either side as they are compared: phones in one spelling of IPA, so that g and ɡ
-    are equal; characters with single spaces and none at the ends."""
+def _prepare(tokens: Sequence[str], token_type: TokenType, language: str) -> list[str]:
+    """Tokens of either side as they are compared: characters normalised; phones in one spelling of
+    IPA, so that g and ɡ are equal; languages by one code."""
     match token_type:
         case "phonemes":
             return [normalize_ipa(phone) for phone in tokens]
         case "characters":
-            return characters(" ".join("".join(tokens).split()))
+            return characters(normalize("".join(tokens), language))
         case "languages":
-            return list(tokens)
+            return [language_code(token) for token in tokens]
+
+
+def _possible(outputs: Sequence[str], token_type: TokenType, language: str) -> frozenset[str]:
+    """The prepared tokens that a model with these outputs can write."""
+    if token_type == "characters":
+        return letters(outputs, language)
+    return frozenset(_prepare(outputs, token_type, language))
 
 
 def _words(tokens: Sequence[str]) -> list[str]:

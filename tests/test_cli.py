@@ -235,6 +235,59 @@ def test_phonemize_and_its_mapping(place, capsys, tmp_path):
     assert {row[1] for row in rows} == set("aeudɡ")
 
 
+ESPEAK = ("a", "t", "s", "s.", "ai5", "??", "t[", "ʲ")
+
+
+@pytest.fixture(scope="module")
+def espeak_model(place) -> Path:
+    """A model with units of espeak-ng, some of which are not IPA."""
+    return toy_model(place / "espeak", ESPEAK, "phonemes")
+
+
+def test_units_without_features_are_listed_once_and_the_rest_is_mapped(
+    place, espeak_model, capsys, tmp_path
+):
+    (tmp_path / "phones.txt").write_text("a t s ⱱ ⁿd aˑ ˥\n", encoding="utf-8")
+    words = ["phonemize", "--model", str(espeak_model), "--show-mapping"]
+    words += ["--inventory", str(tmp_path / "phones.txt")]
+    assert main([*words, str(place / "good.flac"), str(place / "other.flac")]) == 0
+    said = capsys.readouterr()
+    rows = [line.split("\t") for line in said.out.splitlines() if "\t" in line][1:]
+    assert {row[0] for row in rows} == {"a", "t", "s"}
+    assert {row[1] for row in rows} == {"a", "t", "s", "ⁿd", "aˑ"}
+    assert said.err.count("5 of 8 phones of the model") == 1
+    assert "s. ai5 ?? t[ ʲ" in said.err
+    assert "2 of 7 phones of the language" in said.err
+    assert "˥ ⱱ" in said.err
+
+
+def test_evaluate_takes_a_model_with_such_units(espeak_model, manifests, tmp_path, capsys):
+    text = "InventoryID,ISO6393,Phoneme\n1,xxx,a\n1,xxx,t\n2,yyy,s\n"
+    (tmp_path / "phoible.csv").write_text(text, encoding="utf-8")
+    words = ["evaluate", "--manifest", str(manifests[1]), "--model", str(espeak_model)]
+    assert main([*words, "--inventory", f"{tmp_path / 'phoible.csv'}#xxx"]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("8 phones -> 2:")
+    assert said.err.count("phones of the model are left out") == 1
+
+
+def test_phones_of_texts_that_are_not_read_are_refused_or_left_out(
+    place, refused, tmp_path, capsys
+):
+    rows = [{"id": n, "audio": "good.flac", "duration": 1.0, "language": "ja", "text": text}
+            for n, text in (("kana", "ひらがな"), ("kanji", "漢字"))]  # fmt: skip
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (place / "ja.jsonl").write_text("".join(lines), encoding="utf-8")
+    words = ["data", "phones", place / "ja.jsonl", "-o", tmp_path / "out.jsonl"]
+    line = refused(*words)
+    assert "1 of 2 utterances" in line
+    assert "漢" in line
+    assert "(kanji)" in line
+    assert main([*map(str, words), "--drop-empty"]) == 0
+    assert [u.id for u in read_manifest(tmp_path / "out.jsonl")] == ["kana"]
+    assert "1 of 2 utterances without phones left out (kanji)" in capsys.readouterr().err
+
+
 def test_phonemize_needs_something_to_do(place, refused):
     words = ["phonemize", "--model", place / "phonetician", "--language", "pt"]
     assert "needs audio files, or --show-mapping" in refused(*words)
@@ -398,10 +451,10 @@ def test_a_clip_that_is_listed_but_absent(refused, tmp_path, capsys):
 
 
 def test_a_table_with_a_missing_column(refused, tmp_path):
-    (tmp_path / "all.tsv").write_text("file\ttext\na.wav\tuno\n")
+    (tmp_path / "all.tsv").write_text("row\ttext\n1\tuno\n")
     words = ["data", "prepare", "table", tmp_path / "all.tsv", "--language", "it"]
     line = refused(*words, "-o", tmp_path / "out")
-    assert "has no column `path`; it has file, text" in line
+    assert "has no column `path`; it has row, text" in line
 
 
 @pytest.mark.parametrize("language", ["xx", "e"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +108,87 @@ def test_two_spellings_of_a_phone_are_no_error(phonetician, held_out, tmp_path):
     assert evaluate(phonetician, [tmp_path / "own.jsonl"])["per"].overall.edits == 0
 
 
+def own_words(model: Recognizer, some: list[Utterance], language: str) -> list[Utterance]:
+    """The same recordings, with what the model writes as their text."""
+    return [
+        replace(u, language=language, text=text)
+        for u in some
+        if (text := model.transcribe(u.audio).text)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "language", "change"),
+    [
+        ("ABCD ", "en", str.lower),
+        ("ABCD ", "en", str.upper),
+        ("I\u0130SÇ ", "tur", lambda text: text.replace("I", "ı").replace("İ", "i").lower()),
+        ("ab.? ", "de", lambda text: f"«{text.upper()}!»".replace(".", " …").replace("?", " ")),
+        ("oga' ", "uz", lambda text: text.upper().replace("'", "’")),
+        ("e\u0301ao ", "fr", lambda text: unicodedata.normalize("NFC", text)),
+    ],
+)
+def test_both_sides_are_prepared_by_one_rule(tokens, language, change, held_out, tmp_path):
+    model = load(toy_model(tmp_path / "model", tuple(tokens)), "cpu")
+    some = own_words(model, utterances(held_out), language)
+    some = [replace(u, text=change(u.text or "")) for u in some]
+    write_manifest(tmp_path / "m.jsonl", some)
+    scores = evaluate(model, [tmp_path / "m.jsonl"], tmp_path / "scores.json")
+    assert {name: each.overall.edits for name, each in scores.items()} == {"cer": 0, "wer": 0}
+    assert scores["cer"].overall.tokens > 20
+    for word in ("lower case", "punctuation", "apostrophes", "digits", "NFC"):
+        assert word in scores["cer"].policy
+    assert json.loads((tmp_path / "scores.json").read_text())["never_written"]["tokens"] == 0
+
+
+def test_letters_that_a_model_never_writes_are_named_before_it_is_scored(
+    held_out, tmp_path, capsys
+):
+    model = load(toy_model(tmp_path / "model", tuple("ABCD")), "cpu")
+    some = [replace(u, language="en", text="Abba, Çad 7 a’c") for u in utterances(held_out)[:2]]
+    write_manifest(tmp_path / "m.jsonl", some)
+    evaluate(model, [tmp_path / "m.jsonl"], tmp_path / "scores.json")
+    err = capsys.readouterr().err
+    (line,) = (line for line in err.splitlines() if "can never write" in line)
+    assert "12 of 28 reference tokens (42.9%): ' ' 6, 'ç' 2, '7' 2, \"'\" 2" in line
+    assert err.index(line) < err.index("evaluate:")
+    written = json.loads((tmp_path / "scores.json").read_text())["never_written"]
+    assert written["counts"] == {" ": 6, "ç": 2, "7": 2, "'": 2}
+    assert (written["tokens"], written["total"]) == (12, 28)
+    assert written["share"] == pytest.approx(12 / 28)
+
+
+def test_phones_that_a_model_or_an_inventory_lacks_are_named(
+    phonetician, held_out, inventory, tmp_path, capsys
+):
+    some = [replace(u, phones=("a", "ɬ", "g")) for u in utterances(held_out)]
+    some[0] = replace(some[0], phones=("a", "e"), text="another")
+    write_manifest(tmp_path / "m.jsonl", some)
+    evaluate(phonetician, [tmp_path / "m.jsonl"])
+    assert "can never write 7 of 23 reference tokens (30.4%): 'ɬ' 7" in capsys.readouterr().err
+    evaluate_unseen(phonetician, [tmp_path / "m.jsonl"], inventory)
+    assert "a test: the inventory lacks 7 of 23 reference tokens" in capsys.readouterr().err
+
+
+def test_languages_are_compared_by_one_code(held_out, tmp_path):
+    from speechx.objectives.language_id import LanguageIDConfig
+    from speechx.objectives.model import SpeechModel
+    from speechx.text.vocabulary import Vocabulary
+    from tests.conftest import small_filterbank
+
+    outputs = {"language": Vocabulary("languages", ("tur", "tr_TR"))}
+    SpeechModel(small_filterbank(), {"language": LanguageIDConfig()}, outputs).save(
+        tmp_path / "model", ["tur"]
+    )
+    codes = ("tr", "tur", "tr_TR", "Turkish")
+    some = [replace(u, language=c) for u, c in zip(utterances(held_out), codes, strict=False)]
+    write_manifest(tmp_path / "m.jsonl", some)
+    (accuracy,) = evaluate(load(tmp_path / "model", "cpu"), [tmp_path / "m.jsonl"]).values()
+    assert accuracy.overall.rate == 1
+    assert list(accuracy.languages) == ["tr"]
+    assert "one code for each language" in accuracy.policy
+
+
 def test_segments_are_scored_as_segments(speller, held_out, tmp_path):
     """Two stretches of one file, not the whole file twice."""
     first = utterances(held_out)[0]
@@ -139,7 +221,12 @@ def test_scores_say_what_they_leave_out_and_how_they_compare(
     cases = [
         (evaluate, (), "per", "prepared: references and hypotheses in one spelling of IPA"),
         (evaluate_unseen, (inventory,), "per", "one spelling of IPA"),
-        (evaluate, (), "cer", "prepared: references by speechx.text.normalize (NFC, lower case"),
+        (
+            evaluate,
+            (),
+            "cer",
+            "prepared: references and hypotheses by speechx.text.normalize (NFC, lower case",
+        ),
     ]
     for function, more, metric, prepared in cases:
         model = speller if metric == "cer" else phonetician

@@ -1,8 +1,7 @@
 """Reads any audio file as mono float32 at 16 kHz.
 
-This module handles every difference between recordings (container, rate, channels, coding) and
-every error in them. libsndfile reads wav, flac, mp3, ogg and opus; sphere.py reads NIST SPHERE; the
-`ffmpeg` program, if installed, decodes other containers (m4a, webm, ...).
+opening.py handles every difference between files (container, rate, coding, a wrong length); here
+are segments, channels, the sample rate, and every error in the samples.
 
     wave_S = read_audio("talk.mp3", start=60.0, duration=10.0)     # 160,000 samples
 
@@ -11,52 +10,34 @@ Times are in seconds. A file that cannot be read raises a `UserError` with its n
     S samples · C channels
 """
 
-import errno
 import io
 import math
-import os
-import shutil
-import stat
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import soundfile
 import soxr
 
-from speechx.audio.plain_wav import plain_wav
-from speechx.audio.sources import Part, is_url, read_bytes, source_name
-from speechx.audio.sphere import MAGIC as SPHERE
-from speechx.audio.sphere import SphereSound
+from speechx.audio.channels import OPPOSITE_PHASE as OPPOSITE_PHASE
+from speechx.audio.channels import mean
+from speechx.audio.decoders import MOST_SECONDS, Flac, OpenSound
+from speechx.audio.opening import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from speechx.audio.opening import log_once, open_sound
+from speechx.audio.sources import Part, source_name
+from speechx.audio.storing import coded
 from speechx.errors import UserError
 from speechx.whole_file import whole_file
 
 SAMPLE_RATE = 16_000
 
-READABLE = "wav, flac, mp3, ogg, opus or NIST SPHERE"
-FFMPEG_SUFFIXES = frozenset(
-    (".m4a", ".mp4", ".m4b", ".aac", ".webm", ".mkv", ".mka", ".mov", ".wma", ".amr", ".3gp")
-)
-AUDIO_SUFFIXES = FFMPEG_SUFFIXES | {
-    *(".wav", ".flac", ".mp3", ".ogg", ".oga", ".opus", ".sph", ".aif", ".aiff", ".au")
-}
-HEAD_BYTES = 1024
-# O_NONBLOCK, because opening a pipe without a writer would block.
-OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 BLOCK_FRAMES = 1 << 21
 # After a seek in Vorbis, libsndfile 1.2 may mix old samples into the next ones, for at most a block
 # of the codec (8192 frames). Decoding therefore starts one block early.
 VORBIS_FRAMES = 8192
-UNKNOWN_FRAMES = 1 << 62
-MOST_CHUNKS = 1000  # of a wav before its data chunk
-STREAM_BYTES = 0x7FFF0000  # programs write this or more for a wav of unknown length
 CUT_SECONDS = 0.1  # a tolerance: old programs included the header in the length
-MOST_TAGS = 1 << 14  # bytes of tags at the end of an mp3
 # How much shorter than requested a segment may be. Corpora round durations and mp3 encoders pad, so
 # clips end up to a few tenths of a second before or after the time in their tables.
 END_TOLERANCE_SECONDS = 0.25
@@ -72,68 +53,68 @@ class AudioInfo:
     duration: float
     rate: int
     channels: int
+    cut: str = ""
+    """The message if the file is cut off, else empty."""
 
 
 def check_audio(path: str | Path, exact: bool = False) -> AudioInfo:
     """Like `audio_info`, but also decodes one frame: a UserError if the file is absent, empty, not
-    audio, or a wav without its end.
+    audio, or cut off.
 
-    Takes a fraction of a millisecond for any length; does not find damage after the first frame.
+    Takes a fraction of a millisecond for most files; does not find damage after the first frame.
     """
     name = str(path)
-    with _open(path) as sound:
+    with open_sound(path) as sound:
         first = len(_read_frames(sound, name, 0, 1))
         if first == 0:
             raise UserError(_no_samples(name))
         info = _info(sound, name, exact, first)
-    if not is_url(path):
-        _refuse_cut_wav(path, info.duration)
+    if info.cut:
+        raise UserError(f"{name}: {info.cut}")
     return info
 
 
-def _refuse_cut_wav(path: str | Path, seconds: float) -> None:
-    """Compares a wav with the length in its header, which libsndfile does not. The length in a wav
-    that was written as a stream means nothing."""
-    with open(path, "rb") as file:
-        riff = file.read(12)
-        chunk = file.read(8) if riff[:4] == b"RIFF" and riff[8:] == b"WAVE" else b""
-        for _ in range(MOST_CHUNKS):
-            size = int.from_bytes(chunk[4:], "little")
-            if len(chunk) < 8 or chunk.startswith(b"data"):
-                break
-            file.seek(size + size % 2, os.SEEK_CUR)
-            chunk = file.read(8)
-        present = os.fstat(file.fileno()).st_size - file.tell()
-    if chunk.startswith(b"data") and 0 < present < size < STREAM_BYTES:
-        promised = seconds * size / present
-        if promised - seconds > CUT_SECONDS:
-            raise UserError(
-                f"{path}: the file is cut off: its header promises {promised:.2f} s, but it has "
-                f"{seconds:.2f} s. Copy it again."
-            )
-
-
 def audio_info(path: str | Path, exact: bool = True, part: Part | None = None) -> AudioInfo:
-    """Length, rate and channels of a file, from its header if the header is reliable.
+    """Length, rate and channels of a file, of what is really there.
 
-    The length in an mp3 header may be wrong (or a guess from the bit rate), so mp3 is decoded and
-    counted, which takes a second per hour. With `exact=False` the header is trusted.
+    The frames of an mp3 may not all be decodable, so mp3 is decoded and counted, which takes a
+    second per hour. With `exact=False` its frames are counted.
     """
     name = source_name(path, part)
-    with _open(path, part) as sound:
+    with open_sound(path, part) as sound:
         return _info(sound, name, exact)
 
 
-def _info(sound: Any, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
+def _info(sound: OpenSound, name: str, exact: bool, decoded: int = 0) -> AudioInfo:
     """Length and format of an open file; `decoded` frames have already been read."""
-    frames = sound.frames
+    if isinstance(sound, Flac):
+        try:
+            sound.check_end()
+        except soundfile.LibsndfileError as error:
+            raise UserError(_damaged(name)) from error
+    frames, promised = sound.frames, sound.frames * sound.promised
     if sound.format in ("MP3", "SHORTEN") and exact:
         frames = decoded
         while more := len(_read_frames(sound, name, frames, BLOCK_FRAMES, frames)):
             frames += more
     if frames == 0:
         raise UserError(_no_samples(name))
-    return AudioInfo(frames / sound.samplerate, sound.samplerate, sound.channels)
+    seconds = frames / sound.samplerate
+    tolerance = CUT_SECONDS if sound.format != "FLAC" else 0.5 / sound.samplerate
+    cut = cut_message(seconds, promised / sound.samplerate, tolerance)
+    return AudioInfo(seconds, sound.samplerate, sound.channels, cut)
+
+
+def cut_message(seconds: float, promised: float, tolerance: float = CUT_SECONDS) -> str:
+    """The message for a file that is shorter than its header promises."""
+    if math.isinf(promised):
+        return f"the file is cut off: it breaks off after {seconds:.2f} s. Copy it again."
+    if promised - seconds <= tolerance or promised > MOST_SECONDS:
+        return ""
+    return (
+        f"the file is cut off: its header promises {promised:.2f} s, but it has {seconds:.2f} s. "
+        "Copy it again."
+    )
 
 
 def read_audio(
@@ -163,15 +144,18 @@ def read_native(
     channel: int | None = None,
     part: Part | None = None,
     tolerance: float = END_TOLERANCE_SECONDS,
+    notes: list[str] | None = None,
 ) -> tuple[np.ndarray, int]:
-    """`read_audio` without resampling: (S,) float32 and the file's own sample rate."""
+    """`read_audio` without resampling: (S,) float32 and the file's own sample rate. Remarks
+    about the file are added to `notes`, or logged."""
     name = source_name(path, part)
     if start < 0 or (duration is not None and duration <= 0):
         raise ValueError(f"start {start} must be >= 0 and duration {duration} > 0, in seconds")
-    with _open(path, part) as sound:
+    with open_sound(path, part) as sound:
         rate = sound.samplerate
         wave_SC = _read_frames(sound, name, *_frame_range(start, duration, rate))
-    return _one_channel(wave_SC, rate, (start, duration, channel), name, tolerance), rate
+    segment = start, duration, channel
+    return _one_channel(wave_SC, rate, segment, name, tolerance, notes), rate
 
 
 def read_segments(
@@ -183,7 +167,7 @@ def read_segments(
     Opens and decodes the file once. Memory holds one segment and the frames that overlap it.
     """
     name = str(path)
-    with _open(path) as sound:
+    with open_sound(path) as sound:
         rate = sound.samplerate
         kept_SC, end = np.zeros((0, sound.channels), np.float32), 0  # the frames before `end`
         damage: UserError | None = None
@@ -216,7 +200,12 @@ def _frame_range(start: float, duration: float | None, rate: int) -> tuple[int, 
 
 
 def _one_channel(
-    wave_SC: np.ndarray, rate: int, segment: Segment, name: str, tolerance: float
+    wave_SC: np.ndarray,
+    rate: int,
+    segment: Segment,
+    name: str,
+    tolerance: float,
+    notes: list[str] | None = None,
 ) -> np.ndarray:
     """One channel (S,) of a segment; a UserError if the segment is too short or not finite."""
     start, duration, channel = segment
@@ -237,11 +226,16 @@ def _one_channel(
             f"ends at {(first + len(wave_SC)) / rate:.3f} s."
         )
     if channel is None and channels > 1:
-        wave_S = wave_SC @ np.full(channels, 1 / channels, np.float32)
+        wave_S, opposite = mean(wave_SC)
+        if opposite and notes is None:
+            log_once(f"{name}: {OPPOSITE_PHASE}")
+        elif opposite and notes is not None:
+            notes.append(OPPOSITE_PHASE)
     else:
         wave_S = wave_SC[:, channel or 0]
     # The product is a fast check for NaN and infinity, but also overflows for large finite samples.
-    if not math.isfinite(np.dot(wave_S, wave_S)) and not np.isfinite(wave_S).all():
+    energy = float(np.dot(wave_S, wave_S))
+    if not math.isfinite(energy) and not np.isfinite(wave_S).all():
         bad = int((~np.isfinite(wave_S)).sum())
         raise UserError(f"{name}: {bad} of {len(wave_S)} samples are not finite numbers.")
     return wave_S
@@ -274,131 +268,50 @@ def write_flac(path: str | Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) ->
         new.write_bytes(coded.getbuffer())
 
 
-@contextmanager
-def _open(path: str | Path, part: Part | None = None) -> Iterator[Any]:
-    """Opens a file like `soundfile.SoundFile`; a UserError says why it is not audio.
-
-    A local file is opened only once, both for its first bytes and for libsndfile: short clips are
-    then read as fast as by libsndfile alone.
-    """
-    name = source_name(path, part)
-    if part is not None or is_url(path):
-        data = read_bytes(path, part)
-        if sound := plain_wav(data):
-            yield sound
-            return
-        with io.BytesIO(data) as file:
-            yield from _sound(file, data[:HEAD_BYTES], None, name)
-        return
-    descriptor = -1
-    try:
-        descriptor = os.open(path, OPENING)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
-        head = os.read(descriptor, HEAD_BYTES)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
-        raise UserError(f"{name}: cannot be read as audio: {error.strerror}.") from error
-    try:
-        yield from _sound(descriptor, head, path, name)
-    finally:
-        os.close(descriptor)
+def write_wave(stem: Path, wave_S: np.ndarray, rate: int = SAMPLE_RATE) -> Path:
+    """Writes `stem`.flac atomically, or `stem`.wav with floats where FLAC would change the samples
+    (storing.py); returns its path."""
+    suffix, data = coded(wave_S, rate)
+    path = stem.with_name(f"{stem.name}.{suffix}")
+    with whole_file(path) as new:
+        new.write_bytes(data)
+    return path
 
 
-def _sound(
-    file: int | io.BytesIO, head: bytes, local: str | Path | None, name: str
-) -> Iterator[soundfile.SoundFile | SphereSound]:
-    """Opens with libsndfile or sphere.py, or else with ffmpeg if the file is `local`."""
-    if not head:
-        raise UserError(f"{name}: the file is empty (0 bytes), but audio was expected.")
-    if head.startswith(SPHERE):
-        with open(file, "rb", closefd=False) if isinstance(file, int) else file as binary:
-            yield SphereSound(binary, name)
-        return
-    try:
-        sound = soundfile.SoundFile(file, closefd=False)
-    except soundfile.LibsndfileError as error:
-        if local is not None and Path(local).suffix.lower() in FFMPEG_SUFFIXES:
-            with _through_ffmpeg(Path(local)) as sound:
-                yield sound
-            return
-        raise UserError(f"{name}: not audio that can be read (expected {READABLE}).") from error
-    with sound:
-        if sound.frames >= UNKNOWN_FRAMES:
-            raise UserError(
-                f"{name}: its header does not contain its length (it was written as a stream); "
-                "rewrite it with: ffmpeg -i IN OUT.wav"
-            )
-        if sound.format == "MP3":
-            # After each read soundfile seeks to the current position; the mp3 decoder may then lose
-            # a frame. (In other formats this seek detects headers that claim too many frames.)
-            sound.seekable = lambda: False
-        yield sound
-        if sound.format == "MP3" and isinstance(file, int) and sound.tell() == sound.frames:
-            _refuse_cut_mp3(file, name, sound.frames / sound.samplerate)
-
-
-def _refuse_cut_mp3(file: int, name: str, seconds: float) -> None:
-    """Checks that an mp3 ends here. Without a header libsndfile guesses the length from the first
-    frame's bit rate; a file of variable rate may be much longer."""
-    unread = os.fstat(file).st_size - os.lseek(file, 0, os.SEEK_CUR)
-    if unread > MOST_TAGS:
-        raise UserError(
-            f"{name}: the mp3 seems to end at {seconds:.2f} s, but {unread} more bytes follow; "
-            "add a header with its length: ffmpeg -i IN.mp3 -c copy OUT.mp3"
-        )
-
-
-@contextmanager
-def _through_ffmpeg(path: Path) -> Iterator[Any]:
-    """Decodes a file with ffmpeg into a temporary wav with the same rate and channels."""
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UserError(
-            f"{path}: {path.suffix} needs the ffmpeg program, which is not installed. Install it, "
-            f"or convert the file elsewhere: ffmpeg -i IN{path.suffix} OUT.wav"
-        )
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "decoded.wav"
-        command = [program, "-nostdin", "-v", "error", "-i", str(path.absolute()), "-vn"]
-        done = subprocess.run([*command, "-c:a", "pcm_f32le", str(wav)], capture_output=True)
-        if done.returncode != 0 or not wav.exists():
-            why = done.stderr.decode(errors="replace").strip().splitlines()
-            raise UserError(f"{path}: ffmpeg cannot decode it: {why[-1] if why else 'no audio'}.")
-        with soundfile.SoundFile(wav) as sound:
-            yield sound
-
-
-def _read_frames(sound: Any, name: str, first: int, wanted: int | None, at: int = 0) -> np.ndarray:
+def _read_frames(
+    sound: OpenSound, name: str, first: int, wanted: int | None, at: int = 0
+) -> np.ndarray:
     """Frames first .. first+wanted as (S, C); fewer, or none, at the end of the file. `at` is the
     decoder position. A UserError if the audio is damaged.
 
     Reads at most `BLOCK_FRAMES` at a time, so that a header that claims hours costs no memory.
     """
-    left = max(0, sound.frames - first)  # libsndfile never reads beyond this
-    if wanted is not None:
-        left = min(wanted, left)
     kept: list[np.ndarray] = []
     try:
-        skipped = first - _seek(sound, first, at) if left else 0
-        left += skipped
-        while left > 0:
+        if first >= sound.frames and isinstance(sound, Flac):
+            sound.check_end()
+            at = 0
+        begin = _seek(sound, first, at) if first < sound.frames else first
+        while (left := _left(sound, begin, first, wanted)) > 0:
             block_SC = sound.read(min(left, BLOCK_FRAMES), "float32", True)
             if len(block_SC) == 0:
                 break
-            left -= len(block_SC)
-            kept.append(block_SC[skipped:])
-            skipped = max(0, skipped - len(block_SC))
+            kept.append(block_SC[max(0, first - begin) :])
+            begin += len(block_SC)
     except soundfile.LibsndfileError as error:
-        raise UserError(f"{name}: the audio is damaged and cannot be decoded.") from error
+        raise UserError(_damaged(name)) from error
     if len(kept) == 1:
         return kept[0]
     return np.concatenate(kept) if kept else np.zeros((0, sound.channels), np.float32)
 
 
-def _seek(sound: Any, first: int, at: int) -> int:
+def _left(sound: OpenSound, at: int, first: int, wanted: int | None) -> int:
+    """Frames to read from `at`. libsndfile never reads beyond the end that it knows, which may
+    change while a FLAC is read."""
+    return (sound.frames if wanted is None else min(first + wanted, sound.frames)) - at
+
+
+def _seek(sound: OpenSound, first: int, at: int) -> int:
     """Moves the decoder towards `first`; returns the frame that it reads next."""
     if sound.format == "MP3":
         return at
@@ -407,6 +320,10 @@ def _seek(sound: Any, first: int, at: int) -> int:
     if begin != at:
         sound.seek(begin)
     return begin
+
+
+def _damaged(name: str) -> str:
+    return f"{name}: the audio is damaged and cannot be decoded."
 
 
 def _no_samples(path: str | Path) -> str:

@@ -16,7 +16,7 @@ HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 class PlainWav:
     """The part of `soundfile.SoundFile` that files.py uses."""
 
-    format, channels = "WAV", 1
+    format, subtype, channels, promised = "WAV", "PCM_16", 1, 1.0
 
     def __init__(self, samples_S: np.ndarray, rate: int) -> None:
         self.samples_S, self.samplerate, self.frames = samples_S, rate, len(samples_S)

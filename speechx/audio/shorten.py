@@ -56,6 +56,10 @@ _WINDOW_BYTES = 1 << 15
 _SLACK_BYTES = 16
 
 
+class CutStream(ValueError):
+    """The stream is sound so far, and then it ends."""
+
+
 class Shorten:
     """Reads the header of a stream; `blocks` decodes the rest, once."""
 
@@ -224,7 +228,7 @@ class _Bits:
             return int(self._codes(1, k)[0])
         self._at = self._first + one + 1 + k
         if self._at > self._size:
-            raise ValueError("ends before its end mark")
+            raise CutStream("ends before its end mark")
         low = (int(self._words[(one + 1) >> 3]) >> (64 - ((one + 1) & 7) - k)) & ((1 << k) - 1)
         return (one - start) << k | low
 
@@ -275,7 +279,7 @@ class _Bits:
         one_B = np.array(ones, np.int64)
         self._at = self._first + ones[-1] + width
         if self._at > self._size:
-            raise ValueError("ends before its end mark")
+            raise CutStream("ends before its end mark")
         zeros_B = np.diff(one_B, prepend=start - width) - width
         if not k:
             return zeros_B
@@ -287,7 +291,7 @@ class _Bits:
     def _load(self) -> None:
         """Moves the window to the current position."""
         if self._at >= self._size:
-            raise ValueError("ends before its end mark")
+            raise CutStream("ends before its end mark")
         byte = self._at >> 3
         data = self._data[byte : byte + _WINDOW_BYTES + _SLACK_BYTES]
         self._first = 8 * byte

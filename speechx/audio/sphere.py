@@ -14,7 +14,9 @@ first. Supported are pcm of 1 to 4 bytes, ulaw and alaw, interleaved or not, and
 pcm and ulaw (shorten.py). The error for any other coding names it.
 
 The header may be wrong, so no memory is allocated for its claims. A file that is shorter than its
-header claims is an error; a longer file is read as far as the header claims.
+header claims is read to its end, and `promised` is the claimed / the real length. Where the number
+of samples is 0 or nonsense, or more sound follows, the file is read to its end too; a compressed
+one as far as the header claims.
 
 Shorten has no index: to read a segment, everything before it must be decoded. The decoded part of
 the last compressed file is therefore kept, so that its segments, in order, cost one pass. Training
@@ -26,7 +28,9 @@ reads segments in random order and needs copies (`speechx data prepare ... --con
 from __future__ import annotations
 
 import io
+import math
 import os
+import re
 import threading
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -34,8 +38,9 @@ from typing import Any, BinaryIO
 import numpy as np
 import soundfile
 
+from speechx.audio.extents import goes_on
 from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
-from speechx.audio.shorten import PCM, Shorten
+from speechx.audio.shorten import PCM, CutStream, Shorten
 from speechx.errors import UserError
 
 MAGIC = b"NIST_1A"
@@ -44,7 +49,15 @@ MOST_CHANNELS = 64
 HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
-_CODINGS = {"pcm": "pcm", "ulaw": "ulaw", "mu-law": "ulaw", "alaw": "alaw", "a-law": "alaw"}
+LEAST_BEYOND = 0.1  # seconds behind the claimed end, less is no sound
+LENGTH = re.compile(r"[0-9]{1,9}")
+SIGNS = re.compile(r"[\W_]")
+# By what is left of the many spellings in lower case and without signs: u-law, MU_LAW, a-law.
+_CODINGS = {
+    **dict.fromkeys(("pcm", "linear", "pcmlinear", "linearpcm", "raw"), "pcm"),
+    **dict.fromkeys(("ulaw", "mulaw", "µlaw", "μlaw", "g711ulaw", "g711mulaw"), "ulaw"),
+    **dict.fromkeys(("alaw", "g711alaw"), "alaw"),
+}
 _SUBTYPES = {  # of libsndfile, by the coding and the bytes of a sample
     ("pcm", 1): "PCM_S8", ("pcm", 2): "PCM_16", ("pcm", 3): "PCM_24", ("pcm", 4): "PCM_32",
     ("ulaw", 1): "ULAW", ("alaw", 1): "ALAW",
@@ -66,7 +79,7 @@ class SphereHeader:
     big_endian: bool
     interleaved: bool
     count: int | None
-    """Samples of each channel."""
+    """Samples of each channel; None if the header does not say it, or nonsense."""
 
 
 def read_header(file: BinaryIO, name: str) -> SphereHeader:
@@ -88,19 +101,23 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         if len(words) == 3 and words[1][:2] in ("-i", "-r", "-s"):
             value = words[2].rstrip("\r")
             length = words[1][2:]
-            fields[words[0]] = value[: int(length)] if length.isdigit() else value.strip()
+            fields[words[0]] = value[: int(length)] if LENGTH.fullmatch(length) else value.strip()
     else:
         raise UserError(f"{name}: its SPHERE header has no end_head")
     if "sample_rate" not in fields:
         raise UserError(f"{name}: its SPHERE header has no sample_rate")
-    coding, *packed = fields.get("sample_coding", "pcm").split(",")
-    if coding not in _CODINGS or not all(word.startswith("embedded-shorten") for word in packed):
+    spelled = fields.get("sample_coding", "pcm").lower().split(",")
+    coding, *packed = (word if word.isalpha() else SIGNS.sub("", word) for word in spelled)
+    if coding not in _CODINGS or not all(word.startswith("embeddedshorten") for word in packed):
         raise UserError(
             f"{name}: SPHERE of the coding {fields['sample_coding'][:60]!r} cannot be read. "
             "Supported are pcm, ulaw and alaw, and pcm and ulaw with embedded-shorten."
         )
     coding = _CODINGS[coding]
-    count = _integer(fields, "sample_count", -1, 0, 1 << 60, name)
+    try:
+        count = _integer(fields, "sample_count", 0, 1, 1 << 60, name)
+    except UserError:
+        count = 0
     header = SphereHeader(
         size=int(size),
         rate=_integer(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
@@ -110,7 +127,7 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         bytes=_integer(fields, "sample_n_bytes", 2 if coding == "pcm" else 1, 1, 8, name),
         big_endian=not fields.get("sample_byte_format", "01").startswith("0"),
         interleaved=fields.get("channels_interleaved", "TRUE").upper() != "FALSE",
-        count=None if count < 0 else count,
+        count=count or None,
     )
     if (coding, header.bytes) not in _SUBTYPES:
         raise UserError(f"{name}: SPHERE {coding} of {header.bytes} bytes cannot be read")
@@ -141,12 +158,12 @@ class SphereSound:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self.header = header = read_header(file, name)
         self.samplerate, self.channels = header.rate, header.channels
-        self._file, self._name, self._at = file, name, 0
+        self._file, self._name, self._at, self.note = file, name, 0, ""
         file.seek(header.size)
         magic = file.read(len(SHORTEN_MAGIC))
         # Some headers do not mention that the data are compressed.
         compressed = header.compressed or (header.coding != "alaw" and magic == SHORTEN_MAGIC)
-        self.format = "SHORTEN" if compressed else "NIST"
+        self.format, self.subtype = "SHORTEN" if compressed else "NIST", header.coding
         self._packed = _packed(file, header, name) if compressed else None
         if self._packed is not None:
             available = self._packed.count if header.count is None else header.count
@@ -154,13 +171,34 @@ class SphereSound:
             available = (file.seek(0, os.SEEK_END) - header.size) // (
                 header.bytes * header.channels
             )
-        if header.count is not None and header.count > available:
-            raise UserError(
-                f"{name}: its header claims {header.count} samples, but the file has {available}. "
-                "Copy it again."
-            )
-        self._available = available
-        self.frames = available if header.count is None else header.count
+        claimed = header.count or available
+        if claimed == available * header.channels:  # some programs count those of all channels
+            claimed = available
+        if self._packed is None and self._goes_on(claimed, available):
+            claimed = available
+        self._stride, self.frames = claimed, min(claimed, available)
+        if not header.interleaved and claimed > available:  # the last channels are missing
+            self.frames = max(0, (available - claimed) * header.channels + claimed)
+        self.promised = claimed / self.frames if self.frames else 1.0
+        if self._packed is not None and header.count is None and self._packed.cut:
+            self.promised = math.inf
+
+    def _goes_on(self, claimed: int, available: int) -> bool:
+        """Whether sound stands behind the claimed end; if not, `note` has what is left out."""
+        beyond, width = available - claimed, self.header.bytes * self.header.channels
+        if beyond <= LEAST_BEYOND * self.samplerate:
+            return False
+
+        def read(at: int, most: int) -> bytes:
+            self._file.seek(at)
+            return self._file.read(most)
+
+        start, size = self.header.size, claimed * width
+        if goes_on(read, start + size, size, start + available * width):
+            self.note = f"its header has {claimed} samples, but {beyond} more are behind them"
+            return True
+        self.note = f"{beyond * width} bytes behind its sound are left out"
+        return False
 
     def seek(self, frame: int) -> None:
         self._at = min(max(frame, 0), self.frames)
@@ -174,7 +212,7 @@ class SphereSound:
         if self.header.interleaved:
             stored = self._stored(first * self.channels, count * self.channels)
             return self._values(stored, self.channels)
-        starts = (channel * self._available + first for channel in range(self.channels))
+        starts = (channel * self._stride + first for channel in range(self.channels))
         return np.hstack([self._values(self._stored(start, count), 1) for start in starts])
 
     def _stored(self, first: int, count: int) -> bytes:
@@ -200,8 +238,7 @@ class _Packed:
     """A shorten stream, decoded as far as needed so far."""
 
     def __init__(self, data: bytes, header: SphereHeader, name: str) -> None:
-        self._name = name
-        self._claimed = header.count
+        self._name, self.cut = name, False
         self._lock = threading.Lock()
         try:
             stream = Shorten(data)
@@ -231,12 +268,7 @@ class _Packed:
     def read(self, first: int, count: int) -> np.ndarray:
         with self._lock:
             self._decode(first + count)
-            if self._have < first + count:
-                raise UserError(
-                    f"{self._name}: its header claims {self._claimed} samples, but its shorten "
-                    f"data have {self._have}"
-                )
-            return self._decoded_SC[first : first + count].copy()
+            return self._decoded_SC[first : min(first + count, self._have)].copy()
 
     def _decode(self, wanted: int | None) -> None:
         try:
@@ -244,6 +276,11 @@ class _Packed:
                 if (block_BC := next(self._blocks, None)) is None:
                     return
                 self._keep(block_BC)
+        except CutStream as error:
+            self.cut = True
+            self._blocks = iter(())
+            if not self._have:
+                raise self._refusal(error) from None
         except ValueError as error:
             raise self._refusal(error) from None
 

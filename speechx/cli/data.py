@@ -55,7 +55,10 @@ def add_data_commands(data: argparse.ArgumentParser) -> None:
 
     by_espeak = "phones for the texts of a manifest, by espeak-ng"
     option = add("phones", _phones, by_espeak, "manifest", "MANIFEST").add_argument
-    option("--drop-empty", action="store_true", help="leave out texts without any phone")
+    option(
+        "--drop-empty", action="store_true",
+        help="leave out texts without any phone, and texts that espeak-ng does not read",
+    )  # fmt: skip
 
     replaced = "manifest with the replacements of respell.tsv applied"
     option = add("respell", _respell, replaced, "manifest", "MANIFEST").add_argument

@@ -241,7 +241,11 @@ def _add_device(command: argparse.ArgumentParser) -> None:
 def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
     group = command.add_mutually_exclusive_group(required=required)
     group.add_argument("--language", help="unseen language whose phone inventory is shipped")
-    group.add_argument("--inventory", type=Path, help="file of phones, or a manifest with phones")
+    group.add_argument(
+        "--inventory", type=Path, metavar="FILE[#ID]",
+        help="phone inventory: a list, a manifest, or PHOIBLE's phoible.csv#ID, where ID is an "
+        "InventoryID, a Glottocode or an ISO 639-3 code",
+    )  # fmt: skip
 
 
 def _train(command: str, options: Any) -> None:

@@ -151,7 +151,7 @@ CORPORA: dict[str, CorpusCommand] = {
         (_switch("--speakers", "speakers named by the folders in ROOT"), LONGEST, CORPUS),
         own=True,
     ),
-    "table": _own("table", "a TSV, CSV or JSONL file, a row per utterance", COLUMN, root="FILE"),
+    "table": _own("table", "a table (TSV, CSV, JSON), one row per utterance", COLUMN, root="FILE"),
     "hugging-face": _own("hugging_face", "a dataset that Hugging Face saved to disk", COLUMN),
     "kaldi": _own("kaldi", "data directories of Kaldi, ESPnet, icefall"),
     "lhotse": _own("lhotse", "manifests of Lhotse: cuts, or their parts"),

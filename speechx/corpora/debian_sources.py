@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
-from speechx.corpora.engine.languages import language_code
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance, claim
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.languages import language_code
 from speechx.whole_file import write_whole
 
 SOURCE = "debian-speech"
@@ -46,11 +47,11 @@ MIN_LABELLED = 100  # a language with fewer texts cannot be split usefully: all 
 def prepare(out: Path, languages: Sequence[str] | None = None) -> Counts:
     """Fetch the packages of these languages (None: all, 650 MB) and write manifests under `out`.
 
-    Languages are named as CommonVoice names them. A package that cannot be fetched is logged and
+    Languages are named by any of their codes. A package that cannot be fetched is logged and
     done without. Raises UserError for an unknown language, a machine without apt, and when no
     recording is left.
     """
-    wanted = set(languages if languages else LANGUAGES)
+    wanted = set(map(language_code, languages) if languages else LANGUAGES)
     for language in sorted(wanted - set(LANGUAGES)):
         near = get_close_matches(language, LANGUAGES, 1, 0.4)
         hint = f" (did you mean {near[0]}?)" if near else ""

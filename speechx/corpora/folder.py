@@ -20,6 +20,7 @@ from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 
 TEXT_SUFFIXES = (".txt", ".lab")
 LONGEST = 20.0  # seconds of a stretch
@@ -40,6 +41,7 @@ def prepare(
     check_folder(root, "a folder of recordings")
     if not language:
         raise UserError(f"{root}: recordings do not name their language; give --language xx")
+    named, language = language, language_code(language)
     check_name(language)
     real, written = root.resolve(), (out.folder / language).resolve()
     if real == out.folder.resolve() or real.is_relative_to(written):
@@ -49,7 +51,8 @@ def prepare(
             f"{root / 'prepared'}."
         )
     name = corpus or root.resolve().name
-    found = _read(root, out.folder.resolve(), Preparation(language, corpus=name), speakers)
+    some = Preparation(language, corpus=name, named=named)
+    found = _read(root, out.folder.resolve(), some, speakers)
     return finish([found], out, f"the folder {name}", longest)
 
 

@@ -15,7 +15,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.engine.languages import language_code
 from speechx.corpora.engine.paths import inside, safe_name
 from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.rows import ALSO, Listing, OwnData, given, renamed, split_named
@@ -24,6 +23,7 @@ from speechx.corpora.engine.write import Counts, Output
 from speechx.data.manifest import claim
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.languages import language_code
 
 # By the first bytes. libsndfile ignores the suffix, people do not.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff": ".mp3"}

@@ -6,39 +6,60 @@
     data/train_clean/text          utterance words
     data/train_clean/utt2spk, utt2lang, spk2gender, reco2file_and_channel
 
-Nothing is executed. Commands that only unpack a file or pick its channel, as recipes write them,
-are understood and the file is read in their place (`sph2pipe -f wav -p -c 2 a.sph |`,
-`sox a.wav -t wav - |`, `ffmpeg -i a.m4a -f wav - |`, `flac -dc a.flac |`); any other is refused by
-name, and so are archives (`feats.ark:17`). Lengths come from the files, not from utt2dur.
+Nothing is executed. Of commands that decode, resample or copy a file, pick its channel or cut out
+a stretch, as recipes write them, the file is read in their place (`sox a.mp3 -t wav - remix 2 |`,
+`ffmpeg -i a.m4a -ar 16000 -f wav - |`); any other is refused by name. `pipes/commands.py` has them
+all. A recording may be a part of an archive of sound (`wav.ark:17`). Lengths come from the files,
+not from utt2dur.
+
 reco2file_and_channel serves scoring, and names the side of a call even if each side has a file of
 its own. It is used only if nothing else names a channel and the file has several.
 
 Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
-and relative ones are below the working directory, as in Kaldi, and must stay there. With `root` all
-must lie in it. What is no audio is named and never shown. Tables are shown, and recipes link them:
-such a link may lead anywhere below the folder that holds the data directory (`data`) or below the
-working directory, and no further.
+and relative ones are below the working directory, as in Kaldi, or below the data directory, and
+must stay there. With `root` all must lie in it. What is no audio is named and never shown. Tables
+are shown, and recipes link them: such a link may lead anywhere below the folder that holds the data
+directory (`data`) or below the working directory, and no further.
 """
 
 import os
 import re
-import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speechx.audio.files import audio_info
+from speechx.audio.sources import Part
+from speechx.corpora.engine.archives import part_at
 from speechx.corpora.engine.languages import name_links
-from speechx.corpora.engine.paths import check_folder
-from speechx.corpora.engine.preparation import ChannelChoice
-from speechx.corpora.engine.rows import Listing, OwnData, split_named
+from speechx.corpora.engine.paths import check_folder, inside, is_file
+from speechx.corpora.engine.preparation import ChannelChoice, Preparation
+from speechx.corpora.engine.problems import Problem
+from speechx.corpora.engine.rows import Listing, OwnData, base_of, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Counts, Output
+from speechx.corpora.pipes.commands import sound_of
+from speechx.corpora.pipes.sound import PipedSound
 from speechx.errors import UserError
 
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
 GENDERS = {"m": "male", "f": "female"}
-ChannelOfFile = tuple[str, int | None]
-"""A path, and the channel that is meant, from 0."""
+SLACK = 0.01  # seconds that a segment may reach out of a stretch, by rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A line of wav.scp."""
+
+    place: str
+    sound: PipedSound | None
+    """None if it is refused."""
+    base: Path = Path()
+    """The folder that the file lies in."""
+    part: Part | None = None
+    """Of an archive."""
 
 
 def prepare(root: Path, out: Output, own: OwnData) -> Counts:
@@ -58,13 +79,10 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 
 def _read(folder: Path, listing: Listing) -> None:
-    sources: dict[str, tuple[str, ChannelOfFile | None]] = {}  # by recording: its place and file
-    for place, recording, rest in _pairs(folder / "wav.scp", listing):
-        try:
-            sources[recording] = (place, source_of(rest))
-        except ValueError as error:
-            listing.refuse(place, str(error))
-            sources[recording] = (place, None)
+    recordings = {
+        id: _recording(folder, place, entry, listing)
+        for place, id, entry in _pairs(folder / "wav.scp", listing)
+    }
     sides = _map(folder / "reco2file_and_channel", listing)
     texts = _map(folder / "text", listing)
     speakers = _map(folder / "utt2spk", listing)
@@ -72,28 +90,34 @@ def _read(folder: Path, listing: Listing) -> None:
     genders = _map(folder / "spk2gender", listing)
     split = split_named(folder.resolve().name)
     listed, without_file = set(), 0
-    for place, id, recording, times, of_segment in _utterances(folder, sources, listing):
+    for place, id, recording, times, of_segment in _utterances(folder, recordings, listing):
         listed.add(id)
-        if recording not in sources:
+        if recording not in recordings:
             listing.refuse(place, f"recording {recording[:200]!r} is not in wav.scp")
             continue
-        source = sources[recording][1]
-        if source is None:
+        found = recordings[recording]
+        if found.sound is None:
             without_file += 1
             continue
-        path, channel = source
+        sound, channel = found.sound, found.sound.channel
         if channel is None:
             channel = of_segment
         elif of_segment:
             why = f"channel {of_segment} of {recording[:200]!r}, but wav.scp already picks one"
             listing.refuse(place, why)
             continue
+        try:
+            times = _within(sound, times)
+        except ValueError as error:
+            listing.refuse(place, str(error))
+            continue
         side = CHANNELS.get(sides[recording].split()[-1]) if recording in sides else None
         choice = None if side is None else ChannelChoice(side, if_several=True)
         speaker = speakers.get(id, "")
         row: dict[str, Any] = {
             **times,
-            "path": path,
+            "path": sound.path,
+            "bytes": found.part,
             "id": id,
             "text": texts.get(id, ""),
             "speaker": speaker,
@@ -103,20 +127,96 @@ def _read(folder: Path, listing: Listing) -> None:
         }
         gender = genders.get(speaker)
         extra = {"gender": GENDERS.get(gender, gender)} if gender else {}
-        listing.add(row, place, extra, sources[recording][0])
+        find = partial(_file, found)
+        listing.add(row, place, extra, found.place, find)
     listing.left_out["utterances of recordings whose command is refused"] += without_file
     listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
 
 
+def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Recording:
+    """What a line of wav.scp is; what is wrong with it is listed."""
+    try:
+        sound = sound_of(entry)
+        if sound.offset is not None and _is_there(folder, entry, listing):
+            sound = PipedSound(entry)  # the name of a file ends in a colon and digits
+        base = base_of(sound.path, listing.base)
+        if listing.base is not None:
+            sound = sound._replace(path=listing.names.find(base, sound.path))
+        elif not is_file(base, sound.path) and is_file(folder, sound.path):
+            base = folder
+        part = None
+        if sound.offset is not None or sound.needs:
+            file = inside(base, sound.path, place, listing.or_else)
+            if is_file(base, sound.path):  # otherwise it is listed as missing
+                part = None if sound.offset is None else part_at(file, sound.offset)
+                _check_needs(sound, file, part)
+        return Recording(place, sound, base, part)
+    except UserError as error:
+        listing.broken.append(Problem.of(error, place))
+    except ValueError as error:
+        listing.refuse(place, str(error))
+    return Recording(place, None)
+
+
+def _is_there(folder: Path, name: str, listing: Listing) -> bool:
+    """Whether a name in wav.scp, as it stands, is a file's."""
+    return is_file(base_of(name, listing.base), name) or (
+        listing.base is None and is_file(folder, name)
+    )
+
+
+def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:
+    """Compares a file with what the command that reads it assumes; a ValueError if it differs."""
+    if not sound.needs:
+        return
+    info = audio_info(file, exact=False, part=part)
+    for what, number in sound.needs:
+        if what == "resampled" and info.rate > number:
+            raise ValueError(
+                f"{file} has a rate of {info.rate} Hz, and its command makes {number} Hz of it, "
+                "which removes sound that models use; write its output to a file first"
+            )
+        if what == "rate" and info.rate != number:
+            raise ValueError(
+                f"{file} has a rate of {info.rate} Hz, but its command takes it for {number} Hz, "
+                "which changes speed and pitch; make a file of it first"
+            )
+        if what == "channels" and info.channels != number:
+            raise ValueError(
+                f"{file} has {info.channels} channels, but its command has {number}; make a file "
+                "of it first"
+            )
+
+
+def _within(sound: PipedSound, times: dict[str, str]) -> dict[str, Any]:
+    """Times of an utterance in its file; a ValueError if it reaches out of the stretch that the
+    command of its recording cuts out."""
+    if not sound.start and sound.duration is None:
+        return times
+    start, lasts = float(times.get("start", 0)), times.get("duration")
+    left = None if sound.duration is None else sound.duration - start
+    if start < 0 or (left is not None and (left <= 0 or float(lasts or 0) > left + SLACK)):
+        raise ValueError("its times are outside the stretch that its command in wav.scp cuts out")
+    duration = left if lasts is None else float(lasts)
+    if left is not None and duration is not None:
+        duration = min(left, duration)
+    return {"start": sound.start + start, **({"duration": duration} if duration else {})}
+
+
+def _file(recording: Recording, found: Preparation) -> Path | None:
+    assert recording.sound is not None
+    return found.file(recording.base, recording.sound.path, recording.place)
+
+
 def _utterances(
-    folder: Path, sources: dict[str, tuple[str, ChannelOfFile | None]], listing: Listing
+    folder: Path, recordings: dict[str, Recording], listing: Listing
 ) -> Iterator[tuple[str, str, str, dict[str, str], int | None]]:
     """Place, id, recording, start and duration if it is a part of that, and its channel."""
     table = folder / "segments"
     if not table.is_file():
-        for recording, (place, source) in sources.items():
-            if source is not None:
-                yield place, recording, recording, {}, None
+        for id, found in recordings.items():
+            if found.sound is not None:
+                yield found.place, id, id, {}, None
         return
     for place, id, rest in _pairs(table, listing):
         words = rest.split()
@@ -162,99 +262,3 @@ def _pairs(table: Path, listing: Listing) -> Iterator[tuple[str, str, str]]:
 
 def _map(table: Path, listing: Listing) -> dict[str, str]:
     return {key: rest for _, key, rest in _pairs(table, listing)} if table.is_file() else {}
-
-
-def source_of(entry: str) -> ChannelOfFile:
-    """The file behind an entry of wav.scp, and its channel; a ValueError if it is refused."""
-    if not entry.endswith("|"):
-        if entry.startswith("|") or entry == "-":
-            raise ValueError(f"{entry[:200]!r} is no file")
-        head, colon, offset = entry.rpartition(":")
-        if colon and offset.isdigit() and head:
-            raise ValueError(f"{entry[:200]!r} is in an archive; only files of their own are read")
-        return entry, None
-    command = entry[:-1].strip()
-    try:
-        program, *words = shlex.split(command)
-        if set("|;&<>$`\n") & set(command):
-            raise ValueError(command)
-        return READERS[program.rpartition("/")[2]](words)
-    except (KeyError, ValueError):
-        raise ValueError(
-            f"the command {command[:200]!r} is not run; sph2pipe, sox, ffmpeg and flac are "
-            "understood where they only unpack a file, so make files of it first"
-        ) from None
-
-
-def _read_options(
-    words: list[str], valued: Mapping[str, Callable[[str], bool]], alone: Collection[str]
-) -> tuple[dict[str, str], list[str]]:
-    """Options with their values, and the other words; a ValueError for an unknown option."""
-    options: dict[str, str] = {}
-    others: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word in valued:
-            options[word] = next(rest, "")
-            if not valued[word](options[word]):
-                raise ValueError(word)
-        elif word == "-" or not word.startswith("-"):
-            others.append(word)
-        elif word not in alone:
-            raise ValueError(word)
-    return options, others
-
-
-def _keeps(rate: str) -> bool:
-    """Whether a file at this rate still has all that models use, at 16 kHz."""
-    rate = rate.removesuffix("k") + "000" * rate.endswith("k")
-    return rate.isdecimal() and int(rate[:9]) >= 16_000
-
-
-def _sph2pipe(words: list[str]) -> ChannelOfFile:
-    formats = ("wav", "rif", "riff", "sph")
-    valued = {"-f": formats.__contains__, "-c": ("1", "2").__contains__}
-    options, files = _read_options(words, valued, ("-p",))
-    return _one_file(files), int(options["-c"]) - 1 if "-c" in options else None
-
-
-def _flac(words: list[str]) -> ChannelOfFile:
-    options = [_SHORT.get(word, word) for word in words if word.startswith("-")]
-    if not {"c", "d"} <= {letter for word in options for letter in word} <= set("-cdfs"):
-        raise ValueError("not -dc")
-    return _one_file([word for word in words if not word.startswith("-")]), None
-
-
-_SHORT = {"--decode": "-d", "--stdout": "-c", "--silent": "-s", "--totally-silent": "-s"}
-
-
-def _sox(words: list[str]) -> ChannelOfFile:
-    """`sox FILE -t wav [-r RATE] [-c 1] ... - [remix N]`"""
-    valued = {"-t": bool, "-b": bool, "-e": bool, "-c": "1".__eq__, "-r": _keeps}
-    alone = ("-V0", "-V1", "-V", "-G", "-q", "-S", "-D", "-R")
-    _, (file, *rest) = _read_options(words, valued, alone)
-    if rest not in (["-"], ["-", "remix", "1"], ["-", "remix", "2"]):
-        raise ValueError(rest)
-    return _one_file([file]), int(rest[-1]) - 1 if rest[1:] else None
-
-
-def _ffmpeg(words: list[str]) -> ChannelOfFile:
-    """`ffmpeg [-v LEVEL] -i FILE -f wav [-ar RATE] [-ac 1] -`"""
-    free = ("-i", "-v", "-loglevel", "-threads", "-f", "-acodec", "-c:a", "-sample_fmt")
-    valued = {**dict.fromkeys(free, bool), "-ac": "1".__eq__, "-ar": _keeps}
-    alone = ("-nostdin", "-hide_banner", "-y", "-vn")
-    options, others = _read_options(words, valued, alone)
-    if others not in (["-"], ["pipe:1"], ["pipe:"]) or words.count("-i") != 1:
-        raise ValueError(others)
-    return _one_file([options["-i"]]), None
-
-
-def _one_file(words: list[str]) -> str:
-    if len(words) != 1 or not words[0] or words[0][0] == "-" or "://" in words[0]:
-        raise ValueError(words)
-    return words[0]
-
-
-READERS: dict[str, Callable[[list[str]], ChannelOfFile]] = {
-    "sph2pipe": _sph2pipe, "flac": _flac, "sox": _sox, "ffmpeg": _ffmpeg,
-}  # fmt: skip

@@ -5,8 +5,9 @@
 
 Every supervision is an utterance; a cut without any is an utterance without text. Cuts that are not
 a stretch of one channel of a file are refused by name: mixed and padded cuts, features without
-audio, recordings from commands, URLs or archives, changed speed or volume. Resampling is ignored,
-since models read 16 kHz. Paths are read as in `speechx.corpora.kaldi`: absolute ones as they are,
+audio, recordings from URLs or archives, changed speed or volume. Resampling is ignored, since
+models read 16 kHz. Commands are not run; of one that only decodes, the file is read, as in
+`speechx.corpora.kaldi`. Paths are read as in `speechx.corpora.kaldi`: absolute ones as they are,
 relative ones below the working directory, and with `audio_root` all below it.
 
 `export` writes all three from a manifest; lhotse opens them and `prepare` reads them back.
@@ -19,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from speechx.audio.files import AudioInfo, audio_info
-from speechx.corpora.engine.languages import language_code
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.processes import spread, watched
 from speechx.corpora.engine.rows import Listing, OwnData, split_named
 from speechx.corpora.engine.tables import json_lines
 from speechx.corpora.engine.write import Counts, Output
+from speechx.corpora.pipes.commands import sound_of
+from speechx.corpora.pipes.sound import PipedSound
 from speechx.data.manifest import KNOWN, Utterance, json_line, read_manifest
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 from speechx.whole_file import whole_file
 
 KINDS = ("cuts", "recordings", "supervisions")
@@ -174,13 +177,28 @@ def _stretch(cut: Mapping[str, Any]) -> tuple[str, ChannelChoice | None]:
         raise UserError(f"it is changed by {', '.join(map(str, changes))}; save it as audio first")
     for source in recording["sources"]:
         if channel in source["channels"]:
-            if source["type"] != "file" or not isinstance(source["source"], str):
-                raise UserError(
-                    f"a source of type {source['type']!r:.40} is not read; only files are"
-                )
-            choice = ChannelChoice(source["channels"].index(channel))
-            return source["source"], choice if len(source["channels"]) > 1 else None
+            path, number = _file(source)
+            if number is None and len(source["channels"]) > 1:
+                number = source["channels"].index(channel)
+            return path, None if number is None else ChannelChoice(number)
     raise UserError(f"its recording has no channel {channel!s:.40}")
+
+
+def _file(source: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The file of a source, and the channel that its command picks."""
+    kind, name = source["type"], source["source"]
+    why = "only files are"
+    if kind == "file" and isinstance(name, str):
+        return name, None
+    if kind == "command" and isinstance(name, str):
+        try:
+            sound = sound_of(f"{name}|")
+            if sound == PipedSound(sound.path, sound.channel):
+                return sound.path, sound.channel
+            why = "its command cuts or changes the file; make a file of it first"
+        except ValueError as error:
+            why = str(error)
+    raise UserError(f"a source of type {kind!r:.40} is not read; {why}")
 
 
 def _supervised(

@@ -14,10 +14,11 @@ hours of the paper are the last two.
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, language_code, language_folders, name_links
+from speechx.corpora.engine.languages import choose, language_folders, name_links
 from speechx.corpora.engine.preparation import SPLITS, Preparation
 from speechx.corpora.engine.tables import rows_in, table_in, text_lines
 from speechx.corpora.engine.write import Counts, Output, finish
+from speechx.text.languages import language_code
 
 GENDERS = {"M": "male", "F": "female"}
 

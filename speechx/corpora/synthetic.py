@@ -34,6 +34,7 @@ from speechx.data.phones import add_phones
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import espeak_voice
+from speechx.text.languages import language_code
 from speechx.text.normalize import normalize
 from speechx.text.shipped import sentence_languages, shipped_sentences
 
@@ -71,7 +72,8 @@ def prepare(
     test hold each of their sentences once by each of their voices. Several processes are spawned,
     so a script that calls this needs `if __name__ == "__main__"`, or processes=1.
     """
-    wanted = list(dict.fromkeys(sentence_languages() if languages is None else languages))
+    asked = sentence_languages() if languages is None else languages
+    wanted = list(dict.fromkeys(map(language_code, asked)))
     if not wanted:
         raise UserError(
             f"no language was given: expected some of {', '.join(sentence_languages())}."

@@ -13,12 +13,13 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, language_code, name_links
+from speechx.corpora.engine.languages import choose, name_links
 from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.languages import language_code
 
 
 def prepare(root: Path, out: Output, languages: Sequence[str] | None = None) -> Counts:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from speechx.corpora.engine.languages import choose, holds_any, language_code, name_links
+from speechx.corpora.engine.languages import choose, holds_any, name_links
 from speechx.corpora.engine.paths import subfolders
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
@@ -25,6 +25,7 @@ from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.corpora.fleurs import Text, check_text
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 
 LONGEST = 20.0  # seconds of a stretch
 COLUMN: dict[Text, str] = {"normalised": "normalized_text", "raw": "raw_text"}

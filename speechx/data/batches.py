@@ -87,9 +87,9 @@ Draw: TypeAlias = Callable[[Batch, np.random.Generator], tuple[dict[str, Tensor]
 """Draws masks and the like for a batch; returns them and the counts of targets."""
 
 
-def normalize(wave_S: np.ndarray) -> np.ndarray:
+def normalize(wave_S: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
     """Mean 0 and variance 1 over the whole recording (`normalize` of large, XLSR, XLS-R)."""
-    return (wave_S - wave_S.mean()) / np.sqrt(wave_S.var() + 1e-5)
+    return (wave_S - wave_S.mean()) / np.sqrt(wave_S.var() + epsilon)
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,8 @@ class Batches(Dataset[Batch]):
     limits: AudioLimits | None = None
     """With limits, audio that cannot be used is replaced; without, it is an error."""
     draw: Draw | None = None
+    epsilon: float = 1e-5
+    """`normalize_epsilon` of the encoder."""
 
     def __getitem__(self, plan: Plan) -> Batch:  # type: ignore[override]
         begun, number = time.perf_counter(), plan.position.number
@@ -151,14 +153,14 @@ class Batches(Dataset[Batch]):
             seed = (self.seed, 6, number, r, n)
             loaded.append(reader.read(i, row.speed, seed, self._least_seconds(row, loaded)))
         early = self.normalized and self.augment is None
-        waves = [normalize(some.wave_S) if early else some.wave_S for some in loaded]
+        waves = [normalize(s.wave_S, self.epsilon) if early else s.wave_S for s in loaded]
         wave_S = np.concatenate(waves) if len(waves) > 1 else waves[0]
         if loaded[0].speed != 1:
             wave_S = change_speed(wave_S, loaded[0].speed)
         if self.augment is not None:  # normalised after it, for a telephone line changes levels
             random = np.random.default_rng([self.seed, 4, number, r])
             wave_S = self.augment(wave_S, random)
-            wave_S = normalize(wave_S) if self.normalized else wave_S
+            wave_S = normalize(wave_S, self.epsilon) if self.normalized else wave_S
         return LoadedUtterance(loaded[0].number, loaded[0].utterance, wave_S)
 
     def _least_seconds(self, row: Row, loaded: Sequence[LoadedUtterance]) -> float:

@@ -17,17 +17,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import soundfile
-
 from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, read_audio
+from speechx.audio.storing import LEAST_DB, coded, coded_16_bit
 from speechx.data.manifest import json_line
 from speechx.data.utterance import Utterance, optional_keys
 from speechx.errors import UserError
 from speechx.whole_file import name_file, write_whole
 
 Format = Literal["flac", "int16"]
-SUFFIX = {"flac": "flac", "int16": "wav"}
 LISTED = ".shards.json"
 
 
@@ -45,6 +42,10 @@ class Shard:
     """Utterances shorter than in their manifest."""
     unreadable: tuple[tuple[str, str, str], ...] = ()
     """Id, audio and reason of unreadable utterances."""
+    coarse: int = 0
+    """Utterances of which 16 bits keep less than `LEAST_DB` between signal and error."""
+    least_db: float = LEAST_DB
+    """The least that they keep of one."""
 
 
 def write_shard(
@@ -52,7 +53,7 @@ def write_shard(
 ) -> tuple[Path, Shard]:
     """Decodes and packs utterances, named by their numbers in the manifest. The file is written
     atomically, with its sha256 in its name: `train-00000.tar` becomes `train-00000-1f0c….tar`."""
-    unreadable, seconds, shorter = [], 0.0, 0
+    unreadable, seconds, shorter, distances = [], 0.0, 0, []
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -65,7 +66,13 @@ def write_shard(
                     unreadable.append((u.id, str(u.audio), str(error)))
                     continue
                 line = replace(u, duration=len(wave_S) / SAMPLE_RATE)
-                _add(tar, f"{number:08d}.{SUFFIX[format]}", _coded(wave_S, format))
+                suffix = "wav"
+                if format == "flac":
+                    suffix, data = coded(wave_S, SAMPLE_RATE)
+                else:
+                    data, distance = coded_16_bit(wave_S, SAMPLE_RATE)
+                    distances += [distance] if distance < LEAST_DB else []
+                _add(tar, f"{number:08d}.{suffix}", data)
                 _add(tar, f"{number:08d}.json", shard_line(line))
                 shorter += line.duration < u.duration - END_TOLERANCE_SECONDS
                 seconds += line.duration
@@ -85,6 +92,8 @@ def write_shard(
         sources=sources,
         shorter=shorter,
         unreadable=tuple(unreadable),
+        coarse=len(distances),
+        least_db=round(min(distances, default=LEAST_DB), 1),
     )
 
 
@@ -103,14 +112,6 @@ def shard_line(u: Utterance) -> bytes:
     """The manifest line of an utterance without the keys of its audio."""
     known = {"id": u.id, "duration": u.duration, "language": u.language}
     return json_line({**known, **optional_keys(u), **u.extra}).rstrip()
-
-
-def _coded(wave_S: np.ndarray, format: Format) -> bytes:
-    """Encodes 16-bit audio; samples that were decoded from 16 bits do not change."""
-    samples_S = np.clip(np.rint(wave_S * 32768.0), -32768, 32767).astype(np.int16)
-    file = io.BytesIO()
-    soundfile.write(file, samples_S, SAMPLE_RATE, format={"flac": "FLAC", "int16": "WAV"}[format])
-    return file.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

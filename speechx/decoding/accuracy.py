@@ -68,8 +68,9 @@ class Accuracy:
         return "\n".join([text_table(rows), *shown, self.policy])
 
 
-def accuracy(utterances: Sequence[Scored]) -> Accuracy:
-    """Scores one-token hypotheses against one-token references."""
+def accuracy(utterances: Sequence[Scored], prepared: str = "as given") -> Accuracy:
+    """Scores one-token hypotheses against one-token references. `prepared` is part of the policy,
+    as in `score`."""
     check_references(utterances)
     confusions: dict[str, Counter[str]] = {}
     for u in utterances:
@@ -82,7 +83,8 @@ def accuracy(utterances: Sequence[Scored]) -> Accuracy:
     correct = sum(each.correct for each in languages.values())
     return Accuracy(
         metric="accuracy",
-        policy="accuracy: right answers / utterances; interval: 95 % Wilson score",
+        policy=f"accuracy: right answers / utterances; prepared: {prepared}; "
+        "interval: 95 % Wilson score",
         overall=share(correct, len(utterances)),
         macro=float(np.mean([each.rate for each in languages.values()])),
         languages=languages,

@@ -8,19 +8,23 @@ The result is a relation, not a function: one trained phone may stand for severa
 Ties are common (about every fourth inexact pair) and broken by rule: smaller weighted feature
 distance, then code points. Each row names the phones it was tied with.
 
+A unit without articulatory features (a tone, `ai5`, `??`, ⱱ) goes to itself if both sides have it.
+Otherwise it is left out and listed: as an output of the model its probability is dropped, like that
+of a phone which masking drops; as a phone of the language it is never written.
+
 Column 0 is the CTC blank on both sides.
 
     T frames · V = 1 + trained phones · U = 1 + target phones
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from speechx.errors import UserError
-from speechx.text.articulation import distance, require_features, weighted_distance
-from speechx.text.ipa import normalize_ipa
+from speechx.text.articulation import distance, problem_without_features, weighted_distance
+from speechx.text.ipa import normalize_ipa, several_spellings
 
 EXACT, NEAREST, REVERSE, RANDOM = "exact", "nearest", "reverse-pass", "random"
 REVERSE_WEIGHT = 0.999  # of a shared phone's probability: a reverse-pass target loses the tie
@@ -39,11 +43,13 @@ class MappingRow:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """source: the model's phones in the order of its outputs. target: those of the language."""
+    """source: the model's phones in the order of its outputs. target: the language's phones.
+    unmapped: phones of the model, then of the language, that no row has."""
 
     source: tuple[str, ...]
     target: tuple[str, ...]
     rows: tuple[MappingRow, ...]
+    unmapped: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def matrix(self) -> np.ndarray:
         """(V, U) float32: what share of each output's probability each target receives."""
@@ -70,27 +76,59 @@ class Mapping:
         matches = [row.match for row in self.rows]
         ties = sum(bool(row.tied) for row in self.rows)
         counts = ", ".join(f"{matches.count(match)} {match}" for match in dict.fromkeys(matches))
-        return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties"
+        missing = sum(map(len, self.unmapped))
+        left_out = f"; {missing} left out" if missing else ""
+        return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties{left_out}"
+
+    def notes(self) -> list[str]:
+        """For people: every phone that is left out, and every two outputs taken for one phone."""
+        of_model, of_language = self.unmapped
+        notes = []
+        if of_model:
+            notes.append(
+                f"{len(of_model)} of {len(self.source)} phones of the model are left out of the "
+                f"mapping, because they have no articulatory features: {' '.join(of_model)}"
+            )
+        if of_language:
+            notes.append(
+                f"{len(of_language)} of {len(self.target)} phones of the language are never "
+                f"written, because they have no articulatory features: {' '.join(of_language)}"
+            )
+        if same := several_spellings(self.source):
+            notes.append(f"outputs of the model taken for one phone: {'; '.join(same)}")
+        return notes
 
 
 def map_inventory(source: Sequence[str], target: Sequence[str]) -> Mapping:
-    """The two passes. Raises UserError with every symbol of either side that has no features."""
+    """The two passes. Raises UserError if they leave nothing."""
     source, target = _checked(source, target)
-    rows = [
-        MappingRow(phone, normalize_ipa(phone), 0.0, EXACT)
-        if normalize_ipa(phone) in target
-        else _nearest(phone, target, NEAREST)
-        for phone in source
-    ]
-    return Mapping(source, target, (*rows, *_reverse_pass(source, target, rows)))
+    near_targets, near_sources = _with_features(target), _with_features(source)
+    rows = []
+    for phone in source:
+        if normalize_ipa(phone) in target:
+            rows.append(MappingRow(phone, normalize_ipa(phone), 0.0, EXACT))
+        elif phone in near_sources and near_targets:
+            rows.append(_nearest(phone, near_targets, NEAREST))
+    if near_sources:
+        rows += _reverse_pass(near_sources, near_targets, rows)
+    if not rows:
+        raise UserError(
+            "no phone of the model can be mapped to the language: they share none, and only phones "
+            f"with articulatory features have neighbours. The model writes {_some(source)}; the "
+            f"language has {_some(target)}. Expected IPA on both sides."
+        )
+    mapped = {row.source for row in rows}, {row.target for row in rows}
+    unmapped = (
+        tuple(phone for phone in source if phone not in mapped[0]),
+        tuple(phone for phone in target if phone not in mapped[1]),
+    )
+    return Mapping(source, target, tuple(rows), unmapped)
 
 
 def masked_map(source: Sequence[str], target: Sequence[str]) -> Mapping:
     """The baseline that mapping has to beat: only the phones that both sides share."""
     whole = map_inventory(source, target)
-    return Mapping(
-        whole.source, whole.target, tuple(row for row in whole.rows if row.match == EXACT)
-    )
+    return replace(whole, rows=tuple(row for row in whole.rows if row.match == EXACT))
 
 
 def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mapping:
@@ -100,15 +138,16 @@ def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mappi
     emitting nothing outside the inventory.
     """
     whole = map_inventory(source, target)
+    choices = _with_features(whole.target)
     rng = np.random.default_rng(seed)
     rows: list[MappingRow] = []
     for row in whole.rows:
         if row.match == NEAREST:
-            chosen = whole.target[rng.integers(len(whole.target))]
+            chosen = choices[rng.integers(len(choices))]
             row = MappingRow(row.source, chosen, distance(row.source, chosen), RANDOM)
         if row.match != REVERSE:
             rows.append(row)
-    return Mapping(whole.source, whole.target, tuple(rows))
+    return replace(whole, rows=tuple(rows))
 
 
 def map_posteriors(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
@@ -141,8 +180,15 @@ def _checked(
         )
     if len(set(source)) != len(source):
         raise ValueError("source phones must be distinct: they are the model's outputs")
-    require_features([*source, *target], "mapping phones")
     return tuple(source), tuple(dict.fromkeys(normalize_ipa(phone) for phone in target))
+
+
+def _with_features(phones: Sequence[str]) -> list[str]:
+    return [phone for phone in phones if problem_without_features(phone) is None]
+
+
+def _some(phones: Sequence[str]) -> str:
+    return " ".join([*phones[:8], *(["..."] if len(phones) > 8 else [])])
 
 
 def _nearest(phone: str, candidates: Sequence[str], match: str) -> MappingRow:

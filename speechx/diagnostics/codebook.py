@@ -219,7 +219,8 @@ def _codes(
 ) -> Iterator[tuple[Plan, list[np.ndarray]]]:
     """Batches and the (T, G) codes of each of their rows, padding left out."""
     device, corpus = quantizer.codebook.device, Corpus.of(pieces)
-    reader = Batches(corpus, encoder.config.normalize)
+    config = encoder.config
+    reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
     plans = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
     for plan in once(plans):
         batch = reader[plan]

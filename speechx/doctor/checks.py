@@ -66,7 +66,8 @@ _ALL = (
           "the file is empty, is not audio, or breaks off while it is decoded",
           "download the file again", hard=True),
     Check("past_end", "Utterances longer than their audio",
-          f"the utterance ends more than {_TOLERANCE} after its file",
+          f"the utterance ends more than {_TOLERANCE} after its file, or with a file that is cut "
+          "off",
           "the file was cut off, or the times belong to another recording", hard=True),
     Check("too_short", "Too short for the model", "the utterance is shorter than one model frame",
           "nothing; a model cannot use it", hard=True),
@@ -108,6 +109,9 @@ _ALL = (
     Check("band_limited", "No sound above 4 kHz at a higher sample rate",
           f"4.4-7.2 kHz is more than {-HIGH_BAND_DB:g} dB below 0.3-3.4 kHz: a telephone, or an "
           "8 kHz recording that was up-sampled", "treat it as telephone speech"),
+    Check("opposite_phase", "Channels in opposite phase",
+          "the mean of the channels is over 20 dB below them: one is wired the wrong way round",
+          "the first channel is used instead of the mean; correct the wiring"),
     Check("clipped", "Clipped",
           f"more than {CLIPPED_SHARE:.1%} of the samples are at full scale or in flat tops",
           "record with less gain; a model learns from it, but less"),

@@ -11,13 +11,20 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, SAMPLE_RATE, audio_info, read_native
+from speechx.audio.files import (
+    END_TOLERANCE_SECONDS,
+    OPPOSITE_PHASE,
+    SAMPLE_RATE,
+    audio_info,
+    cut_message,
+    read_native,
+)
 from speechx.audio.sources import is_url, read_bytes
 from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
@@ -44,6 +51,8 @@ class Header:
     seconds: float
     rate: int
     fingerprint: int
+    cut: str = ""
+    """The message if the file is cut off, else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +68,7 @@ class Sound:
     clipped: float
     high_band: float | None  # dB relative to the low band; None if the rate is too low for it
     samples: int
+    opposite: bool = False  # channels, which cancel in their mean
 
 
 def patience(u: Utterance, per_file: float) -> float:
@@ -80,7 +90,7 @@ def read_header(u: Utterance) -> Header | Problem:
 def _header(audio: Path | str, part: tuple[int, int] | None) -> Header | Problem:
     try:
         info = audio_info(audio, exact=False, part=part)
-        return Header(info.duration, info.rate, _fingerprint(audio, part))
+        return Header(info.duration, info.rate, _fingerprint(audio, part), info.cut)
     except (UserError, OSError, ValueError) as error:
         return _unreadable(audio, error)
 
@@ -111,12 +121,14 @@ def measure(u: Utterance) -> Sound | Problem:
     """Decodes and measures the utterance, to the end of its file if that is within a second."""
     try:
         promised = audio_info(u.audio, exact=False, part=u.bytes).duration
-        return measured(_pieces(u, promised), promised)
+        notes: list[str] = []
+        found = measured(_pieces(u, promised, notes), promised)
+        return replace(found, opposite=OPPOSITE_PHASE in notes)
     except (UserError, OSError, ValueError) as error:
         return _unreadable(u.audio, error)
 
 
-def _pieces(u: Utterance, whole: float) -> Iterator[tuple[np.ndarray, int]]:
+def _pieces(u: Utterance, whole: float, notes: list[str]) -> Iterator[tuple[np.ndarray, int]]:
     """Samples (S,) at the file's own rate, a few minutes at a time."""
     end = u.start + u.duration
     if end >= whole - 1:
@@ -124,7 +136,9 @@ def _pieces(u: Utterance, whole: float) -> Iterator[tuple[np.ndarray, int]]:
     at = u.start
     while at < end:
         length = min(PIECE_SECONDS, end - at)
-        wave_S, rate = read_native(u.audio, at, length, part=u.bytes, tolerance=math.inf)
+        wave_S, rate = read_native(
+            u.audio, at, length, part=u.bytes, tolerance=math.inf, notes=notes
+        )
         yield wave_S, rate
         at += length
         if len(wave_S) < round(length * rate) or abs(at - whole) * rate < 1:
@@ -166,7 +180,7 @@ def _clipped(wave_S: np.ndarray) -> int:
     at_peak_S = size_S >= FLAT * peak
     if peak < LOUD_ENOUGH_TO_CLIP or at_peak_S.sum() < CLIPPED_SHARE * len(wave_S) / 4:
         return 0
-    if peak >= FULL_SCALE:
+    if FULL_SCALE <= peak <= 1:  # floats beyond 1 are clipped only where their tops are flat
         return int((size_S >= FULL_SCALE).sum())
     same_S = np.diff(wave_S) == 0
     return 3 * int((at_peak_S[1:-1] & same_S[:-1] & same_S[1:]).sum())
@@ -215,7 +229,9 @@ def by_header(utterance: Utterance, header: Header | Problem) -> Findings:
         yield "absent" if absent else "unreadable", f"{utterance.audio}: {header.why}"
         return
     end = utterance.start + utterance.duration
-    if end > header.seconds + END_TOLERANCE_SECONDS:
+    if header.cut and end > header.seconds - END_TOLERANCE_SECONDS:
+        yield "past_end", f"{utterance.audio}: {header.cut.rstrip('.')}"
+    elif end > header.seconds + END_TOLERANCE_SECONDS:
         length = f"{utterance.audio} is {header.seconds:.3f} s long"
         yield "past_end", f"ends at {end:.3f} s, but {length}"
     elif utterance.start == 0 and header.seconds > end + END_TOLERANCE_SECONDS:
@@ -228,12 +244,14 @@ def by_sound(utterance: Utterance, sound: Sound | Problem) -> Findings:
         yield "unreadable", f"{utterance.audio}: {sound.why}"
         return
     if sound.seconds < utterance.duration - END_TOLERANCE_SECONDS:
+        end = utterance.start + sound.seconds
         if utterance.start + utterance.duration <= sound.promised + END_TOLERANCE_SECONDS:
-            end = utterance.start + sound.seconds
-            length = f"the header says {sound.promised:.3f} s"
-            yield "past_end", f"{length}, but the audio breaks off at {end:.3f} s"
+            words = cut_message(end, sound.promised) or f"the audio ends at {end:.3f} s"
+            yield "past_end", f"{utterance.audio}: {words.rstrip('.')}"
     elif sound.seconds > max(utterance.duration, sound.promised) + END_TOLERANCE_SECONDS:
         yield "duration", f"{utterance.duration:.3f} s, but {sound.seconds:.3f} s can be decoded"
+    if sound.opposite:
+        yield "opposite_phase", "the first channel is used"
     if sound.loudest < SILENT_DB:
         constant = sound.loudest <= NOTHING_DB
         yield "silent", "all samples are equal" if constant else f"{sound.loudest:.0f} dB"

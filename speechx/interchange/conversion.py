@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 
 from speechx.errors import UserError
-from speechx.interchange import proof, settings
+from speechx.interchange import preprocessing, proof, settings
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
-from speechx.models.folder import SavedModel
+from speechx.models.folder import SavedModel, save_model
 from speechx.objectives.model import SpeechModel, missing_part
 from speechx.whole_file import whole_folder
 
@@ -73,11 +73,15 @@ def convert(
                 raise
             logger.info(f"convert: {reason}")
     if format == "speechx":
-        model.save(target, saved.languages)
+        save_model(
+            target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
+            saved.languages, foreign_settings=saved.foreign_settings,
+        )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
         with whole_folder(target) as new:
-            for note in FOREIGN[format].write(whole, new):
+            notes = FOREIGN[format].write(whole, new)
+            for note in (*notes, *preprocessing.epsilon_note(whole.encoder, format)):
                 logger.info(f"convert: {note}")
             if proof.available(format):
                 _log_proof(target, proof.prove(whole, new, format))

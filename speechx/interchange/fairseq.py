@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
 from speechx.interchange import names, settings
 from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
@@ -94,9 +95,8 @@ def read(path: Path, content: Any) -> SavedModel:
     widths = [model.get(key) or 0 for key in ("latent_dim", "final_dim", "encoder_embed_dim")]
     if width := next((w for w in widths if w > 0), None):
         stated["objective.quantizer.dim"] = width
-    for section in (model, task):
-        if "normalize" in section:
-            stated["encoder.normalize"] = bool(section["normalize"])
+    settings.require(task, {"sample_rate": SAMPLE_RATE}, source)
+    stated["encoder.normalize"] = _normalize(model, task)
     rows = find_rows(path, content) if head else None
     languages = (content.get("extra_state") or {}).get("languages")
     return settings.build(path.parent, source, stated, measured, WORDS, weights, rows, languages)
@@ -137,6 +137,16 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     }  # fmt: skip
     torch.save(content, folder / "model.pt")
     return ()
+
+
+def normalizes(content: Any, head: bool, source: str) -> bool | None:
+    """Whether recordings are normalised; None if the checkpoint has no such setting."""
+    return _normalize(*_sections(content, head, source))
+
+
+def _normalize(model: dict[str, Any], task: dict[str, Any]) -> bool | None:
+    given = [section["normalize"] for section in (model, task) if "normalize" in section]
+    return bool(given[-1]) if given else None
 
 
 def _sections(content: Any, head: bool, source: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -224,14 +234,20 @@ def find_rows(path: Path, content: Any) -> tuple[VocabularyRows, str]:
             symbols = (*own, *SPECIALS) if "<s>" not in rows else tuple(own)
             specials |= {""}  # UniSpeech has a phone without a name
         else:
-            lines = [line.rsplit(" ", 1)[0] for line in text.splitlines() if line.strip()]
-            symbols = (*SPECIALS, *(line for line in lines if line not in SPECIALS))
+            symbols = (*SPECIALS, *(s for s in listed_symbols(text) if s not in SPECIALS))
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{file} cannot be read as a dictionary: {error}") from None
     types: dict[str, TokenType] = {"ltr": "characters", "phn": "phonemes"}
     token_type = next((types[part] for part in file.name.split(".") if part in types), None)
     blank = _blank(symbols, str(file))
     return VocabularyRows(symbols, blank, specials, token_type=token_type), str(file)
+
+
+def listed_symbols(text: str) -> list[str]:
+    """The symbols of a dictionary: on each line one with its count, and maybe with a flag."""
+    lines = [line.removesuffix(" #fairseq:overwrite") for line in text.splitlines()]
+    symbols = [line.rstrip().rsplit(" ", 1)[0] for line in lines if line.strip()]
+    return [symbol.strip() or symbol for symbol in symbols]
 
 
 def _blank(symbols: tuple[str, ...], source: str) -> int:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
+from speechx.interchange.fairseq import listed_symbols
 from speechx.interchange.sentencepiece import SPACE, read_pieces, write_characters
 from speechx.interchange.vocabulary_rows import SPECIALS, VocabularyRows, to_rows
 from speechx.models.folder import SavedModel
@@ -202,5 +203,5 @@ def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[VocabularyR
             "`labels: [<s>, <pad>, ...]`, one for each row, into its asset card, or its tokens "
             "into dict.txt"
         )
-    lines = [line.rsplit(" ", 1)[0] for line in file.read_text(encoding="utf-8").splitlines()]
-    return VocabularyRows((*SPECIALS, *filter(None, lines)), 0), str(file)
+    listed = listed_symbols(file.read_text(encoding="utf-8"))
+    return VocabularyRows((*SPECIALS, *listed), 0), str(file)

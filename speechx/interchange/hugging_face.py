@@ -1,13 +1,13 @@
 """Folders of Hugging Face transformers: Wav2Vec2Model, Wav2Vec2ForPreTraining, Wav2Vec2ForCTC.
 
-`config.json` has the sizes, `preprocessor_config.json` whether recordings are normalised,
-`vocab.json` the symbols of a CTC head, whose blank is the padding token. Weights are
-`model.safetensors` or `pytorch_model.bin`, whole or in numbered parts. Two of our settings that
-transformers lacks are written to `config.json` beside its own, where it ignores them:
-`feature_grad_mult` and `languages`.
+`config.json` has the sizes; `preprocessing` and `tokenizer` read the files about recordings and
+symbols. The blank is the padding token. Weights are `model.safetensors` or `pytorch_model.bin`,
+whole or in numbered parts. Three of our settings that transformers lacks are written to
+`config.json` beside its own, where it ignores them: `feature_grad_mult`, `normalize_epsilon` and
+`languages`.
 """
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,11 @@ from torch import Tensor
 
 from speechx.errors import UserError
 from speechx.interchange import names, settings
+from speechx.interchange.json_objects import read_json, write_json
 from speechx.interchange.pickles import read_pickle
-from speechx.interchange.vocabulary_rows import VocabularyRows, to_rows
+from speechx.interchange.preprocessing import read_audio_settings, write_audio_settings
+from speechx.interchange.tokenizer import TOKENS, read_rows, write_tokenizer
+from speechx.interchange.vocabulary_rows import to_rows
 from speechx.models.folder import SavedModel, read_tensors
 
 WORDS = settings.SettingNames(
@@ -26,6 +29,7 @@ WORDS = settings.SettingNames(
         "conv_bias": "encoder.features.bias",
         "feat_extract_norm": "encoder.features.norm",
         "feature_grad_mult": "encoder.features.gradient_scale",
+        "normalize_epsilon": "encoder.normalize_epsilon",
         "num_hidden_layers": "encoder.context.num_layers",
         "hidden_size": "encoder.context.embed_dim",
         "intermediate_size": "encoder.context.ffn_dim",
@@ -51,6 +55,9 @@ WORDS = settings.SettingNames(
 )
 DEFAULTS = {
     "encoder.features.gradient_scale": 1.0,
+    "encoder.normalize_epsilon": 1e-7,
+    "encoder.context.num_heads": 12,
+    "encoder.context.norm": "post",
     "encoder.context.activation_dropout": 0.1,
     "encoder.context.layer_drop": 0.1,
     "encoder.input_dropout": 0.0,
@@ -64,14 +71,19 @@ SUPPORTED_VALUES: settings.Settings = {
     "add_adapter": False,
 }
 """Settings that speechx supports with one value only."""
-COLUMNS = ("conv_dim", "conv_kernel", "conv_stride")
-TOKENS = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
-"""In the order of the first rows of the heads that are written; the first is the blank."""
+COLUMNS = {
+    "conv_dim": [512] * 7,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+}
+"""The convolutions, and the values of transformers for a `config.json` that lacks them."""
+LORA = "adapter_config.json"
+ARCHITECTURES = ("Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC")
 
 
 def read(folder: Path, _: Any = None) -> SavedModel:
     """The model in a folder."""
-    about = _json(folder / "config.json")
+    about = read_json(folder / "config.json")
     source = str(folder / "config.json")
     kind_there = about.get("model_type")
     if kind_there != "wav2vec2":
@@ -79,31 +91,37 @@ def read(folder: Path, _: Any = None) -> SavedModel:
             f"{source} describes a {kind_there!r} model, but speechx reads 'wav2vec2': give the "
             "folder of a wav2vec 2.0, XLSR or XLS-R model"
         )
+    if other := [name for name in about.get("architectures") or () if name not in ARCHITECTURES]:
+        raise UserError(
+            f"{source}: architectures is {' '.join(map(str, other))}; expected one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     given = _load(folder)
     if about.get("adapter_attn_dim") is not None or any("adapter_layer" in n for n in given):
         raise UserError(
-            f"{folder} is an MMS model with an adapter per language (adapter_layer), which speechx "
-            "does not have; convert the model without adapters, such as mms-300m or mms-1b"
+            f"{source}: adapter_attn_dim is {about.get('adapter_attn_dim')}: this is an MMS model "
+            "with an adapter per language (adapter_layer), which speechx does not have; convert "
+            "the model without adapters, such as mms-300m or mms-1b"
         )
-    settings.require(about, SUPPORTED_VALUES, source)
+    if (folder / LORA).is_file():
+        raise UserError(
+            f"{folder / LORA}: transformers adds the adapter of this file to the weights, which "
+            "speechx does not: merge it into them (merge_and_unload of peft) and save the model"
+        )
+    settings.require(about, {**SUPPORTED_VALUES, "quantization_config": None}, source)
     if not any(name.startswith("wav2vec2.") for name in given):  # Wav2Vec2Model
         given = {f"wav2vec2.{name}": tensor for name, tensor in given.items()}
     weights = names.to_ours(given, names.HUGGING_FACE, str(folder))
     measured = settings.measure(weights, str(folder))
-    columns = [about.get(column) for column in COLUMNS]
-    if not all(isinstance(column, list) for column in columns):
-        raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride must be lists")
-    layers = list(zip(*columns, strict=False))
+    columns = [about.get(column, usual) for column, usual in COLUMNS.items()]
+    if not all(isinstance(column, list) for column in columns) or len({*map(len, columns)}) > 1:
+        raise UserError(f"{source}: conv_dim, conv_kernel, conv_stride must be lists of one length")
+    layers = list(zip(*columns, strict=True))
     stated = {**DEFAULTS, **WORDS.ours({**about, "conv_dim": layers}, source)}
-    if (folder / "preprocessor_config.json").is_file():
-        audio = _json(folder / "preprocessor_config.json")
-        if audio.get("sampling_rate", 16_000) != 16_000:
-            raise UserError(
-                f"{folder / 'preprocessor_config.json'}: sampling_rate is "
-                f"{audio['sampling_rate']}; speechx needs 16000"
-            )
-        stated["encoder.normalize"] = bool(audio.get("do_normalize", True))
-    rows, languages = None, about.get("languages")
+    audio = read_audio_settings(folder)
+    stated["encoder.normalize"] = audio.normalize
+    rows, languages, notes = None, about.get("languages"), audio.notes
+    kept = {k: v for k, v in audio.given.items() if k == "return_attention_mask"}
     if f"{names.HEAD}.weight" in weights:
         count = len(weights[f"{names.HEAD}.weight"])
         if about.get("vocab_size", count) != count:
@@ -111,8 +129,11 @@ def read(folder: Path, _: Any = None) -> SavedModel:
                 f"{source}: vocab_size is {about['vocab_size']}, but the tensors have {count}: "
                 "these settings are of another model"
             )
-        rows = _rows(folder, about, count), str(folder / "vocab.json")
-    return settings.build(folder, source, stated, measured, WORDS, weights, rows, languages)
+        symbols, more = read_rows(folder, about, count)
+        rows, notes = (symbols, str(folder / "vocab.json")), (*notes, *more)
+        kept |= {"do_lower_case": True} if symbols.lower else {}
+    saved = settings.build(folder, source, stated, measured, WORDS, weights, rows, languages, notes)
+    return replace(saved, foreign_settings=kept)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
@@ -137,32 +158,17 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
             "ctc_zero_infinity": True,
             **{f"{name}_id": symbols.index(token) for name, token in TOKENS.items()},
         }
-        characters = vocabulary.token_type == "characters"
-        tokenizer: dict[str, Any] = {
-            "tokenizer_class": f"Wav2Vec2{'' if characters else 'Phoneme'}CTCTokenizer",
-            "do_lower_case": False,
-            **TOKENS,
-        }
-        tokenizer |= (
-            {"word_delimiter_token": "|"}
-            if characters
-            else {"phone_delimiter_token": " ", "word_delimiter_token": None, "do_phonemize": False}
-        )
-        _write_json(folder / "vocab.json", {symbol: row for row, symbol in enumerate(symbols)})
-        _write_json(folder / "tokenizer_config.json", tokenizer)
-        _write_json(folder / "special_tokens_map.json", TOKENS)
-    _write_json(folder / "config.json", about)
+        lower = bool(saved.foreign_settings.get("do_lower_case"))
+        write_tokenizer(folder, vocabulary, symbols, lower)
+    write_json(folder / "config.json", about)
     audio = {
-        "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-        "feature_size": 1,
-        "sampling_rate": 16_000,
-        "padding_side": "right",
-        "padding_value": 0.0,
         "do_normalize": saved.encoder.normalize,
         # Its group norm over time sees padding whatever the mask, and was trained without one.
-        "return_attention_mask": words["feat_extract_norm"] == "layer",
+        "return_attention_mask": saved.foreign_settings.get(
+            "return_attention_mask", words["feat_extract_norm"] == "layer"
+        ),
     }
-    _write_json(folder / "preprocessor_config.json", audio)
+    write_audio_settings(folder, audio)
     theirs = names.to_theirs(weights, names.HUGGING_FACE)
     theirs = {name: tensor.contiguous() for name, tensor in theirs.items()}
     save_file(theirs, folder / "model.safetensors", metadata={"format": "pt"})
@@ -174,7 +180,7 @@ def _load(folder: Path) -> dict[str, Tensor]:
         if (folder / name).is_file():
             return _read_weights(folder / name)
         if (folder / f"{name}.index.json").is_file():
-            parts = _json(folder / f"{name}.index.json").get("weight_map", {})
+            parts = read_json(folder / f"{name}.index.json").get("weight_map", {})
             weights: dict[str, Tensor] = {}
             for part in sorted(set(parts.values())):
                 weights |= _read_weights(folder / Path(part).name)
@@ -192,61 +198,3 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no tensors by name")
     return {name: t for name, t in content.items() if isinstance(t, Tensor)}
-
-
-def _rows(folder: Path, about: dict[str, Any], count: int) -> VocabularyRows:
-    """The symbols of the `count` rows, from the files of the tokenizer."""
-    path = folder / "vocab.json"
-    if not path.is_file():
-        raise UserError(f"{folder} has a CTC head but no vocab.json with the symbols of its rows")
-    rows = _json(path)
-    if any(isinstance(row, dict) for row in rows.values()):
-        raise UserError(
-            f"{path} has a vocabulary for each language (MMS); keep the one of this head in it"
-        )
-    tokenizer: dict[str, Any] = dict(TOKENS)
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
-            tokenizer |= {k: v for k, v in _json(folder / name).items() if v is not None}
-    added = {_text(t): int(n) for n, t in tokenizer.get("added_tokens_decoder", {}).items()}
-    if (folder / "added_tokens.json").is_file():
-        added |= _json(folder / "added_tokens.json")
-    # Tokens added after training have no row in the head.
-    rows = {**{symbol: row for symbol, row in added.items() if row < count}, **rows}
-    numbers = list(rows.values())
-    if not all(isinstance(n, int) for n in numbers) or sorted(numbers) != list(range(len(rows))):
-        raise UserError(f"{path}: rows are not numbered from 0 to {len(rows) - 1}, each once")
-    by_row = {row: symbol for symbol, row in rows.items()}
-    tokens = {key: _text(tokenizer[key]) for key in TOKENS}
-    blank, padding = about.get("pad_token_id", 0), rows.get(tokens["pad_token"])
-    if blank not in by_row or padding not in (blank, None):
-        raise UserError(
-            f"{folder}: the blank is row pad_token_id = {blank} of config.json, but "
-            f"{tokens['pad_token']} is row {padding} of vocab.json"
-        )
-    return VocabularyRows(
-        tuple(by_row[row] for row in range(len(rows))),
-        blank,
-        frozenset(tokens.values()),
-        _text(tokenizer.get("word_delimiter_token", "|")),
-        "phonemes" if "Phoneme" in str(tokenizer.get("tokenizer_class")) else None,
-    )
-
-
-def _text(token: Any) -> str:
-    """A token as it stands, or in the form that carries its flags."""
-    return str(token["content"] if isinstance(token, dict) else token)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object, found a {type(content).__name__}")
-    return content
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

@@ -1,16 +1,20 @@
 """Checks a conversion: runs the other package on its file, speechx on the result, and compares the
 outputs.
 
-Both get the same five clips. Compared are the outputs of the encoder, the CTC logits if there is a
-head, and the contrastive loss if there is a quantizer; each as the largest difference relative to
-the largest value. Up to float32's rounding they are equal, or the conversion is wrong.
+Both get the same recordings and prepare them on their own, by the settings that each has: five
+clips, and two of them once more at -60 dBFS, where it shows whether a model was normalised.
+Compared are the outputs of the encoder, the CTC logits if there is a head, and the contrastive loss
+if there is a quantizer; each as the largest difference relative to the largest value. Up to
+float32's rounding they are equal, or the conversion is wrong. Where the package has a tokenizer,
+its text for each clip must be ours too.
 
-    B = 1 utterance · S samples · T frames · D = embed_dim · M masked frames · K negatives
+    B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
+    · M masked frames · K negatives
 """
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +24,11 @@ from torch import Tensor
 from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batch, normalize
 from speechx.data.sampling import Position
+from speechx.decoding.decoder import GreedyDecoder
 from speechx.errors import UserError
 from speechx.interchange.opening import without_weights
 from speechx.interchange.pickles import checkpoint_file
+from speechx.interchange.preprocessing import epsilon_of
 from speechx.interchange.reference_packages import PACKAGES, READERS, ReferenceOutputs
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import SavedModel
@@ -32,6 +38,8 @@ from speechx.objectives.negatives import sample_negatives
 from speechx.objectives.wav2vec2 import Wav2Vec2
 
 SECONDS = (0.5, 0.9, 1.4, 2.1, 3.0)
+QUIET = 0.01
+"""Of the level of the clips, for the shortest two once more."""
 LIMIT = 1e-4
 
 
@@ -53,10 +61,13 @@ class Proof:
     rows: tuple[Comparison, ...]
     unread: tuple[str, ...] = ()
     """Errors of packages that could not read the file, if another could."""
+    read: tuple[str, ...] = ()
+    """Packages whose tokenizer writes the same texts."""
 
     def __str__(self) -> str:
         wide = max(len(row.by) for row in self.rows)
         lines = [f"{row.by:<{wide}}  {row.what:<16}  {row.difference:.1e}" for row in self.rows]
+        lines += [f"{by:<{wide}}  texts             equal" for by in self.read]
         return "\n".join([*lines, *self.unread])
 
 
@@ -68,8 +79,8 @@ def available(format: str) -> bool:
 def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
     """Compares `saved` with the file or folder `foreign` of that format.
 
-    Raises UserError if they differ by more than 1e-4, Unproved if no package is here that reads
-    the format, or none of them can read this file.
+    Raises UserError if they differ by more than 1e-4 or write another text, Unproved if no package
+    is here that reads the format, or none of them can read this file.
     """
     packages = [package for package in PACKAGES[format] if _importable(package)]
     if not packages:
@@ -80,13 +91,17 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
     place = Path(foreign).absolute()
     if format != "hugging_face":  # whose models are folders
         place = checkpoint_file(place)
-    given = clips(saved.encoder)
+    # Its own constant is a note of the conversion.
+    encoder = replace(saved.encoder, normalize_epsilon=epsilon_of(format))
+    given = [*clips(encoder), *clips(encoder, QUIET)[:2]]
+    raw = replace(encoder, normalize=False)
+    recordings = [*clips(raw), *clips(raw, QUIET)[:2]]
     theirs: list[ReferenceOutputs] = []
     unread: list[str] = []
     with torch.inference_mode():
         for package in packages:
             try:
-                theirs.append(READERS[format, package](saved, place, given))
+                theirs.append(READERS[format, package](saved, place, recordings))
             except UserError:
                 raise
             except Exception as error:  # whatever another package raises over a file
@@ -103,15 +118,15 @@ def prove(saved: SavedModel, foreign: Path | str, format: str) -> Proof:
                 f"{row.difference:.1e} of the largest value according to {row.by}; expected less "
                 f"than {LIMIT:g}. Do not use the result, and please report this"
             )
-    return Proof(tuple(rows), tuple(unread))
+    for their in theirs:
+        _require_texts(saved, their, foreign)
+    read = tuple(their.by for their in theirs if their.texts)
+    return Proof(tuple(rows), tuple(unread), read)
 
 
-def clips(encoder: EncoderConfig) -> list[Batch]:
+def clips(encoder: EncoderConfig, level: float = 1.0) -> list[Batch]:
     """Five clips, tones that slide and pause in noise, with masks and negatives; always the same.
-
-    They are normalised here if the model asks for it: packages differ in the constant they add to
-    the variance, which is not a matter of the model.
-    """
+    They are prepared as the model asks for it."""
     random = np.random.default_rng(0)
     result = []
     for seconds in SECONDS:
@@ -120,9 +135,9 @@ def clips(encoder: EncoderConfig) -> list[Batch]:
         tone_S = np.sin(2 * np.pi * low * time_S) + np.sin(2 * np.pi * high * time_S * time_S)
         loud_S = np.sin(2 * np.pi * 2 * time_S) > -0.5
         wave_S = 0.1 * tone_S * loud_S + 0.01 * random.standard_normal(len(time_S))
-        wave_S = wave_S.astype(np.float32)
+        wave_S = (level * wave_S).astype(np.float32)
         if encoder.normalize:
-            wave_S = normalize(wave_S)
+            wave_S = normalize(wave_S, encoder.normalize_epsilon)
         frames = encoder.features.frames(len(wave_S))
         mask_BT = span_mask([frames], frames, Masking(), random, same_count=True)
         negatives_BMK = sample_negatives(1, int(mask_BT.sum()), 100, random)
@@ -177,6 +192,23 @@ def compare(ours: ReferenceOutputs, theirs: ReferenceOutputs) -> list[Comparison
         for what, (our, their) in pairs.items()
         if our and their
     ]
+
+
+def _require_texts(saved: SavedModel, their: ReferenceOutputs, foreign: Path | str) -> None:
+    """The texts of a package are what our decoder makes of its logits, which equal ours."""
+    vocabulary = saved.vocabularies.get("ctc")
+    if vocabulary is None:
+        return
+    decoder = GreedyDecoder(vocabulary.tokens)
+    for logits_TV, text in zip(their.logits, their.texts, strict=False):
+        spans = decoder.decode(logits_TV.log_softmax(1).numpy())
+        ours = vocabulary.join([span.token for span in spans])
+        if ours.split() != text.split():
+            raise UserError(
+                f"{foreign} and its conversion are not the same model: for one recording "
+                f"{their.by} writes {text[:80]!r} and speechx {ours[:80]!r}. Do not use the "
+                "result, and please report this"
+            )
 
 
 def _apart(ours: Tensor, theirs: Tensor) -> float:

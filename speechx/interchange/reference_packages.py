@@ -1,26 +1,30 @@
 """The other packages at work on their own files, for a proof.
 
-Their code reads the file, builds the model and runs it; from ours they get the clips, masks and
-negatives, and which row of a head is which token. Only these functions import the packages.
+Their code reads the file, prepares the recordings, builds the model and runs it; from ours they get
+the recordings, masks and negatives, and which row of a head is which token. Only these functions
+import the packages.
 
     B = 1 utterance · S samples · T frames · D = embed_dim · V outputs of a head
     · M masked frames · K negatives · Q quantized width
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
 from speechx.interchange.pickles import read_pickle
+from speechx.interchange.preprocessing import read_audio_settings
 from speechx.interchange.vocabulary_rows import VocabularyRows
 from speechx.models.folder import SavedModel
 
@@ -37,6 +41,8 @@ class ReferenceOutputs:
     """Of the CTC head, (T, V), the rows in our order."""
     losses: list[Tensor] = field(default_factory=list)
     """Contrastive, summed over the masked frames."""
+    texts: list[str] = field(default_factory=list)
+    """What its tokenizer makes of the best of these rows in every frame."""
 
 
 def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> tuple[list[int], int | None]:
@@ -45,14 +51,21 @@ def rows_of(saved: SavedModel, find: Callable[[], VocabularyRows]) -> tuple[list
     if (vocabulary := saved.vocabularies.get("ctc")) is None:
         return [], None
     rows = find()
-    tokens: Iterable[str] = vocabulary.tokens
-    if vocabulary.token_type == "characters":
-        tokens = [rows.space if token == " " else token for token in tokens]
-    return [rows.blank, *map(rows.symbols.index, tokens)], len(rows.symbols)
+    theirs = rows.tokens(vocabulary.token_type)
+    return [rows.blank, *map(theirs.index, vocabulary.tokens)], len(rows.symbols)
 
 
 Clips: TypeAlias = Sequence[Batch]
-"""One utterance each, with the draws mask_BT and negatives_BMK."""
+"""One recording each, as it was made, with the draws mask_BT and negatives_BMK."""
+
+
+def layer_normed(clips: Clips, wanted: bool | None, saved: SavedModel) -> Clips:
+    """The recordings as fairseq, fairseq2 and torchaudio prepare them for a model; without the
+    setting (None) as was assumed for ours."""
+    if not (saved.encoder.normalize if wanted is None else wanted):
+        return clips
+    waves = [F.layer_norm(clip.wave_BS, clip.wave_BS.shape[1:]) for clip in clips]
+    return [replace(clip, wave_BS=wave) for clip, wave in zip(clips, waves, strict=True)]
 
 
 def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceOutputs:
@@ -68,15 +81,27 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         model, report = getattr(transformers, name).from_pretrained(
             folder, output_loading_info=True, local_files_only=True
         )
+        extractor = transformers.Wav2Vec2FeatureExtractor
+        try:
+            processor = extractor.from_pretrained(folder, local_files_only=True)
+        except OSError:  # version 4 on the layout of version 5, or no file
+            processor = extractor(**read_audio_settings(folder).given)
+        tokenizer = None
+        if name == "Wav2Vec2ForCTC":  # do_phonemize needs espeak, for texts that go in
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, do_phonemize=False
+            )
 
         def symbols() -> VocabularyRows:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-            space = getattr(tokenizer, "word_delimiter_token", None) or "|"
+            assert tokenizer is not None
+            space = getattr(tokenizer, "word_delimiter_token", None)
             by_row = {row: symbol for symbol, row in tokenizer.get_vocab().items()}
-            found = tuple(by_row.get(row, "") for row in range(model.config.vocab_size))
-            return VocabularyRows(found, model.config.pad_token_id, space=space)
+            found = [by_row.get(row, "") for row in range(model.config.vocab_size)]
+            if saved.vocabularies["ctc"].token_type == "phonemes":
+                found = [" " if symbol == space else symbol for symbol in found]
+            lower = bool(getattr(tokenizer, "do_lower_case", False))
+            blank = model.config.pad_token_id
+            return VocabularyRows(tuple(found), blank, space=space, lower=lower)
 
         rows, _ = rows_of(saved, symbols)
     finally:
@@ -89,10 +114,15 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
     model.float().eval()
     result = ReferenceOutputs(f"transformers {transformers.__version__}")
     encoder = model if name == "Wav2Vec2Model" else model.wav2vec2
-    for clip in clips:
+    for raw in clips:
+        given = processor(raw.wave_BS[0].numpy(), sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        clip = replace(raw, wave_BS=given["input_values"])
         result.outputs.append(encoder(clip.wave_BS).last_hidden_state[0])
-        if name == "Wav2Vec2ForCTC":
-            result.logits.append(model(clip.wave_BS).logits[0][:, rows])
+        if tokenizer is not None:
+            logits_TV = model(clip.wave_BS).logits[0][:, rows]
+            best_T = torch.tensor(rows)[logits_TV.argmax(1)]
+            result.logits.append(logits_TV)
+            result.texts.append(tokenizer.decode(best_T, clean_up_tokenization_spaces=False))
         if name == "Wav2Vec2ForPreTraining":
             model.config.apply_spec_augment = True  # or it ignores the mask
             # They number all frames and want negatives at unmasked ones too, which have no effect.
@@ -115,19 +145,29 @@ def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutpu
     given = dict(card)
     if not card.get("model_config") and not card.get("model_arch"):
         given |= fairseq2.family(saved, outputs)
+    clips = layer_normed(clips, card.get("normalize_audio"), saved)
     # Tensors only, whatever the card allows.
     given |= {"checkpoint": str(file), "restrict": True}
     with fairseq2_hub(given["model_family"]) as hub:
         from fairseq2.assets import AssetCard
 
         model = hub.load_model(AssetCard("proof", given), device=torch.device("cpu"))
-        return fairseq2_outputs(model, clips, rows, "fairseq2")
+        result = fairseq2_outputs(model, clips, rows, "fairseq2")
+    if rows and len(tokenizers := sorted(file.parent.glob("*.model"))) == 1:
+        from fairseq2.data.tokenizers import sentencepiece
+
+        decode = sentencepiece.SentencePieceDecoder(sentencepiece.SentencePieceModel(tokenizers[0]))
+        for logits_TV in result.logits:
+            best = torch.tensor(rows)[logits_TV.argmax(1)].unique_consecutive()
+            result.texts.append(str(decode(best[best != rows[0]])))
+    return result
 
 
 def from_fairseq_by_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutputs:
     """A fairseq checkpoint through the converters of fairseq2."""
     content = read_pickle(file)
     rows, outputs = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
+    clips = layer_normed(clips, fairseq.normalizes(content, bool(rows), str(file)), saved)
     card = fairseq2.family(saved, outputs)
     with fairseq2_hub(card["model_family"]) as hub:
         from fairseq2.assets import AssetCard
@@ -198,6 +238,7 @@ def from_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOut
     about, _ = torchaudio.find_about(file)
     rows, outputs = rows_of(saved, lambda: VocabularyRows(tuple(map(str, about["labels"])), 0))
     arguments = about.get("model") or torchaudio.arguments(saved, outputs)
+    clips = layer_normed(clips, about.get("normalize_waveform"), saved)
     return torchaudio_outputs(arguments, read_pickle(file), clips, rows, "torchaudio")
 
 
@@ -210,6 +251,7 @@ def from_fairseq_by_torchaudio(saved: SavedModel, file: Path, clips: Clips) -> R
         {name.removeprefix("w2v_encoder."): t for name, t in content["model"].items()}
     )
     rows, outputs = rows_of(saved, lambda: fairseq.find_rows(file, content)[0])
+    clips = layer_normed(clips, fairseq.normalizes(content, bool(rows), str(file)), saved)
     arguments = torchaudio.arguments(saved, outputs)
     return torchaudio_outputs(arguments, weights, clips, rows, "fairseq converter of torchaudio")
 

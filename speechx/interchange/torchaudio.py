@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.config import dump, read_yaml
 from speechx.errors import UserError
 from speechx.interchange import names, settings
@@ -57,6 +58,7 @@ def read(path: Path, content: Any) -> SavedModel:
     weights = names.to_ours(given, names.TORCHAUDIO, source)
     measured = settings.measure(weights, source)
     about, where = find_about(path)
+    settings.require(about, {"sample_rate": SAMPLE_RATE}, where)
     stated = WORDS.ours(about.get("model") or {}, where)
     notes: tuple[str, ...] = ()
     if not stated:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speechx.config import config, require_fraction
+from speechx.config import config, require_fraction, require_positive
 from speechx.models.context.conformer import Conformer, ConformerConfig
 from speechx.models.context.transformer import Transformer, TransformerConfig
 from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
@@ -29,10 +29,13 @@ class EncoderConfig:
     context: TransformerConfig | ConformerConfig = TransformerConfig()
     normalize: bool = False
     """Bring each recording to mean 0 and variance 1 before it enters (large, XLSR, XLS-R: true)."""
+    normalize_epsilon: float = 1e-5
+    """Added to the variance for that: 1e-5 in fairseq, 1e-7 in transformers."""
     input_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         require_fraction(self, "input_dropout")
+        require_positive(self, "normalize_epsilon")
 
 
 @dataclass(frozen=True, slots=True)

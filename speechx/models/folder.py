@@ -1,7 +1,8 @@
 """A model on disk, format 2: a folder that opens by itself, years later.
 
     model.safetensors    encoder.*, objectives.NAME.*
-    config.yaml          format, languages, encoder, objectives by name
+    config.yaml          format, languages, encoder, objectives by name; in a converted model
+                         `foreign_settings`, which only the original toolkit uses
     vocabulary.json      tokens of each head by name, if the model has heads
     README.md            the model card
 
@@ -44,6 +45,8 @@ class SavedModel:
     languages: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """What reading another toolkit's file assumed or left out."""
+    foreign_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that only the original toolkit uses, kept for conversion back to it."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,
@@ -69,6 +72,7 @@ def save_model(
     vocabularies: Mapping[str, Vocabulary],
     languages: Sequence[str],
     dev_error: float | None = None,
+    foreign_settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a model folder, which appears whole or not at all; `objectives` are configs."""
     with whole_folder(folder) as new:
@@ -82,6 +86,8 @@ def save_model(
         }
         if dev_error is not None:
             about["dev_error"] = dev_error
+        if foreign_settings:
+            about["foreign_settings"] = dict(foreign_settings)
         (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
@@ -118,6 +124,8 @@ def open_folder(folder: Path | str) -> SavedModel:
     if about.get("format") != FORMAT or not isinstance(about.get("encoder"), dict):
         raise UserError(f"{file} does not describe a model of format {FORMAT}")
     objectives = about.get("objectives") or {}
+    if not isinstance(about.get("foreign_settings") or {}, dict):
+        raise UserError(f"{file}: foreign_settings must be a mapping")
     if not isinstance(objectives, dict) or not all(map(_has_kind, objectives.values())):
         raise UserError(f"{file}: objectives must be mappings with a kind, by name")
     vocabulary = folder / "vocabulary.json"
@@ -128,6 +136,7 @@ def open_folder(folder: Path | str) -> SavedModel:
         objectives=objectives,
         vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
         languages=tuple(about.get("languages") or ()),
+        foreign_settings=about.get("foreign_settings") or {},
     )
 
 

@@ -5,23 +5,33 @@ silently drops symbols that it does not know: ASCII `ga` becomes `a`, `k͈` beco
 symbol is first normalised by `speechx.text.ipa`, and a symbol that PanPhon would shorten is an
 error.
 
+A phone of two parts that PanPhon lacks has the features of both: prenasalised ⁿd is n and d,
+preaspirated ʰk is h and k, kˣ is k and x. Tones have no articulatory features; the tone of a vowel
+is left out of the comparison.
+
 The distance is PanPhon's Hamming feature edit distance. To insert or delete a segment costs 1; to
 replace one costs the share of the 24 features that differ.
 """
 
 import functools
-from collections.abc import Iterable
 from typing import Any
 
 from speechx.errors import UserError
-from speechx.text.ipa import normalize_ipa, problem_with
+from speechx.text.ipa import TONES, normalize_ipa, opening, problem_with, superscript_of
 
 # Symbols that PanPhon lacks, and their replacements for the lookup.
 APPROXIMATIONS = {
     "ʱ": "\u0324",  # breathy release as breathy voice
     "ᵝ": "",  # lip compression: no feature separates it from rounding
-    "ᵊ": "ə",
+    "ˁ": "ˤ",
+    "ˑ": "ː",
+    "ᵻ": "ɨ",
+    "ᵿ": "ʉ",
 }
+NO_FEATURE = (
+    "\u031d\u031e\u031f\u0320"  # raised, lowered, advanced, retracted: PanPhon ignores them
+)
+RELEASES = frozenset("ʰʷʲᶣˠˤˀⁿˡ")  # superscripts that PanPhon knows after a letter
 
 
 def distance(a: str, b: str) -> float:
@@ -40,7 +50,9 @@ def problem_without_features(symbol: str) -> str | None:
     if problem := problem_with(symbol):
         return problem
     spelling = _spelling(symbol)
-    kept = "".join(_panphon().fm.ipa_segs(spelling))
+    if not opening(spelling)[1]:
+        return f"{symbol!r} is a tone or a boundary, which has no articulatory features."
+    kept = _kept(spelling)
     if kept == spelling:
         return None
     points = " ".join(f"U+{ord(c):04X}" for c in spelling)
@@ -48,23 +60,30 @@ def problem_without_features(symbol: str) -> str | None:
     return f"phone {symbol!r} ({points}) has no features in PanPhon: {nearest}."
 
 
-def require_features(symbols: Iterable[str], where: str) -> None:
-    """Raises one UserError that lists every symbol without features."""
-    problems = [p for p in map(problem_without_features, dict.fromkeys(symbols)) if p]
-    if problems:
-        raise UserError(f"{where}: {len(problems)} symbols cannot be used. {' '.join(problems)}")
-
-
+@functools.cache
 def _spelling(symbol: str) -> str:
-    spelling = normalize_ipa(symbol)
-    for mark, approximation in APPROXIMATIONS.items():
-        spelling = spelling.replace(mark, approximation)
-    return normalize_ipa(spelling)
+    """For PanPhon, without tones: as it is if PanPhon knows it, else with superscripts as letters,
+    else also without the marks that PanPhon ignores."""
+    normal = "".join(c for c in normalize_ipa(symbol) if c not in TONES)
+    own = normalize_ipa("".join(APPROXIMATIONS.get(c, c) for c in normal))
+    before, phone = opening(normal)
+    parts = [superscript_of(c) or c for c in before]
+    for character in phone:
+        release = None if character in RELEASES else superscript_of(character)
+        parts.append(APPROXIMATIONS.get(character, release or character))
+    in_parts = normalize_ipa("".join(parts))
+    plain = "".join(c for c in in_parts if c not in NO_FEATURE)
+    return next((s for s in (own, in_parts, plain) if _kept(s) == s), in_parts)
+
+
+def _kept(spelling: str) -> str:
+    """What PanPhon does not drop."""
+    return "".join(_panphon().fm.ipa_segs(spelling))
 
 
 @functools.cache
 def _known(symbol: str) -> str:
-    """The spelling that PanPhon looks up; a UserError if it would drop a part."""
+    """The spelling for PanPhon; a UserError if it would drop a part."""
     if problem := problem_without_features(symbol):
         raise UserError(problem)
     return _spelling(symbol)

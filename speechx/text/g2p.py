@@ -2,9 +2,12 @@
 
 Both packages are optional (`pip install "speechx[g2p]"`): they make training labels and
 inventories; transcription does not need them. Punctuation is passed to espeak-ng, because it
-pronounces words differently across a pause. Stress marks, tone marks and the flags around words in
-another language, "(en) ... (ru)", are removed; flags and tones are counted. For tonal languages
-this is only a draft: espeak-ng writes some tones as letters (cmn "əɜ"), which stay.
+pronounces words differently across a pause. Stress marks and tone marks are removed; tones are
+counted. For tonal languages this is only a draft: espeak-ng writes some tones as letters (cmn
+"əɜ"), which stay.
+
+A text that the voice does not read (kanji, words in another script, numbers without rules) has no
+phones here, and `unread` has the reason: see `speechx.text.unread`.
 
 >>> g2p(["Buenos días"], "es").phones
 [('b', 'w', 'e', 'n', 'o', 's', 'd', 'i', 'a', 's')]
@@ -15,12 +18,15 @@ import functools
 import importlib.metadata
 import logging
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from speechx.errors import UserError
 from speechx.text.ipa import normalize_ipa
+from speechx.text.languages import language_code
+from speechx.text.unread import Unread, unread
 
 # Codes of corpora (CommonVoice locales) that espeak-ng names differently.
 VOICES = {
@@ -29,61 +35,78 @@ VOICES = {
     "ga-IE": "ga", "hy-AM": "hy", "ne-NP": "ne", "pa-IN": "pa", "sv-SE": "sv",
     "pt-PT": "pt", "pt-BR": "pt-br",
 }  # fmt: skip
-# Symbols that espeak-ng writes instead of IPA (its own mnemonics and X-SAMPA), by voice.
+# Symbols that espeak-ng writes instead of IPA (its own mnemonics and X-SAMPA): of every voice (a
+# dot is retroflex), and by voice.
+RETROFLEX = {
+    "s.": "ʂ", "z.": "ʐ", "t.": "ʈ", "d.": "ɖ", "n.": "ɳ", "l.": "ɭ", "r.": "ɽ",
+    "ts.": "ʈʂ", "ts.h": "ʈʂʰ",
+}  # fmt: skip
 LEFTOVERS = {
+    "cmn": {"i.": "ɻ̩", "i̪": "ɹ̩"},
     "ru": {'u"': "ʉ", "ɪ^": "ɪ̝"},
     "ky": {
         "d[": "d̪", "t[": "t̪", "dZ": "dʒ", "tS": "tʃ", "S": "ʃ", "N": "ŋ", "X": "χ",
         "oe": "œ", "oe:": "œː",
     },
 }  # fmt: skip
-_FLAG = re.compile(r"\([a-z][\w-]*\)")
 _TONE = re.compile(r"[0-9˥˦˧˨˩]")
+# Ligatures, Arabic presentation forms, wide and narrow forms, mathematical letters: espeak-ng
+# spells them or leaves them out, though they are ordinary letters and digits.
+_FORMS = re.compile("[\ufb00-\ufdff\ufe70-\ufefc\uff01-\uffdc\U0001d400-\U0001d7ff]+")
 
 
 @dataclass(frozen=True, slots=True)
 class G2PResult:
-    """phones: one tuple per text. flags, tones: number of language flags and tone marks removed."""
+    """phones: one tuple per text. tones: number of tone marks removed. unread: one per text, what
+    the voice does not read in it; such a text has no phones."""
 
     phones: list[tuple[str, ...]]
     version: str
-    flags: int
-    tones: int = 0
+    tones: int
+    unread: list[Unread | None]
 
 
 def g2p(texts: Sequence[str], language: str) -> G2PResult:
     """The phones of each text as espeak-ng divides them ('tʃ', 'aɪ', 'aː'), normalised. A text may
     have none."""
     _wrapper()
-    from phonemizer.separator import Separator
-
     voice = espeak_voice(language)
-    backend, leftovers = _backend(voice), LEFTOVERS.get(voice, {})
-    lines = [" ".join(text.split()) for text in texts]
-    separator = Separator(phone=" ", word="|", syllable="")
-    output = backend.phonemize(lines, separator=separator, strip=True) if lines else []
-    flags = tones = 0
+    leftovers = RETROFLEX | LEFTOVERS.get(voice, {})
+    read = functools.partial(_read, voice)
+    plain = [_FORMS.sub(lambda m: unicodedata.normalize("NFKC", m[0]), text) for text in texts]
+    lines = read(plain)
+    found = unread(plain, lines, voice, read)
+    tones = 0
     phones: list[tuple[str, ...]] = []
-    for line in output:
-        line, flagged = _FLAG.subn(" ", line)
-        line, toned = _TONE.subn("", line)
-        flags, tones = flags + flagged, tones + toned
+    for line, problem in zip(lines, found, strict=True):
+        line, toned = _TONE.subn("", "" if problem else line)
+        tones += toned
         units = line.replace("|", " ").split()
         units = [normalize_ipa(leftovers.get(unit, unit)) for unit in units]
         phones.append(tuple(unit for unit in units if unit))
-    return G2PResult(phones, version(), flags, tones)
+    return G2PResult(phones, version(), tones, found)
 
 
 def espeak_voice(language: str) -> str:
     """The espeak-ng voice of a language code; the UserError for an unknown one suggests others."""
     voice = VOICES.get(language, language)
     known = _voices()
-    for name in (voice, voice.lower()):
+    code = language_code(language)
+    for name in (voice, voice.lower(), VOICES.get(code, code)):
         if name in known:
             return name
     near = difflib.get_close_matches(language, [*known, *VOICES], n=4, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}."
     raise UserError(f"espeak-ng has no voice for the language {language!r}: {hint}")
+
+
+def _read(voice: str, texts: Sequence[str]) -> list[str]:
+    """A line for each text: phones with spaces between, words with |, flags "(en)"."""
+    from phonemizer.separator import Separator
+
+    lines = [" ".join(text.split()) for text in texts]
+    separator = Separator(phone=" ", word="|", syllable="")
+    return _backend(voice).phonemize(lines, separator=separator, strip=True) if lines else []
 
 
 @functools.cache
@@ -120,7 +143,7 @@ def _backend(voice: str) -> Any:
 
     logger = logging.getLogger("speechx.g2p")
     logger.addHandler(logging.NullHandler())
-    logger.propagate = False  # phonemizer warns about flags, which are counted above
+    logger.propagate = False  # phonemizer warns about flags, which `unread` finds
     return EspeakBackend(
         voice, punctuation_marks=re.compile(r"(?!)"), with_stress=False, logger=logger
     )

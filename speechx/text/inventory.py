@@ -4,23 +4,27 @@ For an unseen language the inventory is the only information that the model gets
 from the G2P of ordinary text, without audio. `inventories.json` holds the inventories of the
 shipped sentences; other inventories come from files.
 
-Every symbol is checked against the articulatory features here, so that a bad one is reported before
-a model is loaded.
+In a list that people write, a symbol that is not IPA is an error, reported before a model is
+loaded. A manifest or PHOIBLE has the symbols that it has: those that are not IPA stay, as phones
+that no mapping reaches (`speechx.decoding.mapping` lists them).
 """
 
 from __future__ import annotations
 
 import difflib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 from speechx.errors import UserError
-from speechx.text.articulation import require_features
+from speechx.log import logger
 from speechx.text.g2p import g2p
-from speechx.text.ipa import normalize_ipa
+from speechx.text.ipa import normalize_ipa, problem_with, several_spellings
+from speechx.text.languages import language_code
+from speechx.text.phoible import is_table, read_phoible
 from speechx.text.shipped import sentence_languages, shipped_sentences
 from speechx.text.user_files import read_lines
 
@@ -37,16 +41,22 @@ class Inventory:
 
     @classmethod
     def of(cls, phones: Iterable[str], language: str, source: str) -> Inventory:
-        """Checks, normalises and sorts phones. One UserError lists every unusable symbol."""
-        given = list(phones)
-        if not given:
+        """Normalises and sorts phones. Logs different symbols that have one normal spelling, and
+        symbols that have none (stress without a letter)."""
+        given = list(dict.fromkeys(phones))
+        kept = [phone for phone in given if normalize_ipa(phone)]
+        if not kept:
             raise UserError(f"{source}: no phones found, expected at least one.")
-        require_features(given, source)
-        return cls(language, tuple(sorted({normalize_ipa(phone) for phone in given})), source)
+        if same := several_spellings(kept):
+            logger.info(f"{source}: symbols for one phone: {'; '.join(same)}")
+        if none := [phone for phone in given if phone not in kept]:
+            logger.info(f"{source}: left out, stress or ties without a letter: {' '.join(none)}")
+        return cls(language, tuple(sorted({normalize_ipa(phone) for phone in kept})), source)
 
     @classmethod
     def for_language(cls, language: str) -> Inventory:
         """An inventory that is shipped with the package."""
+        language = language_code(language)
         shipped = json.loads(SHIPPED.read_text(encoding="utf-8"))
         if language not in shipped:
             near = difflib.get_close_matches(language, shipped, n=3)
@@ -60,17 +70,40 @@ class Inventory:
 
     @classmethod
     def from_file(cls, path: str | Path, language: str = "und") -> Inventory:
-        """Reads phones separated by white space; # begins a comment."""
-        lines = read_lines(Path(path), "the inventory", "phones separated by white space")
-        phones = (phone for line in lines for phone in line.split("#", 1)[0].split())
-        return cls.of(phones, language, str(path))
+        """Reads phones separated by white space or commas, where # begins a comment; or one
+        inventory of PHOIBLE's table: `phoible.csv#2175` (see `speechx.text.phoible`)."""
+        file, choice = _file_and_choice(Path(path))
+        lines = read_lines(file, "the inventory", "phones separated by white space")
+        if is_table(file, lines[0]):
+            phones, found, source = read_phoible(file, lines, choice)
+            return cls.of(phones, found if language == "und" else language, source)
+        if choice:
+            raise UserError(f"{file}: a list of phones, not PHOIBLE's table; leave out #{choice}.")
+        phones = [
+            phone for line in lines for phone in line.split("#", 1)[0].replace(",", " ").split()
+        ]
+        problems = [problem for problem in map(problem_with, dict.fromkeys(phones)) if problem]
+        if problems:
+            raise UserError(f"{file}: {len(problems)} symbols are not IPA. {' '.join(problems)}")
+        return cls.of(phones, language, str(file))
 
     @classmethod
     def from_texts(cls, texts: Sequence[str], language: str) -> Inventory:
-        """Every phone that G2P uses for these texts."""
+        """Every phone that G2P uses for these texts. Texts that it does not read are logged."""
         result = g2p(texts, language)
+        unread = Counter(problem.why for problem in result.unread if problem)
+        for why, count in unread.items():
+            logger.info(f"{language}: {count} of {len(texts)} texts left out, {why}")
         phones = (phone for line in result.phones for phone in line)
         return cls.of(phones, language, f"{result.version}, {len(texts)} texts")
+
+
+def _file_and_choice(path: Path) -> tuple[Path, str]:
+    """`phoible.csv#2175` as its two parts."""
+    if path.exists() or "#" not in path.name:
+        return path, ""
+    name, _, choice = path.name.rpartition("#")
+    return path.with_name(name), choice
 
 
 def shipped_inventories() -> str:

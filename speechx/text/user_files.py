@@ -1,19 +1,20 @@
-"""Lists and tables that people write: UTF-8 text, with tabs between the cells of a table."""
+"""Lists and tables that people write: UTF-8 or UTF-16, with tabs between the cells of a table."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from speechx.errors import UserError
+from speechx.text_encoding import decoded
 
 
 def read_lines(path: Path, what: str, holds: str) -> list[str]:
     """The lines of a file. `what` it is called in messages, and what it `holds`."""
     try:
-        return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
+        return decoded(path.read_bytes()).removesuffix("\n").split("\n")
     except OSError as error:
         raise UserError(f"{path}: cannot read {what}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: cannot read {what}: not UTF-8 text; it holds {holds}.") from error
+    except ValueError as error:
+        raise UserError(f"{path}: cannot read {what}: {error}; it holds {holds}.") from error
 
 
 def read_table(

@@ -191,6 +191,7 @@ class TaskSource:
         batches = Batches(
             corpus, self.encoder.normalize, self.seed, crop_seconds=data.crop_seconds,
             limits=AudioLimits(data.min_seconds), draw=self._draw(),
+            epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
         return batches, epoch
 
@@ -218,6 +219,7 @@ class TaskSource:
             corpus, self.encoder.normalize, self.seed,
             labels=[vocabulary.encode(some) for some in task_data.labels], augment=augment,
             limits=AudioLimits(0.0, frames, needed), draw=self._draw(),
+            epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
         return batches, epoch
 

@@ -64,7 +64,7 @@ def _totals(
     encoder = model.encoder.config
     reader = Batches(
         corpus, encoder.normalize, seed, crop_seconds=data.crop_seconds,
-        draw=partial(model.configs[name].draw, encoder=encoder),
+        draw=partial(model.configs[name].draw, encoder=encoder), epsilon=encoder.normalize_epsilon,
     )  # fmt: skip
     sums = []
     for plan in once(plans):

@@ -23,9 +23,10 @@ def transcribe_files(
     them failed.
 
     Finished files of a folder are skipped, each is written whole or not at all, and a bad file is
-    reported and does not stop the others.
+    reported and does not stop the others. A file that is cut off is transcribed as far as it
+    goes, and counts as failed.
     """
-    failed, named = [], len(files) > 1 and folder is None and form == "txt"
+    failed, written, named = [], 0, len(files) > 1 and folder is None and form == "txt"
     if folder is not None:
         _refuse_equal_names(files, folder)
     for file in files:
@@ -34,13 +35,16 @@ def transcribe_files(
             logger.info(f"{file}: {target} is there already, skipped")
             continue
         try:
-            seconds = audio_info(file).duration
+            info = audio_info(file)
+            seconds = info.duration
             bar = Bar(file.name, seconds)
             transcript = transcribe(file, progress=bar.reach)
             bar.close()
         except UserError as error:
             failed.append(str(error))
             continue
+        if info.cut:
+            failed.append(f"{file}: {info.cut} The transcript covers the part that is left.")
         if transcript.covered_duration == 0:
             logger.info(
                 f"{file}: {seconds:.4f} s is too short for one frame; its transcript is empty"
@@ -52,7 +56,8 @@ def transcribe_files(
             write(f"{file}: {text}" if named else text)
         else:
             write_whole(target, text + "\n")
-    if len(files) == 1 and failed:
+        written += 1
+    if len(files) == 1 and not written and failed:
         raise UserError(failed[0])
     for message in failed:
         logger.info(f"speechx: {message}")

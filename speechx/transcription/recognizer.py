@@ -53,13 +53,14 @@ class Recognizer:
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
+        self._mappings: dict[Inventory, Mapping] = {}
 
     def transcribe(
         self, audio: Path | str | np.ndarray, progress: Callable[[float], object] | None = None
     ) -> Transcript:
         """`audio` is a file, or samples (S,) at 16 kHz. `progress` gets the seconds done."""
         wave_S = read_wave(audio)
-        spans = self.decoder.decode(self.log_probabilities(wave_S, progress))
+        spans = self._spans(self.decoder, self.log_probabilities(wave_S, progress))
         return self._transcript(spans, len(wave_S), None)
 
     def phonemize(
@@ -81,18 +82,24 @@ class Recognizer:
         own; similar lengths are computed together, so indices come in another order."""
         decoders = [self.decoder] if decoders is None else decoders
         corpus = Corpus.of(utterances)
-        reader = Batches(corpus, self.model.encoder.config.normalize)
+        config = self.model.encoder.config
+        reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
         plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
         for plan in once(plan_of):
             batch = reader[plan]
             outputs = self._outputs(batch.wave_BS, batch.lengths_B)
             for row, outputs_TV in zip(plan.rows, outputs, strict=True):
-                yield row.utterances[0], [decoder.decode(outputs_TV) for decoder in decoders]
+                yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
 
     def map_inventory(self, inventory: Inventory) -> Mapping:
-        """From the phones this model writes to the phones of the inventory; printable."""
+        """From the phones this model writes to the phones of the inventory; printable. Phones that
+        are left out are logged, once."""
         self.require("phonemes", "map its outputs to an inventory")
-        return map_inventory(self.vocabulary.tokens, inventory.phones)
+        if inventory not in self._mappings:
+            self._mappings[inventory] = map_inventory(self.vocabulary.tokens, inventory.phones)
+            for note in self._mappings[inventory].notes():
+                logger.info(note)
+        return self._mappings[inventory]
 
     def require(self, token_type: TokenType, purpose: str) -> None:
         """Raises UserError if the model writes something else."""
@@ -106,9 +113,17 @@ class Recognizer:
         self, wave_S: np.ndarray, progress: Callable[[float], object] | None = None
     ) -> np.ndarray:
         """(T, V) for samples (S,) at 16 kHz of any length, T exactly as the encoder counts."""
-        if self.model.encoder.config.normalize and len(wave_S):
-            wave_S = normalize(wave_S)
+        config = self.model.encoder.config
+        if config.normalize and len(wave_S):
+            wave_S = normalize(wave_S, config.normalize_epsilon)
         return self._long(torch.from_numpy(np.ascontiguousarray(wave_S)), progress)
+
+    def _spans(self, decoder: Decoder, outputs_TV: np.ndarray) -> list[TokenSpan]:
+        """Without the boundaries of words that phone models of other toolkits can write."""
+        spans = decoder.decode(outputs_TV)
+        if self.vocabulary.token_type == "characters":
+            return spans
+        return [span for span in spans if not span.token.isspace()]
 
     def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
         """(T, V) of each row; rows longer than a window one by one."""
@@ -173,7 +188,7 @@ class Recognizer:
         for span in spans:
             if self.vocabulary.token_type != "characters":
                 words.append([span])
-            elif span.token == " ":
+            elif span.token.isspace():
                 words.append([])
             else:
                 words[-1].append(span)

@@ -80,6 +80,40 @@ def test_stereo_is_averaged_over_channels_not_over_time(tmp_path: Path) -> None:
         read_audio(tmp_path / "s.wav", channel=2)
 
 
+@pytest.mark.parametrize("other", [[-1.0], [-0.95], [-1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
+@pytest.mark.parametrize("offset", [0.0, 0.1])
+def test_of_channels_in_opposite_phase_the_first_is_taken(
+    tmp_path: Path, other: list[float], offset: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, factors = tmp_path / "a.wav", np.array([1.0, *other])
+    wave_SC = tone()[:, None] * factors + offset
+    soundfile.write(path, wave_SC, SAMPLE_RATE, subtype="FLOAT")
+    expected_S = wave_SC[:, 0]
+    with caplog.at_level("INFO", "speechx"):
+        np.testing.assert_allclose(read_audio(path), expected_S, atol=1e-6)
+        (segment_S,) = files.read_segments(path, [(0.25, 0.5, None)])
+        np.testing.assert_allclose(segment_S, expected_S[4000:12_000], atol=1e-6)
+    (line,) = caplog.messages  # said once of a file
+    assert line.startswith(f"{path}: its channels are in opposite phase")
+    notes: list[str] = []
+    files.read_native(path, notes=notes)
+    assert notes == [files.OPPOSITE_PHASE]
+    second_S = read_audio(path, channel=1)
+    np.testing.assert_allclose(second_S, wave_SC[:, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [2, 6])
+def test_other_channels_are_averaged_as_ever(tmp_path: Path, number: int) -> None:
+    random = np.random.default_rng(0)
+    silent_SC = np.zeros((SAMPLE_RATE, number))
+    one_SC = silent_SC.copy()
+    one_SC[:, 0] = tone()
+    apart_SC = random.normal(0, 0.1, (SAMPLE_RATE, number))
+    for wave_SC in (silent_SC, one_SC, apart_SC, np.tile(tone()[:, None], (1, number)) * -0.5):
+        soundfile.write(tmp_path / "a.wav", wave_SC, SAMPLE_RATE, subtype="FLOAT")
+        np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), wave_SC.mean(axis=1), atol=1e-6)
+
+
 def test_a_tone_above_8_khz_is_not_aliased(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "high.wav", tone(1, 48_000, hertz=12_000), 48_000)
     assert np.abs(read_audio(tmp_path / "high.wav")[500:-500]).max() < 1e-3
@@ -166,7 +200,7 @@ def test_three_samples_are_enough(tmp_path: Path, rate: int) -> None:
     assert len(read_audio(tmp_path / "short.wav")) == 3 * 16_000 // rate
 
 
-def test_an_mp3_that_is_longer_than_its_header_is_an_error(tmp_path: Path) -> None:
+def test_an_mp3_without_a_header_is_read_to_its_end(tmp_path: Path) -> None:
     loud_S = np.random.default_rng(0).normal(0, 0.3, 10 * SAMPLE_RATE)
     wave_S = np.concatenate([loud_S, np.zeros(50 * SAMPLE_RATE)])
     path = tmp_path / "bare.mp3"
@@ -176,9 +210,8 @@ def test_an_mp3_that_is_longer_than_its_header_is_an_error(tmp_path: Path) -> No
     second = data.index(data[:2], data.index(b"Xing"))  # the first frame is only a header
     path.write_bytes(data[second:])
     assert soundfile.info(path).frames < len(wave_S) / 2
-    for read in (read_audio, audio_info):
-        with pytest.raises(UserError, match=r"seems to end at .* more bytes follow.*ffmpeg"):
-            read(path)
+    for seconds in (len(read_audio(path)) / SAMPLE_RATE, audio_info(path).duration):
+        assert seconds == pytest.approx(60, abs=0.2)
     assert len(read_audio(path, 1.0, 2.0)) == 2 * SAMPLE_RATE
 
 
@@ -246,12 +279,6 @@ def bad_files(folder: Path) -> dict[str, str]:
     soundfile.write(folder / "full.wav", tone(), SAMPLE_RATE)
     (folder / "header.wav").write_bytes((folder / "full.wav").read_bytes()[:44])
     soundfile.write(folder / "full.flac", np.random.default_rng(0).uniform(-1, 1, 64_000), 16_000)
-    data = (folder / "full.flac").read_bytes()
-    (folder / "cut.flac").write_bytes(data[: len(data) // 2])
-    stream = bytearray(data)
-    stream[21] &= 0xF0  # the last 36 bits before the checksum in STREAMINFO count the samples
-    stream[22:26] = bytes(4)
-    (folder / "stream.flac").write_bytes(stream)
     soundfile.write(folder / "full.sph", tone(), SAMPLE_RATE, format="NIST", subtype="PCM_16")
     data = (folder / "full.sph").read_bytes()
     assert b"-s3 pcm" in data
@@ -268,8 +295,6 @@ def bad_files(folder: Path) -> dict[str, str]:
         "text.raw": "not audio that can be read",
         "folder.wav": "directory",
         "header.wav": "no audio samples",
-        "cut.flac": "damaged",
-        "stream.flac": "does not contain its length",
         "packed.sph": "its shorten data cannot be decoded: the stream does not begin with ajkg",
         "nan.wav": "2 of 4 samples are not finite",
     }
@@ -290,7 +315,7 @@ def test_a_file_without_a_header_is_an_error(
     tmp_path: Path, probe: Callable[[Path], object]
 ) -> None:
     for name in bad_files(tmp_path):
-        if name not in ("cut.flac", "nan.wav"):  # these have a header
+        if name != "nan.wav":  # it has a header
             with pytest.raises(UserError, match=name):
                 probe(tmp_path / name)
     for name in ("nan.wav", "full.flac", "full.sph"):
@@ -379,9 +404,10 @@ def test_a_header_that_claims_hours_costs_no_memory(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(data)
     tracemalloc.start()
     try:
-        for duration in (1.0, 90_000.0, None):
-            with pytest.raises(UserError, match=r"a\.flac: "):
-                read_audio(tmp_path / "a.flac", 0.0, duration)
+        for duration in (1.0, None):
+            assert len(read_audio(tmp_path / "a.flac", 0.0, duration)) == SAMPLE_RATE
+        with pytest.raises(UserError, match=r"a\.flac: .* ends at 1\.000 s"):
+            read_audio(tmp_path / "a.flac", 0.0, 90_000.0)
         assert tracemalloc.get_traced_memory()[1] < 60e6
     finally:
         tracemalloc.stop()

@@ -224,8 +224,8 @@ def test_half_a_package_is_never_left(archive, tmp_path):
 
 
 def test_an_unknown_language_names_the_nearest(tmp_path):
-    with pytest.raises(UserError, match=r"'sv'.*did you mean sv-SE\?.* ca cs da "):
-        prepare(tmp_path, ["it", "sv"])
+    with pytest.raises(UserError, match=r"'sv-XXX'.*did you mean sv-SE\?.* ca cs da "):
+        prepare(tmp_path, ["it", "sv-XXX"])
 
 
 def test_no_sentence_is_in_two_splits_and_the_shares_are_80_10_10():

@@ -10,6 +10,7 @@ from speechx.corpora.babel import Options
 from speechx.corpora.engine.write import Output
 from speechx.corpora.folder import prepare
 from speechx.errors import UserError
+from speechx.text.normalize import normalize
 from tests.corpora.corpus_trees import lines, read, sound
 
 
@@ -144,3 +145,13 @@ def test_the_length_of_a_stretch_is_a_number_above_0(tmp_path: Path, longest: fl
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"--longest.* above 0"):
         Options(longest=longest)
+
+
+@pytest.mark.parametrize("named", ["tr", "tur", "tr_TR", "tr-TR", "Turkish"])
+def test_every_code_of_a_language_is_one_in_the_manifest(tmp_path: Path, named: str) -> None:
+    sound(tmp_path / "in" / "a.wav")
+    lines(tmp_path / "in" / "a.txt", "ISPARTA, İzmir")
+    assert prepare(tmp_path / "in", Output(tmp_path / "out"), named) == {"tr": {"train": 1}}
+    (only,) = read(tmp_path / "out", "tr", "train").values()
+    assert only.language == "tr"
+    assert normalize(only.text or "", only.language) == "ısparta izmir"

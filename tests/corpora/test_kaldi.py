@@ -9,7 +9,7 @@ import soundfile
 from speechx.audio.files import read_audio
 from speechx.corpora import kaldi
 from speechx.corpora.engine.write import Output
-from speechx.corpora.kaldi import source_of
+from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from tests.corpora.corpus_trees import lines, of_own_data, read, sound
 
@@ -127,43 +127,146 @@ def test_sides_in_files_of_their_own_are_those_files(tmp_path: Path) -> None:
     assert [u.audio for u in read(tmp_path / "out-False", "en", "train").values()] == sides
 
 
+def ark(path: Path, *sounds: bytes, audio: bool = False) -> list[int]:
+    """An archive of sound files, as Kaldi writes it, or kaldiio with `audio`; their offsets."""
+    data, offsets = b"", []
+    for number, content in enumerate(sounds):
+        data += f"u{number} ".encode()
+        offsets.append(len(data))
+        size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "little")
+        data += (b"AUDIO" + bytes([len(size)]) + size if audio else b"") + content
+    path.write_bytes(data)
+    return offsets
+
+
+def test_what_recipes_write_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CommonVoice as ESPnet prepares it: paths are below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        sound(Path("clips") / f"c{number}.mp3", 1.0 + number / 4)
+    wave = sound(Path("clips/w.wav"), 2.0)
+    (offset,) = ark(Path("clips/wav.ark"), sound(Path("clips/x.wav"), 1.5).read_bytes())
+    data = tmp_path / "data" / "train"
+    lines(
+        data / "wav.scp",
+        "u0 ffmpeg -i clips/c0.mp3 -f wav -ar 16000 -ab 16 -ac 1 - |",
+        'u1 ffmpeg -i "clips/c1.mp3" -f wav -ar 16000 -ab 16 - |',
+        "u2 sox clips/c2.mp3 -t wav -r 16k -b 16 -e signed - |",
+        "u3 cat clips/w.wav |",
+        "u4 sox clips/c3.mp3 -t wav - rate 16k |",
+        f"u5 clips/wav.ark:{offset}",
+    )
+    lines(data / "text", *(f"u{number} hello" for number in range(6)))
+    for convert in (False, True):
+        out = Output(tmp_path / f"out-{convert}", convert=convert)
+        assert prepare(Path("data"), out, "en") == {"en": {"train": 6}}
+        found = read(out.folder, "en", "train")
+        seconds = [u.duration for u in found.values()]
+        assert seconds == pytest.approx([1.0, 1.25, 1.5, 2.0, 1.75, 1.5], abs=0.1)
+        assert (found["u5"].bytes is None) == convert
+        for u, source in (("u3", wave), ("u5", Path("clips/x.wav"))):
+            wave_S = read_audio(found[u].audio, part=found[u].bytes)
+            assert np.abs(wave_S - read_audio(source)).max() < 1e-3
+        assert not list(out.folder.rglob("*.part"))
+
+
+@pytest.mark.parametrize("audio", [False, True])
+def test_parts_of_an_archive_have_segments_and_channels(tmp_path: Path, audio: bool) -> None:
+    call = sound(tmp_path / f"call.{'flac' if audio else 'wav'}", 2.0, channels=2)
+    data = tmp_path / "train"
+    data.mkdir()
+    first, second = ark(data / "w.ark", call.read_bytes(), call.read_bytes(), audio=audio)
+    lines(data / "wav.scp", f"a w.ark:{first}", f"b wav-copy w.ark:{second} - |")
+    lines(data / "segments", "a1 a 0.5 1.5 1", "b0 b 1 -1 0")  # relative to the data directory
+    with pytest.raises(UserError, match=r"one channel of .*w\.ark.*, which has 2; with --convert"):
+        prepare(data, Output(tmp_path / "out"), "it")
+    for _ in range(2):
+        prepare(data, Output(tmp_path / "out", convert=True), "it")
+        found = read(tmp_path / "out", "it", "unlabelled")
+        for id, times in (("a1", (0.5, 1.0, 1)), ("b0", (1.0, None, 0))):
+            expected = read_audio(call, *times)
+            assert np.abs(read_audio(found[id].audio) - expected).max() < 1e-3
+            assert found[id].bytes is None
+
+
 @pytest.mark.parametrize(
-    ("entry", "source"),
+    ("content", "why"),
     [
-        ("/a b/c.wav", ("/a b/c.wav", None)),
-        ("sph2pipe -f wav a.sph |", ("a.sph", None)),
-        ("sph2pipe -c 2 -p -f wav 'a b.sph' |", ("a b.sph", 1)),
-        ("flac -c -d -s x.flac |", ("x.flac", None)),
-        ("flac --decode --stdout --silent x.flac|", ("x.flac", None)),
-        ("flac -cds x.flac |", ("x.flac", None)),
-        ("sox a.wav -t wav - |", ("a.wav", None)),
-        ("sox -t mp3 a.mp3 -r 16k -c 1 -b 16 -e signed -t wav - |", ("a.mp3", None)),
-        ("sox a.wav -t wav - remix 2 |", ("a.wav", 1)),
-        ("/usr/bin/ffmpeg -v error -i a.m4a -ac 1 -ar 16000 -f wav - |", ("a.m4a", None)),
-        ("ffmpeg -i a.mp4 -f wav -acodec pcm_s16le pipe:1 |", ("a.mp4", None)),
+        (b"\0BFM \4", "holds a matrix"),
+        (b"no sound at all", "no sound begins there"),
+        (b"RIFF\xff\xff\xff\x7fWAVE", "its header promises"),
+        (b"AUDIO\x02\xff\xff", "its header promises"),
+        (b"RIFF\x08\0\0\0WAVEfmt ", "damaged"),
     ],
 )
-def test_entries_that_are_understood(entry: str, source: tuple[str, int | None]) -> None:
-    assert source_of(entry) == source
+def test_an_archive_without_sound_is_named(tmp_path: Path, content: bytes, why: str) -> None:
+    (tmp_path / "w.ark").write_bytes(b"u " + content)
+    lines(tmp_path / "wav.scp", f"u {tmp_path}/w.ark:2")
+    with pytest.raises(UserError, match=rf"w\.ark(:2|\[2\+\d+\]): [^\[]*({why})"):
+        prepare(tmp_path, Output(tmp_path / "out"), "it")
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        "cat a.wav |", "rm -rf / |", "| cat", "-", "data/raw.ark:123",
-        "sph2pipe -f wav -p -c 3 a.sph |", "sph2pipe -t 1:2 a.sph |", "sph2pipe a.sph b.sph |",
-        "sph2pipe -f wav $(touch x) |", "sph2pipe -f wav a.sph; touch x |", "sph2pipe 'a.sph |",
-        "sph2pipe -f wav a.sph | sox - -t wav - |", "sox a.wav -t wav - speed 1.1 |",
-        "sox a.wav -r 8000 -t wav - |", "sox a.wav b.wav |", "sox -m a.wav b.wav -t wav - |",
-        "sox --effects-file x a.wav - |", "sox \"|touch x\" -t wav - |",
-        "ffmpeg -i a.wav -af atempo=2 -f wav - |", "ffmpeg -i http://x/a.wav -f wav - |",
-        "ffmpeg -i a.wav out.wav |", "ffmpeg -i a.wav -ar 8000 - |", "flac a.wav |", "flac -d x |",
-        "flac -cd --skip=9 x.flac |", "|", " |", "sox |", "ffmpeg |", "sph2pipe |",
-    ],
-)  # fmt: skip
-def test_entries_that_are_refused_by_name(entry: str) -> None:
-    with pytest.raises(ValueError, match=r"is not run|is no file|in an archive"):
-        source_of(entry)
+def test_the_name_of_a_file_may_end_like_an_offset(tmp_path: Path) -> None:
+    data = tmp_path / "train"
+    data.mkdir()
+    sound(tmp_path / "a.wav", 1.0).rename(data / "talk_10:05")
+    lines(data / "wav.scp", "u talk_10:05", f"v {data}/talk_10:05")
+    prepare(data, Output(tmp_path / "out"), "it")
+    found = read(tmp_path / "out", "it", "unlabelled")
+    assert {id: Path(u.audio).name for id, u in found.items()} == dict.fromkeys("uv", "talk_10:05")
+
+
+def test_a_stretch_that_a_command_cuts_is_the_recording(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "a.wav", 4.0)
+    data = tmp_path / "test"
+    lines(data / "wav.scp", f"a sox {audio} -t wav - trim 1 2.5 |")
+    prepare(data, Output(tmp_path / "whole"), "it")
+    (whole,) = read(tmp_path / "whole", "it", "test").values()
+    assert (whole.start, whole.duration) == (1.0, 2.5)
+    lines(data / "segments", "s a 0.5 1.5", "t a 2 -1")
+    prepare(data, Output(tmp_path / "parts"), "it")
+    found = read(tmp_path / "parts", "it", "test")
+    assert (found["s"].start, found["s"].duration) == (1.5, 1.0)
+    assert (found["t"].start, found["t"].duration) == (3.0, 0.5)
+    lines(data / "segments", "s a 2 3")
+    with pytest.raises(UserError, match=r"segments:1: its times are outside the stretch"):
+        prepare(data, Output(tmp_path / "bad"), "it")
+
+
+def test_what_a_command_assumes_of_its_file_must_be_true(tmp_path: Path) -> None:
+    low, high = sound(tmp_path / "low.wav", rate=8000), sound(tmp_path / "high.wav")
+    two = sound(tmp_path / "two.wav", channels=2)
+    good = (
+        f"ffmpeg -i {low} -ar 8000 -f wav - |", f"sox -r 8k {low} -t wav - |",
+        f"sox {two} -c 2 -t wav - |",
+    )  # fmt: skip
+    data = tmp_path / "train"
+    lines(data / "wav.scp", *(f"u{n} {entry}" for n, entry in enumerate(good)))
+    assert prepare(data, Output(tmp_path / "out"), "it") == {"it": {"unlabelled": 3}}
+    for entry, why in (
+        (f"ffmpeg -i {high} -ar 8000 -f wav - |", "a rate of 16000 Hz, and its command makes 8000"),
+        (f"sox -r 8k {high} -t wav - |", "but its command takes it for 8000 Hz"),
+        (f"sox {high} -c 2 -t wav - |", "has 1 channels, but its command has 2"),
+    ):
+        lines(data / "wav.scp", f"u {entry}")
+        with pytest.raises(UserError, match=rf"wav\.scp:1: .*{why}"):
+            prepare(data, Output(tmp_path / "out"), "it")
+
+
+def test_line_ends_of_windows_tabs_and_utf_16(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "a b.wav", 3.0)
+    tables = {
+        "wav.scp": f"r\tcat '{audio}' |",
+        "segments": "u\tr\t0.5\t2",
+        "text": "u\tžluťoučký  kůň",
+        "utt2spk": "u\tann",
+    }
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        for name, row in tables.items():
+            (tmp_path / name).write_bytes(f"{row}\r\n\r\n".encode(encoding))
+        prepare(tmp_path, Output(tmp_path / encoding), "cs", corpus="x")
+        (u,) = read_manifest(next((tmp_path / encoding).rglob("*.jsonl")))
+        assert (u.text, u.speaker, u.start, u.duration) == ("žluťoučký  kůň", "ann", 0.5, 1.5)
 
 
 def test_nothing_is_run_and_nothing_outside_is_read(

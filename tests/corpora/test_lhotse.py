@@ -181,6 +181,8 @@ def test_a_channel_that_people_note_is_not_that_of_the_file(tmp_path: Path, chan
         ({"recording": recording("x", transforms=[{"name": "Speed"}])}, "it is changed by Speed"),
         ({"recording": recording("x", sources=[{"type": "command", "channels": [0],
           "source": "touch ran"}])}, "a source of type 'command' is not read"),
+        ({"recording": recording("x", sources=[{"type": "command", "channels": [0],
+          "source": "sox x.wav -t wav - trim 1"}])}, "its command cuts or changes the file"),
         ({"recording": recording("x", sources=[{"type": "url", "channels": [0],
           "source": "http://x/y.wav"}])}, "a source of type 'url' is not read"),
         ({"channel": 3, "supervisions": []}, "its recording has no channel 3"),
@@ -208,6 +210,18 @@ def test_what_is_no_stretch_of_a_file_is_refused_by_name(
     assert why in str(raised.value)
     counts = prepare(path, Output(tmp_path / "out", allow_missing=True), "it")
     assert counts == {"it": {"train": 1}}
+
+
+def test_the_file_of_a_command_is_read(tmp_path: Path) -> None:
+    """As Lhotse imports a wav.scp."""
+    audio = sound(tmp_path / "a.wav", 2.0, channels=2)
+    source = {"type": "command", "channels": [0], "source": f"sph2pipe -f wav -c 2 {audio} "}
+    path = lines(
+        tmp_path / "cuts.jsonl", json.dumps(cut("x", recording=recording("x", sources=[source])))
+    )
+    prepare(path, Output(tmp_path / "out", convert=True), "it")
+    (u,) = read(tmp_path / "out", "it", "train").values()
+    assert np.abs(read_audio(u.audio) - read_audio(audio, 0, 1, channel=1)).max() < 1e-3
 
 
 def test_paths_lead_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,7 @@ def test_columns_that_are_not_used_are_named(corpus, messages: list[str]):
         ),
         (["path\ttext", "wav/1.wav\tuno", "wav/2.wav"], ":3: 1 cells, but 2 column names"),
         (["path", "wav/1.wav", "wav/9.wav"], "wav/9.wav: no such file, but it is listed in"),
-        (["path", "wav\\1.wav"], "all.tsv:2; its name holds backslashes, where / was expected"),
+        (["path", "wav\\9.wav"], "all.tsv:2; its name holds backslashes, where / was expected"),
         (["path\tduration", "wav/9.wav\t3"], "wav/9.wav: no such file, but it is listed in"),
         (["path\tduration", "wav/1.wav\tlong"], ":2: duration must be seconds, not 'long'"),
         (["path\tstart\tduration", "wav/3.wav\t2\t0"], ":2: duration must be more than 0 seconds"),

@@ -108,7 +108,7 @@ def test_lists_by_hand_and_mistakes(tmp_path):
         path.write_text(content)
         with pytest.raises(UserError, match=message):
             read_exclusions(path)
-    path.write_bytes(b"\xff\xfe")
+    path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):
         read_exclusions(path)
     with pytest.raises(UserError, match=r"nowhere\.tsv: cannot read the exclusion list: No such"):

@@ -29,12 +29,34 @@ def test_phones_and_version_are_added_and_the_rest_is_kept():
     assert labelled[0].extra["g2p"].startswith("espeak-ng 1.")
 
 
-def test_flags_are_reported_per_language(capsys):
-    add_phones([utterance("a", "А computer сломался", "ru")])
-    assert (
-        "ru: 2 language-switch flags and 0 tone marks taken off the phones of 1 texts"
-        in capsys.readouterr().err
-    )
+def test_texts_that_the_voice_does_not_read_are_an_error_by_kind_name_and_count():
+    given = [
+        *(
+            utterance("a", "ひらがな", "ja"),
+            utterance("b", "漢字", "ja"),
+            utterance("c", "東京へ", "ja"),
+        ),
+        *(utterance("d", "А computer сломался", "ru"), utterance("e", "чӑваш 25", "cv")),
+    ]
+    with pytest.raises(UserError) as error:
+        add_phones(given)
+    said = str(error.value)
+    assert said.startswith("4 of 5 utterances have no text with phones (b, c, d, e): 2 ja ")
+    for part in ("漢", "(b, c)", "1 ru", "(en): computer (d)", "1 cv", "25 (e)", "--drop-empty"):
+        assert part in said
+
+
+def test_or_they_are_left_out_by_kind_name_and_count(capsys):
+    given = [
+        utterance("a", "ひらがな", "ja"),
+        utterance("b", "漢字", "ja"),
+        utterance("c", "50%", "ja"),
+    ]
+    assert [u.id for u in add_phones(given, drop_empty=True)] == ["a"]
+    said = capsys.readouterr().err
+    assert "2 of 3 utterances without phones left out (b, c): 1 ja " in said
+    assert "字" in said
+    assert "50%" in said
 
 
 def test_texts_without_phones_are_an_error_that_lists_them():
@@ -75,3 +97,8 @@ def test_a_manifest_without_phones_or_that_is_none_is_named(tmp_path):
         read_inventory(tmp_path / "bad.jsonl")
     with pytest.raises(UserError, match=r"absent\.jsonl"):
         read_inventory(tmp_path / "absent.jsonl")
+
+
+def test_labels_that_are_not_ipa_do_not_refuse_the_inventory_of_a_manifest(tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [replace(utterance("a", None), phones=("a", "ai5", "A"))])
+    assert read_inventory(tmp_path / "m.jsonl").phones == ("A", "a", "ai5")

@@ -123,6 +123,27 @@ def test_segments_of_8_khz_stereo_become_files_of_16_khz_mono(tones, tmp_path):
         )
 
 
+def test_loud_faint_and_wide_sound_is_packed_as_it_is(tones, tmp_path):
+    random, lines = np.random.default_rng(0), []
+    waves = {"loud": 2.7, "faint": 1e-4, "resampled": 0.1, "usual": 0.1}
+    for name, level in waves.items():
+        rate = 44_100 if name == "resampled" else SAMPLE_RATE
+        subtype = "PCM_16" if name == "usual" else "FLOAT"
+        path = tmp_path / f"{name}.wav"
+        wave_S = level * random.standard_normal(2 * rate) / 4
+        soundfile.write(path, wave_S, rate, subtype=subtype)
+        lines.append(replace(tones[0], id=name, audio=path, start=0.0, duration=2.0))
+    write_manifest(tmp_path / "a.jsonl", lines)
+    for format, least in (("flac", 90), ("int16", 40)):
+        _, logged = packed(tmp_path / "a.jsonl", tmp_path / format, format)
+        for u in read_manifest(tmp_path / format / "a.jsonl"):
+            source_S = read_audio(tmp_path / f"{u.id}.wav").astype(np.float64)
+            error_S = read_audio(u.audio, part=u.bytes) - source_S
+            assert np.square(source_S).sum() >= 10 ** (least / 10) * np.square(error_S).sum()
+            assert u.id != "usual" or not error_S.any()
+        assert any("in 1 of 4 utterances" in line for line in logged) == (format == "int16")
+
+
 def test_lines_can_name_a_url(corpus, tmp_path):
     import fsspec
 

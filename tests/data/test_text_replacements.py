@@ -81,7 +81,7 @@ def test_invalid_tables(tmp_path):
     (tmp_path / "t.tsv").write_text("from\tto\tlanguage\na\tb\n")
     with pytest.raises(UserError, match=r"t\.tsv:2"):
         read_replacements(tmp_path / "t.tsv")
-    (tmp_path / "t.tsv").write_bytes(b"\xff\xfe")
+    (tmp_path / "t.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="cannot read"):
         read_replacements(tmp_path / "t.tsv")
     with pytest.raises(UserError, match="cannot read"):

@@ -84,9 +84,57 @@ def test_other_spellings_are_the_same_phone():
     assert mapping.matrix().shape == (4, 4)
 
 
-def test_unusable_symbols_of_both_sides_are_reported_at_once():
-    with pytest.raises(UserError, match=r"3 symbols.*'dZ'.*''.*'S'"):
-        map_inventory(("a", "dZ", ""), ("b", "S"))
+ESPEAK = ("n", "s", "t", "a", "i", "tʃ", "s.", "ts.h", "ai5", "i.5", "??", "t[", "ʲ")
+
+
+def test_units_without_features_are_listed_and_left_out():
+    mapping = map_inventory(ESPEAK, ("n", "s", "t", "a", "e", "ⱱ", "˥"))
+    assert mapping.unmapped == (ESPEAK[6:], ("ⱱ", "˥"))
+    used = {row.source for row in mapping.rows}, {row.target for row in mapping.rows}
+    assert used == (set(ESPEAK[:6]), {"n", "s", "t", "a", "e"})
+    of_model, of_language = mapping.notes()
+    assert of_model.startswith("7 of 13 phones of the model")
+    assert "s. ts.h ai5 i.5 ??" in of_model
+    assert of_language.startswith("2 of 7 phones of the language")
+    assert "ⱱ ˥" in of_language
+    assert mapping.summary().endswith("; 9 left out")
+
+
+def test_units_that_are_left_out_change_nothing_for_the_others():
+    with_them = map_inventory((*SOURCE, "ai5", "s."), (*TARGET, "ⱱ"))
+    assert with_them.rows == map_inventory(SOURCE, TARGET).rows
+    probabilities_TV = np.random.default_rng(0).random((5, 1 + len(SOURCE)))
+    plain_TU = map_posteriors(probabilities_TV, map_inventory(SOURCE, TARGET))
+    wider_TV = np.concatenate([probabilities_TV, np.ones((5, 2))], axis=1)
+    wider_TU = map_posteriors(wider_TV, with_them)
+    np.testing.assert_allclose(wider_TU[:, :-1], plain_TU, atol=1e-6)
+    assert not wider_TU[:, -1].any()
+
+
+def test_a_unit_without_features_that_both_sides_have_is_kept():
+    mapping = map_inventory(("a", "ⱱ", "k͈", "˥"), ("a", "k͈", "˥", "e"))
+    assert pairs(mapping, "exact") == {"a": "a", "k͈": "k͈", "˥": "˥"}
+    assert mapping.unmapped == (("ⱱ",), ())
+    assert {row.target for row in random_map(("z", "k͈"), ("k͈", "s"), 1).rows} == {"k͈", "s"}
+
+
+def test_prenasalised_phones_are_near_both_of_their_parts():
+    (row,) = [r for r in map_inventory(("n", "d", "a"), ("n", "d", "a", "ⁿd")).rows if r.distance]
+    assert (row.target, row.distance) == ("ⁿd", 1.0)
+    assert {row.source, *row.tied} == {"n", "d"}
+
+
+def test_two_outputs_for_one_phone_are_named():
+    mapping = map_inventory(("g", "ɡ", "ˈa", "a", "s", "s."), ("ɡ", "a", "s"))
+    assert pairs(mapping, "exact") == {"g": "ɡ", "ɡ": "ɡ", "ˈa": "a", "a": "a", "s": "s"}
+    assert mapping.unmapped[0] == ("s.",)
+    assert "g and ɡ are ɡ" in mapping.notes()[-1]
+
+
+def test_sides_that_cannot_be_mapped_at_all_are_refused():
+    for source, target in ((("dZ", "??"), ("b", "S")), (("a", "b"), ("˥", "˩"))):
+        with pytest.raises(UserError, match=r"no phone of the model can be mapped.*Expected IPA"):
+            map_inventory(source, target)
 
 
 def test_empty_inventories_are_refused():

@@ -120,8 +120,30 @@ def test_audio_shorter_than_its_header(tmp_path):
     good, other = sound_corpus(tmp_path, 2)
     cut = replace(good, id="cut", audio=tmp_path / "cut.mp3", duration=6.0, text="una frase")
     torn = replace(good, id="torn", audio=tmp_path / "torn.flac", duration=6.0, text="otra frase")
-    diagnosis = examined(tmp_path, train=[good, other, cut, torn])
-    assert found(diagnosis) == {"past_end": ["cut"], "unreadable": ["torn"]}
+    soundfile.write(tmp_path / "half.wav", speech(6.0), RATE)
+    data = (tmp_path / "half.wav").read_bytes()
+    (tmp_path / "half.wav").write_bytes(data[: len(data) // 2])
+    half = replace(good, id="half", audio=tmp_path / "half.wav", duration=3.0, text="tre frasi")
+    diagnosis = examined(tmp_path, train=[good, other, cut, torn, half])
+    assert found(diagnosis) == {"past_end": ["cut", "torn", "half"]}
+    for case in diagnosis.cases:
+        assert "the file is cut off: its header promises 6.00 s, but it has" in case.detail
+
+
+def test_channels_in_opposite_phase_are_named_and_the_microphone_is_not_blamed(tmp_path):
+    wave_SC = np.stack([speech(), -speech()], axis=1)
+    soundfile.write(tmp_path / "inverted.wav", wave_SC, RATE)
+    inverted = clip(tmp_path, "x")
+    inverted = replace(inverted, id="inverted", audio=tmp_path / "inverted.wav")
+    diagnosis = examined(tmp_path, train=[*sound_corpus(tmp_path, 3), inverted])
+    assert found(diagnosis)["opposite_phase"] == ["inverted"]
+    assert "silent" not in found(diagnosis)
+
+
+def test_floats_beyond_full_scale_are_not_clipped_unless_they_are_flat():
+    loud = speech() / np.abs(speech()).max()
+    assert measurements(2.7 * loud).clipped == 0
+    assert measurements(np.clip(50 * loud, -2.7, 2.7)).clipped > 0.05
 
 
 def test_too_short_and_too_long(tmp_path):

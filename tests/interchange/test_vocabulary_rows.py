@@ -48,6 +48,18 @@ def test_blank_first_then_the_tokens_in_their_order(rows, tokens, order):
     assert f"the blank was row {rows.blank} ({rows.symbols[rows.blank]})" in notes[0]
 
 
+def test_two_symbols_of_the_space_are_two_tokens_and_one_space():
+    rows = VocabularyRows(("-", "|", " ", "a"), 0)
+    vocabulary, moved, notes = from_rows(head(4), rows, "the file")
+    assert vocabulary.tokens[0] == " "
+    assert vocabulary.join(["a", *vocabulary.tokens[:2], "a"]) == "a a"
+    assert vocabulary.join(["a", vocabulary.tokens[1], "a"]) == "a a"
+    assert moved[BIAS].tolist() == [0, 1, 2, 3]
+    assert "the symbols | and ' ' are both the space" in notes
+    symbols, _ = to_rows(moved, vocabulary, ("-",), "torchaudio")
+    assert from_rows(head(4), VocabularyRows(tuple(symbols), 0), "the file")[0] == vocabulary
+
+
 def test_symbols_that_are_left_out_are_named():
     rows = VocabularyRows((*SPECIALS, "a", "madeupword0001"), 0)
     _, _, notes = from_rows(head(6), rows, "the file")
@@ -83,7 +95,7 @@ def test_mistakes():
     with pytest.raises(UserError, match="has 5 symbols, but the head has 6 rows"):
         from_rows(head(6), VocabularyRows((*SPECIALS, "a"), 0), "the file")
     with pytest.raises(UserError, match="must be distinct"):
-        from_rows(head(4), VocabularyRows(("-", "|", " ", "a"), 0), "the file")
+        from_rows(head(4), VocabularyRows(("-", "|", "a", "A"), 0, lower=True), "the file")
     with pytest.raises(UserError, match="writes the space as"):
         to_rows(head(3), Vocabulary("characters", (" ", "|")), SPECIALS, "fairseq")
     with pytest.raises(UserError, match="reserves <unk>, which are tokens of this model"):

@@ -48,6 +48,7 @@ def test_only_a_newline_ends_a_line(tmp_path):
         ("a.txt", b"a b S dZ", r"2 symbols.*'S'.*'dZ'"),
         ("a.txt", b"# nothing\n", "no phones found"),
         ("a.txt", b"\xff\xfe\x00", "UTF-8"),
+        ("a.txt", b"", "no phones found"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
@@ -69,3 +70,25 @@ def test_checking_an_inventory_does_not_load_torch():
         "Inventory.for_language('pt'); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_phones_of_the_whole_chart_are_taken(tmp_path):
+    phones = "a aˑ ⱱ ⁿd ˥ ǃ ↓ kʼ ɓ"
+    (tmp_path / "phones.txt").write_text(phones.replace(" ", ",\n", 2), encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "phones.txt").phones == tuple(sorted(phones.split()))
+
+
+def test_two_spellings_of_one_phone_are_named(tmp_path, capsys):
+    (tmp_path / "phones.txt").write_text("g ɡ s s. ˈa a", encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "phones.txt").phones == ("a", "s", "s.", "ɡ")
+    assert "g and ɡ are ɡ; ˈa and a are a" in capsys.readouterr().err
+
+
+def test_stress_without_a_letter_is_no_phone(capsys):
+    assert Inventory.of(["a", "ˈ", "b"], "xx", "a test").phones == ("a", "b")
+    assert "a test: left out" in capsys.readouterr().err
+
+
+def test_an_inventory_of_texts_has_no_phones_of_other_languages(capsys):
+    assert "θ" not in Inventory.from_texts(["привет", "thing"], "ru").phones
+    assert "ru: 1 of 2 texts left out" in capsys.readouterr().err

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.corpora.babel.lexicon import Spelling
-from speechx.corpora.engine.languages import choose, language_code, name_links, no_language
+from speechx.corpora.engine.languages import choose, name_links, no_language
 from speechx.corpora.engine.measure import header, measure_each
 from speechx.corpora.engine.paths import check_folder, inside, subfolders
 from speechx.corpora.engine.preparation import Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.languages import language_code
 
 TELEPHONE_RATE = 8000
 TRAINING = ("training", "sub-train", "untranscribed-training")

@@ -13,6 +13,7 @@ from speechx.audio.files import AudioInfo, check_audio
 from speechx.whole_file import whole_file
 
 CACHE = ".measured.cache"
+MEASURED = 2  # increase it when the measured values of files change
 
 
 class NotMeasured(Exception):
@@ -28,7 +29,9 @@ class Measurement(NamedTuple):
     rate: int
     channels: int
     exact: bool
-    """False where the length is only what the header of an mp3 claims."""
+    """False where the frames of an mp3 were counted and not decoded."""
+    by: int = 0
+    """`MEASURED` when it was measured."""
 
 
 class MeasuredFiles:
@@ -57,7 +60,9 @@ class MeasuredFiles:
     def record(self, path: str | Path, info: AudioInfo, exact: bool = True) -> None:
         name = os.path.abspath(path)
         size, mtime_ns = _state(name) or (0, 0)
-        self.now[name] = Measurement(size, mtime_ns, info.duration, info.rate, info.channels, exact)
+        self.now[name] = Measurement(
+            size, mtime_ns, info.duration, info.rate, info.channels, exact, MEASURED
+        )
 
     def read(self, folder: Path) -> None:
         """Takes over the cache of a folder; lines that cannot be read are passed over."""
@@ -66,8 +71,8 @@ class MeasuredFiles:
                 for line in file:
                     path, *values = json.loads(line)
                     name = os.path.normpath(os.path.join(os.path.abspath(folder), path))
-                    if name not in self.now:
-                        self.before[name] = Measurement(*values)
+                    if name not in self.now and (found := Measurement(*values)).by == MEASURED:
+                        self.before[name] = found
         except (OSError, ValueError, TypeError):  # it is only a cache
             return
 

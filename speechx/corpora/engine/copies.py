@@ -1,4 +1,4 @@
-"""Copies of utterances: 16 kHz mono FLAC, each in a file of its own.
+"""Copies of utterances: 16 kHz mono, each in a file of its own, FLAC or (rarely) WAV of floats.
 
 A copy's name ends in a hash of its origin: the id, the source file with its size and time, the
 segment and the channel. An existing copy is therefore always valid, even after an interrupted run;
@@ -10,17 +10,26 @@ copies of changed sources are kept.
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from speechx.audio.files import SAMPLE_RATE, AudioInfo, read_segments, write_flac
+from speechx.audio.files import (
+    SAMPLE_RATE,
+    AudioInfo,
+    cut_message,
+    read_segments,
+    write_wave,
+)
 from speechx.corpora.engine.cache import MeasuredFiles
 from speechx.corpora.engine.paths import safe_name
 from speechx.corpora.engine.problems import Problem
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
 
+SUFFIXES = ("flac", "wav")
+WRITTEN = 2  # increase it when the samples in copies change
 FAR_SECONDS, FAR_SHARE = 0.5, 0.1  # two lengths that differ by more are not of the same sound
 
 
@@ -44,6 +53,8 @@ class Piece(NamedTuple):
 
 Found = list[Piece] | Problem
 """The pieces of an utterance, or what is wrong with it."""
+Copy = tuple[Path, float]
+"""The file of a copy and its seconds."""
 
 
 def far_apart(claim: float, seconds: float) -> bool:
@@ -63,60 +74,65 @@ def copied(
         for pieces in found
     ]
     wanted = [p for pieces in named if not isinstance(pieces, Problem) for p in pieces]
-    lengths = _write_copies(path, {str(piece.copy): piece for piece in wanted}, measured)
+    made = _write_copies(path, {str(piece.copy): piece for piece in wanted}, measured)
     return [
-        pieces if isinstance(pieces, Problem) else _with_lengths(path, pieces, lengths)
-        for pieces in named
+        pieces if isinstance(pieces, Problem) else _as_made(path, pieces, made) for pieces in named
     ]
 
 
 def _copy_name(piece: Piece, source: tuple[str, int, int]) -> str:
+    """Without its suffix, which depends on the samples."""
     duration = 0.0 if piece.whole else piece.duration
-    origin = repr((piece.id, *source, piece.start, duration, piece.channel))
+    origin = repr((WRITTEN, piece.id, *source, piece.start, duration, piece.channel))
     digest = hashlib.blake2b(origin.encode(errors="backslashreplace"), digest_size=6)
-    return f"{safe_name(piece.id)}.{digest.hexdigest()}.flac"
+    return f"{safe_name(piece.id)}.{digest.hexdigest()}"
 
 
-def _with_lengths(path: Path, pieces: list[Piece], lengths: dict[str, float | Problem]) -> Found:
+def _as_made(path: Path, pieces: list[Piece], made: dict[str, Copy | Problem]) -> Found:
     measured = []
     for piece in pieces:
-        length = lengths[str(piece.copy)]
-        if isinstance(length, Problem):
-            return length
-        if length < piece.duration and far_apart(piece.duration, length):
-            return Problem(
-                str(path),
-                f"the file is cut off: its header promises {piece.duration:.3f} s, but {length:.3f}"
-                " s could be decoded; if that is all of an mp3, give it a correct header: "
-                "ffmpeg -i IN.mp3 -c copy OUT.mp3",
-            )
-        measured.append(piece._replace(duration=length))
+        copy = made[str(piece.copy)]
+        if isinstance(copy, Problem):
+            return copy
+        file, seconds = copy
+        if seconds < piece.duration and far_apart(piece.duration, seconds):
+            return Problem(str(path), cut_message(seconds, piece.duration).rstrip("."))
+        measured.append(piece._replace(copy=str(file), duration=seconds))
     return measured
 
 
 def _write_copies(
     path: Path, wanted: dict[str, Piece], measured: MeasuredFiles
-) -> dict[str, float | Problem]:
-    """The length of each copy; missing and damaged ones are made, in one pass of the file."""
-    lengths: dict[str, float | Problem] = {}
+) -> dict[str, Copy | Problem]:
+    """Each copy; missing and damaged ones are made, in one pass of the file."""
+    made: dict[str, Copy | Problem] = {}
     absent = []
-    for copy in sorted(wanted, key=lambda copy: wanted[copy].start):
-        try:
-            lengths[copy] = measured.info(copy).duration
-        except UserError:
-            absent.append(copy)
-    pieces = [wanted[copy] for copy in absent]
+    for stem in sorted(wanted, key=lambda stem: wanted[stem].start):
+        if there := _existing(stem, measured):
+            made[stem] = there
+        else:
+            absent.append(stem)
+    pieces = [wanted[stem] for stem in absent]
     segments = [(p.start, None if p.whole else p.duration, p.channel) for p in pieces]
     try:
-        for copy, wave_S in zip(
+        for stem, wave_S in zip(
             absent, read_segments(path, segments) if absent else (), strict=True
         ):
             if isinstance(wave_S, UserError):
-                lengths[copy] = Problem.of(wave_S, path)
+                made[stem] = Problem.of(wave_S, path)
             else:
-                write_flac(copy, wave_S)
-                lengths[copy] = len(wave_S) / SAMPLE_RATE
-                measured.record(copy, AudioInfo(len(wave_S) / SAMPLE_RATE, SAMPLE_RATE, 1))
+                info = AudioInfo(len(wave_S) / SAMPLE_RATE, SAMPLE_RATE, 1)
+                copy = write_wave(Path(stem), wave_S)
+                measured.record(copy, info)
+                made[stem] = copy, info.duration
     except UserError as error:
-        lengths |= {copy: Problem.of(error, path) for copy in absent}
-    return lengths
+        made |= {stem: Problem.of(error, path) for stem in absent}
+    return made
+
+
+def _existing(stem: str, measured: MeasuredFiles) -> Copy | None:
+    names = [f"{stem}.{suffix}" for suffix in SUFFIXES]
+    for name in list(filter(os.path.isfile, names)) or names[:1]:
+        with suppress(UserError):
+            return Path(name), measured.info(name).duration
+    return None

@@ -13,20 +13,9 @@ from speechx.corpora.engine.paths import check_folder, subfolders
 from speechx.corpora.engine.tables import text_lines
 from speechx.errors import UserError
 from speechx.log import logger
-from speechx.text.languages import find
+from speechx.text.languages import language_code
 
 FIRST_LINES = 20  # by which a table is recognised
-
-
-def language_code(word: str) -> str:
-    """A language's name in manifests, from any of its names; an unknown name stays as it is."""
-    try:
-        found = find(word)
-    except UserError:
-        return word
-    if word in found.commonvoice:  # zh-TW is one of several
-        return word
-    return next(filter(None, (*found.commonvoice, found.iso639_1, found.iso639_3)))
 
 
 def choose(

@@ -9,12 +9,20 @@ that cannot lead elsewhere.
 
 import hashlib
 import os
+import re
+import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
+from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.errors import UserError
+from speechx.log import logger
 
 LONGEST_PATH = 4096  # bytes, on Linux
 LONGEST_NAME = 200  # bytes of an id in a file's name; file systems end at 255
+BELOW = ("", "wavs", "wav", "audio", "clips")  # where tables of ids have their recordings
+SUFFIXES = (".wav", ".flac", ".mp3", *sorted(AUDIO_SUFFIXES - {".wav", ".flac", ".mp3"}))
+DRIVE = re.compile(r"[A-Za-z]:/|/|~|//")  # how an absolute path begins, on Windows too
 
 
 def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
@@ -37,6 +45,79 @@ def inside(root: Path, name: str, where: str = "", or_else: str = "") -> Path:
             f"corpus lies inside that folder{or_else}"
         )
     return path
+
+
+class AudioNames:
+    """The files that a table means by its names: each below one folder, where it is another name.
+
+    A name may divide its folders by backslashes, code its accents in another way, lack its suffix
+    or a folder such as `wavs`, begin with the name of the folder itself, or be an absolute path of
+    another machine. All absolute paths then lie in the same folder there, which the log names.
+    """
+
+    def __init__(self) -> None:
+        self.elsewhere = ""
+        """The folder on the other machine."""
+        self.added = ("", "")
+        """The folder and the suffix that completed the last name."""
+
+    def find(self, base: Path, name: str) -> str:
+        """The name below `base` of the file that is there; `name` itself if there is none."""
+        if is_file(base, name) or not name.strip():
+            return name
+        plain = name.strip().removeprefix("file://").replace("\\", "/")
+        if ".." in plain.split("/"):
+            return name
+        for form in dict.fromkeys(
+            (plain, *(unicodedata.normalize(f, plain) for f in ("NFC", "NFD")))
+        ):
+            if found := self._find(base, form):
+                return found
+        return name
+
+    def _find(self, base: Path, name: str) -> str | None:
+        if is_file(base, name):
+            return name
+        if DRIVE.match(name):
+            return self._on_this_machine(base, name)
+        parts = name.split("/")
+        for length in range(1, len(parts)):
+            if tuple(parts[:length]) == base.absolute().parts[-length:]:
+                rest = "/".join(parts[length:])
+                if is_file(base, rest):
+                    return rest
+        for folder, suffix in (self.added, *_additions(name)):
+            longer = f"{folder}/{name}{suffix}" if folder else f"{name}{suffix}"
+            if is_file(base, longer):
+                self.added = folder, suffix
+                return longer
+        return None
+
+    def _on_this_machine(self, base: Path, name: str) -> str | None:
+        if self.elsewhere:
+            rest = name.removeprefix(self.elsewhere)
+            return rest if rest != name and is_file(base, rest) else None
+        parts = name.split("/")
+        for at in range(1, len(parts)):
+            rest = "/".join(parts[at:])
+            if rest and is_file(base, rest):
+                self.elsewhere = name.removesuffix(rest)
+                logger.info(f"paths in {self.elsewhere}, of another machine, are read from {base}")
+                return rest
+        return None
+
+
+def is_file(base: Path, name: str) -> bool:
+    """Whether `base/name` is a file; false for what cannot be a path."""
+    return os.path.isfile(os.path.join(base, name))
+
+
+def _additions(name: str) -> Iterator[tuple[str, str]]:
+    """Folders and suffixes that may complete a name."""
+    complete = os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+    for suffix in ("",) if complete else (s for low in SUFFIXES for s in (low, low.upper())):
+        for folder in BELOW:
+            yield folder, suffix
 
 
 def check_folder(root: Path, corpus: str) -> None:

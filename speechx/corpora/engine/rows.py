@@ -11,6 +11,7 @@ pretraining, and becomes `unlabelled`.
 """
 
 import math
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,22 +19,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from speechx.corpora.engine.paths import check_name
+from speechx.audio.sources import is_url
+from speechx.corpora.engine.paths import AudioNames, check_name, is_file
 from speechx.corpora.engine.preparation import UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.tables import shown
 from speechx.corpora.engine.write import Counts, Output, finish
 from speechx.data.manifest import Utterance
 from speechx.errors import UserError
+from speechx.text.languages import language_code
 
 KNOWN = (
     "id", "path", "split", "duration", "start", "end", "text", "phones", "speaker", "language"
 )  # fmt: skip
+TIMES = ("duration", "start", "end")
 # Names of the same elsewhere.
 ALSO = {
     "audio": "path", "audio_filepath": "path", "utt_id": "id", "offset": "start",
     "sentence": "text", "transcription": "text", "speaker_id": "speaker",
 }  # fmt: skip
+# What other people call them; used where a table has none of the names above for it.
+COMMON = {
+    "id": "key utt uttid utterance_id segment_id sample_id uid",
+    "path":
+        "file filename file_name filepath file_path audio_file audio_path audio_filename audiofile "
+        "audio_file_path wav wavfile wav_file wav_path wav_filename wav_filepath sound sound_file",
+    "text":
+        "transcript transcripts txt wrd transcription_text transcript_text orthography "
+        "normalized normalised normalized_text normalised_text normalized_transcription",
+    "speaker": "spk spkr spk_id speakerid speaker_name client_id",
+    "language": "lang locale lang_code language_code",
+    "split": "subset partition",
+    "start": "start_time starttime begin begin_time onset segment_start",
+    "end": "end_time endtime stop stop_time segment_end",
+    "duration": "dur length_in_seconds audio_duration segment_duration",
+}  # fmt: skip
+OURS_OF = {theirs: ours for ours, names in COMMON.items() for theirs in names.split()}
+SECONDS = re.compile(r"_(in_)?(s|secs?|seconds?)$")
+MILLISECONDS = re.compile(r"_(in_)?(ms|msecs?|millis|milliseconds?)$")
 SPLIT_OF = {
     "train": "train", "training": "train", "test": "test", "testing": "test",
     "dev": "dev", "valid": "dev", "validation": "dev",
@@ -69,6 +92,13 @@ class Listing:
         self.broken: list[Problem] = []
         """Rows that cannot be used, whose language may not be known."""
         self.left_out: Counter[str] = Counter()
+        self.names = AudioNames()
+
+    def has_file(self, name: str) -> bool:
+        """Whether a name as a row may have it is that of a file below the folder of the audio."""
+        if self.base is None or not name.strip():
+            return False
+        return is_file(self.base, self.names.find(self.base, name.strip()))
 
     def refuse(self, place: str, why: str) -> None:
         self.broken.append(Problem(place, why))
@@ -85,9 +115,10 @@ class Listing:
         the file, if that is another. `find` finds the file where it is not at `path`. A row may
         also have a `ChannelChoice` as `channel`."""
         try:
-            language = _text(row, "language") or self.language
-            if not language:
+            named = _text(row, "language") or self.language
+            if not named:
                 raise ValueError("no language column, so give one with --language")
+            language = language_code(named)
             start = _seconds(row, "start")
             duration = _duration(row, start or 0.0)
             text, speaker = _text(row, "text"), _text(row, "speaker")
@@ -103,10 +134,15 @@ class Listing:
             return
         found = self.languages.get(language)
         if found is None:
-            found = Preparation(language, self.corpus, or_else=self.or_else)
+            found = Preparation(language, self.corpus, named=named, or_else=self.or_else)
             self.languages[language] = found
+        if find is None and is_url(row["path"]) and not row["path"].startswith("file://"):
+            self.refuse(place, f"{row['path'][:200]!r} is no file but a URL; fetch it first")
+            return
         if find is None:
-            audio = found.file(base_of(row["path"], self.base), row["path"], listed_in or place)
+            base = base_of(row["path"], self.base)
+            path = self.names.find(base, row["path"]) if self.base else row["path"]
+            audio = found.file(base, path, listed_in or place)
         else:
             audio = find(found)
         if audio is None:
@@ -121,6 +157,7 @@ class Listing:
             phones=phones,
             speaker=speaker or None,
             corpus=corpus or None,
+            bytes=row.get("bytes"),
             extra=dict(extra or {}),
         )
         if earlier := found.places.get(split, {}).get(utterance.id):
@@ -159,17 +196,32 @@ def _text(row: Mapping[str, Any], key: str) -> str:
 
 
 def _seconds(row: Mapping[str, Any], key: str) -> float | None:
-    """A time of the row, None if the cell is empty or absent."""
+    """A time of the row, None if the cell is empty or absent. `start_ms` is in milliseconds."""
     value: Any = row.get(key)
     if not given(value):
-        return None
+        milliseconds = _seconds(row, f"{key}_ms") if f"{key}_ms" in row else None
+        return None if milliseconds is None else milliseconds / 1000
     try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
+        seconds = math.nan if isinstance(value, bool) else _number(value)
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{key} must be seconds, not {str(value)[:60]!r}")
+        unit = "milliseconds" if key.endswith("_ms") else "seconds"
+        raise ValueError(f"{key} must be {unit}, not {str(value)[:60]!r}")
     return seconds
+
+
+def _number(value: Any) -> float:
+    """Also of 0,5 and of 1:02.5, but not of 1,500, which may be one or many."""
+    if not isinstance(value, str):
+        return float(value)
+    if re.fullmatch(r"\s*(0,\d+|\d+,(\d{1,2}|\d{4,}))\s*", value, re.ASCII):
+        return float(value.replace(",", "."))
+    clock = re.fullmatch(r"\s*(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:[.,]\d+)?)\s*", value, re.ASCII)
+    if clock:
+        hours, minutes = int(clock[1] or 0), int(clock[2])
+        return 3600 * hours + 60 * minutes + float(clock[3].replace(",", "."))
+    return float(value)
 
 
 def _duration(row: Mapping[str, Any], start: float) -> float | None:
@@ -210,6 +262,24 @@ def base_of(path: str, root: Path | None) -> Path:
     return root or (Path("/") if path.startswith("/") else Path.cwd())
 
 
+def common_name(name: str) -> str | None:
+    """Our name for what many people call a column, in any case and with any signs between words.
+    Times in milliseconds are `start_ms` and so on."""
+    plain = re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    for unit, ending in ((SECONDS, ""), (MILLISECONDS, "_ms")):
+        base = unit.sub("", plain)
+        ours = ALSO.get(base, OURS_OF.get(base, base if base in KNOWN else None))
+        if base != plain:
+            return f"{ours}{ending}" if ours in TIMES else None
+    return ours
+
+
+def ours_of_name(name: str, columns: Mapping[str, str]) -> str | None:
+    """Our name of a column, alone: mapped by `columns`, or known."""
+    mapped = {theirs: ALSO.get(ours, ours) for ours, theirs in columns.items()}
+    return mapped.get(name) or common_name(name)
+
+
 def renamed(
     names: Sequence[str],
     columns: Mapping[str, str],
@@ -222,7 +292,8 @@ def renamed(
     `columns` maps some of our names to the table's. Unless `all_known`, other rows may have more
     names, as in JSON. With `header` the names are a first line, which may be no header.
     """
-    if strange := [ours for ours in columns if ours not in KNOWN and ours not in ALSO]:
+    allowed = (*KNOWN, *ALSO, *(f"{time}_ms" for time in TIMES))
+    if strange := [ours for ours in columns if ours not in allowed]:
         raise UserError(
             f"no column {shown(strange)} is known; a table's own names go to one of "
             f"{', '.join(KNOWN)}, as in --column text=transcription"
@@ -236,6 +307,11 @@ def renamed(
         ours = ALSO.get(name, name)
         free = ours in KNOWN and ours not in mapped.values()
         ours_of[name] = mapped.get(name, ours if free else None)
+    taken = {ours for ours in ours_of.values() if ours}
+    for name in names:
+        common = common_name(name)
+        if ours_of[name] is None and common and common.removesuffix("_ms") not in taken:
+            ours_of[name] = common
     used = [ours for ours in ours_of.values() if ours]
     if twice := next((ours for ours in used if used.count(ours) > 1), None):
         both = [name for name, ours in ours_of.items() if ours == twice]

@@ -8,17 +8,19 @@ written here: a later preparation removes those that it does not have.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechx.corpora.engine.copies import Found
-from speechx.corpora.engine.measure import Listed, Rules, check_longest, examine, measure_each
+from speechx.audio.sources import Part
+from speechx.corpora.engine.archives import examine_source
+from speechx.corpora.engine.copies import Found, Piece
+from speechx.corpora.engine.measure import Listed, Rules, check_longest, measure_each
 from speechx.corpora.engine.paths import check_name
 from speechx.corpora.engine.preparation import SPLITS, UNLABELLED, Preparation
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.processes import FILES_A_TURN
 from speechx.data.manifest import claim, write_manifest
-from speechx.data.utterance import hours
+from speechx.data.utterance import Utterance, hours
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.whole_file import remove_leftovers, whole_file, write_whole
@@ -103,16 +105,16 @@ def _measure(found: Preparation, folder: Path, rules: Rules) -> None:
     def arguments(places: Sequence[UtteranceKey]) -> tuple[Listed, Rules]:
         return [(found.splits[s][id], found.channels.get((s, id))) for s, id in places], rules
 
-    results = measure_each(examine, _by_file(found), arguments, found.measured, what, turn)
+    results = measure_each(examine_source, _by_file(found), arguments, found.measured, what, turn)
     for places, pieces in results:
         _take(found, places, pieces)
 
 
 def _by_file(found: Preparation) -> list[tuple[UtteranceKey, ...]]:
-    places: dict[Path | str, list[UtteranceKey]] = {}
+    places: dict[tuple[Path | str, Part | None], list[UtteranceKey]] = {}
     for split, listed in found.splits.items():
         for u in listed.values():
-            places.setdefault(u.audio, []).append((split, u.id))
+            places.setdefault((u.audio, u.bytes), []).append((split, u.id))
     return list(map(tuple, places.values()))  # half as large
 
 
@@ -127,14 +129,19 @@ def _take(found: Preparation, places: Sequence[UtteranceKey], results: Sequence[
             if found.corrupt[-1:] != [problem]:
                 found.corrupt.append(problem)
         elif len(pieces) == 1:
-            utterances[id] = pieces[0].of(u)
+            utterances[id] = _of(pieces[0], u)
         else:
             del utterances[id]
             for piece in pieces:
                 if piece.id in utterances:
                     found.left_out["stretches with the id of another utterance"] += 1
                 else:
-                    utterances[piece.id] = piece.of(u)
+                    utterances[piece.id] = _of(piece, u)
+
+
+def _of(piece: Piece, u: Utterance) -> Utterance:
+    """A copy is a file of its own, even if it is of a part of one."""
+    return piece.of(u if piece.copy is None else replace(u, bytes=None))
 
 
 def _refuse_problems(found: Preparation) -> None:

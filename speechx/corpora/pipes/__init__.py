@@ -1,0 +1,1 @@
+"""What the commands in a wav.scp read; nothing is run."""
