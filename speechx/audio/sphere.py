@@ -33,6 +33,7 @@ import os
 import re
 import threading
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -224,14 +225,32 @@ class SphereSound:
         return data
 
     def _values(self, data: bytes, channels: int) -> np.ndarray:
-        """The samples (S, C) in these bytes, by libsndfile."""
-        endian, size = "BIG" if self.header.big_endian else "LITTLE", self.header.bytes
+        """The samples (S, C) in these bytes; usual codings without libsndfile, which would take
+        longer to open them than to decode them."""
+        coding, endian, size = self.header.coding, "<>"[self.header.big_endian], self.header.bytes
         if self._packed is not None:
-            endian, size = "LITTLE", self._packed.kind.itemsize
+            endian, size = "<", self._packed.kind.itemsize
+        if size == 1 and coding != "pcm":
+            return (
+                _law(_SUBTYPES[coding, 1]).take(np.frombuffer(data, np.uint8)).reshape(-1, channels)
+            )
+        if size == 2:
+            samples_SC = np.frombuffer(data, f"{endian}i2").reshape(-1, channels)
+            return np.multiply(samples_SC, np.float32(2**-15), dtype=np.float32)
         return soundfile.read(
             io.BytesIO(data), dtype="float32", always_2d=True, format="RAW", channels=channels,
-            samplerate=self.samplerate, subtype=_SUBTYPES[self.header.coding, size], endian=endian,
+            samplerate=self.samplerate, subtype=_SUBTYPES[coding, size],
+            endian="BIG" if endian == ">" else "LITTLE",
         )[0]  # fmt: skip
+
+
+@lru_cache
+def _law(subtype: str) -> np.ndarray:
+    """The sample (256,) of every byte of mu-law or A-law."""
+    codes = io.BytesIO(bytes(range(256)))
+    return soundfile.read(
+        codes, dtype="float32", format="RAW", channels=1, samplerate=8000, subtype=subtype
+    )[0]
 
 
 class _Packed:
@@ -313,6 +332,7 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
         key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
     except OSError:  # not a file on disk
         return _Packed(file.read(), header, name)
-    if _last is None or _last[0] != key:
-        _last = (key, _Packed(file.read(), header, name))
-    return _last[1]
+    last = _last  # another thread may open another file
+    if last is None or last[0] != key:
+        last = _last = (key, _Packed(file.read(), header, name))
+    return last[1]
