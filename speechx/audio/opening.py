@@ -49,7 +49,8 @@ HEAD_BYTES = 1024
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 IN_MEMORY = 1 << 24  # bytes; of a larger file the system reads what is looked at
 MOST_JOINED = 10_000
-REMEMBERED = 256  # files whose streams are known
+REMEMBERED = 1 << 16  # files that are one stream and nothing else
+REMEMBERED_LAYOUTS = 256  # other files
 CUT_BEFORE = "the file is cut off before its first sound. Copy it again."
 CUT_WORDS = ("ended prematurely", "partial file", "truncated")  # of ffmpeg
 Layout = list[Extent]
@@ -181,11 +182,15 @@ def _decoded(
     return sounds[0] if len(sounds) == 1 else Joined(sounds)
 
 
-_known: dict[tuple[int, ...], Layout] = {}
+Key = tuple[int, ...]
+WHOLE = [Extent(None)]
+_whole: set[Key] = set()
+_known: dict[Key, Layout] = {}
 
 
 def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
-    """The sounds of a file; what was found by going through all of it is remembered."""
+    """The sounds of a file. What was found by going through all of it is remembered: training
+    reads its files again and again."""
     find: Callable[[BinaryIO, int, int], Layout]
     if head.startswith(ogg.PAGE):
         find = _ogg
@@ -193,17 +198,24 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
         find = _mp3
     else:
         return list(_extents(file, head, begin, size))
-    if size < IN_MEMORY // 16:
-        return find(file, begin, size) or [Extent(None)]
     try:
         status = os.fstat(file.fileno())
-        key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
-    except OSError:
-        return find(file, begin, size) or [Extent(None)]
-    if (found := _known.get(key)) is None:
-        if len(_known) >= REMEMBERED:
+    except OSError:  # it is in memory
+        return find(file, begin, size) or WHOLE
+    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    if key in _whole:
+        return WHOLE
+    if (found := _known.get(key)) is not None:
+        return found
+    found = find(file, begin, size) or WHOLE
+    if found == WHOLE:
+        if len(_whole) >= REMEMBERED:
+            _whole.clear()
+        _whole.add(key)
+    else:
+        if len(_known) >= REMEMBERED_LAYOUTS:
             _known.clear()
-        found = _known[key] = find(file, begin, size) or [Extent(None)]
+        _known[key] = found
     return found
 
 
