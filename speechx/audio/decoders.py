@@ -56,7 +56,7 @@ class Decoded:
         self._sound = sound = soundfile.SoundFile(file, closefd=False)
         self.format, self.subtype = sound.format, sound.subtype
         self.samplerate, self.channels, self.frames = sound.samplerate, sound.channels, sound.frames
-        if sound.format == "MP3":
+        if self.format == "MP3":
             # After each read soundfile seeks to the current position; the mp3 decoder may then lose
             # a frame. (In other formats this seek detects headers that claim too many frames.)
             sound.seekable = lambda: False

@@ -80,7 +80,7 @@ def open_sound(path: str | Path, part: Part | None = None) -> Iterator[OpenSound
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is a directory, a pipe or a device")
-        file = open(descriptor, "rb", buffering=0, closefd=False)  # noqa: SIM115
+        file = io.FileIO(descriptor, closefd=False)
         head = file.read(HEAD_BYTES)
     except OSError as error:
         if descriptor >= 0:
