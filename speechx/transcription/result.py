@@ -1,17 +1,19 @@
-"""What a transcription returns: plain data."""
+"""What a transcription returns: plain data, times in seconds from the beginning of the recording.
 
-from dataclasses import asdict, dataclass
-from typing import Any
+    transcript = model.transcribe("talk.mp3")
+    for word in transcript.words:
+        print(word.start, word.end, word.text, word.probability)
+    transcript.save("talk.srt")
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from speechx.text.vocabulary import TokenType
 
-PAUSE_SECONDS = 1.0  # between two words of one segment
-
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A word, or a phone of a phoneme model: seconds, and the mean probability of its parts."""
-
+class Phone:
     text: str
     start: float
     end: float
@@ -19,55 +21,66 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    text: str
+    start: float
+    end: float
+    probability: float
+    """Mean of its tokens."""
+    phones: tuple[Phone, ...] = ()
+    """Known after the alignment of a pronunciation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of speech of readable length."""
+
+    text: str
+    start: float
+    end: float
+    words: tuple[Word, ...] = ()
+    """Empty if the model writes phones."""
+    phones: tuple[Phone, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     text: str
-    tokens: tuple[Token, ...]
-    """Words of a character model, phones of a phoneme model, or the language."""
+    segments: tuple[Segment, ...]
     token_type: TokenType
-    duration: float
-    """Seconds of audio that were given."""
+    """What the model writes: characters, phonemes or languages (then the one word is a code)."""
+    audio_duration: float
     covered_duration: float
-    """Seconds that the model used; less than `duration` if too short for one frame."""
+    """Seconds that the model used; less than `audio_duration` if too short for one frame."""
     model: str
+    audio: str | None = None
+    """The file, if it was one."""
+    channel: int | None = None
+    """Counted from 0; None is the mean of all."""
     language: str | None = None
+    adapter: str | None = None
+    """The file of the weights for this language, if the model has such files."""
     inventory: str | None = None
+    """The source of the phones that the outputs were mapped to."""
+    unaligned: tuple[str, ...] = ()
+    """Words of a given text that were not found in the sound."""
 
-    def segments(self) -> list[tuple[Token, ...]]:
-        """Tokens with no pause of more than a second between them."""
-        segments: list[list[Token]] = []
-        for token in self.tokens:
-            if not segments or token.start - segments[-1][-1].end > PAUSE_SECONDS:
-                segments.append([])
-            segments[-1].append(token)
-        return [tuple(segment) for segment in segments]
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return tuple(word for segment in self.segments for word in segment.words)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Whisper's JSON, with `phones` for phoneme models and durations."""
-        name, many = {
-            "characters": ("word", "words"),
-            "phonemes": ("phone", "phones"),
-            "languages": ("language", "languages"),
-        }[self.token_type]
+    @property
+    def phones(self) -> tuple[Phone, ...]:
+        return tuple(phone for segment in self.segments for phone in segment.phones)
 
-        def write(token: Token) -> dict[str, Any]:
-            values = asdict(token)
-            return {name: values.pop("text"), **values}
+    @property
+    def tokens(self) -> tuple[Word | Phone, ...]:
+        """Words, or the phones of a model that writes phones."""
+        return self.phones if self.token_type == "phonemes" else self.words
 
-        return {
-            "text": self.text,
-            "segments": [
-                {
-                    "id": index,
-                    "start": segment[0].start,
-                    "end": segment[-1].end,
-                    "text": " ".join(token.text for token in segment),
-                    many: [write(token) for token in segment],
-                }
-                for index, segment in enumerate(self.segments())
-            ],
-            "language": self.language,
-            "inventory": self.inventory,
-            "model": self.model,
-            "audio_duration": self.duration,
-            "covered_duration": self.covered_duration,
-        }
+    def save(self, path: str | Path) -> None:
+        """Writes the file whole or not at all, in the format of its suffix: txt, srt, vtt, tsv,
+        json, ctm, TextGrid or eaf."""
+        from speechx.transcription.formats import save
+
+        save(self, Path(path))

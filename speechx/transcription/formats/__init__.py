@@ -1,0 +1,26 @@
+"""The file formats of transcripts, by suffix."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from speechx.errors import UserError
+from speechx.transcription.formats import json, txt
+from speechx.transcription.result import Transcript
+from speechx.whole_file import write_whole
+
+FORMATS: dict[str, Callable[[Transcript], str]] = {
+    "txt": txt.render,
+    "json": json.render,
+}
+
+
+def save(transcript: Transcript, path: Path) -> None:
+    """Writes a transcript in the format of the suffix."""
+    suffix = path.suffix.removeprefix(".")
+    render = FORMATS.get(suffix)
+    if render is None:
+        raise UserError(
+            f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
+            f"expected one of {', '.join(FORMATS)}"
+        )
+    write_whole(path, render(transcript))
