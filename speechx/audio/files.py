@@ -34,6 +34,7 @@ from speechx.whole_file import whole_file
 SAMPLE_RATE = 16_000
 
 BLOCK_FRAMES = 1 << 21
+BLOCK_SECONDS = 30.0
 # After a seek in Vorbis, libsndfile 1.2 may mix old samples into the next ones, for at most a block
 # of the codec (8192 frames). Decoding therefore starts one block early.
 VORBIS_FRAMES = 8192
@@ -156,6 +157,34 @@ def read_native(
         wave_SC = _read_frames(sound, name, *_frame_range(start, duration, rate))
     segment = start, duration, channel
     return _one_channel(wave_SC, rate, segment, name, tolerance, notes), rate
+
+
+def read_blocks(
+    path: str | Path, channel: int | None = None, seconds: float = BLOCK_SECONDS
+) -> Iterator[np.ndarray]:
+    """`read_audio` of a whole file in blocks (S,) of about so many seconds. Joined they are the
+    same samples; memory holds one block. Channels in opposite phase are noticed in each block."""
+    name = str(path)
+    with open_sound(path) as sound:
+        rate, at = sound.samplerate, 0
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+        frames = max(1, round(seconds * rate))
+        block_SC = _read_frames(sound, name, 0, frames)
+        while True:
+            at += len(block_SC)
+            following_SC = _read_frames(sound, name, at, frames, at)
+            last = len(following_SC) == 0
+            segment = (at - len(block_SC)) / rate, None, channel
+            wave_S = _one_channel(block_SC, rate, segment, name, 0.0)
+            if rate != SAMPLE_RATE:
+                wave_S = stream.resample_chunk(np.ascontiguousarray(wave_S), last)
+            if len(wave_S):
+                yield np.ascontiguousarray(wave_S)
+            elif last and at == len(block_SC):
+                raise UserError(_no_samples(name))
+            if last:
+                return
+            block_SC = following_SC
 
 
 def read_segments(

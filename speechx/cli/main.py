@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 
 from speechx import __version__
 from speechx.cli.data import add_data_commands
+from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
 
@@ -107,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser("data", help="manifests from corpora, and their contents")
     )
     _add_training(commands)
-    _add_decoding(commands)
+    add_transcription_commands(commands)
     _add_scoring(commands)
     _add_models(commands)
     return top
@@ -131,37 +133,6 @@ def _add_training(commands: Any) -> None:
         train.set_defaults(command=partial(_train, name))
 
 
-def _add_decoding(commands: Any) -> None:
-    for name, help in (
-        ("transcribe", "text of recordings of any length"),
-        ("phonemize", "phones of a language that the model was not trained on"),
-    ):
-        decode = commands.add_parser(name, help=help)
-        decode.add_argument(
-            "audio", nargs="+" if name == "transcribe" else "*", type=Path, help="recordings"
-        )
-        decode.add_argument(
-            "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
-        )
-        decode.add_argument(
-            "-f", "--output-format", choices=("txt", "json"), default="txt",
-            help="format of the results",
-        )  # fmt: skip
-        decode.add_argument(
-            "-o", "--output-dir", type=Path,
-            help="folder with one file per recording; finished ones are skipped",
-        )  # fmt: skip
-        _add_head(decode)
-        _add_device(decode)
-        decode.set_defaults(command=_decode, show_mapping=False, language=None, inventory=None)
-        if name == "phonemize":
-            _add_inventory(decode, required=True)
-            decode.add_argument(
-                "--show-mapping", action="store_true",
-                help="print the phone mapping as a table; audio is optional then",
-            )  # fmt: skip
-
-
 def _add_scoring(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate", help="error rates, accuracy or metrics of a model, per language"
@@ -171,9 +142,9 @@ def _add_scoring(commands: Any) -> None:
         "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
     )
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
-    _add_head(evaluate)
-    _add_device(evaluate)
-    _add_inventory(evaluate, required=False)
+    add_head(evaluate)
+    add_device(evaluate)
+    add_inventory(evaluate, required=False)
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser("report", help="one table of many evaluations")
@@ -223,29 +194,8 @@ def _add_models(commands: Any) -> None:
     )
     codes.add_argument("--minutes", type=float, default=5.0, help="most minutes of each language")
     codes.add_argument("--seed", type=int, default=1, help="seed of the sample")
-    _add_device(codes)
+    add_device(codes)
     codes.set_defaults(command=_analyze_codebook)
-
-
-def _add_head(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--head",
-        help="name of one head, where a model has several; by default the first",
-    )
-
-
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-
-
-def _add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
-    group = command.add_mutually_exclusive_group(required=required)
-    group.add_argument("--language", help="unseen language whose phone inventory is shipped")
-    group.add_argument(
-        "--inventory", type=Path, metavar="FILE[#ID]",
-        help="phone inventory: a list, a manifest, or PHOIBLE's phoible.csv#ID, where ID is an "
-        "InventoryID, a Glottocode or an ISO 639-3 code",
-    )  # fmt: skip
 
 
 def _train(command: str, options: Any) -> None:
@@ -263,25 +213,8 @@ def _train(command: str, options: Any) -> None:
     print(config.out / result)
 
 
-def _decode(options: Any) -> int:
-    if not options.audio and not options.show_mapping:
-        raise UserError("phonemize needs audio files, or --show-mapping alone")
-    inventory = _chosen_inventory(options)  # before the model is loaded, for it may be wrong
-    from speechx.transcription.files import transcribe_files
-    from speechx.transcription.recognizer import load
-
-    model = load(options.model, options.device, options.head)
-    if options.show_mapping:
-        print(model.map_inventory(inventory).to_tsv(), end="")
-    phonemize = partial(model.phonemize, inventory=inventory)
-    return transcribe_files(
-        model.transcribe if inventory is None else phonemize, options.audio,
-        options.output_format, options.output_dir, partial(print, flush=True),
-    )  # fmt: skip
-
-
 def _evaluate(options: Any) -> None:
-    inventory = _chosen_inventory(options)
+    inventory = chosen_inventory(options)
     from speechx.evaluation import evaluate_model
 
     print(
@@ -289,15 +222,6 @@ def _evaluate(options: Any) -> None:
             options.model, options.manifest, inventory, options.output, options.device, options.head
         )
     )
-
-
-def _chosen_inventory(options: Any) -> Any:
-    from speechx.data.phones import read_inventory
-    from speechx.text.inventory import Inventory
-
-    if options.inventory is not None:
-        return read_inventory(options.inventory)
-    return None if options.language is None else Inventory.for_language(options.language)
 
 
 def _convert(options: Any) -> None:

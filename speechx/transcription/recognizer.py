@@ -2,27 +2,28 @@
 
     model = speechx.load("runs/mine/best")
     print(model.transcribe("talk.mp3").text)
+    for transcript in model.transcribe(["a.wav", "b.wav"]):
+        transcript.save(Path(transcript.audio).with_suffix(".srt"))
 
-A long recording is cut into windows that overlap; outputs are joined in frame space, on one frame
-grid, so nothing is cut off and nothing is read twice. A head that gives one answer for a recording,
-such as language identification, gives the mean over windows. Times come from the exact frame
-arithmetic of the encoder. CTC places a token where it is most certain: starts are good to 0.1 s,
-ends are early. Outputs are computed in float32: the same model and manifest give the same
-numbers everywhere.
+A long recording is read, computed and decoded in windows (windows.py), so memory does not grow with
+its length. A head that gives one answer for a recording, such as language identification, gives
+the mean over windows. Times come from the exact frame arithmetic of the encoder. Outputs are
+computed in float32: the same model and manifest give the same numbers everywhere.
 
     B utterances · S samples · T frames · V = blank and tokens, the blank first
 """
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from speechx.audio.files import SAMPLE_RATE, read_audio
-from speechx.data.batches import Batches, normalize
+from speechx.audio.files import SAMPLE_RATE
+from speechx.data.batches import Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import every_row, once, padded_batches
@@ -36,12 +37,19 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
-from speechx.transcription.result import Token, Transcript
+from speechx.transcription.outputs import Part, outputs_of
+from speechx.transcription.recording import Audio, Recording
+from speechx.transcription.result import Transcript
+from speechx.transcription.segments import Layout, segments_of, text_of
+from speechx.transcription.windows import WINDOW_SECONDS, Pauses
+from speechx.transcription.words import words_of
 
-WINDOW_SECONDS = 30.0
-MARGIN_SECONDS = 2.0  # of context on each side of a window, computed and thrown away
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
+PART_SECONDS = 30.0  # of outputs that are decoded at once, at least
 UNUSED = ("mask_embedding",)  # parts that decoding does not need
+LAYOUT = Layout()
+Progress = Callable[[float], object]
+"""Gets the seconds of sound that are done."""
 
 
 class Recognizer:
@@ -53,27 +61,135 @@ class Recognizer:
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
+        self.batch_size = 1 if device.type == "cpu" else 16
+        """Windows that are computed at once."""
         self._mappings: dict[Inventory, Mapping] = {}
 
+    @property
+    def made(self) -> float:
+        """When the newest file of the model was written, in seconds of the clock."""
+        files = self.folder.iterdir() if self.folder.is_dir() else iter((self.folder,))
+        return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
+
+    def compute_with(self, batch_size: int | None = None, threads: int | None = None) -> None:
+        """Sets the number of windows that are computed at once, and the threads of the whole
+        process."""
+        for name, number in (("batch_size", batch_size), ("threads", threads)):
+            if number is not None and number < 1:
+                raise UserError(f"{name} must be at least 1, not {number}")
+        self.batch_size = batch_size or self.batch_size
+        if threads is not None:
+            torch.set_num_threads(threads)
+
+    @overload
+    def transcribe(  # type: ignore[overload-overlap]
+        self, audio: list[Any] | tuple[Any, ...], rate: int = ..., *, channel: int | None = ...,
+        layout: Layout = ..., progress: Progress | None = ...,
+    ) -> list[Transcript]: ...  # fmt: skip
+
+    @overload
     def transcribe(
-        self, audio: Path | str | np.ndarray, progress: Callable[[float], object] | None = None
-    ) -> Transcript:
-        """`audio` is a file, or samples (S,) at 16 kHz. `progress` gets the seconds done."""
-        wave_S = read_wave(audio)
-        spans = self._spans(self.decoder, self.log_probabilities(wave_S, progress))
-        return self._transcript(spans, len(wave_S), None)
+        self, audio: Audio, rate: int = ..., *, channel: int | None = ..., layout: Layout = ...,
+        progress: Progress | None = ...,
+    ) -> Transcript: ...  # fmt: skip
+
+    def transcribe(
+        self,
+        audio: Audio | Sequence[Audio],
+        rate: int = SAMPLE_RATE,
+        *,
+        channel: int | None = None,
+        layout: Layout = LAYOUT,
+        progress: Progress | None = None,
+    ) -> Transcript | list[Transcript]:
+        """The transcript of a file, of samples (S,) at `rate` per second, or of an iterator of
+        such samples; a list or tuple of these gives a list, and is faster than one by one.
+
+        `channel` selects a channel of files, counted from 0; None takes their mean. `layout` says
+        how long a segment may be, `progress` gets the seconds done. A UserError says what is wrong
+        with a file.
+        """
+        return self._transcripts(audio, rate, channel, layout, progress, None)
+
+    @overload
+    def phonemize(  # type: ignore[overload-overlap]
+        self, audio: list[Any] | tuple[Any, ...], inventory: Inventory, rate: int = ..., *,
+        channel: int | None = ..., layout: Layout = ..., progress: Progress | None = ...,
+    ) -> list[Transcript]: ...  # fmt: skip
+
+    @overload
+    def phonemize(
+        self, audio: Audio, inventory: Inventory, rate: int = ..., *,
+        channel: int | None = ..., layout: Layout = ..., progress: Progress | None = ...,
+    ) -> Transcript: ...  # fmt: skip
 
     def phonemize(
         self,
-        audio: Path | str | np.ndarray,
+        audio: Audio | Sequence[Audio],
         inventory: Inventory,
-        progress: Callable[[float], object] | None = None,
-    ) -> Transcript:
-        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021)."""
-        decoder = MappedDecoder(self.map_inventory(inventory))
-        wave_S = read_wave(audio)
-        spans = decoder.decode(self.log_probabilities(wave_S, progress))
-        return self._transcript(spans, len(wave_S), inventory)
+        rate: int = SAMPLE_RATE,
+        *,
+        channel: int | None = None,
+        layout: Layout = LAYOUT,
+        progress: Progress | None = None,
+    ) -> Transcript | list[Transcript]:
+        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
+        `transcribe`."""
+        return self._transcripts(audio, rate, channel, layout, progress, inventory)
+
+    def _transcripts(
+        self,
+        audio: Audio | Sequence[Audio],
+        rate: int,
+        channel: int | None,
+        layout: Layout,
+        progress: Progress | None,
+        inventory: Inventory | None,
+    ) -> Transcript | list[Transcript]:
+        several = isinstance(audio, (list, tuple))
+        given: Iterable[Any] = audio if several else (audio,)  # type: ignore[assignment]
+        recordings = [Recording.of(one, rate, channel) for one in given]
+        transcripts = []
+        for _, transcript in self.stream(recordings, inventory, layout, progress):
+            if isinstance(transcript, UserError):
+                raise transcript
+            transcripts.append(transcript)
+        return transcripts if several else transcripts[0]
+
+    def stream(
+        self,
+        recordings: Iterable[Recording],
+        inventory: Inventory | None = None,
+        layout: Layout = LAYOUT,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Recording, Transcript | UserError]]:
+        """Each recording with its transcript, or with the error of one that cannot be read, in
+        their order; windows of several recordings are computed together."""
+        decoder = self.decoder
+        if inventory is not None:
+            decoder = MappedDecoder(self.map_inventory(inventory))
+        given: list[Recording] = []
+        done, pauses, spans = 0.0, self._pauses(), list[TokenSpan]()
+        for part in self._parts(_noted(recordings, given)):
+            if part.outputs_TV is not None:
+                ready = pauses.add(part.outputs_TV)
+                done += part.window.seconds if part.window else 0.0
+                if progress is not None:
+                    progress(done)
+            else:
+                ready = pauses.rest()
+            for first, outputs_TV in ready:
+                spans += self._spans(decoder, outputs_TV, first)
+            recording = given[part.number]
+            if part.samples is not None:
+                yield recording, self._transcript(spans, part.samples, recording, inventory, layout)
+            elif part.error is not None:
+                yield recording, part.error
+            if part.outputs_TV is None:
+                pauses, spans = self._pauses(), []
+
+    def _pauses(self) -> Pauses:
+        return Pauses(int(PART_SECONDS * SAMPLE_RATE / self.features.stride))
 
     def decode(
         self, utterances: Sequence[Utterance], decoders: Sequence[Decoder] | None = None
@@ -109,62 +225,51 @@ class Recognizer:
                 f"fine-tuned with objective.tokens={token_type} is needed"
             )
 
-    def log_probabilities(
-        self, wave_S: np.ndarray, progress: Callable[[float], object] | None = None
-    ) -> np.ndarray:
+    def outputs(
+        self, audio: Audio, rate: int = SAMPLE_RATE, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
+        """Log-probabilities (T, V) of a recording of any length, block by block; frame t of the
+        recording begins at t * `features.stride` samples of 16 kHz."""
+        for part in self._parts([Recording.of(audio, rate, channel)]):
+            if part.error is not None:
+                raise part.error
+            if part.outputs_TV is not None:
+                yield part.outputs_TV
+
+    def log_probabilities(self, wave_S: np.ndarray) -> np.ndarray:
         """(T, V) for samples (S,) at 16 kHz of any length, T exactly as the encoder counts."""
-        config = self.model.encoder.config
-        if config.normalize and len(wave_S):
-            wave_S = normalize(wave_S, config.normalize_epsilon)
-        return self._long(torch.from_numpy(np.ascontiguousarray(wave_S)), progress)
-
-    def _spans(self, decoder: Decoder, outputs_TV: np.ndarray) -> list[TokenSpan]:
-        """Without the boundaries of words that phone models of other toolkits can write."""
-        spans = decoder.decode(outputs_TV)
-        if self.vocabulary.token_type == "characters":
-            return spans
-        return [span for span in spans if not span.token.isspace()]
-
-    def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
-        """(T, V) of each row; rows longer than a window one by one."""
-        if wave_BS.shape[1] <= WINDOW_SECONDS * SAMPLE_RATE:
-            return self._run(wave_BS, lengths_B)
-        return [
-            self._long(wave_S[:n]) for wave_S, n in zip(wave_BS, lengths_B.tolist(), strict=True)
-        ]
-
-    def _long(
-        self, wave_S: Tensor, progress: Callable[[float], object] | None = None
-    ) -> np.ndarray:
-        if not self.head.windowed:
-            return self._mean(wave_S, progress)
-        frames = self.features.frames(len(wave_S))
-        stride, field = self.features.stride, self.features.receptive_field
-        window, margin = (int(s * SAMPLE_RATE / stride) for s in (WINDOW_SECONDS, MARGIN_SECONDS))
-        parts = [np.empty((0, len(self.vocabulary)), np.float32)]
-        for first in range(0, frames, window):
-            last = min(first + window, frames)
-            low, high = max(first - margin, 0), min(last + margin, frames)
-            # The last window has the samples after its last frame too, as in training.
-            end = (high - 1) * stride + field if high < frames else len(wave_S)
-            piece_S = wave_S[low * stride : end]
-            (outputs_TV,) = self._run(piece_S[None], torch.tensor([len(piece_S)]))
-            parts.append(outputs_TV[first - low : last - low])
-            if progress is not None:
-                progress((last * stride if last < frames else len(wave_S)) / SAMPLE_RATE)
+        parts = [np.empty((0, len(self.vocabulary)), np.float32), *self.outputs(wave_S)]
         return np.concatenate(parts)
 
-    def _mean(self, wave_S: Tensor, progress: Callable[[float], object] | None) -> np.ndarray:
-        """The mean probabilities (1, V) of the windows of a recording, for a head that gives one
-        answer."""
-        windows = max(1, math.ceil(len(wave_S) / (WINDOW_SECONDS * SAMPLE_RATE)))
-        outputs, done = [], 0
-        for piece_S in wave_S.tensor_split(windows):
-            outputs += self._run(piece_S[None], torch.tensor([len(piece_S)]))
-            done += len(piece_S)
-            if progress is not None:
-                progress(done / SAMPLE_RATE)
-        return np.asarray(np.logaddexp.reduce(outputs) - math.log(windows))
+    def _spans(self, decoder: Decoder, outputs_TV: np.ndarray, first: int = 0) -> list[TokenSpan]:
+        """Without the boundaries of words that phone models of other toolkits can write; `first`
+        is the frame of the recording where the outputs begin."""
+        spans = decoder.decode(outputs_TV)
+        if self.vocabulary.token_type != "characters":
+            spans = [span for span in spans if not span.token.isspace()]
+        if first:
+            spans = [
+                TokenSpan(s.token, s.first + first, s.last + first, s.probability) for s in spans
+            ]
+        return spans
+
+    def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
+        """(T, V) of each row, normalised before; rows longer than a window one by one."""
+        if wave_BS.shape[1] <= WINDOW_SECONDS * SAMPLE_RATE:
+            return self._run(wave_BS, lengths_B)
+        rows = [wave_S[:n].numpy() for wave_S, n in zip(wave_BS, lengths_B.tolist(), strict=True)]
+        recordings = [Recording(partial(iter, (row_S,))) for row_S in rows]
+        found: list[list[np.ndarray]] = [[] for _ in rows]
+        for part in self._parts(recordings, normalized=True):
+            if part.outputs_TV is not None:
+                found[part.number].append(part.outputs_TV)
+        return [np.concatenate(parts) for parts in found]
+
+    def _parts(self, recordings: Iterable[Recording], normalized: bool = False) -> Iterator[Part]:
+        return outputs_of(
+            recordings, self._run, self.model.encoder.config, self.head.windowed, self.batch_size,
+            normalized,
+        )  # fmt: skip
 
     def _run(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
         training = self.model.training
@@ -178,60 +283,44 @@ class Recognizer:
         return [rows_TV[:n] for rows_TV, n in zip(whole_BTV, frames_B.tolist(), strict=True)]
 
     def _transcript(
-        self, spans: Sequence[TokenSpan], samples: int, inventory: Inventory | None
+        self,
+        spans: Sequence[TokenSpan],
+        samples: int,
+        recording: Recording,
+        inventory: Inventory | None,
+        layout: Layout,
     ) -> Transcript:
-        second, duration = self.features.stride / SAMPLE_RATE, samples / SAMPLE_RATE
+        duration = samples / SAMPLE_RATE
+        # A head with one answer for the whole recording has no frames.
+        second = self.features.stride / SAMPLE_RATE if self.head.windowed else duration
+        run = words_of(spans, self.vocabulary.token_type, second, duration)
         frames = self.features.frames(samples)
-        if not self.head.windowed:  # one answer for the whole recording
-            second = duration
-        words: list[list[TokenSpan]] = [[]]
-        for span in spans:
-            if self.vocabulary.token_type != "characters":
-                words.append([span])
-            elif span.token.isspace():
-                words.append([])
-            else:
-                words[-1].append(span)
-        tokens = tuple(
-            Token(
-                text="".join(span.token for span in word),
-                start=round(word[0].first * second, 3),
-                end=round(min((word[-1].last + 1) * second, duration), 3),
-                probability=round(float(np.mean([span.probability for span in word])), 4),
-            )
-            for word in words
-            if word
-        )
         covered = (frames - 1) * self.features.stride + self.features.receptive_field
         covered = covered if frames else 0
-        tail = samples - covered  # a remainder below one stride belongs to the last frame
-        whole = frames and tail < self.features.stride
+        # A remainder below one stride belongs to the last frame.
+        whole = frames and samples - covered < self.features.stride
         language = inventory.language if inventory else None
-        if self.vocabulary.token_type == "languages" and tokens:
-            language = tokens[0].text
+        if self.vocabulary.token_type == "languages" and run:
+            language = run[0].token.text
         return Transcript(
-            text=" ".join(token.text for token in tokens),
-            tokens=tokens,
+            text=text_of(run),
+            segments=segments_of(run, layout),
             token_type=self.vocabulary.token_type,
-            duration=round(duration, 3),
+            audio_duration=round(duration, 3),
             covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
             model=str(self.folder),
+            audio=recording.path,
+            channel=recording.channel,
             language=language,
             inventory=inventory.source if inventory else None,
         )
 
 
-def read_wave(audio: Path | str | np.ndarray) -> np.ndarray:
-    """Samples (S,) at 16 kHz of a file, or of an array that holds them already."""
-    if not isinstance(audio, np.ndarray):
-        return read_audio(audio)
-    if audio.ndim != 1:
-        raise ValueError(
-            f"audio must be one channel of samples (S,) at 16 kHz, but has shape {audio.shape}"
-        )
-    if not np.issubdtype(audio.dtype, np.floating) or not np.isfinite(audio).all():
-        raise ValueError("samples must be finite floats between -1 and 1")
-    return audio.astype(np.float32)
+def _noted(recordings: Iterable[Recording], given: list[Recording]) -> Iterator[Recording]:
+    """The recordings, each of which is added to `given` first."""
+    for recording in recordings:
+        given.append(recording)
+        yield recording
 
 
 def load(folder: Path | str, device: str = "auto", head: str | None = None) -> Recognizer:

@@ -1,24 +1,36 @@
 """Many files to transcripts: a bad one stops no other, and what is missing is said."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from speechx.audio.files import SAMPLE_RATE, read_audio
+from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
 from speechx.transcription.files import transcribe_files
-from speechx.transcription.result import Transcript
+from speechx.transcription.inputs import find_inputs
+from speechx.transcription.recording import Recording
+from speechx.transcription.result import Segment, Transcript, Word
 from tests.audio.broken_files import file_of, noise
 
 
-def seconds(audio: Path, progress: object = None) -> Transcript:
-    """A transcript that says how long the sound is."""
-    length = len(read_audio(audio)) / SAMPLE_RATE
-    return Transcript(
-        text=f"{length:.2f}", tokens=(), token_type="characters", duration=length,
-        covered_duration=length, model="m", language=None, inventory=None,
-    )  # fmt: skip
+def seconds(recordings: Iterable[Recording], progress: object = None):
+    """Transcripts that say how long the sound is."""
+    for recording in recordings:
+        try:
+            length = sum(map(len, recording.blocks())) / SAMPLE_RATE
+        except UserError as error:
+            yield recording, error
+            continue
+        text = f"{length:.2f}"
+        segment = Segment(text, 0, length, (Word(text, 0, length, 1.0),))
+        yield recording, Transcript(text, (segment,), "characters", length, length, "m")
+
+
+def transcribe(files: list[Path], folder: Path | None, write=print) -> int:
+    inputs, failed = find_inputs([str(file) for file in files])
+    return transcribe_files(seconds, inputs, ["txt"], folder, write, failed)
 
 
 def halves(folder: Path) -> list[Path]:
@@ -37,7 +49,7 @@ def test_what_is_left_of_files_that_are_cut_off_is_transcribed_and_said(
     whole.write_bytes(file_of("WAV", noise(2.0)))
     files = [*halves(tmp_path), whole]
     with caplog.at_level("INFO", "speechx"):
-        assert transcribe_files(seconds, files, "txt", tmp_path / "out", print) == 2
+        assert transcribe(files, tmp_path / "out") == 2
     for file in files[:-1]:
         text = (tmp_path / "out" / f"{file.stem}.txt").read_text().strip()
         words = f"cut off: its header promises 6.00 s, but it has {text} s. Copy it again."
@@ -51,9 +63,9 @@ def test_a_single_file_that_is_cut_off_is_written_and_fails(
 ) -> None:
     half, written = halves(tmp_path)[0], []
     with caplog.at_level("INFO", "speechx"):
-        assert transcribe_files(seconds, [half], "txt", None, written.append) == 2
+        assert transcribe([half], None, written.append) == 2
     assert written == ["3.00"]
     assert "cut off" in caplog.text
     (tmp_path / "bad.wav").write_bytes(np.random.default_rng(0).bytes(500))
     with pytest.raises(UserError, match="not audio"):
-        transcribe_files(seconds, [tmp_path / "bad.wav"], "txt", None, written.append)
+        transcribe([tmp_path / "bad.wav"], None, written.append)

@@ -14,13 +14,18 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
+def render(transcript: Transcript, format: str) -> str:
+    """The content of a file."""
+    return FORMATS[format](transcript)
+
+
 def save(transcript: Transcript, path: Path) -> None:
     """Writes a transcript in the format of the suffix."""
     suffix = path.suffix.removeprefix(".")
-    render = FORMATS.get(suffix)
-    if render is None:
+    known = {name.lower(): name for name in FORMATS}
+    if suffix.lower() not in known:
         raise UserError(
             f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
             f"expected one of {', '.join(FORMATS)}"
         )
-    write_whole(path, render(transcript))
+    write_whole(path, render(transcript, known[suffix.lower()]))

@@ -1,0 +1,145 @@
+"""Which recordings a command is to work on: files, folders, patterns, manifests, a list on the
+standard input."""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from speechx.audio.files import AUDIO_SUFFIXES, audio_info
+from speechx.data.manifest import is_manifest, stream_manifest
+from speechx.errors import UserError
+from speechx.log import logger
+from speechx.transcription.recording import Recording
+
+PATTERN = re.compile(r"[*?\[]")
+UNSAFE = re.compile(r"[^\w.\-/]+")
+STANDARD_INPUT = "-"
+Channels = int | str
+"""`mix` for the mean of all channels, `split` for each by itself, or the number of one, from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A recording to transcribe."""
+
+    recording: Recording
+    shown: str
+    """Its name in messages."""
+    output: PurePosixPath
+    """Path of its results in the output folder, without suffix."""
+    seconds: float
+    cut: str = ""
+    """The message if the file is cut off."""
+
+
+def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[Input], list[str]]:
+    """The recordings, and why some of them cannot be read.
+
+    Sub-folders of a folder are searched, and are kept in the paths of the results. Raises UserError
+    if nothing is found, or if two recordings would have the same results.
+    """
+    inputs, failed = list[Input](), list[str]()
+    for one in given:
+        found = 0
+        for path, output in _files(one):
+            found += 1
+            try:
+                if is_manifest(path):
+                    inputs += _utterances(path, channels)
+                else:
+                    inputs += _channels(path, output, channels)
+            except UserError as error:
+                failed.append(str(error))
+        if not found:
+            raise UserError(_nothing(one))
+    _refuse_equal_outputs(inputs)
+    return inputs, failed
+
+
+def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
+    """The files that a word of the command line means, and the paths of their results."""
+    path = Path(given)
+    if given == STANDARD_INPUT:
+        for line in sys.stdin:
+            if line.strip():
+                yield from _files(line.strip("\r\n"))
+    elif path.is_dir():
+        for file in sorted(path.rglob("*")):
+            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+            if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file() and not hidden:
+                yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
+    elif PATTERN.search(given) and not path.exists():
+        root = Path(path.anchor)
+        for file in sorted(root.glob(str(path.relative_to(path.anchor)))):
+            if file.is_file():
+                yield file, PurePosixPath(file.stem)
+    else:
+        yield path, PurePosixPath(path.stem)
+
+
+def _utterances(manifest: Path, channels: Channels) -> list[Input]:
+    if channels != "mix":
+        raise UserError(f"{manifest}: --channels is for recordings; a manifest has one channel")
+    return [
+        Input(
+            Recording.of_utterance(u),
+            f"{u.id} of {manifest}",
+            PurePosixPath(UNSAFE.sub("_", u.id).strip("/.") or "_"),
+            u.duration,
+        )
+        for u in stream_manifest(manifest)
+    ]
+
+
+def _channels(path: Path, output: PurePosixPath, channels: Channels) -> list[Input]:
+    info = audio_info(path, exact=False)
+    if isinstance(channels, int) and channels >= info.channels:
+        raise UserError(
+            f"{path}: channel {channels} was requested, but the file has {info.channels} "
+            f"(0 to {info.channels - 1})."
+        )
+    numbers: Iterable[int | None] = range(info.channels) if channels == "split" else [None]
+    if isinstance(channels, int):
+        numbers = [channels]
+    inputs = []
+    for number in numbers:
+        of = f".channel{number}" if channels == "split" and info.channels > 1 else ""
+        inputs.append(
+            Input(
+                Recording.of(path, channel=number),
+                f"{path}{of}",
+                output.with_name(output.name + of),
+                info.duration,
+                info.cut,
+            )
+        )
+    return inputs
+
+
+def _nothing(given: str) -> str:
+    if given == STANDARD_INPUT:
+        return "the standard input is empty: expected the paths of recordings, one on a line"
+    if Path(given).is_dir():
+        return f"{given} has no recordings: no file in it has a suffix of audio (.wav, .mp3, ...)"
+    return f"{given}: no file matches this pattern"
+
+
+def _refuse_equal_outputs(inputs: Sequence[Input]) -> None:
+    """a/1.wav and b/1.wav would be one result, and the second would be lost."""
+    of: dict[str, Input] = {}
+    for one in inputs:
+        other = of.setdefault(str(one.output).casefold(), one)
+        if other is not one:
+            raise UserError(
+                f"{other.shown} and {one.shown} would have the same result, {one.output}; give "
+                "their common folder, or transcribe them in two calls with two output folders"
+            )
+
+
+def log_failed(failed: Sequence[str]) -> int:
+    """Lists what could not be done; returns the exit code."""
+    for message in failed:
+        logger.info(f"speechx: {message}")
+    return 2 if failed else 0

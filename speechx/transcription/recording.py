@@ -1,0 +1,100 @@
+"""What is given to a model to transcribe: a file, samples, or chunks of samples as they come. It is
+read in blocks, and may be read twice.
+
+    S samples
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from speechx.audio.files import SAMPLE_RATE, read_audio, read_blocks, resample
+from speechx.data.utterance import Utterance
+
+Audio: TypeAlias = str | Path | np.ndarray | Iterable[np.ndarray]
+"""A file, samples (S,) between -1 and 1, or an iterator of these."""
+SPOOLED_BYTES = 1 << 26  # of chunks that are kept in memory; more go to a temporary file
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    blocks: Callable[[], Iterator[np.ndarray]]
+    """Samples (S,) at 16 kHz, block by block, from the beginning at each call."""
+    path: str | None = None
+    channel: int | None = None
+
+    @classmethod
+    def of(cls, audio: Audio, rate: int = SAMPLE_RATE, channel: int | None = None) -> "Recording":
+        """`rate` is of samples in memory; a file has its own. `channel` of a file counts from 0;
+        None is the mean of all."""
+        if isinstance(audio, (str, Path)):
+            return cls(lambda: read_blocks(audio, channel=channel), str(audio), channel)
+        if isinstance(audio, np.ndarray):
+            wave_S = resample(checked(audio), _checked_rate(rate), SAMPLE_RATE)
+            return cls(lambda: iter((wave_S,)))
+        return cls(_spooled(audio, _checked_rate(rate)))
+
+    @classmethod
+    def of_utterance(cls, utterance: Utterance) -> "Recording":
+        """A line of a manifest, which may be a part of a file."""
+        u = utterance
+        return cls(
+            lambda: iter((read_audio(u.audio, u.start, u.duration, part=u.bytes),)), str(u.audio)
+        )
+
+
+def checked(samples: Any) -> np.ndarray:
+    """Samples (S,) in float32."""
+    if not isinstance(samples, np.ndarray):
+        raise ValueError(f"audio must be a file or an array of samples, not {samples!r:.80}")
+    if samples.ndim != 1:
+        raise ValueError(
+            f"audio must be one channel of samples (S,), but has shape {samples.shape}; for the "
+            "mean of channels pass audio.mean(axis)"
+        )
+    if not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
+        raise ValueError(
+            f"samples must be finite floats between -1 and 1, but are {samples.dtype}; divide "
+            "16-bit integers by 32768"
+        )
+    return samples.astype(np.float32)
+
+
+def _checked_rate(rate: int) -> int:
+    if not isinstance(rate, (int, np.integer)) or not 1000 <= rate <= 1 << 20:
+        raise ValueError(f"rate must be the samples per second of the audio, not {rate!r}")
+    return int(rate)
+
+
+def _spooled(chunks: Iterable[np.ndarray], rate: int) -> Callable[[], Iterator[np.ndarray]]:
+    """Chunks come only once, so they are written down when they are first read."""
+    file = tempfile.SpooledTemporaryFile(SPOOLED_BYTES)  # noqa: SIM115
+    read = False
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal read
+        if not read:
+            read = True
+            for block_S in _resampled(chunks, rate):
+                file.write(block_S.tobytes())
+        file.seek(0)
+        while data := file.read(4 * 30 * SAMPLE_RATE):
+            yield np.frombuffer(data, np.float32)
+
+    return blocks
+
+
+def _resampled(chunks: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
+    if rate == SAMPLE_RATE:
+        yield from map(checked, chunks)
+        return
+    import soxr
+
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    for chunk_S in chunks:
+        yield stream.resample_chunk(checked(chunk_S))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -1,0 +1,114 @@
+"""Words to segments that people can read: lines of subtitles, annotations of ELAN and Praat.
+
+A pause of a second ends a segment. A stretch that is still too long, in seconds or in characters,
+is cut at the longest pause in the second half of what fits.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+from speechx.config import config, require_positive
+from speechx.transcription.result import Phone, Segment, Word
+
+PAUSE_SECONDS = 1.0
+# Scripts without spaces, whose words are here their signs.
+UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "BOPOMOFO")
+
+
+@config
+class Layout:
+    """How long a segment may be; names as in whisper."""
+
+    max_seconds: float = 15.0
+    max_line_width: int = 80
+    """Characters."""
+    max_line_count: int = 1
+    """Lines of a segment."""
+    max_words_per_line: int | None = None
+
+    def __post_init__(self) -> None:
+        require_positive(self, "max_seconds", "max_line_width", "max_line_count")
+        if self.max_words_per_line is not None:
+            require_positive(self, "max_words_per_line")
+
+
+class Spaced(NamedTuple):
+    """A word or a phone, and whether a space stands before it."""
+
+    token: Word | Phone
+    space: bool = True
+
+
+Run: TypeAlias = Sequence[Spaced]
+
+
+def has_no_spaces(character: str) -> bool:
+    """Whether this character is of a script that writes no spaces between words."""
+    return unicodedata.name(character[:1], "").startswith(UNSPACED)
+
+
+def text_of(run: Run) -> str:
+    return "".join(" " * (space and i > 0) + token.text for i, (token, space) in enumerate(run))
+
+
+def segments_of(run: Run, layout: Layout) -> tuple[Segment, ...]:
+    """The segments of a transcript; every token is in one of them."""
+    return tuple(_segment(piece, layout) for piece in _pieces(run, layout))
+
+
+def _pieces(run: Run, layout: Layout) -> Iterator[Run]:
+    begin = 0
+    while begin < len(run):
+        end = _fits(run, begin, layout)
+        if end < len(run) and run[end].token.start - run[end - 1].token.end <= PAUSE_SECONDS:
+            half = begin + (end - begin + 1) // 2
+            gaps = {i: run[i].token.start - run[i - 1].token.end for i in range(half, end + 1)}
+            spaced = {i: gap for i, gap in gaps.items() if i > begin and run[i].space} or gaps
+            end = max(spaced, key=lambda i: (round(spaced[i], 3), i)) if end > begin + 1 else end
+        yield run[begin:end]
+        begin = end
+
+
+def _fits(run: Run, begin: int, layout: Layout) -> int:
+    """Where a segment that begins here must end: before a pause, or at its greatest size."""
+    lines, width, words = 1, 0, 0
+    for index in range(begin, len(run)):
+        token, space = run[index]
+        length = len(token.text) + (space and width > 0)
+        words += 1
+        if width and (
+            width + length > layout.max_line_width or words > (layout.max_words_per_line or words)
+        ):
+            lines, width, words, length = lines + 1, 0, 1, len(token.text)
+        width += length
+        if index > begin and (
+            lines > layout.max_line_count
+            or token.end - run[begin].token.start > layout.max_seconds
+            or token.start - run[index - 1].token.end > PAUSE_SECONDS
+        ):
+            return index
+    return len(run)
+
+
+def _segment(run: Run, layout: Layout) -> Segment:
+    tokens = [token for token, _ in run]
+    return Segment(
+        text=_lines(run, layout),
+        start=tokens[0].start,
+        end=tokens[-1].end,
+        words=tuple(token for token in tokens if isinstance(token, Word)),
+        phones=tuple(token for token in tokens if isinstance(token, Phone)),
+    )
+
+
+def _lines(run: Run, layout: Layout) -> str:
+    """The text, broken into lines."""
+    lines: list[list[Spaced]] = [[]]
+    for one in run:
+        full = len(lines[-1]) >= (layout.max_words_per_line or len(run))
+        wide = len(text_of([*lines[-1], one])) > layout.max_line_width
+        if lines[-1] and (full or wide) and len(lines) < layout.max_line_count:
+            lines.append([])
+        lines[-1].append(one)
+    return "\n".join(map(text_of, lines))

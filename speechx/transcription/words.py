@@ -1,0 +1,45 @@
+"""From decoded tokens to words or phones with times."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from speechx.decoding.decoder import TokenSpan
+from speechx.text.vocabulary import TokenType
+from speechx.transcription.result import Phone, Word
+from speechx.transcription.segments import Spaced, has_no_spaces
+
+
+def words_of(
+    spans: Sequence[TokenSpan], token_type: TokenType, second: float, duration: float
+) -> list[Spaced]:
+    """Phones, or the words between spaces; `second` is the time of a frame, `duration` that of the
+    recording."""
+
+    def times(first: TokenSpan, last: TokenSpan) -> tuple[float, float]:
+        return round(first.first * second, 3), round(min((last.last + 1) * second, duration), 3)
+
+    if token_type == "phonemes":
+        return [Spaced(Phone(s.token, *times(s, s), round(s.probability, 4))) for s in spans]
+    words: list[tuple[list[TokenSpan], bool]] = []
+    begins, space = True, False
+    for span in spans:
+        if span.token.isspace():
+            begins = space = True
+            continue
+        alone = has_no_spaces(span.token)
+        if begins or alone:
+            words.append(([], space))
+        words[-1][0].append(span)
+        begins, space = alone, False
+    return [
+        Spaced(
+            Word(
+                "".join(span.token for span in word),
+                *times(word[0], word[-1]),
+                round(float(np.mean([span.probability for span in word])), 4),
+            ),
+            space,
+        )
+        for word, space in words
+    ]
