@@ -84,13 +84,13 @@ def _decode(options: Any) -> int:
         raise UserError("phonemize needs audio files, or --show-mapping alone")
     inventory = chosen_inventory(options)  # before the model is loaded, for it may be wrong
     from speechx.transcription.files import parse_formats, require_writable, transcribe_files
-    from speechx.transcription.inputs import find_inputs
+    from speechx.transcription.inputs import find_inputs, refuse_equal_outputs
     from speechx.transcription.recognizer import load
-    from speechx.transcription.segments import Layout
+    from speechx.transcription.segments import SegmentLimits
 
     formats = parse_formats(options.output_format)
     try:
-        layout = Layout(
+        limits = SegmentLimits(
             max_seconds=options.max_seconds,
             max_line_width=options.max_line_width,
             max_line_count=options.max_line_count,
@@ -98,9 +98,10 @@ def _decode(options: Any) -> int:
         )
     except ValueError as error:
         raise UserError(str(error)) from None
-    if options.output_dir is not None:
-        require_writable(options.output_dir)
     inputs, failed = find_inputs(options.audio, options.channels)
+    if options.output_dir is not None:
+        refuse_equal_outputs(inputs)
+        require_writable(options.output_dir)
     model = load(options.model, options.device, options.head)
     model.compute_with(options.batch_size, options.threads)
     if options.show_mapping:
@@ -108,6 +109,6 @@ def _decode(options: Any) -> int:
     if not options.audio:
         return 0
     return transcribe_files(
-        partial(model.stream, inventory=inventory, layout=layout), inputs, formats,
+        partial(model.stream, inventory=inventory, limits=limits), inputs, formats,
         options.output_dir, partial(print, flush=True), failed, options.overwrite, model.made,
     )  # fmt: skip

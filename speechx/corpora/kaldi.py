@@ -50,7 +50,7 @@ SLACK = 0.01  # seconds that a segment may reach out of a stretch, by rounding
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
+class ScpLine:
     """A line of wav.scp."""
 
     place: str
@@ -133,7 +133,7 @@ def _read(folder: Path, listing: Listing) -> None:
     listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
 
 
-def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Recording:
+def _recording(folder: Path, place: str, entry: str, listing: Listing) -> ScpLine:
     """What a line of wav.scp is; what is wrong with it is listed."""
     try:
         sound = sound_of(entry)
@@ -150,12 +150,12 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> Record
             if is_file(base, sound.path):  # otherwise it is listed as missing
                 part = None if sound.offset is None else part_at(file, sound.offset)
                 _check_needs(sound, file, part)
-        return Recording(place, sound, base, part)
+        return ScpLine(place, sound, base, part)
     except UserError as error:
         listing.broken.append(Problem.of(error, place))
     except ValueError as error:
         listing.refuse(place, str(error))
-    return Recording(place, None)
+    return ScpLine(place, None)
 
 
 def _is_there(folder: Path, name: str, listing: Listing) -> bool:
@@ -203,13 +203,13 @@ def _within(sound: PipedSound, times: dict[str, str]) -> dict[str, Any]:
     return {"start": sound.start + start, **({"duration": duration} if duration else {})}
 
 
-def _file(recording: Recording, found: Preparation) -> Path | None:
+def _file(recording: ScpLine, found: Preparation) -> Path | None:
     assert recording.sound is not None
     return found.file(recording.base, recording.sound.path, recording.place)
 
 
 def _utterances(
-    folder: Path, recordings: dict[str, Recording], listing: Listing
+    folder: Path, recordings: dict[str, ScpLine], listing: Listing
 ) -> Iterator[tuple[str, str, str, dict[str, str], int | None]]:
     """Place, id, recording, start and duration if it is a part of that, and its channel."""
     table = folder / "segments"

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count
 from pathlib import Path
 from typing import TypeAlias
 
@@ -60,15 +59,15 @@ def transcribe_files(
     waiting = inputs
     if folder is not None and not overwrite:
         waiting = _unfinished(inputs, formats, folder, made)
-    if len(inputs) + len(failed) == 1 and failures:
+    alone = len(inputs) + len(failed) == 1
+    if alone and failures:
         raise UserError(failures[0])
-    bar, numbers = Bar("transcribe", sum(one.seconds for one in waiting)), count()
+    bar = Bar("transcribe", sum(one.seconds for one in waiting))
     try:
         done = transcribe((one.recording for one in waiting), progress=bar.reach)
-        for (_, transcript), number in zip(done, numbers, strict=False):
-            one = waiting[number]
+        for one, (_, transcript) in zip(waiting, done, strict=True):
             if isinstance(transcript, UserError):
-                if len(inputs) == 1 and not failed:
+                if alone:
                     raise transcript
                 failures.append(str(transcript))
                 continue
@@ -82,7 +81,7 @@ def transcribe_files(
                     "its transcript is empty"
                 )
             if folder is None:
-                write(_shown(transcript, formats[0], one if len(inputs) > 1 else None))
+                write(_shown(transcript, formats[0], None if alone else one))
             else:
                 for format, path in _targets(one, formats, folder):
                     write_whole(path, render(transcript, format))

@@ -37,8 +37,8 @@ class Input:
 def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[Input], list[str]]:
     """The recordings, and why some of them cannot be read.
 
-    Sub-folders of a folder are searched, and are kept in the paths of the results. Raises UserError
-    if nothing is found, or if two recordings would have the same results.
+    Sub-folders of a folder are searched, and are kept in the paths of the results. A UserError if
+    nothing is found.
     """
     inputs, failed = list[Input](), list[str]()
     for one in given:
@@ -54,7 +54,6 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
                 failed.append(str(error))
         if not found:
             raise UserError(_nothing(one))
-    _refuse_equal_outputs(inputs)
     return inputs, failed
 
 
@@ -126,7 +125,7 @@ def _nothing(given: str) -> str:
     return f"{given}: no file matches this pattern"
 
 
-def _refuse_equal_outputs(inputs: Sequence[Input]) -> None:
+def refuse_equal_outputs(inputs: Sequence[Input]) -> None:
     """a/1.wav and b/1.wav would be one result, and the second would be lost."""
     of: dict[str, Input] = {}
     for one in inputs:

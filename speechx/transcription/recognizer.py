@@ -40,14 +40,14 @@ from speechx.training.distributed import pick_device
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
-from speechx.transcription.segments import Layout, segments_of, text_of
+from speechx.transcription.segments import SegmentLimits, segments_of, text_of
 from speechx.transcription.windows import WINDOW_SECONDS, Pauses
 from speechx.transcription.words import words_of
 
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
 PART_SECONDS = 30.0  # of outputs that are decoded at once, at least
 UNUSED = ("mask_embedding",)  # parts that decoding does not need
-LAYOUT = Layout()
+LIMITS = SegmentLimits()
 Progress = Callable[[float], object]
 """Gets the seconds of sound that are done."""
 
@@ -84,13 +84,13 @@ class Recognizer:
     @overload
     def transcribe(  # type: ignore[overload-overlap]
         self, audio: list[Any] | tuple[Any, ...], rate: int = ..., *, channel: int | None = ...,
-        layout: Layout = ..., progress: Progress | None = ...,
+        limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> list[Transcript]: ...  # fmt: skip
 
     @overload
     def transcribe(
-        self, audio: Audio, rate: int = ..., *, channel: int | None = ..., layout: Layout = ...,
-        progress: Progress | None = ...,
+        self, audio: Audio, rate: int = ..., *, channel: int | None = ...,
+        limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> Transcript: ...  # fmt: skip
 
     def transcribe(
@@ -99,28 +99,28 @@ class Recognizer:
         rate: int = SAMPLE_RATE,
         *,
         channel: int | None = None,
-        layout: Layout = LAYOUT,
+        limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
     ) -> Transcript | list[Transcript]:
         """The transcript of a file, of samples (S,) at `rate` per second, or of an iterator of
         such samples; a list or tuple of these gives a list, and is faster than one by one.
 
-        `channel` selects a channel of files, counted from 0; None takes their mean. `layout` says
+        `channel` selects a channel of files, counted from 0; None takes their mean. `limits` says
         how long a segment may be, `progress` gets the seconds done. A UserError says what is wrong
         with a file.
         """
-        return self._transcripts(audio, rate, channel, layout, progress, None)
+        return self._transcripts(audio, rate, channel, limits, progress, None)
 
     @overload
     def phonemize(  # type: ignore[overload-overlap]
         self, audio: list[Any] | tuple[Any, ...], inventory: Inventory, rate: int = ..., *,
-        channel: int | None = ..., layout: Layout = ..., progress: Progress | None = ...,
+        channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> list[Transcript]: ...  # fmt: skip
 
     @overload
     def phonemize(
         self, audio: Audio, inventory: Inventory, rate: int = ..., *,
-        channel: int | None = ..., layout: Layout = ..., progress: Progress | None = ...,
+        channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> Transcript: ...  # fmt: skip
 
     def phonemize(
@@ -130,19 +130,19 @@ class Recognizer:
         rate: int = SAMPLE_RATE,
         *,
         channel: int | None = None,
-        layout: Layout = LAYOUT,
+        limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
     ) -> Transcript | list[Transcript]:
         """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
         `transcribe`."""
-        return self._transcripts(audio, rate, channel, layout, progress, inventory)
+        return self._transcripts(audio, rate, channel, limits, progress, inventory)
 
     def _transcripts(
         self,
         audio: Audio | Sequence[Audio],
         rate: int,
         channel: int | None,
-        layout: Layout,
+        limits: SegmentLimits,
         progress: Progress | None,
         inventory: Inventory | None,
     ) -> Transcript | list[Transcript]:
@@ -150,7 +150,7 @@ class Recognizer:
         given: Iterable[Any] = audio if several else (audio,)  # type: ignore[assignment]
         recordings = [Recording.of(one, rate, channel) for one in given]
         transcripts = []
-        for _, transcript in self.stream(recordings, inventory, layout, progress):
+        for _, transcript in self.stream(recordings, inventory, limits, progress):
             if isinstance(transcript, UserError):
                 raise transcript
             transcripts.append(transcript)
@@ -160,7 +160,7 @@ class Recognizer:
         self,
         recordings: Iterable[Recording],
         inventory: Inventory | None = None,
-        layout: Layout = LAYOUT,
+        limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """Each recording with its transcript, or with the error of one that cannot be read, in
@@ -182,7 +182,7 @@ class Recognizer:
                 spans += self._spans(decoder, outputs_TV, first)
             recording = given[part.number]
             if part.samples is not None:
-                yield recording, self._transcript(spans, part.samples, recording, inventory, layout)
+                yield recording, self._transcript(spans, part.samples, recording, inventory, limits)
             elif part.error is not None:
                 yield recording, part.error
             if part.outputs_TV is None:
@@ -288,7 +288,7 @@ class Recognizer:
         samples: int,
         recording: Recording,
         inventory: Inventory | None,
-        layout: Layout,
+        limits: SegmentLimits,
     ) -> Transcript:
         duration = samples / SAMPLE_RATE
         # A head with one answer for the whole recording has no frames.
@@ -304,7 +304,7 @@ class Recognizer:
             language = run[0].token.text
         return Transcript(
             text=text_of(run),
-            segments=segments_of(run, layout),
+            segments=segments_of(run, limits),
             token_type=self.vocabulary.token_type,
             audio_duration=round(duration, 3),
             covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),

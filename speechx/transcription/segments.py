@@ -17,7 +17,7 @@ UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "BOPOMOF
 
 
 @config
-class Layout:
+class SegmentLimits:
     """How long a segment may be; names as in whisper."""
 
     max_seconds: float = 15.0
@@ -52,15 +52,15 @@ def text_of(run: Run) -> str:
     return "".join(" " * (space and i > 0) + token.text for i, (token, space) in enumerate(run))
 
 
-def segments_of(run: Run, layout: Layout) -> tuple[Segment, ...]:
+def segments_of(run: Run, limits: SegmentLimits) -> tuple[Segment, ...]:
     """The segments of a transcript; every token is in one of them."""
-    return tuple(_segment(piece, layout) for piece in _pieces(run, layout))
+    return tuple(_segment(piece, limits) for piece in _pieces(run, limits))
 
 
-def _pieces(run: Run, layout: Layout) -> Iterator[Run]:
+def _pieces(run: Run, limits: SegmentLimits) -> Iterator[Run]:
     begin = 0
     while begin < len(run):
-        end = _fits(run, begin, layout)
+        end = _fits(run, begin, limits)
         if end < len(run) and run[end].token.start - run[end - 1].token.end <= PAUSE_SECONDS:
             half = begin + (end - begin + 1) // 2
             gaps = {i: run[i].token.start - run[i - 1].token.end for i in range(half, end + 1)}
@@ -70,7 +70,7 @@ def _pieces(run: Run, layout: Layout) -> Iterator[Run]:
         begin = end
 
 
-def _fits(run: Run, begin: int, layout: Layout) -> int:
+def _fits(run: Run, begin: int, limits: SegmentLimits) -> int:
     """Where a segment that begins here must end: before a pause, or at its greatest size."""
     lines, width, words = 1, 0, 0
     for index in range(begin, len(run)):
@@ -78,23 +78,23 @@ def _fits(run: Run, begin: int, layout: Layout) -> int:
         length = len(token.text) + (space and width > 0)
         words += 1
         if width and (
-            width + length > layout.max_line_width or words > (layout.max_words_per_line or words)
+            width + length > limits.max_line_width or words > (limits.max_words_per_line or words)
         ):
             lines, width, words, length = lines + 1, 0, 1, len(token.text)
         width += length
         if index > begin and (
-            lines > layout.max_line_count
-            or token.end - run[begin].token.start > layout.max_seconds
+            lines > limits.max_line_count
+            or token.end - run[begin].token.start > limits.max_seconds
             or token.start - run[index - 1].token.end > PAUSE_SECONDS
         ):
             return index
     return len(run)
 
 
-def _segment(run: Run, layout: Layout) -> Segment:
+def _segment(run: Run, limits: SegmentLimits) -> Segment:
     tokens = [token for token, _ in run]
     return Segment(
-        text=_lines(run, layout),
+        text=_lines(run, limits),
         start=tokens[0].start,
         end=tokens[-1].end,
         words=tuple(token for token in tokens if isinstance(token, Word)),
@@ -102,13 +102,13 @@ def _segment(run: Run, layout: Layout) -> Segment:
     )
 
 
-def _lines(run: Run, layout: Layout) -> str:
+def _lines(run: Run, limits: SegmentLimits) -> str:
     """The text, broken into lines."""
     lines: list[list[Spaced]] = [[]]
     for one in run:
-        full = len(lines[-1]) >= (layout.max_words_per_line or len(run))
-        wide = len(text_of([*lines[-1], one])) > layout.max_line_width
-        if lines[-1] and (full or wide) and len(lines) < layout.max_line_count:
+        full = len(lines[-1]) >= (limits.max_words_per_line or len(run))
+        wide = len(text_of([*lines[-1], one])) > limits.max_line_width
+        if lines[-1] and (full or wide) and len(lines) < limits.max_line_count:
             lines.append([])
         lines[-1].append(one)
     return "\n".join(map(text_of, lines))

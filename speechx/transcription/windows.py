@@ -3,7 +3,7 @@
 Every frame of the recording is in exactly one window, with two seconds of sound on either side of
 the window where there is so much. Memory holds a window and a block.
 
-    S samples · T frames
+    S samples · T frames · V = blank and tokens, the blank first
 """
 
 from collections.abc import Iterable, Iterator

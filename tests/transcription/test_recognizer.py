@@ -20,7 +20,7 @@ from speechx.transcription.files import transcribe_files
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.recognizer import Recognizer, load
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import Layout, Spaced, segments_of
+from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
 from tests.conftest import finetune_config, pretrain_config, small_convolutional
 from tests.recipe_run import ROOT
@@ -186,7 +186,7 @@ def words(*tokens: tuple[str, float, float]) -> list[Spaced]:
 
 def test_a_pause_of_more_than_a_second_begins_a_segment():
     run = words(("a", 0, 1), ("b", 2.0, 2.5), ("c", 3.6, 4), ("d", 4.1, 5))
-    first, second = segments_of(run, Layout())
+    first, second = segments_of(run, SegmentLimits())
     assert (first.text, first.start, first.end) == ("a b", 0, 2.5)
     assert (second.text, second.start, second.end) == ("c d", 3.6, 5)
     assert first.words == (run[0].token, run[1].token)
@@ -196,28 +196,32 @@ def test_segments_are_short_enough_to_read_and_hold_every_word():
     random = np.random.default_rng(0)
     starts = np.cumsum(random.uniform(0.2, 0.9, 500))
     run = words(*(("x" * random.integers(1, 14), t, t + 0.1) for t in starts))
-    for layout in (Layout(), Layout(max_seconds=4), Layout(max_line_width=20, max_line_count=2)):
-        segments = segments_of(run, layout)
+    for limits in (
+        SegmentLimits(),
+        SegmentLimits(max_seconds=4),
+        SegmentLimits(max_line_width=20, max_line_count=2),
+    ):
+        segments = segments_of(run, limits)
         assert [word for segment in segments for word in segment.words] == [t for t, _ in run]
         for segment in segments:
-            assert segment.end - segment.start <= layout.max_seconds
+            assert segment.end - segment.start <= limits.max_seconds
             lines = segment.text.split("\n")
-            assert len(lines) <= layout.max_line_count
-            assert max(map(len, lines)) <= layout.max_line_width
+            assert len(lines) <= limits.max_line_count
+            assert max(map(len, lines)) <= limits.max_line_width
         assert np.mean([len(segment.words) for segment in segments]) > 2
-    for segment in segments_of(run, Layout(max_words_per_line=3)):
+    for segment in segments_of(run, SegmentLimits(max_words_per_line=3)):
         assert len(segment.words) <= 3
 
 
 def test_a_segment_that_is_too_long_is_cut_at_its_longest_pause():
     run = words(*(("word", t, t + 0.4) for t in np.arange(0, 20, 0.5)))
     run[25:] = [Spaced(Word("word", t.start + 0.3, t.end + 0.3, 0.5)) for t, _ in run[25:]]
-    first, second = segments_of(run, Layout(max_line_width=1000))
+    first, second = segments_of(run, SegmentLimits(max_line_width=1000))
     assert (len(first.words), len(second.words)) == (25, 15)
 
 
 def test_a_word_that_is_longer_than_a_line_stands_whole():
-    (segment,) = segments_of(words(("x" * 200, 0, 30)), Layout())
+    (segment,) = segments_of(words(("x" * 200, 0, 30)), SegmentLimits())
     assert segment.text == "x" * 200
 
 
@@ -227,7 +231,8 @@ def test_words_are_what_lies_between_spaces(speller, monkeypatch):
     log_TV = np.log(np.full((len(ids_T), 6), 0.05, np.float32))
     log_TV[np.arange(len(ids_T)), ids_T] = np.log(0.75)
     monkeypatch.setattr(speller, "_run", lambda wave_BS, lengths_B: [log_TV])
-    transcript = speller.transcribe(np.zeros(FIELD + 7 * STRIDE, np.float32))
+    samples = 7 * STRIDE + speller.features.receptive_field
+    transcript = speller.transcribe(np.zeros(samples, np.float32))
     assert transcript.text == "ab c"
     assert transcript.words == (Word("ab", 0.0, 0.08, 0.75), Word("c", 0.12, 0.16, 0.75))
 
