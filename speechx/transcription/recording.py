@@ -5,6 +5,7 @@ read in blocks, and may be read twice.
 """
 
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def _spooled(chunks: Iterable[np.ndarray], rate: int) -> Callable[[], Iterator[n
         while data := file.read(4 * 30 * SAMPLE_RATE):
             yield np.frombuffer(data, np.float32)
 
+    weakref.finalize(blocks, file.close)
     return blocks
 
 
