@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from speechx import __version__
 from speechx.cli.data import add_data_commands
+from speechx.cli.fill import add_fill
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
 
@@ -160,6 +161,9 @@ def _add_decoding(commands: Any) -> None:
                 "--show-mapping", action="store_true",
                 help="print the phone mapping as a table; audio is optional then",
             )  # fmt: skip
+    fill = add_fill(commands)
+    _add_head(fill)
+    _add_device(fill)
 
 
 def _add_scoring(commands: Any) -> None:

@@ -7,6 +7,7 @@ transcript.save("talk.srt")
 """
 
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from speechx.text.vocabulary import TokenType
@@ -81,6 +82,5 @@ class Transcript:
     def save(self, path: str | Path) -> None:
         """Writes the file whole or not at all, in the format of its suffix: txt, srt, vtt, tsv,
         json, ctm, TextGrid or eaf."""
-        from speechx.transcription.formats import save
-
-        save(self, Path(path))
+        formats = import_module("speechx.transcription.formats")  # they know this class
+        formats.save(self, Path(path))

@@ -66,7 +66,7 @@ def _utterance(segment: Segment, phones_in_words: bool) -> Interval:
     """With its words as parts, and room for its phones if these are not in words."""
     words = [_interval(word, phones_in_words) for word in segment.words]
     flat = [] if phones_in_words else segment.phones
-    times = [*segment.words, *flat]
+    times: list[Word | Phone] = [*segment.words, *flat]
     start = min([segment.start, *(token.start for token in times)])
     end = max([segment.end, *(token.end for token in times)])
     whole = Interval(segment.text, _milliseconds(start), _milliseconds(end), parts=words)
