@@ -31,6 +31,9 @@ def add_fill(commands: Any) -> Any:
     )  # fmt: skip
     fill.add_argument("--in-place", action="store_true", help="replace the original files")
     fill.add_argument(
+        "--overwrite", action="store_true", help="make new files that are there already again"
+    )
+    fill.add_argument(
         "--inventory", metavar="LANGUAGE|FILE[#ID]",
         help="phone inventory of an unseen language, to write its phones: a shipped language, a "
         "list, a manifest, or PHOIBLE's phoible.csv#ID",
@@ -50,7 +53,7 @@ def _fill(options: Any) -> int:
         transcribe = partial(model.phonemize, inventory=inventory)
     return fill_files(
         options.files, transcribe, partial(print, flush=True), options.tier, options.audio,
-        options.output, options.in_place,
+        options.output, options.in_place, options.overwrite,
     )  # fmt: skip
 
 

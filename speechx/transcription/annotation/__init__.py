@@ -49,7 +49,7 @@ class Filling:
             notes.append(f"{self.silent} stay empty: the model found no text")
         if self.short:
             notes.append(f"{self.short} stay empty: shorter than one frame of the model")
-        return "; ".join([*notes, *self.failed])
+        return "; ".join(notes)
 
 
 class _Span(NamedTuple):

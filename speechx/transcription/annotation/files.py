@@ -20,20 +20,21 @@ def fill_files(
     audio: Path | None = None,
     output: Path | None = None,
     in_place: bool = False,
+    overwrite: bool = False,
 ) -> int:
     """Fills files, and all of folders, and writes the name of each new one; 2 if some failed.
 
     By default session.eaf becomes session.filled.eaf beside it. `output` is a folder, or the new
-    file of one. A new file that is there already is skipped; only `in_place` replaces an
-    original. A bad file is reported and does not stop the others.
+    file of one. A new file that is there already is skipped, unless `overwrite` is set; only
+    `in_place` replaces an original. A bad file is reported and does not stop the others.
     """
     pairs = _pairs(paths, output, in_place)
     if audio is not None and len(pairs) > 1:
         raise UserError(f"{audio} can be the recording of one file, but {len(pairs)} were given")
     failed, written = [], 0
     for path, target in pairs:
-        if target.exists() and not in_place:
-            logger.info(f"{path}: {target} is there already, skipped")
+        if target.exists() and not in_place and not overwrite:
+            logger.info(f"{path}: {target} is there already, skipped (--overwrite makes it again)")
             continue
         bar = _Bar(path.name)
         try:

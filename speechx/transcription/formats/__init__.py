@@ -20,16 +20,21 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
+def render(transcript: Transcript, format: str, folder: Path = Path()) -> str:
+    """The content of a file. `folder` is where it will lie: an .eaf names its recording from
+    there."""
+    if format == "eaf":
+        return eaf.render(transcript, folder)
+    return FORMATS[format](transcript)
+
+
 def save(transcript: Transcript, path: Path) -> None:
-    """Writes a transcript in the format of the suffix, in capital or small letters."""
+    """Writes a transcript in the format of the suffix."""
     suffix = path.suffix.removeprefix(".")
-    name = next((name for name in FORMATS if name.lower() == suffix.lower()), None)
-    if name is None:
+    known = {name.lower(): name for name in FORMATS}
+    if suffix.lower() not in known:
         raise UserError(
             f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
             f"expected one of {', '.join(FORMATS)}"
         )
-    if name == "eaf":  # the one that names another file by its way from here
-        write_whole(path, eaf.render(transcript, path.parent))
-    else:
-        write_whole(path, FORMATS[name](transcript))
+    write_whole(path, render(transcript, known[suffix.lower()], path.parent))
