@@ -214,6 +214,14 @@ SHORT = re.sub(r"(?m)^ *(?:item|intervals|points) ?\[\d*\]: *\n|^.*?(?:=|\?) (?=
 SHORT = SHORT.replace('"ooTextFile"\n"TextGrid"', 'File type = "ooTextFile short"\n"TextGrid"')
 
 
+GAP = """intervals: size = 1
+        intervals [1]:
+            xmin = 0
+            xmax = 10
+            text = ""
+    item [3]"""
+
+
 def marks(path: Path) -> dict[str, list[str]]:
     """The texts of each tier, as Praat reads them."""
     parselmouth = pytest.importorskip("parselmouth")
@@ -277,6 +285,20 @@ def test_times_beyond_the_recording(place: Path, caplog: pytest.LogCaptureFixtur
     path.write_text(wrong.replace("xmax = 2 ", "xmax = 62 ").replace("xmax = 4 ", "xmax = 64 "))
     with pytest.raises(UserError, match=r"3 of 3 empty segments begin behind.*--audio"):
         fill(path, place / "none.TextGrid", transcribe)
+
+
+def test_a_long_recording_that_is_one_segment_is_not_read_into_memory(place: Path) -> None:
+    path, asked = place / "long.TextGrid", []
+    text = re.sub(r"(?s)intervals: size = 5.*?item \[3\]", GAP, LONG)
+    path.write_text(text.replace("xmax = 10", "xmax = 700"))
+    write_wav(place / "long.wav", np.zeros(16_000 * 700, np.int16))
+
+    def stream(audio: object) -> Transcript:
+        asked.append(audio)
+        return Transcript("all", (), "characters", 700, 700, "m")
+
+    assert fill(path, place / "new.TextGrid", stream).filled == 1
+    assert asked == [place / "long.wav"]
 
 
 def test_segments_shorter_than_a_frame_stay_empty(place: Path) -> None:
