@@ -1,10 +1,11 @@
-"""The commands that turn recordings into text: transcribe and phonemize."""
+"""The commands that turn recordings into text: transcribe, phonemize and fill."""
 
 import argparse
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speechx.cli.fill import add_fill
 from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
 from speechx.errors import UserError
 
@@ -33,6 +34,9 @@ def add_transcription_commands(commands: Any) -> None:
                 "--show-mapping", action="store_true",
                 help="print the phone mapping as a table; audio is optional then",
             )  # fmt: skip
+    fill = add_fill(commands)
+    add_head(fill)
+    add_device(fill)
 
 
 def _add_output(decode: argparse.ArgumentParser) -> None:

@@ -84,7 +84,7 @@ def transcribe_files(
                 write(_shown(transcript, formats[0], None if alone else one))
             else:
                 for format, path in _targets(one, formats, folder):
-                    write_whole(path, render(transcript, format))
+                    write_whole(path, render(transcript, format, path.parent))
     finally:
         bar.close()
     return log_failed(failures)

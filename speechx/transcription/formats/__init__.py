@@ -4,18 +4,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from speechx.errors import UserError
-from speechx.transcription.formats import json, txt
+from speechx.transcription.formats import ctm, eaf, json, srt, textgrid, tsv, txt, vtt
 from speechx.transcription.result import Transcript
 from speechx.whole_file import write_whole
 
 FORMATS: dict[str, Callable[[Transcript], str]] = {
     "txt": txt.render,
+    "srt": srt.render,
+    "vtt": vtt.render,
+    "tsv": tsv.render,
     "json": json.render,
+    "ctm": ctm.render,
+    "TextGrid": textgrid.render,
+    "eaf": eaf.render,
 }
 
 
-def render(transcript: Transcript, format: str) -> str:
-    """The content of a file."""
+def render(transcript: Transcript, format: str, folder: Path = Path()) -> str:
+    """The content of a file. `folder` is where it will lie: an .eaf names its recording from
+    there."""
+    if format == "eaf":
+        return eaf.render(transcript, folder)
     return FORMATS[format](transcript)
 
 
@@ -28,4 +37,4 @@ def save(transcript: Transcript, path: Path) -> None:
             f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
             f"expected one of {', '.join(FORMATS)}"
         )
-    write_whole(path, render(transcript, known[suffix.lower()]))
+    write_whole(path, render(transcript, known[suffix.lower()], path.parent))

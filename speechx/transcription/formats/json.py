@@ -1,7 +1,7 @@
 """JSON in whisper's shape, with `phones` and durations."""
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from speechx.transcription.result import Phone, Transcript, Word
@@ -17,19 +17,22 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
         values: dict[str, Any] = {
             "id": index, "start": segment.start, "end": segment.end, "text": segment.text,
         }  # fmt: skip
-        if transcript.token_type == "phonemes":
-            values["phones"] = [_named("phone", phone) for phone in segment.phones]
-        else:
+        if transcript.token_type != "phonemes":
             name = "language" if transcript.token_type == "languages" else "word"
             values[f"{name}s"] = [_named(name, word) for word in segment.words]
+        if transcript.token_type == "phonemes" or segment.phones:
+            values["phones"] = [_named("phone", phone) for phone in segment.phones]
         segments.append(values)
-    about = asdict(transcript)
+    about = {f.name: getattr(transcript, f.name) for f in fields(transcript)}
     del about["segments"], about["text"], about["token_type"]
     return {"text": transcript.text, "segments": segments, **about}
 
 
 def _named(name: str, token: Word | Phone) -> dict[str, Any]:
     """The token as whisper has it, under its own name."""
-    values = asdict(token)
-    text, phones = values.pop("text"), values.pop("phones", ())
-    return {name: text, **values, **({"phones": [*phones]} if phones else {})}
+    values = {
+        name: token.text, "start": token.start, "end": token.end, "probability": token.probability,
+    }  # fmt: skip
+    if isinstance(token, Word) and token.phones:
+        values["phones"] = [_named("phone", phone) for phone in token.phones]
+    return values
