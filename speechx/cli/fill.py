@@ -48,7 +48,7 @@ def _fill(options: Any) -> int:
 
     inventory = _inventory(options.inventory)  # before the model is loaded, for it may be wrong
     model = speechx.load(options.model, options.device, options.head)
-    transcribe = model.transcribe
+    transcribe: Any = model.transcribe
     if inventory is not None:
         transcribe = partial(model.phonemize, inventory=inventory)
     return fill_files(
