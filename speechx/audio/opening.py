@@ -29,8 +29,8 @@ from speechx.audio.decoders import Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Part, is_url, read_bytes, source_name
+from speechx.audio.sphere import HIGHEST_RATE, SphereSound
 from speechx.audio.sphere import MAGIC as SPHERE
-from speechx.audio.sphere import SphereSound
 from speechx.audio.spliced import Piece, Spliced
 from speechx.errors import UserError
 from speechx.log import logger
@@ -48,6 +48,7 @@ HEAD_BYTES = 1024
 # O_NONBLOCK, because opening a pipe without a writer would block.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 IN_MEMORY = 1 << 24  # bytes; of a larger file the system reads what is looked at
+LOWEST_RATE = 1000  # Hz; resampling from less would take hours and much memory
 MOST_JOINED = 10_000
 REMEMBERED = 1 << 16  # files that are one stream and nothing else
 REMEMBERED_LAYOUTS = 256  # other files
@@ -118,6 +119,8 @@ def _opened(
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
         if sound.frames == 0 and math.isinf(sound.promised):
             raise UserError(f"{name}: {CUT_BEFORE}")
+        if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
+            raise UserError(f"{name}: its header claims a sample rate of {sound.samplerate} Hz.")
         yield sound
 
 
@@ -291,10 +294,10 @@ def _counted(file: BinaryIO, head: bytes, begin: int, size: int) -> int | None:
             if flac.is_joined(data, begin, end):
                 return 0
     first = max(begin, end - flac.TAIL_BYTES)
-    return flac.counted(head, read(first, end - first))
+    return flac.counted(read(first, end - first))
 
 
-def _mended(file: BinaryIO, begin: int, size: int, name: str) -> list[Piece] | None:
+def _mended(file: BinaryIO, begin: int, size: int, name: str) -> tuple[list[Piece], bool] | None:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
         if flac.is_joined(data, begin, end):

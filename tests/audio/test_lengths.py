@@ -181,7 +181,7 @@ def test_headers_of_frames_without_frames_cost_no_time() -> None:
     frames = (b"\xff\xf8\x69\x18" + number + b"\0" for number in numbers)
     tail = b"".join(frame + bytes([flac._crc8(frame)]) for frame in frames)
     begun = time.monotonic()
-    flac.counted(file_of("FLAC", noise()), tail)
+    flac.counted(tail)
     assert time.monotonic() - begun < 1.0
 
 
@@ -199,6 +199,38 @@ def test_a_flac_in_which_the_decoder_cannot_seek_is_read(tmp_path: Path) -> None
     assert seconds_of(path) == 4.0
     assert check_audio(path).cut == ""
     np.testing.assert_array_equal(read_audio(path, 2.0, 1.0), whole_S[2 * RATE : 3 * RATE])
+
+
+def test_a_flac_that_was_written_as_a_stream_is_read_whatever_its_checksums_are(
+    tmp_path: Path,
+) -> None:
+    for seed in range(40):
+        data = file_of("FLAC", noise(0.6, 2, seed=seed))
+        stream = replaced(flac_with_total(data, 0), 8, bytes(2) + data[10:12] + bytes(6))
+        assert seconds_of(written(tmp_path, stream)) == 0.6
+
+
+@pytest.mark.parametrize("largest", [b"\x10\0", b"\xff\xff"])
+def test_a_flac_stream_with_a_broken_last_block_says_so(tmp_path: Path, largest: bytes) -> None:
+    """Also if the header has another size of its blocks."""
+    data = replaced(flac_with_total(file_of("FLAC", noise(1.0)), 0), 10, largest)
+    assert audio_info(written(tmp_path, data)).cut == ""
+    for broken in (data[:-1], replaced(data, len(data) - 9, b"\0")):
+        info = audio_info(written(tmp_path, broken))
+        assert info.duration == 3 * 4096 / RATE
+        assert "breaks off" in info.cut
+
+
+def test_a_flac_stream_of_which_half_a_block_is_left_has_no_length(tmp_path: Path) -> None:
+    path = written(tmp_path, flac_with_total(file_of("FLAC", noise(0.2)), 0)[:-100])
+    with pytest.raises(UserError, match="cut off before its first sound"):
+        audio_info(path)
+
+
+def test_an_impossible_sample_rate_is_an_error_that_costs_nothing(tmp_path: Path) -> None:
+    data = replaced(file_of("WAV", noise()), 24, b"\1\0\0\0")
+    with pytest.raises(UserError, match="sample rate of 1 Hz"):
+        read_audio(written(tmp_path, data))
 
 
 def test_a_flac_without_its_last_byte_loses_the_last_block_and_says_so(tmp_path: Path) -> None:
