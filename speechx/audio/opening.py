@@ -28,7 +28,7 @@ from speechx.audio.containers import KNOWN, other_name, sound_name
 from speechx.audio.decoders import Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
-from speechx.audio.sources import Part, is_url, read_bytes, source_name
+from speechx.audio.sources import Key, Part, is_url, key_of, read_bytes, source_name
 from speechx.audio.sphere import HIGHEST_RATE, SphereSound
 from speechx.audio.sphere import MAGIC as SPHERE
 from speechx.audio.spliced import Piece, Spliced
@@ -185,7 +185,6 @@ def _decoded(
     return sounds[0] if len(sounds) == 1 else Joined(sounds)
 
 
-Key = tuple[int, ...]
 WHOLE = [Extent(None)]
 _whole: set[Key] = set()
 _known: dict[Key, Layout] = {}
@@ -201,11 +200,8 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
         find = _mp3
     else:
         return list(_extents(file, head, begin, size))
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:  # it is in memory
+    if (key := key_of(file)) is None:
         return find(file, begin, size) or WHOLE
-    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     if key in _whole:
         return WHOLE
     if (found := _known.get(key)) is not None:

@@ -42,6 +42,7 @@ import soundfile
 from speechx.audio.extents import goes_on
 from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
 from speechx.audio.shorten import PCM, CutStream, Shorten
+from speechx.audio.sources import key_of
 from speechx.errors import UserError
 
 MAGIC = b"NIST_1A"
@@ -327,11 +328,9 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
     """The stream of this file, which is kept until another file is read."""
     global _last
     file.seek(header.size)
-    try:
-        status = os.fstat(file.fileno())
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
-    except OSError:  # not a file on disk
+    if (found := key_of(file)) is None:
         return _Packed(file.read(), header, name)
+    key = (*found, name)
     last = _last  # another thread may open another file
     if last is None or last[0] != key:
         last = _last = (key, _Packed(file.read(), header, name))

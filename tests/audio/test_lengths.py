@@ -1,5 +1,6 @@
 """How long a file is: all that can be read of it, whatever its header says, and what is missing."""
 
+import os
 import time
 from pathlib import Path
 
@@ -414,3 +415,23 @@ def test_the_same_in_a_part_of_a_file(tmp_path: Path) -> None:
     part = 6, len(data)
     assert audio_info(tmp_path / "many.tar", part=part).duration == 3.0
     assert len(read_audio(tmp_path / "many.tar", part=part)) == 3 * RATE
+
+
+@pytest.mark.parametrize("kind", ["MP3", "OGG"])
+def test_a_file_that_is_written_again_is_looked_at_again(tmp_path: Path, kind: str) -> None:
+    """Also within one tick of the clock, or with the time and size of the file before it."""
+    twice = 2 * file_of(kind, noise(1.0))
+    once = file_of(kind, noise(2.0))
+    size = max(len(twice), len(once) + 20)
+    first, second = twice + bytes(size - len(twice)), once + bytes(size - len(once))
+    path = tmp_path / "a.bin"
+    for settled in (False, True):
+        lengths = []
+        for data in (first, second):
+            path.write_bytes(data)
+            if settled:
+                time.sleep(2.1)
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+            lengths.append(audio_info(path).duration)
+        path.write_bytes(b"")
+        assert lengths == [audio_info(written(tmp_path, data)).duration for data in (first, second)]
