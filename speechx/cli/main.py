@@ -280,15 +280,15 @@ def _decode(options: Any) -> int:
     )  # fmt: skip
 
 
-def _evaluate(options: Any) -> None:
+def _evaluate(options: Any) -> int:
     inventory = _chosen_inventory(options)
     from speechx.evaluation import evaluate_model
 
-    print(
-        evaluate_model(
-            options.model, options.manifest, inventory, options.output, options.device, options.head
-        )
+    tables, code = evaluate_model(
+        options.model, options.manifest, inventory, options.output, options.device, options.head
     )
+    print(tables)
+    return code
 
 
 def _chosen_inventory(options: Any) -> Any:

@@ -15,6 +15,7 @@ numbers everywhere.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,10 @@ import torch
 from torch import Tensor
 
 from speechx.audio.files import SAMPLE_RATE, read_audio
-from speechx.data.batches import Batches, normalize
+from speechx.data.batches import Batch, Batches, normalize
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
-from speechx.data.sampling import every_row, once, padded_batches
+from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
@@ -42,6 +43,28 @@ WINDOW_SECONDS = 30.0
 MARGIN_SECONDS = 2.0  # of context on each side of a window, computed and thrown away
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
 UNUSED = ("mask_embedding",)  # parts that decoding does not need
+
+
+def _read(
+    reader: Batches, plan: Plan, failed: dict[int, str] | None
+) -> Iterator[tuple[Sequence[Row], Batch]]:
+    """The batch of a plan. If some of its utterances cannot be read and there is room for them in
+    `failed`, the others follow one by one."""
+    try:
+        whole = reader[plan]
+    except UserError:
+        if failed is None:
+            raise
+    else:
+        yield plan.rows, whole
+        return
+    for row in plan.rows:
+        try:
+            alone = reader[replace(plan, rows=(row,))]
+        except UserError as error:
+            failed[row.utterances[0]] = str(error)
+            continue
+        yield [row], alone
 
 
 class Recognizer:
@@ -76,20 +99,24 @@ class Recognizer:
         return self._transcript(spans, len(wave_S), inventory)
 
     def decode(
-        self, utterances: Sequence[Utterance], decoders: Sequence[Decoder] | None = None
+        self,
+        utterances: Sequence[Utterance],
+        decoders: Sequence[Decoder] | None = None,
+        failed: dict[int, str] | None = None,
     ) -> Iterator[tuple[int, list[list[TokenSpan]]]]:
         """The index of each utterance with what each decoder makes of it, by default the model's
-        own; similar lengths are computed together, so indices come in another order."""
+        own; similar lengths are computed together, so indices come in another order. Utterances
+        that cannot be read are an error, or are added to `failed`, each with the reason."""
         decoders = [self.decoder] if decoders is None else decoders
         corpus = Corpus.of(utterances)
         config = self.model.encoder.config
         reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
         plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
         for plan in once(plan_of):
-            batch = reader[plan]
-            outputs = self._outputs(batch.wave_BS, batch.lengths_B)
-            for row, outputs_TV in zip(plan.rows, outputs, strict=True):
-                yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
+            for rows, batch in _read(reader, plan, failed):
+                outputs = self._outputs(batch.wave_BS, batch.lengths_B)
+                for row, outputs_TV in zip(rows, outputs, strict=True):
+                    yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
 
     def map_inventory(self, inventory: Inventory) -> Mapping:
         """From the phones this model writes to the phones of the inventory; printable. Phones that

@@ -417,6 +417,14 @@ def test_the_same_in_a_part_of_a_file(tmp_path: Path) -> None:
     assert len(read_audio(tmp_path / "many.tar", part=part)) == 3 * RATE
 
 
+def test_a_tag_of_a_wrong_size_hides_no_sound(tmp_path: Path) -> None:
+    sound = file_of("MP3", noise(1.0))
+    whole = seconds_of(written(tmp_path, id3() + sound + id3() + sound))
+    wrong = replaced(id3(), 8, b"\x20\x22")  # 4130 bytes, many of them of the sound
+    path = written(tmp_path, wrong + sound + wrong + sound)
+    assert seconds_of(path) == pytest.approx(whole, abs=0.1)
+
+
 @pytest.mark.parametrize("kind", ["MP3", "OGG"])
 def test_a_file_that_is_written_again_is_looked_at_again(tmp_path: Path, kind: str) -> None:
     """Also within one tick of the clock, or with the time and size of the file before it."""
