@@ -29,7 +29,7 @@ from speechx.audio.decoders import Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
 from speechx.audio.sources import Key, Part, is_url, key_of, read_bytes, source_name
-from speechx.audio.sphere import HIGHEST_RATE, SphereSound
+from speechx.audio.sphere import HIGHEST_RATE, LOWEST_RATE, SphereSound
 from speechx.audio.sphere import MAGIC as SPHERE
 from speechx.audio.spliced import Piece, Spliced
 from speechx.errors import UserError
@@ -48,7 +48,6 @@ HEAD_BYTES = 1024
 # O_NONBLOCK, because opening a pipe without a writer would block.
 OPENING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 IN_MEMORY = 1 << 24  # bytes; of a larger file the system reads what is looked at
-LOWEST_RATE = 1000  # Hz; resampling from less would take hours and much memory
 MOST_JOINED = 10_000
 REMEMBERED = 1 << 16  # files that are one stream and nothing else
 REMEMBERED_LAYOUTS = 256  # other files

@@ -48,6 +48,7 @@ from speechx.errors import UserError
 MAGIC = b"NIST_1A"
 LONGEST_HEADER = 1 << 20
 MOST_CHANNELS = 64
+LOWEST_RATE = 1000  # Hz; resampling from less would take hours and much memory
 HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
@@ -122,7 +123,7 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         count = 0
     header = SphereHeader(
         size=int(size),
-        rate=_integer(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
+        rate=_integer(fields, "sample_rate", 0, LOWEST_RATE, HIGHEST_RATE, name),
         channels=_integer(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
         coding=coding,
         compressed=bool(packed),

@@ -232,6 +232,9 @@ def test_an_impossible_sample_rate_is_an_error_that_costs_nothing(tmp_path: Path
     data = replaced(file_of("WAV", noise()), 24, b"\1\0\0\0")
     with pytest.raises(UserError, match="sample rate of 1 Hz"):
         read_audio(written(tmp_path, data))
+    data = file_of("NIST", noise()).replace(b"sample_rate -i 16000", b"sample_rate -i 00001")
+    with pytest.raises(UserError, match="sample_rate = '00001'"):
+        read_audio(written(tmp_path, data))
 
 
 def test_a_flac_without_its_last_byte_loses_the_last_block_and_says_so(tmp_path: Path) -> None:
@@ -415,6 +418,15 @@ def test_the_same_in_a_part_of_a_file(tmp_path: Path) -> None:
     part = 6, len(data)
     assert audio_info(tmp_path / "many.tar", part=part).duration == 3.0
     assert len(read_audio(tmp_path / "many.tar", part=part)) == 3 * RATE
+
+
+def test_an_aiff_that_counts_no_samples_is_read(tmp_path: Path) -> None:
+    data = file_of("AIFF", noise(1.0))
+    silent = replaced(data, data.index(b"COMM") + 10, bytes(4))
+    for behind in (b"", b"ANNO\0\0\0\4abcd"):
+        path = written(tmp_path, silent + behind)
+        assert seconds_of(path) == 1.0
+        np.testing.assert_array_equal(read_audio(path), read_audio(written(tmp_path, data)))
 
 
 def test_a_tag_of_a_wrong_size_hides_no_sound(tmp_path: Path) -> None:
