@@ -84,9 +84,9 @@ def evaluate_model(
     out: Path | None = None,
     device: str = "auto",
     head: str | None = None,
-) -> str:
+) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
-    to print; of a model without heads its objectives."""
+    to print and the exit code; of a model without heads its objectives."""
     if out is not None:
         require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
@@ -96,36 +96,42 @@ def evaluate_model(
     if inventory is None and (head in others or not saved.vocabularies):
         chosen = others if head is None else [head]
         results = evaluate_objectives(saved, chosen, manifests, out, device)
-        return "\n\n".join(metrics_table(name, each) for name, each in results.items())
+        return "\n\n".join(metrics_table(name, each) for name, each in results.items()), 0
     if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
+    failed: list[str] = []
     if inventory is None:
-        scores = evaluate(opened, manifests, out)
-        return "\n\n".join(result.table() for result in scores.values())
-    methods, mapping = evaluate_unseen(opened, manifests, inventory, out)
+        scores = evaluate(opened, manifests, out, failed)
+        return "\n\n".join(result.table() for result in scores.values()), 2 if failed else 0
+    methods, mapping = evaluate_unseen(opened, manifests, inventory, out, failed)
     lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
         rate = result.overall
         lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
-    return "\n".join(lines)
+    return "\n".join(lines), 2 if failed else 0
 
 
 def evaluate(
-    recognizer: Recognizer, manifests: Sequence[Path], out: Path | None = None
+    recognizer: Recognizer,
+    manifests: Sequence[Path],
+    out: Path | None = None,
+    failed: list[str] | None = None,
 ) -> dict[str, AnyScore]:
     """PER of a phoneme model, CER and WER of a character model, accuracy of a language
-    identification; writes JSON to `out`."""
+    identification; writes JSON to `out`. Recordings that cannot be read are logged and added to
+    `failed`; they are scored as if the model had written nothing."""
+    failed = [] if failed is None else failed
     listed = _read(manifests)
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    scores, _ = score_utterances(recognizer, utterances, show_progress=True)
+    scores, _ = score_utterances(recognizer, utterances, show_progress=True, failed=failed)
     if out is not None:
         headline = next(iter(scores.values()))
-        about = _about(recognizer, manifests, len(listed) - len(utterances))
+        about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each = {name: s.to_dict() for name, s in scores.items()}
         more = {"never_written": asdict(never), "scores": each}
         _write(out, {**about, **headline.to_dict(), **more})
@@ -154,11 +160,13 @@ def score_utterances(
     utterances: Sequence[Utterance],
     resamples: int = 1000,
     show_progress: bool = False,
+    failed: list[str] | None = None,
 ) -> tuple[dict[str, AnyScore], list[Scored]]:
     """The scores by metric, the headline first, and what the headline compared. Validation and
-    `speechx evaluate` both come here, so their numbers are equal."""
+    `speechx evaluate` both come here, so their numbers are equal. Without `failed`, a recording
+    that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
-    (decoded,) = _decode(recognizer, utterances, [recognizer.decoder], show_progress)
+    (decoded,) = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
     prepared = _policy(token_type, utterances)
     match token_type:
         case "languages":
@@ -182,8 +190,10 @@ def evaluate_unseen(
     manifests: Sequence[Path],
     inventory: Inventory,
     out: Path | None = None,
+    failed: list[str] | None = None,
 ) -> tuple[dict[str, Score], PhoneMapping]:
-    """PER under the five conditions, and the mapping that was used."""
+    """PER under the five conditions, and the mapping that was used. `failed` as in `evaluate`."""
+    failed = [] if failed is None else failed
     mapping = recognizer.map_inventory(inventory)
     listed = _read(manifests)
     utterances = labelled(listed, "phonemes")
@@ -201,7 +211,7 @@ def evaluate_unseen(
         utterances,
         [_prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
     )
-    unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True)
+    unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True, failed)
     shuffled = [
         replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
     ]
@@ -214,7 +224,7 @@ def evaluate_unseen(
         prepared=f"{prepared}, summed over {RANDOM_MAPS} random maps",
     )
     if out is not None:
-        about = _about(recognizer, manifests, len(listed) - len(utterances))
+        about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each_method = {name: s.to_dict() for name, s in methods.items()}
         more = {"inventory": inventory.source, "never_written": asdict(never)}
         _write(out, {**about, **more, "methods": each_method})
@@ -267,8 +277,10 @@ def _decode(
     utterances: Sequence[Utterance],
     decoders: Sequence[Decoder],
     show_progress: bool,
+    failed: list[str] | None = None,
 ) -> list[list[Scored]]:
-    """What each decoder makes of the utterances, both sides prepared for comparison."""
+    """What each decoder makes of the utterances, both sides prepared for comparison: nothing of
+    those that cannot be read, whose messages are added to `failed`."""
     token_type = recognizer.vocabulary.token_type
     references = [_prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
     blank = [
@@ -278,7 +290,9 @@ def _decode(
     check_references(blank)
     decoded = [list(blank) for _ in decoders]
     progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
-    for done, (index, of_decoders) in enumerate(recognizer.decode(utterances, decoders), start=1):
+    unread: dict[int, str] | None = None if failed is None else {}
+    outputs = recognizer.decode(utterances, decoders, unread)
+    for done, (index, of_decoders) in enumerate(outputs, start=1):
         for each, spans in zip(decoded, of_decoders, strict=True):
             written = [span.token for span in spans]
             hypothesis = _prepare(written, token_type, utterances[index].language)
@@ -286,6 +300,16 @@ def _decode(
         progress.advance(done, utterances[index].duration)
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
+    if failed is not None and unread:
+        failed += [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
+        if len(unread) == len(utterances):
+            raise UserError(f"none of the recordings can be read; {failed[0]}")
+        for message in failed:
+            logger.info(f"speechx: {message}")
+        logger.info(
+            f"{len(unread)} of {len(utterances)} utterances cannot be read; they are scored as if "
+            "the model had written nothing"
+        )
     return decoded
 
 
@@ -294,7 +318,7 @@ def _prepare(tokens: Sequence[str], token_type: TokenType, language: str) -> lis
     IPA, so that g and ɡ are equal; languages by one code."""
     match token_type:
         case "phonemes":
-            return [normalize_ipa(phone) for phone in tokens]
+            return [phone for token in tokens if (phone := normalize_ipa(token))]
         case "characters":
             return characters(normalize("".join(tokens), language))
         case "languages":
@@ -353,11 +377,14 @@ def _read(manifests: Sequence[Path]) -> list[Utterance]:
     ]
 
 
-def _about(recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int) -> dict[str, Any]:
+def _about(
+    recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int, failed: Sequence[str]
+) -> dict[str, Any]:
     return {
         "model": str(recognizer.folder),
         "manifests": [str(m) for m in manifests],
         "without_labels": unlabelled,
+        "unreadable": list(failed),
     }
 
 

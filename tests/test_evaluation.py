@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from speechx.audio.files import read_audio
+from speechx.cli.main import main
 from speechx.data.manifest import Utterance, read_manifest, write_manifest
 from speechx.decoding.decoder import MappedDecoder
 from speechx.decoding.mapping import random_map
@@ -210,6 +211,42 @@ def test_unlabelled_utterances_are_left_out_and_counted(speller, held_out, tmp_p
     scores = evaluate(speller, [tmp_path / "some.jsonl"])
     assert scores["cer"].overall.utterances == 2
     assert "1 of 3 utterances have no characters and are left out (xx_2)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_recordings_that_cannot_be_read_are_named_and_count_as_silence(
+    phonetician, held_out, inventory, tmp_path, capsys, unseen
+):
+    some = utterances(held_out)
+    missing = [replace(u, audio=str(tmp_path / f"{u.id}.wav")) for u in some]
+    manifest, out = tmp_path / "m.jsonl", tmp_path / "scores.json"
+    write_manifest(manifest, [*some[:2], missing[2], *some[3:]])
+    command = ["evaluate", "--model", str(phonetician.folder), "--manifest", str(manifest)]
+    if unseen:
+        write_manifest(tmp_path / "phones.jsonl", some)
+        command += ["--inventory", str(tmp_path / "phones.jsonl")]
+    assert main([*command, "-o", str(out)]) == 2
+    assert f"speechx: {some[2].id}: {missing[2].audio}: cannot be read" in capsys.readouterr().err
+    written = json.loads(out.read_text())
+    assert [message.split(":")[0] for message in written["unreadable"]] == [some[2].id]
+    per = written["methods"]["unmapped"] if unseen else written["scores"]["per"]
+    assert per["overall"]["tokens"] == sum(len(u.phones or ()) for u in some)
+    (silent,) = [w for w in per["worst"] if w["id"] == some[2].id]
+    assert (silent["hypothesis"], silent["edits"]) == ("", silent["tokens"])
+
+    write_manifest(manifest, missing)
+    assert main([*command, "-o", str(out)]) == 1
+    assert "none of the recordings can be read" in capsys.readouterr().err
+
+
+def test_a_label_of_stress_alone_is_no_token(phonetician, held_out, tmp_path):
+    some = utterances(held_out)
+    plain = evaluate(phonetician, held_out)["per"].overall
+    stressed = [replace(u, phones=("ˈ", *u.phones)) for u in some if u.phones]
+    manifest = tmp_path / "m.jsonl"
+    write_manifest(manifest, stressed)
+    marked = evaluate(phonetician, [manifest])["per"].overall
+    assert (marked.tokens, marked.edits) == (plain.tokens, plain.edits)
 
 
 def test_scores_say_what_they_leave_out_and_how_they_compare(

@@ -47,9 +47,7 @@ class Decoded:
         self.promised, self.frames = promised, 0
         self._open(file)
         if self.frames > MOST_SECONDS * self.samplerate and self.format != "FLAC":
-            frames = self._decodable()
-            self._reopen()
-            self.frames = frames
+            self._count()
 
     def _open(self, file: int | Any) -> None:
         self._source = file
@@ -68,7 +66,7 @@ class Decoded:
         rewind(0, os.SEEK_SET)
         self._open(file)
 
-    def _decodable(self) -> int:
+    def _count(self) -> None:
         """Decodes and counts the frames if the length in the header is impossible."""
         self._sound.seekable = lambda: False
         frames, more = 0, 1
@@ -76,7 +74,10 @@ class Decoded:
             while more:
                 more = len(self._sound.read(BLOCK_FRAMES, "float32"))
                 frames += more
-        return frames
+        self._reopen()
+        self.frames = frames
+        if frames == 0:
+            self.promised = math.inf
 
     def seek(self, frame: int) -> object:
         return self._sound.seek(frame)
@@ -98,15 +99,17 @@ class Flac(Decoded):
         binary: BinaryIO,
         size: int,
         counted: Callable[[], int | None],
-        mend: Callable[[], list[Piece] | None],
+        mend: Callable[[], tuple[list[Piece], bool] | None],
     ) -> None:
         """`counted` returns the number of samples up to the last frame, `mend` the pieces of the
-        corrected file."""
+        corrected file and whether it ends in a broken frame."""
         super().__init__(file)
         self._binary, self._size = binary, size
         self._counted, self._mend, self._mended = counted, mend, False
         if self.frames >= UNKNOWN_FRAMES:
             self._repair()
+        if self.frames >= UNKNOWN_FRAMES:
+            self._count()
 
     def check_end(self) -> None:
         """Finds out whether the last sample is there, and no more."""
@@ -160,11 +163,14 @@ class Flac(Decoded):
         if self._mended:
             return False
         self._mended = True
-        if (pieces := self._mend()) is None:
+        if (found := self._mend()) is None:
             return False
+        pieces, broken = found
         self._sound.close()
         self._open(Spliced(self._binary, pieces))
-        if before < UNKNOWN_FRAMES:
+        if broken and not self.frames < before < UNKNOWN_FRAMES:
+            self.promised = math.inf
+        elif before < UNKNOWN_FRAMES:
             self.promised = before / self.frames if self.frames else math.inf
         return self.frames != before
 

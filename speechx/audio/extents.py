@@ -114,8 +114,10 @@ def extent(head: bytes, read: Read, end: int) -> Extent:
         place = chunks[b"ds64"] + 8
     found = _corrected(form, read, place, start, end)
     pieces, promised = found.pieces, found.promised
-    if pieces is not None and b"COMM" in chunks and head.startswith(b"FORM"):
-        pieces = _with_frames(pieces, read, chunks[b"COMM"], start)
+    if b"COMM" in chunks and head.startswith(b"FORM"):
+        uncounted = read(chunks[b"COMM"] + 2, 4) == bytes(4)
+        if pieces is not None or uncounted:
+            pieces = _with_frames(pieces or [(0, end)], read, chunks[b"COMM"], start)
     if promised > 1 and form is CAF and read(chunks.get(b"desc", 0) + 8, 4) not in EVEN_CAF:
         promised = math.inf
     if head[:4] in LONG_WAV and b"ds64" in chunks:

@@ -5,19 +5,37 @@ cut off has the old one. Every frame has the number of its first sample, so the 
 gives the length.
 """
 
+import io
 import re
 from typing import Any, NamedTuple
+
+import soundfile
 
 from speechx.audio.spliced import Piece
 
 MAGIC = b"fLaC"
+HEAD_BYTES = 42
+LAST_BLOCK = b"\x80\0\0\x22"  # the sound is behind it
 TOTAL_AT = 21  # the last four bits of this byte and the next four bytes count the samples
 SEARCHED = 1 << 22  # bytes at the end
 HEADER_BYTES = 1 << 13  # of most files
-MOST_BYTES = 1 << 16  # of a frame, where the header does not know
 TAIL_BYTES = 1 << 16  # hold the last frames of a usual file
-STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + b"\x80\0\0\x22")
+STARTS = (MAGIC + b"\0\0\0\x22", MAGIC + LAST_BLOCK)
 SYNC = re.compile(b"\xff[\xf8\xf9]")
+
+
+class _Header(NamedTuple):
+    """What stands before a frame."""
+
+    at: int
+    fixed: bool
+    """Whether all frames but the last have as many samples."""
+    number: int
+    """Number of the frame if they have, else of its first sample."""
+    samples: int
+
+    def following(self) -> tuple[bool, int]:
+        return self.fixed, self.number + (1 if self.fixed else self.samples)
 
 
 class _Frame(NamedTuple):
@@ -29,66 +47,77 @@ class _Frame(NamedTuple):
 
 def is_joined(data: Any, begin: int, end: int) -> bool:
     """Whether another FLAC file begins behind the first."""
-    return any(data.find(start, begin + 42, end) >= 0 for start in STARTS)
+    return any(data.find(start, begin + HEAD_BYTES, end) >= 0 for start in STARTS)
 
 
-def counted(head: bytes, tail: bytes) -> int | None:
-    """The samples up to the last frame that begins in `tail`, the last bytes of a file that begins
-    with `head`; None if no frame is found."""
-    found = _last_frames(tail, 0, len(tail), _block(head))
+def counted(tail: bytes) -> int | None:
+    """The samples up to the last frame that begins in `tail`, the last bytes of a file; None if no
+    frame is found."""
+    found = _last_frames(tail, 0, len(tail))
     return None if found is None else found.behind
 
 
 def is_too_long(head: bytes, size: int) -> bool:
     """Whether a file has more bytes than the claimed number of the largest frames: perhaps it is
     several files."""
-    largest, block = int.from_bytes(head[15:18], "big"), _block(head)
+    largest, block = int.from_bytes(head[15:18], "big"), int.from_bytes(head[10:12], "big")
     total = int.from_bytes(head[TOTAL_AT : TOTAL_AT + 5], "big") & (1 << 36) - 1
     return 0 < largest * -(-total // max(1, block)) + HEADER_BYTES < size
 
 
-def _block(head: bytes) -> int:
-    """Samples of the largest block; of every one, if all are alike."""
-    return int.from_bytes(head[10:12], "big")
-
-
-def mended(data: Any, begin: int, end: int) -> list[Piece] | None:
-    """The file with the length that it has, without a broken last frame; None if no frame is
-    found. `data` are its bytes, or an mmap of them."""
-    head = bytes(data[begin : begin + TOTAL_AT + 5])
-    found = _last_frames(data, max(begin + 42, end - SEARCHED), end, _block(head))
+def mended(data: Any, begin: int, end: int) -> tuple[list[Piece], bool] | None:
+    """The file with the length that it has, without a broken last frame, and whether there is one;
+    None if no frame is found. `data` are its bytes, or an mmap of them."""
+    head = bytes(data[begin : begin + HEAD_BYTES])
+    found = _last_frames(data, max(begin + HEAD_BYTES, end - SEARCHED), end)
     if found is None:
         return None
-    smallest, largest = (int.from_bytes(head[at : at + 3], "big") for at in (12, 15))
-    frame = bytes(data[found.at : min(end, found.at + (largest or MOST_BYTES))])
-    if size := _size(frame, smallest):
-        total, end = found.behind, found.at + size
-    else:
-        total, end = found.first, found.at
+    samples = found.behind - found.first
+    alone = _with_total(MAGIC + LAST_BLOCK + head[8:], samples) + data[found.at : end]
+    broken = not _is_decodable(alone, samples)
+    total, end = (found.first, found.at) if broken else (found.behind, end)
     if total == 0:
         return None
-    patched = head[TOTAL_AT] & 0xF0 | total >> 32
-    middle = bytes([patched]) + (total & 0xFFFFFFFF).to_bytes(4, "big")
-    return [(begin, begin + TOTAL_AT), middle, (begin + TOTAL_AT + 5, end)]
+    patched = _with_total(head, total)[TOTAL_AT : TOTAL_AT + 5]
+    return [(begin, begin + TOTAL_AT), patched, (begin + TOTAL_AT + 5, end)], broken
 
 
-def _last_frames(data: Any, low: int, end: int, block: int) -> _Frame | None:
-    """The last header of a frame, which goes on from the one before it."""
-    later: dict[int, _Frame] = {}  # by their first samples
+def _with_total(head: bytes, total: int) -> bytes:
+    """The header with this number of samples."""
+    first = bytes([head[TOTAL_AT] & 0xF0 | total >> 32])
+    middle = first + (total & 0xFFFFFFFF).to_bytes(4, "big")
+    return head[:TOTAL_AT] + middle + head[TOTAL_AT + 5 :]
+
+
+def _is_decodable(data: bytes, samples: int) -> bool:
+    """Whether a FLAC of this many samples is whole. A checksum without the end of its frame would
+    not tell: every 65,536th part of a frame has it by chance."""
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as sound:
+            sound.seekable = lambda: False
+            return len(sound.read(samples, "float32")) == samples
+    except soundfile.LibsndfileError:
+        return False
+
+
+def _last_frames(data: Any, low: int, end: int) -> _Frame | None:
+    """The last frame, which goes on from the one before it."""
+    later: dict[tuple[bool, int], _Header] = {}
     places = [low + sync.start() for sync in SYNC.finditer(data[low:end])]
     for place in reversed(places):
-        found = _header(data[place : place + 16], place, block)
+        found = _header(data[place : place + 16], place)
         if found is None:
             continue
-        later.setdefault(found.first, found)
-        last = later.get(found.behind) or later.get(0)
+        later.setdefault((found.fixed, found.number), found)
+        last = later.get(found.following()) or later.get((found.fixed, 0))
         if last is not None:
-            return last
+            first = last.number * (found.samples if last.fixed else 1)
+            return _Frame(last.at, first, first + last.samples)
     return None
 
 
-def _header(head: bytes, at: int, block: int) -> _Frame | None:
-    """The frame that begins with these bytes; None if none does."""
+def _header(head: bytes, at: int) -> _Header | None:
+    """The header of a frame that begins with these bytes; None if none does."""
     if len(head) < 6 or head[2] >> 4 == 0 or head[2] & 15 == 15 or head[3] & 1:
         return None
     number, used = _coded_number(head[4:11])
@@ -104,8 +133,7 @@ def _header(head: bytes, at: int, block: int) -> _Frame | None:
     place += {12: 1, 13: 2, 14: 2}.get(head[2] & 15, 0)
     if place >= len(head) or _crc8(head[:place]) != head[place]:
         return None
-    first = number if head[1] & 1 else number * block
-    return _Frame(at, first, first + samples)
+    return _Header(at, not head[1] & 1, number, samples)
 
 
 def _coded_number(data: bytes) -> tuple[int, int]:
@@ -123,31 +151,10 @@ def _coded_number(data: bytes) -> tuple[int, int]:
     return number, ones
 
 
-def _table(polynomial: int, bits: int) -> list[int]:
-    table, top, most = [], 1 << bits - 1, (1 << bits) - 1
-    for value in range(256):
-        value <<= bits - 8
-        for _ in range(8):
-            value = (value << 1 ^ polynomial if value & top else value << 1) & most
-        table.append(value)
-    return table
-
-
-_TABLE_8, _TABLE_16 = _table(0x07, 8), _table(0x8005, 16)
-
-
 def _crc8(data: bytes) -> int:
     crc = 0
     for byte in data:
-        crc = _TABLE_8[crc ^ byte]
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x07 if crc & 0x80 else crc << 1) & 0xFF
     return crc
-
-
-def _size(frame: bytes, smallest: int) -> int:
-    """Bytes of the frame that these begin with, by its checksum; 0 if it is not whole."""
-    crc = 0
-    for at, byte in enumerate(frame, start=1):
-        crc = (crc << 8 & 0xFF00) ^ _TABLE_16[crc >> 8 ^ byte]
-        if crc == 0 and at >= smallest:
-            return at
-    return 0

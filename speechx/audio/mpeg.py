@@ -235,9 +235,10 @@ def _next(data: Any, at: int, end: int, begun: bool) -> int:
     """Where the next frame begins; -1 if there is none."""
     limit = end if begun else min(end, at + SEARCHED)
     while 0 <= at < limit:
-        at = tags.after(lambda first, most: data[first : first + most], at, end)
-        if _confirmed(data, at, end):
-            return at
+        behind = tags.after(lambda first, most: data[first : first + most], at, end)
+        if _confirmed(data, behind, end):
+            return behind
+        # Not from `behind` on: a tag may claim to be longer than it is.
         following = PLACES.search(data, at + 1, end)
         at = following.start() if following else -1
     return -1

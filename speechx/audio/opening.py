@@ -28,9 +28,9 @@ from speechx.audio.containers import KNOWN, other_name, sound_name
 from speechx.audio.decoders import Converted, Decoded, Flac, Joined, OpenSound
 from speechx.audio.extents import Extent, extent
 from speechx.audio.plain_wav import plain_wav
-from speechx.audio.sources import Part, is_url, read_bytes, source_name
+from speechx.audio.sources import Key, Part, is_url, key_of, read_bytes, source_name
+from speechx.audio.sphere import HIGHEST_RATE, LOWEST_RATE, SphereSound
 from speechx.audio.sphere import MAGIC as SPHERE
-from speechx.audio.sphere import SphereSound
 from speechx.audio.spliced import Piece, Spliced
 from speechx.errors import UserError
 from speechx.log import logger
@@ -118,6 +118,8 @@ def _opened(
             sound = stack.enter_context(_through_ffmpeg(file, path, name, head, error))
         if sound.frames == 0 and math.isinf(sound.promised):
             raise UserError(f"{name}: {CUT_BEFORE}")
+        if not LOWEST_RATE <= sound.samplerate <= HIGHEST_RATE:
+            raise UserError(f"{name}: its header claims a sample rate of {sound.samplerate} Hz.")
         yield sound
 
 
@@ -182,7 +184,6 @@ def _decoded(
     return sounds[0] if len(sounds) == 1 else Joined(sounds)
 
 
-Key = tuple[int, ...]
 WHOLE = [Extent(None)]
 _whole: set[Key] = set()
 _known: dict[Key, Layout] = {}
@@ -198,11 +199,8 @@ def _layout(file: BinaryIO, head: bytes, begin: int, size: int) -> Layout:
         find = _mp3
     else:
         return list(_extents(file, head, begin, size))
-    try:
-        status = os.fstat(file.fileno())
-    except OSError:  # it is in memory
+    if (key := key_of(file)) is None:
         return find(file, begin, size) or WHOLE
-    key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
     if key in _whole:
         return WHOLE
     if (found := _known.get(key)) is not None:
@@ -291,10 +289,10 @@ def _counted(file: BinaryIO, head: bytes, begin: int, size: int) -> int | None:
             if flac.is_joined(data, begin, end):
                 return 0
     first = max(begin, end - flac.TAIL_BYTES)
-    return flac.counted(head, read(first, end - first))
+    return flac.counted(read(first, end - first))
 
 
-def _mended(file: BinaryIO, begin: int, size: int, name: str) -> list[Piece] | None:
+def _mended(file: BinaryIO, begin: int, size: int, name: str) -> tuple[list[Piece], bool] | None:
     with _contents(file) as data:
         end = tags.before(lambda at, most: data[at : at + most], begin, size)
         if flac.is_joined(data, begin, end):

@@ -12,15 +12,19 @@ URL: `simplecache::s3://bucket/...`.
 
 import os
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from speechx.errors import UserError
 
 Part = tuple[int, int]
 """Offset and size, in bytes."""
 
+Key = tuple[int, ...]
+
 SILENCE_SECONDS = 30.0
+SETTLED_NS = 2_000_000_000  # the coarsest times that file systems keep
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
 
 
@@ -32,6 +36,19 @@ def is_url(path: str | Path) -> bool:
 def source_name(path: str | Path, part: Part | None = None) -> str:
     """The name for messages."""
     return str(path) if part is None else f"{path}[{part[0]}+{part[1]}]"
+
+
+def key_of(file: BinaryIO) -> Key | None:
+    """A key that changes with the contents of a file. None if none does: the file is in memory, or
+    was written a moment ago and its times may stay the same if it is written again."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:
+        return None
+    times = status.st_mtime_ns, status.st_ctime_ns
+    if time.time_ns() - max(times) < SETTLED_NS:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, *times
 
 
 def read_bytes(path: str | Path, part: Part | None = None) -> bytes:

@@ -42,11 +42,13 @@ import soundfile
 from speechx.audio.extents import goes_on
 from speechx.audio.shorten import MAGIC as SHORTEN_MAGIC
 from speechx.audio.shorten import PCM, CutStream, Shorten
+from speechx.audio.sources import key_of
 from speechx.errors import UserError
 
 MAGIC = b"NIST_1A"
 LONGEST_HEADER = 1 << 20
 MOST_CHANNELS = 64
+LOWEST_RATE = 1000  # Hz; resampling from less would take hours and much memory
 HIGHEST_RATE = 1 << 20
 MOST_SHORTEN_SAMPLES = 1 << 27  # of all channels, 4 hours of telephone: a quarter of a gigabyte
 
@@ -121,7 +123,7 @@ def read_header(file: BinaryIO, name: str) -> SphereHeader:
         count = 0
     header = SphereHeader(
         size=int(size),
-        rate=_integer(fields, "sample_rate", 0, 1, HIGHEST_RATE, name),
+        rate=_integer(fields, "sample_rate", 0, LOWEST_RATE, HIGHEST_RATE, name),
         channels=_integer(fields, "channel_count", 1, 1, MOST_CHANNELS, name),
         coding=coding,
         compressed=bool(packed),
@@ -327,11 +329,9 @@ def _packed(file: BinaryIO, header: SphereHeader, name: str) -> _Packed:
     """The stream of this file, which is kept until another file is read."""
     global _last
     file.seek(header.size)
-    try:
-        status = os.fstat(file.fileno())
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, name)
-    except OSError:  # not a file on disk
+    if (found := key_of(file)) is None:
         return _Packed(file.read(), header, name)
+    key = (*found, name)
     last = _last  # another thread may open another file
     if last is None or last[0] != key:
         last = _last = (key, _Packed(file.read(), header, name))

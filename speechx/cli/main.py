@@ -213,15 +213,15 @@ def _train(command: str, options: Any) -> None:
     print(config.out / result)
 
 
-def _evaluate(options: Any) -> None:
+def _evaluate(options: Any) -> int:
     inventory = chosen_inventory(options)
     from speechx.evaluation import evaluate_model
 
-    print(
-        evaluate_model(
-            options.model, options.manifest, inventory, options.output, options.device, options.head
-        )
+    tables, code = evaluate_model(
+        options.model, options.manifest, inventory, options.output, options.device, options.head
     )
+    print(tables)
+    return code
 
 
 def _convert(options: Any) -> None:

@@ -137,8 +137,10 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> ScpLin
     """What a line of wav.scp is; what is wrong with it is listed."""
     try:
         sound = sound_of(entry)
-        if sound.offset is not None and _is_there(folder, entry, listing):
-            sound = PipedSound(entry)  # the name of a file ends in a colon and digits
+        named = re.search(rf"{re.escape(sound.path)}:\d+", entry)
+        if sound.offset is not None and named and _is_there(folder, named[0], listing):
+            # The name of the file ends in a colon and digits.
+            sound = sound._replace(path=named[0], offset=None)
         base = base_of(sound.path, listing.base)
         if listing.base is not None:
             sound = sound._replace(path=listing.names.find(base, sound.path))
@@ -169,7 +171,10 @@ def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:
     """Compares a file with what the command that reads it assumes; a ValueError if it differs."""
     if not sound.needs:
         return
-    info = audio_info(file, exact=False, part=part)
+    try:
+        info = audio_info(file, exact=False, part=part)
+    except UserError:  # it is named when it is measured
+        return
     for what, number in sound.needs:
         if what == "resampled" and info.rate > number:
             raise ValueError(
@@ -180,6 +185,11 @@ def _check_needs(sound: PipedSound, file: Path, part: Part | None) -> None:
             raise ValueError(
                 f"{file} has a rate of {info.rate} Hz, but its command takes it for {number} Hz, "
                 "which changes speed and pitch; make a file of it first"
+            )
+        if what == "averaged" and info.channels > number:
+            raise ValueError(
+                f"{file} has {info.channels} channels, of which its command does not take the "
+                "mean; write its output to a file first"
             )
         if what == "channels" and info.channels != number:
             raise ValueError(

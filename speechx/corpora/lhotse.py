@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from speechx.audio.files import AudioInfo, audio_info
+from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo, audio_info
 from speechx.corpora.engine.preparation import ChannelChoice
 from speechx.corpora.engine.processes import spread, watched
 from speechx.corpora.engine.rows import Listing, OwnData, split_named
@@ -193,6 +193,8 @@ def _file(source: Mapping[str, Any]) -> tuple[str, int | None]:
     if kind == "command" and isinstance(name, str):
         try:
             sound = sound_of(f"{name}|")
+            needs = tuple(need for need in sound.needs if need[0] != "averaged")
+            sound = sound._replace(needs=needs)
             if sound == PipedSound(sound.path, sound.channel):
                 return sound.path, sound.channel
             why = "its command cuts or changes the file; make a file of it first"
@@ -245,13 +247,14 @@ def export(manifest: Path, out: Path) -> dict[str, int]:
     opened = watched(spread(audio_info, ((f,) for f in files)), len(files), "opened")
     stems = [Path(file).stem for file in files]
     ids = stems if len(set(stems)) == len(stems) else files
-    recordings = {
-        file: _recording(id, file, info)
-        for id, file, info in zip(ids, files, list(opened), strict=True)
-    }
+    infos = dict(zip(files, opened, strict=True))
+    recordings = {f: _recording(id, f, infos[f]) for id, f in zip(ids, files, strict=True)}
     supervisions, cuts = [], []
     for u in utterances:
-        recording = recordings[str(u.audio)]
+        recording, info = recordings[str(u.audio)], infos[str(u.audio)]
+        if u.start + u.duration > info.duration + END_TOLERANCE_SECONDS:
+            ends = f"{u.id} ends {u.start + u.duration - info.duration:.2f} s behind its end"
+            raise UserError(f"{u.audio}: {ends}. {info.cut}".rstrip())
         supervision = _supervision(u, recording)
         within = {**supervision, "start": 0.0}
         cut = {"id": u.id, "start": u.start, "duration": supervision["duration"], "channel": 0}

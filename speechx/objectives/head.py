@@ -62,9 +62,11 @@ class Head(Objective):
         return encoder(batch.wave_BS, batch.lengths_B, *masks, layer_keep_L)
 
     def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
-        """Copies the rows of tokens that another head of this kind has too, and of the blank;
-        returns the number of tokens."""
+        """Copies the rows of tokens that another head of this kind has too, if only as capitals,
+        and of the blank; returns the number of tokens."""
         theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
+        if vocabulary.token_type == "characters":
+            theirs = {token.lower(): i for token, i in theirs.items()} | theirs
         rows = [
             (i, theirs[token])
             for i, token in enumerate(self.vocabulary.tokens, start=1)

@@ -14,6 +14,7 @@ computed in float32: the same model and manifest give the same numbers everywher
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, overload
@@ -23,10 +24,10 @@ import torch
 from torch import Tensor
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.data.batches import Batches
+from speechx.data.batches import Batch, Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
-from speechx.data.sampling import every_row, once, padded_batches
+from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
@@ -50,6 +51,28 @@ UNUSED = ("mask_embedding",)  # parts that decoding does not need
 LIMITS = SegmentLimits()
 Progress = Callable[[float], object]
 """Gets the seconds of sound that are done."""
+
+
+def _read(
+    reader: Batches, plan: Plan, failed: dict[int, str] | None
+) -> Iterator[tuple[Sequence[Row], Batch]]:
+    """The batch of a plan. If some of its utterances cannot be read and there is room for them in
+    `failed`, the others follow one by one."""
+    try:
+        whole = reader[plan]
+    except UserError:
+        if failed is None:
+            raise
+    else:
+        yield plan.rows, whole
+        return
+    for row in plan.rows:
+        try:
+            alone = reader[replace(plan, rows=(row,))]
+        except UserError as error:
+            failed[row.utterances[0]] = str(error)
+            continue
+        yield [row], alone
 
 
 class Recognizer:
@@ -192,20 +215,24 @@ class Recognizer:
         return Pauses(int(PART_SECONDS * SAMPLE_RATE / self.features.stride))
 
     def decode(
-        self, utterances: Sequence[Utterance], decoders: Sequence[Decoder] | None = None
+        self,
+        utterances: Sequence[Utterance],
+        decoders: Sequence[Decoder] | None = None,
+        failed: dict[int, str] | None = None,
     ) -> Iterator[tuple[int, list[list[TokenSpan]]]]:
         """The index of each utterance with what each decoder makes of it, by default the model's
-        own; similar lengths are computed together, so indices come in another order."""
+        own; similar lengths are computed together, so indices come in another order. Utterances
+        that cannot be read are an error, or are added to `failed`, each with the reason."""
         decoders = [self.decoder] if decoders is None else decoders
         corpus = Corpus.of(utterances)
         config = self.model.encoder.config
         reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
         plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
         for plan in once(plan_of):
-            batch = reader[plan]
-            outputs = self._outputs(batch.wave_BS, batch.lengths_B)
-            for row, outputs_TV in zip(plan.rows, outputs, strict=True):
-                yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
+            for rows, batch in _read(reader, plan, failed):
+                outputs = self._outputs(batch.wave_BS, batch.lengths_B)
+                for row, outputs_TV in zip(rows, outputs, strict=True):
+                    yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
 
     def map_inventory(self, inventory: Inventory) -> Mapping:
         """From the phones this model writes to the phones of the inventory; printable. Phones that

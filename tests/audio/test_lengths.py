@@ -1,5 +1,6 @@
 """How long a file is: all that can be read of it, whatever its header says, and what is missing."""
 
+import os
 import time
 from pathlib import Path
 
@@ -181,7 +182,7 @@ def test_headers_of_frames_without_frames_cost_no_time() -> None:
     frames = (b"\xff\xf8\x69\x18" + number + b"\0" for number in numbers)
     tail = b"".join(frame + bytes([flac._crc8(frame)]) for frame in frames)
     begun = time.monotonic()
-    flac.counted(file_of("FLAC", noise()), tail)
+    flac.counted(tail)
     assert time.monotonic() - begun < 1.0
 
 
@@ -199,6 +200,41 @@ def test_a_flac_in_which_the_decoder_cannot_seek_is_read(tmp_path: Path) -> None
     assert seconds_of(path) == 4.0
     assert check_audio(path).cut == ""
     np.testing.assert_array_equal(read_audio(path, 2.0, 1.0), whole_S[2 * RATE : 3 * RATE])
+
+
+def test_a_flac_that_was_written_as_a_stream_is_read_whatever_its_checksums_are(
+    tmp_path: Path,
+) -> None:
+    for seed in range(40):
+        data = file_of("FLAC", noise(0.6, 2, seed=seed))
+        stream = replaced(flac_with_total(data, 0), 8, bytes(2) + data[10:12] + bytes(6))
+        assert seconds_of(written(tmp_path, stream)) == 0.6
+
+
+@pytest.mark.parametrize("largest", [b"\x10\0", b"\xff\xff"])
+def test_a_flac_stream_with_a_broken_last_block_says_so(tmp_path: Path, largest: bytes) -> None:
+    """Also if the header has another size of its blocks."""
+    data = replaced(flac_with_total(file_of("FLAC", noise(1.0)), 0), 10, largest)
+    assert audio_info(written(tmp_path, data)).cut == ""
+    for broken in (data[:-1], replaced(data, len(data) - 9, b"\0")):
+        info = audio_info(written(tmp_path, broken))
+        assert info.duration == 3 * 4096 / RATE
+        assert "breaks off" in info.cut
+
+
+def test_a_flac_stream_of_which_half_a_block_is_left_has_no_length(tmp_path: Path) -> None:
+    path = written(tmp_path, flac_with_total(file_of("FLAC", noise(0.2)), 0)[:-100])
+    with pytest.raises(UserError, match="cut off before its first sound"):
+        audio_info(path)
+
+
+def test_an_impossible_sample_rate_is_an_error_that_costs_nothing(tmp_path: Path) -> None:
+    data = replaced(file_of("WAV", noise()), 24, b"\1\0\0\0")
+    with pytest.raises(UserError, match="sample rate of 1 Hz"):
+        read_audio(written(tmp_path, data))
+    data = file_of("NIST", noise()).replace(b"sample_rate -i 16000", b"sample_rate -i 00001")
+    with pytest.raises(UserError, match="sample_rate = '00001'"):
+        read_audio(written(tmp_path, data))
 
 
 def test_a_flac_without_its_last_byte_loses_the_last_block_and_says_so(tmp_path: Path) -> None:
@@ -382,3 +418,40 @@ def test_the_same_in_a_part_of_a_file(tmp_path: Path) -> None:
     part = 6, len(data)
     assert audio_info(tmp_path / "many.tar", part=part).duration == 3.0
     assert len(read_audio(tmp_path / "many.tar", part=part)) == 3 * RATE
+
+
+def test_an_aiff_that_counts_no_samples_is_read(tmp_path: Path) -> None:
+    data = file_of("AIFF", noise(1.0))
+    silent = replaced(data, data.index(b"COMM") + 10, bytes(4))
+    for behind in (b"", b"ANNO\0\0\0\4abcd"):
+        path = written(tmp_path, silent + behind)
+        assert seconds_of(path) == 1.0
+        np.testing.assert_array_equal(read_audio(path), read_audio(written(tmp_path, data)))
+
+
+def test_a_tag_of_a_wrong_size_hides_no_sound(tmp_path: Path) -> None:
+    sound = file_of("MP3", noise(1.0))
+    whole = seconds_of(written(tmp_path, id3() + sound + id3() + sound))
+    wrong = replaced(id3(), 8, b"\x20\x22")  # 4130 bytes, many of them of the sound
+    path = written(tmp_path, wrong + sound + wrong + sound)
+    assert seconds_of(path) == pytest.approx(whole, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", ["MP3", "OGG"])
+def test_a_file_that_is_written_again_is_looked_at_again(tmp_path: Path, kind: str) -> None:
+    """Also within one tick of the clock, or with the time and size of the file before it."""
+    twice = 2 * file_of(kind, noise(1.0))
+    once = file_of(kind, noise(2.0))
+    size = max(len(twice), len(once) + 20)
+    first, second = twice + bytes(size - len(twice)), once + bytes(size - len(once))
+    path = tmp_path / "a.bin"
+    for settled in (False, True):
+        lengths = []
+        for data in (first, second):
+            path.write_bytes(data)
+            if settled:
+                time.sleep(2.1)
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+            lengths.append(audio_info(path).duration)
+        path.write_bytes(b"")
+        assert lengths == [audio_info(written(tmp_path, data)).duration for data in (first, second)]

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speechx.audio import sphere
+from speechx.audio import sources, sphere
 from speechx.audio.files import audio_info, check_audio, read_audio, read_native
 from speechx.errors import UserError
 from tests.audio.shorten_writer import S16HL, ULAW_2, encode
@@ -179,6 +179,7 @@ def test_a_stream_that_the_header_does_not_mention_is_decoded(tmp_path: Path) ->
 def test_segments_of_a_compressed_file_cost_one_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sources, "SETTLED_NS", 0)  # the file was just written
     values_SC = signal(1, 16_000)
     path = sphere_file(
         tmp_path / "a.sph", encode(values_SC), sample_coding=f"pcm,{PACKED}", sample_count=16_000

@@ -1,6 +1,7 @@
 """Kaldi's data directories: what commands mean is understood, and none is ever run."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import soundfile
 
 from speechx.audio.files import read_audio
 from speechx.corpora import kaldi
+from speechx.corpora.engine import archives
 from speechx.corpora.engine.write import Output
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
@@ -189,6 +191,28 @@ def test_parts_of_an_archive_have_segments_and_channels(tmp_path: Path, audio: b
             assert found[id].bytes is None
 
 
+def test_two_runs_may_convert_one_archive_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second begins and ends while the first one reads its part."""
+    audio = sound(tmp_path / "a.wav", 1.0)
+    (offset,) = ark(tmp_path / "w.ark", audio.read_bytes())
+    lines(tmp_path / "train/wav.scp", f"u {tmp_path}/w.ark:{offset}")
+    out, begun, examine = Output(tmp_path / "out", convert=True), [], archives.examine
+
+    def interrupted(*given: Any) -> Any:
+        begun.append(None)
+        if len(begun) == 1:
+            prepare(tmp_path / "train", out, "it")
+        return examine(*given)
+
+    monkeypatch.setattr(archives, "examine", interrupted)
+    assert prepare(tmp_path / "train", out, "it") == {"it": {"unlabelled": 1}}
+    assert len(begun) == 2
+    assert len(list(out.folder.rglob("*.flac"))) == 1
+    assert not list(out.folder.rglob("*.part"))
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -210,10 +234,25 @@ def test_the_name_of_a_file_may_end_like_an_offset(tmp_path: Path) -> None:
     data = tmp_path / "train"
     data.mkdir()
     sound(tmp_path / "a.wav", 1.0).rename(data / "talk_10:05")
-    lines(data / "wav.scp", "u talk_10:05", f"v {data}/talk_10:05")
+    lines(
+        data / "wav.scp",
+        "u talk_10:05",
+        f"v {data}/talk_10:05",
+        f"w wav-copy {data}/talk_10:05 - |",
+    )
     prepare(data, Output(tmp_path / "out"), "it")
     found = read(tmp_path / "out", "it", "unlabelled")
-    assert {id: Path(u.audio).name for id, u in found.items()} == dict.fromkeys("uv", "talk_10:05")
+    assert {id: Path(u.audio).name for id, u in found.items()} == dict.fromkeys("uvw", "talk_10:05")
+
+
+@pytest.mark.parametrize("option", ["-ac 1", "-af aformat=channel_layouts=mono"])
+def test_ffmpeg_averages_two_channels_and_no_more(tmp_path: Path, option: str) -> None:
+    for channels in (2, 6):
+        audio = sound(tmp_path / f"{channels}.wav", 1.0, channels=channels)
+        lines(tmp_path / f"{channels}/wav.scp", f"a ffmpeg -i {audio} {option} -f wav - |")
+    assert prepare(tmp_path / "2", Output(tmp_path / "out"), "it") == {"it": {"2": 1}}
+    with pytest.raises(UserError, match=r"6\.wav has 6 channels, of which .* not take the mean"):
+        prepare(tmp_path / "6", Output(tmp_path / "out"), "it")
 
 
 def test_a_stretch_that_a_command_cuts_is_the_recording(tmp_path: Path) -> None:

@@ -352,6 +352,15 @@ def test_an_export_appears_whole_or_not_at_all(
     assert len(list(out.iterdir())) == 3
 
 
+def test_an_utterance_that_a_file_no_longer_holds_is_not_exported(tmp_path: Path) -> None:
+    audio = sound(tmp_path / "a.wav", 2.0)
+    u = Utterance(id="a", audio=str(audio), duration=2.0, language="it")
+    write_manifest(tmp_path / "m.jsonl", [u])
+    audio.write_bytes(audio.read_bytes()[:32_044])
+    with pytest.raises(UserError, match=r"a ends 1\.00 s behind its end\. the file is cut off"):
+        export(tmp_path / "m.jsonl", tmp_path / "out")
+
+
 def test_several_channels_and_shards_are_not_exported(tmp_path: Path) -> None:
     u = Utterance(id="u", audio=tmp_path / "a.wav", duration=1.0, language="it")
     sound(tmp_path / "a.wav", 1.0, channels=2)

@@ -221,6 +221,17 @@ def test_a_new_head_takes_the_rows_of_tokens_that_both_have():
     assert torch.equal(head.weight[2], before)
 
 
+def test_a_new_head_takes_the_rows_of_capitals_for_small_letters():
+    def model(*tokens):
+        config, vocabulary = CTCConfig(tokens="characters"), Vocabulary("characters", tokens)
+        return SpeechModel(small_filterbank(), {"ctc": config}, {"ctc": vocabulary})
+
+    old, new = roughen(model("A", "B", "b")).objectives["ctc"], model("b", "a", "c")
+    assert new.objectives["ctc"].copy_rows(old.state_dict(), old.vocabulary) == 2
+    for row, other in ((1, 3), (2, 1)):
+        assert torch.equal(new.objectives["ctc"].head.weight[row], old.head.weight[other])
+
+
 @pytest.mark.parametrize(("labels", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1, 1], 5)])
 def test_frames_that_labels_need(labels, frames):
     assert CTCConfig(tokens="characters").frames_needed(labels) == frames

@@ -5,9 +5,9 @@ header has its size, or with the word AUDIO and the size of a file of any format
 such a part by `bytes`, as utterances in shards do; only `--convert` makes a copy of it.
 """
 
-import hashlib
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,16 +75,16 @@ def examine_source(measured: MeasuredFiles, listed: Listed, rules: Rules) -> lis
     if rules.copies is None:
         return _renamed(examine(_PartInfo(u.bytes), listed, rules), str(u.audio), name)
     archive = Path(u.audio)
-    digest = hashlib.blake2b(ascii((str(archive), u.bytes)).encode(), digest_size=16).hexdigest()
-    # No other part has the name, in whatever process, and `remove_leftovers` knows it.
-    file = rules.copies / f".{digest}.part.{digest[:8]}.part"
+    # Another run has another file, and `remove_leftovers` knows the name.
+    file = rules.copies / f".archive.part.{secrets.token_hex(4)}.part"
     try:
         rules.copies.mkdir(parents=True, exist_ok=True)
         file.write_bytes(read_bytes(archive, u.bytes))
-        changed = archive.stat().st_mtime_ns
-        os.utime(file, ns=(changed, changed))  # so that an equal part has an equal copy
+        status = archive.stat()
+        source = os.path.abspath(name), status.st_size, status.st_mtime_ns
         parts = [(replace(u, audio=file, bytes=None), channel) for u, channel in listed]
-        return _renamed(examine(MeasuredFiles(opens=True), parts, rules), str(file), name)
+        found = examine(MeasuredFiles(opens=True), parts, rules._replace(source=source))
+        return _renamed(found, str(file), name)
     except UserError as error:
         return [Problem.of(error, name)] * len(listed)
     finally:

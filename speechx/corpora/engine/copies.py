@@ -53,6 +53,8 @@ class Piece(NamedTuple):
 
 Found = list[Piece] | Problem
 """The pieces of an utterance, or what is wrong with it."""
+Source = tuple[str, int, int]
+"""Name, size and time of a file that copies are made of."""
 Copy = tuple[Path, float]
 """The file of a copy and its seconds."""
 
@@ -62,11 +64,17 @@ def far_apart(claim: float, seconds: float) -> bool:
 
 
 def copied(
-    path: Path, found: Sequence[Found], copies: Path, measured: MeasuredFiles
+    path: Path,
+    found: Sequence[Found],
+    copies: Path,
+    measured: MeasuredFiles,
+    source: Source | None = None,
 ) -> list[Found]:
-    """The same pieces, each in a file of its own, with its true length."""
-    status = os.stat(path)
-    source = (os.path.abspath(path), status.st_size, status.st_mtime_ns)
+    """The same pieces, each in a file of its own, with its true length. `source` is the file that
+    `path` is a part of."""
+    if source is None:
+        status = os.stat(path)
+        source = os.path.abspath(path), status.st_size, status.st_mtime_ns
     named = [
         pieces
         if isinstance(pieces, Problem)
@@ -80,7 +88,7 @@ def copied(
     ]
 
 
-def _copy_name(piece: Piece, source: tuple[str, int, int]) -> str:
+def _copy_name(piece: Piece, source: Source) -> str:
     """Without its suffix, which depends on the samples."""
     duration = 0.0 if piece.whole else piece.duration
     origin = repr((WRITTEN, piece.id, *source, piece.start, duration, piece.channel))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from speechx.audio.files import END_TOLERANCE_SECONDS, AudioInfo
 from speechx.corpora.engine.cache import MeasuredFiles, Measurement, NotMeasured
-from speechx.corpora.engine.copies import Found, Piece, copied, far_apart
+from speechx.corpora.engine.copies import Found, Piece, Source, copied, far_apart
 from speechx.corpora.engine.preparation import SHORTEST, ChannelChoice
 from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.processes import FILES_A_TURN, spread, watched
@@ -34,6 +34,8 @@ class Rules(NamedTuple):
     """The folder for copies."""
     whole_files: bool
     """See `Preparation.whole_files`."""
+    source: Source | None = None
+    """See `copied`."""
 
 
 def measure_each(
@@ -95,7 +97,9 @@ def examine(measured: MeasuredFiles, listed: Listed, rules: Rules) -> list[Found
     if claimed_wrong:
         listed = [(replace(u, duration=0.0), channel) for u, channel in listed]
     found = [_pieces(u, channel, info, rules) for u, channel in listed]
-    return found if rules.copies is None else copied(path, found, rules.copies, measured)
+    return (
+        found if rules.copies is None else copied(path, found, rules.copies, measured, rules.source)
+    )
 
 
 def _agree(claim: float, seconds: float, whole_file: bool) -> bool:

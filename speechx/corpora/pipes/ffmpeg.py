@@ -93,7 +93,9 @@ def ffmpeg(words: Words, source: Source) -> PipedSound:
     sound = _ffmpeg_cut(sound, after)
     for step in _listed(after.get("-af", "")):
         sound = _filtered(sound, step)
-    sound = sound.with_channels(after["-ac"]) if "-ac" in after else sound
+    if "-ac" in after:  # of more than two channels it weighs those of a layout
+        one = count_of(after["-ac"]) == 1
+        sound = sound.averaged(2) if one else sound.with_channels(after["-ac"])
     return sound.resampled(after["-ar"]) if "-ar" in after else sound
 
 
@@ -130,7 +132,7 @@ def _filtered(sound: PipedSound, step: str) -> PipedSound:
             if key in ("sample_rates", "r", "osr", "out_sample_rate"):
                 sound = sound.resampled(value)
             elif key in ("channel_layouts", "cl") and value == "mono":
-                sound = sound.with_channels("1")
+                sound = sound.averaged(2)
             elif key in FILTER_SAFE:
                 check_value(f"{name}={key}", value, FILTER_SAFE[key])
             else:

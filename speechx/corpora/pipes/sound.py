@@ -27,7 +27,7 @@ class PipedSound(NamedTuple):
     """Where it begins in an archive."""
     needs: tuple[tuple[str, int], ...] = ()
     """What must be true of the file, as the command assumes it: its `rate`, its number of
-    `channels`, or a rate that is at most `resampled`."""
+    `channels`, a rate that is at most `resampled`, or channels that are at most `averaged`."""
     passed: tuple[tuple[str, int], ...] = ()
     """The `rate` and the number of `channels` that one program passes to the next, the last ones
     at the end, as far as they differ from the file's."""
@@ -42,6 +42,11 @@ class PipedSound(NamedTuple):
         number = count_of(text)
         sound = self if number == 1 else self.needing("channels", number)
         return sound._replace(passed=(*self.passed, ("channels", number)))
+
+    def averaged(self, most: int) -> "PipedSound":
+        """Mixed to one channel by a program that takes the mean only of `most` channels."""
+        is_one = self.channel is not None or dict(self.passed).get("channels") == 1
+        return (self if is_one else self.needing("averaged", most)).with_channels("1")
 
     def with_channel(self, number: int) -> "PipedSound":
         is_one = self.channel is not None or dict(self.passed).get("channels") == 1
