@@ -40,8 +40,14 @@ class Finetune(RunConfig):
                 "fine-tuning needs an objective with labels; run `speechx pretrain` with this "
                 "configuration"
             )
+        if self.adapter is not None and not self.freeze_feature_extractor:
+            raise ValueError(
+                "freeze_feature_extractor must be true: an adapter leaves the encoder as it is"
+            )
 
     def frozen(self, step: int) -> tuple[str, ...]:
+        if self.adapter is not None:
+            return RunConfig.frozen(self, step)
         if self.init is not None and step < self.freeze_steps:
             return ("encoder.",)
         if self.init is not None and self.freeze_feature_extractor:

@@ -23,6 +23,7 @@ from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
+from speechx.interchange.mms import of_language
 from speechx.interchange.pickles import read_pickle
 from speechx.interchange.preprocessing import read_audio_settings
 from speechx.interchange.vocabulary_rows import VocabularyRows
@@ -81,6 +82,11 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         model, report = getattr(transformers, name).from_pretrained(
             folder, output_loading_info=True, local_files_only=True
         )
+        chosen = {}
+        if (saved.adapter or "").startswith("adapter."):  # a file of its own
+            model.load_adapter(saved.language, local_files_only=True)
+            report = {k: [n for n in some if not of_language(str(n))] for k, some in report.items()}
+            chosen = {"target_lang": saved.language}
         extractor = transformers.Wav2Vec2FeatureExtractor
         try:
             processor = extractor.from_pretrained(folder, local_files_only=True)
@@ -89,7 +95,7 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         tokenizer = None
         if name == "Wav2Vec2ForCTC":  # do_phonemize needs espeak, for texts that go in
             tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, do_phonemize=False
+                folder, local_files_only=True, trust_remote_code=False, do_phonemize=False, **chosen
             )
 
         def symbols() -> VocabularyRows:
