@@ -92,10 +92,9 @@ class SpeechModel(nn.Module):
         """Writes a model folder; an adapter, with its head, apart from the encoder."""
         weights, encoder = self.state_dict(), self.encoder.config
         vocabularies = {name: head.vocabulary for name, head in self.heads.items()}
-        adapted = [
-            c.adapter for c in self.configs.values() if isinstance(c, CTCConfig) and c.adapter
-        ]
-        if not adapted:
+        configs = [config for config in self.configs.values() if isinstance(config, CTCConfig)]
+        adapter = next((config.adapter for config in configs), None)
+        if adapter is None:
             save_model(folder, weights, encoder, self.configs, vocabularies, languages, dev_error)
             return
         own = {n: t for n, t in weights.items() if ADAPTER in n or not n.startswith("encoder.")}
