@@ -48,8 +48,8 @@ def choose(word: str, offered: Sequence[str], source: str) -> str:
         return code
     if found:
         raise UserError(
-            f"{source} has {len(found)} models of {_english(code)}: instead of {word!r} give one "
-            f"of {', '.join(found)}"
+            f"{source} has {_english(code)} in {len(found)} ways: instead of {word!r} give one of "
+            f"{', '.join(found)}"
         )
     near = _near(word, offered)
     some = f"similar: {', '.join(near)}" if near else f"it has {listed(offered)}"
