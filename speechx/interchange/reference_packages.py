@@ -147,10 +147,18 @@ def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutpu
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
     card, where = fairseq2.find_card(file)
-    rows, outputs = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
+
+    def symbols() -> VocabularyRows:
+        count = fairseq2.head_rows(read_pickle(file))
+        return fairseq2.find_rows(file, card, where, count)[0]
+
+    rows, outputs = rows_of(saved, symbols)
     given = dict(card)
     if not card.get("model_config") and not card.get("model_arch"):
         given |= fairseq2.family(saved, outputs)
+        if rows:  # trained without masks, a file has no mask embedding
+            masked = "encoder.mask_embedding" in saved.weights
+            given["model_config"]["use_masking"] = masked
     clips = layer_normed(clips, card.get("normalize_audio"), saved)
     # Tensors only, whatever the card allows.
     given |= {"checkpoint": str(file), "restrict": True}
