@@ -92,7 +92,8 @@ def evaluate_model(
         require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
     if saved.adapters and not saved.vocabularies:
-        saved = in_language(saved, _only_language(manifests))
+        language = None if inventory is not None else _only_language(manifests)
+        saved = in_language(saved, language)
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")

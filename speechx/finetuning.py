@@ -29,7 +29,8 @@ class Finetune(RunConfig):
     freeze_steps: int = 0
     """Steps in which only the heads train; with `init` only."""
     freeze_feature_extractor: bool = True
-    """Keep the feature extractor as it is; with `init` only."""
+    """Keep the feature extractor as it is; with `init` only. An adapter (`objective.adapter`) keeps
+    the whole encoder as it is, whatever is set here."""
     optim: Optim = Optim(**DEFAULTS["optim"])
 
     def __post_init__(self) -> None:
@@ -39,10 +40,6 @@ class Finetune(RunConfig):
             raise ValueError(
                 "fine-tuning needs an objective with labels; run `speechx pretrain` with this "
                 "configuration"
-            )
-        if self.adapter is not None and not self.freeze_feature_extractor:
-            raise ValueError(
-                "freeze_feature_extractor must be true: an adapter leaves the encoder as it is"
             )
 
     def frozen(self, step: int) -> tuple[str, ...]:

@@ -105,7 +105,12 @@ def _open_init(init: Path, allow_missing: Sequence[str], start: str | None) -> S
         raise UserError(
             f"objective.adapter.start is {start!r}, but {init} has no adapters: leave start out"
         )
-    return saved if start is None else in_language(saved, start)
+    if start is not None:
+        return in_language(saved, start)
+    if saved.adapters:
+        note = f"its encoder alone, without adapters ({len(saved.adapters)} languages)"
+        saved = replace(saved, notes=(*saved.notes, note))
+    return saved
 
 
 def run_from_python(

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.models.adapters import ADAPTER
+from speechx.models.adapters import is_adapter
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 
 FOLDER, SUFFIX, MARK = "adapters", ".safetensors", "encoder"
@@ -84,7 +84,7 @@ def encoder_mark(weights: Mapping[str, Tensor]) -> str:
     embedding, which an encoder may lack."""
     digest = hashlib.sha256()
     for name in sorted(weights):
-        if not name.startswith("encoder.") or ADAPTER in name or "mask_embedding" in name:
+        if not name.startswith("encoder.") or is_adapter(name) or "mask_embedding" in name:
             continue
         tensor = weights[name]
         digest.update(f"{name} {tuple(tensor.shape)}".encode())

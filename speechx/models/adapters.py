@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from speechx.config import config, require_positive
 from speechx.text.languages import iso639_3
 
-ADAPTER = ".adapter."
-"""In the name of each parameter of an adapter, and of no other."""
+_NAME = re.compile(r"context\.layers\.\d+\.adapter\.")
 
 
 @config
@@ -64,6 +63,11 @@ class Adapter(nn.Module):
         return x_BTD + self.up(F.relu(self.down(self.norm(x_BTD))))
 
 
+def is_adapter(name: str) -> bool:
+    """Whether a parameter with this name, in a model or in an encoder, belongs to an adapter."""
+    return _NAME.search(name) is not None
+
+
 def make_adapter(embed_dim: int, adapter_dim: int | None) -> Adapter | None:
     """A fresh adapter of this width; None without a width."""
     return None if adapter_dim is None else Adapter(embed_dim, adapter_dim)
@@ -74,7 +78,7 @@ def adapter_shapes(embed_dim: int, adapter_dim: int, num_layers: int) -> dict[st
     with torch.device("meta"):
         tensors = Adapter(embed_dim, adapter_dim).state_dict()
     return {
-        f"encoder.context.layers.{layer}{ADAPTER}{name}": tuple(tensor.shape)
+        f"encoder.context.layers.{layer}.adapter.{name}": tuple(tensor.shape)
         for layer in range(num_layers)
         for name, tensor in tensors.items()
     }

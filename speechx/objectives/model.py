@@ -18,7 +18,7 @@ from speechx.config import parse
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.models.adapter_files import SavedAdapter
-from speechx.models.adapters import ADAPTER
+from speechx.models.adapters import is_adapter
 from speechx.models.encoder import Encoder, EncoderConfig, with_adapters
 from speechx.models.folder import SavedModel, load_weights, save_model
 from speechx.objectives.ctc import CTCConfig
@@ -97,7 +97,7 @@ class SpeechModel(nn.Module):
         if adapter is None:
             save_model(folder, weights, encoder, self.configs, vocabularies, languages, dev_error)
             return
-        own = {n: t for n, t in weights.items() if ADAPTER in n or not n.startswith("encoder.")}
+        own = {n: t for n, t in weights.items() if is_adapter(n) or not n.startswith("encoder.")}
         saved = SavedAdapter(adapter.name, own, vocabularies)
         weights = {name: tensor for name, tensor in weights.items() if name not in own}
         save_model(
@@ -127,8 +127,8 @@ def start_from(
     tokens that the saved head shares.
     """
     source, weights = str(saved.folder), saved.part("encoder.")
-    if not any(ADAPTER in name for name in weights):  # adapters start fresh
-        adapters = [name for name in model.encoder.state_dict() if ADAPTER in name]
+    if not any(is_adapter(name) for name in weights):  # adapters start fresh
+        adapters = [name for name in model.encoder.state_dict() if is_adapter(name)]
         allow_missing = (*allow_missing, *adapters)
     lines = [load_weights(model.encoder, weights, source, allow_missing)]
     continued = []

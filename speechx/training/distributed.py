@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from speechx.errors import UserError
 from speechx.log import logger
-from speechx.models.adapters import ADAPTER
+from speechx.models.adapters import is_adapter
 
 T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
@@ -118,7 +118,7 @@ def set_training(model: nn.Module, frozen: Sequence[str]) -> None:
     that they belong to keep their statistics. Adapters always train."""
     model.train()
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(ADAPTER in name or not name.startswith(tuple(frozen)))
+        parameter.requires_grad_(is_adapter(name) or not name.startswith(tuple(frozen)))
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm1d) and f"{name}.".startswith(tuple(frozen)):
             module.eval()

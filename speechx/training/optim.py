@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from speechx.config import config, require_not_negative, require_positive
-from speechx.models.adapters import ADAPTER
+from speechx.models.adapters import is_adapter
 
 
 @config
@@ -72,11 +72,11 @@ def build_optimizer(model: nn.Module, heads: Sequence[str], optim: Optim) -> tor
     vectors: list[nn.Parameter] = []
     of_heads: list[nn.Parameter] = []
     parameters = dict(model.named_parameters())
-    if any(ADAPTER in name for name in parameters):  # the rest never trains, and may be large
+    if any(is_adapter(name) for name in parameters):  # the rest never trains, and may be large
         parameters = {
             name: parameter
             for name, parameter in parameters.items()
-            if ADAPTER in name or not name.startswith("encoder.")
+            if is_adapter(name) or not name.startswith("encoder.")
         }
     for name, parameter in parameters.items():
         several = sum(size > 1 for size in parameter.shape) > 1  # a gain per tap is (1, 1, K)
