@@ -116,7 +116,7 @@ def test_the_folder_opens_and_names_its_language(trained):
 
 
 def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba, manifests):
-    assert "yo" in evaluate_model(trained / "best", [yoruba[1]], device="cpu")
+    assert "yo" in str(evaluate_model(trained / "best", [yoruba[1]], device="cpu"))
     with pytest.raises(UserError, match="one language at a time"):
         evaluate_model(trained / "best", [manifests[1]], device="cpu")
 

@@ -27,10 +27,10 @@ from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
-from speechx.transcription.recognizer import LAYOUT, UNUSED, Progress, Recognizer, recognizer
+from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognizer, recognizer
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
-from speechx.transcription.segments import Layout
+from speechx.transcription.segments import SegmentLimits
 
 DECIDING_SECONDS = 30.0
 
@@ -76,7 +76,7 @@ class SpokenLanguage(Recognizer):
         self,
         recordings: Iterable[Recording],
         inventory: Inventory | None = None,
-        layout: Layout = LAYOUT,
+        limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """As `Recognizer.stream`; neighbours in one language are computed together."""
@@ -91,7 +91,7 @@ class SpokenLanguage(Recognizer):
             if isinstance(language, UserError):
                 yield from ((recording, language) for recording in members)
                 continue
-            read = self._recognizer(language).stream(members, inventory, layout, report)
+            read = self._recognizer(language).stream(members, inventory, limits, report)
             seconds = 0.0
             for recording, result in read:
                 if isinstance(result, Transcript):
