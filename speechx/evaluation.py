@@ -31,6 +31,7 @@ from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
 from speechx.decoding.scoring import Score, Scored, characters, check_references, score, words
 from speechx.errors import UserError
+from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
 from speechx.models.folder import SavedModel
@@ -90,6 +91,9 @@ def evaluate_model(
     if out is not None:
         require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
+    if saved.adapters and not saved.vocabularies:
+        language = None if inventory is not None else _only_language(manifests)
+        saved = in_language(saved, language)
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
@@ -110,6 +114,17 @@ def evaluate_model(
         rate = result.overall
         lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
     return "\n".join(lines), 2 if failed else 0
+
+
+def _only_language(manifests: Sequence[Path]) -> str | None:
+    """The language of the test data, which chooses an adapter."""
+    languages = sorted({u.language for u in _read(manifests)})
+    if len(languages) > 1:
+        raise UserError(
+            f"a model with adapters is evaluated on one language at a time, but the manifests have "
+            f"{', '.join(languages)}: give each language its own manifest"
+        )
+    return languages[0] if languages else None
 
 
 def evaluate(

@@ -29,7 +29,8 @@ class Finetune(RunConfig):
     freeze_steps: int = 0
     """Steps in which only the heads train; with `init` only."""
     freeze_feature_extractor: bool = True
-    """Keep the feature extractor as it is; with `init` only."""
+    """Keep the feature extractor as it is; with `init` only. An adapter (`objective.adapter`) keeps
+    the whole encoder as it is, whatever is set here."""
     optim: Optim = Optim(**DEFAULTS["optim"])
 
     def __post_init__(self) -> None:
@@ -42,6 +43,8 @@ class Finetune(RunConfig):
             )
 
     def frozen(self, step: int) -> tuple[str, ...]:
+        if self.adapter is not None:
+            return RunConfig.frozen(self, step)
         if self.init is not None and step < self.freeze_steps:
             return ("encoder.",)
         if self.init is not None and self.freeze_feature_extractor:

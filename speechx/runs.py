@@ -15,11 +15,15 @@ from speechx.data.corpus import Corpus
 from speechx.diagnostics.initial_check import check_restored
 from speechx.errors import UserError
 from speechx.evaluation import score_utterances
+from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.adapters import AdapterConfig
+from speechx.models.encoder import with_adapters
 from speechx.models.folder import SavedModel, saved_dev_error
 from speechx.objectives.model import SpeechModel, missing_part, start_from
 from speechx.objectives.objective import ObjectiveConfig
+from speechx.text.languages import iso639_3, languages
 from speechx.text.vocabulary import load_vocabularies, save_vocabularies
 from speechx.training.distributed import Ranks, distributed
 from speechx.training.loop import Job, Task, train
@@ -70,7 +74,7 @@ def make_run(
         return resumed(cls, raw, source), None
     init, saved = raw.get("init"), None
     if init is not None:
-        saved = open_model(Path(str(init)), raw.get("allow_missing") or ())
+        saved = _open_init(Path(str(init)), raw.get("allow_missing") or (), _start(raw))
     config = complete(cls, raw, source, saved)
     if saved is None:
         return config, None
@@ -84,6 +88,29 @@ def make_run(
     # The configuration of the run names the parts that start fresh, and a resumed run reads it.
     fresh = tuple(part for part in config.allow_missing if part in {*missing, "mask_embedding"})
     return replace(config, allow_missing=fresh), saved
+
+
+def _start(raw: dict[str, Any]) -> str | None:
+    """The language whose adapter a run starts from, in plain data."""
+    adapter = raw.get("objective")
+    for key in ("adapter", "start"):
+        adapter = adapter.get(key) if isinstance(adapter, dict) else None
+    return None if adapter is None else str(adapter)
+
+
+def _open_init(init: Path, allow_missing: Sequence[str], start: str | None) -> SavedModel:
+    """The model of `init`, without an adapter unless one is to be continued."""
+    saved = open_model(init, allow_missing)
+    if start is not None and not saved.adapters:
+        raise UserError(
+            f"objective.adapter.start is {start!r}, but {init} has no adapters: leave start out"
+        )
+    if start is not None:
+        return in_language(saved, start)
+    if saved.adapters:
+        note = f"its encoder alone, without adapters ({len(saved.adapters)} languages)"
+        saved = replace(saved, notes=(*saved.notes, note))
+    return saved
 
 
 def run_from_python(
@@ -117,8 +144,11 @@ def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None 
             too_long = f"too_long_{name}.tsv" if several else "too_long.tsv"
             data[name] = sources[name].read(config.out / too_long)
         _keep_tokens(config.out / "vocabulary.json", data, resume, ranks)
+        if config.adapter is not None:
+            _require_one_language(config.adapter, data)
         if config.init is not None and saved is None and not resume:
-            saved = open_model(config.init, config.allow_missing)
+            start = None if config.adapter is None else config.adapter.start
+            saved = _open_init(config.init, config.allow_missing, start)
         seeds = {name: source.seed for name, source in sources.items()}
         model = _build(command, config, data, seeds, saved, ranks)
         del saved
@@ -168,8 +198,19 @@ def _build(
     goes_on = config.init is not None and not config.restart_schedules
     held = [n for n, c in objectives.items() if goes_on and c.part not in config.allow_missing]
     vocabularies = {name: d.vocabulary for name, d in data.items() if d.vocabulary is not None}
-    model = SpeechModel(config.encoder, objectives, vocabularies, held)
+    encoder, adapter = config.encoder, config.adapter
+    if adapter is not None:
+        theirs = None if saved is None else saved.encoder.context.adapter_dim
+        if theirs not in (None, adapter.dim):
+            raise UserError(
+                f"objective.adapter.dim is {adapter.dim}, but the adapter for {adapter.start} has "
+                f"{theirs}: set it to {theirs}, or leave start out"
+            )
+        encoder = with_adapters(encoder, adapter.dim)
+    model = SpeechModel(encoder, objectives, vocabularies, held)
     logger.info(f"{command}: {sum(p.numel() for p in model.parameters()):,} parameters")
+    if adapter is not None:
+        logger.info(f"{command}: trains an adapter for {adapter.name} and a head, nothing else")
     continued: list[str] = []
     if saved is not None:
         continued, lines = start_from(model, saved, config.allow_missing)
@@ -179,6 +220,20 @@ def _build(
     for name in continued:
         check_restored(model, name, config, data[name], seeds[name])
     return model
+
+
+def _require_one_language(adapter: AdapterConfig, data: Mapping[str, TaskData]) -> None:
+    """An adapter learns from one language, and its own if the manifests use a known name."""
+    named = [u.language for each in data.values() for u in each.dev]
+    named += [name for each in data.values() for name in each.corpus.languages]
+    given = sorted({*named})
+    codes = {iso639_3(name) for name in given}
+    known = {language.iso639_3 for language in languages()}
+    if len(codes) > 1 or (not codes & {iso639_3(adapter.name)} and codes & known):
+        raise UserError(
+            f"objective.adapter is for {adapter.name}, but data.train and data.dev have "
+            f"{', '.join(given)}: an adapter needs manifests of its language alone"
+        )
 
 
 class Validation:

@@ -19,6 +19,7 @@ import torch
 
 from speechx.errors import UserError
 from speechx.interchange import preprocessing, proof, settings
+from speechx.interchange.languages import each_adapter, in_language
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
@@ -45,15 +46,21 @@ def convert(
     found, saved = open_as(source, allowed)
     if format != "speechx":
         saved = _reduced(saved, source, format)
+    read = saved
+    if saved.adapters:  # one language stands for all in the proof
+        read = in_language(saved, None if saved.usual_language else saved.adapters[0])
+        note = f"adapters for {len(saved.adapters)} languages: {', '.join(saved.adapters)}"
+        saved = replace(saved, notes=(*saved.notes, note))
     for side, name in ((source, found), (target, format)):
         if prove and name != "speechx" and not proof.available(name):
             raise UserError(
                 f"--prove: no package that reads {name} is installed, so {side} cannot be proved: "
                 f"install {' or '.join(proof.PACKAGES[name])}, or drop --prove"
             )
-    held = " and ".join(saved.objectives) or "an encoder alone"
+    alone = "an encoder with adapters" if saved.adapters else "an encoder alone"
+    held = " and ".join(saved.objectives) or alone
     logger.info(f"convert: {source} ({found}, {held}) to {target} ({format})")
-    if not saved.objectives:
+    if not (saved.objectives or saved.adapters):
         if "quantizer" not in allowed:
             raise missing_part(str(source), "quantizer")
         note = "no quantizer, so none is written: to continue with it, allow it to be missing"
@@ -66,7 +73,7 @@ def convert(
         logger.info(f"convert: {line}")
     if found != "speechx" and proof.available(found):
         try:
-            _log_proof(source, proof.prove(saved, source, found))
+            _log_proof(source, proof.prove(read, source, found))
         except proof.Unproved as reason:
             # A file that others cannot read may be a good one; the file written below may not.
             if prove:
@@ -76,6 +83,7 @@ def convert(
         save_model(
             target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
             saved.languages, foreign_settings=saved.foreign_settings,
+            adapters=each_adapter(replace(saved, weights=dict(model.state_dict()))),
         )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
@@ -104,6 +112,11 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     """What another format can hold of a model: its encoder with one CTC head or one quantizer,
     under the names that models of that format get when they are read."""
     settings.check_writable(saved.encoder, format)
+    if saved.adapters:
+        raise UserError(
+            f"{source} has adapters for {len(saved.adapters)} languages, which speechx does not "
+            f"write as {format}: expected --to speechx"
+        )
     held = [(kind, saved.of_kind(kind)) for kind in ("ctc", "wav2vec2")]
     kind, name = next((each for each in held if each[1] is not None), ("", None))
     vocabulary = saved.vocabularies.get(name or "")

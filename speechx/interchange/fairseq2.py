@@ -101,7 +101,9 @@ def read(path: Path, content: Any) -> SavedModel:
     stated["encoder.normalize"] = card.get("normalize_audio")
     stated.setdefault("encoder.input_dropout", 0.0)
     stated["objective.target_dropout"] = float(card.get("target_dropout", 0.0))
-    rows, languages = find_rows(path, card, where) if head else None, card.get("languages")
+    rows, languages = None, card.get("languages")
+    if head:
+        rows = find_rows(path, card, where, head_rows(content))
     return settings.build(
         path.parent, where, stated, measured, WORDS, weights, rows, languages, notes
     )
@@ -188,14 +190,30 @@ def find_card(path: Path) -> tuple[dict[str, Any], str]:
     return {}, str(path)
 
 
-def find_rows(path: Path, card: dict[str, Any], where: str) -> tuple[VocabularyRows, str]:
-    """The symbols of a head, and where they were found."""
+def head_rows(content: Any) -> int:
+    """The number of rows of the head in a file that holds `content`."""
+    tensors = content.get("model", content)
+    return next(len(t) for n, t in tensors.items() if n.endswith("final_proj.weight"))
+
+
+def find_rows(
+    path: Path, card: dict[str, Any], where: str, count: int
+) -> tuple[VocabularyRows, str]:
+    """The symbols of a head with `count` rows, and where they were found; of several tokenizers
+    beside it the one with as many symbols counts."""
     if card.get("labels"):
         symbols = tuple(str(symbol) for symbol in card["labels"])
         return VocabularyRows(symbols, 0, token_type=card.get("token_type")), where
-    if len(models := sorted(path.parent.glob("*.model"))) == 1:
-        pieces, others = read_pieces(models[0])
-        return VocabularyRows(pieces, 0, others | {*SPECIALS}, SPACE), str(models[0])
+    models = [(file, *read_pieces(file)) for file in sorted(path.parent.glob("*.model"))]
+    fitting = [model for model in models if len(model[1]) == count] if len(models) > 1 else models
+    if len(fitting) == 1:
+        file, pieces, others = fitting[0]
+        return VocabularyRows(pieces, 0, others | {*SPECIALS}, SPACE), str(file)
+    if models:
+        raise UserError(
+            f"{path} has {len(models)} tokenizers (.model) beside it, and {len(fitting)} of them "
+            f"have as many symbols as its head has rows, {count}: leave only its own there"
+        )
     file = path.parent / "dict.txt"
     if not file.is_file():
         raise UserError(

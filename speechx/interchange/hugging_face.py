@@ -4,7 +4,8 @@
 symbols. The blank is the padding token. Weights are `model.safetensors` or `pytorch_model.bin`,
 whole or in numbered parts. Three of our settings that transformers lacks are written to
 `config.json` beside its own, where it ignores them: `feature_grad_mult`, `normalize_epsilon` and
-`languages`.
+`languages`. Of a folder with an adapter for each language the encoder is read alone (`mms` has the
+rest).
 """
 
 from dataclasses import replace
@@ -12,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
-from torch import Tensor
 
 from speechx.errors import UserError
-from speechx.interchange import names, settings
+from speechx.interchange import mms, names, settings
 from speechx.interchange.json_objects import read_json, write_json
-from speechx.interchange.pickles import read_pickle
 from speechx.interchange.preprocessing import read_audio_settings, write_audio_settings
+from speechx.interchange.stored_tensors import read_folder
 from speechx.interchange.tokenizer import TOKENS, read_rows, write_tokenizer
 from speechx.interchange.vocabulary_rows import to_rows
-from speechx.models.folder import SavedModel, read_tensors
+from speechx.models.folder import SavedModel
 
 WORDS = settings.SettingNames(
     {
@@ -96,13 +96,10 @@ def read(folder: Path, _: Any = None) -> SavedModel:
             f"{source}: architectures is {' '.join(map(str, other))}; expected one of "
             f"{', '.join(ARCHITECTURES)}"
         )
-    given = _load(folder)
-    if about.get("adapter_attn_dim") is not None or any("adapter_layer" in n for n in given):
-        raise UserError(
-            f"{source}: adapter_attn_dim is {about.get('adapter_attn_dim')}: this is an MMS model "
-            "with an adapter per language (adapter_layer), which speechx does not have; convert "
-            "the model without adapters, such as mms-300m or mms-1b"
-        )
+    given = read_folder(folder)
+    adapters, usual = mms.adapter_languages(folder, about, given)
+    if adapters:
+        given = {n: tensor for n, tensor in given.items() if not mms.of_language(n)}
     if (folder / LORA).is_file():
         raise UserError(
             f"{folder / LORA}: transformers adds the adapter of this file to the weights, which "
@@ -133,7 +130,7 @@ def read(folder: Path, _: Any = None) -> SavedModel:
         rows, notes = (symbols, str(folder / "vocab.json")), (*notes, *more)
         kept |= {"do_lower_case": True} if symbols.lower else {}
     saved = settings.build(folder, source, stated, measured, WORDS, weights, rows, languages, notes)
-    return replace(saved, foreign_settings=kept)
+    return replace(saved, foreign_settings=kept, adapters=adapters, usual_language=usual)
 
 
 def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
@@ -173,28 +170,3 @@ def write(saved: SavedModel, folder: Path) -> tuple[str, ...]:
     theirs = {name: tensor.contiguous() for name, tensor in theirs.items()}
     save_file(theirs, folder / "model.safetensors", metadata={"format": "pt"})
     return ()
-
-
-def _load(folder: Path) -> dict[str, Tensor]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return _read_weights(folder / name)
-        if (folder / f"{name}.index.json").is_file():
-            parts = read_json(folder / f"{name}.index.json").get("weight_map", {})
-            weights: dict[str, Tensor] = {}
-            for part in sorted(set(parts.values())):
-                weights |= _read_weights(folder / Path(part).name)
-            return weights
-    raise UserError(
-        f"{folder} has a config.json but no weights: expected model.safetensors or "
-        "pytorch_model.bin"
-    )
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return read_tensors(path)
-    content = read_pickle(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds no tensors by name")
-    return {name: t for name, t in content.items() if isinstance(t, Tensor)}

@@ -23,6 +23,7 @@ from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batch
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, torchaudio
+from speechx.interchange.mms import of_language
 from speechx.interchange.pickles import read_pickle
 from speechx.interchange.preprocessing import read_audio_settings
 from speechx.interchange.vocabulary_rows import VocabularyRows
@@ -81,6 +82,11 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         model, report = getattr(transformers, name).from_pretrained(
             folder, output_loading_info=True, local_files_only=True
         )
+        chosen = {}
+        if (saved.adapter or "").startswith("adapter."):  # a file of its own
+            model.load_adapter(saved.language, local_files_only=True)
+            report = {k: [n for n in some if not of_language(str(n))] for k, some in report.items()}
+            chosen = {"target_lang": saved.language}
         extractor = transformers.Wav2Vec2FeatureExtractor
         try:
             processor = extractor.from_pretrained(folder, local_files_only=True)
@@ -89,7 +95,7 @@ def from_hugging_face(saved: SavedModel, path: Path, clips: Clips) -> ReferenceO
         tokenizer = None
         if name == "Wav2Vec2ForCTC":  # do_phonemize needs espeak, for texts that go in
             tokenizer = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, do_phonemize=False
+                folder, local_files_only=True, trust_remote_code=False, do_phonemize=False, **chosen
             )
 
         def symbols() -> VocabularyRows:
@@ -141,10 +147,18 @@ def from_fairseq2(saved: SavedModel, file: Path, clips: Clips) -> ReferenceOutpu
     """fairseq2: `load_model` of its model hub on the asset card, or on the file with our settings
     where there is no card."""
     card, where = fairseq2.find_card(file)
-    rows, outputs = rows_of(saved, lambda: fairseq2.find_rows(file, card, where)[0])
+
+    def symbols() -> VocabularyRows:
+        count = fairseq2.head_rows(read_pickle(file))
+        return fairseq2.find_rows(file, card, where, count)[0]
+
+    rows, outputs = rows_of(saved, symbols)
     given = dict(card)
     if not card.get("model_config") and not card.get("model_arch"):
         given |= fairseq2.family(saved, outputs)
+        if rows:  # trained without masks, a file has no mask embedding
+            masked = "encoder.mask_embedding" in saved.weights
+            given["model_config"]["use_masking"] = masked
     clips = layer_normed(clips, card.get("normalize_audio"), saved)
     # Tensors only, whatever the card allows.
     given |= {"checkpoint": str(file), "restrict": True}

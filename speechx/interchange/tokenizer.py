@@ -25,19 +25,23 @@ CLEANED = frozenset(".?!,'")
 
 
 def read_rows(
-    folder: Path, about: Mapping[str, Any], count: int
+    folder: Path, about: Mapping[str, Any], count: int, language: str | None = None
 ) -> tuple[VocabularyRows, tuple[str, ...]]:
     """The symbols of the `count` rows of a head, and notes; `about` is the content of
-    `config.json`."""
+    `config.json`. Of a vocabulary for each language the one of `language` counts, by default of
+    `target_lang`."""
     path = folder / VOCABULARY
     if not path.is_file():
         raise UserError(f"{folder} has a CTC head but no vocab.json with the symbols of its rows")
     tokenizer = _settings(folder, about)
-    rows = _language(read_json(path), tokenizer, path)
+    every_language = read_json(path)
+    rows = _language(every_language, language or tokenizer.get("target_lang"), path)
     phonemes = _is_phonemes(tokenizer, folder)
     tokens = {key: _text(tokenizer.get(key) or token, key, folder) for key, token in TOKENS.items()}
     specials = frozenset(tokens.values())
     added = _added(tokenizer, folder) | read_if_there(folder / ADDED)
+    if language not in (None, tokenizer.get("target_lang")):  # their rows are of another vocabulary
+        added = {}
     every = {**{symbol: row for symbol, row in added.items() if symbol not in rows}, **rows}
     _check_numbers(rows, every, {*specials, *added}, tokens["pad_token"], count, path)
     by_row = {row: symbol for symbol, row in every.items() if row < count}
@@ -75,7 +79,8 @@ def read_rows(
         notes.append("clean_up_tokenization_spaces: spaces before . , ? ! ' stay as they are")
     if (folder / LANGUAGE_MODEL).is_dir():
         notes.append(f"{LANGUAGE_MODEL} is not used: the best symbol of each frame counts")
-    token_type: TokenType | None = "phonemes" if phonemes else None
+    nested = rows is not every_language
+    token_type: TokenType | None = "phonemes" if phonemes else "characters" if nested else None
     found = VocabularyRows(tuple(symbols), blank, specials | {""}, space, token_type, lower)
     return found, tuple(notes)
 
@@ -162,15 +167,25 @@ def _is_phonemes(tokenizer: Mapping[str, Any], folder: Path) -> bool:
     return bool(kind == PHONEMES)
 
 
-def _language(rows: dict[str, Any], tokenizer: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The vocabulary; of one for each language, the one that `target_lang` names."""
+def languages_of(folder: Path, about: Mapping[str, Any]) -> tuple[list[str], str | None]:
+    """The languages that have a vocabulary each, and `target_lang`, which names the language of the
+    weights beside; none and None where there is no such file."""
+    path = folder / VOCABULARY
+    content = read_json(path) if path.is_file() else {}
+    nested = [name for name, rows in content.items() if isinstance(rows, dict)]
+    target = _settings(folder, about).get("target_lang") or about.get("target_lang")
+    return sorted(nested), target if isinstance(target, str) else None
+
+
+def _language(rows: dict[str, Any], language: Any, path: Path) -> dict[str, Any]:
+    """The vocabulary; of one for each language, the one of `language`."""
     if not any(isinstance(row, dict) for row in rows.values()):
         return rows
-    chosen = rows.get(tokenizer.get("target_lang") or "")
+    chosen = rows.get(language or "")
     if not isinstance(chosen, dict):
         raise UserError(
-            f"{path} has a vocabulary for each language (MMS), and target_lang of {TOKENIZER} is "
-            f"{tokenizer.get('target_lang')!r}; leave only this head's vocabulary in vocab.json"
+            f"{path} has a vocabulary for each language (MMS), but none for {language!r}; give "
+            f"target_lang in {TOKENIZER} one of its {len(rows)} languages"
         )
     return chosen
 

@@ -10,7 +10,7 @@ need only one of them, call them one by one.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,11 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         require_fraction(self, "input_dropout")
         require_positive(self, "normalize_epsilon")
+
+
+def with_adapters(encoder: EncoderConfig, dim: int | None) -> EncoderConfig:
+    """The same encoder with adapters of this width behind its layers; None: without any."""
+    return replace(encoder, context=replace(encoder.context, adapter_dim=dim))
 
 
 @dataclass(frozen=True, slots=True)

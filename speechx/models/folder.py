@@ -4,6 +4,7 @@
     config.yaml          format, languages, encoder, objectives by name; in a converted model
                          `foreign_settings`, which only the original toolkit uses
     vocabulary.json      tokens of each head by name, if the model has heads
+    adapters/            if it has any: what fits the encoder to one language each (adapter_files)
     README.md            the model card
 
 No pickle, no path to a parent, nothing about objectives that are not inside. Configs of objectives
@@ -11,7 +12,7 @@ are plain data here: only `objectives/` knows what they mean.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from speechx.config import dump, parse, read_yaml, to_dict
 from speechx.errors import UserError
+from speechx.models.adapter_files import SavedAdapter, adapters_in, write_adapters
 from speechx.models.encoder import EncoderConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
 from speechx.whole_file import whole_folder
@@ -47,6 +49,14 @@ class SavedModel:
     """What reading another toolkit's file assumed or left out."""
     foreign_settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings that only the original toolkit uses, kept for conversion back to it."""
+    adapters: tuple[str, ...] = ()
+    """Languages for which adapters stand beside these weights."""
+    usual_language: str | None = None
+    """The one of these that another toolkit uses where none is chosen."""
+    language: str | None = None
+    """The language whose adapter these weights have."""
+    adapter: str | None = None
+    """The file of that adapter, and the beginning of its SHA-256."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,
@@ -73,8 +83,10 @@ def save_model(
     languages: Sequence[str],
     dev_error: float | None = None,
     foreign_settings: Mapping[str, Any] | None = None,
+    adapters: Iterable[SavedAdapter] = (),
 ) -> None:
-    """Writes a model folder, which appears whole or not at all; `objectives` are configs."""
+    """Writes a model folder, which appears whole or not at all; `objectives` are configs, and
+    `adapters` are taken one by one."""
     with whole_folder(folder) as new:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(tensors, new / "model.safetensors")
@@ -91,7 +103,10 @@ def save_model(
         (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
-        card = model_card(folder.name, encoder, about["objectives"], vocabularies, languages)
+        adapted = write_adapters(new, adapters, tensors)
+        card = model_card(
+            folder.name, encoder, about["objectives"], vocabularies, languages, adapted
+        )
         (new / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -137,6 +152,7 @@ def open_folder(folder: Path | str) -> SavedModel:
         vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
         languages=tuple(about.get("languages") or ()),
         foreign_settings=about.get("foreign_settings") or {},
+        adapters=tuple(adapters_in(folder)),
     )
 
 
@@ -189,6 +205,7 @@ def model_card(
     objectives: Mapping[str, dict[str, Any]],
     vocabularies: Mapping[str, Vocabulary],
     languages: Sequence[str],
+    adapters: Sequence[str] = (),
 ) -> str:
     """A page about the model in Markdown."""
     kinds = ", ".join(f"{name} ({config['kind']})" for name, config in objectives.items())
@@ -196,6 +213,11 @@ def model_card(
         f"{head}: {len(vocabulary.tokens)} {vocabulary.token_type}"
         for head, vocabulary in vocabularies.items()
     )
+    nothing = "nothing by itself; continue or fine-tune it"
+    opened = "speechx.load(FOLDER)"
+    if adapters:
+        nothing = f"{len(adapters)} languages, each through its adapter: {', '.join(adapters)}"
+        opened = f"speechx.load(FOLDER, language={adapters[0]!r})"
     features, context = encoder.features.kind, encoder.context.kind
     sizes = f"layers: {encoder.context.num_layers}, width: {encoder.context.embed_dim}"
     return f"""# {name}
@@ -204,8 +226,8 @@ A speech model of speechx, in its folder format {FORMAT}.
 
 - encoder: {features} features, {context} ({sizes})
 - objectives: {kinds or "none"}
-- writes: {writes or "nothing by itself; continue or fine-tune it"}
+- writes: {writes or nothing}
 - languages in training: {", ".join(languages) or "not recorded"}
 
-Open it with `speechx.load(FOLDER)` if it writes something, and as `init=FOLDER` of a training.
+Open it with `{opened}` if it writes something, and as `init=FOLDER` of a training.
 """

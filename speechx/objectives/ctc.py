@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from speechx.config import config
 from speechx.data.batches import Batch
 from speechx.data.labels import frames_needed
+from speechx.models.adapters import AdapterConfig
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.lengths import frame_mask
 from speechx.objectives.head import Head, HeadConfig
@@ -48,6 +49,9 @@ class CTCConfig(HeadConfig):
     kind: Literal["ctc"] = "ctc"
     tokens: Literal["characters", "phonemes"]
     limits: BlankLimits = BlankLimits()
+    adapter: AdapterConfig | None = None
+    """Train an adapter for one language, and the head; the rest of the encoder stays as it is.
+    `adapter: yor` is short for `adapter: {language: yor}`."""
 
     @property
     def token_type(self) -> Literal["characters", "phonemes"]:

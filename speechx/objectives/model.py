@@ -17,8 +17,11 @@ import speechx.objectives as kinds
 from speechx.config import parse
 from speechx.data.batches import Batch
 from speechx.errors import UserError
-from speechx.models.encoder import Encoder, EncoderConfig
+from speechx.models.adapter_files import SavedAdapter
+from speechx.models.adapters import is_adapter
+from speechx.models.encoder import Encoder, EncoderConfig, with_adapters
 from speechx.models.folder import SavedModel, load_weights, save_model
+from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.head import Head
 from speechx.objectives.objective import Loss, Objective, ObjectiveConfig
 from speechx.text.vocabulary import Vocabulary
@@ -86,11 +89,20 @@ class SpeechModel(nn.Module):
         return {n: head for n, head in self.objectives.items() if isinstance(head, Head)}
 
     def save(self, folder: Path, languages: Sequence[str], dev_error: float | None = None) -> None:
-        """Writes a model folder."""
+        """Writes a model folder; an adapter, with its head, apart from the encoder."""
+        weights, encoder = self.state_dict(), self.encoder.config
         vocabularies = {name: head.vocabulary for name, head in self.heads.items()}
+        configs = [config for config in self.configs.values() if isinstance(config, CTCConfig)]
+        adapter = next((config.adapter for config in configs), None)
+        if adapter is None:
+            save_model(folder, weights, encoder, self.configs, vocabularies, languages, dev_error)
+            return
+        own = {n: t for n, t in weights.items() if is_adapter(n) or not n.startswith("encoder.")}
+        saved = SavedAdapter(adapter.name, own, vocabularies)
+        weights = {name: tensor for name, tensor in weights.items() if name not in own}
         save_model(
-            folder, self.state_dict(), self.encoder.config, self.configs, vocabularies, languages,
-            dev_error,
+            folder, weights, with_adapters(encoder, None), {}, {}, languages, dev_error,
+            adapters=[saved],
         )  # fmt: skip
 
 
@@ -114,8 +126,11 @@ def start_from(
     objective of the same kind (`SavedModel.of_kind`). A head starts from random weights except for
     tokens that the saved head shares.
     """
-    source = str(saved.folder)
-    lines = [load_weights(model.encoder, saved.part("encoder."), source, allow_missing)]
+    source, weights = str(saved.folder), saved.part("encoder.")
+    if not any(is_adapter(name) for name in weights):  # adapters start fresh
+        adapters = [name for name in model.encoder.state_dict() if is_adapter(name)]
+        allow_missing = (*allow_missing, *adapters)
+    lines = [load_weights(model.encoder, weights, source, allow_missing)]
     continued = []
     for name, config in model.configs.items():
         objective = model.objective(name)

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.models.adapters import is_adapter
 
 T = TypeVar("T")
 Precision = Literal["float32", "bfloat16"]
@@ -114,10 +115,10 @@ def pick_device(name: str) -> torch.device:
 
 def set_training(model: nn.Module, frozen: Sequence[str]) -> None:
     """Training mode, but parameters whose names start with `frozen` do not train, and batch norms
-    that they belong to keep their statistics."""
+    that they belong to keep their statistics. Adapters always train."""
     model.train()
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not name.startswith(tuple(frozen)))
+        parameter.requires_grad_(is_adapter(name) or not name.startswith(tuple(frozen)))
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm1d) and f"{name}.".startswith(tuple(frozen)):
             module.eval()

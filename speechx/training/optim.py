@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from speechx.config import config, require_not_negative, require_positive
+from speechx.models.adapters import is_adapter
 
 
 @config
@@ -66,11 +67,18 @@ def learning_rate(step: int, steps: int, optim: Optim) -> float:
 
 def build_optimizer(model: nn.Module, heads: Sequence[str], optim: Optim) -> torch.optim.Optimizer:
     """Three groups: matrices, vectors (not decayed), and the heads, whose parameters' names start
-    with one of `heads`."""
+    with one of `heads`. Of an encoder with adapters only these are in them."""
     matrices: list[nn.Parameter] = []
     vectors: list[nn.Parameter] = []
     of_heads: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
+    parameters = dict(model.named_parameters())
+    if any(is_adapter(name) for name in parameters):  # the rest never trains, and may be large
+        parameters = {
+            name: parameter
+            for name, parameter in parameters.items()
+            if is_adapter(name) or not name.startswith("encoder.")
+        }
+    for name, parameter in parameters.items():
         several = sum(size > 1 for size in parameter.shape) > 1  # a gain per tap is (1, 1, K)
         group = matrices if several else vectors
         group = of_heads if name.startswith(tuple(heads)) else group
@@ -87,7 +95,7 @@ def build_optimizer(model: nn.Module, heads: Sequence[str], optim: Optim) -> tor
         eps=optim.epsilon,
     )
     # Moments exist from the start, of frozen parameters too: a saved state always has every key.
-    for parameter in model.parameters():
+    for parameter in parameters.values():
         optimizer.state[parameter] = {
             "step": torch.tensor(0.0),
             "exp_avg": torch.zeros_like(parameter),

@@ -23,7 +23,8 @@ from speechx import objectives
 from speechx.config import config, merge, parse, read_yaml, require_positive, to_dict
 from speechx.errors import UserError
 from speechx.log import logger
-from speechx.models.encoder import EncoderConfig
+from speechx.models.adapters import AdapterConfig
+from speechx.models.encoder import EncoderConfig, with_adapters
 from speechx.models.folder import SavedModel
 from speechx.models.presets import preset, usual_settings
 from speechx.training.health import Health
@@ -89,14 +90,28 @@ class RunConfig:
             raise ValueError("data is required")
         if self.init is None and (self.allow_missing or self.restart_schedules):
             raise ValueError("allow_missing and restart_schedules are about a model of init")
+        if self.encoder.context.adapter_dim is not None:
+            raise ValueError("encoder.context.adapter_dim follows from objective.adapter.dim")
+        if self.adapter is not None and len(self.all_tasks()) > 1:
+            raise ValueError("an adapter is trained alone: give objective and data, not tasks")
+        if self.adapter is not None and self.init is None:
+            raise ValueError("an adapter fits a trained encoder to a language: init is required")
         for name, task in self.all_tasks().items():
             if not name.replace("_", "").isalnum() or hasattr(ModuleDict, name):
                 raise ValueError(f"a task cannot be named {name!r}: use letters, digits and _")
             if task.objective.token_type is None:
                 task.objective.require(self.encoder, task.data.min_seconds)
 
+    @property
+    def adapter(self) -> AdapterConfig | None:
+        """The adapter that the run trains."""
+        configs = [task.objective for task in self.all_tasks().values()]
+        return next((c.adapter for c in configs if isinstance(c, objectives.CTCConfig)), None)
+
     def frozen(self, step: int) -> tuple[str, ...]:
         """Beginnings of the names of parameters that do not train at a step."""
+        if self.adapter is not None:
+            return ("encoder.",)
         return ("encoder.feature_extractor.",) if not self.encoder.features.gradient_scale else ()
 
     def all_tasks(self) -> dict[str, TaskConfig]:
@@ -139,7 +154,7 @@ def complete(cls: type[C], raw: dict[str, Any], source: str, saved: SavedModel |
         raw.pop("preset", None)
         if named is not None and preset(named).encoder != saved.encoder:
             logger.info(f"the model is that of init, which is not exactly the preset {named!r}")
-        encoder = to_dict(saved.encoder)
+        encoder = to_dict(with_adapters(saved.encoder, None))
     if isinstance(raw.get("encoder", {}), dict):
         encoder = raw["encoder"] = merge(encoder, raw.get("encoder", {}))
 
@@ -147,6 +162,8 @@ def complete(cls: type[C], raw: dict[str, Any], source: str, saved: SavedModel |
         """An objective with its defaults, the most general first."""
         if not isinstance(objective, dict):
             return objective
+        if isinstance(objective.get("adapter"), str):
+            objective = {**objective, "adapter": {"language": objective["adapter"]}}
         kind = str(objective.get("kind"))
         layers = [_sections(kind), usual_settings(encoder).get(kind, {})]
         if named is not None:

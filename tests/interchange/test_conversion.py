@@ -396,7 +396,7 @@ class TestRefused:
             ("num_attention_heads", 3, "must be a multiple of num_heads 3"),
             ("hidden_act", "relu", "hidden_act is 'relu'; speechx has 'gelu' only"),
             ("model_type", "hubert", "describes a 'hubert' model"),
-            ("adapter_attn_dim", 16, "MMS model with an adapter per language"),
+            ("adapter_attn_dim", 16, "adapter_attn_dim is 16, but there is no adapter"),
             ("feat_extract_norm", "batch", "feat_extract_norm is 'batch', which speechx does not"),
         ],
     )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
+from speechx.models.adapters import make_adapter
 from speechx.models.context.layers import Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask, real_statistics, scaled
 
@@ -35,9 +36,12 @@ class ConformerConfig:
     attention_dropout: float = 0.1
     activation_dropout: float = 0.0
     layer_drop: float = 0.0
+    adapter_dim: int | None = None
+    """Width of an adapter behind every layer; None: no adapters."""
 
     def __post_init__(self) -> None:
         require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "conv_kernel")
+        require_positive(self, "adapter_dim")
         require_multiple(self, "embed_dim", "num_heads")
         if self.embed_dim % 2:
             raise ValueError(f"embed_dim {self.embed_dim} must be even: a sine for every cosine")
@@ -108,6 +112,7 @@ class ConformerLayer(nn.Module):
         self.ffn2 = FeedForward(config)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
+        self.adapter = make_adapter(config.embed_dim, config.adapter_dim)
 
     def forward(
         self, x_BTD: Tensor, position_PD: Tensor, attention_mask_BT: Tensor, real_BT: Tensor
@@ -117,8 +122,8 @@ class ConformerLayer(nn.Module):
         x_BTD = x_BTD + self.dropout(y_BTD)
         y_BTD = self.convolution(self.convolution_norm(x_BTD), real_BT)
         x_BTD = x_BTD + self.dropout(y_BTD)
-        x_BTD = x_BTD + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x_BTD)))
-        return self.norm(x_BTD)
+        x_BTD = self.norm(x_BTD + 0.5 * self.dropout(self.ffn2(self.ffn2_norm(x_BTD))))
+        return x_BTD if self.adapter is None else self.adapter(x_BTD)
 
 
 class FeedForward(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
+from speechx.models.adapters import make_adapter
 from speechx.models.context.layers import Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask
 
@@ -34,9 +35,11 @@ class TransformerConfig:
     attention_dropout: float = 0.1
     activation_dropout: float = 0.0
     layer_drop: float = 0.05
+    adapter_dim: int | None = None
+    """Width of an adapter behind every layer; None: no adapters."""
 
     def __post_init__(self) -> None:
-        require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads")
+        require_positive(self, "num_layers", "embed_dim", "ffn_dim", "num_heads", "adapter_dim")
         require_positive(self, "position_kernel", "position_groups")
         require_multiple(self, "embed_dim", "num_heads", "position_groups")
         require_fraction(self, "dropout", "attention_dropout", "activation_dropout", "layer_drop")
@@ -109,14 +112,17 @@ class TransformerLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.activation_dropout = nn.Dropout(config.activation_dropout)
+        self.adapter = make_adapter(config.embed_dim, config.adapter_dim)
         init_linear(self.up, self.down)
 
     def forward(self, x_BTD: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.pre:
             x_BTD = x_BTD + self.dropout(self.attention(self.attention_norm(x_BTD), attention_mask))
-            return x_BTD + self.dropout(self.ffn(self.ffn_norm(x_BTD)))
-        x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attention_mask)))
-        return self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
+            x_BTD = x_BTD + self.dropout(self.ffn(self.ffn_norm(x_BTD)))
+        else:
+            x_BTD = self.attention_norm(x_BTD + self.dropout(self.attention(x_BTD, attention_mask)))
+            x_BTD = self.ffn_norm(x_BTD + self.dropout(self.ffn(x_BTD)))
+        return x_BTD if self.adapter is None else self.adapter(x_BTD)
 
     def ffn(self, x_BTD: Tensor) -> Tensor:
         return self.down(self.activation_dropout(F.gelu(self.up(x_BTD))))

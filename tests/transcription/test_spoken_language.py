@@ -1,0 +1,130 @@
+"""`language="auto"`: a head identifies the language, an adapter or another head writes."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from speechx.errors import UserError
+from speechx.models.adapter_files import SavedAdapter
+from speechx.models.adapters import adapter_shapes
+from speechx.models.folder import open_folder, save_model
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.language_id import LanguageIDConfig
+from speechx.objectives.model import SpeechModel
+from speechx.text.vocabulary import Vocabulary
+from speechx.transcription.recognizer import load
+from tests.conftest import small_filterbank, write_wav
+from tests.toy_models import toy_model
+
+LANGUAGES = Vocabulary("languages", ("uz", "yo"))
+LETTERS = {"yor": ("a", "b"), "uzb": ("x", "y", "z")}
+TIME = np.arange(16_000) / 16_000
+NOISE = np.random.default_rng(0).standard_normal(16_000)
+WAVES = {
+    "low": (0.3 * np.sin(2 * np.pi * 300 * TIME) + 0.003 * NOISE).astype(np.float32),
+    "high": (0.3 * np.sin(2 * np.pi * 3000 * TIME) + 0.003 * NOISE).astype(np.float32),
+}
+
+
+@pytest.fixture(scope="module")
+def waves(folders):
+    """The two recordings, by language."""
+    model = load(folders / "heads", device="cpu", head="language")
+    found = {model.transcribe(wave_S).text: wave_S for wave_S in WAVES.values()}
+    assert found.keys() == {"uz", "yo"}
+    return found
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two heads on one encoder; and a language head with an adapter for each language."""
+    folder = tmp_path_factory.mktemp("auto")
+    torch.manual_seed(0)
+    encoder = small_filterbank()
+    objectives = {"text": CTCConfig(tokens="characters"), "language": LanguageIDConfig()}
+    vocabularies = {"text": Vocabulary("characters", ("a", "b")), "language": LANGUAGES}
+    model = SpeechModel(encoder, objectives, vocabularies)
+    with torch.no_grad():
+        for head in model.objectives.values():
+            head.head.weight.normal_()
+            head.head.bias.zero_()
+        # The two recordings are different languages.
+        lengths_B = torch.tensor([16_000])
+        low, high = (
+            model.eval()
+            .objectives["language"]
+            .log_probabilities(model.encoder, torch.from_numpy(wave_S)[None], lengths_B)[0][0, 0]
+            for wave_S in WAVES.values()
+        )
+        middle = (low + high) / 2
+        model.objectives["language"].head.bias[1:] -= middle[1:]
+    model.save(folder / "heads", ("uz", "yo"))
+    saved = open_folder(folder / "heads")
+    context = encoder.context
+    shapes = adapter_shapes(context.embed_dim, 3, context.num_layers)
+    adapters = []
+    for language, letters in LETTERS.items():
+        weights = {name: 0.1 * torch.randn(shape) for name, shape in shapes.items()}
+        weights["objectives.ctc.head.weight"] = torch.randn(len(letters) + 1, context.embed_dim)
+        weights["objectives.ctc.head.bias"] = torch.zeros(len(letters) + 1)
+        words = {"ctc": Vocabulary("characters", letters)}
+        adapters.append(SavedAdapter(language, weights, words))
+    weights = {n: t for n, t in saved.weights.items() if not n.startswith("objectives.text")}
+    save_model(
+        folder / "adapters", weights, encoder, {"language": saved.objectives["language"]},
+        {"language": LANGUAGES}, ("uz", "yo"), adapters=adapters,
+    )  # fmt: skip
+    return folder
+
+
+def test_each_recording_is_read_with_the_adapter_of_its_language(folders, waves):
+    model = load(folders / "adapters", device="cpu", language="auto")
+    read = model.transcribe([waves["yo"], waves["uz"], waves["yo"]])
+    assert [transcript.language for transcript in read] == ["yor", "uzb", "yor"]
+    for transcript in read:
+        assert set(transcript.text) <= {*LETTERS[transcript.language], " "}
+        assert transcript.adapter.startswith(f"{transcript.language}.safetensors")
+    alone = load(folders / "adapters", device="cpu", language="yo").transcribe(waves["yo"])
+    assert alone.text == read[0].text == read[2].text
+
+
+def test_without_adapters_the_head_writes_and_the_language_is_named(folders, waves):
+    model = load(folders / "heads", device="cpu", language="auto")
+    for language, wave_S in waves.items():
+        transcript = model.transcribe(wave_S)
+        assert transcript.language == language
+        assert transcript.token_type == "characters"
+        plain = load(folders / "heads", device="cpu", head="text").transcribe(wave_S)
+        assert transcript.text == plain.text
+
+
+def test_the_beginning_decides(folders, waves):
+    model = load(folders / "heads", device="cpu", language="auto")
+    long_S = np.concatenate([np.tile(waves["yo"], 31), np.tile(waves["uz"], 60)])
+    assert model.transcribe(long_S).language == "yo"
+
+
+def test_a_language_without_an_adapter(folders, waves, tmp_path):
+    folder = shutil.copytree(folders / "adapters", tmp_path / "one")
+    (folder / "adapters/uzb.safetensors").unlink()
+    model = load(folder, device="cpu", language="auto")
+    path = tmp_path / "talk.wav"
+    write_wav(path, waves["uz"])
+    with pytest.raises(UserError, match=r"talk\.wav is in uz, but .*yor"):
+        model.transcribe(path)
+    assert model.transcribe(waves["yo"]).language == "yor"
+
+
+def test_a_recording_too_short_for_an_answer(folders):
+    model = load(folders / "adapters", device="cpu", language="auto")
+    with pytest.raises(UserError, match="too short"):
+        model.transcribe(np.zeros(10, np.float32))
+
+
+def test_a_folder_that_identifies_nothing(tmp_path):
+    with pytest.raises(UserError, match="cannot identify languages"):
+        load(toy_model(tmp_path / "toy"), device="cpu", language="auto")
