@@ -17,14 +17,15 @@ from speechx.errors import UserError
 if TYPE_CHECKING:
     from speechx.finetuning import finetune
     from speechx.pretraining import pretrain
-    from speechx.transcription.recognizer import Recognizer, load
+    from speechx.transcription.loading import load
+    from speechx.transcription.recognizer import Recognizer
 
 __version__ = "0.1.0"
 __all__ = ["Recognizer", "UserError", "finetune", "load", "pretrain"]
 
 _HOME = {
     "finetune": "finetuning",
-    "load": "transcription.recognizer",
+    "load": "transcription.loading",
     "pretrain": "pretraining",
     "Recognizer": "transcription.recognizer",
 }

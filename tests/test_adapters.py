@@ -22,7 +22,7 @@ from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.model import SpeechModel
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.conftest import (
     SMALL_CONFORMER,
     finetune_config,

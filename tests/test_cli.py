@@ -19,7 +19,7 @@ from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.config import to_dict
 from speechx.data.manifest import read_manifest, write_manifest
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.conftest import pretrain_config, small_filterbank, tone_wave
 from tests.recipe_run import ROOT, make_release
 from tests.toy_models import PHONES, toy_model

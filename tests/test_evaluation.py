@@ -20,7 +20,8 @@ from speechx.decoding.mapping import random_map
 from speechx.errors import UserError
 from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
 from speechx.text.inventory import Inventory
-from speechx.transcription.recognizer import Recognizer, load
+from speechx.transcription.loading import load
+from speechx.transcription.recognizer import Recognizer
 from tests.conftest import tone_corpus
 from tests.toy_models import PHONES, toy_model
 

@@ -27,7 +27,7 @@ from speechx.objectives.masking import Masking
 from speechx.objectives.model import SpeechModel, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.configs import load_config
 from tests.conftest import (
     SMALL_CONFORMER,

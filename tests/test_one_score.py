@@ -62,7 +62,7 @@ def test_the_logged_dev_error_is_what_evaluate_gives(
 def test_spellings_of_one_phone_are_one_phone(manifests: tuple[Path, Path], tmp_path: Path) -> None:
     """A model that writes the reference in another spelling makes no error."""
     from speechx.evaluation import evaluate
-    from speechx.transcription.recognizer import load
+    from speechx.transcription.loading import load
 
     recognizer = load(toy_model(tmp_path / "model", PHONES, "phonemes"), "cpu")
     some = read_manifest(manifests[1])

@@ -24,11 +24,17 @@ def add_transcription_commands(commands: Any) -> None:
         decode.add_argument(
             "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
         )
-        decode.set_defaults(command=_decode, show_mapping=False, language=None, inventory=None)
+        decode.set_defaults(command=_decode, phonemize=name == "phonemize", show_mapping=False)
         _add_output(decode)
         _add_layout(decode)
         _add_computing(decode)
-        if name == "phonemize":
+        if name == "transcribe":
+            decode.add_argument(
+                "--language",
+                help="language of a model with adapters for many, by its code or name; auto "
+                "identifies the language of each recording",
+            )
+        else:
             add_inventory(decode, required=True)
             decode.add_argument(
                 "--show-mapping", action="store_true",
@@ -86,10 +92,12 @@ def _channels(word: str) -> str | int:
 def _decode(options: Any) -> int:
     if not options.audio and not options.show_mapping:
         raise UserError("phonemize needs audio files, or --show-mapping alone")
-    inventory = chosen_inventory(options)  # before the model is loaded, for it may be wrong
+    inventory = (
+        chosen_inventory(options) if options.phonemize else None
+    )  # before the model is loaded, for it may be wrong
     from speechx.transcription.files import parse_formats, require_writable, transcribe_files
     from speechx.transcription.inputs import find_inputs, refuse_equal_outputs
-    from speechx.transcription.recognizer import load
+    from speechx.transcription.loading import load
     from speechx.transcription.segments import SegmentLimits
 
     formats = parse_formats(options.output_format)
@@ -106,9 +114,10 @@ def _decode(options: Any) -> int:
     if options.output_dir is not None:
         refuse_equal_outputs(inputs)
         require_writable(options.output_dir)
-    model = load(options.model, options.device, options.head)
+    language = options.language if inventory is None else None
+    model = load(options.model, options.device, options.head, language)
     model.compute_with(options.batch_size, options.threads)
-    if options.show_mapping:
+    if inventory is not None and options.show_mapping:
         print(model.map_inventory(inventory).to_tsv(), end="")
     if not options.audio:
         return 0

@@ -31,7 +31,6 @@ from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
-from speechx.interchange.opening import open_model
 from speechx.log import logger
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
@@ -78,8 +77,18 @@ def _read(
 class Recognizer:
     """A model with a head, ready to decode."""
 
-    def __init__(self, model: SpeechModel, name: str, folder: Path, device: torch.device) -> None:
-        """`name` is the head that is read out; `folder` stands in results."""
+    def __init__(
+        self,
+        model: SpeechModel,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        language: str | None = None,
+        adapter: str | None = None,
+    ) -> None:
+        """`name` is the head that is read out; `folder`, `language` and `adapter` stand in
+        results."""
+        self.language, self.adapter = language, adapter
         self.model, self.head, self.folder = model, model.heads[name], folder
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
@@ -326,7 +335,7 @@ class Recognizer:
         covered = covered if frames else 0
         # A remainder below one stride belongs to the last frame.
         whole = frames and samples - covered < self.features.stride
-        language = inventory.language if inventory else None
+        language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
         return Transcript(
@@ -339,6 +348,7 @@ class Recognizer:
             audio=recording.path,
             channel=recording.channel,
             language=language,
+            adapter=self.adapter,
             inventory=inventory.source if inventory else None,
         )
 
@@ -348,13 +358,6 @@ def _noted(recordings: Iterable[Recording], given: list[Recording]) -> Iterator[
     for recording in recordings:
         given.append(recording)
         yield recording
-
-
-def load(folder: Path | str, device: str = "auto", head: str | None = None) -> Recognizer:
-    """Opens a model that writes something: a folder that `speechx finetune` wrote, or a CTC model
-    of another toolkit. Nothing but the folder is needed. `head` chooses among several heads; by
-    default it is the first."""
-    return recognizer(open_model(Path(folder), UNUSED), Path(folder), device, head)
 
 
 def recognizer(
@@ -378,4 +381,6 @@ def recognizer(
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")
     chosen = pick_device(device)
-    return Recognizer(model.to(chosen).eval(), name, saved.folder, chosen)
+    return Recognizer(
+        model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
+    )

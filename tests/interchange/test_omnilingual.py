@@ -22,7 +22,7 @@ from speechx.interchange.sentencepiece import write_characters
 from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.conftest import small_convolutional
 
 pytestmark = pytest.mark.interop

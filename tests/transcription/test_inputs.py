@@ -14,7 +14,7 @@ from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.errors import UserError
 from speechx.transcription.inputs import find_inputs
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.toy_models import toy_model
 
 

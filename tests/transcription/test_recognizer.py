@@ -18,7 +18,8 @@ from speechx.errors import UserError
 from speechx.text.inventory import Inventory
 from speechx.transcription.files import transcribe_files
 from speechx.transcription.inputs import find_inputs
-from speechx.transcription.recognizer import Recognizer, load
+from speechx.transcription.loading import load
+from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS

@@ -16,7 +16,7 @@ from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recognizer import load
+from speechx.transcription.loading import load
 from tests.conftest import small_filterbank, write_wav
 from tests.toy_models import toy_model
 

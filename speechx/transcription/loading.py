@@ -1,0 +1,27 @@
+"""Opens a model that writes something, ready to transcribe."""
+
+from pathlib import Path
+
+from speechx.interchange.languages import in_language
+from speechx.interchange.opening import open_model
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
+from speechx.transcription.spoken_language import by_spoken_language
+
+
+def load(
+    folder: Path | str,
+    device: str = "auto",
+    head: str | None = None,
+    language: str | None = None,
+) -> Recognizer:
+    """Opens a folder that `speechx finetune` wrote, or a CTC model of another toolkit. Nothing but
+    the folder is needed.
+
+    `head` chooses among several heads; by default it is the first. `language` chooses among the
+    adapters of a model for many languages (MMS), by its code or name; "auto" identifies the
+    language of each recording, if the model has an objective for that.
+    """
+    saved = open_model(folder, UNUSED)
+    if language == "auto":
+        return by_spoken_language(saved, Path(folder), device, head)
+    return recognizer(in_language(saved, language), Path(folder), device, head)
