@@ -19,6 +19,7 @@ import torch
 
 from speechx.errors import UserError
 from speechx.interchange import preprocessing, proof, settings
+from speechx.interchange.hub import local_path, published_name
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
@@ -37,8 +38,9 @@ def convert(
     prove: bool = False,
 ) -> None:
     """Writes `source` as a new folder `target`; `prove` insists on a proof for both sides."""
-    source, target, format = Path(source), Path(target), format.replace("-", "_")
+    target, format = Path(target), format.replace("-", "_")
     _check_target(target, format)
+    source = local_path(source)
     allowed = known_parts(allow_missing)
     if format == "torchaudio":  # has no place for either
         allowed = (*allowed, "mask_embedding", "quantizer")
@@ -52,7 +54,7 @@ def convert(
                 f"install {' or '.join(proof.PACKAGES[name])}, or drop --prove"
             )
     held = " and ".join(saved.objectives) or "an encoder alone"
-    logger.info(f"convert: {source} ({found}, {held}) to {target} ({format})")
+    logger.info(f"convert: {published_name(source)} ({found}, {held}) to {target} ({format})")
     if not saved.objectives:
         if "quantizer" not in allowed:
             raise missing_part(str(source), "quantizer")
