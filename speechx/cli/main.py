@@ -171,6 +171,11 @@ def _add_scoring(commands: Any) -> None:
         "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
     )
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
+    evaluate.add_argument(
+        "--calibrate", action="store_true",
+        help="fit the temperature of the model's probabilities to these manifests (dev data) and "
+        "keep it in the model folder",
+    )  # fmt: skip
     _add_head(evaluate)
     _add_device(evaluate)
     _add_inventory(evaluate, required=False)
@@ -286,7 +291,13 @@ def _evaluate(options: Any) -> None:
 
     print(
         evaluate_model(
-            options.model, options.manifest, inventory, options.output, options.device, options.head
+            options.model,
+            options.manifest,
+            inventory,
+            options.output,
+            options.device,
+            options.head,
+            options.calibrate,
         )
     )
 

@@ -19,7 +19,7 @@ import torch
 
 from speechx.errors import UserError
 from speechx.interchange import preprocessing, proof, settings
-from speechx.interchange.hub import local_path, published_name
+from speechx.interchange.hub import EVERY, local_path, published_name
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
@@ -40,7 +40,7 @@ def convert(
     """Writes `source` as a new folder `target`; `prove` insists on a proof for both sides."""
     target, format = Path(target), format.replace("-", "_")
     _check_target(target, format)
-    source = local_path(source)
+    source = local_path(source, EVERY)
     allowed = known_parts(allow_missing)
     if format == "torchaudio":  # has no place for either
         allowed = (*allowed, "mask_embedding", "quantizer")
@@ -78,6 +78,7 @@ def convert(
         save_model(
             target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
             saved.languages, foreign_settings=saved.foreign_settings,
+            temperatures=saved.temperatures,
         )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
@@ -118,6 +119,8 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
         )
     gone = [each for each in saved.objectives if each != name]
     notes = (f"{format} has no place for the objectives {', '.join(gone)}",) if gone else ()
+    if saved.temperatures:
+        notes = (*notes, f"{format} has no place for the temperature of the probabilities")
     return replace(
         saved,
         weights=weights,

@@ -15,7 +15,7 @@ import difflib
 import os
 import re
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -58,7 +58,10 @@ WEIGHTS = (
 )
 """The first that a model has is read."""
 PART = re.compile(r".+-\d+-of-(\d+)\.\w+")
-ADAPTER = re.compile(r"(?:adapter\.|adapters/)(?P<language>[^/]+)\.(?:safetensors|bin)")
+ADAPTER = re.compile(r"(?:adapter\.|adapters/)(?P<language>[^/]+)\.(?:safetensors|bin|json)")
+"""Of MMS, and of ours."""
+EVERY = "*"
+"""Instead of a language: the adapters for all languages."""
 SECONDS = 10.0  # to wait for an answer of the hub
 BY_HAND = (
     "save its config.json, preprocessor_config.json, tokenizer_config.json, vocab.json (where they "
@@ -91,7 +94,8 @@ def hub_id(path: Path | str) -> HubId | None:
 
 def local_path(path: Path | str, language: str | None = None) -> Path:
     """The path itself; for a model of the hub the folder of its files in the cache, which are
-    fetched if they are not there. Of adapters for languages, only those for `language` are fetched.
+    fetched if they are not there. Of adapters for several languages, only those for `language` are
+    fetched, or those for EVERY language.
     """
     asked = hub_id(path)
     return Path(path) if asked is None else _fetch(asked, language)
@@ -144,22 +148,24 @@ def wanted(files: Collection[str], language: str | None = None) -> tuple[list[st
 
 def _adapters(files: Collection[str], language: str | None) -> list[str]:
     """The adapters for a language, which may be several for several scripts."""
-    names = {
-        name: found["language"] for name in sorted(files) if (found := ADAPTER.fullmatch(name))
-    }
-    if language is None or not names:
+    found = {name: ADAPTER.fullmatch(name) for name in sorted(files)}
+    names = {name: each["language"] for name, each in found.items() if each}
+    every = sorted({*names.values()})
+    if not names or (language is None and len(every) > 1):
         return []
-    chosen = [name for name, own in names.items() if own == language]
-    chosen = chosen or [n for n, own in names.items() if iso639_3(own) == iso639_3(language)]
+    if language in (None, EVERY):
+        chosen = list(names)
+    else:
+        chosen = [name for name, own in names.items() if own == language] or [
+            name for name, own in names.items() if iso639_3(own) == iso639_3(str(language))
+        ]
     if not chosen:
-        every = sorted({*names.values()})
-        near = difflib.get_close_matches(language, every, 3) or every[:3]
+        near = difflib.get_close_matches(str(language), every, 3) or every[:3]
         raise UserError(
             f"it has no adapter for the language {language!r}: expected one of {len(every)}, such "
             f"as {', '.join(near)}"
         )
-    whole = {name.removesuffix(".safetensors") for name in chosen}
-    return [name for name in chosen if name.removesuffix(".bin") not in whole]
+    return [n for n in chosen if n.removesuffix(".bin") + ".safetensors" not in names]
 
 
 def _fetch(asked: HubId, language: str | None) -> Path:
@@ -173,9 +179,10 @@ def _fetch(asked: HubId, language: str | None) -> Path:
         ) from None
     endpoint, cache = _from_environment(constants)
     cached, lacking = _cached(asked, language, cache)
-    fixed = COMMIT.fullmatch(asked.revision)  # a commit never changes
-    if cached is not None and fixed and (language is None or _adapters(_files(cached), language)):
-        return cached
+    if cached is not None and COMMIT.fullmatch(asked.revision):  # which never changes
+        whole = language != EVERY and _adapters(_files(cached), language)
+        if language is None or whole:
+            return cached
     try:
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
             raise OfflineModeIsEnabled

@@ -51,8 +51,7 @@ def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedMode
 
 def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, SavedModel]:
     """The format of a model, and the model."""
-    asked, allowed = Path(path), known_parts(allow_missing)
-    path = local_path(asked)
+    path, allowed = local_path(path), known_parts(allow_missing)
     format, place, content = _identify(path)
     try:
         if format == "speechx":
@@ -67,8 +66,8 @@ def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, S
             f"{path} is damaged, or no {format} model that speechx knows "
             f"({type(error).__name__}: {error})"
         ) from error
-    if path != asked:
-        saved = replace(saved, notes=(f"read from {published_name(path)}", *saved.notes))
+    if (name := published_name(path)) != str(path):
+        saved = replace(saved, notes=(f"read from {name}", *saved.notes))
     return format, saved
 
 
@@ -123,8 +122,8 @@ def _identify(path: Path) -> tuple[str, Path, Any]:
     """The format, its folder or its `.pt`, and the content of that, which is read only once."""
     if not path.exists():
         raise UserError(
-            f"model {path} does not exist: expected a folder, a file, or OWNER/NAME of a model of the "
-            "Hugging Face Hub"
+            f"model {path} does not exist: expected a folder, a file, or OWNER/NAME of a model "
+            "of the Hugging Face Hub"
         )
     if path.is_file() and path.name in IN_FOLDERS:
         path = path.parent

@@ -72,6 +72,9 @@ class SpeechModel(nn.Module):
             if config.token_type is not None and name not in saved.vocabularies:
                 raise _no_vocabulary(source, name)
         model = cls(saved.encoder, objectives, saved.vocabularies)
+        for name, temperature in saved.temperatures.items():
+            if name in model.heads:
+                model.heads[name].temperature = temperature
         fresh = [f"encoder.{part}" for part in allow_missing]
         return model, load_weights(model, saved.weights, source, fresh)
 
@@ -90,7 +93,7 @@ class SpeechModel(nn.Module):
         vocabularies = {name: head.vocabulary for name, head in self.heads.items()}
         save_model(
             folder, self.state_dict(), self.encoder.config, self.configs, vocabularies, languages,
-            dev_error,
+            dev_error, temperatures={name: head.temperature for name, head in self.heads.items()},
         )  # fmt: skip
 
 

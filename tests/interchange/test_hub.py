@@ -19,7 +19,7 @@ import speechx
 from speechx.cli.main import main
 from speechx.errors import UserError
 from speechx.interchange import hugging_face, proof
-from speechx.interchange.hub import hub_id, local_path, published_name, wanted
+from speechx.interchange.hub import EVERY, hub_id, local_path, published_name, wanted
 from speechx.interchange.opening import open_model
 from speechx.models.folder import open_folder
 from tests.conftest import small_convolutional
@@ -195,18 +195,24 @@ def test_only_the_adapter_of_the_language():
         return [name for name in wanted(files, language)[1] if "adapter" in name]
 
     assert adapters(None) == []
+    assert adapters(EVERY) == [f"adapter.{c}.safetensors" for c in sorted(codes)]
     assert adapters("yor") == ["adapter.yor.safetensors"]
     assert adapters("German") == adapters("de") == ["adapter.deu.safetensors"]
     assert adapters("uzb-script_latin") == ["adapter.uzb-script_latin.safetensors"]
     assert len(adapters("uzb")) == 2
     with pytest.raises(UserError, match=r"yob.*of 4.*yor"):
         adapters("yob")
+    ours = ["config.yaml", "model.safetensors", "adapters/yor.json", "adapters/yor.safetensors"]
+    assert wanted(ours)[1] == ["model.safetensors", *ours[2:]]  # the only one
 
 
 def test_an_adapter_that_the_cache_lacks_is_fetched_for_a_commit_too(hub, theirs):
-    hub.repos[ID] = Repo({**theirs, "adapter.yor.safetensors": b"1"})
+    hub.repos[ID] = Repo(
+        {**theirs, "adapter.yor.safetensors": b"1", "adapter.deu.safetensors": b"2"}
+    )
     local_path(f"{ID}@{COMMIT}")
     assert (local_path(f"{ID}@{COMMIT}", "yor") / "adapter.yor.safetensors").is_file()
+    assert (local_path(f"{ID}@{COMMIT}", EVERY) / "adapter.deu.safetensors").is_file()
 
 
 def test_another_kind_of_model_is_refused_before_its_weights(hub, theirs):
