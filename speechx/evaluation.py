@@ -14,6 +14,8 @@ conditions, so that mapping is not credited with what masking does:
     mapped      every phone goes to its articulatory neighbour in the language
     random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
     shuffled    `mapped`, scored against another sentence: chance
+
+    N words or tokens that the model wrote
 """
 
 import json

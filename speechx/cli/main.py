@@ -141,8 +141,9 @@ def _add_decoding(commands: Any) -> None:
             "audio", nargs="+" if name == "transcribe" else "*", type=Path, help="recordings"
         )
         decode.add_argument(
-            "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
-        )
+            "--model", required=True, type=Path,
+            help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
+        )  # fmt: skip
         decode.add_argument(
             "-f", "--output-format", choices=("txt", "json"), default="txt",
             help="format of the results",
