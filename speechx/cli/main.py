@@ -142,7 +142,7 @@ def _add_decoding(commands: Any) -> None:
         )
         decode.add_argument(
             "--model", required=True, type=Path,
-            help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
+            help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face",
         )  # fmt: skip
         decode.add_argument(
             "-f", "--output-format", choices=("txt", "json"), default="txt",
