@@ -229,9 +229,11 @@ def test_a_download_that_breaks_goes_on(hub, theirs, monkeypatch):
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1000)
     hub.repos[ID] = Repo(theirs)
     hub.breaks_after = len(theirs["model.safetensors"]) // 2
-    with pytest.raises(UserError, match="goes on from there"):
+    try:
         open_model(ID)
-    open_model(ID)
+    except UserError as error:  # huggingface_hub before 1.0; later ones go on by themselves
+        assert "goes on from there" in str(error)
+        open_model(ID)
     last = next(r for r in reversed(hub.requests) if r.startswith("GET"))
     assert int(last.split("bytes=")[1].rstrip("-")) > 1000
 
