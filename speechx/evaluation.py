@@ -3,7 +3,8 @@
     speechx evaluate --model runs/mine/best --manifest test.jsonl -o scores.json
 
 A head is scored by what it writes: phone error rate, character and word error rate, or accuracy. An
-objective without labels has its metrics computed on the utterances.
+objective without labels has its metrics computed on the utterances. The probabilities of words,
+phones or languages are compared with what is right, and `--calibrate` corrects them.
 
 With an inventory the language counts as unseen, and the same outputs are scored under five
 conditions, so that mapping is not credited with what masking does:
@@ -13,20 +14,33 @@ conditions, so that mapping is not credited with what masking does:
     mapped      every phone goes to its articulatory neighbour in the language
     random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
     shuffled    `mapped`, scored against another sentence: chance
+
+    N words or tokens that the model wrote
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.accuracy import Accuracy, accuracy
-from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder
+from speechx.decoding.calibration import (
+    Reliability,
+    fit_temperature,
+    reliability,
+    right_tokens,
+    word_probability,
+)
+from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
 from speechx.decoding.scoring import Score, Scored, characters, check_references, score, words
@@ -34,7 +48,7 @@ from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
-from speechx.models.folder import SavedModel
+from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
@@ -59,6 +73,27 @@ PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they 
 }
 SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
+_SIGN = "\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff"  # of scripts without spaces
+WORD = re.compile(f"[{_SIGN}]|[^\\s{_SIGN}]+")
+"""A word of a transcript."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Words, phones or languages that a model wrote: their probabilities (N,) before calibration,
+    and which are right (N,)."""
+
+    what: str
+    probability_N: np.ndarray
+    right_N: np.ndarray
+
+    def temperature(self) -> float:
+        """The temperature that calibrates them."""
+        return fit_temperature(self.probability_N, self.right_N)
+
+    def reliability(self, temperature: float) -> Reliability:
+        """How well the probabilities agree with what is right after `temperature`."""
+        return reliability(self.what, self.probability_N, self.right_N, temperature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +120,14 @@ def evaluate_model(
     out: Path | None = None,
     device: str = "auto",
     head: str | None = None,
+    calibrate: bool = False,
 ) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
-    to print and the exit code; of a model without heads its objectives."""
+    to print and the exit code; of a model without heads its objectives. With `calibrate` the
+    temperature of its probabilities is fitted on the manifests and written into the model
+    folder."""
+    if calibrate:
+        _require_calibratable(Path(model), inventory)
     if out is not None:
         require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
@@ -98,6 +138,10 @@ def evaluate_model(
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
     if inventory is None and (head in others or not saved.vocabularies):
+        if calibrate:
+            raise UserError(
+                f"{head or model} has no labels, so it has no probabilities to calibrate"
+            )
         chosen = others if head is None else [head]
         results = evaluate_objectives(saved, chosen, manifests, out, device)
         return "\n\n".join(metrics_table(name, each) for name, each in results.items()), 0
@@ -106,8 +150,13 @@ def evaluate_model(
     opened = recognizer(saved, Path(model), device, head)
     failed: list[str] = []
     if inventory is None:
-        scores = evaluate(opened, manifests, out, failed)
-        return "\n\n".join(result.table() for result in scores.values()), 2 if failed else 0
+        scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
+        if calibrate:
+            name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+            write_temperature(Path(model), name, confidence.temperature)
+            logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
+        tables = [result.table() for result in (*scores.values(), confidence)]
+        return "\n\n".join(tables), 2 if failed else 0
     methods, mapping = evaluate_unseen(opened, manifests, inventory, out, failed)
     lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
@@ -134,23 +183,49 @@ def evaluate(
     failed: list[str] | None = None,
 ) -> dict[str, AnyScore]:
     """PER of a phoneme model, CER and WER of a character model, accuracy of a language
-    identification; writes JSON to `out`. Recordings that cannot be read are logged and added to
-    `failed`; they are scored as if the model had written nothing."""
-    failed = [] if failed is None else failed
+    identification; writes JSON to `out`, with the reliability of the probabilities. Recordings that
+    cannot be read are logged and added to `failed`; they are scored as if the model had written
+    nothing."""
+    return _evaluate(recognizer, manifests, out, False, [] if failed is None else failed)[0]
+
+
+def _evaluate(
+    recognizer: Recognizer,
+    manifests: Sequence[Path],
+    out: Path | None,
+    calibrate: bool,
+    failed: list[str],
+) -> tuple[dict[str, AnyScore], Reliability]:
+    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them."""
     listed = _read(manifests)
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    scores, _ = score_utterances(recognizer, utterances, show_progress=True, failed=failed)
+    scores, _, judged = score_utterances(recognizer, utterances, show_progress=True, failed=failed)
+    temperature = judged.temperature() if calibrate else recognizer.head.temperature
+    confidence = judged.reliability(temperature)
     if out is not None:
         headline = next(iter(scores.values()))
         about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each = {name: s.to_dict() for name, s in scores.items()}
-        more = {"never_written": asdict(never), "scores": each}
+        more = {
+            "never_written": asdict(never), "scores": each, "reliability": confidence.to_dict(),
+        }  # fmt: skip
         _write(out, {**about, **headline.to_dict(), **more})
-    return scores
+    return scores, confidence
+
+
+def _require_calibratable(folder: Path, inventory: Inventory | None) -> None:
+    if inventory is not None:
+        raise UserError("--calibrate is for the model's own outputs, without an inventory")
+    if not is_model_folder(folder):
+        raise UserError(
+            f"--calibrate writes into a speechx folder, which {folder} is not: convert it first "
+            "with `speechx convert`, and calibrate the new folder"
+        )
+    require_writable(folder / "config.yaml")
 
 
 def never_written(
@@ -176,28 +251,32 @@ def score_utterances(
     resamples: int = 1000,
     show_progress: bool = False,
     failed: list[str] | None = None,
-) -> tuple[dict[str, AnyScore], list[Scored]]:
-    """The scores by metric, the headline first, and what the headline compared. Validation and
-    `speechx evaluate` both come here, so their numbers are equal. Without `failed`, a recording
-    that cannot be read is an error."""
+) -> tuple[dict[str, AnyScore], list[Scored], Judged]:
+    """The scores by metric, the headline first; what the headline compared; and the probabilities
+    of what was written. Validation and `speechx evaluate` both come here, so their numbers are
+    equal. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
-    (decoded,) = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
-    prepared = _policy(token_type, utterances)
+    (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
+    prepared, judged = _policy(token_type, utterances), _judged(decoded, spans, token_type)
     match token_type:
         case "languages":
-            return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded
+            return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded, judged
         case "phonemes":
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
-            return {"per": per}, decoded
+            return {"per": per}, decoded, judged
         case "characters":
             by_word = [
                 replace(u, reference=_words(u.reference), hypothesis=_words(u.hypothesis))
                 for u in decoded
             ]
-            return {
-                "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
-                "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
-            }, decoded
+            return (
+                {
+                    "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
+                    "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
+                },
+                decoded,
+                judged,
+            )
 
 
 def evaluate_unseen(
@@ -226,7 +305,8 @@ def evaluate_unseen(
         utterances,
         [_prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
     )
-    unmapped, masked, mapped, *draws = _decode(recognizer, utterances, decoders, True, failed)
+    decoded, _ = _decode(recognizer, utterances, decoders, True, failed)
+    unmapped, masked, mapped, *draws = decoded
     shuffled = [
         replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
     ]
@@ -293,9 +373,10 @@ def _decode(
     decoders: Sequence[Decoder],
     show_progress: bool,
     failed: list[str] | None = None,
-) -> list[list[Scored]]:
+) -> tuple[list[list[Scored]], list[list[TokenSpan]]]:
     """What each decoder makes of the utterances, both sides prepared for comparison: nothing of
-    those that cannot be read, whose messages are added to `failed`."""
+    those that cannot be read, whose messages are added to `failed`; and the tokens of each
+    utterance as the first decoder wrote them."""
     token_type = recognizer.vocabulary.token_type
     references = [_prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
     blank = [
@@ -304,10 +385,12 @@ def _decode(
     ]
     check_references(blank)
     decoded = [list(blank) for _ in decoders]
+    first: list[list[TokenSpan]] = [[] for _ in utterances]
     progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
     unread: dict[int, str] | None = None if failed is None else {}
     outputs = recognizer.decode(utterances, decoders, unread)
     for done, (index, of_decoders) in enumerate(outputs, start=1):
+        first[index] = of_decoders[0]
         for each, spans in zip(decoded, of_decoders, strict=True):
             written = [span.token for span in spans]
             hypothesis = _prepare(written, token_type, utterances[index].language)
@@ -325,7 +408,49 @@ def _decode(
             f"{len(unread)} of {len(utterances)} utterances cannot be read; they are scored as if "
             "the model had written nothing"
         )
-    return decoded
+    return decoded, first
+
+
+def _judged(
+    decoded: Sequence[Scored], spans: Sequence[Sequence[TokenSpan]], token_type: TokenType
+) -> Judged:
+    """Which words (of characters) or tokens are right. A word is right if all that preparation
+    makes of it is; if it makes nothing, the word does not count."""
+    references, hypotheses, counts, probabilities = [], [], [], []
+    for u, written in zip(decoded, spans, strict=True):
+        pieces: list[str] = []
+        for text, probability in _written(written, token_type):
+            prepared = _prepare([text], token_type, u.language)
+            parts = WORD.findall("".join(prepared)) if token_type == "characters" else prepared
+            if parts:
+                counts.append(len(parts))
+                probabilities.append(probability)
+                pieces += parts
+        reference = u.reference
+        if token_type == "characters":
+            reference = WORD.findall("".join(reference))
+        references.append(reference)
+        hypotheses.append(pieces)
+    right = np.concatenate([np.zeros(0, bool), *right_tokens(references, hypotheses)])
+    each = [right[begin:end].all() for begin, end in pairwise(np.cumsum([0, *counts]))]
+    what = "words" if token_type == "characters" else token_type
+    return Judged(what, np.array(probabilities), np.array(each, bool))
+
+
+def _written(spans: Sequence[TokenSpan], token_type: TokenType) -> list[tuple[str, float]]:
+    """Words (of characters) or tokens, each with its probability."""
+    if token_type != "characters":
+        return [(span.token, span.probability) for span in spans]
+    owners = [n for n, span in enumerate(spans) for _ in span.token]
+    return [
+        (
+            word[0],
+            word_probability(
+                [spans[n].probability for n in dict.fromkeys(owners[word.start() : word.end()])]
+            ),
+        )
+        for word in WORD.finditer("".join(span.token for span in spans))
+    ]
 
 
 def _prepare(tokens: Sequence[str], token_type: TokenType, language: str) -> list[str]:

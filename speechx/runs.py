@@ -280,7 +280,8 @@ class Validation:
         dev = self.data[name].dev
         device = next(model.parameters()).device
         recognizer = Recognizer(model, name, self.config.out, device)
-        scores, decoded = score_utterances(recognizer, dev, resamples=1)
+        scores, decoded, judged = score_utterances(recognizer, dev, resamples=1)
+        model.heads[name].temperature = judged.temperature()  # is saved with these weights
         headline = next(iter(scores.values()))
         values: dict[str, float | str] = {headline.metric: headline.overall.rate}
         for language, rate in headline.languages.items():

@@ -19,11 +19,13 @@ from speechx.decoding.decoder import MappedDecoder
 from speechx.decoding.mapping import random_map
 from speechx.errors import UserError
 from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
+from speechx.interchange.conversion import convert
+from speechx.models.folder import open_folder, write_temperature
 from speechx.text.inventory import Inventory
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
 from tests.conftest import tone_corpus
-from tests.toy_models import PHONES, toy_model
+from tests.toy_models import LETTERS, PHONES, toy_model
 
 METHODS = {"unmapped", "masked", "mapped", "random_map", "shuffled"}
 
@@ -449,3 +451,71 @@ def test_a_manifest_is_scored_once_and_equal_ids_are_kept_apart(speller, held_ou
     scores = evaluate(speller, [held_out[0], twin])
     once = evaluate(speller, [held_out[0]])
     assert scores["cer"].overall.tokens == 2 * once["cer"].overall.tokens
+
+
+class TestCalibration:
+    @pytest.fixture(params=["characters", "phonemes"])
+    def folder(self, tmp_path, request) -> Path:
+        tokens = {"characters": LETTERS, "phonemes": PHONES}[request.param]
+        return toy_model(tmp_path / "model", tokens, request.param)
+
+    def evaluated(self, folder: Path, manifests: list[Path], *options: str) -> dict:
+        out = folder.parent / "scores.json"
+        command = ["evaluate", "--model", str(folder), "--manifest", *map(str, manifests)]
+        assert main([*command, "-o", str(out), *options]) == 0
+        return json.loads(out.read_text())
+
+    def test_evaluate_calibrates_a_folder(self, folder, held_out, capsys):
+        before = self.evaluated(folder, held_out)
+        assert "--calibrate" in capsys.readouterr().out
+        saved, files = open_folder(folder), {p: p.read_bytes() for p in folder.iterdir()}
+        after = self.evaluated(folder, held_out, "--calibrate")
+        shown = capsys.readouterr().out
+        again = self.evaluated(folder, held_out)
+        assert again["reliability"] == after["reliability"]
+        old, new = before["reliability"], after["reliability"]
+        assert old["temperature"] == 1 != new["temperature"]
+        assert new["expected_calibration_error"] < old["expected_calibration_error"]
+        assert f"{new['expected_calibration_error']:.3f}" in shown
+        assert old["count"] == new["count"] == sum(b["count"] for b in new["bins"])
+        assert {p for p in files if p.read_bytes() != files[p]} == {folder / "config.yaml"}
+        changed = open_folder(folder)
+        assert changed.temperatures == {"ctc": new["temperature"]}
+        assert changed.objectives == saved.objectives
+        assert {n: s for n, s in before.items() if n != "reliability"} == {
+            n: s for n, s in again.items() if n != "reliability"
+        }
+
+    def test_every_word_that_is_written_counts_once(self, folder, held_out):
+        found = self.evaluated(folder, held_out)["reliability"]
+        model = load(folder, "cpu")
+        spans = [s for m in held_out for _, (s,) in model.decode(read_manifest(m))]
+        texts = ["".join(span.token for span in each) for each in spans]
+        words = sum(len(text.split()) for text in texts)
+        assert found["count"] == (words if found["what"] == "words" else sum(map(len, spans)))
+
+    def test_a_temperature_stays_with_its_model(self, tmp_path):
+        folder = toy_model(tmp_path / "model")
+        write_temperature(folder, "ctc", 1.5)
+        convert(folder, tmp_path / "copy")
+        assert open_folder(tmp_path / "copy").temperatures == {"ctc": 1.5}
+        assert load(tmp_path / "copy", "cpu").head.temperature == 1.5
+
+    @pytest.mark.parametrize(
+        "given", ["[1.5]", "{ctc: -1}", "{ctc: true}", "{ctc: .inf}", "{ctc: a}"]
+    )
+    def test_a_temperature_that_is_none(self, tmp_path, given):
+        folder = toy_model(tmp_path / "model")
+        with (folder / "config.yaml").open("a") as file:
+            file.write(f"temperatures: {given}\n")
+        with pytest.raises(UserError, match="temperatures"):
+            open_folder(folder)
+
+    def test_what_cannot_be_calibrated(self, tmp_path, held_out, capsys):
+        (tmp_path / "other").mkdir()
+        command = ["evaluate", "--calibrate", "--manifest", str(held_out[0]), "--model"]
+        assert main([*command, str(tmp_path / "other")]) == 1
+        assert "speechx convert" in capsys.readouterr().err
+        folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
+        assert main([*command, folder, "--language", "it"]) == 1
+        assert "without an inventory" in capsys.readouterr().err

@@ -11,6 +11,7 @@ import pytest
 
 from speechx.cli.main import main
 from speechx.data.manifest import read_manifest, write_manifest
+from speechx.models.folder import open_folder
 from tests.conftest import finetune_config, read_log
 from tests.toy_models import toy_model
 
@@ -53,6 +54,9 @@ def test_the_logged_dev_error_is_what_evaluate_gives(
     scores = json.loads(out.read_text())
     assert scores["overall"]["rate"] == line[f"dev_{scores['metric']}"]
     assert scores["metric"] == {"phonemes": "per", "characters": "cer"}[token_type]
+    (temperature,) = open_folder(best).temperatures.values()  # fitted on dev by the run
+    assert scores["reliability"]["temperature"] == temperature != 1
+    assert scores["reliability"]["count"] > 0
     assert len(line["dev_hypothesis"]) > 5
     assert "  " not in line["dev_reference"]
     for language, rate in scores["languages"].items():

@@ -142,6 +142,11 @@ def _add_scoring(commands: Any) -> None:
         "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
     )
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
+    evaluate.add_argument(
+        "--calibrate", action="store_true",
+        help="fit the temperature of the model's probabilities to these manifests (dev data) and "
+        "keep it in the model folder",
+    )  # fmt: skip
     add_head(evaluate)
     add_device(evaluate)
     add_inventory(evaluate, required=False)
@@ -218,7 +223,13 @@ def _evaluate(options: Any) -> int:
     from speechx.evaluation import evaluate_model
 
     tables, code = evaluate_model(
-        options.model, options.manifest, inventory, options.output, options.device, options.head
+        options.model,
+        options.manifest,
+        inventory,
+        options.output,
+        options.device,
+        options.head,
+        options.calibrate,
     )
     print(tables)
     return code

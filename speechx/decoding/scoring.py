@@ -206,28 +206,35 @@ def check_references(utterances: Sequence[Scored]) -> None:
         )
 
 
-def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
-    """(N, 4): substitutions, insertions, deletions and reference tokens of every utterance."""
+def alignments(
+    references: Sequence[Sequence[str]], hypotheses: Sequence[Sequence[str]]
+) -> list[list[Any]]:
+    """jiwer's chunks of an alignment with the fewest edits, for each pair of token lists."""
     import jiwer
 
     def as_given(sentences: Any) -> list[list[str]]:  # tokens already; jiwer would split strings
         return [list(sentence) for sentence in sentences]
 
     transform: Any = as_given
-    reference: Any = [u.reference for u in utterances]
-    hypothesis: Any = [u.hypothesis for u in utterances]
-    output = jiwer.process_words(
+    reference: Any = references
+    hypothesis: Any = hypotheses
+    return jiwer.process_words(
         reference, hypothesis, reference_transform=transform, hypothesis_transform=transform
-    )
+    ).alignments
+
+
+def _count_edits(utterances: Sequence[Scored]) -> np.ndarray:
+    """(N, 4): substitutions, insertions, deletions and reference tokens of every utterance."""
+    chunks_of = alignments([u.reference for u in utterances], [u.hypothesis for u in utterances])
     kinds = ("substitute", "insert", "delete")
     counts_N4 = np.zeros((len(utterances), 4), dtype=np.int64)
-    for n, chunks in enumerate(output.alignments):
+    for n, chunks in enumerate(chunks_of):
         for chunk in chunks:
             if chunk.type in kinds:
                 replaced = chunk.ref_end_idx - chunk.ref_start_idx
                 written = chunk.hyp_end_idx - chunk.hyp_start_idx
                 counts_N4[n, kinds.index(chunk.type)] += max(replaced, written)
-        counts_N4[n, 3] = len(reference[n])
+        counts_N4[n, 3] = len(utterances[n].reference)
     return counts_N4
 
 

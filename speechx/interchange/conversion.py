@@ -19,6 +19,7 @@ import torch
 
 from speechx.errors import UserError
 from speechx.interchange import preprocessing, proof, settings
+from speechx.interchange.hub import EVERY, local_path, published_name
 from speechx.interchange.languages import each_adapter, in_language
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
@@ -38,8 +39,9 @@ def convert(
     prove: bool = False,
 ) -> None:
     """Writes `source` as a new folder `target`; `prove` insists on a proof for both sides."""
-    source, target, format = Path(source), Path(target), format.replace("-", "_")
+    target, format = Path(target), format.replace("-", "_")
     _check_target(target, format)
+    source = local_path(source, EVERY)
     allowed = known_parts(allow_missing)
     if format == "torchaudio":  # has no place for either
         allowed = (*allowed, "mask_embedding", "quantizer")
@@ -59,7 +61,7 @@ def convert(
             )
     alone = "an encoder with adapters" if saved.adapters else "an encoder alone"
     held = " and ".join(saved.objectives) or alone
-    logger.info(f"convert: {source} ({found}, {held}) to {target} ({format})")
+    logger.info(f"convert: {published_name(source)} ({found}, {held}) to {target} ({format})")
     if not (saved.objectives or saved.adapters):
         if "quantizer" not in allowed:
             raise missing_part(str(source), "quantizer")
@@ -84,6 +86,7 @@ def convert(
             target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
             saved.languages, foreign_settings=saved.foreign_settings,
             adapters=each_adapter(replace(saved, weights=dict(model.state_dict()))),
+            temperatures=saved.temperatures,
         )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
@@ -129,6 +132,8 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
         )
     gone = [each for each in saved.objectives if each != name]
     notes = (f"{format} has no place for the objectives {', '.join(gone)}",) if gone else ()
+    if saved.temperatures:
+        notes = (*notes, f"{format} has no place for the temperature of the probabilities")
     return replace(
         saved,
         weights=weights,

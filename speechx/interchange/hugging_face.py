@@ -81,8 +81,8 @@ LORA = "adapter_config.json"
 ARCHITECTURES = ("Wav2Vec2Model", "Wav2Vec2ForPreTraining", "Wav2Vec2ForCTC")
 
 
-def read(folder: Path, _: Any = None) -> SavedModel:
-    """The model in a folder."""
+def require_wav2vec2(folder: Path) -> dict[str, Any]:
+    """The content of `config.json`; an error if it describes another kind of model."""
     about = read_json(folder / "config.json")
     source = str(folder / "config.json")
     kind_there = about.get("model_type")
@@ -96,6 +96,13 @@ def read(folder: Path, _: Any = None) -> SavedModel:
             f"{source}: architectures is {' '.join(map(str, other))}; expected one of "
             f"{', '.join(ARCHITECTURES)}"
         )
+    return about
+
+
+def read(folder: Path, _: Any = None) -> SavedModel:
+    """The model in a folder."""
+    about = require_wav2vec2(folder)
+    source = str(folder / "config.json")
     given = read_folder(folder)
     adapters, usual = mms.adapter_languages(folder, about, given)
     if adapters:

@@ -1,5 +1,5 @@
 """Opens a model of five formats, detected by content: ours, fairseq, Hugging Face, fairseq2 and
-torchaudio."""
+torchaudio. A model of the Hugging Face Hub is opened by its name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +12,7 @@ from torch import Tensor
 from speechx.config import parse
 from speechx.errors import UserError
 from speechx.interchange import fairseq, fairseq2, hugging_face, torchaudio
+from speechx.interchange.hub import local_path, published_name
 from speechx.interchange.names import QUANTIZER
 from speechx.interchange.pickles import SUFFIXES, checkpoint_file, read_pickle
 from speechx.models.folder import SavedModel, is_model_folder, open_folder
@@ -39,7 +40,8 @@ FOREIGN: Mapping[str, Any] = {
 
 
 def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedModel:
-    """Reads a model: a folder of ours, or a file or folder of another toolkit.
+    """Reads a model: a folder of ours, a file or folder of another toolkit, or `owner/name` of the
+    Hugging Face Hub.
 
     A foreign file must hold the whole model that its settings describe, but for the parts that
     `allow_missing` names. An encoder alone is a whole model too, and has no objectives.
@@ -49,12 +51,13 @@ def open_model(path: Path | str, allow_missing: Sequence[str] = ()) -> SavedMode
 
 def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, SavedModel]:
     """The format of a model, and the model."""
-    path, allowed = Path(path), known_parts(allow_missing)
+    path, allowed = local_path(path), known_parts(allow_missing)
     format, place, content = _identify(path)
     try:
         if format == "speechx":
-            return format, open_folder(place)
-        return format, _checked(FOREIGN[format].read(place, content), path, allowed)
+            saved = open_folder(place)
+        else:
+            saved = _checked(FOREIGN[format].read(place, content), path, allowed)
     except UserError:
         raise
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
@@ -63,6 +66,9 @@ def open_as(path: Path | str, allow_missing: Sequence[str] = ()) -> tuple[str, S
             f"{path} is damaged, or no {format} model that speechx knows "
             f"({type(error).__name__}: {error})"
         ) from error
+    if (name := published_name(path)) != str(path):
+        saved = replace(saved, notes=(f"read from {name}", *saved.notes))
+    return format, saved
 
 
 def known_parts(allow_missing: Sequence[str]) -> tuple[str, ...]:
@@ -115,7 +121,10 @@ def _checked(saved: SavedModel, path: Path, allowed: Sequence[str]) -> SavedMode
 def _identify(path: Path) -> tuple[str, Path, Any]:
     """The format, its folder or its `.pt`, and the content of that, which is read only once."""
     if not path.exists():
-        raise UserError(f"model {path} does not exist")
+        raise UserError(
+            f"model {path} does not exist: expected a folder, a file, or OWNER/NAME of a model "
+            "of the Hugging Face Hub"
+        )
     if path.is_file() and path.name in IN_FOLDERS:
         path = path.parent
     if path.is_dir():

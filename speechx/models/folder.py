@@ -1,7 +1,8 @@
 """A model on disk, format 2: a folder that opens by itself, years later.
 
     model.safetensors    encoder.*, objectives.NAME.*
-    config.yaml          format, languages, encoder, objectives by name; in a converted model
+    config.yaml          format, languages, encoder, objectives by name; `temperatures`, which
+                         calibrate the probabilities of heads; in a converted model
                          `foreign_settings`, which only the original toolkit uses
     vocabulary.json      tokens of each head by name, if the model has heads
     adapters/            if it has any: what fits the encoder to one language each (adapter_files)
@@ -11,6 +12,7 @@ No pickle, no path to a parent, nothing about objectives that are not inside. Co
 are plain data here: only `objectives/` knows what they mean.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +28,7 @@ from speechx.errors import UserError
 from speechx.models.adapter_files import SavedAdapter, adapters_in, write_adapters
 from speechx.models.encoder import EncoderConfig
 from speechx.text.vocabulary import Vocabulary, load_vocabularies, save_vocabularies
-from speechx.whole_file import whole_folder
+from speechx.whole_file import whole_folder, write_whole
 
 FORMAT = 2
 
@@ -57,6 +59,8 @@ class SavedModel:
     """The language whose adapter these weights have."""
     adapter: str | None = None
     """The file of that adapter, and the beginning of its SHA-256."""
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    """What calibrates the probabilities of a head, by its name; 1 for heads that are not here."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,
@@ -84,6 +88,7 @@ def save_model(
     dev_error: float | None = None,
     foreign_settings: Mapping[str, Any] | None = None,
     adapters: Iterable[SavedAdapter] = (),
+    temperatures: Mapping[str, float] | None = None,
 ) -> None:
     """Writes a model folder, which appears whole or not at all; `objectives` are configs, and
     `adapters` are taken one by one."""
@@ -100,6 +105,8 @@ def save_model(
             about["dev_error"] = dev_error
         if foreign_settings:
             about["foreign_settings"] = dict(foreign_settings)
+        if fitted := {n: t for n, t in (temperatures or {}).items() if t != 1}:
+            about["temperatures"] = fitted
         (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
@@ -143,6 +150,9 @@ def open_folder(folder: Path | str) -> SavedModel:
         raise UserError(f"{file}: foreign_settings must be a mapping")
     if not isinstance(objectives, dict) or not all(map(_has_kind, objectives.values())):
         raise UserError(f"{file}: objectives must be mappings with a kind, by name")
+    temperatures = about.get("temperatures") or {}
+    if not isinstance(temperatures, dict) or not all(map(_is_positive, temperatures.values())):
+        raise UserError(f"{file}: temperatures must be numbers above 0, by the name of a head")
     vocabulary = folder / "vocabulary.json"
     return SavedModel(
         folder=folder,
@@ -153,7 +163,16 @@ def open_folder(folder: Path | str) -> SavedModel:
         languages=tuple(about.get("languages") or ()),
         foreign_settings=about.get("foreign_settings") or {},
         adapters=tuple(adapters_in(folder)),
+        temperatures=temperatures,
     )
+
+
+def write_temperature(folder: Path, head: str, temperature: float) -> None:
+    """Replaces the temperature of a head in a model folder."""
+    file = folder / "config.yaml"
+    about = read_yaml(file)
+    about["temperatures"] = {**(about.get("temperatures") or {}), head: temperature}
+    write_whole(file, dump(about))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -162,6 +181,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _has_kind(config: Any) -> bool:

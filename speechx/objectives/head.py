@@ -51,6 +51,8 @@ class Head(Objective):
     def __init__(self, config: HeadConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
         super().__init__()
         self.vocabulary = vocabulary
+        self.temperature = 1.0
+        """Of its probabilities, fitted on dev (decoding/calibration); 1 changes nothing."""
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
 

@@ -75,6 +75,9 @@ class SpeechModel(nn.Module):
             if config.token_type is not None and name not in saved.vocabularies:
                 raise _no_vocabulary(source, name)
         model = cls(saved.encoder, objectives, saved.vocabularies)
+        for name, temperature in saved.temperatures.items():
+            if name in model.heads:
+                model.heads[name].temperature = temperature
         fresh = [f"encoder.{part}" for part in allow_missing]
         return model, load_weights(model, saved.weights, source, fresh)
 
@@ -95,7 +98,10 @@ class SpeechModel(nn.Module):
         configs = [config for config in self.configs.values() if isinstance(config, CTCConfig)]
         adapter = next((config.adapter for config in configs), None)
         if adapter is None:
-            save_model(folder, weights, encoder, self.configs, vocabularies, languages, dev_error)
+            save_model(
+                folder, weights, encoder, self.configs, vocabularies, languages, dev_error,
+                temperatures={name: head.temperature for name, head in self.heads.items()},
+            )  # fmt: skip
             return
         own = {n: t for n, t in weights.items() if is_adapter(n) or not n.startswith("encoder.")}
         saved = SavedAdapter(adapter.name, own, vocabularies)

@@ -60,7 +60,8 @@ class RunConfig:
 
     out: Path
     init: Path | None = None
-    """A model to start from, ours or another toolkit's; without one weights start random."""
+    """A model to start from, ours or another toolkit's, or `OWNER/NAME` of the Hugging Face Hub;
+    without one weights start random."""
     allow_missing: tuple[str, ...] = ()
     """Parts that `init` may lack and that then start fresh: mask_embedding, or a part that an error
     about it names."""

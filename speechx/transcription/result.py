@@ -27,7 +27,7 @@ class Word:
     start: float
     end: float
     probability: float
-    """Mean of its tokens."""
+    """That the word is right, calibrated on dev."""
     phones: tuple[Phone, ...] = ()
     """Known after the alignment of a pronunciation."""
 

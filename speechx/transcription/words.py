@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
+from speechx.decoding.calibration import calibrated, word_probability
 from speechx.decoding.decoder import TokenSpan
 from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
@@ -11,7 +10,11 @@ from speechx.transcription.segments import Spaced, has_no_spaces
 
 
 def words_of(
-    spans: Sequence[TokenSpan], token_type: TokenType, second: float, duration: float
+    spans: Sequence[TokenSpan],
+    token_type: TokenType,
+    second: float,
+    duration: float,
+    temperature: float = 1.0,
 ) -> list[Spaced]:
     """Phones, or the words between spaces; `second` is the time of a frame, `duration` that of the
     recording."""
@@ -20,7 +23,10 @@ def words_of(
         return round(first.first * second, 3), round(min((last.last + 1) * second, duration), 3)
 
     if token_type == "phonemes":
-        return [Spaced(Phone(s.token, *times(s, s), round(s.probability, 4))) for s in spans]
+        return [
+            Spaced(Phone(s.token, *times(s, s), round(calibrated(s.probability, temperature), 4)))
+            for s in spans
+        ]
     words: list[tuple[list[TokenSpan], bool]] = []
     begins, space = True, False
     for span in spans:
@@ -37,7 +43,10 @@ def words_of(
             Word(
                 "".join(span.token for span in word),
                 *times(word[0], word[-1]),
-                round(float(np.mean([span.probability for span in word])), 4),
+                round(
+                    calibrated(word_probability([span.probability for span in word]), temperature),
+                    4,
+                ),
             ),
             space,
         )

@@ -235,7 +235,7 @@ def test_words_are_what_lies_between_spaces(speller, monkeypatch):
     samples = 7 * STRIDE + speller.features.receptive_field
     transcript = speller.transcribe(np.zeros(samples, np.float32))
     assert transcript.text == "ab c"
-    assert transcript.words == (Word("ab", 0.0, 0.08, 0.75), Word("c", 0.12, 0.16, 0.75))
+    assert transcript.words == (Word("ab", 0.0, 0.08, 0.5625), Word("c", 0.12, 0.16, 0.75))
 
 
 def test_phones_of_an_unseen_language(phonetician):
