@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from speechx import __version__
+from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_training(commands)
     _add_decoding(commands)
+    add_align(commands)
     _add_scoring(commands)
     _add_models(commands)
     return top

@@ -72,8 +72,9 @@ def align_tokens(
     ids_U = np.asarray(ids_U, np.int64)
     if ids_U.ndim != 1 or (ids_U == BLANK).any():
         raise ValueError(f"ids (U,) without the blank {BLANK} were expected, not {ids_U[:10]}")
-    whole = isinstance(log_probabilities, np.ndarray)
-    return align_chain(chain_of(ids_U), [log_probabilities] if whole else log_probabilities)
+    if isinstance(log_probabilities, np.ndarray):
+        log_probabilities = [log_probabilities]
+    return align_chain(chain_of(ids_U), log_probabilities)
 
 
 def chain_of(columns_U: np.ndarray) -> Chain:

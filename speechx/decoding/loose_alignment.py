@@ -4,9 +4,9 @@ Speech that the text lacks goes to a wildcard between words. Its score is that o
 but the blank, less a constant: so it fits any speech, of a model that is certain and of one that
 is not, but worse than the right word does. Words that were not spoken are left out, each at a cost
 for its tokens. A word is therefore aligned if its tokens fit better than the wildcard, by these
-costs, and if not it is left out. What the model cannot write is a token that fits any speech too.
+costs, and if not it is left out. What the model cannot write is tokens that fit any speech too.
 
-    T frames · V = blank and tokens, the blank first · X columns: the four below, then tokens
+    T frames · V = blank and tokens, the blank first · X columns of scores
     U tokens of the text · S states · K words and 1
 """
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from speechx.decoding.alignment import Chain, chain_of
 
-PAUSE, BETWEEN, ANYTHING, FIRST_TOKEN = 1, 2, 3, 4  # columns; 0 is the blank
+PAUSE, BETWEEN, SPEECH, ANYTHING, FIRST_TOKEN = 1, 2, 3, 4, 5  # columns; 0 is the blank
+UNWRITTEN = (SPEECH, ANYTHING)  # what the model cannot write: it begins with speech
 UNTRANSCRIBED_COST = 3.0  # of a frame of speech that the text lacks
 UNWRITTEN_COSTS = 1.5, 0.3  # of frames of what the model cannot write: of speech, of a pause
 TOKEN_COST, WORD_COST = 1.0, 1.0  # of what is left out
@@ -42,13 +43,16 @@ class Columns:
         """(T, X) float32."""
         outputs = log_probabilities_TV.shape[1]
         speech = np.setdiff1d(np.arange(outputs), [0, *self.pauses])
-        scores_TX = np.empty((len(log_probabilities_TV), FIRST_TOKEN + len(self.tokens)), np.float32)
+        scores_TX = np.empty(
+            (len(log_probabilities_TV), FIRST_TOKEN + len(self.tokens)), np.float32
+        )
         scores_TX[:, 0] = log_probabilities_TV[:, 0]
         pause_T = log_probabilities_TV[:, [0, *self.pauses]].max(1)
         speech_T = log_probabilities_TV[:, speech].max(1, initial=-np.inf)
         in_speech, in_pause = UNWRITTEN_COSTS
         scores_TX[:, PAUSE] = pause_T
         scores_TX[:, BETWEEN] = np.maximum(pause_T, speech_T - UNTRANSCRIBED_COST)
+        scores_TX[:, SPEECH] = speech_T - in_speech
         scores_TX[:, ANYTHING] = np.maximum(pause_T - in_pause, speech_T - in_speech)
         for column, outputs_of in enumerate(self.tokens, start=FIRST_TOKEN):
             if len(outputs_of) == 1:
