@@ -34,7 +34,6 @@ SMOOTHING = 0.1  # of that cost, over parts of MOVE_FRAMES
 HISTORY = 16_384  # frames, of which half are made final at once
 BEHIND = 3  # a third of the band lies behind the best state
 MOVE_FRAMES = 32  # after which the band moves
-WORD_GAIN = 3.0  # that a word must bring before it counts as progress
 LOWEST = -1e4  # a score that stands for the logarithm of 0
 REACH = 8  # frames that a token lasts at most before its first and behind its last one
 
@@ -176,13 +175,6 @@ class _Search:
         self.stops_K = self.chain.stops_K[first:last] - self.low
         costs_K = self.chain.costs_K[first:last]
         self.costs_K = (costs_K - costs_K[:1]).astype(np.float32)
-        # Short words fit speech that the text lacks by chance; a path that has fewer of them is preferred.
-        words_W = np.searchsorted(self.stops_K, np.arange(len(self.columns_W)))
-        self.gains_W = (WORD_GAIN * words_W).astype(np.float32)
-
-    def _best(self) -> int:
-        """The place in the band that the path so far has most probably reached."""
-        return int((self.padded_W[2:] - self.gains_W).argmax())
 
     def advance(self, scores_TX: np.ndarray) -> None:
         """Takes some frames."""
@@ -209,12 +201,12 @@ class _Search:
             self.low_H[self.filled], self.high_H[self.filled] = self.low, self.high
             self.scores_H.append(scores_X)
             self.filled += 1
-        most = float(stay_W.max())
-        if most == -np.inf:
+        best = int(stay_W.argmax())
+        if stay_W[best] == -np.inf:
             raise UserError(LOST)
-        self.cost += SMOOTHING * (-most / len(scores_TX) - self.cost)
-        stay_W -= most
-        self._move(self.low + self._best())
+        self.cost += SMOOTHING * (-stay_W[best] / len(scores_TX) - self.cost)
+        stay_W -= stay_W[best]
+        self._move(self.low + best)
 
     def _move(self, best: int) -> None:
         """Puts the band around a state."""
@@ -240,7 +232,7 @@ class _Search:
             if frame % 16 == 0 and len(origin_N) > 1:
                 origin_N, same_N = np.unique(origin_N, return_inverse=True)
                 index_N = same_N.reshape(-1)[index_N]
-        best = self._best() + self.low
+        best = int(stay_W.argmax()) + self.low
         origin = origin_N[index_N[np.searchsorted(states_N, best)]]
         stay_W[states_N[origin_N[index_N] != origin] - self.low] = -np.inf
         path = self._back(half, int(origin))
