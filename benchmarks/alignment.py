@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from speechx.decoding.alignment import align_chain, align_tokens
-from speechx.decoding.loose_alignment import FIRST_TOKEN, Columns, chain_of_words
+from speechx.decoding.loose_alignment import FIRST_TOKEN, ScoreColumns, chain_of_words
 
 OUTPUTS = 40
 EVERY = 5  # frames of a token
@@ -69,7 +69,7 @@ def main() -> None:
 
     tokens = random.integers(1, OUTPUTS, int(options.hours * 36_000))
     words = np.split(tokens + FIRST_TOKEN - 1, np.arange(5, len(tokens), 5))
-    columns = Columns([], [[i] for i in range(1, OUTPUTS)])
+    columns = ScoreColumns([], [[i] for i in range(1, OUTPUTS)])
 
     def blocks() -> Iterator[np.ndarray]:
         for first in range(0, len(tokens), 300):

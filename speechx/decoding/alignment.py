@@ -16,6 +16,7 @@ result.
 
     T frames · V = blank and tokens, the blank first · X columns of scores · U tokens
     S states, 2 U + 1 · K blanks between which words may be left out
+    W states of the band · H frames kept · B bytes with a bit for each state · N paths
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,9 +29,9 @@ from speechx.errors import UserError
 from speechx.text.vocabulary import BLANK
 
 BAND = 16_384  # states
-NARROW = 2048  # states, while the text fits
+NARROW = 4096  # states, while the text fits
 FITS = 0.15  # cost of the best path per frame, below which it does
-SMOOTHING = 0.1  # of that cost, over parts of MOVE_FRAMES
+RISE, FALL = 0.5, 0.1  # how fast that cost follows the cost of the last MOVE_FRAMES
 HISTORY = 16_384  # frames, of which half are made final at once
 BEHIND = 3  # a third of the band lies behind the best state
 MOVE_FRAMES = 32  # after which the band moves
@@ -147,10 +148,7 @@ def best_path(
 
 
 class _Search:
-    """The band, and what is needed to go back.
-
-    H frames kept · W states of the band · B bytes with a bit for each of these · N paths
-    """
+    """The band, and what is needed to go back."""
 
     def __init__(self, chain: Chain, band: int, history: int) -> None:
         self.chain = chain
@@ -204,7 +202,8 @@ class _Search:
         best = int(stay_W.argmax())
         if stay_W[best] == -np.inf:
             raise UserError(LOST)
-        self.cost += SMOOTHING * (-stay_W[best] / len(scores_TX) - self.cost)
+        change = -stay_W[best] / len(scores_TX) - self.cost
+        self.cost += change * (RISE if change > 0 else FALL)
         stay_W -= stay_W[best]
         self._move(self.low + best)
 

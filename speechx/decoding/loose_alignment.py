@@ -30,7 +30,7 @@ text, or nowhere."""
 
 
 @dataclass(frozen=True)
-class Columns:
+class ScoreColumns:
     """The scores of a text's tokens, from the outputs of a model. A token may be several outputs,
     such as a letter and its capital."""
 

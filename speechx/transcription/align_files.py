@@ -1,4 +1,7 @@
-"""Many recordings and their texts to files with times."""
+"""Many recordings and their texts to files with times.
+
+    S samples
+"""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

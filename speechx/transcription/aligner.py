@@ -7,7 +7,7 @@
 
 Recordings may have hours: outputs come in blocks and are aligned as they come.
 
-    T frames · V = blank and tokens, the blank first · U tokens of the text
+    S samples · T frames · V = blank and tokens, the blank first · U tokens of the text
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, SPEECH, UNWRITTEN, Columns
+from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, SPEECH, UNWRITTEN, ScoreColumns
 from speechx.decoding.mapping import map_inventory
 from speechx.errors import UserError
 from speechx.log import logger
@@ -47,7 +47,7 @@ class Spelling:
 
     lines: list[str]
     words: list[SpelledWord]
-    columns: Columns
+    columns: ScoreColumns
     has_words: bool = True
     """False if the text is phones without boundaries of words: each phone stands for itself."""
     unwritten: Counter[str] = field(default_factory=Counter)
@@ -94,7 +94,7 @@ def spell(
 
 
 class _Outputs:
-    """Columns of scores for the tokens that a text has, in the order in which it has them."""
+    """ScoreColumns of scores for the tokens that a text has, in the order in which it has them."""
 
     def __init__(self, outputs_of: Mapping[str, Sequence[int]], pauses: Sequence[int]) -> None:
         self.outputs_of, self.pauses = outputs_of, pauses
@@ -135,8 +135,8 @@ class _Outputs:
         if not is_mark and columns[-1:] != [UNWRITTEN[-1]]:
             columns += UNWRITTEN
 
-    def columns(self) -> Columns:
-        return Columns(self.pauses, [self.outputs_of[key] for key in self.column_of])
+    def columns(self) -> ScoreColumns:
+        return ScoreColumns(self.pauses, [self.outputs_of[key] for key in self.column_of])
 
 
 def _spell_characters(

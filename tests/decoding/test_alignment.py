@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from speechx.decoding.alignment import align_chain, align_tokens, boundaries, chain_of
-from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, UNWRITTEN, Columns, chain_of_words
+from speechx.decoding.loose_alignment import (
+    FIRST_TOKEN,
+    PAUSE,
+    UNWRITTEN,
+    ScoreColumns,
+    chain_of_words,
+)
 from speechx.errors import UserError
 
 
@@ -117,7 +123,7 @@ def test_three_hours_take_a_minute_at_most():
     random = np.random.default_rng(3)
     tokens = random.integers(1, 30, 108_000)
     words = np.split(tokens + FIRST_TOKEN - 1, np.arange(5, len(tokens), 5))
-    columns = Columns([], [[i] for i in range(1, 30)])
+    columns = ScoreColumns([], [[i] for i in range(1, 30)])
     begun = time.process_time()
     found = align_chain(
         chain_of_words([*words]),
@@ -130,7 +136,7 @@ def test_three_hours_take_a_minute_at_most():
 def loose(said, written, untranscribed="anywhere", every_word=False, **more):
     """Aligns words, lists of ids below 30, to a model that heard others; 29 is a space."""
     log_TV = spoken(np.concatenate(said), 30)
-    columns = Columns([29], [[i] for i in range(1, 29)])
+    columns = ScoreColumns([29], [[i] for i in range(1, 29)])
     chain = chain_of_words(
         [[i + FIRST_TOKEN - 1 for i in word] for word in written], untranscribed, every_word
     )
@@ -178,7 +184,7 @@ def test_a_page_that_was_not_read_is_left_out():
     said, page = random_words(random, 400), random_words(random, 150)
     found = loose(said, [*said[:200], *page, *said[200:]], band=4000, history=8000)
     there = [first >= 0 for first, _ in found]
-    assert sum(there[200:350]) <= 10
+    assert sum(there[200:350]) <= 3
     assert sum(there[:200]) >= 198
     assert sum(there[350:]) >= 198
     assert found[-1][1] >= sum(map(len, said)) * 5 - 10
@@ -196,7 +202,7 @@ def test_what_cannot_be_written_takes_the_speech_that_is_there():
     random = np.random.default_rng(8)
     said = random_words(random, 9)
     starts = np.cumsum([0, *(len(word) * 5 for word in said)]) + 2
-    columns = Columns([], [[i] for i in range(1, 29)])
+    columns = ScoreColumns([], [[i] for i in range(1, 29)])
     words = [[i + FIRST_TOKEN - 1 for i in word] for word in said]
     words[4] = [*UNWRITTEN]
     scores_TX = columns.scores(spoken(np.concatenate(said), 30))
@@ -209,7 +215,7 @@ def test_what_cannot_be_written_takes_the_speech_that_is_there():
 def test_a_pause_may_lie_inside_a_word_where_it_is_allowed():
     """well known, written as one word, is spoken with the output of a space between."""
     log_TV = spoken(np.array([1, 2, 29, 29, 29, 3, 4]), 30)
-    columns = Columns([29], [[1], [2], [3], [4]])
+    columns = ScoreColumns([29], [[1], [2], [3], [4]])
     first = [FIRST_TOKEN, FIRST_TOKEN + 1]
     second = [FIRST_TOKEN + 2, FIRST_TOKEN + 3]
     chain = chain_of_words([[*first, PAUSE, *second]])
