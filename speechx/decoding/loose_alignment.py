@@ -22,7 +22,7 @@ PAUSE, BETWEEN, SPEECH, ANYTHING, FIRST_TOKEN = 1, 2, 3, 4, 5  # columns; 0 is t
 UNWRITTEN = (SPEECH, ANYTHING)  # what the model cannot write: it begins with speech
 UNTRANSCRIBED_COST = 3.0  # of a frame of speech that the text lacks
 UNWRITTEN_COSTS = 1.5, 0.1  # of frames of what the model cannot write: of speech, of a pause
-TOKEN_COST, WORD_COST = 1.0, 1.0  # of what is left out
+TOKEN_COST, WORD_COST = 1.0, 3.0  # of what is left out
 
 Untranscribed: TypeAlias = Literal["anywhere", "ends", "nowhere"]
 """Where there may be speech that the text lacks: also between words, only before and behind the
