@@ -1,6 +1,6 @@
 """Many recordings and their texts to files with times.
 
-    S samples
+S samples
 """
 
 import re
