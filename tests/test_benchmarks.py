@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SMALL = {
+    "alignment": ["--minutes", "0.2", "--hours", "0.02"],
     "commonvoice_preparation": ["--clips", "1000"],
     "doctor": ["--utterances", "20"],
     "loader": ["--clips", "2", "--repetitions", "1"],

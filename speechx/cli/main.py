@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from speechx import __version__
+from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
 from speechx.cli.transcription import add_transcription_commands
@@ -110,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_training(commands)
     add_transcription_commands(commands)
+    add_align(commands)
     _add_scoring(commands)
     _add_models(commands)
     return top

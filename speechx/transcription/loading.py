@@ -13,15 +13,19 @@ def load(
     device: str = "auto",
     head: str | None = None,
     language: str | None = None,
+    any_language: bool = False,
 ) -> Recognizer:
     """Opens a folder that `speechx finetune` wrote, or a CTC model of another toolkit. Nothing but
     the folder is needed.
 
     `head` chooses among several heads; by default it is the first. `language` chooses among the
     adapters of a model for many languages (MMS), by its code or name; "auto" identifies the
-    language of each recording, if the model has an objective for that.
+    language of each recording, if the model has an objective for that. With `any_language`, a
+    model without adapters takes any.
     """
     saved = open_model(folder, UNUSED)
     if language == "auto":
         return by_spoken_language(saved, Path(folder), device, head)
+    if any_language and not saved.adapters:
+        language = None
     return recognizer(in_language(saved, language), Path(folder), device, head)

@@ -37,6 +37,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
+from speechx.transcription.aligner import align
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
@@ -168,6 +169,12 @@ class Recognizer:
         """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
         `transcribe`."""
         return self._transcripts(audio, rate, channel, limits, progress, inventory)
+
+    def align(
+        self, audio: Audio, text: str, rate: int = SAMPLE_RATE, **settings: Any
+    ) -> Transcript:
+        """When the words of a text are spoken; aligner.py has the settings."""
+        return align(self, audio, text, rate, **settings)
 
     def _transcripts(
         self,

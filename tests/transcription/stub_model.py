@@ -1,0 +1,69 @@
+"""A model whose outputs are known: it fires where the samples have a click."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from speechx.audio.files import read_audio
+from speechx.models.features.convolutional import ConvolutionalConfig
+from speechx.text.vocabulary import Vocabulary
+
+LETTERS = tuple("abcdefghijklmnopqrstuvwxyz' ")
+STEP = 0.02  # of samples, between the heights of clicks of two tokens
+SURE = np.float32(np.log(0.9))
+
+
+class ClickModel:
+    """Reads clicks of height `STEP * id` as that token, in the frame that begins nearest, and
+    everything else as the blank."""
+
+    folder = Path("clicks")
+
+    def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
+        self.vocabulary = Vocabulary(token_type, tokens)  # type: ignore[arg-type]
+        self.features = ConvolutionalConfig()
+
+    def outputs(
+        self, audio: object, rate: int = 16_000, channel: int | None = None
+    ) -> Iterator[np.ndarray]:
+        if isinstance(audio, (str, Path)):
+            wave_S = read_audio(audio)
+        else:
+            wave_S = audio if isinstance(audio, np.ndarray) else np.concatenate([*audio])
+        frames = self.features.frames(len(wave_S))
+        ids_T = np.zeros(frames, np.int64)
+        for sample in np.flatnonzero(wave_S):
+            ids_T[min(round(sample / self.features.stride), frames - 1)] = round(
+                float(wave_S[sample]) / STEP
+            )
+        whole_TV = posteriors(ids_T, len(self.vocabulary))
+        for begin in range(0, frames, 500):
+            yield whole_TV[begin : begin + 500]
+
+
+def posteriors(ids_T: np.ndarray, outputs: int) -> np.ndarray:
+    """(T, V) that give each frame its id with a probability of 0.9."""
+    whole_TV = np.full((len(ids_T), outputs), np.log(0.1 / (outputs - 1)), np.float32)
+    whole_TV[np.arange(len(ids_T)), ids_T] = SURE
+    return whole_TV
+
+
+def clicks(
+    text: str, tokens: tuple[str, ...] = LETTERS, gap: int = 8, start: float = 0.5
+) -> tuple[np.ndarray, list[float]]:
+    """Samples (S,) with a click for each letter of a text, `gap` frames of 20 ms apart, and the
+    times of the clicks in seconds; a space is 3 gaps of nothing."""
+    times, heights, now = [], [], start
+    for letter in text:
+        if letter == " ":
+            now += 3 * gap * 0.02
+            continue
+        times.append(now)
+        heights.append(STEP * (tokens.index(letter) + 1))
+        now += gap * 0.02
+    wave_S = np.zeros(round((now + 1) * 16_000), np.float32)
+    wave_S[np.round(np.array(times) * 16_000).astype(int)] = heights
+    return wave_S, times
