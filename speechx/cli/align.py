@@ -16,7 +16,10 @@ def add_align(commands: Any) -> None:
         "folders, whose texts are .txt files of the same names",
     )  # fmt: skip
     align.add_argument(
-        "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
+        "--model",
+        required=True,
+        type=Path,
+        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
     )
     align.add_argument("--texts", type=Path, metavar="DIR", help="folder of the .txt files")
     align.add_argument(

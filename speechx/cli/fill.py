@@ -15,7 +15,10 @@ def add_fill(commands: Any) -> Any:
         help=".eaf or .TextGrid files, or folders of them",
     )  # fmt: skip
     fill.add_argument(
-        "--model", required=True, type=Path, help="fine-tuned model, ours or another toolkit's"
+        "--model",
+        required=True,
+        type=Path,
+        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
     )
     fill.add_argument(
         "--tier", help="tier to fill; by default the only one that has empty segments"

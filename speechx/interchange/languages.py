@@ -13,6 +13,7 @@ from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.interchange import mms
+from speechx.interchange.hub import local_path
 from speechx.interchange.names import HEAD
 from speechx.interchange.opening import open_model
 from speechx.models.adapter_files import SavedAdapter, adapters_in, encoder_mark, read_adapter
@@ -32,7 +33,7 @@ def open_in_language(
     out if the model has one language, or writes something without an adapter. A UserError names the
     languages there are where it is wrong, ambiguous or needed.
     """
-    return in_language(open_model(path, allow_missing), language)
+    return in_language(open_model(local_path(path, language), allow_missing), language)
 
 
 def in_language(saved: SavedModel, language: str | None) -> SavedModel:

@@ -20,6 +20,7 @@ from speechx.audio.files import SAMPLE_RATE, audio_info
 from speechx.decoding.alignment import Alignment, align_chain, boundaries
 from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
 from speechx.errors import UserError
+from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.result import Phone, Segment, Transcript, Word
@@ -117,7 +118,7 @@ def align(
         token_type=model.vocabulary.token_type,
         audio_duration=round(duration, 3),
         covered_duration=round(duration if whole else covered, 3),
-        model=str(model.folder),
+        model=published_name(model.folder),
         audio=name,
         channel=channel,
         language=language,

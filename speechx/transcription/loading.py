@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from speechx.interchange.hub import local_path
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
@@ -15,15 +16,15 @@ def load(
     language: str | None = None,
     any_language: bool = False,
 ) -> Recognizer:
-    """Opens a folder that `speechx finetune` wrote, or a CTC model of another toolkit. Nothing but
-    the folder is needed.
+    """Opens a folder that `speechx finetune` wrote, a CTC model of another toolkit, or `owner/name`
+    of the Hugging Face Hub. Nothing but the folder is needed.
 
     `head` chooses among several heads; by default it is the first. `language` chooses among the
     adapters of a model for many languages (MMS), by its code or name; "auto" identifies the
     language of each recording, if the model has an objective for that. With `any_language`, a
     model without adapters takes any.
     """
-    saved = open_model(folder, UNUSED)
+    saved = open_model(local_path(folder, language), UNUSED)
     if language == "auto":
         return by_spoken_language(saved, Path(folder), device, head)
     if any_language and not saved.adapters:

@@ -31,6 +31,7 @@ from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
+from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
@@ -351,7 +352,7 @@ class Recognizer:
             token_type=self.vocabulary.token_type,
             audio_duration=round(duration, 3),
             covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
-            model=str(self.folder),
+            model=published_name(self.folder),
             audio=recording.path,
             channel=recording.channel,
             language=language,
