@@ -17,7 +17,7 @@ from tests.transcription.stub_model import ClickModel, clicks
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A folder with two recordings and their texts, and a model that reads clicks."""
-    stub = types.ModuleType("speechx.transcription.recognizer")
+    stub = types.ModuleType("speechx.transcription.loading")
     stub.load = lambda *_, **__: ClickModel()  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, stub.__name__, stub)
     monkeypatch.chdir(tmp_path)
