@@ -66,7 +66,7 @@ def test_tensors_show_all_sizes_but_strides_and_heads(norm):
     sizes = [n for n in known if n.startswith(("objective.quantizer", "encoder.context"))]
     assert {n.removeprefix("encoder.context.") for n in sizes if n not in measured} == {
         "kind", "num_heads", "norm", "dropout", "attention_dropout", "activation_dropout",
-        "layer_drop",
+        "layer_drop", "adapter_dim",
     }  # fmt: skip
 
 
