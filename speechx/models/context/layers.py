@@ -42,10 +42,14 @@ def init_linear(*linears: nn.Linear) -> None:
 
 
 def run_layers(
-    layers: nn.ModuleList, x_BTD: Tensor, layer_keep_L: Sequence[bool] | None, *given: Tensor | None
+    layers: nn.ModuleList,
+    x_BTD: Tensor,
+    layer_keep_L: Sequence[bool] | None,
+    *given: Tensor | None,
+    keep_hidden: bool = True,
 ) -> tuple[Tensor, ...]:
-    """The input of the first layer and the output of every layer, which gets `given` too.
-    `layer_keep_L`: layers that LayerDrop keeps, None for all."""
+    """The input of the first layer and the output of every layer, which gets `given` too; the last
+    output alone without `keep_hidden`. `layer_keep_L`: layers that LayerDrop keeps, None for all."""
     hidden = [x_BTD]
     for index, layer in enumerate(layers):
         y_BTD = layer(x_BTD, *given)
@@ -53,5 +57,7 @@ def run_layers(
         # every parameter a gradient.
         keep = layer_keep_L is None or layer_keep_L[index]
         x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
+        if not keep_hidden:
+            hidden.clear()
         hidden.append(x_BTD)
     return tuple(hidden)
