@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from speechx.errors import UserError
-from speechx.models.context.transformer import TransformerLayer, PositionalConvolution
+from speechx.models.context.layers import Attention
+from speechx.models.context.transformer import PositionalConvolution, TransformerLayer
 from speechx.models.encoder import Encoder, EncoderOutput, Features
 from speechx.models.features.convolutional import ConvolutionalExtractor
 from speechx.models.features.windows import WindowExtractor
@@ -120,6 +121,8 @@ def _pack(encoder: Encoder, compute_type: ComputeType, dtype: torch.dtype) -> No
                 setattr(module, name, pack(part.weight, part.bias, "gelu" if gelu else "none"))
         if isinstance(module, TransformerLayer):
             module.gelu = nn.Identity()
+        if isinstance(module, Attention):
+            module.by_head = dtype == torch.bfloat16
         if isinstance(module, PositionalConvolution):
             module.fold(dtype)
     projection, extractor = encoder.post_extract_proj, encoder.feature_extractor

@@ -21,6 +21,14 @@ from speechx.errors import UserError
 Activation = Literal["none", "gelu"]
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
+    """`activation(x @ weight.T + bias)` in one pass; the weight (N, K) may be packed."""
+    if torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+    y = F.linear(x, weight, bias)
+    return F.gelu(y) if activation == "gelu" else y
+
+
 class PackedLinear(nn.Module):
     """`activation(x @ weight.T + bias)` in the type of the weight, for inference on a CPU."""
 
@@ -31,8 +39,7 @@ class PackedLinear(nn.Module):
         self.dtype, self.activation = weight_NK.dtype, activation
         self.weight = weight_NK.detach().contiguous()
         self.bias = None if bias_N is None else bias_N.detach()
-        self.packed = torch.backends.mkldnn.is_available()
-        if self.packed:
+        if torch.backends.mkldnn.is_available():
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -41,12 +48,7 @@ class PackedLinear(nn.Module):
 
     def multiply(self, x: Tensor) -> Tensor:
         """(..., K) to (..., N)."""
-        if self.packed:
-            return torch.ops.mkldnn._linear_pointwise(
-                x, self.weight, self.bias, self.activation, [], "none"
-            )
-        y = F.linear(x, self.weight, self.bias)
-        return F.gelu(y) if self.activation == "gelu" else y
+        return linear(x, self.weight, self.bias, self.activation)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(self.encode(x))

@@ -25,7 +25,7 @@ from speechx.models.features.convolutional import (
     ConvolutionLayer,
     channel_norm,
 )
-from speechx.models.packed import Activation, Int8Linear, PackedLinear
+from speechx.models.packed import Activation, Int8Linear, PackedLinear, linear
 
 Linear = PackedLinear | Int8Linear
 Pack = Callable[[Tensor, Tensor | None, Activation], Linear]
@@ -50,11 +50,11 @@ class WindowExtractor(nn.Module):
             (len(wave_BS), frames, self.config.dim), dtype=self.dtype
         )
         for wave_S, features_TC in zip(wave_BS.float(), features_BTC, strict=True):
-            wave_S, weight_KC, bias_C = self.first.normalized(wave_S)
+            wave_S, weight_CK, bias_C = self.first.normalized(wave_S)
             for begin in range(0, frames, STRETCH):
                 end = min(begin + STRETCH, frames)
                 last = (end - 1) * stride + self.config.receptive_field
-                x_TC = self.first(wave_S[begin * stride : last], weight_KC, bias_C)
+                x_TC = self.first(wave_S[begin * stride : last], weight_CK, bias_C)
                 x_TC = x_TC.to(self.dtype)
                 for layer in self.others:
                     x_TC = layer(x_TC)
@@ -68,9 +68,9 @@ class FirstConvolution(nn.Module):
     def __init__(self, layer: ConvolutionLayer) -> None:
         super().__init__()
         (self.kernel,), (self.stride,) = layer.conv.kernel_size, layer.conv.stride
-        self.weight_KC = layer.conv.weight.detach().float()[:, 0].T.contiguous()
+        self.weight_CK = layer.conv.weight.detach().float()[:, 0].contiguous()
         bias = layer.conv.bias
-        self.bias_C = self.weight_KC.new_zeros(self.weight_KC.shape[1])
+        self.bias_C = self.weight_CK.new_zeros(len(self.weight_CK))
         if bias is not None:
             self.bias_C = bias.detach().float()
         self.norm = layer.norm
@@ -79,24 +79,25 @@ class FirstConvolution(nn.Module):
         """The samples, the weight and the bias to use for this recording."""
         norm = self.norm
         if not isinstance(norm, nn.GroupNorm):
-            return wave_S, self.weight_KC, self.bias_C
+            return wave_S, self.weight_CK, self.bias_C
         wave_S = wave_S - wave_S.mean()  # an offset adds a constant, which the norm takes away
         window_TK = wave_S.unfold(0, self.kernel, self.stride).double()
         mean_K = window_TK.mean(0)
         centred_TK = window_TK - mean_K
         covariance_KK = centred_TK.T @ centred_TK / len(window_TK)
-        weight_KC = self.weight_KC.double()
-        variance_C = (weight_KC * (covariance_KK @ weight_KC)).sum(0).clamp(min=0)
+        weight_CK = self.weight_CK.double()
+        variance_C = (weight_CK @ covariance_KK * weight_CK).sum(1).clamp(min=0)
         scale_C = norm.weight.double() * torch.rsqrt(variance_C + norm.eps)
-        bias_C = norm.bias.double() - (mean_K @ weight_KC) * scale_C
-        return wave_S, (weight_KC * scale_C).float(), bias_C.float()
+        bias_C = norm.bias.double() - (weight_CK @ mean_K) * scale_C
+        return wave_S, (weight_CK * scale_C[:, None]).float(), bias_C.float()
 
-    def forward(self, wave_S: Tensor, weight_KC: Tensor, bias_C: Tensor) -> Tensor:
+    def forward(self, wave_S: Tensor, weight_CK: Tensor, bias_C: Tensor) -> Tensor:
         """(T, C)"""
-        x_TC = torch.addmm(bias_C, wave_S.unfold(0, self.kernel, self.stride), weight_KC)
+        window_TK = wave_S.unfold(0, self.kernel, self.stride)
         if isinstance(self.norm, nn.LayerNorm):
-            x_TC = channel_norm(x_TC, self.norm)
-        return F.gelu(x_TC)
+            x_TC = linear(window_TK, weight_CK, bias_C, "none")
+            return F.gelu(channel_norm(x_TC, self.norm))
+        return linear(window_TK, weight_CK, bias_C, "gelu")
 
 
 class WindowConvolution(nn.Module):
