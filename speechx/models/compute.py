@@ -9,32 +9,30 @@ matrix products, the positional convolution is normalised once, and only the las
 
 `float32` gives what the encoder gave before, to 1e-5. `bfloat16` computes everything but the first
 convolution and the head in bfloat16. `int8` has 8-bit weights and inputs in all linear maps of the
-context network and in all convolutions of the extractor but the first; the rest is in bfloat16 where
-the processor multiplies it, else in float32.
+context network and in all convolutions of the extractor but the first; the rest is in bfloat16
+where the processor multiplies it, else in float32.
 
     B utterances · S samples · T frames · D = embed_dim
 """
 
 from dataclasses import replace
-from functools import partial
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from speechx.errors import UserError
+from speechx.models.context.conformer import Conformer
 from speechx.models.context.layers import Attention
-from speechx.models.context.transformer import PositionalConvolution, TransformerLayer
+from speechx.models.context.transformer import PositionalConvolution, Transformer, TransformerLayer
 from speechx.models.encoder import Encoder, EncoderOutput, Features
 from speechx.models.features.convolutional import ConvolutionalExtractor
-from speechx.models.features.windows import WindowExtractor
+from speechx.models.features.windows import Linear, WindowExtractor
 from speechx.models.packed import Activation, Int8Linear, PackedLinear, require_int8
 
-ComputeType = Literal["float32", "bfloat16", "int8"]
-COMPUTE_TYPES: tuple[ComputeType, ...] = get_args(ComputeType)
+COMPUTE_TYPES = ("float32", "bfloat16", "int8")
 
 
-def prepare_for_inference(model: nn.Module, compute_type: ComputeType = "float32") -> None:
+def prepare_for_inference(model: nn.Module, compute_type: str = "float32") -> None:
     """Changes `model.encoder` in place; load weights and move the model to its device before. After
     that it can neither be trained nor saved, and its encoder gives no hidden states.
 
@@ -55,13 +53,14 @@ def prepare_for_inference(model: nn.Module, compute_type: ComputeType = "float32
                 "--device cpu, or compute_type bfloat16"
             )
         require_int8()
+    model.float()  # heads, and the weights that are rounded below
     model.encoder = InferenceEncoder(encoder.eval().requires_grad_(False), compute_type)
 
 
 class InferenceEncoder(nn.Module):
     """`forward(wave (B, S), lengths (B,) or None)` of an encoder, for inference alone."""
 
-    def __init__(self, encoder: Encoder, compute_type: ComputeType) -> None:
+    def __init__(self, encoder: Encoder, compute_type: str) -> None:
         super().__init__()
         self.config, self.embed_dim = encoder.config, encoder.embed_dim
         self.compute_type, self.encoder = compute_type, encoder
@@ -69,6 +68,7 @@ class InferenceEncoder(nn.Module):
         if compute_type == "bfloat16" or (compute_type == "int8" and _multiplies_bfloat16()):
             dtype = torch.bfloat16
         self.one_by_one = encoder.mask_embedding.device.type == "cpu"
+        assert isinstance(encoder.context, (Transformer, Conformer))
         encoder.context.keep_hidden = False
         if self.one_by_one:
             _pack(encoder, compute_type, dtype)
@@ -106,10 +106,10 @@ class InferenceEncoder(nn.Module):
         return EncoderOutput(context_BTD, frames_B, features, ())
 
 
-def _pack(encoder: Encoder, compute_type: ComputeType, dtype: torch.dtype) -> None:
+def _pack(encoder: Encoder, compute_type: str, dtype: torch.dtype) -> None:
     """Replaces the parts that have a faster form. Weights are rounded once, from float32."""
 
-    def pack(weight: Tensor, bias: Tensor | None, activation: Activation) -> nn.Module:
+    def pack(weight: Tensor, bias: Tensor | None, activation: Activation) -> Linear:
         if compute_type == "int8":
             return Int8Linear(weight, bias, activation, dtype)
         return PackedLinear(weight.to(dtype), None if bias is None else bias.to(dtype), activation)
@@ -126,14 +126,13 @@ def _pack(encoder: Encoder, compute_type: ComputeType, dtype: torch.dtype) -> No
         if isinstance(module, PositionalConvolution):
             module.fold(dtype)
     projection, extractor = encoder.post_extract_proj, encoder.feature_extractor
+    packed = PackedLinear(projection.weight.to(dtype), projection.bias.to(dtype))
     if isinstance(extractor, ConvolutionalExtractor):
+        encoder.feature_extractor = nn.Identity()  # its norms stay in float32
         extractor = WindowExtractor(extractor, pack, dtype)
-    encoder.post_extract_proj = encoder.feature_extractor = nn.Identity()
     encoder.to(dtype)
-    encoder.post_extract_proj = PackedLinear(projection.weight.to(dtype), projection.bias.to(dtype))
-    if not isinstance(extractor, WindowExtractor):
-        extractor.to(dtype)
     encoder.feature_extractor = extractor
+    encoder.add_module("post_extract_proj", packed)
 
 
 def _multiplies_bfloat16() -> bool:

@@ -1,9 +1,9 @@
 """What a transcription returns: plain data, times in seconds from the beginning of the recording.
 
-    transcript = model.transcribe("talk.mp3")
-    for word in transcript.words:
-        print(word.start, word.end, word.text, word.probability)
-    transcript.save("talk.srt")
+transcript = model.transcribe("talk.mp3")
+for word in transcript.words:
+    print(word.start, word.end, word.text, word.probability)
+transcript.save("talk.srt")
 """
 
 from dataclasses import dataclass

@@ -75,9 +75,7 @@ class Conformer(nn.Module):
         position_PD = relative_positions(width, dim, x_BTD.device).to(x_BTD.dtype)
         x_BTD = self.dropout(x_BTD.masked_fill(~real_BT[:, :, None], 0))
         given = (position_PD, attention_mask_BT, real_BT)
-        hidden = run_layers(
-            self.layers, x_BTD, layer_keep_L, *given, keep_hidden=self.keep_hidden
-        )
+        hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given, keep_hidden=self.keep_hidden)
         return self.norm(hidden[-1]), hidden
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+QUERIES = 512  # at a time, so that their scores stay in the cache
+
 
 class Attention(nn.Module):
     """Attention between the frames of an utterance; a subclass starts the linear maps, and chooses
@@ -40,14 +42,16 @@ class Attention(nn.Module):
 
 
 def products_by_head(query_BHTC: Tensor, key_BHTC: Tensor, value_BHTC: Tensor) -> Tensor:
-    """Attention (B, T, H, C) as two matrix products a head, which use the bfloat16 units of a
-    processor better than `scaled_dot_product_attention` does."""
+    """Attention (B, T, H, C) as two matrix products a head, for some queries at a time. They use
+    the bfloat16 units of a processor better than `scaled_dot_product_attention` does."""
     y_BTHC = torch.empty_like(query_BHTC.transpose(1, 2), memory_format=torch.contiguous_format)
     scale = query_BHTC.shape[3] ** -0.5
     for row, y_THC in enumerate(y_BTHC):
         for head in range(query_BHTC.shape[1]):
-            score_TT = (scale * query_BHTC[row, head]) @ key_BHTC[row, head].T
-            y_THC[:, head] = score_TT.softmax(1) @ value_BHTC[row, head]
+            key_CT, value_TC = key_BHTC[row, head].T, value_BHTC[row, head]
+            queries = (scale * query_BHTC[row, head]).split(QUERIES)
+            for query_TC, y_TC in zip(queries, y_THC[:, head].split(QUERIES), strict=True):
+                y_TC.copy_((query_TC @ key_CT).softmax(1) @ value_TC)
     return y_BTHC
 
 
@@ -66,8 +70,8 @@ def run_layers(
     *given: Tensor | None,
     keep_hidden: bool = True,
 ) -> tuple[Tensor, ...]:
-    """The input of the first layer and the output of every layer, which gets `given` too; the last
-    output alone without `keep_hidden`. `layer_keep_L`: layers that LayerDrop keeps, None for all."""
+    """The input of the first layer and the output of every layer, which gets `given` too; without
+    `keep_hidden` only the last. `layer_keep_L`: layers that LayerDrop keeps, None for all."""
     hidden = [x_BTD]
     for index, layer in enumerate(layers):
         y_BTD = layer(x_BTD, *given)

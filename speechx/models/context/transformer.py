@@ -122,7 +122,7 @@ class TransformerLayer(nn.Module):
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
-        self.gelu = nn.GELU()
+        self.gelu: nn.Module = nn.GELU()
         self.activation_dropout = nn.Dropout(config.activation_dropout)
         init_linear(self.up, self.down)
 

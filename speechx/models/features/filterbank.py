@@ -83,7 +83,7 @@ class FilterbankExtractor(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad(), torch.autocast(wave_BS.device.type, enabled=False):
             x_BCT, lengths_B = self.log_mel(wave_BS.float(), lengths_B)
-        x_BCT = x_BCT.to(self.norms[0].weight.dtype)
+        x_BCT = x_BCT.to(next(self.norms.parameters()).dtype)
         for conv, norm, layer in zip(self.convs, self.norms, self.config.layers, strict=True):
             x_BTC = norm(conv(x_BCT).transpose(1, 2))
             x_BCT = F.gelu(x_BTC).transpose(1, 2)

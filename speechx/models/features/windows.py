@@ -7,9 +7,9 @@ so that what lies between them stays in the cache of the processor, and memory d
 the recording.
 
 Only the group norm of base models looks at more than a stretch. Its statistics follow from the
-waveform alone: an output channel is a weighted sum of the K samples of a window, so its mean and its
-variance come from the mean and the covariance (K, K) of windows, and the norm becomes part of the
-weight.
+waveform alone: an output channel is a weighted sum of the K samples of a window, so its mean and
+its variance come from the mean and the covariance (K, K) of windows, and the norm becomes part of
+the weight.
 
     B utterances · S samples · T frames · C channels · K taps of a convolution
 """
@@ -40,15 +40,15 @@ class WindowExtractor(nn.Module):
     def __init__(self, extractor: ConvolutionalExtractor, pack: Pack, dtype: torch.dtype) -> None:
         super().__init__()
         self.config, self.dtype = extractor.config, dtype
-        first, *others = extractor.layers
+        first, *others = (
+            layer for layer in extractor.layers if isinstance(layer, ConvolutionLayer)
+        )
         self.first = FirstConvolution(first)
         self.others = nn.ModuleList(WindowConvolution(layer, pack) for layer in others)
 
     def forward(self, wave_BS: Tensor, lengths_B: None = None) -> tuple[Tensor, None]:
         frames, stride = self.config.frames(wave_BS.shape[1]), self.config.stride
-        features_BTC = wave_BS.new_empty(
-            (len(wave_BS), frames, self.config.dim), dtype=self.dtype
-        )
+        features_BTC = wave_BS.new_empty((len(wave_BS), frames, self.config.dim), dtype=self.dtype)
         for wave_S, features_TC in zip(wave_BS.float(), features_BTC, strict=True):
             wave_S, weight_CK, bias_C = self.first.normalized(wave_S)
             for begin in range(0, frames, STRETCH):
@@ -121,7 +121,7 @@ class WindowConvolution(nn.Module):
         return y_TC
 
     def windows(self, x_TC: Tensor) -> Tensor:
-        """The windows of all outputs, each with the channels of `kernel` inputs behind each other."""
+        """The windows of all outputs, each the channels of `kernel` inputs in one row."""
         frames, channels = x_TC.shape
         count = (frames - self.kernel) // self.stride + 1
         return x_TC.contiguous().as_strided(
