@@ -132,10 +132,11 @@ class ConvolutionLayer(nn.Module):
         match self.norm:
             case nn.LayerNorm():
                 x_BTC = channel_norm(x_BCT.transpose(1, 2), self.norm)
-                x_BCT = x_BTC.transpose(1, 2)
+                x_BCT = x_BTC.transpose(1, 2).to(self.conv.weight.dtype)
             case nn.GroupNorm():
                 x_BCT = masked_channel_norm(x_BCT.float(), lengths_B, self.norm)
-        return F.gelu(x_BCT.to(self.conv.weight.dtype)), lengths_B
+                x_BCT = x_BCT.to(self.conv.weight.dtype)
+        return F.gelu(x_BCT), lengths_B
 
 
 def channel_norm(x_BTC: Tensor, norm: nn.LayerNorm) -> Tensor:
