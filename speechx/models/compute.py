@@ -12,7 +12,7 @@ convolution and the head in bfloat16. `int8` has 8-bit weights and inputs in all
 context network and in all convolutions of the extractor but the first; the rest is in bfloat16
 where the processor multiplies it, else in float32.
 
-    B utterances · S samples · T frames · D = embed_dim
+    B utterances · S samples · T frames · C feature channels · D = embed_dim
 """
 
 from dataclasses import replace
