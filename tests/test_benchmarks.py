@@ -19,6 +19,9 @@ SMALL = {
     "pretraining_step": [
         "--num-layers", "1", "--seconds", "1", "--rows", "1", "--repeats", "1", "--device", "cpu",
     ],
+    "transcribe": [
+        "--num-layers", "1", "--clips", "2", "--seconds", "1", "--repeats", "1", "--threads", "1",
+    ],
 }  # fmt: skip
 
 

@@ -108,6 +108,7 @@ class Encoder(nn.Module):
         if lengths_B is not None:
             # Zero the padding: multiplying NaN by 0 would keep NaN.
             wave_BS = wave_BS.masked_fill(~frame_mask(lengths_B, wave_BS.shape[1]), 0)
+        wave_BS = wave_BS.to(self.post_extract_proj.weight.dtype)
         raw_BTC, frames_B = self.feature_extractor(wave_BS, lengths_B)
         return Features(self.feature_norm(raw_BTC), frames_B, raw_BTC)
 

@@ -59,6 +59,7 @@ class Conformer(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(ConformerLayer(config) for _ in range(config.num_layers))
+        self.keep_hidden = True
 
     def forward(
         self,
@@ -78,7 +79,7 @@ class Conformer(nn.Module):
         position_PD = relative_positions(width, dim, x_BTD.device).to(x_BTD.dtype)
         x_BTD = self.dropout(x_BTD.masked_fill(~real_BT[:, :, None], 0))
         given = (position_PD, attention_mask_BT, real_BT)
-        hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given)
+        hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given, keep_hidden=self.keep_hidden)
         return self.norm(hidden[-1]), hidden
 
 
@@ -180,6 +181,7 @@ class ConvolutionModule(nn.Module):
         real_B1T = real_BT[:, None]
         x_BDT = F.glu(self.pointwise_in(x_BTD.transpose(1, 2)), dim=1).masked_fill(~real_B1T, 0)
         x_BDT = masked_batch_norm(self.depthwise(x_BDT).float(), real_B1T, self.batch_norm)
+        x_BDT = x_BDT.to(self.batch_norm.weight.dtype)
         return self.pointwise_out(F.silu(x_BDT)).transpose(1, 2)
 
 
@@ -190,7 +192,11 @@ def masked_batch_norm(x_BDT: Tensor, real_B1T: Tensor, norm: nn.BatchNorm1d) -> 
     # DistributedDataParallel copies rank 0's to all when a step begins. They are not updated with
     # fewer than two real frames or with NaN: a refused step would not restore them.
     if not norm.training:
-        return norm(x_BDT)
+        mean_D, variance_D = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        weight_D, bias_D = norm.weight.float(), norm.bias.float()
+        return F.batch_norm(
+            x_BDT, mean_D.float(), variance_D.float(), weight_D, bias_D, eps=norm.eps
+        )
     count_111, mean_1D1, centred_BDT, square_1D1 = real_statistics(x_BDT, real_B1T, (0, 2))
     with torch.no_grad():
         norm.get_buffer("num_batches_tracked").add_(1)

@@ -53,6 +53,7 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
         self.layers = nn.ModuleList(TransformerLayer(config) for _ in range(config.num_layers))
+        self.keep_hidden = True
 
     def forward(
         self,
@@ -73,7 +74,9 @@ class Transformer(nn.Module):
         if self.config.norm == "post":
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
-        hidden = run_layers(self.layers, x_BTD, layer_keep_L, attention_mask)
+        hidden = run_layers(
+            self.layers, x_BTD, layer_keep_L, attention_mask, keep_hidden=self.keep_hidden
+        )
         return self.norm(hidden[-1]) if self.config.norm == "pre" else hidden[-1], hidden
 
 
@@ -89,9 +92,20 @@ class PositionalConvolution(nn.Module):
         nn.init.normal_(self.weight_v, std=math.sqrt(4 / (kernel * dim)))
         self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(dim))
+        self.folded: Tensor | None = None
+        """The normalised weight where it no longer changes (`fold`)."""
+
+    def fold(self, dtype: torch.dtype) -> None:
+        """Normalises the weight once and for all, for inference."""
+        self.folded = self.weight().detach().to(dtype)
+
+    def weight(self) -> Tensor:
+        """`weight_v` with the gains `weight_g`, in float32."""
+        weight_v = self.weight_v.float()
+        return self.weight_g * weight_v / weight_v.norm(dim=(0, 1), keepdim=True)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        weight = self.weight_g * self.weight_v / self.weight_v.norm(dim=(0, 1), keepdim=True)
+        weight = self.weight().to(self.bias.dtype) if self.folded is None else self.folded
         y_BDT = F.conv1d(
             x_BTD.transpose(1, 2), weight, self.bias, padding=self.padding, groups=self.groups
         )
@@ -111,6 +125,7 @@ class TransformerLayer(nn.Module):
         self.down = nn.Linear(config.ffn_dim, config.embed_dim)
         self.ffn_norm = nn.LayerNorm(config.embed_dim)
         self.dropout = nn.Dropout(config.dropout)
+        self.gelu: nn.Module = nn.GELU()
         self.activation_dropout = nn.Dropout(config.activation_dropout)
         self.adapter = make_adapter(config.embed_dim, config.adapter_dim)
         init_linear(self.up, self.down)
@@ -125,7 +140,7 @@ class TransformerLayer(nn.Module):
         return x_BTD if self.adapter is None else self.adapter(x_BTD)
 
     def ffn(self, x_BTD: Tensor) -> Tensor:
-        return self.down(self.activation_dropout(F.gelu(self.up(x_BTD))))
+        return self.down(self.activation_dropout(self.gelu(self.up(x_BTD))))
 
 
 class SelfAttention(Attention):

@@ -131,17 +131,25 @@ class ConvolutionLayer(nn.Module):
             lengths_B = window_count(lengths_B, self.conv.kernel_size[0], self.conv.stride[0])
         match self.norm:
             case nn.LayerNorm():
-                x_BTC = self.norm(x_BCT.transpose(1, 2).float())
-                x_BCT = x_BTC.transpose(1, 2)
+                x_BTC = channel_norm(x_BCT.transpose(1, 2), self.norm)
+                x_BCT = x_BTC.transpose(1, 2).to(self.conv.weight.dtype)
             case nn.GroupNorm():
                 x_BCT = masked_channel_norm(x_BCT.float(), lengths_B, self.norm)
+                x_BCT = x_BCT.to(self.conv.weight.dtype)
         return F.gelu(x_BCT), lengths_B
+
+
+def channel_norm(x_BTC: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Layer norm over the channels, in float32."""
+    weight_C, bias_C = norm.weight.float(), norm.bias.float()
+    return F.layer_norm(x_BTC.float(), norm.normalized_shape, weight_C, bias_C, norm.eps)
 
 
 def masked_channel_norm(x_BCT: Tensor, lengths_B: Tensor | None, norm: nn.GroupNorm) -> Tensor:
     """Group norm with one group per channel whose statistics see real frames only."""
     if lengths_B is None:
-        return norm(x_BCT)
+        weight_C, bias_C = norm.weight.float(), norm.bias.float()
+        return F.group_norm(x_BCT, norm.num_groups, weight_C, bias_C, norm.eps)
     real_B1T = frame_mask(lengths_B, x_BCT.shape[2])[:, None]
     count_B11, _, centred_BCT, square_BC1 = real_statistics(x_BCT, real_B1T, (2,))
     return scaled(centred_BCT, square_BC1 / count_B11.clamp(min=1), norm)

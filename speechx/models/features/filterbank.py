@@ -9,6 +9,9 @@ use.
     · K frequency bins of a window
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -48,8 +51,6 @@ class FilterbankExtractor(nn.Module):
 
     def __init__(self, config: FilterbankConfig) -> None:
         super().__init__()
-        from torchaudio.functional import melscale_fbanks
-
         self.config = config
         self.convs, self.norms, previous = nn.ModuleList(), nn.ModuleList(), config.num_mel_bins
         for layer in config.layers:
@@ -58,16 +59,31 @@ class FilterbankExtractor(nn.Module):
             self.convs.append(conv)
             self.norms.append(nn.LayerNorm(layer.channels))
             previous = layer.channels
-        mels = config.num_mel_bins
+        self._make_tables()
+
+    def _make_tables(self) -> None:
+        from torchaudio.functional import melscale_fbanks
+
+        mels = self.config.num_mel_bins
         mel_KF = melscale_fbanks(FFT // 2 + 1, 20.0, SAMPLE_RATE / 2, mels, SAMPLE_RATE)
         self.register_buffer("mel_FK", mel_KF.T.contiguous(), persistent=False)
         self.register_buffer("window_W", torch.hann_window(WINDOW), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FilterbankExtractor:
+        """Keeps the tables in float32 where `to(torch.bfloat16)` changes the weights."""
+        super()._apply(fn, recurse)
+        if self.window_W.dtype != torch.float32:
+            device = self.window_W.device
+            self._make_tables()
+            self.mel_FK, self.window_W = self.mel_FK.to(device), self.window_W.to(device)
+        return self
 
     def forward(
         self, wave_BS: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         with torch.no_grad(), torch.autocast(wave_BS.device.type, enabled=False):
             x_BCT, lengths_B = self.log_mel(wave_BS.float(), lengths_B)
+        x_BCT = x_BCT.to(next(self.norms.parameters()).dtype)
         for conv, norm, layer in zip(self.convs, self.norms, self.config.layers, strict=True):
             x_BTC = norm(conv(x_BCT).transpose(1, 2))
             x_BCT = F.gelu(x_BTC).transpose(1, 2)

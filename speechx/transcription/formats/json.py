@@ -17,7 +17,7 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
         values: dict[str, Any] = {
             "id": index, "start": segment.start, "end": segment.end, "text": segment.text,
         }  # fmt: skip
-        if transcript.token_type != "phonemes":
+        if transcript.token_type != "phonemes" or segment.words:
             name = "language" if transcript.token_type == "languages" else "word"
             values[f"{name}s"] = [_named(name, word) for word in segment.words]
         if transcript.token_type == "phonemes" or segment.phones:
