@@ -78,7 +78,7 @@ def _align(options: Any) -> int:
         pairs = [pair_of(Path(given[0]), given[1])]
     elif given:
         pairs, alone = pairs_in([Path(place) for place in given], options.texts)
-    model = load(options.model, options.device, options.head, options.language, True)
+    model = load(options.model, options.device, options.head, options.language, any_language=True)
     if options.manifest:
         pairs, alone = pairs_of(options.manifest, model.vocabulary.token_type)
 

@@ -80,6 +80,10 @@ def _add_computing(decode: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_head(decode)
     add_device(decode)
+    decode.add_argument(
+        "--compute-type", default="float32",
+        help="float32, or bfloat16 or int8, which are faster and less exact",
+    )  # fmt: skip
     decode.add_argument("--batch-size", type=int, help="windows of 30 s that are computed at once")
     decode.add_argument("--threads", type=int, help="processor threads; by default all cores")
 
@@ -118,7 +122,7 @@ def _decode(options: Any) -> int:
         refuse_equal_outputs(inputs)
         require_writable(options.output_dir)
     language = options.language if inventory is None else None
-    model = load(options.model, options.device, options.head, language)
+    model = load(options.model, options.device, options.head, language, options.compute_type)
     model.compute_with(options.batch_size, options.threads)
     if inventory is not None and options.show_mapping:
         print(model.map_inventory(inventory).to_tsv(), end="")

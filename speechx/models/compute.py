@@ -32,16 +32,21 @@ from speechx.models.packed import Activation, Int8Linear, PackedLinear, require_
 COMPUTE_TYPES = ("float32", "bfloat16", "int8")
 
 
+def require_compute_type(compute_type: str) -> None:
+    """Raises UserError for one that is not known."""
+    if compute_type not in COMPUTE_TYPES:
+        raise UserError(
+            f"compute_type is {compute_type!r}; expected one of {', '.join(COMPUTE_TYPES)}"
+        )
+
+
 def prepare_for_inference(model: nn.Module, compute_type: str = "float32") -> None:
     """Changes `model.encoder` in place; load weights and move the model to its device before. After
     that it can neither be trained nor saved, and its encoder gives no hidden states.
 
     Raises UserError for another compute type, and for int8 where the device has none.
     """
-    if compute_type not in COMPUTE_TYPES:
-        raise UserError(
-            f"compute_type is {compute_type!r}; expected one of {', '.join(COMPUTE_TYPES)}"
-        )
+    require_compute_type(compute_type)
     encoder = model.encoder
     if not isinstance(encoder, Encoder):
         raise UserError("the model is prepared for inference already: open its folder again")

@@ -5,6 +5,7 @@ from pathlib import Path
 from speechx.interchange.hub import local_path
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
+from speechx.models.compute import prepare_for_inference, require_compute_type
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.transcription.spoken_language import by_spoken_language
 
@@ -14,6 +15,7 @@ def load(
     device: str = "auto",
     head: str | None = None,
     language: str | None = None,
+    compute_type: str = "float32",
     any_language: bool = False,
 ) -> Recognizer:
     """Opens a folder that `speechx finetune` wrote, a CTC model of another toolkit, or `owner/name`
@@ -21,12 +23,15 @@ def load(
 
     `head` chooses among several heads; by default it is the first. `language` chooses among the
     adapters of a model for many languages (MMS), by its code or name; "auto" identifies the
-    language of each recording, if the model has an objective for that. With `any_language`, a
-    model without adapters takes any.
+    language of each recording, if the model has an objective for that. `compute_type` is float32,
+    bfloat16 or int8. With `any_language`, a model without adapters takes any.
     """
+    require_compute_type(compute_type)
     saved = open_model(local_path(folder, language), UNUSED)
     if language == "auto":
-        return by_spoken_language(saved, Path(folder), device, head)
+        return by_spoken_language(saved, Path(folder), device, head, compute_type)
     if any_language and not saved.adapters:
         language = None
-    return recognizer(in_language(saved, language), Path(folder), device, head)
+    opened = recognizer(in_language(saved, language), Path(folder), device, head)
+    prepare_for_inference(opened.model, compute_type)
+    return opened

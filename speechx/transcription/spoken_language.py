@@ -1,4 +1,4 @@
-"""Which language is spoken? A recording is then read in that language.
+"""A model that finds out which language is spoken, and then reads the recording in that language.
 
     model = speechx.load("runs/many/best", language="auto")
     print(model.transcribe("talk.mp3").language)
@@ -10,68 +10,50 @@ languages.
     S samples · T = 1 answer · V = blank and languages
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import groupby
-from typing import Any
+from pathlib import Path
 
 import numpy as np
+import torch
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
+from speechx.interchange.languages import in_language
+from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel
+from speechx.objectives.model import SpeechModel
+from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
+from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognizer, recognizer
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
+from speechx.transcription.segments import SegmentLimits
 
 DECIDING_SECONDS = 30.0
-Stream = Iterator[tuple[Recording, Transcript | UserError]]
 
 
-@dataclass(slots=True)
-class SpokenLanguage:
-    """Finds the language of each recording, and reads it with what was opened for the language."""
+class SpokenLanguage(Recognizer):
+    """A recognizer whose own head identifies languages; another one, for the language, writes."""
 
-    folder: str
-    """Of the model, for messages."""
-    tokens: Sequence[str]
-    """The languages of the head that identifies them."""
-    adapters: Sequence[str]
-    """Languages with an adapter; empty if one head reads all languages."""
-    answer: Callable[[np.ndarray], np.ndarray]
-    """Log-probabilities (T, V) of the languages for samples (S,)."""
-    open: Callable[[str], Any]
-    """The recognizer for a language."""
-    _last: tuple[str, Any] | None = field(default=None, init=False)
-
-    def stream(
+    def __init__(
         self,
-        recordings: Iterable[Recording],
-        progress: Callable[[float], object] | None = None,
-        **settings: Any,
-    ) -> Stream:
-        """As `Recognizer.stream`, which gets `settings`; neighbours in one language are computed
-        together."""
-        done = 0.0
-
-        def report(seconds: float) -> None:
-            if progress is not None:
-                progress(done + seconds)
-
-        for language, group in groupby(map(self._tried, recordings), key=lambda each: each[1]):
-            members = (recording for recording, _ in group)
-            if isinstance(language, UserError):
-                yield from ((recording, language) for recording in members)
-                continue
-            seconds = 0.0
-            reader = self._reader(language)
-            for recording, result in reader.stream(members, progress=report, **settings):
-                if isinstance(result, Transcript):
-                    seconds += result.audio_duration
-                    result = replace(result, language=language)
-                yield recording, result
-            done += seconds
+        model: SpeechModel,
+        name: str,
+        saved: SavedModel,
+        device: torch.device,
+        reader: str,
+        compute_type: str = "float32",
+    ) -> None:
+        """`name` is the head that identifies languages, `reader` the one that writes where there
+        are no adapters, in `compute_type`."""
+        self.compute_type = compute_type
+        super().__init__(model, name, saved.folder, device)
+        self.adapters, self.reader = saved.adapters, reader
+        self._open: tuple[str, Recognizer] | None = None
 
     def identify(self, recording: Recording) -> str:
         """The language of a recording, under its name in the model folder. UserError if the
@@ -84,18 +66,47 @@ class SpokenLanguage:
             if samples >= DECIDING_SECONDS * SAMPLE_RATE:
                 break
         wave_S = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-        outputs_TV = self.answer(wave_S[: int(DECIDING_SECONDS * SAMPLE_RATE)])
-        best = int(outputs_TV[0].argmax()) if len(outputs_TV) else 0
-        if best == 0:  # the blank: no frame to judge by
+        outputs_TV = self.log_probabilities(wave_S[: int(DECIDING_SECONDS * SAMPLE_RATE)])
+        if not len(outputs_TV) or samples < self.features.receptive_field:
             raise UserError(f"{name} is too short to identify its language: give language instead")
-        language, share = self.tokens[best - 1], float(np.exp(outputs_TV[0, best]))
+        best = int(outputs_TV[0].argmax())
+        language = self.vocabulary.tokens[best - 1]
+        share = float(np.exp(outputs_TV[0, best]))
         logger.info(f"{name}: the language is {language} with probability {share:.2f}")
         if not self.adapters:
             return language
         try:
-            return choose(language, self.adapters, self.folder)
+            return choose(language, self.adapters, str(self.folder))
         except UserError as error:
             raise UserError(f"{name} is in {language}, but {error}") from None
+
+    def stream(
+        self,
+        recordings: Iterable[Recording],
+        inventory: Inventory | None = None,
+        limits: SegmentLimits = LIMITS,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Recording, Transcript | UserError]]:
+        """As `Recognizer.stream`; neighbours in one language are computed together."""
+        done = 0.0
+
+        def report(seconds: float) -> None:
+            if progress is not None:
+                progress(done + seconds)
+
+        for language, group in groupby(map(self._tried, recordings), key=lambda each: each[1]):
+            members = (recording for recording, _ in group)
+            if isinstance(language, UserError):
+                yield from ((recording, language) for recording in members)
+                continue
+            read = self._recognizer(language).stream(members, inventory, limits, report)
+            seconds = 0.0
+            for recording, result in read:
+                if isinstance(result, Transcript):
+                    seconds += result.audio_duration
+                    result = replace(result, language=language)
+                yield recording, result
+            done += seconds
 
     def _tried(self, recording: Recording) -> tuple[Recording, str | UserError]:
         try:
@@ -103,23 +114,34 @@ class SpokenLanguage:
         except UserError as error:
             return recording, error
 
-    def _reader(self, language: str) -> Any:
-        """Only the last one is kept: an encoder may take gigabytes."""
-        if self._last is None or self._last[0] != language:
-            self._last = None
-            self._last = language, self.open(language)
-        return self._last[1]
+    def _recognizer(self, language: str) -> Recognizer:
+        """What reads this language. Only the last one is kept: an encoder may take gigabytes."""
+        if self._open is None or self._open[0] != language:
+            self._open = None
+            if self.adapters:
+                saved = in_language(open_model(self.folder, UNUSED), language)
+                opened = recognizer(saved, self.folder, str(self.device))
+                prepare_for_inference(opened.model, self.compute_type)
+            else:
+                opened = Recognizer(self.model, self.reader, self.folder, self.device)
+            opened.batch_size = self.batch_size
+            self._open = language, opened
+        return self._open[1]
 
 
-def heads_for_auto(saved: SavedModel, head: str | None = None) -> tuple[str, str | None]:
-    """The head that identifies languages, and the one that writes; None where adapters do.
-
-    `head` chooses the second. UserError if the model has no such heads.
-    """
-    identifies, source = saved.of_kind("language_id"), saved.folder
+def by_spoken_language(
+    saved: SavedModel,
+    source: Path,
+    device: str = "auto",
+    head: str | None = None,
+    compute_type: str = "float32",
+) -> SpokenLanguage:
+    """A recognizer for `language="auto"`; `head` chooses what writes, in a folder without
+    adapters."""
+    identifies = saved.of_kind("language_id")
     if identifies is None:
         known = saved.adapters or saved.languages
-        some = f": {listed(known)}" if known else ""
+        some = f" ({listed(known)})" if known else ""
         raise UserError(
             f"{source} cannot identify languages: language=auto needs a folder with an objective "
             f"language_id; give the language instead{some}"
@@ -127,11 +149,16 @@ def heads_for_auto(saved: SavedModel, head: str | None = None) -> tuple[str, str
     writers = [name for name in saved.vocabularies if name != identifies]
     if head is not None and head not in writers:
         raise UserError(f"{source} has no head {head!r} that writes; it has {', '.join(writers)}")
-    if head is not None or not saved.adapters:
-        if not writers:
-            raise UserError(
-                f"{source} identifies languages, but writes none: leave language=auto out, or give "
-                "a folder with adapters or a CTC head"
-            )
-        return identifies, head or writers[0]
-    return identifies, None
+    if not (writers or saved.adapters):
+        raise UserError(
+            f"{source} identifies languages, but writes none of them: leave language=auto out, or "
+            "give a folder with adapters or a CTC head"
+        )
+    opened = recognizer(saved, source, device, identifies)
+    reader = head or (writers[0] if writers else "")
+    adapters = () if head is not None else saved.adapters
+    prepare_for_inference(opened.model, compute_type)
+    return SpokenLanguage(
+        opened.model, identifies, replace(saved, adapters=adapters), opened.device, reader,
+        compute_type,
+    )  # fmt: skip
