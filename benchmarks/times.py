@@ -4,9 +4,9 @@
     python benchmarks/times.py                       # made of tones and noise, without a model
 
 TIMES.jsonl has a recording a line: `path` (beside the file), `split`, and `segments`, each
-[start, end, token, ...] in seconds; "sil" is a pause. A model that writes characters is compared by
-words: then a line has `text`, and `words`, each [start, end, word]. `--learn` learns the sound model
-from a manifest, for models that have none.
+[start, end, token, ...] in seconds; "sil" is a pause. A model that writes characters is compared
+by words: then a line has `text`, and `words`, each [start, end, word]. `--learn` learns the sound
+model from a manifest, for models that have none.
 
 Printed are, in milliseconds, the mean absolute error, the mean signed error of starts and of ends
 (positive is late), and the share of starts and ends within 10, 20 and 50 ms.
@@ -51,9 +51,8 @@ def row(name: str, found_E2: np.ndarray, true_E2: np.ndarray) -> str:
     error_E2 = 1000 * (found_E2 - true_E2)
     shares = [100 * np.mean(np.abs(error_E2) <= limit + ROUNDING) for limit in WITHIN]
     start, end = error_E2.mean(0)
-    return (
-        f"{name:12s} {np.abs(error_E2).mean():6.1f} {start:+7.1f} {end:+7.1f}  "
-        + " ".join(f"{share:5.1f}%" for share in shares)
+    return f"{name:12s} {np.abs(error_E2).mean():6.1f} {start:+7.1f} {end:+7.1f}  " + " ".join(
+        f"{share:5.1f}%" for share in shares
     )
 
 

@@ -18,6 +18,7 @@ SMALL = {
     "pretraining_step": [
         "--num-layers", "1", "--seconds", "1", "--rows", "1", "--repeats", "1", "--device", "cpu",
     ],
+    "times": [],
 }  # fmt: skip
 
 

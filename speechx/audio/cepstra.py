@@ -5,7 +5,7 @@ The encoder of a model sees 25 ms to seconds of sound for each of its frames, so
 time badly. Step n of the cepstra is the sound around (n + 0.5) * 10 ms and no other.
 
     S samples at 16 kHz · N steps of 10 ms · C = 13 cepstra · F = 39 values of a step
-    · W samples of a window · M mel bins
+    · W samples of a window · K frequencies · M mel bins
 """
 
 from functools import cache
@@ -62,4 +62,5 @@ def with_changes(cepstra_NC: np.ndarray, mean_C: np.ndarray) -> np.ndarray:
 def _slope(x_NC: np.ndarray) -> np.ndarray:
     """Of a line through five steps."""
     padded_NC, steps = np.pad(x_NC, ((2, 2), (0, 0)), mode="edge"), len(x_NC)
-    return sum(k * padded_NC[2 + k : 2 + k + steps] for k in (-2, -1, 1, 2)) / 10.0
+    shifted = [k * padded_NC[2 + k : 2 + k + steps] for k in (-2, -1, 1, 2)]
+    return np.asarray(sum(shifted)) / 10

@@ -4,8 +4,8 @@ CTC learns in which order tokens come. Its output for a token is a peak of a fra
 in the sound or near it: no boundary can be read there. So a model gets a second, small model of how
 each token sounds, a hidden Markov model as in the aligners of phoneticians: three states in a row
 (beginning, middle, end) of at least 10 ms each, each state a Gaussian over cepstra and their
-changes, and one state for pauses. It is learned in seconds, from the model's own forced alignment of
-its training data, without anything that a person labelled:
+changes, and one state for pauses. It is learned in seconds, from the model's own forced alignment
+of its training data, without anything that a person labelled:
 
     sounds = SoundModel.learn(spoken, tokens=len(vocabulary))
     times_U2 = sounds.times(Spoken(cepstra(wave_S), ids_U, spans_U2))
@@ -59,7 +59,8 @@ class SoundModel:
 
     mean_KF: np.ndarray
     whitening_IFF: np.ndarray
-    """Of the covariances: `whitening.T @ whitening` is their inverse. The first one is that of all states."""
+    """Of the covariances: `whitening.T @ whitening` is their inverse. The first is shared by the
+    states with few steps."""
     covariance_K: np.ndarray
     """Which covariance each state has."""
     states: int = STATES
@@ -93,16 +94,18 @@ class SoundModel:
             "covariance_K": self.covariance_K,
         }
         with whole_file(path) as new:
-            save_file(tensors, new, {"states": str(self.states)})
+            save_file(tensors, new)
 
     @classmethod
     def load(cls, path: Path) -> "SoundModel":
         """Reads what `save` wrote. UserError if it is something else."""
         try:
-            tensors = load_file(path)
-            return cls(tensors["mean_KF"], tensors["whitening_IFF"], tensors["covariance_K"])
-        except (SafetensorError, OSError, KeyError) as error:
-            raise UserError(f"{path} holds no times of tokens: {error}") from None
+            return cls(**load_file(path))
+        except (SafetensorError, OSError, TypeError) as error:
+            raise UserError(
+                f"{path} is not a sound model ({error}); remove it to go on with the midpoint "
+                "between peaks, or fine-tune again"
+            ) from None
 
     @classmethod
     def _of(
@@ -133,7 +136,7 @@ class SoundModel:
             covariance_K[k] = len(covariances)
             covariances.append((scatter_FF + TIED * tied_FF) / (count_K[k] + TIED))
         factor_IFF = np.linalg.cholesky(np.linalg.inv(np.stack(covariances)))
-        whitening_IFF = factor_IFF.transpose(0, 2, 1)
+        whitening_IFF = np.ascontiguousarray(factor_IFF.transpose(0, 2, 1))
         return cls(
             mean_KF.astype(np.float32), whitening_IFF.astype(np.float32), covariance_K, states
         )
@@ -153,8 +156,10 @@ class SoundModel:
                 for each, value_NF in zip(spoken[part], values[part], strict=True)
             ]
             scores = [
-                np.repeat(self._scores(*three), n, 0)
-                for *three, n in zip(spoken[part], values[part], chains, times, strict=True)
+                np.repeat(self._scores(each, value_NF, chain_X), n, 0)
+                for each, value_NF, chain_X, n in zip(
+                    spoken[part], values[part], chains, times, strict=True
+                )
             ]
             found = best_paths(scores, self.states)
             for each, chain_X, path_N, n in zip(spoken[part], chains, found, times, strict=True):

@@ -1,13 +1,13 @@
 """True times of what a model writes, and how a model learns to give them.
 
-At the end of `speechx finetune` every CTC head gets a sound model (speechx.decoding.boundaries) from
-its own alignment of at most half an hour of its training data, a file beside its weights. Nobody
-has to label a time or to switch this on.
+At the end of `speechx finetune` every CTC head gets a sound model (decoding/boundaries.py) from its
+own alignment of at most half an hour of its training data, a file beside its weights. Nobody has to
+label a time or to switch this on.
 
     sounds = load_times(folder, "ctc")                   # None: a model of another toolkit
     times_U2 = sounds.times(spoken(cepstra(wave_S), ids_U, frames_U2, second, vocabulary))
 
-    S samples at 16 kHz · N steps of 10 ms · C cepstra · T frames · V = blank and tokens · U tokens
+    S samples at 16 kHz · B recordings · N steps of 10 ms · C cepstra · T frames · V = blank and tokens · U tokens
     · X states of a chain
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from speechx.audio.cepstra import cepstra
+from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batches
 from speechx.data.corpus import Corpus
 from speechx.data.labels import tokens_of
@@ -44,12 +45,12 @@ def load_times(folder: Path, head: str) -> SoundModel | None:
 
 
 def learn_times(
-    recognizer: Recognizer, utterances: Sequence[Utterance], seed: int = 0
+    recognizer: Recognizer, utterances: Sequence[Utterance] | Corpus, seed: int = 0
 ) -> SoundModel | None:
     """A sound model from at most half an hour of labelled utterances, drawn at random. None if no
     utterance can be used; those that cannot be read are logged."""
     vocabulary, learned, unreadable, seconds = recognizer.vocabulary, [], [], 0.0
-    second = recognizer.features.stride / 16_000
+    second = recognizer.features.stride / SAMPLE_RATE
     for i in np.random.default_rng([seed, 7]).permutation(len(utterances)):
         utterance = utterances[i]
         tokens = tokens_of(utterance, vocabulary.token_type)
@@ -60,7 +61,10 @@ def learn_times(
         except UserError:
             unreadable.append(utterance.id)
             continue
-        outputs_TV, ids_U = recognizer.log_probabilities(wave_S), np.array(vocabulary.encode(tokens))
+        outputs_TV, ids_U = (
+            recognizer.log_probabilities(wave_S),
+            np.array(vocabulary.encode(tokens)),
+        )
         if 0 < len(ids_U) <= len(outputs_TV):
             frames_U2 = peaks(outputs_TV, ids_U)
             learned.append(spoken(cepstra(wave_S), ids_U, frames_U2, second, vocabulary))
