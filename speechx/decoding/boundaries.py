@@ -100,8 +100,9 @@ class SoundModel:
     def load(cls, path: Path) -> "SoundModel":
         """Reads what `save` wrote. UserError if it is something else."""
         try:
-            return cls(**load_file(path))
-        except (SafetensorError, OSError, TypeError) as error:
+            tensors = load_file(path)
+            return cls(tensors["mean_KF"], tensors["whitening_IFF"], tensors["covariance_K"])
+        except (SafetensorError, OSError, KeyError) as error:
             raise UserError(
                 f"{path} is not a sound model ({error}); remove it to go on with the midpoint "
                 "between peaks, or fine-tune again"

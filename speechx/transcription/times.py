@@ -7,8 +7,8 @@ label a time or to switch this on.
     sounds = load_times(folder, "ctc")                   # None: a model of another toolkit
     times_U2 = sounds.times(spoken(cepstra(wave_S), ids_U, frames_U2, second, vocabulary))
 
-    S samples at 16 kHz · B recordings · N steps of 10 ms · C cepstra · T frames · V = blank and tokens · U tokens
-    · X states of a chain
+    B recordings · S samples at 16 kHz · N steps of 10 ms · C cepstra · T frames
+    · V = blank and tokens · U tokens · X states of a chain
 """
 
 from collections.abc import Sequence
