@@ -105,7 +105,11 @@ def with_model(args: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarr
     if args.learn:
         sounds = learn_times(model, read_manifest(args.learn), args.seed)
     if sounds is None:
-        raise SystemExit(f"{args.model} has no sound model: give --learn MANIFEST")
+        raise SystemExit(
+            f"{args.learn} has no utterance that could be used"
+            if args.learn
+            else f"{args.model} has no sound model: give --learn MANIFEST"
+        )
     vocabulary, second = model.vocabulary, model.features.stride / SAMPLE_RATE
     found: dict[str, list[np.ndarray]] = {method: [] for method in METHODS}
     true: list[list[float]] = []

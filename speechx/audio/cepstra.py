@@ -19,7 +19,7 @@ STEP = HOP / SAMPLE_RATE
 CEPSTRA, MELS = 13, 40
 VALUES = 3 * CEPSTRA
 LEVEL = 0.1  # root mean square that every recording is brought to
-FLOOR = 1e-6  # energy below which a mel bin counts as silent
+FLOOR = 1e-8  # energy below which a mel bin counts as silent
 
 
 def cepstra(wave_S: np.ndarray) -> np.ndarray:
