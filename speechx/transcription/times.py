@@ -11,8 +11,11 @@ label a time or to switch this on.
     · V = blank and tokens · U tokens · X states of a chain
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +31,9 @@ from speechx.decoding.segmentation import best_paths
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.vocabulary import BLANK, Vocabulary
-from speechx.transcription.recognizer import Recognizer
+
+if TYPE_CHECKING:
+    from speechx.transcription.recognizer import Recognizer
 
 LEARN_SECONDS = 1800.0
 
