@@ -98,7 +98,8 @@ def with_model(args: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarr
     import speechx
     from speechx.data.manifest import read_manifest
     from speechx.text.normalize import normalize
-    from speechx.transcription.times import learn_times, load_times, peaks, spoken
+    from speechx.transcription.times import learn_times, peaks, spoken
+    from speechx.transcription.token_times import load_times
 
     model = speechx.load(args.model)
     sounds = load_times(Path(args.model), next(iter(model.model.heads)))

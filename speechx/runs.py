@@ -32,7 +32,8 @@ from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import metrics_by_language
 from speechx.transcription.recognizer import Recognizer
-from speechx.transcription.times import learn_times, times_file
+from speechx.transcription.times import learn_times
+from speechx.transcription.token_times import times_file
 from speechx.whole_file import only_user
 
 C = TypeVar("C", bound=RunConfig)

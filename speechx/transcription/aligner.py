@@ -10,21 +10,24 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
     S samples · T frames · V = blank and tokens, the blank first · U tokens of the text
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE, audio_info
-from speechx.decoding.alignment import Alignment, align_chain, boundaries
-from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
+from speechx.decoding.alignment import Alignment, align_chain
+from speechx.decoding.boundaries import SoundModel
+from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, chain_of_words
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.text.vocabulary import Vocabulary
+from speechx.transcription.recording import Recording
 from speechx.transcription.result import Phone, Segment, Transcript, Word
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
+from speechx.transcription.token_times import times_of
 
 PAUSE_SECONDS = 1.0  # between two segments of a text without lines
 SHOWN = 10  # words in a message
@@ -38,6 +41,8 @@ class Aligning(Protocol):
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
+    sounds: SoundModel | None
+    """How the tokens sound; None if the model does not know."""
 
     def outputs(self, audio: Any, rate: int = ..., channel: int | None = ...) -> Iterator[Any]:
         """Log-probabilities (T, V) in blocks."""
@@ -75,13 +80,13 @@ def align(
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
         advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
         logger.warning(f"{name or 'audio'}: {said}{advice}")
-    audio, samples = _counted(audio, rate)
+    recording = Recording.of(audio, rate, channel)
     stride = model.features.stride
     frames = 0
 
     def scores() -> Iterator[np.ndarray]:
         nonlocal frames
-        for outputs_TV in model.outputs(audio, rate, channel):
+        for outputs_TV in model.outputs(recording, rate, channel):
             frames += len(outputs_TV)
             yield spelling.columns.scores(outputs_TV)
             if progress is not None:
@@ -95,14 +100,21 @@ def align(
             raise UserError(f"{name or 'audio'}: {error}") from None
         if "fit" not in str(error):
             raise
-    duration = samples()
+    if isinstance(audio, (str, Path)):
+        duration = audio_info(audio).duration
+    else:
+        duration = sum(map(len, recording.blocks())) / SAMPLE_RATE
     if not frames:
         raise UserError(
             f"{name or 'audio'}: {duration:.3f} s are too short for one frame of the "
             "model, so no word has a time; expected the recording of the text."
         )
     duration = max(duration, ((frames - 1) * stride + 1) / SAMPLE_RATE)
-    words, unaligned = _words(spelling, alignment, frames, stride / SAMPLE_RATE, duration)
+    ids_U = _sounding(spelling)
+    times_U2 = times_of(
+        recording.blocks, ids_U, alignment.spans_U2, frames, stride / SAMPLE_RATE, model.sounds
+    )
+    words, unaligned = _words(spelling, alignment, np.minimum(times_U2, duration))
     if not words:
         raise UserError(
             f"{name or 'audio'}: none of the {len(spelling.words)} words of the text "
@@ -126,27 +138,19 @@ def align(
     )
 
 
-def _counted(audio: Any, rate: int) -> tuple[Any, Callable[[], float]]:
-    """The audio to read, and its seconds, which are known when it has been read."""
-    if isinstance(audio, (str, Path)):
-        return audio, lambda: audio_info(audio).duration
-    if isinstance(audio, np.ndarray):
-        return audio, lambda: len(audio) / rate
-    counts: list[int] = []
-
-    def chunks() -> Iterable[np.ndarray]:
-        for chunk_S in audio:
-            counts.append(len(chunk_S))
-            yield chunk_S
-
-    return chunks(), lambda: sum(counts) / rate
+def _sounding(spelling: Spelling) -> np.ndarray:
+    """The outputs (U,) of the tokens, 0 for those that the model cannot write."""
+    columns_U = [c for word in spelling.words for c in word.columns if c != PAUSE]
+    outputs = spelling.columns.tokens
+    return np.array(
+        [outputs[c - FIRST_TOKEN][0] if c >= FIRST_TOKEN else 0 for c in columns_U], int
+    )
 
 
 def _words(
-    spelling: Spelling, alignment: Alignment, frames: int, second: float, duration: float
+    spelling: Spelling, alignment: Alignment, times_U2: np.ndarray
 ) -> tuple[list[tuple[SpelledWord, Word]], tuple[str, ...]]:
     """The words with times, and the texts of those without."""
-    times_U2 = np.minimum(boundaries(alignment.spans_U2, frames) * second, duration)
     probabilities_U = alignment.probabilities_U
     words, unaligned, token = [], [], 0
     for spelled in spelling.words:

@@ -29,9 +29,13 @@ class Recording:
     channel: int | None = None
 
     @classmethod
-    def of(cls, audio: Audio, rate: int = SAMPLE_RATE, channel: int | None = None) -> "Recording":
+    def of(
+        cls, audio: "Audio | Recording", rate: int = SAMPLE_RATE, channel: int | None = None
+    ) -> "Recording":
         """`rate` is of samples in memory; a file has its own. `channel` of a file counts from 0;
         None is the mean of all."""
+        if isinstance(audio, Recording):
+            return audio
         if isinstance(audio, (str, Path)):
             return cls(lambda: read_blocks(audio, channel=channel), str(audio), channel)
         if isinstance(audio, np.ndarray):

@@ -14,7 +14,6 @@ label a time or to switch this on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,17 +35,6 @@ if TYPE_CHECKING:
     from speechx.transcription.recognizer import Recognizer
 
 LEARN_SECONDS = 1800.0
-
-
-def times_file(folder: Path, head: str) -> Path:
-    """Where a model folder keeps the sound model of a head."""
-    return folder / f"times_{head}.safetensors"
-
-
-def load_times(folder: Path, head: str) -> SoundModel | None:
-    """The sound model of a head; None if the folder has none."""
-    file = times_file(folder, head)
-    return SoundModel.load(file) if file.is_file() else None
 
 
 def learn_times(

@@ -10,7 +10,8 @@ from speechx.audio.cepstra import cepstra
 from speechx.audio.files import write_flac
 from speechx.data.manifest import Utterance
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.times import learn_times, load_times, spoken, times_file
+from speechx.transcription.times import learn_times, spoken
+from speechx.transcription.token_times import load_times, times_file
 
 RATE, STRIDE = 16_000, 320
 HERTZ = {"a": 300, "b": 1200, " ": 0}
