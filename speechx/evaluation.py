@@ -54,6 +54,7 @@ from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
 from speechx.text.languages import language_code
 from speechx.text.normalize import letters, normalize
+from speechx.text.unspaced import UNSPACED
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
@@ -73,8 +74,7 @@ PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they 
 }
 SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
-_SIGN = "\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff"  # of scripts without spaces
-WORD = re.compile(f"[{_SIGN}]|[^\\s{_SIGN}]+")
+WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 """A word of a transcript."""
 
 

@@ -10,23 +10,26 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
     S samples · T frames · V = blank and tokens, the blank first · U tokens of the text
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, audio_info
+from speechx.audio.files import SAMPLE_RATE
 from speechx.decoding.alignment import Alignment, align_chain, boundaries
 from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.text.vocabulary import Vocabulary
+from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Phone, Segment, Transcript, Word
+from speechx.transcription.segments import PAUSE_SECONDS
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
+from speechx.transcription.windows import covered_seconds
 
-PAUSE_SECONDS = 1.0  # between two segments of a text without lines
 SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
@@ -38,15 +41,17 @@ class Aligning(Protocol):
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
+    language: str | None
+    adapter: str | None
 
-    def outputs(self, audio: Any, rate: int = ..., channel: int | None = ...) -> Iterator[Any]:
+    def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
         ...
 
 
 def align(
     model: Aligning,
-    audio: Any,
+    audio: Audio,
     text: str,
     rate: int = SAMPLE_RATE,
     *,
@@ -61,27 +66,28 @@ def align(
     """The times of the words of a text, and of their phones if the model writes phones.
 
     `audio` is a file, samples (S,) at `rate` per second, or an iterator of these. Each line of the
-    text is a segment; if it has one line, pauses divide it. `language` decides how the text is
-    normalised, or pronounced for a phone model; with `phones` the text is phones with spaces
-    between, and words with `|`. `romanize` writes the text in Latin letters first.
-    `untranscribed` says where there may be speech that the text lacks. Words that are not in the
-    sound get no time and are listed in `unaligned`, unless `every_word` is to have one.
+    text is a segment; if it has one line, pauses divide it. `language`, by default that of the
+    model, decides how the text is normalised, or pronounced for a phone model; with `phones` the
+    text is phones with spaces between, and words with `|`. `romanize` writes the text in Latin
+    letters first. `untranscribed` says where there may be speech that the text lacks. Words that
+    are not in the sound get no time and are listed in `unaligned`, unless `every_word` is set.
     `progress` gets the seconds done. UserError if the text does not fit.
     """
+    language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
-    name = str(audio) if isinstance(audio, (str, Path)) else None
+    recording, samples = _counted(Recording.of(audio, rate, channel))
+    name = recording.path or "audio"
     if spelling.unwritten:
         said = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
         advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
-        logger.warning(f"{name or 'audio'}: {said}{advice}")
-    audio, samples = _counted(audio, rate)
+        logger.warning(f"{name}: {said}{advice}")
     stride = model.features.stride
     frames = 0
 
     def scores() -> Iterator[np.ndarray]:
         nonlocal frames
-        for outputs_TV in model.outputs(audio, rate, channel):
+        for outputs_TV in model.outputs(recording):
             frames += len(outputs_TV)
             yield spelling.columns.scores(outputs_TV)
             if progress is not None:
@@ -92,54 +98,50 @@ def align(
         alignment = align_chain(chain, scores())
     except UserError as error:
         if frames:
-            raise UserError(f"{name or 'audio'}: {error}") from None
+            raise UserError(f"{name}: {error}") from None
         if "fit" not in str(error):
             raise
-    duration = samples()
+    duration = samples() / SAMPLE_RATE
     if not frames:
         raise UserError(
-            f"{name or 'audio'}: {duration:.3f} s are too short for one frame of the "
+            f"{name}: {duration:.3f} s are too short for one frame of the "
             "model, so no word has a time; expected the recording of the text."
         )
-    duration = max(duration, ((frames - 1) * stride + 1) / SAMPLE_RATE)
     words, unaligned = _words(spelling, alignment, frames, stride / SAMPLE_RATE, duration)
     if not words:
         raise UserError(
-            f"{name or 'audio'}: none of the {len(spelling.words)} words of the text "
+            f"{name}: none of the {len(spelling.words)} words of the text "
             "was found in the sound. Is it the text of this recording?"
         )
-    _report(name or "audio", unaligned, len(spelling.words))
-    covered = ((frames - 1) * stride + model.features.receptive_field) / SAMPLE_RATE
-    whole = duration - covered < stride / SAMPLE_RATE
+    _report(name, unaligned, len(spelling.words))
     segments = tuple(_segments(spelling, words))
     return Transcript(
         text=" ".join(segment.text for segment in segments),
         segments=segments,
         token_type=model.vocabulary.token_type,
         audio_duration=round(duration, 3),
-        covered_duration=round(duration if whole else covered, 3),
+        covered_duration=covered_seconds(model.features, samples()),
         model=published_name(model.folder),
-        audio=name,
-        channel=channel,
+        audio=recording.path,
+        channel=recording.channel,
         language=language,
+        adapter=model.adapter,
         unaligned=unaligned,
     )
 
 
-def _counted(audio: Any, rate: int) -> tuple[Any, Callable[[], float]]:
-    """The audio to read, and its seconds, which are known when it has been read."""
-    if isinstance(audio, (str, Path)):
-        return audio, lambda: audio_info(audio).duration
-    if isinstance(audio, np.ndarray):
-        return audio, lambda: len(audio) / rate
-    counts: list[int] = []
+def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
+    """The recording to read, and its samples, which are known when it has been read."""
+    samples = 0
 
-    def chunks() -> Iterable[np.ndarray]:
-        for chunk_S in audio:
-            counts.append(len(chunk_S))
-            yield chunk_S
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal samples
+        samples = 0  # it may be read twice
+        for block_S in recording.blocks():
+            samples += len(block_S)
+            yield block_S
 
-    return chunks(), lambda: sum(counts) / rate
+    return replace(recording, blocks=blocks), lambda: samples
 
 
 def _words(

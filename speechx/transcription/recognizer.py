@@ -43,7 +43,7 @@ from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
-from speechx.transcription.windows import WINDOW_SECONDS, Pauses
+from speechx.transcription.windows import WINDOW_SECONDS, Pauses, covered_seconds
 from speechx.transcription.words import words_of
 
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
@@ -338,11 +338,6 @@ class Recognizer:
         # A head with one answer for the whole recording has no frames.
         second = self.features.stride / SAMPLE_RATE if self.head.windowed else duration
         run = words_of(spans, self.vocabulary.token_type, second, duration, self.head.temperature)
-        frames = self.features.frames(samples)
-        covered = (frames - 1) * self.features.stride + self.features.receptive_field
-        covered = covered if frames else 0
-        # A remainder below one stride belongs to the last frame.
-        whole = frames and samples - covered < self.features.stride
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
@@ -351,7 +346,7 @@ class Recognizer:
             segments=segments_of(run, limits),
             token_type=self.vocabulary.token_type,
             audio_duration=round(duration, 3),
-            covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
+            covered_duration=covered_seconds(self.features, samples),
             model=published_name(self.folder),
             audio=recording.path,
             channel=recording.channel,

@@ -16,8 +16,6 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE, read_audio, read_blocks, resample
 from speechx.data.utterance import Utterance
 
-Audio: TypeAlias = str | Path | np.ndarray | Iterable[np.ndarray]
-"""A file, samples (S,) between -1 and 1, or an iterator of these."""
 SPOOLED_BYTES = 1 << 26  # of chunks that are kept in memory; more go to a temporary file
 
 
@@ -29,9 +27,11 @@ class Recording:
     channel: int | None = None
 
     @classmethod
-    def of(cls, audio: Audio, rate: int = SAMPLE_RATE, channel: int | None = None) -> "Recording":
+    def of(cls, audio: "Audio", rate: int = SAMPLE_RATE, channel: int | None = None) -> "Recording":
         """`rate` is of samples in memory; a file has its own. `channel` of a file counts from 0;
         None is the mean of all."""
+        if isinstance(audio, Recording):
+            return audio
         if isinstance(audio, (str, Path)):
             return cls(lambda: read_blocks(audio, channel=channel), str(audio), channel)
         if isinstance(audio, np.ndarray):
@@ -46,6 +46,10 @@ class Recording:
         return cls(
             lambda: iter((read_audio(u.audio, u.start, u.duration, part=u.bytes),)), str(u.audio)
         )
+
+
+Audio: TypeAlias = Recording | str | Path | np.ndarray | Iterable[np.ndarray]
+"""A file, samples (S,) between -1 and 1, or an iterator of these."""
 
 
 def checked(samples: Any) -> np.ndarray:

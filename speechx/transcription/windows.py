@@ -76,6 +76,15 @@ def pieces(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
         kept_S = kept_S[size:]
 
 
+def covered_seconds(features: StridedConfig, samples: int) -> float:
+    """Seconds that the frames of a recording use. A remainder below one stride belongs to the last
+    frame."""
+    frames = features.frames(samples)
+    covered = (frames - 1) * features.stride + features.receptive_field if frames else 0
+    whole = frames and samples - covered < features.stride
+    return round((samples if whole else covered) / SAMPLE_RATE, 3)
+
+
 class Pauses:
     """Outputs that come in blocks, given on in parts that begin and end in pauses, so that no token
     lies in two of them. The blank is the first column."""

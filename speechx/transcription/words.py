@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from speechx.decoding.calibration import calibrated, word_probability
 from speechx.decoding.decoder import TokenSpan
+from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import Spaced, has_no_spaces
+from speechx.transcription.segments import Spaced
 
 
 def words_of(
@@ -33,7 +34,7 @@ def words_of(
         if span.token.isspace():
             begins = space = True
             continue
-        alone = has_no_spaces(span.token)
+        alone = is_unspaced(span.token)
         if begins or alone:
             words.append(([], space))
         words[-1][0].append(span)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
@@ -64,6 +67,31 @@ def test_a_folder_keeps_its_folders_and_finished_files(folder, capsys, caplog):
     assert capsys.readouterr().out == ""
 
 
+def test_finished_files_are_made_again_on_request(folder, caplog):
+    out = folder / "out/a.json"
+    for overwrite, kept in (((), True), (("--overwrite",), False)):
+        assert run("tapes/a.flac", "-o", "out", *overwrite) == 0
+        out.write_text("mine", encoding="utf-8")
+        later = out.stat().st_mtime + 10
+        os.utime(folder / "tapes/a.txt", (later, later))
+        assert run("tapes/*.flac", "-o", "out", *overwrite) == 0
+        assert (out.read_text(encoding="utf-8") == "mine") == kept
+    assert "1 of these results are older" in caplog.text
+
+
+def test_each_channel_may_have_a_text_of_its_own(folder):
+    one_S, other_S = clicks("hello")[0], clicks("world")[0]
+    both_SC = np.stack([one_S[: len(other_S)], other_S[: len(one_S)]], axis=1)
+    soundfile.write(folder / "two.wav", both_SC, 16_000, subtype="FLOAT")
+    (folder / "two.txt").write_text("hello", encoding="utf-8")
+    (folder / "two.channel1.txt").write_text("world", encoding="utf-8")
+    assert run("two.wav", "-o", "out", "--channels", "split", "--every-word") == 0
+    for channel, word in enumerate(("hello", "world")):
+        data = json.loads((folder / f"out/two.channel{channel}.json").read_text(encoding="utf-8"))
+        assert (data["channel"], data["text"]) == (channel, word)
+        assert data["audio_duration"] == data["covered_duration"]
+
+
 def test_texts_may_lie_in_another_folder(folder):
     (folder / "tapes/a.txt").rename(folder / "a.txt")
     (folder / "texts").mkdir()
@@ -105,25 +133,25 @@ def test_a_manifest(folder):
     ]
     text = "\n".join(json.dumps(line) for line in lines)
     (folder / "m.jsonl").write_text(text, encoding="utf-8")
-    assert run("--manifest", "m.jsonl", "-o", "out") == 2  # the second has no text
-    data = json.loads((folder / "out/x_1.json").read_text(encoding="utf-8"))
+    assert run("m.jsonl", "-o", "out") == 2  # the second has no text
+    data = json.loads((folder / "out/x/1.json").read_text(encoding="utf-8"))
     assert data["language"] == "en"
     assert data["audio"].endswith("tapes/a.flac")
-    assert words_of(folder / "out/x_1.json") == ["hello"]
+    assert words_of(folder / "out/x/1.json") == ["hello"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "needs a recording"),
+        ((), "required: AUDIO"),
         (("tapes/a.flac", "tapes/no.txt"), "no such file"),
-        (("nowhere",), "no such file"),
+        (("nowhere",), "nowhere: cannot be read"),
         (("tapes/none",), "no recordings"),
         (("tapes/a.flac", "  "), "no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),
-        (("tapes", "-o", "out"), "same name"),
+        (("tapes", "-o", "out"), "same result"),
     ],
 )
 def test_mistakes_are_one_line(folder, capsys, words, said):

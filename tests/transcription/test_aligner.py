@@ -10,7 +10,7 @@ import pytest
 
 from speechx.errors import UserError
 from speechx.transcription.aligner import align
-from tests.transcription.stub_model import STEP, ClickModel, clicks
+from tests.transcription.stub_model import LETTERS, STEP, ClickModel, clicks
 
 PHONES = ("a", "e", "i", "o", "b", "tʃ", "ɡ", "s", "y")
 
@@ -35,6 +35,16 @@ def test_words_lie_around_their_clicks():
         assert word.probability == pytest.approx(0.9, abs=1e-3)
     assert transcript.audio_duration == transcript.covered_duration == len(wave_S) / 16_000
     assert transcript.unaligned == ()
+
+
+def test_the_language_of_the_model_counts_if_no_other_is_given():
+    """A Turkish I is a small dotless one, which this model writes."""
+    model = ClickModel((*LETTERS, "ı"))
+    model.language, model.adapter = "tur", "tur.safetensors"  # type: ignore[assignment]
+    wave_S, _ = clicks("ılık", (*LETTERS, "ı"))
+    transcript = align(model, wave_S, "ILIK", every_word=True, untranscribed="nowhere")
+    assert (transcript.language, transcript.adapter) == ("tur", "tur.safetensors")
+    assert transcript.words[0].probability == pytest.approx(0.9, abs=1e-3)
 
 
 @pytest.mark.parametrize("sample", [16_000, 16_160, 48_000])

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import speechx
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.errors import UserError
@@ -344,10 +343,14 @@ def test_point_tiers_and_equal_names_are_refused(place: Path) -> None:
 class Model:
     transcribe = staticmethod(transcribe)
 
+    @staticmethod
+    def compute_with(batch_size: int | None, threads: int | None) -> None:
+        """There is nothing to compute."""
+
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(vars(speechx), "load", lambda *_, **__: Model)
+    monkeypatch.setattr("speechx.transcription.loading.load", lambda *_, **__: Model)
     return lambda *words: main(["fill", *map(str, words), "--model", "m"])
 
 

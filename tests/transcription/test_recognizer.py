@@ -16,7 +16,7 @@ from speechx.audio.files import read_audio, write_flac
 from speechx.data.manifest import read_manifest
 from speechx.errors import UserError
 from speechx.text.inventory import Inventory
-from speechx.transcription.files import transcribe_files
+from speechx.transcription.files import write_transcripts
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
@@ -292,7 +292,7 @@ def test_a_folder_of_finished_files_holds_them_whole(speller, tmp_path, capsys):
 
     for some in (files[:1], files):
         inputs, failed = find_inputs([str(file) for file in some])
-        assert transcribe_files(listen, inputs, ["txt"], out, print, failed) == 0
+        assert write_transcripts(listen, inputs, ["txt"], out, print, failed) == 0
     assert calls == [str(file) for file in files]
     assert {path.name for path in out.iterdir()} == {"a.txt", "b.txt"}
     assert (out / "b.txt").read_text().split() == speller.transcribe(files[1]).text.split()
