@@ -13,7 +13,6 @@ from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.evaluation import evaluate_model
 from speechx.finetuning import finetune
-from speechx.interchange.languages import open_in_language
 from speechx.interchange.opening import open_model
 from speechx.models.adapters import Adapter, is_adapter
 from speechx.models.encoder import Encoder, with_adapters
@@ -30,7 +29,7 @@ from tests.conftest import (
     small_filterbank,
     tone_wave,
 )
-from tests.mms_folders import mms_folder
+from tests.mms_folders import mms_folder, opened
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_the_encoder_stays_as_it_is_to_the_bit(parent, trained):
 
 
 def test_the_adapter_learns(trained):
-    saved = open_in_language(trained / "final")
+    saved = opened(trained / "final")
     learned = {n: t for n, t in saved.weights.items() if is_adapter(n)}
     assert learned
     assert all(t.abs().sum() > 0 for n, t in learned.items() if n.endswith("up.weight"))
@@ -110,9 +109,9 @@ def test_the_folder_opens_and_names_its_language(trained):
     model = load(trained / "best", device="cpu")
     transcript = model.transcribe(tone_wave("abcd", np.random.default_rng(0)))
     assert transcript.token_type == "characters"
-    assert open_in_language(trained / "best", "Yoruba").language == "yor"
+    assert opened(trained / "best", "Yoruba").language == "yor"
     with pytest.raises(UserError, match="no language 'hau'"):
-        open_in_language(trained / "best", "hau")
+        opened(trained / "best", "hau")
 
 
 def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba, manifests):
@@ -124,7 +123,7 @@ def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba,
 def test_an_adapter_moves_to_another_folder_with_its_encoder(parent, trained, tmp_path):
     folder = shutil.copytree(parent, tmp_path / "many")
     shutil.copytree(trained / "best/adapters", folder / "adapters")
-    one, two = open_in_language(folder, "yor"), open_in_language(trained / "best", "yor")
+    one, two = opened(folder, "yor"), opened(trained / "best", "yor")
     assert one.weights.keys() == two.weights.keys()
     assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
 
@@ -133,7 +132,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter(parent, yoruba, trained, tmp_p
     config = adapting(tmp_path / "run", yoruba, parent)
     run_job("finetune", config, stop_at=4)
     run_job("finetune", config, resume=True)
-    ours, theirs = (open_in_language(run / "final").weights for run in (tmp_path / "run", trained))
+    ours, theirs = (opened(run / "final").weights for run in (tmp_path / "run", trained))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -156,11 +155,11 @@ def test_from_a_folder_of_mms_and_from_one_of_its_languages(yoruba, tmp_path):
     }.items():
         run = {"steps": 1}
         finetune(adapting(tmp_path / name, yoruba, mms, adapter, run=run, optim={"lr": 1e-9}))
-        saved = open_in_language(tmp_path / name / "final", "yo")
+        saved = opened(tmp_path / name / "final", "yo")
         assert all(torch.equal(saved.weights[n], t) for n, t in base.items())
         assert len(saved.weights["encoder.context.layers.0.adapter.down.weight"]) == adapter["dim"]
     first = "encoder.context.layers.0.adapter.down.weight"
-    started_from = open_in_language(mms, "uz-Latn").weights[first]
+    started_from = opened(mms, "uz-Latn").weights[first]
     assert torch.allclose(saved.weights[first], started_from, atol=1e-6)
 
 
@@ -207,6 +206,6 @@ def test_an_adapter_beside_a_head(tmp_path, trained):
     model.load_state_dict(weights)
     model.save(tmp_path / "both", ["xx"])
     shutil.copytree(trained / "best/adapters", tmp_path / "both/adapters")
-    assert open_in_language(tmp_path / "both").vocabularies == {"ctc": vocabulary}
-    adapted = open_in_language(tmp_path / "both", "yor")
+    assert opened(tmp_path / "both").vocabularies == {"ctc": vocabulary}
+    adapted = opened(tmp_path / "both", "yor")
     assert adapted.vocabularies["ctc"].tokens == ("a", "b", "c", "d")

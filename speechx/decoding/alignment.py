@@ -161,10 +161,10 @@ class _Search:
         self.two_HB = np.zeros_like(self.one_HB)
         self.low_H, self.high_H = np.zeros(history, np.int64), np.zeros(history, np.int64)
         self.scores_H: list[np.ndarray] = []
-        self._look()
+        self._slice()
 
-    def _look(self) -> None:
-        """What the band has of the chain."""
+    def _slice(self) -> None:
+        """The part of the chain that the band covers."""
         self.high = self.low + len(self.padded_W) - 2
         self.columns_W = self.chain.columns_S[self.low : self.high]
         leap_W = self.chain.leap_S[self.low : self.high]
@@ -219,7 +219,7 @@ class _Search:
         both = min(high, self.high)
         moved_W[2 : 2 + both - low] = self.padded_W[2 + low - self.low : 2 + both - self.low]
         self.padded_W, self.low = moved_W, low
-        self._look()
+        self._slice()
 
     def commit(self) -> tuple[np.ndarray, np.ndarray]:
         """The older half of the best path."""
@@ -304,5 +304,5 @@ class _Search:
 
 LOST = (
     "The text does not fit: it is longer than the audio can hold, or not the text of this audio. "
-    "Expected the words of this recording; look for text that belongs to another one."
+    "Expected the words of this recording, and none of another one."
 )

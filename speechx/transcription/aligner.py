@@ -69,7 +69,7 @@ def align(
     text is a segment; if it has one line, pauses divide it. `language`, by default that of the
     model, decides how the text is normalised, or pronounced for a phone model; with `phones` the
     text is phones with spaces between, and words with `|`. `romanize` writes the text in Latin
-    letters first. `untranscribed` says where there may be speech that the text lacks. Words that
+    letters first. `untranscribed` is where there may be speech that the text lacks. Words that
     are not in the sound get no time and are listed in `unaligned`, unless `every_word` is set.
     `progress` gets the seconds done. UserError if the text does not fit.
     """
@@ -78,10 +78,10 @@ def align(
     recording, samples = _counted(Recording.of(audio, rate, channel))
     name = recording.path or "audio"
     if spelling.unwritten:
-        said = describe(spelling.unwritten, model.vocabulary.token_type)
+        unwritten = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
         advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
-        logger.warning(f"{name}: {said}{advice}")
+        logger.warning(f"{name}: {unwritten}{advice}")
     stride = model.features.stride
     frames = 0
 

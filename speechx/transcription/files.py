@@ -38,7 +38,7 @@ def write_transcripts(
     made: float = 0.0,
 ) -> int:
     """Writes the transcripts to `folder`/<path>.<format>, or one after another to `write`; returns
-    2 if some recordings failed (`failed` are messages of such that could not even be opened).
+    2 if some recordings failed (`failed` are messages on recordings that could not be opened).
 
     Results that are there are kept, unless `overwrite` is set; the log has how many of them are
     older than their recording, its text or the model (`made`). Each is written whole or not at all,

@@ -139,8 +139,8 @@ class Recognizer:
         """The transcript of a file, of samples (S,) at `rate` per second, or of an iterator of
         such samples; a list or tuple of these gives a list, and is faster than one by one.
 
-        `channel` selects a channel of files, counted from 0; None takes their mean. `limits` says
-        how long a segment may be, `progress` gets the seconds done. A UserError says what is wrong
+        `channel` selects a channel of files, counted from 0; None takes their mean. `limits` are
+        the sizes of segments, `progress` gets the seconds done. A UserError names what is wrong
         with a file.
         """
         return self._transcripts(audio, rate, channel, limits, progress, None)

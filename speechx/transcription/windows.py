@@ -1,7 +1,7 @@
 """A recording of any length as windows that overlap, on one frame grid.
 
 Every frame of the recording is in exactly one window, with two seconds of sound on either side of
-the window where there is so much. Memory holds a window and a block.
+the window, or up to the end of the recording. Memory holds a window and a block.
 
     S samples · T frames · V = blank and tokens, the blank first
 """
@@ -90,7 +90,7 @@ class Pauses:
     lies in two of them. The blank is the first column."""
 
     def __init__(self, least: int) -> None:
-        """A part has at least about so many frames, if there is a pause."""
+        """`least`: about the fewest frames of a part."""
         self.least = least
         self.first = 0
         """Frame where the next part begins."""

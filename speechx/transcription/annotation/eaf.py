@@ -51,7 +51,7 @@ class _Content:
 
 
 def read(data: bytes) -> Sheet:
-    """A ValueError says what is wrong with the file."""
+    """A ValueError names what is wrong with the file."""
     try:
         content = _parsed(data)
     except expat.ExpatError as error:
