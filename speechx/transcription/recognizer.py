@@ -38,7 +38,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
-from speechx.transcription.aligner import align
+from speechx.transcription.aligner import align as align_text
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
@@ -171,11 +171,7 @@ class Recognizer:
         `transcribe`."""
         return self._transcripts(audio, rate, channel, limits, progress, inventory)
 
-    def align(
-        self, audio: Audio, text: str, rate: int = SAMPLE_RATE, **settings: Any
-    ) -> Transcript:
-        """When the words of a text are spoken; aligner.py has the settings."""
-        return align(self, audio, text, rate, **settings)
+    align = align_text
 
     def _transcripts(
         self,
