@@ -33,6 +33,9 @@ def add_align(commands: Any) -> None:
         "-o", "--output-dir", type=Path,
         help="folder with the files of each recording; finished ones are skipped",
     )  # fmt: skip
+    align.add_argument(
+        "--overwrite", action="store_true", help="make finished files of the folder again"
+    )
     align.add_argument("--language", help="language of the texts")
     align.add_argument(
         "--phones", action="store_true",
@@ -90,7 +93,7 @@ def _align(options: Any) -> int:
         )  # fmt: skip
 
     write = partial(print, end="", flush=True)
-    return align_files(one, pairs, forms, options.output_dir, write, alone)
+    return align_files(one, pairs, forms, options.output_dir, write, alone, options.overwrite)
 
 
 def _is_audio(word: str) -> bool:

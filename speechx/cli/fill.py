@@ -37,6 +37,11 @@ def add_fill(commands: Any) -> Any:
         "--overwrite", action="store_true", help="make new files that are there already again"
     )
     fill.add_argument(
+        "--language",
+        help="language of a model with adapters for many, by its code or name; auto identifies the "
+        "language of each segment",
+    )
+    fill.add_argument(
         "--inventory", metavar="LANGUAGE|FILE[#ID]",
         help="phone inventory of an unseen language, to write its phones: a shipped language, a "
         "list, a manifest, or PHOIBLE's phoible.csv#ID",
@@ -50,7 +55,7 @@ def _fill(options: Any) -> int:
     from speechx.transcription.annotation.files import fill_files
 
     inventory = _inventory(options.inventory)  # before the model is loaded, for it may be wrong
-    model = speechx.load(options.model, options.device, options.head)
+    model = speechx.load(options.model, options.device, options.head, options.language)
     transcribe: Any = model.transcribe
     if inventory is not None:
         transcribe = partial(model.phonemize, inventory=inventory)

@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speechx.audio.files import AUDIO_SUFFIXES, read_audio
+from speechx.audio.files import AUDIO_SUFFIXES, audio_info, read_audio
 from speechx.data.manifest import first_few, read_manifest
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.vocabulary import TokenType
 from speechx.text_encoding import decoded
+from speechx.transcription.files import require_writable
 from speechx.transcription.formats import render
 from speechx.transcription.result import Transcript
 
@@ -107,21 +108,25 @@ def align_files(
     folder: Path | None,
     write: Callable[[str], object],
     alone: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> int:
     """Aligns each text with `align(audio, text, pair)` and writes `folder/<name>.<form>`, or to
     `write`; returns 2 if some failed, or if there are recordings that are `alone`.
 
-    Finished files are skipped, each is written whole or not at all, and a bad one is reported and
-    does not stop the others.
+    Files that are there are kept, unless `overwrite` is set. Each is written whole or not at all. A
+    bad recording is reported and does not stop the others. One that is cut off is aligned as far as
+    it goes, and counts as failed.
     """
     if folder is None and len(forms) > 1:
         raise UserError("several formats need a folder for their files: give -o FOLDER")
     if folder is not None:
         _refuse_equal_names(pairs, folder)
+        require_writable(folder)
     failed, aligned = list(alone), 0
     for pair in pairs:
         targets = {} if folder is None else {f: folder / f"{pair.name}.{f}" for f in forms}
-        if targets and all(target.exists() for target in targets.values()):
+        missing = [target for target in targets.values() if overwrite or not target.exists()]
+        if targets and not missing:
             logger.info(f"{pair.name}: its results are in {folder} already, skipped")
             aligned += 1
             continue
@@ -131,7 +136,9 @@ def align_files(
             failed.append(str(error))
             continue
         aligned += 1
-        for target in targets.values():
+        if isinstance(pair.audio, Path) and (cut := audio_info(pair.audio, exact=False).cut):
+            failed.append(f"{pair.audio}: {cut} The times cover the part that is left.")
+        for target in missing:
             transcript.save(target)
         if folder is None:
             write(render(transcript, forms[0]))
@@ -149,7 +156,7 @@ def _aligned(align: Callable[[Any, str, Pair], Transcript], pair: Pair) -> Trans
     u = pair.audio
     try:
         wave_S = read_audio(u.audio, u.start, u.duration, part=u.bytes)
-        return replace(align(wave_S, text, pair), audio=str(u.audio))
+        return replace(align(wave_S, text, pair), audio=str(u.audio), audio_start=u.start)
     except UserError as error:
         raise UserError(f"utterance {u.id}: {error}") from None
 

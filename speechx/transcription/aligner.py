@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE, audio_info
-from speechx.decoding.alignment import Alignment, align_chain, boundaries
+from speechx.decoding.alignment import LOST, Alignment, align_chain, boundaries
 from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
@@ -35,6 +35,9 @@ class Aligning(Protocol):
     """What `align` needs of a recognizer."""
 
     vocabulary: Vocabulary
+    language: str | None
+    """Of the texts, if none is given."""
+    adapter: str | None
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
@@ -61,13 +64,14 @@ def align(
     """The times of the words of a text, and of their phones if the model writes phones.
 
     `audio` is a file, samples (S,) at `rate` per second, or an iterator of these. Each line of the
-    text is a segment; if it has one line, pauses divide it. `language` decides how the text is
-    normalised, or pronounced for a phone model; with `phones` the text is phones with spaces
-    between, and words with `|`. `romanize` writes the text in Latin letters first.
-    `untranscribed` says where there may be speech that the text lacks. Words that are not in the
-    sound get no time and are listed in `unaligned`, unless `every_word` is to have one.
-    `progress` gets the seconds done. UserError if the text does not fit.
+    text is a segment; if it has one line, pauses divide it. `language`, by default that of the
+    model, decides how the text is normalised, or pronounced for a phone model; with `phones` the
+    text is phones with spaces between, and words with `|`. `romanize` writes the text in
+    Latin letters first. `untranscribed` says where there may be speech that the text lacks. Words
+    that are not in the sound get no time and are listed in `unaligned`, unless `every_word` is to
+    have one. `progress` gets the seconds done. UserError if the text does not fit.
     """
+    language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
     name = str(audio) if isinstance(audio, (str, Path)) else None
     if spelling.unwritten:
@@ -91,10 +95,10 @@ def align(
     try:
         alignment = align_chain(chain, scores())
     except UserError as error:
+        if str(error) != LOST:
+            raise
         if frames:
             raise UserError(f"{name or 'audio'}: {error}") from None
-        if "fit" not in str(error):
-            raise
     duration = samples()
     if not frames:
         raise UserError(
@@ -122,6 +126,7 @@ def align(
         audio=name,
         channel=channel,
         language=language,
+        adapter=model.adapter,
         unaligned=unaligned,
     )
 

@@ -354,6 +354,7 @@ class Recognizer:
             covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
             model=published_name(self.folder),
             audio=recording.path,
+            audio_start=recording.start,
             channel=recording.channel,
             language=language,
             adapter=self.adapter,

@@ -21,6 +21,8 @@ class ClickModel:
     everything else as the blank."""
 
     folder = Path("clicks")
+    language: str | None = None
+    adapter: str | None = None
 
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
         self.vocabulary = Vocabulary(token_type, tokens)  # type: ignore[arg-type]

@@ -204,3 +204,20 @@ def test_progress_is_reported_in_seconds():
     align(ClickModel(), wave_S, "hello world " * 10, progress=seconds.append)
     assert seconds == sorted(seconds)
     assert seconds[-1] == pytest.approx(len(wave_S) / 16_000, abs=0.05)
+
+
+def test_the_language_and_the_adapter_are_those_of_the_model():
+    model = ClickModel()
+    model.language, model.adapter = "yor", "adapter.yor.safetensors"
+    transcript = align(model, clicks("hello")[0], "hello")
+    assert (transcript.language, transcript.adapter) == ("yor", "adapter.yor.safetensors")
+
+
+def test_damage_of_a_file_is_named_whatever_its_name_is(monkeypatch):
+    def damaged(*_):
+        yield from ()
+        raise UserError("fit.wav: the audio is damaged")
+
+    monkeypatch.setattr(ClickModel, "outputs", damaged)
+    with pytest.raises(UserError, match=r"^fit.wav: the audio is damaged$"):
+        align(ClickModel(), clicks("hello")[0], "hello")
