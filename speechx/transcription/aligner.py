@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.decoding.alignment import Alignment, align_chain, boundaries
+from speechx.decoding.alignment import LOST, Alignment, align_chain, boundaries
 from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
@@ -38,11 +38,12 @@ class Aligning(Protocol):
     """What `align` needs of a recognizer."""
 
     vocabulary: Vocabulary
+    language: str | None
+    """Of the texts, if none is given."""
+    adapter: str | None
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
-    language: str | None
-    adapter: str | None
 
     def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
@@ -97,10 +98,10 @@ def align(
     try:
         alignment = align_chain(chain, scores())
     except UserError as error:
+        if str(error) != LOST:
+            raise
         if frames:
             raise UserError(f"{name}: {error}") from None
-        if "fit" not in str(error):
-            raise
     duration = samples() / SAMPLE_RATE
     if not frames:
         raise UserError(
@@ -123,6 +124,7 @@ def align(
         covered_duration=covered_seconds(model.features, samples()),
         model=published_name(model.folder),
         audio=recording.path,
+        audio_start=recording.start,
         channel=recording.channel,
         language=language,
         adapter=model.adapter,

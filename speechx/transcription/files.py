@@ -69,6 +69,8 @@ def write_transcripts(
                 write(_shown(transcript, formats[0], None if given == 1 else one))
             else:
                 for format, path in _targets(one, formats, folder):
+                    if path.exists() and not overwrite:  # a user may have corrected it
+                        continue
                     write_whole(path, render(transcript, format, path.parent))
     finally:
         bar.close()

@@ -345,6 +345,7 @@ class Recognizer:
             covered_duration=covered_seconds(self.features, samples),
             model=published_name(self.folder),
             audio=recording.path,
+            audio_start=recording.start,
             channel=recording.channel,
             language=language,
             adapter=self.adapter,

@@ -21,7 +21,8 @@ class ClickModel:
     everything else as the blank."""
 
     folder = Path("clicks")
-    language = adapter = None
+    language: str | None = None
+    adapter: str | None = None
     made = 0.0
 
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:

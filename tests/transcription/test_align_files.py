@@ -61,9 +61,13 @@ def test_a_folder_keeps_its_folders_and_finished_files(folder, capsys, caplog):
     assert (folder / "out/a.txt").is_file()
     (folder / "out/a.json").write_text("mine", encoding="utf-8")
     (folder / "out/deep/b.txt").unlink()
+    (folder / "out/deep/b.json").write_text("mine", encoding="utf-8")
     assert run("tapes", "-o", "out", "-f", "json,txt") == 0
     assert (folder / "out/a.json").read_text(encoding="utf-8") == "mine"
+    assert (folder / "out/deep/b.json").read_text(encoding="utf-8") == "mine"
     assert (folder / "out/deep/b.txt").is_file()
+    assert run("tapes", "-o", "out", "--overwrite") == 0
+    assert words_of(folder / "out/a.json") == ["Hello", "World."]
     assert capsys.readouterr().out == ""
 
 
@@ -128,14 +132,16 @@ def test_a_manifest(folder):
     record(folder / "long.flac", "hello world this is fine")
     seconds = len(clicks("hello world this is fine")[0]) / 16_000
     lines = [
-        {"id": "x/1", "audio": "tapes/a.flac", "duration": 2, "language": "en", "text": "hello"},
-        {"id": "2", "audio": "long.flac", "duration": seconds, "language": "en"},
+        {"id": "x/1", "audio": "tapes/a.flac", "start": 0.25, "duration": 2, "text": "hello"},
+        {"id": "2", "audio": "long.flac", "duration": seconds},
     ]
+    lines = [{**line, "language": "en"} for line in lines]
     text = "\n".join(json.dumps(line) for line in lines)
     (folder / "m.jsonl").write_text(text, encoding="utf-8")
     assert run("m.jsonl", "-o", "out") == 2  # the second has no text
     data = json.loads((folder / "out/x/1.json").read_text(encoding="utf-8"))
     assert data["language"] == "en"
+    assert data["audio_start"] == 0.25
     assert data["audio"].endswith("tapes/a.flac")
     assert words_of(folder / "out/x/1.json") == ["hello"]
 
@@ -161,6 +167,14 @@ def test_mistakes_are_one_line(folder, capsys, words, said):
     (folder / "tapes/A.txt").write_text("hello", encoding="utf-8")
     assert run(*words) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_recording_that_is_cut_off_is_aligned_and_listed(folder, caplog):
+    soundfile.write(folder / "whole.wav", np.pad(clicks("hello world")[0], (0, 20_000)), 16_000)
+    (folder / "cut.wav").write_bytes((folder / "whole.wav").read_bytes()[:-20_000])
+    assert run("cut.wav", "hello world", "-o", "out") == 2
+    assert words_of(folder / "out/cut.json") == ["hello", "world"]
+    assert "cut off" in caplog.text
 
 
 def test_a_text_with_a_mark_of_its_encoding(folder, capsys):

@@ -214,3 +214,13 @@ def test_progress_is_reported_in_seconds():
     align(ClickModel(), wave_S, "hello world " * 10, progress=seconds.append)
     assert seconds == sorted(seconds)
     assert seconds[-1] == pytest.approx(len(wave_S) / 16_000, abs=0.05)
+
+
+def test_damage_of_a_file_is_named_whatever_its_name_is(monkeypatch):
+    def damaged(*_):
+        yield from ()
+        raise UserError("fit.wav: the audio is damaged")
+
+    monkeypatch.setattr(ClickModel, "outputs", damaged)
+    with pytest.raises(UserError, match=r"^fit.wav: the audio is damaged$"):
+        align(ClickModel(), clicks("hello")[0], "hello")

@@ -354,6 +354,17 @@ def call(monkeypatch: pytest.MonkeyPatch):
     return lambda *words: main(["fill", *map(str, words), "--model", "m"])
 
 
+def test_a_language_chooses_the_adapter(place: Path, monkeypatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(
+        "speechx.transcription.loading.load", lambda *words: given.extend(words) or Model
+    )
+    (place / "session.TextGrid").write_text(LONG)
+    words = ["fill", str(place / "session.TextGrid"), "--model", "m", "--language", "yor"]
+    assert main([*words, "--compute-type", "int8"]) == 0
+    assert given[3:5] == ["yor", "int8"]
+
+
 def test_a_new_file_stands_beside_the_original(place: Path, call, capsys) -> None:
     path, new = place / "session.TextGrid", place / "session.filled.TextGrid"
     path.write_text(LONG)

@@ -172,8 +172,9 @@ def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
     [
         (np.zeros((2, 16_000), np.float32), r"one channel of samples \(S,\).*\(2, 16000\)"),
         (np.zeros((16_000, 1), np.float32), r"one channel of samples"),
-        (np.zeros(16_000, np.int16), "finite floats"),
-        (np.full(16_000, np.nan, np.float32), "finite floats"),
+        (np.zeros(16_000, np.int16), "floats between -1 and 1, but are int16"),
+        (np.full(16_000, np.nan, np.float32), "no finite numbers"),
+        (None, "a file or an array of samples, not None"),
     ],
 )
 def test_arrays_that_are_no_wave_are_refused(speller, audio, said):
@@ -360,3 +361,11 @@ def test_the_language_of_a_long_recording_is_the_mean_over_windows(tmp_path, mon
     assert outputs_TV.shape == (1, 3)
     np.testing.assert_allclose(np.exp(outputs_TV), np.mean(np.exp(pieces), 0), atol=1e-3)
     assert recognizer.transcribe(wave_S).tokens[0].end == 65
+
+
+def test_chunks_cause_no_warning(tmp_path, recwarn):
+    encoder = replace(small_convolutional("group"), normalize=False)
+    model = load(toy_model(tmp_path / "m", encoder=encoder), "cpu")
+    wave_S = noise(3)
+    assert model.transcribe(iter(np.split(wave_S, 3))) == model.transcribe(wave_S)
+    assert not [str(w.message) for w in recwarn if "writable" in str(w.message)]
