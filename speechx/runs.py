@@ -32,6 +32,8 @@ from speechx.training.state import open_run
 from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import metrics_by_language
 from speechx.transcription.recognizer import Recognizer
+from speechx.transcription.times import learn_times
+from speechx.transcription.token_times import times_file
 from speechx.whole_file import only_user
 
 C = TypeVar("C", bound=RunConfig)
@@ -170,6 +172,26 @@ def run(command: str, config: RunConfig, resume: bool, saved: SavedModel | None 
             config=config,
         )
         train(job, model, streams, Validation(config, data, seeds, resume), ranks)
+        if ranks.is_main:
+            _learn_times(command, config, model, data)
+
+
+def _learn_times(
+    command: str, config: RunConfig, model: SpeechModel, data: Mapping[str, TaskData]
+) -> None:
+    """Puts the sound model of each CTC head into the model folders."""
+    device = next(model.parameters()).device
+    for name, head in model.heads.items():
+        if not head.windowed:
+            continue
+        recognizer = Recognizer(model, name, config.out, device)
+        sounds = learn_times(recognizer, data[name].corpus, config.run.seed)
+        if sounds is None:
+            logger.info(f"{command}: {name}: no utterance to learn the times of tokens from")
+            continue
+        for folder in (config.out / "best", config.out / "final"):
+            if folder.is_dir():
+                sounds.save(times_file(folder, name))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ SMALL = {
     "transcribe": [
         "--num-layers", "1", "--clips", "2", "--seconds", "1", "--repeats", "1", "--threads", "1",
     ],
+    "times": [],
 }  # fmt: skip
 
 

@@ -18,8 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.decoding.alignment import LOST, Alignment, align_chain, boundaries
-from speechx.decoding.loose_alignment import Untranscribed, chain_of_words
+from speechx.decoding.alignment import LOST, Alignment, align_chain
+from speechx.decoding.boundaries import SoundModel
+from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, chain_of_words
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
@@ -28,6 +29,7 @@ from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Phone, Segment, Transcript, Word
 from speechx.transcription.segments import PAUSE_SECONDS
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
+from speechx.transcription.token_times import times_of
 from speechx.transcription.windows import covered_seconds
 
 SHOWN = 10  # words in a message
@@ -44,6 +46,8 @@ class Aligning(Protocol):
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
+    sounds: SoundModel | None
+    """How the tokens sound; None if the model does not know."""
 
     def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
@@ -76,7 +80,7 @@ def align(
     """
     language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
-    recording, samples = _counted(Recording.of(audio, rate, channel))
+    recording, counted = _counted(Recording.of(audio, rate, channel))
     name = recording.path or "audio"
     if spelling.unwritten:
         unwritten = describe(spelling.unwritten, model.vocabulary.token_type)
@@ -102,13 +106,18 @@ def align(
             raise
         if frames:
             raise UserError(f"{name}: {error}") from None
-    duration = samples() / SAMPLE_RATE
+    samples = counted()
+    duration = samples / SAMPLE_RATE
     if not frames:
         raise UserError(
             f"{name}: {duration:.3f} s are too short for one frame of the "
             "model, so no word has a time; expected the recording of the text."
         )
-    words, unaligned = _words(spelling, alignment, frames, stride / SAMPLE_RATE, duration)
+    times_U2 = times_of(
+        recording.blocks, _sounding(spelling), alignment.spans_U2, frames, stride / SAMPLE_RATE,
+        model.sounds,
+    )  # fmt: skip
+    words, unaligned = _words(spelling, alignment, np.minimum(times_U2, duration))
     if not words:
         raise UserError(
             f"{name}: none of the {len(spelling.words)} words of the text "
@@ -121,7 +130,7 @@ def align(
         segments=segments,
         token_type=model.vocabulary.token_type,
         audio_duration=round(duration, 3),
-        covered_duration=covered_seconds(model.features, samples()),
+        covered_duration=covered_seconds(model.features, samples),
         model=published_name(model.folder),
         audio=recording.path,
         audio_start=recording.start,
@@ -133,7 +142,7 @@ def align(
 
 
 def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
-    """The recording to read, and its samples, which are known when it has been read."""
+    """The recording to read, and its samples, which are known when it has been read to its end."""
     samples = 0
 
     def blocks() -> Iterator[np.ndarray]:
@@ -146,11 +155,19 @@ def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
     return replace(recording, blocks=blocks), lambda: samples
 
 
+def _sounding(spelling: Spelling) -> np.ndarray:
+    """The outputs (U,) of the tokens, 0 for those that the model cannot write."""
+    columns_U = [c for word in spelling.words for c in word.columns if c != PAUSE]
+    outputs = spelling.columns.tokens
+    return np.array(
+        [outputs[c - FIRST_TOKEN][0] if c >= FIRST_TOKEN else 0 for c in columns_U], int
+    )
+
+
 def _words(
-    spelling: Spelling, alignment: Alignment, frames: int, second: float, duration: float
+    spelling: Spelling, alignment: Alignment, times_U2: np.ndarray
 ) -> tuple[list[tuple[SpelledWord, Word]], tuple[str, ...]]:
     """The words with times, and the texts of those without."""
-    times_U2 = np.minimum(boundaries(alignment.spans_U2, frames) * second, duration)
     probabilities_U = alignment.probabilities_U
     words, unaligned, token = [], [], 0
     for spelled in spelling.words:

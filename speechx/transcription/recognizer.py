@@ -10,7 +10,7 @@ its length. A head that gives one answer for a recording, such as language ident
 the mean over windows. Times come from the exact frame arithmetic of the encoder. Outputs are
 computed in float32: the same model and manifest give the same numbers everywhere.
 
-    B utterances · S samples · T frames · V = blank and tokens, the blank first
+    B utterances · S samples · T frames · U tokens · V = blank and tokens, the blank first
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,6 +28,7 @@ from speechx.data.batches import Batch, Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
+from speechx.decoding.boundaries import SoundModel
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
@@ -43,6 +44,7 @@ from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
+from speechx.transcription.token_times import load_times, times_of
 from speechx.transcription.windows import WINDOW_SECONDS, Pauses, covered_seconds
 from speechx.transcription.words import words_of
 
@@ -91,6 +93,8 @@ class Recognizer:
         """`name` is the head that is read out; `folder`, `language` and `adapter` stand in
         results."""
         self.language, self.adapter = language, adapter
+        self.sounds: SoundModel | None = None
+        """How the tokens sound, for their times."""
         self.model, self.head, self.folder = model, model.heads[name], folder
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
@@ -322,6 +326,16 @@ class Recognizer:
         whole_BTV = outputs_BTV.cpu().numpy()
         return [rows_TV[:n] for rows_TV, n in zip(whole_BTV, frames_B.tolist(), strict=True)]
 
+    def _times(
+        self, spans: Sequence[TokenSpan], recording: Recording, frames: int, own: bool
+    ) -> np.ndarray:
+        """(U, 2): seconds where the tokens begin and end; `own` tokens are those of the model."""
+        ids = {token: i for i, token in enumerate(self.vocabulary.tokens, start=1)}
+        ids_U = np.array([0 if s.token.isspace() or not own else ids[s.token] for s in spans], int)
+        spans_U2 = np.array([(s.first, s.last) for s in spans], int).reshape(-1, 2)
+        second = self.features.stride / SAMPLE_RATE
+        return times_of(recording.blocks, ids_U, spans_U2, frames, second, self.sounds)
+
     def _transcript(
         self,
         spans: Sequence[TokenSpan],
@@ -331,9 +345,12 @@ class Recognizer:
         limits: SegmentLimits,
     ) -> Transcript:
         duration = samples / SAMPLE_RATE
-        # A head with one answer for the whole recording has no frames.
-        second = self.features.stride / SAMPLE_RATE if self.head.windowed else duration
-        run = words_of(spans, self.vocabulary.token_type, second, duration, self.head.temperature)
+        frames = self.features.frames(samples)
+        times_U2 = self._times(spans, recording, frames, inventory is None)
+        if not self.head.windowed:  # one answer for the whole recording
+            times_U2 = np.array([[0.0, duration]] * len(spans)).reshape(-1, 2)
+        times_U2 = np.clip(times_U2, 0, duration)
+        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature)
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
@@ -381,6 +398,8 @@ def recognizer(
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")
     chosen = pick_device(device)
-    return Recognizer(
+    opened = Recognizer(
         model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
     )
+    opened.sounds = load_times(saved.folder, name)
+    return opened

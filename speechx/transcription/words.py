@@ -1,6 +1,11 @@
-"""From decoded tokens to words or phones with times."""
+"""From decoded tokens to words or phones with times.
+
+U tokens
+"""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 from speechx.decoding.calibration import calibrated, word_probability
 from speechx.decoding.decoder import TokenSpan
@@ -12,40 +17,39 @@ from speechx.transcription.segments import Spaced
 
 def words_of(
     spans: Sequence[TokenSpan],
+    times_U2: np.ndarray,
     token_type: TokenType,
-    second: float,
-    duration: float,
     temperature: float = 1.0,
 ) -> list[Spaced]:
-    """Phones, or the words between spaces; `second` is the time of a frame, `duration` that of the
-    recording."""
+    """Phones, or the words between spaces, of U tokens; `times_U2` is where each begins and ends,
+    in seconds."""
 
-    def times(first: TokenSpan, last: TokenSpan) -> tuple[float, float]:
-        return round(first.first * second, 3), round(min((last.last + 1) * second, duration), 3)
+    def times(first: int, last: int) -> tuple[float, float]:
+        return round(float(times_U2[first, 0]), 3), round(float(times_U2[last, 1]), 3)
 
     if token_type == "phonemes":
         return [
-            Spaced(Phone(s.token, *times(s, s), round(calibrated(s.probability, temperature), 4)))
-            for s in spans
+            Spaced(Phone(s.token, *times(u, u), round(calibrated(s.probability, temperature), 4)))
+            for u, s in enumerate(spans)
         ]
-    words: list[tuple[list[TokenSpan], bool]] = []
+    words: list[tuple[list[int], bool]] = []
     begins, space = True, False
-    for span in spans:
+    for u, span in enumerate(spans):
         if span.token.isspace():
             begins = space = True
             continue
         alone = is_unspaced(span.token)
         if begins or alone:
             words.append(([], space))
-        words[-1][0].append(span)
+        words[-1][0].append(u)
         begins, space = alone, False
     return [
         Spaced(
             Word(
-                "".join(span.token for span in word),
+                "".join(spans[u].token for u in word),
                 *times(word[0], word[-1]),
                 round(
-                    calibrated(word_probability([span.probability for span in word]), temperature),
+                    calibrated(word_probability([spans[u].probability for u in word]), temperature),
                     4,
                 ),
             ),

@@ -23,6 +23,7 @@ class ClickModel:
     folder = Path("clicks")
     language: str | None = None
     adapter: str | None = None
+    sounds = None
     made = 0.0
 
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
