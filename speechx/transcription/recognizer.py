@@ -337,7 +337,10 @@ class Recognizer:
         duration = samples / SAMPLE_RATE
         # A head with one answer for the whole recording has no frames.
         second = self.features.stride / SAMPLE_RATE if self.head.windowed else duration
-        run = words_of(spans, self.vocabulary.token_type, second, duration, self.head.temperature)
+        spaced = any(map(str.isspace, self.vocabulary.tokens))
+        run = words_of(
+            spans, self.vocabulary.token_type, second, duration, self.head.temperature, spaced
+        )
         frames = self.features.frames(samples)
         covered = (frames - 1) * self.features.stride + self.features.receptive_field
         covered = covered if frames else 0

@@ -8,6 +8,8 @@ from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import Spaced, has_no_spaces
 
+PAUSE_SECONDS = 0.3  # between words of a model without spaces
+
 
 def words_of(
     spans: Sequence[TokenSpan],
@@ -15,9 +17,10 @@ def words_of(
     second: float,
     duration: float,
     temperature: float = 1.0,
+    spaced: bool = True,
 ) -> list[Spaced]:
     """Phones, or the words between spaces; `second` is the time of a frame, `duration` that of the
-    recording."""
+    recording. Pauses divide what a model writes that has no spaces (not `spaced`), as of Thai."""
 
     def times(first: TokenSpan, last: TokenSpan) -> tuple[float, float]:
         return round(first.first * second, 3), round(min((last.last + 1) * second, duration), 3)
@@ -34,6 +37,9 @@ def words_of(
             begins = space = True
             continue
         alone = has_no_spaces(span.token)
+        if not spaced and words:
+            pause = (span.first - words[-1][0][-1].last - 1) * second
+            begins = begins or pause >= PAUSE_SECONDS
         if begins or alone:
             words.append(([], space))
         words[-1][0].append(span)
