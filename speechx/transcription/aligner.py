@@ -79,8 +79,10 @@ def align(
     name = str(audio) if isinstance(audio, (str, Path)) else None
     if spelling.unwritten:
         said = describe(spelling.unwritten, model.vocabulary.token_type)
+        letters = model.vocabulary.token_type == "characters"
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
-        advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
+        helps = letters and foreign
+        advice = "; if the model writes Latin letters, --romanize may help" if helps else ""
         logger.warning(f"{name or 'audio'}: {said}{advice}")
     audio, samples = _counted(audio, rate)
     stride = model.features.stride
@@ -128,7 +130,7 @@ def align(
         model=published_name(model.folder),
         audio=name,
         channel=channel,
-        language=language,
+        language=model.language if model.adapter else language,
         adapter=model.adapter,
         unaligned=unaligned,
     )

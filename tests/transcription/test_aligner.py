@@ -209,7 +209,7 @@ def test_progress_is_reported_in_seconds():
 def test_the_language_and_the_adapter_are_those_of_the_model():
     model = ClickModel()
     model.language, model.adapter = "yor", "adapter.yor.safetensors"
-    transcript = align(model, clicks("hello")[0], "hello")
+    transcript = align(model, clicks("hello")[0], "hello", language="Yoruba")
     assert (transcript.language, transcript.adapter) == ("yor", "adapter.yor.safetensors")
 
 
@@ -237,3 +237,9 @@ def test_signs_get_no_spaces_where_pauses_divide_them():
     wave_S = np.concatenate([halves[0], np.zeros(16_000, np.float32), halves[1]])
     transcript = align(ClickModel(tokens), wave_S, "我们好你")
     assert [segment.text for segment in transcript.segments] == ["我们", "好你"]
+
+
+def test_phones_are_not_advised_to_be_romanized(caplog):
+    align(ClickModel(("a", "e"), "phonemes"), clicks("a", ("a", "e"))[0], "7 a 7", phones=True)
+    assert "none of the model" in caplog.text
+    assert "romanize" not in caplog.text
