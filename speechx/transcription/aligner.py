@@ -12,6 +12,7 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,14 +25,16 @@ from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, 
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
+from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Phone, Segment, Transcript, Word
-from speechx.transcription.segments import PAUSE_SECONDS
+from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
 from speechx.transcription.token_times import times_of
 from speechx.transcription.windows import covered_seconds
 
+LIMITS = SegmentLimits()
 SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
@@ -71,7 +74,7 @@ def align(
     """The times of the words of a text, and of their phones if the model writes phones.
 
     `audio` is a file, samples (S,) at `rate` per second, or an iterator of these. Each line of the
-    text is a segment; if it has one line, pauses divide it. `language`, by default that of the
+    text is a segment; one line is divided like a transcript. `language`, by default that of the
     model, decides how the text is normalised, or pronounced for a phone model; with `phones` the
     text is phones with spaces between, and words with `|`. `romanize` writes the text in Latin
     letters first. `untranscribed` is where there may be speech that the text lacks. Words that
@@ -85,7 +88,9 @@ def align(
     if spelling.unwritten:
         unwritten = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
-        advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
+        advice = ""
+        if foreign and model.vocabulary.token_type == "characters":
+            advice = "; if the model writes Latin letters, --romanize may help"
         logger.warning(f"{name}: {unwritten}{advice}")
     stride = model.features.stride
     frames = 0
@@ -135,7 +140,7 @@ def align(
         audio=recording.path,
         audio_start=recording.start,
         channel=recording.channel,
-        language=language,
+        language=model.language if model.adapter else language,
         adapter=model.adapter,
         unaligned=unaligned,
     )
@@ -192,29 +197,36 @@ def _words(
 
 
 def _segments(spelling: Spelling, words: Sequence[tuple[SpelledWord, Word]]) -> Iterator[Segment]:
-    """A segment for each line with a word that was found, or for what is between pauses."""
-    several = len(spelling.lines) > 1
-    runs: list[list[tuple[SpelledWord, Word]]] = []
-    for spelled, word in words:
-        if not runs:
-            new = True
-        elif several:
-            new = spelled.line != runs[-1][-1][0].line
-        else:
-            new = word.start - runs[-1][-1][1].end > PAUSE_SECONDS
-        if new:
-            runs.append([])
-        runs[-1].append((spelled, word))
-    for run in runs:
-        found = tuple(word for _, word in run)
-        joined = " ".join(word.text for word in found)
-        yield Segment(
-            text=spelling.lines[run[0][0].line] if several or len(runs) == 1 else joined,
-            start=found[0].start,
-            end=found[-1].end,
-            words=found if spelling.has_words else (),
-            phones=tuple(phone for word in found for phone in word.phones),
+    """One for each line with a word that was found; one line is divided as a transcript is."""
+    segments: Sequence[Segment]
+    if len(spelling.lines) > 1:
+        segments = [
+            _segment(spelling.lines[line], [word for _, word in run])
+            for line, run in groupby(words, lambda pair: pair[0].line)
+        ]
+    else:
+        segments = segments_of(_spaced([word for _, word in words]), LIMITS)
+        if len(segments) == 1:
+            segments = [replace(segments[0], text=spelling.lines[0])]
+    for segment in segments:
+        yield replace(
+            segment,
+            words=segment.words if spelling.has_words else (),
+            phones=tuple(phone for word in segment.words for phone in word.phones),
         )
+
+
+def _segment(text: str, words: Sequence[Word]) -> Segment:
+    return Segment(text, words[0].start, words[-1].end, tuple(words))
+
+
+def _spaced(words: Sequence[Word]) -> list[Spaced]:
+    """Words with a space before each, but for signs of a script without spaces."""
+    ends = [" ", *(word.text[-1] for word in words)]
+    return [
+        Spaced(word, not (is_unspaced(end) or is_unspaced(word.text)))
+        for end, word in zip(ends, words, strict=False)
+    ]
 
 
 def _report(name: str, unaligned: Sequence[str], total: int) -> None:

@@ -350,7 +350,8 @@ class Recognizer:
         if not self.head.windowed:  # one answer for the whole recording
             times_U2 = np.array([[0.0, duration]] * len(spans)).reshape(-1, 2)
         times_U2 = np.clip(times_U2, 0, duration)
-        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature)
+        spaced = any(map(str.isspace, self.vocabulary.tokens))
+        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced)
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text

@@ -14,15 +14,18 @@ from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import Spaced
 
+PAUSE_SECONDS = 0.3  # between words of a model without spaces
+
 
 def words_of(
     spans: Sequence[TokenSpan],
     times_U2: np.ndarray,
     token_type: TokenType,
     temperature: float = 1.0,
+    spaced: bool = True,
 ) -> list[Spaced]:
     """Phones, or the words between spaces, of U tokens; `times_U2` is where each begins and ends,
-    in seconds."""
+    in seconds. Pauses divide the text of a model without spaces (not `spaced`), as of Thai."""
 
     def times(first: int, last: int) -> tuple[float, float]:
         return round(float(times_U2[first, 0]), 3), round(float(times_U2[last, 1]), 3)
@@ -39,6 +42,8 @@ def words_of(
             begins = space = True
             continue
         alone = is_unspaced(span.token)
+        if not spaced and words:
+            begins = begins or times_U2[u, 0] - times_U2[u - 1, 1] >= PAUSE_SECONDS
         if begins or alone:
             words.append(([], space))
         words[-1][0].append(u)

@@ -146,6 +146,14 @@ class TestDamage:
         with pytest.raises(UserError, match=r"adapter\.eng\.safetensors .*lora_A"):
             opened(folder, "eng")
 
+    @pytest.mark.parametrize("bias", [None, torch.zeros(2)])
+    def test_a_head_without_its_whole_bias(self, there, bias):
+        folder = there()
+        weights = load_file(folder / ADAPTER_FILE) | {"lm_head.bias": bias}
+        save_file({n: t for n, t in weights.items() if t is not None}, folder / ADAPTER_FILE)
+        with pytest.raises(UserError, match="no whole head"):
+            opened(folder, "eng")
+
     def test_a_file_that_git_lfs_left_as_a_pointer(self, there):
         folder = there()
         (folder / ADAPTER_FILE).write_text("version https://git-lfs.github.com/spec/v1\n")

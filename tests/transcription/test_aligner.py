@@ -224,3 +224,25 @@ def test_damage_of_a_file_is_named_whatever_its_name_is(monkeypatch):
     monkeypatch.setattr(ClickModel, "outputs", damaged)
     with pytest.raises(UserError, match=r"^fit.wav: the audio is damaged$"):
         align(ClickModel(), clicks("hello")[0], "hello")
+
+
+def test_a_long_text_of_one_line_becomes_segments_of_readable_length():
+    text = "hello world this is fine " * 10
+    segments = align(ClickModel(), clicks(text)[0], text).segments
+    assert " ".join(segment.text for segment in segments) == text.strip()
+    assert max(segment.end - segment.start for segment in segments) <= 15
+    assert max(len(segment.text) for segment in segments) <= 80
+
+
+def test_signs_get_no_spaces_where_pauses_divide_them():
+    tokens = (*"我们好你ab", " ")
+    halves = [clicks(half, tokens)[0] for half in ("我们", "好你")]
+    wave_S = np.concatenate([halves[0], np.zeros(16_000, np.float32), halves[1]])
+    transcript = align(ClickModel(tokens), wave_S, "我们好你")
+    assert [segment.text for segment in transcript.segments] == ["我们", "好你"]
+
+
+def test_phones_are_not_advised_to_be_romanized(caplog):
+    align(ClickModel(("a", "e"), "phonemes"), clicks("a", ("a", "e"))[0], "7 a 7", phones=True)
+    assert "none of the model" in caplog.text
+    assert "romanize" not in caplog.text

@@ -14,6 +14,7 @@ import torch
 import speechx
 from speechx.audio.files import read_audio, write_flac
 from speechx.data.manifest import read_manifest
+from speechx.decoding.decoder import TokenSpan
 from speechx.errors import UserError
 from speechx.text.inventory import Inventory
 from speechx.transcription.files import write_transcripts
@@ -21,8 +22,9 @@ from speechx.transcription.inputs import find_inputs
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
+from speechx.transcription.segments import SegmentLimits, Spaced, segments_of, text_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
+from speechx.transcription.words import words_of
 from tests.conftest import finetune_config, pretrain_config, small_convolutional
 from tests.recipe_run import ROOT
 from tests.toy_models import PHONES, toy_model
@@ -369,3 +371,13 @@ def test_chunks_cause_no_warning(tmp_path, recwarn):
     wave_S = noise(3)
     assert model.transcribe(iter(np.split(wave_S, 3))) == model.transcribe(wave_S)
     assert not [str(w.message) for w in recwarn if "writable" in str(w.message)]
+
+
+def test_pauses_divide_what_a_model_without_spaces_writes():
+    places = (0, 9, 18, 27, 90, 95)
+    spans = [TokenSpan(t, at, at, 1.0) for t, at in zip("ไทยaดี", places, strict=True)]
+    times_U2 = 0.02 * np.array([(at - 4, at + 5) for at in places])
+    run = words_of(spans, times_U2, "characters", spaced=False)
+    assert [token.text for token, _ in run] == ["ไทยa", "ดี"]
+    assert text_of(run) == "ไทยaดี"
+    assert len(words_of(spans, times_U2, "characters")) == 1
