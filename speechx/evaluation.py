@@ -48,6 +48,7 @@ from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
@@ -153,6 +154,7 @@ def evaluate_model(
         scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+            name = head_of(name, saved.language if saved.adapter else None)
             write_temperature(Path(model), name, confidence.temperature)
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
         tables = [result.table() for result in (*scores.values(), confidence)]

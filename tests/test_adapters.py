@@ -14,7 +14,7 @@ from speechx.errors import UserError
 from speechx.evaluation import evaluate_model
 from speechx.finetuning import finetune
 from speechx.interchange.opening import open_model
-from speechx.models.adapters import Adapter, is_adapter
+from speechx.models.adapters import Adapter, AdapterConfig, is_adapter
 from speechx.models.encoder import Encoder, with_adapters
 from speechx.models.folder import open_folder
 from speechx.objectives.ctc import CTCConfig
@@ -118,6 +118,24 @@ def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba,
     assert "yo" in str(evaluate_model(trained / "best", [yoruba[1]], device="cpu"))
     with pytest.raises(UserError, match="one language at a time"):
         evaluate_model(trained / "best", [manifests[1]], device="cpu")
+
+
+def test_temperature_and_times_belong_to_the_language(trained, yoruba, tmp_path):
+    folder, vocabulary = tmp_path / "own", Vocabulary("characters", ("a", "b"))
+    objective = CTCConfig(tokens="characters", adapter=AdapterConfig(language="yor", dim=4))
+    encoder = with_adapters(small_filterbank(), 4)
+    model = SpeechModel(encoder, {"ctc": objective}, {"ctc": vocabulary})
+    model.heads["ctc"].temperature = 1.5
+    model.save(folder, ["yor"])
+    shutil.copy(trained / "best/times_ctc_yor.safetensors", folder)
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(folder / f"adapters/yor{suffix}", folder / f"adapters/ita{suffix}")
+    own, other = (load(folder, "cpu", language=language) for language in ("yor", "ita"))
+    assert own.sounds is not None
+    assert (own.head.temperature, other.head.temperature, other.sounds) == (1.5, 1, None)
+    folder = shutil.copytree(trained / "best", tmp_path / "best")
+    evaluate_model(folder, [yoruba[1]], device="cpu", calibrate=True)
+    assert [*open_folder(folder).temperatures] == ["ctc_yor"]
 
 
 def test_an_adapter_moves_to_another_folder_with_its_encoder(parent, trained, tmp_path):

@@ -13,7 +13,13 @@ from dataclasses import replace
 from speechx.errors import UserError
 from speechx.interchange import mms
 from speechx.interchange.names import HEAD
-from speechx.models.adapter_files import SavedAdapter, adapters_in, encoder_mark, read_adapter
+from speechx.models.adapter_files import (
+    SavedAdapter,
+    adapters_in,
+    encoder_mark,
+    head_of,
+    read_adapter,
+)
 from speechx.models.adapters import adapter_shapes
 from speechx.models.encoder import with_adapters
 from speechx.models.folder import SavedModel, is_model_folder
@@ -76,6 +82,10 @@ def with_adapter(saved: SavedModel, adapter: SavedAdapter) -> SavedModel:
             for name, tokens in adapter.vocabularies.items()
         },
         vocabularies=adapter.vocabularies,
+        temperatures={
+            name: saved.temperatures.get(head_of(name, adapter.language), 1.0)
+            for name in adapter.vocabularies
+        },
         language=adapter.language,
         adapter=adapter.label,
         notes=(*saved.notes, *adapter.notes),

@@ -34,6 +34,7 @@ from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
+from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
@@ -402,5 +403,6 @@ def recognizer(
     opened = Recognizer(
         model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
     )
-    opened.sounds = load_times(saved.folder, name)
+    language = saved.language if saved.adapter else None
+    opened.sounds = load_times(saved.folder, head_of(name, language))
     return opened
