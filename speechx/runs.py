@@ -21,7 +21,7 @@ from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.adapters import AdapterConfig
 from speechx.models.encoder import with_adapters
-from speechx.models.folder import SavedModel, saved_dev_error
+from speechx.models.folder import SavedModel, saved_dev_error, times_file
 from speechx.objectives.model import SpeechModel, missing_part, start_from
 from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.languages import iso639_3, languages
@@ -34,7 +34,6 @@ from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import metrics_by_language
 from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.times import learn_times
-from speechx.transcription.token_times import times_file
 from speechx.whole_file import only_user
 
 C = TypeVar("C", bound=RunConfig)

@@ -20,8 +20,8 @@ import numpy as np
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.decoding.alignment import LOST, Alignment, align_chain
-from speechx.decoding.boundaries import SoundModel
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, chain_of_words
+from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger

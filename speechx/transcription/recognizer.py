@@ -28,9 +28,9 @@ from speechx.data.batches import Batch, Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
-from speechx.decoding.boundaries import SoundModel
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
+from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
