@@ -24,7 +24,7 @@ import numpy as np
 
 from speechx.audio.cepstra import cepstra
 from speechx.audio.files import SAMPLE_RATE, read_audio
-from speechx.decoding.boundaries import SoundModel, Spoken
+from speechx.decoding.sound_model import SoundModel, Spoken
 
 METHODS = ("peaks", "midpoint", "sound model")
 WITHIN = (10, 20, 50)  # ms

@@ -48,12 +48,14 @@ from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.ipa import normalize_ipa
 from speechx.text.languages import language_code
 from speechx.text.normalize import letters, normalize
+from speechx.text.unspaced import UNSPACED
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
@@ -73,8 +75,7 @@ PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they 
 }
 SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
-_SIGN = "\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff"  # of scripts without spaces
-WORD = re.compile(f"[{_SIGN}]|[^\\s{_SIGN}]+")
+WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 """A word of a transcript."""
 
 
@@ -153,6 +154,7 @@ def evaluate_model(
         scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+            name = head_of(name, saved.language if saved.adapter else None)
             write_temperature(Path(model), name, confidence.temperature)
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
         tables = [result.table() for result in (*scores.values(), confidence)]

@@ -18,9 +18,10 @@ from speechx.evaluation import score_utterances
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.log import logger
+from speechx.models.adapter_files import head_of
 from speechx.models.adapters import AdapterConfig
 from speechx.models.encoder import with_adapters
-from speechx.models.folder import SavedModel, saved_dev_error
+from speechx.models.folder import SavedModel, saved_dev_error, times_file
 from speechx.objectives.model import SpeechModel, missing_part, start_from
 from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.languages import iso639_3, languages
@@ -33,7 +34,6 @@ from speechx.training.streams import TaskData, TaskSource
 from speechx.training.validation import metrics_by_language
 from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.times import learn_times
-from speechx.transcription.token_times import times_file
 from speechx.whole_file import only_user
 
 C = TypeVar("C", bound=RunConfig)
@@ -185,13 +185,14 @@ def _learn_times(
         if not head.windowed:
             continue
         recognizer = Recognizer(model, name, config.out, device)
+        written = head_of(name, None if config.adapter is None else config.adapter.name)
         sounds = learn_times(recognizer, data[name].corpus, config.run.seed)
         if sounds is None:
             logger.info(f"{command}: {name}: no utterance to learn the times of tokens from")
             continue
         for folder in (config.out / "best", config.out / "final"):
             if folder.is_dir():
-                sounds.save(times_file(folder, name))
+                sounds.save(times_file(folder, written))
 
 
 @contextmanager

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from speechx.interchange.languages import in_language
+from speechx.interchange.opening import open_model
+
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 VOCABULARIES = {
     "eng": (*SPECIALS, "|", "a", "b", "c", "'"),
@@ -15,6 +18,11 @@ VOCABULARIES = {
     "yor": (*SPECIALS, "|", "à", "ẹ", "b", "gb"),
 }
 DIM = 5
+
+
+def opened(path, language=None, allow_missing=()):
+    """A model in one of its languages."""
+    return in_language(open_model(path, allow_missing), language)
 
 
 def change(path: Path, **changes: Any) -> None:

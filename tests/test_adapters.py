@@ -13,9 +13,8 @@ from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.evaluation import evaluate_model
 from speechx.finetuning import finetune
-from speechx.interchange.languages import open_in_language
 from speechx.interchange.opening import open_model
-from speechx.models.adapters import Adapter, is_adapter
+from speechx.models.adapters import Adapter, AdapterConfig, is_adapter
 from speechx.models.encoder import Encoder, with_adapters
 from speechx.models.folder import open_folder
 from speechx.objectives.ctc import CTCConfig
@@ -30,7 +29,7 @@ from tests.conftest import (
     small_filterbank,
     tone_wave,
 )
-from tests.mms_folders import mms_folder
+from tests.mms_folders import mms_folder, opened
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +99,7 @@ def test_the_encoder_stays_as_it_is_to_the_bit(parent, trained):
 
 
 def test_the_adapter_learns(trained):
-    saved = open_in_language(trained / "final")
+    saved = opened(trained / "final")
     learned = {n: t for n, t in saved.weights.items() if is_adapter(n)}
     assert learned
     assert all(t.abs().sum() > 0 for n, t in learned.items() if n.endswith("up.weight"))
@@ -110,9 +109,9 @@ def test_the_folder_opens_and_names_its_language(trained):
     model = load(trained / "best", device="cpu")
     transcript = model.transcribe(tone_wave("abcd", np.random.default_rng(0)))
     assert transcript.token_type == "characters"
-    assert open_in_language(trained / "best", "Yoruba").language == "yor"
+    assert opened(trained / "best", "Yoruba").language == "yor"
     with pytest.raises(UserError, match="no language 'hau'"):
-        open_in_language(trained / "best", "hau")
+        opened(trained / "best", "hau")
 
 
 def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba, manifests):
@@ -121,10 +120,28 @@ def test_evaluation_takes_the_adapter_of_the_manifests_language(trained, yoruba,
         evaluate_model(trained / "best", [manifests[1]], device="cpu")
 
 
+def test_temperature_and_times_belong_to_the_language(trained, yoruba, tmp_path):
+    folder, vocabulary = tmp_path / "own", Vocabulary("characters", ("a", "b"))
+    objective = CTCConfig(tokens="characters", adapter=AdapterConfig(language="yor", dim=4))
+    encoder = with_adapters(small_filterbank(), 4)
+    model = SpeechModel(encoder, {"ctc": objective}, {"ctc": vocabulary})
+    model.heads["ctc"].temperature = 1.5
+    model.save(folder, ["yor"])
+    shutil.copy(trained / "best/times_ctc_yor.safetensors", folder)
+    for suffix in (".json", ".safetensors"):
+        shutil.copy(folder / f"adapters/yor{suffix}", folder / f"adapters/ita{suffix}")
+    own, other = (load(folder, "cpu", language=language) for language in ("yor", "ita"))
+    assert own.sounds is not None
+    assert (own.head.temperature, other.head.temperature, other.sounds) == (1.5, 1, None)
+    folder = shutil.copytree(trained / "best", tmp_path / "best")
+    evaluate_model(folder, [yoruba[1]], device="cpu", calibrate=True)
+    assert [*open_folder(folder).temperatures] == ["ctc_yor"]
+
+
 def test_an_adapter_moves_to_another_folder_with_its_encoder(parent, trained, tmp_path):
     folder = shutil.copytree(parent, tmp_path / "many")
     shutil.copytree(trained / "best/adapters", folder / "adapters")
-    one, two = open_in_language(folder, "yor"), open_in_language(trained / "best", "yor")
+    one, two = opened(folder, "yor"), opened(trained / "best", "yor")
     assert one.weights.keys() == two.weights.keys()
     assert all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
 
@@ -133,7 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_adapter(parent, yoruba, trained, tmp_p
     config = adapting(tmp_path / "run", yoruba, parent)
     run_job("finetune", config, stop_at=4)
     run_job("finetune", config, resume=True)
-    ours, theirs = (open_in_language(run / "final").weights for run in (tmp_path / "run", trained))
+    ours, theirs = (opened(run / "final").weights for run in (tmp_path / "run", trained))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -156,11 +173,11 @@ def test_from_a_folder_of_mms_and_from_one_of_its_languages(yoruba, tmp_path):
     }.items():
         run = {"steps": 1}
         finetune(adapting(tmp_path / name, yoruba, mms, adapter, run=run, optim={"lr": 1e-9}))
-        saved = open_in_language(tmp_path / name / "final", "yo")
+        saved = opened(tmp_path / name / "final", "yo")
         assert all(torch.equal(saved.weights[n], t) for n, t in base.items())
         assert len(saved.weights["encoder.context.layers.0.adapter.down.weight"]) == adapter["dim"]
     first = "encoder.context.layers.0.adapter.down.weight"
-    started_from = open_in_language(mms, "uz-Latn").weights[first]
+    started_from = opened(mms, "uz-Latn").weights[first]
     assert torch.allclose(saved.weights[first], started_from, atol=1e-6)
 
 
@@ -207,6 +224,6 @@ def test_an_adapter_beside_a_head(tmp_path, trained):
     model.load_state_dict(weights)
     model.save(tmp_path / "both", ["xx"])
     shutil.copytree(trained / "best/adapters", tmp_path / "both/adapters")
-    assert open_in_language(tmp_path / "both").vocabularies == {"ctc": vocabulary}
-    adapted = open_in_language(tmp_path / "both", "yor")
+    assert opened(tmp_path / "both").vocabularies == {"ctc": vocabulary}
+    adapted = opened(tmp_path / "both", "yor")
     assert adapted.vocabularies["ctc"].tokens == ("a", "b", "c", "d")

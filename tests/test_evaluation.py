@@ -20,7 +20,7 @@ from speechx.decoding.mapping import random_map
 from speechx.errors import UserError
 from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
 from speechx.interchange.conversion import convert
-from speechx.models.folder import open_folder, write_temperature
+from speechx.models.folder import open_folder, times_file, write_temperature
 from speechx.text.inventory import Inventory
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
@@ -494,11 +494,15 @@ class TestCalibration:
         words = sum(len(text.split()) for text in texts)
         assert found["count"] == (words if found["what"] == "words" else sum(map(len, spans)))
 
-    def test_a_temperature_stays_with_its_model(self, tmp_path):
+    def test_a_temperature_and_times_stay_with_their_model(self, tmp_path):
         folder = toy_model(tmp_path / "model")
         write_temperature(folder, "ctc", 1.5)
+        times_file(folder, "ctc").write_bytes(b"times")
         convert(folder, tmp_path / "copy")
         assert open_folder(tmp_path / "copy").temperatures == {"ctc": 1.5}
+        copy = times_file(tmp_path / "copy", "ctc")
+        assert copy.read_bytes() == b"times"
+        copy.unlink()
         assert load(tmp_path / "copy", "cpu").head.temperature == 1.5
 
     @pytest.mark.parametrize(

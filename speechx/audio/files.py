@@ -162,7 +162,7 @@ def read_native(
 def read_blocks(
     path: str | Path, channel: int | None = None, seconds: float = BLOCK_SECONDS
 ) -> Iterator[np.ndarray]:
-    """`read_audio` of a whole file in blocks (S,) of about so many seconds. Joined they are the
+    """`read_audio` of a whole file in blocks (S,) of about `seconds`. Joined they are the
     same samples; memory holds one block. Channels in opposite phase are noticed in each block."""
     name = str(path)
     with open_sound(path) as sound:

@@ -1,39 +1,25 @@
-"""`speechx align`: when the words of a text are spoken."""
+"""`speechx align`: when the words of given texts are spoken."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speechx.errors import UserError
+from speechx.cli.options import add_computing, add_model, add_output, opened_model
 
 
 def add_align(commands: Any) -> None:
     """Adds the command to the subparsers of argparse."""
     align = commands.add_parser("align", help="times of the words of given texts in recordings")
     align.add_argument(
-        "audio", nargs="*", metavar="AUDIO [TEXT]",
-        help="a recording and its text, which is a file or the text itself; or recordings and "
-        "folders, whose texts are .txt files of the same names",
+        "audio", nargs="+", metavar="AUDIO [TEXT]",
+        help="a recording and its text, which is a file or the text itself; or recordings, "
+        "folders, quoted patterns or - for a list of paths, whose texts are .txt files of the same "
+        "names; or manifests",
     )  # fmt: skip
-    align.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
-    )
+    add_model(align)
     align.add_argument("--texts", type=Path, metavar="DIR", help="folder of the .txt files")
-    align.add_argument(
-        "--manifest", nargs="+", type=Path, default=[], help="manifests of recordings with texts"
-    )
-    align.add_argument(
-        "-f", "--output-format", default="json",
-        help="format of the results, or several with commas between, or `all`",
-    )  # fmt: skip
-    align.add_argument(
-        "-o", "--output-dir", type=Path,
-        help="folder with the files of each recording; finished ones are skipped",
-    )  # fmt: skip
-    align.add_argument("--language", help="language of the texts")
+    add_output(align, "json")
+    align.add_argument("--language", help="language of the texts, and of a model with adapters")
     align.add_argument(
         "--phones", action="store_true",
         help="the texts are phones with spaces between, and words with |",
@@ -49,51 +35,29 @@ def add_align(commands: Any) -> None:
     align.add_argument(
         "--every-word", action="store_true", help="give a time also to words that were not found"
     )
-    align.add_argument("--head", help="name of one head, where a model has several")
-    align.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_computing(align)
     align.set_defaults(command=_align)
 
 
 def _align(options: Any) -> int:
-    from speechx.transcription.align_files import (
-        Pair,
-        align_files,
-        pair_of,
-        pairs_in,
-        pairs_of,
-    )
-    from speechx.transcription.aligner import align
-    from speechx.transcription.files import parse_formats
-    from speechx.transcription.loading import load
+    from speechx.transcription.align_files import align_each, given_text, with_texts
+    from speechx.transcription.files import check_outputs, write_transcripts
+    from speechx.transcription.formats import parse_formats
+    from speechx.transcription.inputs import find_inputs, is_input
 
-    given = options.audio
-    if bool(given) == bool(options.manifest):
-        raise UserError(
-            "align needs a recording and its text, or recordings and folders, or "
-            "--manifest; see speechx align --help"
-        )
-    forms = parse_formats(options.output_format)
-    pairs, alone = list[Pair](), list[str]()
-    if len(given) == 2 and options.texts is None and not _is_audio(given[1]):
-        pairs = [pair_of(Path(given[0]), given[1])]
-    elif given:
-        pairs, alone = pairs_in([Path(place) for place in given], options.texts)
-    model = load(options.model, options.device, options.head, options.language, any_language=True)
-    if options.manifest:
-        pairs, alone = pairs_of(options.manifest, model.vocabulary.token_type)
-
-    def one(audio: Any, text: str, pair: Pair) -> Any:
-        return align(
-            model, audio, text, language=options.language or pair.language,
-            phones=options.phones or pair.phones, romanize=options.romanize,
-            untranscribed=options.untranscribed, every_word=options.every_word,
-        )  # fmt: skip
-
-    write = partial(print, end="", flush=True)
-    return align_files(one, pairs, forms, options.output_dir, write, alone)
-
-
-def _is_audio(word: str) -> bool:
-    from speechx.audio.files import AUDIO_SUFFIXES
-
-    return Path(word).suffix.lower() in AUDIO_SUFFIXES or Path(word[:200]).is_dir()
+    formats, given, text = parse_formats(options.output_format), options.audio, None
+    if len(given) == 2 and options.texts is None and not is_input(given[1]):
+        given, text = given[:1], given_text(given[1])
+    inputs, failed = find_inputs(given, options.channels)
+    inputs = with_texts(inputs, given, options.texts, text)
+    check_outputs(inputs, formats, options.output_dir)
+    model = opened_model(options, options.language, any_language=True)
+    transcribe = partial(
+        align_each, model, {one.recording: one for one in inputs},
+        language=options.language, phones=options.phones, romanize=options.romanize,
+        untranscribed=options.untranscribed, every_word=options.every_word,
+    )  # fmt: skip
+    return write_transcripts(
+        transcribe, inputs, formats, options.output_dir, partial(print, flush=True), failed,
+        options.overwrite, model.made,
+    )  # fmt: skip

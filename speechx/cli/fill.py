@@ -1,12 +1,21 @@
-"""speechx fill: the empty segments of annotation files of ELAN and Praat."""
+"""`speechx fill`: the empty segments of annotation files of ELAN and Praat."""
 
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speechx.cli.options import (
+    add_computing,
+    add_inventory_file,
+    add_language,
+    add_model,
+    chosen_inventory,
+    opened_model,
+)
 
-def add_fill(commands: Any) -> Any:
-    """Returns the parser, for the options that all commands with a model share."""
+
+def add_fill(commands: Any) -> None:
+    """Adds the command to the subparsers of argparse."""
     fill = commands.add_parser(
         "fill", help="text for the empty segments of annotation files (ELAN, Praat)"
     )
@@ -14,12 +23,7 @@ def add_fill(commands: Any) -> Any:
         "files", nargs="+", type=Path, metavar="FILE",
         help=".eaf or .TextGrid files, or folders of them",
     )  # fmt: skip
-    fill.add_argument(
-        "--model",
-        required=True,
-        type=Path,
-        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
-    )
+    add_model(fill)
     fill.add_argument(
         "--tier", help="tier to fill; by default the only one that has empty segments"
     )
@@ -36,21 +40,19 @@ def add_fill(commands: Any) -> Any:
     fill.add_argument(
         "--overwrite", action="store_true", help="make new files that are there already again"
     )
-    fill.add_argument(
-        "--inventory", metavar="LANGUAGE|FILE[#ID]",
-        help="phone inventory of an unseen language, to write its phones: a shipped language, a "
-        "list, a manifest, or PHOIBLE's phoible.csv#ID",
-    )  # fmt: skip
+    add_language(fill)
+    add_inventory_file(fill)
+    add_computing(fill)
     fill.set_defaults(command=_fill)
-    return fill
 
 
 def _fill(options: Any) -> int:
-    import speechx
     from speechx.transcription.annotation.files import fill_files
 
-    inventory = _inventory(options.inventory)  # before the model is loaded, for it may be wrong
-    model = speechx.load(options.model, options.device, options.head)
+    inventory = chosen_inventory(
+        options.inventory
+    )  # before the model is loaded, for it may be wrong
+    model = opened_model(options, options.language)
     transcribe: Any = model.transcribe
     if inventory is not None:
         transcribe = partial(model.phonemize, inventory=inventory)
@@ -58,14 +60,3 @@ def _fill(options: Any) -> int:
         options.files, transcribe, partial(print, flush=True), options.tier, options.audio,
         options.output, options.in_place, options.overwrite,
     )  # fmt: skip
-
-
-def _inventory(name: str | None) -> Any:
-    from speechx.data.phones import read_inventory
-    from speechx.text.inventory import Inventory
-
-    if name is None:
-        return None
-    if Path(name).suffix or Path(name).exists():
-        return read_inventory(Path(name))
-    return Inventory.for_language(name)

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
+from speechx.cli.fill import add_fill
 from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
@@ -111,6 +112,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_training(commands)
     add_transcription_commands(commands)
+    add_fill(commands)
     add_align(commands)
     _add_scoring(commands)
     _add_models(commands)
@@ -221,7 +223,7 @@ def _train(command: str, options: Any) -> None:
 
 
 def _evaluate(options: Any) -> int:
-    inventory = chosen_inventory(options)
+    inventory = chosen_inventory(options.inventory, options.language)
     from speechx.evaluation import evaluate_model
 
     tables, code = evaluate_model(

@@ -32,7 +32,8 @@ BAND = 16_384  # states
 NARROW = 4096  # states, while the text fits
 FITS = 0.15  # cost of the best path per frame, below which it does
 RISE, FALL = 0.5, 0.1  # how fast that cost follows the cost of the last MOVE_FRAMES
-HISTORY = 16_384  # frames, of which half are made final at once
+HISTORY_BYTES = 1 << 27  # of the choices of frames, of which half are made final at once
+LONGEST_HISTORY = 180_000  # frames
 BEHIND = 3  # a third of the band lies behind the best state
 MOVE_FRAMES = 32  # after which the band moves
 LOWEST = -1e4  # a score that stands for the logarithm of 0
@@ -87,9 +88,10 @@ def chain_of(columns_U: np.ndarray) -> Chain:
 
 
 def align_chain(
-    chain: Chain, blocks: Iterable[np.ndarray], band: int = BAND, history: int = HISTORY
+    chain: Chain, blocks: Iterable[np.ndarray], band: int = BAND, history: int | None = None
 ) -> Alignment:
-    """The alignment of the tokens of a chain to scores (T, X) in blocks."""
+    """The alignment of the tokens of a chain to scores (T, X) in blocks. `history` is the number of
+    frames whose choices are kept; by default as many as HISTORY_BYTES hold, an hour at most."""
     tokens = len(chain.columns_S) // 2
     spans_U2 = np.full((tokens, 2), -1, np.int64)
     sums_U, frames = np.zeros(tokens), 0
@@ -132,7 +134,7 @@ def boundaries(
 
 
 def best_path(
-    chain: Chain, blocks: Iterable[np.ndarray], band: int = BAND, history: int = HISTORY
+    chain: Chain, blocks: Iterable[np.ndarray], band: int = BAND, history: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The states (T,) of the best path and their scores (T,), in parts, as they become final."""
     search = _Search(chain, band, history)
@@ -150,21 +152,24 @@ def best_path(
 class _Search:
     """The band, and what is needed to go back."""
 
-    def __init__(self, chain: Chain, band: int, history: int) -> None:
+    def __init__(self, chain: Chain, band: int, history: int | None) -> None:
         self.chain = chain
         self.widest = min(band, len(chain.columns_S))
         self.narrow = min(NARROW, self.widest)
         self.low, self.filled, self.cost = 0, 0, 2 * FITS  # of the band; frames kept; per frame
         self.padded_W = np.full(self.widest + 2, -np.inf, np.float32)  # two states before the band
         self.padded_W[2] = 0
-        self.one_HB = np.zeros((history, -(-self.widest // 8)), np.uint8)
+        row = -(-self.widest // 8)
+        # A short text has a longer history: minutes of other speech may lie before its first word.
+        history = history or min(HISTORY_BYTES // (2 * row + 16), LONGEST_HISTORY)
+        self.one_HB = np.zeros((history, row), np.uint8)
         self.two_HB = np.zeros_like(self.one_HB)
         self.low_H, self.high_H = np.zeros(history, np.int64), np.zeros(history, np.int64)
         self.scores_H: list[np.ndarray] = []
-        self._look()
+        self._slice()
 
-    def _look(self) -> None:
-        """What the band has of the chain."""
+    def _slice(self) -> None:
+        """The part of the chain that the band covers."""
         self.high = self.low + len(self.padded_W) - 2
         self.columns_W = self.chain.columns_S[self.low : self.high]
         leap_W = self.chain.leap_S[self.low : self.high]
@@ -219,7 +224,7 @@ class _Search:
         both = min(high, self.high)
         moved_W[2 : 2 + both - low] = self.padded_W[2 + low - self.low : 2 + both - self.low]
         self.padded_W, self.low = moved_W, low
-        self._look()
+        self._slice()
 
     def commit(self) -> tuple[np.ndarray, np.ndarray]:
         """The older half of the best path."""
@@ -304,5 +309,5 @@ class _Search:
 
 LOST = (
     "The text does not fit: it is longer than the audio can hold, or not the text of this audio. "
-    "Expected the words of this recording; look for text that belongs to another one."
+    "Expected the words of this recording, and none of another one."
 )

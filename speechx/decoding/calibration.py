@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: of the words with 0.8, eight in ten are right.
+"""Probabilities that are calibrated: of the words with 0.8, eight in ten are right.
 
 A word has the product of the probabilities of its letters, and a phone its own. A model that is too
 sure, or not sure enough, is corrected by one number that is fitted on dev:

@@ -4,7 +4,8 @@ Speech that the text lacks goes to a wildcard between words. Its score is that o
 but the blank, less a constant: so it fits any speech, of a model that is certain and of one that
 is not, but worse than the right word does. Words that were not spoken are left out, each at a cost
 for its tokens. A word is therefore aligned if its tokens fit better than the wildcard, by these
-costs, and if not it is left out. What the model cannot write is tokens that fit any speech too.
+costs, and if not it is left out. Characters that the model cannot write are tokens that fit any
+speech too.
 
     T frames · V = blank and tokens, the blank first · X columns of scores
     U tokens of the text · S states · K words and 1

@@ -11,6 +11,7 @@ A missing quantizer is not written, so that nobody mistakes an untrained one for
 formats that need one are refused. A missing mask embedding is drawn and written.
 """
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from speechx.interchange.languages import each_adapter, in_language
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
-from speechx.models.folder import SavedModel, save_model
+from speechx.models.folder import SavedModel, save_model, times_file
 from speechx.objectives.model import SpeechModel, missing_part
 from speechx.whole_file import whole_folder
 
@@ -88,6 +89,8 @@ def convert(
             adapters=each_adapter(replace(saved, weights=dict(model.state_dict()))),
             temperatures=saved.temperatures,
         )  # fmt: skip
+        for file in sorted(source.glob(times_file(Path(), "*").name)):
+            shutil.copy(file, target)
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
         with whole_folder(target) as new:

@@ -1,22 +1,25 @@
 """A model in one of its languages: its encoder with the adapter, the head and the vocabulary that
 were trained for it.
 
-    saved = open_in_language("mms-1b-all", "yor")
+    saved = in_language(open_model("mms-1b-all"), "yor")
     saved.language, saved.adapter      # yor, adapter.yor.safetensors (sha256 1c0ffee5)
 
 `open_model` opens the encoder of such a model alone, as a training needs it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.interchange import mms
-from speechx.interchange.hub import local_path
 from speechx.interchange.names import HEAD
-from speechx.interchange.opening import open_model
-from speechx.models.adapter_files import SavedAdapter, adapters_in, encoder_mark, read_adapter
+from speechx.models.adapter_files import (
+    SavedAdapter,
+    adapters_in,
+    encoder_mark,
+    head_of,
+    read_adapter,
+)
 from speechx.models.adapters import adapter_shapes
 from speechx.models.encoder import with_adapters
 from speechx.models.folder import SavedModel, is_model_folder
@@ -24,20 +27,13 @@ from speechx.text.language_choice import choose, listed
 from speechx.text.languages import iso639_3
 
 
-def open_in_language(
-    path: Path | str, language: str | None = None, allow_missing: Sequence[str] = ()
-) -> SavedModel:
-    """Reads a model as `open_model` does, with the adapter for a language if it has adapters.
+def in_language(saved: SavedModel, language: str | None) -> SavedModel:
+    """A model that `open_model` has read, with the adapter for a language if it has adapters.
 
     `language` is a name of the model's own, a code of ISO 639 or an English name. It may be left
     out if the model has one language, or writes something without an adapter. A UserError names the
-    languages there are where it is wrong, ambiguous or needed.
+    languages of the model if it is wrong, ambiguous or needed.
     """
-    return in_language(open_model(local_path(path, language), allow_missing), language)
-
-
-def in_language(saved: SavedModel, language: str | None) -> SavedModel:
-    """A model that `open_model` has read, with the adapter for a language if it has adapters."""
     if not saved.adapters:
         return saved if language is None else _named(saved, language)
     if language is None:
@@ -86,6 +82,10 @@ def with_adapter(saved: SavedModel, adapter: SavedAdapter) -> SavedModel:
             for name, tokens in adapter.vocabularies.items()
         },
         vocabularies=adapter.vocabularies,
+        temperatures={
+            name: saved.temperatures.get(head_of(name, adapter.language), 1.0)
+            for name in adapter.vocabularies
+        },
         language=adapter.language,
         adapter=adapter.label,
         notes=(*saved.notes, *adapter.notes),

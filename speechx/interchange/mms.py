@@ -86,9 +86,12 @@ def read_adapter(folder: Path, language: str, inside: bool = False) -> SavedAdap
         first = f" (first: {strange[0]})" if isinstance(strange, list) else ""
         raise UserError(f"{source} is no adapter of an MMS model: it has other tensors{first}")
     weights = names.to_ours(given, names.HUGGING_FACE, source)
-    if f"{names.HEAD}.weight" not in weights:
-        raise UserError(f"{source} has no head (lm_head) for its language: give the whole adapter")
-    count = len(weights[f"{names.HEAD}.weight"])
+    sizes = {len(weights.get(f"{names.HEAD}.{part}", ())) for part in ("weight", "bias")}
+    count = max(sizes)
+    if len(sizes) > 1 or not count:
+        raise UserError(
+            f"{source} has no whole head (lm_head) for its language: give the whole adapter"
+        )
     vocabularies, _ = languages_of(folder, about)
     if vocabularies and language not in vocabularies:
         raise UserError(

@@ -42,6 +42,11 @@ class SavedAdapter:
     notes: tuple[str, ...] = ()
 
 
+def head_of(head: str, language: str | None) -> str:
+    """The name of a head in the files of a model folder: an adapter has a head of its own."""
+    return head if language is None else f"{head}_{language}"
+
+
 def adapters_in(folder: Path) -> dict[str, Path]:
     """Languages and files of the adapters of a model folder."""
     files = sorted((folder / FOLDER).glob(f"*{SUFFIX}"))

@@ -167,6 +167,11 @@ def open_folder(folder: Path | str) -> SavedModel:
     )
 
 
+def times_file(folder: Path, head: str) -> Path:
+    """Where a model folder keeps the sound model of a head."""
+    return folder / f"times_{head}.safetensors"
+
+
 def write_temperature(folder: Path, head: str, temperature: float) -> None:
     """Replaces the temperature of a head in a model folder."""
     file = folder / "config.yaml"

@@ -17,7 +17,7 @@ import speechx.objectives as kinds
 from speechx.config import parse
 from speechx.data.batches import Batch
 from speechx.errors import UserError
-from speechx.models.adapter_files import SavedAdapter
+from speechx.models.adapter_files import SavedAdapter, head_of
 from speechx.models.adapters import is_adapter
 from speechx.models.encoder import Encoder, EncoderConfig, with_adapters
 from speechx.models.folder import SavedModel, load_weights, save_model
@@ -109,6 +109,7 @@ class SpeechModel(nn.Module):
         save_model(
             folder, weights, with_adapters(encoder, None), {}, {}, languages, dev_error,
             adapters=[saved],
+            temperatures={head_of(n, adapter.name): h.temperature for n, h in self.heads.items()},
         )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class Progress:
 
 
 class Bar:
-    """Seconds of one recording: done of all, elapsed, left, speed. Only on a terminal."""
+    """Seconds of recordings: done of all, elapsed, left, speed. Only on a terminal."""
 
     def __init__(self, name: str, seconds: float) -> None:
         from tqdm import tqdm
@@ -77,7 +77,7 @@ class Bar:
         )
 
     def reach(self, seconds: float) -> None:
-        """`seconds` of the recording are done."""
+        """`seconds` of the recordings are done."""
         self.bar.update(seconds - self.bar.n)
 
     def close(self) -> None:

@@ -11,25 +11,30 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, audio_info
-from speechx.decoding.alignment import Alignment, align_chain
-from speechx.decoding.boundaries import SoundModel
+from speechx.audio.files import SAMPLE_RATE
+from speechx.decoding.alignment import LOST, Alignment, align_chain
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, chain_of_words
+from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
+from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recording import Recording
+from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Phone, Segment, Transcript, Word
+from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
 from speechx.transcription.token_times import times_of
+from speechx.transcription.windows import covered_seconds
 
-PAUSE_SECONDS = 1.0  # between two segments of a text without lines
+LIMITS = SegmentLimits()
 SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
@@ -38,20 +43,23 @@ class Aligning(Protocol):
     """What `align` needs of a recognizer."""
 
     vocabulary: Vocabulary
+    language: str | None
+    """Of the texts, if none is given."""
+    adapter: str | None
     features: Any
     """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
     folder: Path
     sounds: SoundModel | None
     """How the tokens sound; None if the model does not know."""
 
-    def outputs(self, audio: Any, rate: int = ..., channel: int | None = ...) -> Iterator[Any]:
+    def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
         ...
 
 
 def align(
     model: Aligning,
-    audio: Any,
+    audio: Audio,
     text: str,
     rate: int = SAMPLE_RATE,
     *,
@@ -66,27 +74,30 @@ def align(
     """The times of the words of a text, and of their phones if the model writes phones.
 
     `audio` is a file, samples (S,) at `rate` per second, or an iterator of these. Each line of the
-    text is a segment; if it has one line, pauses divide it. `language` decides how the text is
-    normalised, or pronounced for a phone model; with `phones` the text is phones with spaces
-    between, and words with `|`. `romanize` writes the text in Latin letters first.
-    `untranscribed` says where there may be speech that the text lacks. Words that are not in the
-    sound get no time and are listed in `unaligned`, unless `every_word` is to have one.
+    text is a segment; one line is divided like a transcript. `language`, by default that of the
+    model, decides how the text is normalised, or pronounced for a phone model; with `phones` the
+    text is phones with spaces between, and words with `|`. `romanize` writes the text in Latin
+    letters first. `untranscribed` is where there may be speech that the text lacks. Words that
+    are not in the sound get no time and are listed in `unaligned`, unless `every_word` is set.
     `progress` gets the seconds done. UserError if the text does not fit.
     """
+    language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
-    name = str(audio) if isinstance(audio, (str, Path)) else None
+    recording, counted = _counted(Recording.of(audio, rate, channel))
+    name = recording.path or "audio"
     if spelling.unwritten:
-        said = describe(spelling.unwritten, model.vocabulary.token_type)
+        unwritten = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
-        advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
-        logger.warning(f"{name or 'audio'}: {said}{advice}")
-    recording = Recording.of(audio, rate, channel)
+        advice = ""
+        if foreign and model.vocabulary.token_type == "characters":
+            advice = "; if the model writes Latin letters, --romanize may help"
+        logger.warning(f"{name}: {unwritten}{advice}")
     stride = model.features.stride
     frames = 0
 
     def scores() -> Iterator[np.ndarray]:
         nonlocal frames
-        for outputs_TV in model.outputs(recording, rate, channel):
+        for outputs_TV in model.outputs(recording):
             frames += len(outputs_TV)
             yield spelling.columns.scores(outputs_TV)
             if progress is not None:
@@ -96,46 +107,57 @@ def align(
     try:
         alignment = align_chain(chain, scores())
     except UserError as error:
-        if frames:
-            raise UserError(f"{name or 'audio'}: {error}") from None
-        if "fit" not in str(error):
+        if str(error) != LOST:
             raise
-    if isinstance(audio, (str, Path)):
-        duration = audio_info(audio).duration
-    else:
-        duration = sum(map(len, recording.blocks())) / SAMPLE_RATE
+        if frames:
+            raise UserError(f"{name}: {error}") from None
+    samples = counted()
+    duration = samples / SAMPLE_RATE
     if not frames:
         raise UserError(
-            f"{name or 'audio'}: {duration:.3f} s are too short for one frame of the "
+            f"{name}: {duration:.3f} s are too short for one frame of the "
             "model, so no word has a time; expected the recording of the text."
         )
-    duration = max(duration, ((frames - 1) * stride + 1) / SAMPLE_RATE)
-    ids_U = _sounding(spelling)
     times_U2 = times_of(
-        recording.blocks, ids_U, alignment.spans_U2, frames, stride / SAMPLE_RATE, model.sounds
-    )
+        recording.blocks, _sounding(spelling), alignment.spans_U2, frames, stride / SAMPLE_RATE,
+        model.sounds,
+    )  # fmt: skip
     words, unaligned = _words(spelling, alignment, np.minimum(times_U2, duration))
     if not words:
         raise UserError(
-            f"{name or 'audio'}: none of the {len(spelling.words)} words of the text "
+            f"{name}: none of the {len(spelling.words)} words of the text "
             "was found in the sound. Is it the text of this recording?"
         )
-    _report(name or "audio", unaligned, len(spelling.words))
-    covered = ((frames - 1) * stride + model.features.receptive_field) / SAMPLE_RATE
-    whole = duration - covered < stride / SAMPLE_RATE
+    _report(name, unaligned, len(spelling.words))
     segments = tuple(_segments(spelling, words))
     return Transcript(
         text=" ".join(segment.text for segment in segments),
         segments=segments,
         token_type=model.vocabulary.token_type,
         audio_duration=round(duration, 3),
-        covered_duration=round(duration if whole else covered, 3),
+        covered_duration=covered_seconds(model.features, samples),
         model=published_name(model.folder),
-        audio=name,
-        channel=channel,
-        language=language,
+        audio=recording.path,
+        audio_start=recording.start,
+        channel=recording.channel,
+        language=model.language if model.adapter else language,
+        adapter=model.adapter,
         unaligned=unaligned,
     )
+
+
+def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
+    """The recording to read, and its samples, which are known when it has been read to its end."""
+    samples = 0
+
+    def blocks() -> Iterator[np.ndarray]:
+        nonlocal samples
+        samples = 0  # it may be read twice
+        for block_S in recording.blocks():
+            samples += len(block_S)
+            yield block_S
+
+    return replace(recording, blocks=blocks), lambda: samples
 
 
 def _sounding(spelling: Spelling) -> np.ndarray:
@@ -175,29 +197,36 @@ def _words(
 
 
 def _segments(spelling: Spelling, words: Sequence[tuple[SpelledWord, Word]]) -> Iterator[Segment]:
-    """A segment for each line with a word that was found, or for what is between pauses."""
-    several = len(spelling.lines) > 1
-    runs: list[list[tuple[SpelledWord, Word]]] = []
-    for spelled, word in words:
-        if not runs:
-            new = True
-        elif several:
-            new = spelled.line != runs[-1][-1][0].line
-        else:
-            new = word.start - runs[-1][-1][1].end > PAUSE_SECONDS
-        if new:
-            runs.append([])
-        runs[-1].append((spelled, word))
-    for run in runs:
-        found = tuple(word for _, word in run)
-        joined = " ".join(word.text for word in found)
-        yield Segment(
-            text=spelling.lines[run[0][0].line] if several or len(runs) == 1 else joined,
-            start=found[0].start,
-            end=found[-1].end,
-            words=found if spelling.has_words else (),
-            phones=tuple(phone for word in found for phone in word.phones),
+    """One for each line with a word that was found; one line is divided as a transcript is."""
+    segments: Sequence[Segment]
+    if len(spelling.lines) > 1:
+        segments = [
+            _segment(spelling.lines[line], [word for _, word in run])
+            for line, run in groupby(words, lambda pair: pair[0].line)
+        ]
+    else:
+        segments = segments_of(_spaced([word for _, word in words]), LIMITS)
+        if len(segments) == 1:
+            segments = [replace(segments[0], text=spelling.lines[0])]
+    for segment in segments:
+        yield replace(
+            segment,
+            words=segment.words if spelling.has_words else (),
+            phones=tuple(phone for word in segment.words for phone in word.phones),
         )
+
+
+def _segment(text: str, words: Sequence[Word]) -> Segment:
+    return Segment(text, words[0].start, words[-1].end, tuple(words))
+
+
+def _spaced(words: Sequence[Word]) -> list[Spaced]:
+    """Words with a space before each, but for signs of a script without spaces."""
+    ends = [" ", *(word.text[-1] for word in words)]
+    return [
+        Spaced(word, not (is_unspaced(end) or is_unspaced(word.text)))
+        for end, word in zip(ends, words, strict=False)
+    ]
 
 
 def _report(name: str, unaligned: Sequence[str], total: int) -> None:

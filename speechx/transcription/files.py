@@ -1,6 +1,5 @@
-"""Many recordings to one file each and format, or to standard output."""
+"""Transcripts of many recordings: a file for each recording and format, or standard output."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -8,34 +7,27 @@ from typing import TypeAlias
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
-from speechx.transcription.formats import FORMATS, render
-from speechx.transcription.inputs import Input, log_failed
+from speechx.transcription.formats import render
+from speechx.transcription.inputs import Input, exit_code, refuse_equal_outputs
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
-from speechx.whole_file import write_whole
+from speechx.whole_file import require_writable, write_whole
 
 Transcribe: TypeAlias = Callable[..., Iterator[tuple[Recording, Transcript | UserError]]]
 """Recordings, and a function that gets the seconds done, to transcripts in their order."""
 
 
-def parse_formats(given: str) -> list[str]:
-    """The formats of `srt,json` or `all`, in any spelling of their letters."""
-    known = {name.lower(): name for name in FORMATS}
-    names = list(known) if given == "all" else [name.strip().lower() for name in given.split(",")]
-    for name in names:
-        if name not in known:
-            raise UserError(f"the format {name!r} is not known: expected {', '.join(FORMATS)}, all")
-    return [known[name] for name in dict.fromkeys(names)]
+def check_outputs(inputs: Sequence[Input], formats: Sequence[str], folder: Path | None) -> None:
+    """An error where the results have no place, before a model is loaded."""
+    if folder is not None:
+        refuse_equal_outputs(inputs)
+        folder.mkdir(parents=True, exist_ok=True)
+        require_writable(folder / ".speechx")
+    elif len(formats) > 1:
+        raise UserError("several formats need a folder for their files: give -o FOLDER")
 
 
-def require_writable(folder: Path) -> None:
-    """Makes the folder; an OSError if no file can be written there."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
-
-
-def transcribe_files(
+def write_transcripts(
     transcribe: Transcribe,
     inputs: Sequence[Input],
     formats: Sequence[str],
@@ -45,49 +37,44 @@ def transcribe_files(
     overwrite: bool = False,
     made: float = 0.0,
 ) -> int:
-    """Transcribes recordings to `folder`/<path>.<format>, or one after another to `write`; returns
-    2 if some of them failed (`failed` are messages of such that could not even be opened).
+    """Writes the transcripts to `folder`/<path>.<format>, or one after another to `write`; returns
+    2 if some recordings failed (`failed` are messages on recordings that could not be opened).
 
     Results that are there are kept, unless `overwrite` is set; the log has how many of them are
-    older than their recording, or than `made`, the time of the model. Each is written whole or not
-    at all, and a bad file is reported and does not stop the others. A file that is cut off is
-    transcribed as far as it goes, and counts as failed.
+    older than their recording, its text or the model (`made`). Each is written whole or not at all,
+    and a bad file is reported and does not stop the others. A file that is cut off is transcribed
+    as far as it goes, and counts as failed.
     """
-    if folder is None and len(formats) > 1:
-        raise UserError("several formats need a folder for their files: give -o FOLDER")
-    failures = list(failed)
+    failures, done = list(failed), 0
+    given = len(inputs) + len(failed)
     waiting = inputs
     if folder is not None and not overwrite:
         waiting = _unfinished(inputs, formats, folder, made)
-    alone = len(inputs) + len(failed) == 1
-    if alone and failures:
-        raise UserError(failures[0])
-    bar = Bar("transcribe", sum(one.seconds for one in waiting))
+    bar = Bar("speechx", sum(one.seconds for one in waiting))
     try:
-        done = transcribe((one.recording for one in waiting), progress=bar.reach)
-        for one, (_, transcript) in zip(waiting, done, strict=True):
+        found = transcribe((one.recording for one in waiting), progress=bar.reach)
+        for one, (_, transcript) in zip(waiting, found, strict=True):
             if isinstance(transcript, UserError):
-                if alone:
-                    raise transcript
                 failures.append(str(transcript))
                 continue
+            done += 1
             if one.cut:
-                failures.append(
-                    f"{one.shown}: {one.cut} The transcript covers the part that is left."
-                )
+                failures.append(f"{one.shown}: {one.cut} The result covers the part that is left.")
             if transcript.covered_duration == 0:
                 logger.info(
                     f"{one.shown}: {transcript.audio_duration:.4f} s is too short for one frame; "
                     "its transcript is empty"
                 )
             if folder is None:
-                write(_shown(transcript, formats[0], None if alone else one))
+                write(_shown(transcript, formats[0], None if given == 1 else one))
             else:
                 for format, path in _targets(one, formats, folder):
+                    if path.exists() and not overwrite:  # a user may have corrected it
+                        continue
                     write_whole(path, render(transcript, format, path.parent))
     finally:
         bar.close()
-    return log_failed(failures)
+    return exit_code(failures, given, done)
 
 
 def _targets(one: Input, formats: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
@@ -105,8 +92,9 @@ def _unfinished(
         if not all(path.exists() for path in paths):
             waiting.append(one)
             continue
-        source = Path(one.recording.path or "")
-        newest = max(made, source.stat().st_mtime if source.is_file() else 0.0)
+        sources = [Path(one.recording.path or "")]
+        sources += [one.text] if isinstance(one.text, Path) else []
+        newest = max([made, *(path.stat().st_mtime for path in sources if path.is_file())])
         old += min(path.stat().st_mtime for path in paths) < newest
     if len(waiting) < len(inputs):
         logger.info(

@@ -1,4 +1,4 @@
-"""Which recordings a command is to work on: files, folders, patterns, manifests, a list on the
+"""The recordings that a command works on: files, folders, patterns, manifests, a list on the
 standard input."""
 
 import re
@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from speechx.audio.files import AUDIO_SUFFIXES, audio_info
 from speechx.data.manifest import is_manifest, stream_manifest
+from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.transcription.recording import Recording
@@ -22,7 +23,7 @@ Channels = int | str
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """A recording to transcribe."""
+    """A recording that a command works on."""
 
     recording: Recording
     shown: str
@@ -32,6 +33,10 @@ class Input:
     seconds: float
     cut: str = ""
     """The message if the file is cut off."""
+    utterance: Utterance | None = None
+    """The line of a manifest, if it was one."""
+    text: Path | str | None = None
+    """For an alignment: a file with the words, or the words themselves."""
 
 
 def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[Input], list[str]]:
@@ -55,6 +60,17 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
         if not found:
             raise UserError(_nothing(one))
     return inputs, failed
+
+
+def is_input(word: str) -> bool:
+    """Whether a word of the command line is a recording, a folder or a manifest, and not a text."""
+    path = Path(word[:200])
+    return (
+        word == STANDARD_INPUT
+        or is_manifest(path)
+        or path.suffix.lower() in AUDIO_SUFFIXES
+        or path.is_dir()
+    )
 
 
 def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
@@ -87,6 +103,7 @@ def _utterances(manifest: Path, channels: Channels) -> list[Input]:
             f"{u.id} of {manifest}",
             PurePosixPath(UNSAFE.sub("_", u.id).strip("/.") or "_"),
             u.duration,
+            utterance=u,
         )
         for u in stream_manifest(manifest)
     ]
@@ -133,12 +150,15 @@ def refuse_equal_outputs(inputs: Sequence[Input]) -> None:
         if other is not one:
             raise UserError(
                 f"{other.shown} and {one.shown} would have the same result, {one.output}; give "
-                "their common folder, or transcribe them in two calls with two output folders"
+                "their common folder, or give them in two calls with two output folders"
             )
 
 
-def log_failed(failed: Sequence[str]) -> int:
-    """Lists what could not be done; returns the exit code."""
+def exit_code(failed: Sequence[str], given: int, done: int) -> int:
+    """Lists the failures and returns 2 if there are any. If one thing was given and it was not
+    done, its failure is a UserError."""
+    if failed and given == 1 and not done:
+        raise UserError(failed[0])
     for message in failed:
         logger.info(f"speechx: {message}")
     return 2 if failed else 0

@@ -28,24 +28,25 @@ from speechx.data.batches import Batch, Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
-from speechx.decoding.boundaries import SoundModel
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
+from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.interchange.hub import published_name
 from speechx.log import logger
+from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
-from speechx.transcription.aligner import align
+from speechx.transcription.aligner import align as align_text
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
 from speechx.transcription.token_times import load_times, times_of
-from speechx.transcription.windows import WINDOW_SECONDS, Pauses
+from speechx.transcription.windows import WINDOW_SECONDS, Pauses, covered_seconds
 from speechx.transcription.words import words_of
 
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
@@ -143,8 +144,8 @@ class Recognizer:
         """The transcript of a file, of samples (S,) at `rate` per second, or of an iterator of
         such samples; a list or tuple of these gives a list, and is faster than one by one.
 
-        `channel` selects a channel of files, counted from 0; None takes their mean. `limits` says
-        how long a segment may be, `progress` gets the seconds done. A UserError says what is wrong
+        `channel` selects a channel of files, counted from 0; None takes their mean. `limits` are
+        the sizes of segments, `progress` gets the seconds done. A UserError names what is wrong
         with a file.
         """
         return self._transcripts(audio, rate, channel, limits, progress, None)
@@ -175,11 +176,7 @@ class Recognizer:
         `transcribe`."""
         return self._transcripts(audio, rate, channel, limits, progress, inventory)
 
-    def align(
-        self, audio: Audio, text: str, rate: int = SAMPLE_RATE, **settings: Any
-    ) -> Transcript:
-        """When the words of a text are spoken; aligner.py has the settings."""
-        return align(self, audio, text, rate, **settings)
+    align = align_text
 
     def _transcripts(
         self,
@@ -354,11 +351,8 @@ class Recognizer:
         if not self.head.windowed:  # one answer for the whole recording
             times_U2 = np.array([[0.0, duration]] * len(spans)).reshape(-1, 2)
         times_U2 = np.clip(times_U2, 0, duration)
-        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature)
-        covered = (frames - 1) * self.features.stride + self.features.receptive_field
-        covered = covered if frames else 0
-        # A remainder below one stride belongs to the last frame.
-        whole = frames and samples - covered < self.features.stride
+        spaced = any(map(str.isspace, self.vocabulary.tokens))
+        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced)
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
@@ -367,9 +361,10 @@ class Recognizer:
             segments=segments_of(run, limits),
             token_type=self.vocabulary.token_type,
             audio_duration=round(duration, 3),
-            covered_duration=round(duration if whole else covered / SAMPLE_RATE, 3),
+            covered_duration=covered_seconds(self.features, samples),
             model=published_name(self.folder),
             audio=recording.path,
+            audio_start=recording.start,
             channel=recording.channel,
             language=language,
             adapter=self.adapter,
@@ -408,5 +403,6 @@ def recognizer(
     opened = Recognizer(
         model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
     )
-    opened.sounds = load_times(saved.folder, name)
+    language = saved.language if saved.adapter else None
+    opened.sounds = load_times(saved.folder, head_of(name, language))
     return opened

@@ -16,8 +16,7 @@ import numpy as np
 from speechx.audio.files import SAMPLE_RATE, read_audio, read_blocks, resample
 from speechx.data.utterance import Utterance
 
-Audio: TypeAlias = str | Path | np.ndarray | Iterable[np.ndarray]
-"""A file, samples (S,) between -1 and 1, or an iterator of these."""
+NO_AUDIO = "audio must be a file or an array of samples"
 SPOOLED_BYTES = 1 << 26  # of chunks that are kept in memory; more go to a temporary file
 
 
@@ -27,11 +26,11 @@ class Recording:
     """Samples (S,) at 16 kHz, block by block, from the beginning at each call."""
     path: str | None = None
     channel: int | None = None
+    start: float = 0.0
+    """Second of the file where it begins."""
 
     @classmethod
-    def of(
-        cls, audio: "Audio | Recording", rate: int = SAMPLE_RATE, channel: int | None = None
-    ) -> "Recording":
+    def of(cls, audio: "Audio", rate: int = SAMPLE_RATE, channel: int | None = None) -> "Recording":
         """`rate` is of samples in memory; a file has its own. `channel` of a file counts from 0;
         None is the mean of all."""
         if isinstance(audio, Recording):
@@ -41,6 +40,8 @@ class Recording:
         if isinstance(audio, np.ndarray):
             wave_S = resample(checked(audio), _checked_rate(rate), SAMPLE_RATE)
             return cls(lambda: iter((wave_S,)))
+        if not isinstance(audio, Iterable):
+            raise ValueError(f"{NO_AUDIO}, not {audio!r:.80}")
         return cls(_spooled(audio, _checked_rate(rate)))
 
     @classmethod
@@ -48,24 +49,32 @@ class Recording:
         """A line of a manifest, which may be a part of a file."""
         u = utterance
         return cls(
-            lambda: iter((read_audio(u.audio, u.start, u.duration, part=u.bytes),)), str(u.audio)
+            lambda: iter((read_audio(u.audio, u.start, u.duration, part=u.bytes),)),
+            str(u.audio),
+            start=u.start,
         )
+
+
+Audio: TypeAlias = Recording | str | Path | np.ndarray | Iterable[np.ndarray]
+"""A file, samples (S,) between -1 and 1, or an iterator of these."""
 
 
 def checked(samples: Any) -> np.ndarray:
     """Samples (S,) in float32."""
     if not isinstance(samples, np.ndarray):
-        raise ValueError(f"audio must be a file or an array of samples, not {samples!r:.80}")
+        raise ValueError(f"{NO_AUDIO}, not {samples!r:.80}")
     if samples.ndim != 1:
         raise ValueError(
             f"audio must be one channel of samples (S,), but has shape {samples.shape}; for the "
             "mean of channels pass audio.mean(axis)"
         )
-    if not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
+    if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(
-            f"samples must be finite floats between -1 and 1, but are {samples.dtype}; divide "
+            f"samples must be floats between -1 and 1, but are {samples.dtype}; divide "
             "16-bit integers by 32768"
         )
+    if not np.isfinite(samples).all():
+        raise ValueError("some samples are no finite numbers")
     return samples.astype(np.float32)
 
 
@@ -88,7 +97,7 @@ def _spooled(chunks: Iterable[np.ndarray], rate: int) -> Callable[[], Iterator[n
                 file.write(block_S.tobytes())
         file.seek(0)
         while data := file.read(4 * 30 * SAMPLE_RATE):
-            yield np.frombuffer(data, np.float32)
+            yield np.frombuffer(bytearray(data), np.float32)  # torch warns of what is read-only
 
     weakref.finalize(blocks, file.close)
     return blocks

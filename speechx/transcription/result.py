@@ -56,6 +56,8 @@ class Transcript:
     model: str
     audio: str | None = None
     """The file, if it was one."""
+    audio_start: float = 0.0
+    """Second of the file where the recording begins: a line of a manifest may be a part of it."""
     channel: int | None = None
     """Counted from 0; None is the mean of all."""
     language: str | None = None

@@ -4,16 +4,13 @@ A pause of a second ends a segment. A stretch that is still too long, in seconds
 is cut at the longest pause in the second half of what fits.
 """
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from speechx.config import config, require_positive
 from speechx.transcription.result import Phone, Segment, Word
 
-PAUSE_SECONDS = 1.0
-# Scripts without spaces, whose words are here their signs.
-UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "BOPOMOFO")
+PAUSE_SECONDS = 1.0  # ends a segment
 
 
 @config
@@ -41,11 +38,6 @@ class Spaced(NamedTuple):
 
 
 Run: TypeAlias = Sequence[Spaced]
-
-
-def has_no_spaces(character: str) -> bool:
-    """Whether this character is of a script that writes no spaces between words."""
-    return unicodedata.name(character[:1], "").startswith(UNSPACED)
 
 
 def text_of(run: Run) -> str:

@@ -18,11 +18,11 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
+from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import TokenType, Vocabulary
 
 UNKNOWN_LANGUAGE = "und"
 SPECIAL = re.compile(r"<.*>|\[.+\]")  # tokens such as <unk>, which spell nothing
-UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "BOPOMOFO")
 SHOWN = 20  # characters in a message
 
 
@@ -180,7 +180,7 @@ def _divided(word: str) -> list[str]:
     parts: list[str] = []
     alone = True
     for character in word:
-        unspaced = unicodedata.name(character, "").startswith(UNSPACED)
+        unspaced = is_unspaced(character)
         joins = parts and not unspaced and (not alone or not character.isalnum())
         if joins:
             parts[-1] += character

@@ -32,6 +32,7 @@ from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognize
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits
+from speechx.transcription.token_times import load_times
 
 DECIDING_SECONDS = 30.0
 
@@ -124,6 +125,7 @@ class SpokenLanguage(Recognizer):
                 prepare_for_inference(opened.model, self.compute_type)
             else:
                 opened = Recognizer(self.model, self.reader, self.folder, self.device)
+                opened.sounds = load_times(self.folder, self.reader)
             opened.batch_size = self.batch_size
             self._open = language, opened
         return self._open[1]

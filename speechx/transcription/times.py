@@ -1,8 +1,8 @@
-"""True times of what a model writes, and how a model learns to give them.
+"""A model learns to give true times of its tokens.
 
-At the end of `speechx finetune` every CTC head gets a sound model (decoding/boundaries.py) from its
-own alignment of at most half an hour of its training data, a file beside its weights. Nobody has to
-label a time or to switch this on.
+At the end of `speechx finetune` every CTC head gets a sound model (decoding/sound_model.py) from
+its own alignment of at most half an hour of its training data, a file beside its weights. It needs
+no labelled times and no setting.
 
     sounds = load_times(folder, "ctc")                   # None: a model of another toolkit
     times_U2 = sounds.times(spoken(cepstra(wave_S), ids_U, frames_U2, second, vocabulary))
@@ -25,8 +25,8 @@ from speechx.data.corpus import Corpus
 from speechx.data.labels import tokens_of
 from speechx.data.manifest import Utterance, first_few
 from speechx.data.sampling import every_row, once, padded_batches
-from speechx.decoding.boundaries import SoundModel, Spoken
 from speechx.decoding.segmentation import best_paths
+from speechx.decoding.sound_model import SoundModel, Spoken
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.vocabulary import BLANK, Vocabulary

@@ -12,16 +12,12 @@ import numpy as np
 from speechx.audio.cepstra import cepstra
 from speechx.audio.files import SAMPLE_RATE
 from speechx.decoding.alignment import boundaries
-from speechx.decoding.boundaries import SoundModel, Spoken
+from speechx.decoding.sound_model import SoundModel, Spoken
+from speechx.models.folder import times_file
 
 PAUSE_SECONDS = 0.5  # between two tokens: a part may end there
 LEAST_SECONDS, MOST_SECONDS = 20.0, 30.0  # of a part
 AROUND_SECONDS = 0.5  # of sound before and behind a part
-
-
-def times_file(folder: Path, head: str) -> Path:
-    """Where a model folder keeps the sound model of a head."""
-    return folder / f"times_{head}.safetensors"
 
 
 def load_times(folder: Path, head: str) -> SoundModel | None:

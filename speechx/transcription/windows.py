@@ -1,7 +1,7 @@
 """A recording of any length as windows that overlap, on one frame grid.
 
 Every frame of the recording is in exactly one window, with two seconds of sound on either side of
-the window where there is so much. Memory holds a window and a block.
+the window, or up to the end of the recording. Memory holds a window and a block.
 
     S samples · T frames · V = blank and tokens, the blank first
 """
@@ -76,12 +76,21 @@ def pieces(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
         kept_S = kept_S[size:]
 
 
+def covered_seconds(features: StridedConfig, samples: int) -> float:
+    """Seconds that the frames of a recording use. A remainder below one stride belongs to the last
+    frame."""
+    frames = features.frames(samples)
+    covered = (frames - 1) * features.stride + features.receptive_field if frames else 0
+    whole = frames and samples - covered < features.stride
+    return round((samples if whole else covered) / SAMPLE_RATE, 3)
+
+
 class Pauses:
     """Outputs that come in blocks, given on in parts that begin and end in pauses, so that no token
     lies in two of them. The blank is the first column."""
 
     def __init__(self, least: int) -> None:
-        """A part has at least about so many frames, if there is a pause."""
+        """`least`: about the fewest frames of a part."""
         self.least = least
         self.first = 0
         """Frame where the next part begins."""

@@ -9,9 +9,12 @@ import numpy as np
 
 from speechx.decoding.calibration import calibrated, word_probability
 from speechx.decoding.decoder import TokenSpan
+from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import Spaced, has_no_spaces
+from speechx.transcription.segments import Spaced
+
+PAUSE_SECONDS = 0.3  # between words of a model without spaces
 
 
 def words_of(
@@ -19,9 +22,10 @@ def words_of(
     times_U2: np.ndarray,
     token_type: TokenType,
     temperature: float = 1.0,
+    spaced: bool = True,
 ) -> list[Spaced]:
     """Phones, or the words between spaces, of U tokens; `times_U2` is where each begins and ends,
-    in seconds."""
+    in seconds. Pauses divide the text of a model without spaces (not `spaced`), as of Thai."""
 
     def times(first: int, last: int) -> tuple[float, float]:
         return round(float(times_U2[first, 0]), 3), round(float(times_U2[last, 1]), 3)
@@ -37,7 +41,9 @@ def words_of(
         if span.token.isspace():
             begins = space = True
             continue
-        alone = has_no_spaces(span.token)
+        alone = is_unspaced(span.token)
+        if not spaced and words:
+            begins = begins or times_U2[u, 0] - times_U2[u - 1, 1] >= PAUSE_SECONDS
         if begins or alone:
             words.append(([], space))
         words[-1][0].append(u)

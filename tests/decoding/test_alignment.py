@@ -179,6 +179,17 @@ def test_minutes_of_other_speech_before_and_behind_the_text(before, behind):
         assert all(first >= 0 for first, _ in found)
 
 
+def test_ten_minutes_of_the_same_words_before_the_text():
+    random = np.random.default_rng(6)
+    known = random_words(random, 300)
+    often = 1 / np.arange(1, 301)
+    said = [known[i] for i in random.choice(300, 1500, p=often / often.sum())]
+    found = loose(said, said[1200:])
+    starts = np.cumsum([0, *map(len, said)])[1200:-1] * 5 + 2
+    assert starts[0] > 20_000
+    assert (starts == [first for first, _ in found]).mean() > 0.95
+
+
 def test_a_page_that_was_not_read_is_left_out():
     random = np.random.default_rng(6)
     said, page = random_words(random, 400), random_words(random, 150)

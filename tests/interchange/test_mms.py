@@ -13,11 +13,10 @@ from safetensors.torch import load_file, save_file
 from speechx.errors import UserError
 from speechx.interchange import proof
 from speechx.interchange.conversion import convert
-from speechx.interchange.languages import open_in_language
 from speechx.interchange.opening import open_model
 from speechx.models.adapters import is_adapter
 from speechx.objectives.model import SpeechModel
-from tests.mms_folders import VOCABULARIES, change, mms_folder
+from tests.mms_folders import VOCABULARIES, change, mms_folder, opened
 
 ADAPTER_FILE = "adapter.eng.safetensors"
 
@@ -55,7 +54,7 @@ def logits(saved):
 class TestChoice:
     @pytest.mark.parametrize("name", VOCABULARIES)
     def test_a_language_has_its_own_adapter_and_symbols(self, written, name):
-        saved = open_in_language(written / "many", name)
+        saved = opened(written / "many", name)
         symbols = [" " if s == "|" else s for s in VOCABULARIES[name][4:]]
         assert list(saved.vocabularies["ctc"].tokens) == symbols
         assert saved.language == name
@@ -64,13 +63,13 @@ class TestChoice:
         assert logits(saved).shape[1] == len(symbols) + 1
 
     def test_languages_differ_and_so_do_their_hashes(self, written):
-        one, two = (open_in_language(written / "many", f"uz-{s}") for s in ("Cyrl", "Latn"))
+        one, two = (opened(written / "many", f"uz-{s}") for s in ("Cyrl", "Latn"))
         assert one.adapter.split("sha256")[1] != two.adapter.split("sha256")[1]
         assert not torch.equal(logits(one)[:, 1], logits(two)[:, 1])
 
     def test_codes_and_names(self, written):
         for word in ("yo", "Yoruba", "YOR", "yor_Latn"):
-            assert open_in_language(written / "many", word).language == "yor"
+            assert opened(written / "many", word).language == "yor"
 
     @pytest.mark.parametrize(
         ("word", "expected"),
@@ -83,38 +82,38 @@ class TestChoice:
     )
     def test_what_cannot_be_chosen(self, written, word, expected):
         with pytest.raises(UserError, match=expected):
-            open_in_language(written / "many", word)
+            opened(written / "many", word)
 
     def test_without_a_language_the_one_in_the_weights(self, written):
-        given = open_in_language(written / "english")
+        given = opened(written / "english")
         assert given.language == "eng"
         assert given.adapter.startswith("model.safetensors")
         assert any("no language was given" in note for note in given.notes)
-        assert torch.equal(logits(given), logits(open_in_language(written / "english", "en")))
+        assert torch.equal(logits(given), logits(opened(written / "english", "en")))
 
     def test_without_a_language_the_only_one(self, there):
         folder = there()
         for name in VOCABULARIES:
             if name != "yor":
                 (folder / f"adapter.{name}.safetensors").unlink()
-        assert open_in_language(folder).language == "yor"
+        assert opened(folder).language == "yor"
 
     def test_an_adapter_that_is_not_there_is_named(self, there):
         folder = there()
         (folder / "adapter.uzb-script_latin.safetensors").unlink()
         with pytest.raises(UserError, match=r"adapter\.uzb-script_latin\.safetensors"):
-            open_in_language(folder, "uzb-script_latin")
+            opened(folder, "uzb-script_latin")
 
     def test_a_fine_tuned_folder_of_one_language(self, there):
         """A vocabulary without a language's name, and no file for the adapter."""
         folder = there("english")
         rows = json.loads((folder / "vocab.json").read_text())["eng"]
         (folder / "vocab.json").write_text(json.dumps(rows))
-        wanted = logits(open_in_language(folder, "eng"))
+        wanted = logits(opened(folder, "eng"))
         for file in folder.glob("adapter.*"):
             file.unlink()
         change(folder / "tokenizer_config.json", target_lang=None)
-        assert torch.equal(logits(open_in_language(folder)), wanted)
+        assert torch.equal(logits(opened(folder)), wanted)
 
     def test_the_encoder_alone(self, written):
         saved = open_model(written / "many")
@@ -132,26 +131,34 @@ class TestDamage:
         }
         save_file({n: t.contiguous() for n, t in wide.items()}, folder / ADAPTER_FILE)
         with pytest.raises(UserError, match=r"adapter\.eng\.safetensors.* does not fit"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
 
     def test_an_adapter_of_fewer_layers(self, there):
         folder = there()
         weights = load_file(folder / ADAPTER_FILE)
         save_file({n: t for n, t in weights.items() if "layers.1." not in n}, folder / ADAPTER_FILE)
         with pytest.raises(UserError, match="does not fit"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
 
     def test_other_tensors_in_an_adapter(self, there):
         folder = there()
         save_file({"lora_A": torch.zeros(2)}, folder / ADAPTER_FILE)
         with pytest.raises(UserError, match=r"adapter\.eng\.safetensors .*lora_A"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
+
+    @pytest.mark.parametrize("bias", [None, torch.zeros(2)])
+    def test_a_head_without_its_whole_bias(self, there, bias):
+        folder = there()
+        weights = load_file(folder / ADAPTER_FILE) | {"lm_head.bias": bias}
+        save_file({n: t for n, t in weights.items() if t is not None}, folder / ADAPTER_FILE)
+        with pytest.raises(UserError, match="no whole head"):
+            opened(folder, "eng")
 
     def test_a_file_that_git_lfs_left_as_a_pointer(self, there):
         folder = there()
         (folder / ADAPTER_FILE).write_text("version https://git-lfs.github.com/spec/v1\n")
         with pytest.raises(UserError, match=r"adapter\.eng\.safetensors"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
 
     def test_no_vocabulary_for_a_language(self, there):
         folder = there()
@@ -159,7 +166,7 @@ class TestDamage:
         del rows["eng"]
         (folder / "vocab.json").write_text(json.dumps(rows))
         with pytest.raises(UserError, match="no vocabulary for eng"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
 
     def test_a_vocabulary_of_another_size(self, there):
         folder = there()
@@ -168,7 +175,7 @@ class TestDamage:
         rows["eng"]["x"] = 12
         (folder / "vocab.json").write_text(json.dumps(rows))
         with pytest.raises(UserError, match=r"vocab\.json"):
-            open_in_language(folder, "eng")
+            opened(folder, "eng")
 
 
 class TestConversion:
@@ -180,8 +187,8 @@ class TestConversion:
     def test_all_languages_are_kept(self, written, tmp_path, name):
         convert(written / name, tmp_path / "ours")
         for language in VOCABULARIES:
-            theirs = open_in_language(written / name, language)
-            ours = open_in_language(tmp_path / "ours", language)
+            theirs = opened(written / name, language)
+            ours = opened(tmp_path / "ours", language)
             assert torch.equal(logits(ours), logits(theirs))
             assert ours.vocabularies == theirs.vocabularies
             assert ours.adapter.startswith(f"{language}.safetensors (sha256")
@@ -202,7 +209,7 @@ class TestConversion:
         weights["encoder.context.norm.weight"] += 1
         save_file(weights, tmp_path / "one/model.safetensors")
         with pytest.raises(UserError, match="another encoder"):
-            open_in_language(tmp_path / "one", "yor")
+            opened(tmp_path / "one", "yor")
 
 
 class TestOtherModels:
@@ -210,9 +217,9 @@ class TestOtherModels:
         from tests.toy_models import toy_model
 
         folder = toy_model(tmp_path / "toy")  # its languages are xx
-        assert open_in_language(folder, "xx").language == "xx"
+        assert opened(folder, "xx").language == "xx"
         with pytest.raises(UserError, match="no language 'fra'"):
-            open_in_language(folder, "fra")
+            opened(folder, "fra")
 
 
 @pytest.mark.interop
@@ -228,7 +235,7 @@ class TestTransformers:
         with torch.inference_mode():
             wanted_TV = theirs(torch.from_numpy(wave())[None]).logits[0]
         rows = [0, *range(4, wanted_TV.shape[1])]
-        found_TV = logits(open_in_language(folder, name))
+        found_TV = logits(opened(folder, name))
         assert (found_TV - wanted_TV[:, rows]).abs().max() < 1e-4
         assert wanted_TV.std() > 0.1
 

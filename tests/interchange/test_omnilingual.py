@@ -15,7 +15,6 @@ import torch
 
 from speechx.errors import UserError
 from speechx.interchange import fairseq2
-from speechx.interchange.languages import open_in_language
 from speechx.interchange.proof import prove
 from speechx.interchange.reference_packages import fairseq2_hub
 from speechx.interchange.sentencepiece import write_characters
@@ -24,6 +23,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.loading import load
 from tests.conftest import small_convolutional
+from tests.mms_folders import opened
 
 pytestmark = pytest.mark.interop
 
@@ -67,7 +67,7 @@ def test_outputs_are_those_of_fairseq2(published):
     folder, model = published
     from fairseq2.nn import BatchLayout
 
-    saved = open_in_language(folder / "omniASR-CTC.pt", None, UNUSED)
+    saved = opened(folder / "omniASR-CTC.pt", None, UNUSED)
     assert saved.encoder.normalize
     assert saved.encoder.context.num_heads == 16
     wave_BS = torch.nn.functional.layer_norm(torch.from_numpy(wave()), (24_000,))[None]
@@ -82,7 +82,7 @@ def test_outputs_are_those_of_fairseq2(published):
 
 def test_texts_are_those_of_fairseq2(published):
     folder, _ = published
-    proof = prove(open_in_language(folder, None, UNUSED), folder, "fairseq2")
+    proof = prove(opened(folder, None, UNUSED), folder, "fairseq2")
     assert proof.read
 
 
@@ -99,8 +99,8 @@ def test_it_needs_no_language_and_a_language_only_names_the_result(published):
 def test_of_several_tokenizers_the_one_that_fits(published, tmp_path):
     folder = shutil.copytree(published[0], tmp_path / "many")
     write_characters(folder / "other.model", SYMBOLS[:-3])
-    words = open_in_language(folder, None, UNUSED).vocabularies["ctc"]
+    words = opened(folder, None, UNUSED).vocabularies["ctc"]
     assert len(words) == len(SYMBOLS) - 3
     shutil.copy(folder / "omniASR_tokenizer.model", folder / "twin.model")
     with pytest.raises(UserError, match="3 tokenizers"):
-        open_in_language(folder, None, UNUSED)
+        opened(folder, None, UNUSED)

@@ -9,7 +9,7 @@ import numpy as np
 
 from speechx.models.features.convolutional import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recording import Recording
+from speechx.transcription.recording import Audio, Recording
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz' ")
 STEP = 0.02  # of samples, between the heights of clicks of two tokens
@@ -21,16 +21,20 @@ class ClickModel:
     everything else as the blank."""
 
     folder = Path("clicks")
+    language: str | None = None
+    adapter: str | None = None
     sounds = None
+    made = 0.0
 
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
         self.vocabulary = Vocabulary(token_type, tokens)  # type: ignore[arg-type]
         self.features = ConvolutionalConfig()
 
-    def outputs(
-        self, audio: object, rate: int = 16_000, channel: int | None = None
-    ) -> Iterator[np.ndarray]:
-        wave_S = np.concatenate([*Recording.of(audio, rate, channel).blocks()])  # type: ignore[arg-type]
+    def compute_with(self, batch_size: int | None, threads: int | None) -> None:
+        """There is nothing to compute."""
+
+    def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
+        wave_S = np.concatenate([*Recording.of(audio).blocks()])
         frames = self.features.frames(len(wave_S))
         ids_T = np.zeros(frames, np.int64)
         for sample in np.flatnonzero(wave_S):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
@@ -58,10 +61,39 @@ def test_a_folder_keeps_its_folders_and_finished_files(folder, capsys, caplog):
     assert (folder / "out/a.txt").is_file()
     (folder / "out/a.json").write_text("mine", encoding="utf-8")
     (folder / "out/deep/b.txt").unlink()
+    (folder / "out/deep/b.json").write_text("mine", encoding="utf-8")
     assert run("tapes", "-o", "out", "-f", "json,txt") == 0
     assert (folder / "out/a.json").read_text(encoding="utf-8") == "mine"
+    assert (folder / "out/deep/b.json").read_text(encoding="utf-8") == "mine"
     assert (folder / "out/deep/b.txt").is_file()
+    assert run("tapes", "-o", "out", "--overwrite") == 0
+    assert words_of(folder / "out/a.json") == ["Hello", "World."]
     assert capsys.readouterr().out == ""
+
+
+def test_finished_files_are_made_again_on_request(folder, caplog):
+    out = folder / "out/a.json"
+    for overwrite, kept in (((), True), (("--overwrite",), False)):
+        assert run("tapes/a.flac", "-o", "out", *overwrite) == 0
+        out.write_text("mine", encoding="utf-8")
+        later = out.stat().st_mtime + 10
+        os.utime(folder / "tapes/a.txt", (later, later))
+        assert run("tapes/*.flac", "-o", "out", *overwrite) == 0
+        assert (out.read_text(encoding="utf-8") == "mine") == kept
+    assert "1 of these results are older" in caplog.text
+
+
+def test_each_channel_may_have_a_text_of_its_own(folder):
+    one_S, other_S = clicks("hello")[0], clicks("world")[0]
+    both_SC = np.stack([one_S[: len(other_S)], other_S[: len(one_S)]], axis=1)
+    soundfile.write(folder / "two.wav", both_SC, 16_000, subtype="FLOAT")
+    (folder / "two.txt").write_text("hello", encoding="utf-8")
+    (folder / "two.channel1.txt").write_text("world", encoding="utf-8")
+    assert run("two.wav", "-o", "out", "--channels", "split", "--every-word") == 0
+    for channel, word in enumerate(("hello", "world")):
+        data = json.loads((folder / f"out/two.channel{channel}.json").read_text(encoding="utf-8"))
+        assert (data["channel"], data["text"]) == (channel, word)
+        assert data["audio_duration"] == data["covered_duration"]
 
 
 def test_texts_may_lie_in_another_folder(folder):
@@ -100,30 +132,32 @@ def test_a_manifest(folder):
     record(folder / "long.flac", "hello world this is fine")
     seconds = len(clicks("hello world this is fine")[0]) / 16_000
     lines = [
-        {"id": "x/1", "audio": "tapes/a.flac", "duration": 2, "language": "en", "text": "hello"},
-        {"id": "2", "audio": "long.flac", "duration": seconds, "language": "en"},
+        {"id": "x/1", "audio": "tapes/a.flac", "start": 0.25, "duration": 2, "text": "hello"},
+        {"id": "2", "audio": "long.flac", "duration": seconds},
     ]
+    lines = [{**line, "language": "en"} for line in lines]
     text = "\n".join(json.dumps(line) for line in lines)
     (folder / "m.jsonl").write_text(text, encoding="utf-8")
-    assert run("--manifest", "m.jsonl", "-o", "out") == 2  # the second has no text
-    data = json.loads((folder / "out/x_1.json").read_text(encoding="utf-8"))
+    assert run("m.jsonl", "-o", "out") == 2  # the second has no text
+    data = json.loads((folder / "out/x/1.json").read_text(encoding="utf-8"))
     assert data["language"] == "en"
+    assert data["audio_start"] == 0.25
     assert data["audio"].endswith("tapes/a.flac")
-    assert words_of(folder / "out/x_1.json") == ["hello"]
+    assert words_of(folder / "out/x/1.json") == ["hello"]
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ((), "needs a recording"),
+        ((), "required: AUDIO"),
         (("tapes/a.flac", "tapes/no.txt"), "no such file"),
-        (("nowhere",), "no such file"),
+        (("nowhere",), "nowhere: cannot be read"),
         (("tapes/none",), "no recordings"),
         (("tapes/a.flac", "  "), "no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),
-        (("tapes", "-o", "out"), "same name"),
+        (("tapes", "-o", "out"), "same result"),
     ],
 )
 def test_mistakes_are_one_line(folder, capsys, words, said):
@@ -133,6 +167,14 @@ def test_mistakes_are_one_line(folder, capsys, words, said):
     (folder / "tapes/A.txt").write_text("hello", encoding="utf-8")
     assert run(*words) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_recording_that_is_cut_off_is_aligned_and_listed(folder, caplog):
+    soundfile.write(folder / "whole.wav", np.pad(clicks("hello world")[0], (0, 20_000)), 16_000)
+    (folder / "cut.wav").write_bytes((folder / "whole.wav").read_bytes()[:-20_000])
+    assert run("cut.wav", "hello world", "-o", "out") == 2
+    assert words_of(folder / "out/cut.json") == ["hello", "world"]
+    assert "cut off" in caplog.text
 
 
 def test_a_text_with_a_mark_of_its_encoding(folder, capsys):

@@ -10,7 +10,7 @@ import pytest
 
 from speechx.errors import UserError
 from speechx.transcription.aligner import align
-from tests.transcription.stub_model import STEP, ClickModel, clicks
+from tests.transcription.stub_model import LETTERS, STEP, ClickModel, clicks
 
 PHONES = ("a", "e", "i", "o", "b", "tʃ", "ɡ", "s", "y")
 
@@ -35,6 +35,16 @@ def test_words_lie_around_their_clicks():
         assert word.probability == pytest.approx(0.9, abs=1e-3)
     assert transcript.audio_duration == transcript.covered_duration == len(wave_S) / 16_000
     assert transcript.unaligned == ()
+
+
+def test_the_language_of_the_model_counts_if_no_other_is_given():
+    """A Turkish I is a small dotless one, which this model writes."""
+    model = ClickModel((*LETTERS, "ı"))
+    model.language, model.adapter = "tur", "tur.safetensors"  # type: ignore[assignment]
+    wave_S, _ = clicks("ılık", (*LETTERS, "ı"))
+    transcript = align(model, wave_S, "ILIK", every_word=True, untranscribed="nowhere")
+    assert (transcript.language, transcript.adapter) == ("tur", "tur.safetensors")
+    assert transcript.words[0].probability == pytest.approx(0.9, abs=1e-3)
 
 
 @pytest.mark.parametrize("sample", [16_000, 16_160, 48_000])
@@ -204,3 +214,35 @@ def test_progress_is_reported_in_seconds():
     align(ClickModel(), wave_S, "hello world " * 10, progress=seconds.append)
     assert seconds == sorted(seconds)
     assert seconds[-1] == pytest.approx(len(wave_S) / 16_000, abs=0.05)
+
+
+def test_damage_of_a_file_is_named_whatever_its_name_is(monkeypatch):
+    def damaged(*_):
+        yield from ()
+        raise UserError("fit.wav: the audio is damaged")
+
+    monkeypatch.setattr(ClickModel, "outputs", damaged)
+    with pytest.raises(UserError, match=r"^fit.wav: the audio is damaged$"):
+        align(ClickModel(), clicks("hello")[0], "hello")
+
+
+def test_a_long_text_of_one_line_becomes_segments_of_readable_length():
+    text = "hello world this is fine " * 10
+    segments = align(ClickModel(), clicks(text)[0], text).segments
+    assert " ".join(segment.text for segment in segments) == text.strip()
+    assert max(segment.end - segment.start for segment in segments) <= 15
+    assert max(len(segment.text) for segment in segments) <= 80
+
+
+def test_signs_get_no_spaces_where_pauses_divide_them():
+    tokens = (*"我们好你ab", " ")
+    halves = [clicks(half, tokens)[0] for half in ("我们", "好你")]
+    wave_S = np.concatenate([halves[0], np.zeros(16_000, np.float32), halves[1]])
+    transcript = align(ClickModel(tokens), wave_S, "我们好你")
+    assert [segment.text for segment in transcript.segments] == ["我们", "好你"]
+
+
+def test_phones_are_not_advised_to_be_romanized(caplog):
+    align(ClickModel(("a", "e"), "phonemes"), clicks("a", ("a", "e"))[0], "7 a 7", phones=True)
+    assert "none of the model" in caplog.text
+    assert "romanize" not in caplog.text

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import speechx
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.errors import UserError
@@ -344,11 +343,26 @@ def test_point_tiers_and_equal_names_are_refused(place: Path) -> None:
 class Model:
     transcribe = staticmethod(transcribe)
 
+    @staticmethod
+    def compute_with(batch_size: int | None, threads: int | None) -> None:
+        """There is nothing to compute."""
+
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(vars(speechx), "load", lambda *_, **__: Model)
+    monkeypatch.setattr("speechx.transcription.loading.load", lambda *_, **__: Model)
     return lambda *words: main(["fill", *map(str, words), "--model", "m"])
+
+
+def test_a_language_chooses_the_adapter(place: Path, monkeypatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(
+        "speechx.transcription.loading.load", lambda *words: given.extend(words) or Model
+    )
+    (place / "session.TextGrid").write_text(LONG)
+    words = ["fill", str(place / "session.TextGrid"), "--model", "m", "--language", "yor"]
+    assert main([*words, "--compute-type", "int8"]) == 0
+    assert given[3:5] == ["yor", "int8"]
 
 
 def test_a_new_file_stands_beside_the_original(place: Path, call, capsys) -> None:

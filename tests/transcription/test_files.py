@@ -8,7 +8,7 @@ import pytest
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
-from speechx.transcription.files import transcribe_files
+from speechx.transcription.files import write_transcripts
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Segment, Transcript, Word
@@ -30,7 +30,7 @@ def seconds(recordings: Iterable[Recording], progress: object = None):
 
 def transcribe(files: list[Path], folder: Path | None, write=print) -> int:
     inputs, failed = find_inputs([str(file) for file in files])
-    return transcribe_files(seconds, inputs, ["txt"], folder, write, failed)
+    return write_transcripts(seconds, inputs, ["txt"], folder, write, failed)
 
 
 def halves(folder: Path) -> list[Path]:

@@ -166,7 +166,8 @@ def test_json_has_whispers_shape_and_phones() -> None:
             }
         ],
         "audio_duration": 2, "covered_duration": 2, "model": "m", "audio": "tapes/tape 1.wav",
-        "channel": None, "language": "fra", "adapter": None, "inventory": None, "unaligned": [],
+        "audio_start": 0, "channel": None, "language": "fra", "adapter": None, "inventory": None,
+        "unaligned": [],
     }  # fmt: skip
     assert json.loads(FORMATS["json"](phones("a b")))["segments"][0]["phones"][1]["phone"] == "b"
 
@@ -181,6 +182,14 @@ def test_ctm_has_six_fields() -> None:
     assert FORMATS["ctm"](phones("a b")).split()[10] == "b"
     for broken in broken_times():
         assert all(float(line.split()[3]) > 0 for line in FORMATS["ctm"](broken).splitlines())
+
+
+def test_times_of_a_part_of_a_file_lead_to_it(tmp_path: Path) -> None:
+    pympi = pytest.importorskip("pympi")
+    part = transcript([Segment("a", 0.25, 1, (word("a", 0.25, 1),))], 1, audio_start=61.5)
+    assert FORMATS["ctm"](part).split()[2:4] == ["61.750", "0.750"]
+    eaf = pympi.Eaf(str(saved(part, tmp_path, "eaf")))
+    assert eaf.media_descriptors[0]["TIME_ORIGIN"] == "61500"
 
 
 # --- TextGrid ----------------------------------------------------------------------------------

@@ -95,10 +95,12 @@ def test_finished_results_are_kept_until_they_are_to_be_made_again(place, tmp_pa
     assert all(file.is_file() for file in files)
     (tmp_path / "a.txt").write_text("corrected by hand")
     (tmp_path / "day 2/b.json").unlink()
+    (tmp_path / "day 2/b.txt").write_text("corrected too")
     capsys.readouterr()
     assert main(words) == 0
     assert "2 of 3 recordings" in capsys.readouterr().err
     assert (tmp_path / "day 2/b.json").is_file()
+    assert (tmp_path / "day 2/b.txt").read_text() == "corrected too"
     assert (tmp_path / "a.txt").read_text() == "corrected by hand"
     assert main([*words, "--overwrite"]) == 0
     assert (tmp_path / "a.txt").read_text() != "corrected by hand"

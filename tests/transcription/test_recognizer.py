@@ -14,15 +14,17 @@ import torch
 import speechx
 from speechx.audio.files import read_audio, write_flac
 from speechx.data.manifest import read_manifest
+from speechx.decoding.decoder import TokenSpan
 from speechx.errors import UserError
 from speechx.text.inventory import Inventory
-from speechx.transcription.files import transcribe_files
+from speechx.transcription.files import write_transcripts
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
+from speechx.transcription.segments import SegmentLimits, Spaced, segments_of, text_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
+from speechx.transcription.words import words_of
 from tests.conftest import finetune_config, pretrain_config, small_convolutional
 from tests.recipe_run import ROOT
 from tests.toy_models import PHONES, toy_model
@@ -172,8 +174,9 @@ def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
     [
         (np.zeros((2, 16_000), np.float32), r"one channel of samples \(S,\).*\(2, 16000\)"),
         (np.zeros((16_000, 1), np.float32), r"one channel of samples"),
-        (np.zeros(16_000, np.int16), "finite floats"),
-        (np.full(16_000, np.nan, np.float32), "finite floats"),
+        (np.zeros(16_000, np.int16), "floats between -1 and 1, but are int16"),
+        (np.full(16_000, np.nan, np.float32), "no finite numbers"),
+        (None, "a file or an array of samples, not None"),
     ],
 )
 def test_arrays_that_are_no_wave_are_refused(speller, audio, said):
@@ -292,7 +295,7 @@ def test_a_folder_of_finished_files_holds_them_whole(speller, tmp_path, capsys):
 
     for some in (files[:1], files):
         inputs, failed = find_inputs([str(file) for file in some])
-        assert transcribe_files(listen, inputs, ["txt"], out, print, failed) == 0
+        assert write_transcripts(listen, inputs, ["txt"], out, print, failed) == 0
     assert calls == [str(file) for file in files]
     assert {path.name for path in out.iterdir()} == {"a.txt", "b.txt"}
     assert (out / "b.txt").read_text().split() == speller.transcribe(files[1]).text.split()
@@ -360,3 +363,21 @@ def test_the_language_of_a_long_recording_is_the_mean_over_windows(tmp_path, mon
     assert outputs_TV.shape == (1, 3)
     np.testing.assert_allclose(np.exp(outputs_TV), np.mean(np.exp(pieces), 0), atol=1e-3)
     assert recognizer.transcribe(wave_S).tokens[0].end == 65
+
+
+def test_chunks_cause_no_warning(tmp_path, recwarn):
+    encoder = replace(small_convolutional("group"), normalize=False)
+    model = load(toy_model(tmp_path / "m", encoder=encoder), "cpu")
+    wave_S = noise(3)
+    assert model.transcribe(iter(np.split(wave_S, 3))) == model.transcribe(wave_S)
+    assert not [str(w.message) for w in recwarn if "writable" in str(w.message)]
+
+
+def test_pauses_divide_what_a_model_without_spaces_writes():
+    places = (0, 9, 18, 27, 90, 95)
+    spans = [TokenSpan(t, at, at, 1.0) for t, at in zip("ไทยaดี", places, strict=True)]
+    times_U2 = 0.02 * np.array([(at - 4, at + 5) for at in places])
+    run = words_of(spans, times_U2, "characters", spaced=False)
+    assert [token.text for token, _ in run] == ["ไทยa", "ดี"]
+    assert text_of(run) == "ไทยaดี"
+    assert len(words_of(spans, times_U2, "characters")) == 1

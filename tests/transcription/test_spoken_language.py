@@ -39,6 +39,15 @@ def waves(folders):
     return found
 
 
+def test_the_reader_gives_the_times_of_its_own_head(folders, waves, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "speechx.transcription.spoken_language.load_times", lambda *of: asked.append(of)
+    )
+    load(folders / "heads", device="cpu", language="auto").transcribe(waves["yo"])
+    assert asked == [(folders / "heads", "text")]
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Two heads on one encoder; and a language head with an adapter for each language."""

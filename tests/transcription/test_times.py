@@ -9,9 +9,10 @@ import numpy as np
 from speechx.audio.cepstra import cepstra
 from speechx.audio.files import write_flac
 from speechx.data.manifest import Utterance
+from speechx.models.folder import times_file
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.times import learn_times, spoken
-from speechx.transcription.token_times import load_times, times_file
+from speechx.transcription.token_times import load_times
 
 RATE, STRIDE = 16_000, 320
 HERTZ = {"a": 300, "b": 1200, " ": 0}

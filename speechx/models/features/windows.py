@@ -34,8 +34,8 @@ STRETCH = 100  # frames: the output of the first convolution has 13 MB in float3
 
 
 class WindowExtractor(nn.Module):
-    """`forward(wave (B, S)) -> (features (B, T, C), None)`: what the extractor that it is made from
-    computes, in the type of the linear maps, for rows without padding."""
+    """`forward(wave (B, S)) -> (features (B, T, C), None)`: as the extractor that it is made
+    from, in the type of the linear maps, for rows without padding."""
 
     def __init__(self, extractor: ConvolutionalExtractor, pack: Pack, dtype: torch.dtype) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ def fill(
     by default the one that the file links, or the one beside it with the same name. `progress`
     gets the seconds that are done, and all.
 
-    A UserError says what is wrong with a file, where a recording was searched, or lists the tiers.
+    A UserError names what is wrong with a file, where a recording was searched, or the tiers.
     """
     path, output = Path(path), Path(output)
     sheet = _read(path)

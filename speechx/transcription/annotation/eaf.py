@@ -9,7 +9,6 @@ refer to the same one are an order without times (a symbolic subdivision).
 """
 
 import codecs
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from xml.parsers import expat
@@ -22,9 +21,9 @@ from speechx.transcription.annotation.sheet import (
     Sheet,
     Texts,
 )
+from speechx.transcription.formats.eaf import NOT_XML
 
 VALUE = "ANNOTATION_VALUE"
-NOT_XML = re.compile(r"[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(slots=True)
@@ -52,7 +51,7 @@ class _Content:
 
 
 def read(data: bytes) -> Sheet:
-    """A ValueError says what is wrong with the file."""
+    """A ValueError names what is wrong with the file."""
     try:
         content = _parsed(data)
     except expat.ExpatError as error:

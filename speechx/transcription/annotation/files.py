@@ -7,6 +7,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
 from speechx.transcription.annotation import READERS, fill
+from speechx.transcription.inputs import exit_code
 from speechx.transcription.result import Transcript
 
 FILLED = ".filled"  # between the stem and the suffix of a file beside the original
@@ -48,11 +49,7 @@ def fill_files(
         logger.info(f"{path}: {done}")
         write(str(target))
         written += 1
-    if len(pairs) == 1 and not written and failed:
-        raise UserError(failed[0])
-    for message in failed:
-        logger.info(f"speechx: {message}")
-    return 2 if failed else 0
+    return exit_code(failed, len(pairs), written)
 
 
 def _pairs(paths: Sequence[Path], output: Path | None, in_place: bool) -> list[tuple[Path, Path]]:

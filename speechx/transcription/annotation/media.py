@@ -16,7 +16,7 @@ FIRST = (".wav", ".flac")  # where several files have the name of the annotation
 def find_media(path: Path, links: Sequence[MediaLink]) -> tuple[Path, float]:
     """The recording of an annotation file, and the second of it where its times begin.
 
-    A linked recording is looked for relative to the file, then at its absolute path, then beside
+    A linked recording is searched relative to the file, then at its absolute path, then beside
     the file by its name alone. A file that links none has a recording of the same name beside it.
     A sound file goes before a film.
     """

@@ -34,7 +34,7 @@ class _Number(NamedTuple):
 
 
 def read(data: bytes) -> Sheet:
-    """A ValueError says what is wrong with the file."""
+    """A ValueError names what is wrong with the file."""
     text, encoding = _decoded(data)
     if '"TextGrid"' not in text:
         raise ValueError("it is no TextGrid in a text format; save it in Praat as a text file")

@@ -18,6 +18,16 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
     "TextGrid": textgrid.render,
     "eaf": eaf.render,
 }
+KNOWN = {name.lower(): name for name in FORMATS}
+
+
+def parse_formats(given: str) -> list[str]:
+    """The formats of `srt,json` or `all`, in any spelling of their letters."""
+    names = list(KNOWN) if given == "all" else [name.strip().lower() for name in given.split(",")]
+    for name in names:
+        if name not in KNOWN:
+            raise UserError(f"the format {name!r} is not known: expected {', '.join(FORMATS)}, all")
+    return [KNOWN[name] for name in dict.fromkeys(names)]
 
 
 def render(transcript: Transcript, format: str, folder: Path = Path()) -> str:
@@ -31,10 +41,9 @@ def render(transcript: Transcript, format: str, folder: Path = Path()) -> str:
 def save(transcript: Transcript, path: Path) -> None:
     """Writes a transcript in the format of the suffix."""
     suffix = path.suffix.removeprefix(".")
-    known = {name.lower(): name for name in FORMATS}
-    if suffix.lower() not in known:
+    if suffix.lower() not in KNOWN:
         raise UserError(
             f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
             f"expected one of {', '.join(FORMATS)}"
         )
-    write_whole(path, render(transcript, known[suffix.lower()], path.parent))
+    write_whole(path, render(transcript, KNOWN[suffix.lower()], path.parent))

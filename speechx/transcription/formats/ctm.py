@@ -16,8 +16,10 @@ def render(transcript: Transcript) -> str:
     tokens = found.phones if transcript.token_type == "phonemes" else found.words
     name = _field(Path(transcript.audio).stem if transcript.audio else "audio")
     channel = 1 + (transcript.channel or 0)
+    origin = transcript.audio_start
     return "".join(
-        f"{name} {channel} {token.start / 1000:.3f} {(token.end - token.start) / 1000:.3f} "
+        f"{name} {channel} {origin + token.start / 1000:.3f} "
+        f"{(token.end - token.start) / 1000:.3f} "
         f"{_field(token.text)} {token.probability:.4f}\n"
         for token in tokens
     )

@@ -48,7 +48,8 @@ def render(transcript: Transcript, folder: Path = Path()) -> str:
     if transcript.audio:
         url, relative = _urls(Path(transcript.audio), folder)
         suffix = Path(transcript.audio).suffix.lower().removeprefix(".")
-        eaf.add_linked_file(url, relative, MIME_TYPES.get(suffix, UNKNOWN))
+        origin = round(1000 * transcript.audio_start) or None
+        eaf.add_linked_file(url, relative, MIME_TYPES.get(suffix, UNKNOWN), origin)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{to_string(eaf)}\n'
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from speechx.audio.cepstra import STEP, cepstra
-from speechx.decoding.boundaries import SoundModel, Spoken
 from speechx.decoding.segmentation import best_paths
+from speechx.decoding.sound_model import SoundModel, Spoken
 from speechx.errors import UserError
 
 RATE = 16_000
