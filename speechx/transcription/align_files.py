@@ -67,7 +67,7 @@ def align_each(
     **settings: Any,
 ) -> Iterator[tuple[Recording, Transcript | UserError]]:
     """Each recording with the transcript of its text, or with the error. `language` goes before
-    that of a manifest; `settings` are those of `align`."""
+    the language of a manifest; `settings` go to `align`."""
     done = 0.0
     for recording in recordings:
         one = given[recording]
@@ -86,7 +86,7 @@ def align_each(
 
 
 def _text(one: Input, wants_phones: bool) -> tuple[str, bool]:
-    """The text of a recording, and whether it is phones: those of a manifest, if wanted."""
+    """The text of a recording, and whether it is phones; a manifest gives its phones if wanted."""
     if one.text is None and (u := one.utterance):
         phones = bool(u.phones) and wants_phones
         text = " ".join(u.phones or ()) if phones else u.text or ""

@@ -3,7 +3,7 @@ standard input."""
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -81,10 +81,8 @@ def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
             if line.strip():
                 yield from _files(line.strip("\r\n"))
     elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file() and not hidden:
-                yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
+        for file in files_below(path, AUDIO_SUFFIXES):
+            yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
     elif PATTERN.search(given) and not path.exists():
         root = Path(path.anchor)
         for file in sorted(root.glob(str(path.relative_to(path.anchor)))):
@@ -92,6 +90,18 @@ def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
                 yield file, PurePosixPath(file.stem)
     else:
         yield path, PurePosixPath(path.stem)
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a folder and its sub-folders with one of these suffixes; hidden ones are left
+    out."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
 
 
 def _utterances(manifest: Path, channels: Channels) -> list[Input]:
