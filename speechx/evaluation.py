@@ -153,6 +153,7 @@ def evaluate_model(
         scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+            name = opened.language if opened.adapter and opened.language else name
             write_temperature(Path(model), name, confidence.temperature)
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
         tables = [result.table() for result in (*scores.values(), confidence)]

@@ -17,7 +17,7 @@ from speechx.interchange.languages import open_in_language
 from speechx.interchange.opening import open_model
 from speechx.models.adapters import Adapter, is_adapter
 from speechx.models.encoder import Encoder, with_adapters
-from speechx.models.folder import open_folder
+from speechx.models.folder import open_folder, write_temperature
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.model import SpeechModel
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -210,3 +210,20 @@ def test_an_adapter_beside_a_head(tmp_path, trained):
     assert open_in_language(tmp_path / "both").vocabularies == {"ctc": vocabulary}
     adapted = open_in_language(tmp_path / "both", "yor")
     assert adapted.vocabularies["ctc"].tokens == ("a", "b", "c", "d")
+
+
+def test_each_language_has_a_temperature_of_its_own(trained, tmp_path):
+    shutil.copytree(trained / "best", tmp_path / "best")
+    write_temperature(tmp_path / "best", "yor", 1.5)
+    saved = open_in_language(tmp_path / "best", "yor")
+    assert set(saved.temperatures.values()) == {1.5}
+    adapters = tmp_path / "best/adapters"
+    for suffix in (".json", ".safetensors"):
+        (adapters / f"yor{suffix}").rename(adapters / f"uzb{suffix}")
+    assert set(open_in_language(tmp_path / "best", "uzb").temperatures.values()) == {1.0}
+
+
+def test_calibration_of_an_adapter_is_written_for_its_language(trained, yoruba, tmp_path):
+    shutil.copytree(trained / "best", tmp_path / "best")
+    evaluate_model(tmp_path / "best", [yoruba[1]], device="cpu", calibrate=True)
+    assert open_folder(tmp_path / "best").temperatures.keys() == {"yor"}

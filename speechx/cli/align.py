@@ -36,7 +36,7 @@ def add_align(commands: Any) -> None:
     align.add_argument(
         "--overwrite", action="store_true", help="make finished files of the folder again"
     )
-    align.add_argument("--language", help="language of the texts")
+    align.add_argument("--language", help="language of the texts, or auto")
     align.add_argument(
         "--phones", action="store_true",
         help="the texts are phones with spaces between, and words with |",
@@ -65,7 +65,6 @@ def _align(options: Any) -> int:
         pairs_in,
         pairs_of,
     )
-    from speechx.transcription.aligner import align
     from speechx.transcription.files import parse_formats
     from speechx.transcription.loading import load
 
@@ -85,9 +84,11 @@ def _align(options: Any) -> int:
     if options.manifest:
         pairs, alone = pairs_of(options.manifest, model.vocabulary.token_type)
 
+    language = None if options.language == "auto" else options.language
+
     def one(audio: Any, text: str, pair: Pair) -> Any:
-        return align(
-            model, audio, text, language=options.language or pair.language,
+        return model.align(
+            audio, text, language=language or pair.language,
             phones=options.phones or pair.phones, romanize=options.romanize,
             untranscribed=options.untranscribed, every_word=options.every_word,
         )  # fmt: skip
@@ -99,4 +100,5 @@ def _align(options: Any) -> int:
 def _is_audio(word: str) -> bool:
     from speechx.audio.files import AUDIO_SUFFIXES
 
-    return Path(word).suffix.lower() in AUDIO_SUFFIXES or Path(word[:200]).is_dir()
+    is_folder = word != "" and Path(word[:200]).is_dir()
+    return is_folder or Path(word).suffix.lower() in AUDIO_SUFFIXES

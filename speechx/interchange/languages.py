@@ -88,6 +88,9 @@ def with_adapter(saved: SavedModel, adapter: SavedAdapter) -> SavedModel:
         vocabularies=adapter.vocabularies,
         language=adapter.language,
         adapter=adapter.label,
+        temperatures={
+            name: saved.temperatures.get(adapter.language, 1.0) for name in adapter.vocabularies
+        },
         notes=(*saved.notes, *adapter.notes),
     )
 

@@ -60,7 +60,8 @@ class SavedModel:
     adapter: str | None = None
     """The file of that adapter, and the beginning of its SHA-256."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """What calibrates the probabilities of a head, by its name; 1 for heads that are not here."""
+    """What calibrates the probabilities of a head, by its name, or through an adapter, by its
+    language; 1 for those that are not here."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,
@@ -168,7 +169,7 @@ def open_folder(folder: Path | str) -> SavedModel:
 
 
 def write_temperature(folder: Path, head: str, temperature: float) -> None:
-    """Replaces the temperature of a head in a model folder."""
+    """Replaces the temperature of a head, or of the adapter for a language, in a model folder."""
     file = folder / "config.yaml"
     about = read_yaml(file)
     about["temperatures"] = {**(about.get("temperatures") or {}), head: temperature}

@@ -1,7 +1,4 @@
-"""Many recordings and their texts to files with times.
-
-S samples
-"""
+"""Many recordings and their texts to files with times."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from speechx.audio.files import AUDIO_SUFFIXES, audio_info, read_audio
+from speechx.audio.files import AUDIO_SUFFIXES, audio_info, read_blocks
 from speechx.data.manifest import first_few, read_manifest
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
@@ -155,8 +152,8 @@ def _aligned(align: Callable[[Any, str, Pair], Transcript], pair: Pair) -> Trans
         return align(pair.audio, text, pair)
     u = pair.audio
     try:
-        wave_S = read_audio(u.audio, u.start, u.duration, part=u.bytes)
-        return replace(align(wave_S, text, pair), audio=str(u.audio), audio_start=u.start)
+        blocks = read_blocks(u.audio, start=u.start, duration=u.duration, part=u.bytes)
+        return replace(align(blocks, text, pair), audio=str(u.audio), audio_start=u.start)
     except UserError as error:
         raise UserError(f"utterance {u.id}: {error}") from None
 

@@ -85,11 +85,17 @@ def _utterances(manifest: Path, channels: Channels) -> list[Input]:
         Input(
             Recording.of_utterance(u),
             f"{u.id} of {manifest}",
-            PurePosixPath(UNSAFE.sub("_", u.id).strip("/.") or "_"),
+            _below(u.id),
             u.duration,
         )
         for u in stream_manifest(manifest)
     ]
+
+
+def _below(name: str) -> PurePosixPath:
+    """An id as a path that stays in the output folder."""
+    parts = [part for part in UNSAFE.sub("_", name).split("/") if part.strip(".")]
+    return PurePosixPath("/".join(parts).lstrip(".") or "_")
 
 
 def _channels(path: Path, output: PurePosixPath, channels: Channels) -> list[Input]:

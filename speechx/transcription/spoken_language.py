@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
 from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognizer, recognizer
-from speechx.transcription.recording import Recording
+from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits
 
@@ -107,6 +108,17 @@ class SpokenLanguage(Recognizer):
                     result = replace(result, language=language)
                 yield recording, result
             done += seconds
+
+    def align(
+        self, audio: Audio, text: str, rate: int = SAMPLE_RATE, **settings: Any
+    ) -> Transcript:
+        """As `Recognizer.align`, in the language of the recording; an iterator comes only once, so
+        it needs a language."""
+        if not isinstance(audio, (str, Path, np.ndarray)):
+            raise UserError("to align an iterator of samples, give the language instead of auto")
+        language = self.identify(Recording.of(audio, rate, settings.get("channel")))
+        settings["language"] = settings.get("language") or language
+        return self._recognizer(language).align(audio, text, rate, **settings)
 
     def _tried(self, recording: Recording) -> tuple[Recording, str | UserError]:
         try:

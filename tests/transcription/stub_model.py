@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from speechx.audio.files import read_audio
 from speechx.models.features.convolutional import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary
+from speechx.transcription.aligner import align
+from speechx.transcription.result import Transcript
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz' ")
 STEP = 0.02  # of samples, between the heights of clicks of two tokens
@@ -27,6 +30,9 @@ class ClickModel:
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
         self.vocabulary = Vocabulary(token_type, tokens)  # type: ignore[arg-type]
         self.features = ConvolutionalConfig()
+
+    def align(self, audio: object, text: str, **settings: Any) -> Transcript:
+        return align(self, audio, text, **settings)
 
     def outputs(
         self, audio: object, rate: int = 16_000, channel: int | None = None
