@@ -9,8 +9,8 @@ from speechx.data.manifest import first_few
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text_encoding import decoded
-from speechx.transcription.aligner import Aligning, align
 from speechx.transcription.inputs import Input
+from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 
@@ -58,7 +58,7 @@ def _place(one: Input, texts: Path | None) -> Path:
 
 
 def align_each(
-    model: Aligning,
+    model: Recognizer,
     given: Mapping[Recording, Input],
     recordings: Iterable[Recording],
     progress: Callable[[float], object],
@@ -74,8 +74,8 @@ def align_each(
         u = one.utterance
         try:
             text, as_phones = _text(one, model.vocabulary.token_type == "phonemes" and not phones)
-            yield recording, align(
-                model, recording, text, language=language or (u.language if u else None),
+            yield recording, model.align(
+                recording, text, language=language or (u.language if u else None),
                 phones=phones or as_phones, **settings,
                 progress=lambda now, start=done: progress(start + now),  # type: ignore[misc]
             )  # fmt: skip

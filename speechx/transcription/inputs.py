@@ -65,12 +65,9 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
 def is_input(word: str) -> bool:
     """Whether a word of the command line is a recording, a folder or a manifest, and not a text."""
     path = Path(word[:200])
-    return (
-        word == STANDARD_INPUT
-        or is_manifest(path)
-        or path.suffix.lower() in AUDIO_SUFFIXES
-        or path.is_dir()
-    )
+    is_there = is_manifest(path) or path.is_dir()
+    named = word == STANDARD_INPUT or path.suffix.lower() in AUDIO_SUFFIXES
+    return word != "" and (is_there or named)
 
 
 def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
@@ -111,12 +108,18 @@ def _utterances(manifest: Path, channels: Channels) -> list[Input]:
         Input(
             Recording.of_utterance(u),
             f"{u.id} of {manifest}",
-            PurePosixPath(UNSAFE.sub("_", u.id).strip("/.") or "_"),
+            _below(u.id),
             u.duration,
             utterance=u,
         )
         for u in stream_manifest(manifest)
     ]
+
+
+def _below(name: str) -> PurePosixPath:
+    """An id as a path that stays in the output folder."""
+    parts = [part for part in UNSAFE.sub("_", name).split("/") if part.strip(".")]
+    return PurePosixPath("/".join(parts).lstrip(".") or "_")
 
 
 def _channels(path: Path, output: PurePosixPath, channels: Channels) -> list[Input]:
