@@ -160,27 +160,37 @@ def read_native(
 
 
 def read_blocks(
-    path: str | Path, channel: int | None = None, seconds: float = BLOCK_SECONDS
+    path: str | Path,
+    channel: int | None = None,
+    seconds: float = BLOCK_SECONDS,
+    start: float = 0.0,
+    duration: float | None = None,
+    part: Part | None = None,
 ) -> Iterator[np.ndarray]:
-    """`read_audio` of a whole file in blocks (S,) of about `seconds`. Joined they are the
-    same samples; memory holds one block. Channels in opposite phase are noticed in each block."""
-    name = str(path)
-    with open_sound(path) as sound:
-        rate, at = sound.samplerate, 0
+    """`read_audio` in blocks (S,) of about `seconds`. Joined they are the same samples; memory
+    holds one block. Channels in opposite phase are noticed in each block."""
+    name = source_name(path, part)
+    with open_sound(path, part) as sound:
+        rate = sound.samplerate
+        begin, wanted = _frame_range(start, duration, rate)
         stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
         frames = max(1, round(seconds * rate))
-        block_SC = _read_frames(sound, name, 0, frames)
+        size = frames if wanted is None else min(frames, wanted)
+        block_SC, at = _read_frames(sound, name, begin, size), begin
         while True:
             at += len(block_SC)
-            following_SC = _read_frames(sound, name, at, frames, at)
+            size = frames if wanted is None else min(frames, begin + wanted - at)
+            following_SC = _read_frames(sound, name, at, size, at)
             last = len(following_SC) == 0
             segment = (at - len(block_SC)) / rate, None, channel
             wave_S = _one_channel(block_SC, rate, segment, name, 0.0)
+            if last and at - begin < (wanted or 0) - END_TOLERANCE_SECONDS * rate:
+                raise UserError(_too_short(name, start, duration, at / rate))
             if rate != SAMPLE_RATE:
                 wave_S = stream.resample_chunk(np.ascontiguousarray(wave_S), last)
             if len(wave_S):
                 yield np.ascontiguousarray(wave_S)
-            elif last and at == len(block_SC):
+            elif last and at == begin + len(block_SC):
                 raise UserError(_no_samples(name))
             if last:
                 return
@@ -250,10 +260,7 @@ def _one_channel(
             raise UserError(_no_samples(name))
         raise UserError(f"{name}: the segment starts at {start:g} s, after the end of the file.")
     if wanted is not None and len(wave_SC) < wanted - tolerance * rate:
-        raise UserError(
-            f"{name}: a segment of {duration:g} s from {start:g} s was requested, but the file "
-            f"ends at {(first + len(wave_SC)) / rate:.3f} s."
-        )
+        raise UserError(_too_short(name, start, duration, (first + len(wave_SC)) / rate))
     if channel is None and channels > 1:
         wave_S, opposite = mean(wave_SC)
         if opposite and notes is None:
@@ -353,6 +360,13 @@ def _seek(sound: OpenSound, first: int, at: int) -> int:
 
 def _damaged(name: str) -> str:
     return f"{name}: the audio is damaged and cannot be decoded."
+
+
+def _too_short(name: str, start: float, duration: float | None, end: float) -> str:
+    return (
+        f"{name}: a segment of {duration:g} s from {start:g} s was requested, but the file ends at "
+        f"{end:.3f} s."
+    )
 
 
 def _no_samples(path: str | Path) -> str:

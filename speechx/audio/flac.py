@@ -91,7 +91,7 @@ def _with_total(head: bytes, total: int) -> bytes:
 
 def _is_decodable(data: bytes, samples: int) -> bool:
     """Whether a FLAC of this many samples is whole. A checksum without the end of its frame would
-    not tell: every 65,536th part of a frame has it by chance."""
+    not decide: every 65,536th part of a frame has it by chance."""
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             sound.seekable = lambda: False

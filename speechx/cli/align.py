@@ -19,7 +19,7 @@ def add_align(commands: Any) -> None:
     add_model(align)
     align.add_argument("--texts", type=Path, metavar="DIR", help="folder of the .txt files")
     add_output(align, "json")
-    align.add_argument("--language", help="language of the texts, and of a model with adapters")
+    align.add_argument("--language", help="language of the texts and of the adapter, or auto")
     align.add_argument(
         "--phones", action="store_true",
         help="the texts are phones with spaces between, and words with |",
@@ -52,9 +52,10 @@ def _align(options: Any) -> int:
     inputs = with_texts(inputs, given, options.texts, text)
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, options.language, any_language=True)
+    language = None if options.language == "auto" else options.language
     transcribe = partial(
         align_each, model, {one.recording: one for one in inputs},
-        language=options.language, phones=options.phones, romanize=options.romanize,
+        language=language, phones=options.phones, romanize=options.romanize,
         untranscribed=options.untranscribed, every_word=options.every_word,
     )  # fmt: skip
     return write_transcripts(

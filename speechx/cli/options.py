@@ -40,7 +40,7 @@ def add_language(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--language",
         help="language of a model with adapters for many, by its code or name; auto identifies the "
-        "language of each recording",
+        "language of each recording or segment",
     )
 
 

@@ -119,7 +119,7 @@ class SoundModel:
         value_NF = value_NF[np.argsort(label_N, kind="stable")]
         count_K = np.bincount(label_N, minlength=1 + (tokens - 1) * states)
         ends_K = np.cumsum(count_K)
-        # A token that was never heard sounds like any.
+        # A token that was not learned sounds like any.
         mean_KF = np.tile(value_NF.mean(0), (len(count_K), 1))
         scatters = {}
         tied_FF = np.zeros((value_NF.shape[1], value_NF.shape[1]))

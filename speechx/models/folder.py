@@ -60,7 +60,8 @@ class SavedModel:
     adapter: str | None = None
     """The file of that adapter, and the beginning of its SHA-256."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """What calibrates the probabilities of a head, by its name; 1 for heads that are not here."""
+    """What calibrates the probabilities of a head, by its name (adapter_files.head_of); 1 for heads
+    that are not here."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,

@@ -9,8 +9,8 @@ from speechx.data.manifest import first_few
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text_encoding import decoded
-from speechx.transcription.aligner import Aligning, align
 from speechx.transcription.inputs import Input
+from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 
@@ -58,7 +58,7 @@ def _place(one: Input, texts: Path | None) -> Path:
 
 
 def align_each(
-    model: Aligning,
+    model: Recognizer,
     given: Mapping[Recording, Input],
     recordings: Iterable[Recording],
     progress: Callable[[float], object],
@@ -67,15 +67,15 @@ def align_each(
     **settings: Any,
 ) -> Iterator[tuple[Recording, Transcript | UserError]]:
     """Each recording with the transcript of its text, or with the error. `language` goes before
-    that of a manifest; `settings` are those of `align`."""
+    the language of a manifest; `settings` go to `align`."""
     done = 0.0
     for recording in recordings:
         one = given[recording]
         u = one.utterance
         try:
             text, as_phones = _text(one, model.vocabulary.token_type == "phonemes" and not phones)
-            yield recording, align(
-                model, recording, text, language=language or (u.language if u else None),
+            yield recording, model.align(
+                recording, text, language=language or (u.language if u else None),
                 phones=phones or as_phones, **settings,
                 progress=lambda now, start=done: progress(start + now),  # type: ignore[misc]
             )  # fmt: skip
@@ -86,7 +86,7 @@ def align_each(
 
 
 def _text(one: Input, wants_phones: bool) -> tuple[str, bool]:
-    """The text of a recording, and whether it is phones: those of a manifest, if wanted."""
+    """The text of a recording, and whether it is phones; a manifest gives its phones if wanted."""
     if one.text is None and (u := one.utterance):
         phones = bool(u.phones) and wants_phones
         text = " ".join(u.phones or ()) if phones else u.text or ""

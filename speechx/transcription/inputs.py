@@ -3,7 +3,7 @@ standard input."""
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -65,12 +65,9 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
 def is_input(word: str) -> bool:
     """Whether a word of the command line is a recording, a folder or a manifest, and not a text."""
     path = Path(word[:200])
-    return (
-        word == STANDARD_INPUT
-        or is_manifest(path)
-        or path.suffix.lower() in AUDIO_SUFFIXES
-        or path.is_dir()
-    )
+    is_there = is_manifest(path) or path.is_dir()
+    named = word == STANDARD_INPUT or path.suffix.lower() in AUDIO_SUFFIXES
+    return word != "" and (is_there or named)
 
 
 def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
@@ -81,10 +78,8 @@ def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
             if line.strip():
                 yield from _files(line.strip("\r\n"))
     elif path.is_dir():
-        for file in sorted(path.rglob("*")):
-            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-            if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file() and not hidden:
-                yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
+        for file in files_below(path, AUDIO_SUFFIXES):
+            yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())
     elif PATTERN.search(given) and not path.exists():
         root = Path(path.anchor)
         for file in sorted(root.glob(str(path.relative_to(path.anchor)))):
@@ -94,6 +89,18 @@ def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
         yield path, PurePosixPath(path.stem)
 
 
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """The files of a folder and its sub-folders with one of these suffixes; hidden ones are left
+    out."""
+    return [
+        file
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in suffixes
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
+    ]
+
+
 def _utterances(manifest: Path, channels: Channels) -> list[Input]:
     if channels != "mix":
         raise UserError(f"{manifest}: --channels is for recordings; a manifest has one channel")
@@ -101,12 +108,18 @@ def _utterances(manifest: Path, channels: Channels) -> list[Input]:
         Input(
             Recording.of_utterance(u),
             f"{u.id} of {manifest}",
-            PurePosixPath(UNSAFE.sub("_", u.id).strip("/.") or "_"),
+            _below(u.id),
             u.duration,
             utterance=u,
         )
         for u in stream_manifest(manifest)
     ]
+
+
+def _below(name: str) -> PurePosixPath:
+    """An id as a path that stays in the output folder."""
+    parts = [part for part in UNSAFE.sub("_", name).split("/") if part.strip(".")]
+    return PurePosixPath("/".join(parts).lstrip(".") or "_")
 
 
 def _channels(path: Path, output: PurePosixPath, channels: Channels) -> list[Input]:

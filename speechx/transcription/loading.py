@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from speechx.interchange.hub import local_path
+from speechx.interchange.hub import EVERY, local_path
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.models.compute import prepare_for_inference, require_compute_type
@@ -27,7 +27,8 @@ def load(
     bfloat16 or int8. With `any_language`, a model without adapters takes any.
     """
     require_compute_type(compute_type)
-    saved = open_model(local_path(folder, language), UNUSED)
+    needed = EVERY if language == "auto" else language
+    saved = open_model(local_path(folder, needed), UNUSED)
     if language == "auto":
         return by_spoken_language(saved, Path(folder), device, head, compute_type)
     if any_language and not saved.adapters:

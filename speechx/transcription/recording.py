@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, read_audio, read_blocks, resample
+from speechx.audio.files import SAMPLE_RATE, read_blocks, resample
 from speechx.data.utterance import Utterance
 
 NO_AUDIO = "audio must be a file or an array of samples"
@@ -49,7 +49,7 @@ class Recording:
         """A line of a manifest, which may be a part of a file."""
         u = utterance
         return cls(
-            lambda: iter((read_audio(u.audio, u.start, u.duration, part=u.bytes),)),
+            lambda: read_blocks(u.audio, start=u.start, duration=u.duration, part=u.bytes),
             str(u.audio),
             start=u.start,
         )

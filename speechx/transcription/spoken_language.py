@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
 from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognizer, recognizer
-from speechx.transcription.recording import Recording
+from speechx.transcription.recording import Audio, Recording
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits
 from speechx.transcription.token_times import load_times
@@ -108,6 +109,15 @@ class SpokenLanguage(Recognizer):
                     result = replace(result, language=language)
                 yield recording, result
             done += seconds
+
+    def align(
+        self, audio: Audio, text: str, rate: int = SAMPLE_RATE, **settings: Any
+    ) -> Transcript:
+        """As `Recognizer.align`, in the language of the recording."""
+        recording = Recording.of(audio, rate, settings.pop("channel", None))
+        language = self.identify(recording)
+        settings["language"] = settings.get("language") or language
+        return self._recognizer(language).align(recording, text, **settings)
 
     def _tried(self, recording: Recording) -> tuple[Recording, str | UserError]:
         try:

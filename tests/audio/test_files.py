@@ -16,7 +16,14 @@ import soundfile
 
 import speechx.audio.files as files
 import speechx.audio.sources as sources
-from speechx.audio.files import SAMPLE_RATE, audio_info, check_audio, read_audio, write_flac
+from speechx.audio.files import (
+    SAMPLE_RATE,
+    audio_info,
+    check_audio,
+    read_audio,
+    read_blocks,
+    write_flac,
+)
 from speechx.errors import UserError
 
 FORMATS = [
@@ -475,3 +482,21 @@ def test_m4a_goes_through_ffmpeg(
     monkeypatch.setenv("PATH", str(tmp_path / "bad"))
     with pytest.raises(UserError, match=r"talk\.m4a: ffmpeg cannot decode it: moov atom not found"):
         read_audio(m4a)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "ogg"])
+@pytest.mark.parametrize("rate", [8000, 16_000])
+@pytest.mark.parametrize("segment", [(0, None), (0, 2.05), (0.7, 1.1), (1.3, None), (1.9, 0.2)])
+def test_blocks_of_a_segment_are_its_samples(tmp_path, suffix, rate, segment):
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / f"a.{suffix}", random.uniform(-0.5, 0.5, (2 * rate, 2)), rate)
+    start, duration = segment
+    blocks = read_blocks(tmp_path / f"a.{suffix}", 1, 0.4, start, duration)
+    whole_S = read_audio(tmp_path / f"a.{suffix}", start, duration, 1)
+    np.testing.assert_allclose(np.concatenate([*blocks]), whole_S, atol=1e-6)
+
+
+def test_blocks_of_a_segment_that_ends_too_late_are_an_error(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000), 16_000)
+    with pytest.raises(UserError, match=r"of 2.5 s from 0.5 s was requested.* ends at 2.000 s"):
+        list(read_blocks(tmp_path / "a.wav", None, 0.4, 0.5, 2.5))

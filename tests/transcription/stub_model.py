@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from speechx.models.features.convolutional import ConvolutionalConfig
 from speechx.text.vocabulary import Vocabulary
+from speechx.transcription.aligner import align
 from speechx.transcription.recording import Audio, Recording
+from speechx.transcription.result import Transcript
 
 LETTERS = tuple("abcdefghijklmnopqrstuvwxyz' ")
 STEP = 0.02  # of samples, between the heights of clicks of two tokens
@@ -32,6 +35,9 @@ class ClickModel:
 
     def compute_with(self, batch_size: int | None, threads: int | None) -> None:
         """There is nothing to compute."""
+
+    def align(self, audio: Audio, text: str, **settings: Any) -> Transcript:
+        return align(self, audio, text, **settings)
 
     def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         wave_S = np.concatenate([*Recording.of(audio).blocks()])

@@ -154,6 +154,7 @@ def test_a_manifest(folder):
         (("nowhere",), "nowhere: cannot be read"),
         (("tapes/none",), "no recordings"),
         (("tapes/a.flac", "  "), "no words"),
+        (("tapes/a.flac", ""), "no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),

@@ -365,6 +365,22 @@ def test_a_language_chooses_the_adapter(place: Path, monkeypatch) -> None:
     assert given[3:5] == ["yor", "int8"]
 
 
+def test_a_segment_that_fails_does_not_stop_the_others(place: Path) -> None:
+    def some(wave_S: np.ndarray) -> Transcript:
+        transcript = transcribe(wave_S)
+        if transcript.text == filled(1):
+            raise UserError("no adapter for this language")
+        return transcript
+
+    (place / "session.TextGrid").write_text(LONG)
+    done = fill(place / "session.TextGrid", place / "new.TextGrid", some)
+    whole = fill(place / "session.TextGrid", place / "whole.TextGrid", transcribe)
+    assert done.filled == whole.filled - 1 > 0
+    assert [message.partition(": ")[2] for message in done.failed] == [
+        "no adapter for this language"
+    ]
+
+
 def test_a_new_file_stands_beside_the_original(place: Path, call, capsys) -> None:
     path, new = place / "session.TextGrid", place / "session.filled.TextGrid"
     path.write_text(LONG)

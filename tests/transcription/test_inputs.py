@@ -57,6 +57,9 @@ def test_lines_of_a_manifest_are_parts_of_recordings(place: Path) -> None:
     (place / "some.jsonl").write_text(json.dumps(record) + "\n")
     inputs, _ = find_inputs([str(place / "some.jsonl")])
     assert [(str(one.output), one.seconds) for one in inputs] == [("x/1", 0.5)]
+    record["id"] = "../a/../../.b c/.."
+    (place / "other.jsonl").write_text(json.dumps(record) + "\n")
+    assert outputs(place / "other.jsonl") == ["a/.b_c"]
     ((_, transcript),) = load(place / "model", "cpu").stream([inputs[0].recording])
     assert transcript.audio_duration == 0.5
 

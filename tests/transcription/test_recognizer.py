@@ -14,6 +14,7 @@ import torch
 import speechx
 from speechx.audio.files import read_audio, write_flac
 from speechx.data.manifest import read_manifest
+from speechx.data.utterance import Utterance
 from speechx.decoding.decoder import TokenSpan
 from speechx.errors import UserError
 from speechx.text.inventory import Inventory
@@ -21,6 +22,7 @@ from speechx.transcription.files import write_transcripts
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
+from speechx.transcription.recording import Recording
 from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of, text_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
@@ -381,3 +383,11 @@ def test_pauses_divide_what_a_model_without_spaces_writes():
     assert [token.text for token, _ in run] == ["ไทยa", "ดี"]
     assert text_of(run) == "ไทยaดี"
     assert len(words_of(spans, times_U2, "characters")) == 1
+
+
+def test_a_long_line_of_a_manifest_comes_in_blocks(tmp_path):
+    write_flac(tmp_path / "a.flac", noise(70))
+    line = Utterance(id="a", audio=tmp_path / "a.flac", duration=68.0, language="xx", start=1.0)
+    blocks = [*Recording.of_utterance(line).blocks()]
+    assert max(map(len, blocks)) <= 30 * 16_000
+    assert sum(map(len, blocks)) == 68 * 16_000

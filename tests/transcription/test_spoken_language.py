@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from speechx.errors import UserError
+from speechx.interchange.hub import EVERY
 from speechx.models.adapter_files import SavedAdapter
 from speechx.models.adapters import adapter_shapes
 from speechx.models.folder import open_folder, save_model
@@ -16,6 +17,7 @@ from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
+from speechx.transcription import loading
 from speechx.transcription.loading import load
 from tests.conftest import small_filterbank, write_wav
 from tests.toy_models import toy_model
@@ -137,3 +139,22 @@ def test_a_recording_too_short_for_an_answer(folders):
 def test_a_folder_that_identifies_nothing(tmp_path):
     with pytest.raises(UserError, match="cannot identify languages"):
         load(toy_model(tmp_path / "toy"), device="cpu", language="auto")
+
+
+def test_auto_needs_the_adapters_for_every_language(folders, monkeypatch):
+    asked = []
+
+    def local_path(path, language):
+        asked.append(language)
+        return path
+
+    monkeypatch.setattr(loading, "local_path", local_path)
+    load(folders / "adapters", device="cpu", language="auto")
+    assert asked == [EVERY]
+
+
+def test_a_text_is_aligned_in_the_language_that_is_spoken(folders, waves):
+    model = load(folders / "adapters", device="cpu", language="auto")
+    transcript = model.align(waves["yo"], "ab", every_word=True)
+    assert (transcript.language, transcript.text) == ("yor", "ab")
+    assert model.align(iter([waves["yo"]]), "ab", every_word=True).language == "yor"

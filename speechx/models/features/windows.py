@@ -6,7 +6,7 @@ map of windows. A stretch of two seconds goes through all convolutions before th
 so that what lies between them stays in the cache of the processor, and memory does not grow with
 the recording.
 
-Only the group norm of base models looks at more than a stretch. Its statistics follow from the
+Only the group norm of base models needs more than a stretch. Its statistics follow from the
 waveform alone: an output channel is a weighted sum of the K samples of a window, so its mean and
 its variance come from the mean and the covariance (K, K) of windows, and the norm becomes part of
 the weight.

@@ -209,7 +209,11 @@ def _transcribe(
         if isinstance(piece, UserError):
             failed.append(str(piece))
             continue
-        transcript = transcribe(piece)
+        try:
+            transcript = transcribe(piece)
+        except UserError as error:  # such as a language that the model lacks
+            failed.append(f"the segment at {segment.start:.2f} s: {error}")
+            continue
         if text := transcript.text.strip():
             texts[segment] = text
         elif transcript.covered_duration == 0:

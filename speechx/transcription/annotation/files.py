@@ -7,7 +7,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
 from speechx.transcription.annotation import READERS, fill
-from speechx.transcription.inputs import exit_code
+from speechx.transcription.inputs import exit_code, files_below
 from speechx.transcription.result import Transcript
 
 FILLED = ".filled"  # between the stem and the suffix of a file beside the original
@@ -78,10 +78,10 @@ def _files(path: Path) -> Iterator[tuple[Path, Path]]:
     if not path.is_dir():
         yield path, Path(path.name)
         return
-    inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS)
+    inside = files_below(path, READERS)
     if not inside:
         raise UserError(f"{path}: the folder has no .eaf and no .TextGrid file")
-    yield from ((file, file.relative_to(path)) for file in inside if file.name[0] != ".")
+    yield from ((file, file.relative_to(path)) for file in inside)
 
 
 class _Bar:
