@@ -33,6 +33,9 @@ def add_align(commands: Any) -> None:
         "-o", "--output-dir", type=Path,
         help="folder with the files of each recording; finished ones are skipped",
     )  # fmt: skip
+    align.add_argument(
+        "--overwrite", action="store_true", help="make finished files of the folder again"
+    )
     align.add_argument("--language", help="language of the texts")
     align.add_argument(
         "--phones", action="store_true",
@@ -63,7 +66,7 @@ def _align(options: Any) -> int:
         pairs_of,
     )
     from speechx.transcription.aligner import align
-    from speechx.transcription.files import parse_formats
+    from speechx.transcription.files import parse_formats, require_writable
     from speechx.transcription.loading import load
 
     given = options.audio
@@ -73,6 +76,8 @@ def _align(options: Any) -> int:
             "--manifest; see speechx align --help"
         )
     forms = parse_formats(options.output_format)
+    if options.output_dir is not None:
+        require_writable(options.output_dir)
     pairs, alone = list[Pair](), list[str]()
     if len(given) == 2 and options.texts is None and not _is_audio(given[1]):
         pairs = [pair_of(Path(given[0]), given[1])]
@@ -90,10 +95,11 @@ def _align(options: Any) -> int:
         )  # fmt: skip
 
     write = partial(print, end="", flush=True)
-    return align_files(one, pairs, forms, options.output_dir, write, alone)
+    return align_files(one, pairs, forms, options.output_dir, write, alone, options.overwrite)
 
 
 def _is_audio(word: str) -> bool:
     from speechx.audio.files import AUDIO_SUFFIXES
 
-    return Path(word).suffix.lower() in AUDIO_SUFFIXES or Path(word[:200]).is_dir()
+    is_folder = bool(word) and Path(word[:200]).is_dir()
+    return Path(word).suffix.lower() in AUDIO_SUFFIXES or is_folder

@@ -41,6 +41,9 @@ def add_fill(commands: Any) -> Any:
         help="phone inventory of an unseen language, to write its phones: a shipped language, a "
         "list, a manifest, or PHOIBLE's phoible.csv#ID",
     )  # fmt: skip
+    fill.add_argument(
+        "--language", help="language of a model with adapters for many, by its code or name"
+    )
     fill.set_defaults(command=_fill)
     return fill
 
@@ -50,7 +53,7 @@ def _fill(options: Any) -> int:
     from speechx.transcription.annotation.files import fill_files
 
     inventory = _inventory(options.inventory)  # before the model is loaded, for it may be wrong
-    model = speechx.load(options.model, options.device, options.head)
+    model = speechx.load(options.model, options.device, options.head, options.language)
     transcribe: Any = model.transcribe
     if inventory is not None:
         transcribe = partial(model.phonemize, inventory=inventory)

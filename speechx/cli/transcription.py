@@ -25,7 +25,8 @@ def add_transcription_commands(commands: Any) -> None:
             "--model",
             required=True,
             type=Path,
-            help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face",
+            help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face "
+            "Hub",
         )
         decode.set_defaults(command=_decode, phonemize=name == "phonemize", show_mapping=False)
         _add_output(decode)

@@ -17,6 +17,7 @@ from speechx.log import logger
 from speechx.text.vocabulary import TokenType
 from speechx.text_encoding import decoded
 from speechx.transcription.formats import render
+from speechx.transcription.recording import what_is_cut
 from speechx.transcription.result import Transcript
 
 TEXT_SUFFIX = ".txt"
@@ -48,6 +49,8 @@ class Pair:
 
 def pair_of(audio: Path, text: str) -> Pair:
     """`text` is the name of a file, or the text itself."""
+    if not text.strip():
+        raise UserError("the text has no words; expected the words that are spoken in the audio")
     try:
         is_file = Path(text).is_file()
     except (OSError, ValueError):  # a text, too long for a name
@@ -107,12 +110,13 @@ def align_files(
     folder: Path | None,
     write: Callable[[str], object],
     alone: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> int:
     """Aligns each text with `align(audio, text, pair)` and writes `folder/<name>.<form>`, or to
     `write`; returns 2 if some failed, or if there are recordings that are `alone`.
 
-    Finished files are skipped, each is written whole or not at all, and a bad one is reported and
-    does not stop the others.
+    Finished files are skipped, unless `overwrite` is set; each is written whole or not at all, and
+    a bad one is reported and does not stop the others.
     """
     if folder is None and len(forms) > 1:
         raise UserError("several formats need a folder for their files: give -o FOLDER")
@@ -121,8 +125,11 @@ def align_files(
     failed, aligned = list(alone), 0
     for pair in pairs:
         targets = {} if folder is None else {f: folder / f"{pair.name}.{f}" for f in forms}
-        if targets and all(target.exists() for target in targets.values()):
-            logger.info(f"{pair.name}: its results are in {folder} already, skipped")
+        if targets and not overwrite and all(target.exists() for target in targets.values()):
+            logger.info(
+                f"{pair.name}: its results are in {folder} already, skipped (--overwrite makes "
+                "them again)"
+            )
             aligned += 1
             continue
         try:
@@ -131,10 +138,13 @@ def align_files(
             failed.append(str(error))
             continue
         aligned += 1
+        if message := what_is_cut(pair.audio):
+            failed.append(message)
         for target in targets.values():
             transcript.save(target)
         if folder is None:
             write(render(transcript, forms[0]))
+    failed = list(dict.fromkeys(failed))  # such as a language that no text can be read in
     if len(failed) == 1 and not aligned:
         raise UserError(failed[0])
     for message in failed:

@@ -10,9 +10,12 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
     S samples · T frames · V = blank and tokens, the blank first · U tokens of the text
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -24,9 +27,10 @@ from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.result import Phone, Segment, Transcript, Word
+from speechx.transcription.segments import SegmentLimits, Spaced, pieces_of, text_of
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
 
-PAUSE_SECONDS = 1.0  # between two segments of a text without lines
+LIMITS = SegmentLimits()
 SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
@@ -68,13 +72,29 @@ def align(
     sound get no time and are listed in `unaligned`, unless `every_word` is to have one.
     `progress` gets the seconds done. UserError if the text does not fit.
     """
-    spelling = spell(text, model.vocabulary, language, phones, romanize)
+    if untranscribed not in get_args(Untranscribed):
+        expected = ", ".join(get_args(Untranscribed))
+        raise UserError(f"untranscribed is {untranscribed!r}; expected one of {expected}")
     name = str(audio) if isinstance(audio, (str, Path)) else None
+    spelling = spell(text, model.vocabulary, language, phones, romanize)
+    if not spelling.words:
+        raise UserError(
+            f"{name or 'audio'}: its text has no words to align: it is empty, or has only "
+            "punctuation. Expected the words that are spoken in the audio."
+        )
     if spelling.unwritten:
         said = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)
         advice = "; if the model writes Latin letters, --romanize may help" if foreign else ""
-        logger.warning(f"{name or 'audio'}: {said}{advice}")
+        if spelling.is_foreign():
+            raise UserError(
+                f"{name or 'audio'}: the model can write nothing of the text, so nothing can be "
+                f"aligned: {said}. Expected a text in the language and script of the model{advice}."
+            )
+        logger.warning(
+            f"{name or 'audio'}: {said} of the text are none of the model and are aligned to any "
+            f"speech{advice}"
+        )
     audio, samples = _counted(audio, rate)
     stride = model.features.stride
     frames = 0
@@ -171,29 +191,43 @@ def _words(
 
 
 def _segments(spelling: Spelling, words: Sequence[tuple[SpelledWord, Word]]) -> Iterator[Segment]:
-    """A segment for each line with a word that was found, or for what is between pauses."""
-    several = len(spelling.lines) > 1
-    runs: list[list[tuple[SpelledWord, Word]]] = []
-    for spelled, word in words:
-        if not runs:
-            new = True
-        elif several:
-            new = spelled.line != runs[-1][-1][0].line
-        else:
-            new = word.start - runs[-1][-1][1].end > PAUSE_SECONDS
-        if new:
-            runs.append([])
-        runs[-1].append((spelled, word))
-    for run in runs:
-        found = tuple(word for _, word in run)
-        joined = " ".join(word.text for word in found)
-        yield Segment(
-            text=spelling.lines[run[0][0].line] if several or len(runs) == 1 else joined,
-            start=found[0].start,
-            end=found[-1].end,
-            words=found if spelling.has_words else (),
-            phones=tuple(phone for word in found for phone in word.phones),
-        )
+    """A segment for each line with a word that was found; a text of one line is cut as transcripts
+    are."""
+    if len(spelling.lines) > 1:
+        for line, run in groupby(words, key=lambda one: one[0].line):
+            yield _segment(spelling, spelling.lines[line], [word for _, word in run])
+        return
+    rest = iter([word for _, word in words])
+    for piece in pieces_of(_written(spelling, words), LIMITS):
+        yield _segment(spelling, text_of(piece), [next(rest) for _ in piece])
+
+
+def _segment(spelling: Spelling, text: str, found: Sequence[Word]) -> Segment:
+    return Segment(
+        text=text,
+        start=found[0].start,
+        end=found[-1].end,
+        words=tuple(found) if spelling.has_words else (),
+        phones=tuple(phone for word in found for phone in word.phones),
+    )
+
+
+def _written(spelling: Spelling, words: Sequence[tuple[SpelledWord, Word]]) -> list[Spaced]:
+    """The words of a line as they stand in it, each with what follows it and was not found."""
+    (line,) = spelling.lines
+    places, place = [], 0
+    times = {id(spelled) for spelled, _ in words}
+    for spelled in spelling.words:
+        found = re.compile("[ |]*".join(map(re.escape, spelled.text))).search(line, place)
+        place, end = found.span() if found else (place, place)
+        if id(spelled) in times:
+            places.append(place)
+        place = end
+    places[0] = 0
+    return [
+        Spaced(replace(word, text=line[begin:end].strip()), line[begin - 1 : begin] == " ")
+        for (_, word), begin, end in zip(words, places, [*places[1:], len(line)], strict=True)
+    ]
 
 
 def _report(name: str, unaligned: Sequence[str], total: int) -> None:

@@ -21,7 +21,9 @@ Transcribe: TypeAlias = Callable[..., Iterator[tuple[Recording, Transcript | Use
 def parse_formats(given: str) -> list[str]:
     """The formats of `srt,json` or `all`, in any spelling of their letters."""
     known = {name.lower(): name for name in FORMATS}
-    names = list(known) if given == "all" else [name.strip().lower() for name in given.split(",")]
+    names = [name.strip().lower().removeprefix(".") for name in given.split(",")]
+    if "all" in names:
+        return list(FORMATS)
     for name in names:
         if name not in known:
             raise UserError(f"the format {name!r} is not known: expected {', '.join(FORMATS)}, all")
@@ -30,6 +32,11 @@ def parse_formats(given: str) -> list[str]:
 
 def require_writable(folder: Path) -> None:
     """Makes the folder; an OSError if no file can be written there."""
+    if not folder.exists() and folder.suffix.lower() in {f".{name.lower()}" for name in FORMATS}:
+        raise UserError(
+            f"{folder} looks like a file, but a folder is needed: its files get the names of the "
+            f"recordings; give -o FOLDER -f {folder.suffix[1:]}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
         pass

@@ -6,14 +6,15 @@ read in blocks, and may be read twice.
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, read_audio, read_blocks, resample
+from speechx.audio.files import SAMPLE_RATE, audio_info, read_audio, read_blocks, resample
 from speechx.data.utterance import Utterance
 
 Audio: TypeAlias = str | Path | np.ndarray | Iterable[np.ndarray]
@@ -33,10 +34,14 @@ class Recording:
         """`rate` is of samples in memory; a file has its own. `channel` of a file counts from 0;
         None is the mean of all."""
         if isinstance(audio, (str, Path)):
-            return cls(lambda: read_blocks(audio, channel=channel), str(audio), channel)
+            return cls(partial(read_blocks, audio, channel=channel), str(audio), channel)
+        if hasattr(audio, "__array__"):  # also a tensor
+            audio = np.asarray(audio)
         if isinstance(audio, np.ndarray):
             wave_S = resample(checked(audio), _checked_rate(rate), SAMPLE_RATE)
             return cls(lambda: iter((wave_S,)))
+        if not isinstance(audio, Iterable) or isinstance(audio, (bytes, Mapping)):
+            raise ValueError(_refusal(audio))
         return cls(_spooled(audio, _checked_rate(rate)))
 
     @classmethod
@@ -48,26 +53,44 @@ class Recording:
         )
 
 
+def what_is_cut(audio: Any) -> str:
+    """The message about a file that is cut off; empty for everything else."""
+    cut = audio_info(audio, exact=False).cut if isinstance(audio, (str, Path)) else ""
+    return cut and f"{audio}: {cut} The transcript covers the part that is left."
+
+
+def _refusal(audio: Any) -> str:
+    return (
+        "audio must be a file, an array of samples or an iterator of such arrays, not of the type "
+        f"{type(audio).__name__}"
+    )
+
+
 def checked(samples: Any) -> np.ndarray:
     """Samples (S,) in float32."""
     if not isinstance(samples, np.ndarray):
-        raise ValueError(f"audio must be a file or an array of samples, not {samples!r:.80}")
+        raise ValueError(_refusal(samples))
     if samples.ndim != 1:
         raise ValueError(
             f"audio must be one channel of samples (S,), but has shape {samples.shape}; for the "
             "mean of channels pass audio.mean(axis)"
         )
-    if not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
+    if not np.issubdtype(samples.dtype, np.floating):
         raise ValueError(
-            f"samples must be finite floats between -1 and 1, but are {samples.dtype}; divide "
-            "16-bit integers by 32768"
+            f"samples must be floats between -1 and 1, but are {samples.dtype}; divide 16-bit "
+            "integers by 32768"
         )
+    if not np.isfinite(samples).all():
+        raise ValueError("samples must be finite, but some are NaN or infinite")
     return samples.astype(np.float32)
 
 
 def _checked_rate(rate: int) -> int:
     if not isinstance(rate, (int, np.integer)) or not 1000 <= rate <= 1 << 20:
-        raise ValueError(f"rate must be the samples per second of the audio, not {rate!r}")
+        raise ValueError(
+            f"rate must be the samples per second, a whole number from 1000 to {1 << 20}, not "
+            f"{rate!r}"
+        )
     return int(rate)
 
 

@@ -53,6 +53,10 @@ class Spelling:
     unwritten: Counter[str] = field(default_factory=Counter)
     """Characters or phones that the model cannot write."""
 
+    def is_foreign(self) -> bool:
+        """Whether the model can write nothing of the text."""
+        return not any(column >= FIRST_TOKEN for w in self.words for column in w.columns)
+
 
 def spell(
     text: str,
@@ -65,7 +69,7 @@ def spell(
 
     A phone model needs a `language`, from which pronunciations are made, or `phones`: the text
     then is phones with spaces between, and words with `|`. `romanize` writes any script in Latin
-    letters, for models of these. UserError if nothing is left to align.
+    letters, for models of these. UserError if the model has no use for such a text.
     """
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     if vocabulary.token_type == "languages":
@@ -85,11 +89,6 @@ def spell(
         spelling.has_words = "|" in text
     else:
         spelling = _spell_phones(*_pronounced(lines, language), lines, vocabulary)
-    if not spelling.words:
-        raise UserError(
-            "The text has no words to align: it is empty, or has only punctuation. "
-            "Expected the words that are spoken in the audio."
-        )
     return spelling
 
 
@@ -267,6 +266,7 @@ def _spell_phones(
         else:
             pauses.append(output)
     outputs = _Outputs(outputs_of, pauses)
+    phones = [[p for phone in word for p in _parts(phone, outputs_of)] for word in phones]
     missing = {normalize_ipa(p) for word in phones for p in word} - set(outputs_of)
     nearest = _nearest(sorted(missing), [*outputs_of])
     if nearest:
@@ -287,6 +287,21 @@ def _spell_phones(
     return Spelling([*lines], spelled, outputs.columns(), unwritten=outputs.unwritten)
 
 
+def _parts(phone: str, known: Mapping[str, object]) -> list[str]:
+    """A diphthong and the like as the phones of the model, if it is made of these."""
+    whole = normalize_ipa(phone)
+    parts: list[str] = []
+    place = 0
+    while place < len(whole):
+        ends = range(len(whole), place, -1)
+        end = next((end for end in ends if whole[place:end] in known), None)
+        if end is None:
+            return [phone]
+        parts.append(whole[place:end])
+        place = end
+    return parts if len(parts) > 1 else [phone]
+
+
 def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     """The articulatory neighbour of each phone, where there is one."""
     if not phones:
@@ -299,11 +314,8 @@ def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, str]:
 
 
 def describe(unwritten: Mapping[str, int], token_type: TokenType) -> str:
-    """A line for people on what the model cannot write."""
+    """For people: what the model cannot write, with numbers."""
     what = "characters" if token_type == "characters" else "phones"
     some = ", ".join(f"{token!r} {n}" for token, n in Counter(unwritten).most_common(SHOWN))
     rest = f" and {len(unwritten) - SHOWN} others" if len(unwritten) > SHOWN else ""
-    return (
-        f"{sum(unwritten.values())} {what} of the text are none of the model and are aligned to "
-        f"any speech: {some}{rest}"
-    )
+    return f"{sum(unwritten.values())} {what} ({some}{rest})"

@@ -11,6 +11,8 @@ import pytest
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
+from speechx.errors import UserError
+from tests.conftest import write_wav
 from tests.transcription.stub_model import ClickModel, clicks
 
 
@@ -62,6 +64,8 @@ def test_a_folder_keeps_its_folders_and_finished_files(folder, capsys, caplog):
     assert (folder / "out/a.json").read_text(encoding="utf-8") == "mine"
     assert (folder / "out/deep/b.txt").is_file()
     assert capsys.readouterr().out == ""
+    assert run("tapes", "-o", "out", "--overwrite") == 0
+    assert words_of(folder / "out/a.json") == ["Hello", "World."]
 
 
 def test_texts_may_lie_in_another_folder(folder):
@@ -120,7 +124,10 @@ def test_a_manifest(folder):
         (("nowhere",), "no such file"),
         (("tapes/none",), "no recordings"),
         (("tapes/a.flac", "  "), "no words"),
+        (("tapes/a.flac", ""), "no words"),
+        (("tapes/empty.flac", "tapes/empty.txt"), "empty.flac: its text has no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
+        (("tapes/a.flac", "hello", "-o", "a.srt"), "a folder is needed"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),
         (("tapes", "-o", "out"), "same name"),
@@ -129,10 +136,29 @@ def test_a_manifest(folder):
 def test_mistakes_are_one_line(folder, capsys, words, said):
     (folder / "tapes/none").mkdir()
     (folder / "tapes/silent.wav").touch()
+    record(folder / "tapes/empty.flac", "hello")
+    (folder / "tapes/empty.txt").touch()
     record(folder / "tapes/A.flac", "hello")
     (folder / "tapes/A.txt").write_text("hello", encoding="utf-8")
     assert run(*words) == 1
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_recording_that_is_cut_off_is_aligned_and_said(folder, capsys):
+    write_wav(folder / "half.wav", clicks("hello world")[0])
+    data = (folder / "half.wav").read_bytes()
+    (folder / "half.wav").write_bytes(data[: len(data) * 2 // 3])
+    assert run("half.wav", "hello world", "-f", "txt") == 2
+    assert "half.wav: the file is cut off" in capsys.readouterr().err
+
+
+def test_what_no_text_can_have_is_said_once(folder, capsys, monkeypatch):
+    def refuse(*_, **__):
+        raise UserError("no voice for the language 'xx'")
+
+    monkeypatch.setattr("speechx.transcription.aligner.align", refuse)
+    assert run("tapes", "--language", "xx") == 1
+    assert capsys.readouterr().err.count("no voice") == 1
 
 
 def test_a_text_with_a_mark_of_its_encoding(folder, capsys):

@@ -8,7 +8,7 @@ import pytest
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
-from speechx.transcription.files import transcribe_files
+from speechx.transcription.files import parse_formats, transcribe_files
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Segment, Transcript, Word
@@ -31,6 +31,13 @@ def seconds(recordings: Iterable[Recording], progress: object = None):
 def transcribe(files: list[Path], folder: Path | None, write=print) -> int:
     inputs, failed = find_inputs([str(file) for file in files])
     return transcribe_files(seconds, inputs, ["txt"], folder, write, failed)
+
+
+def test_formats_in_any_spelling() -> None:
+    assert parse_formats("SRT, .textgrid,srt") == ["srt", "TextGrid"]
+    assert parse_formats("srt,ALL") == parse_formats("all")
+    with pytest.raises(UserError, match="'doc' is not known"):
+        parse_formats("srt,doc")
 
 
 def halves(folder: Path) -> list[Path]:

@@ -108,6 +108,7 @@ def test_finished_results_are_kept_until_they_are_to_be_made_again(place, tmp_pa
     ("options", "said"),
     [
         (["-f", "doc"], "the format 'doc' is not known"),
+        (["-f", "srt", "-o", "two.srt"], "a folder is needed"),
         (["-f", "txt,json"], "several formats need a folder"),
         (["--channels", "left"], "expected mix, split or a number"),
         (["--batch-size", "0"], "batch_size must be at least 1"),

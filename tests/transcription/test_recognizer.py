@@ -23,7 +23,7 @@ from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
-from tests.conftest import finetune_config, pretrain_config, small_convolutional
+from tests.conftest import finetune_config, pretrain_config, small_convolutional, write_wav
 from tests.recipe_run import ROOT
 from tests.toy_models import PHONES, toy_model
 
@@ -164,7 +164,19 @@ def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
     assert heard.audio == str(tmp_path / "a.flac")
     for samples_S in (wave_S.astype(np.float32), wave_S):
         assert speller.transcribe(samples_S) == replace(heard, audio=None)
+    assert speller.transcribe(torch.from_numpy(wave_S)) == replace(heard, audio=None)
     assert heard == speller.transcribe(str(tmp_path / "a.flac"))
+
+
+def test_a_file_that_is_cut_off_is_said_in_python_too(speller, tmp_path, caplog):
+    whole = tmp_path / "whole.wav"
+    write_wav(whole, noise(3))
+    half = tmp_path / "half.wav"
+    half.write_bytes(whole.read_bytes()[:50_000])
+    speller.transcribe([whole, half])
+    speller.align(half, "a", every_word=True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert caplog.text.count("half.wav: the file is cut off") == 2
 
 
 @pytest.mark.parametrize(
@@ -172,8 +184,11 @@ def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
     [
         (np.zeros((2, 16_000), np.float32), r"one channel of samples \(S,\).*\(2, 16000\)"),
         (np.zeros((16_000, 1), np.float32), r"one channel of samples"),
-        (np.zeros(16_000, np.int16), "finite floats"),
-        (np.full(16_000, np.nan, np.float32), "finite floats"),
+        (np.zeros(16_000, np.int16), "int16; divide 16-bit"),
+        (np.full(16_000, np.nan, np.float32), "some are NaN"),
+        (None, "not of the type NoneType"),
+        (b"RIFF", "not of the type bytes"),
+        ({"array": np.zeros(16_000)}, "not of the type dict"),
     ],
 )
 def test_arrays_that_are_no_wave_are_refused(speller, audio, said):
@@ -245,6 +260,9 @@ def test_phones_of_an_unseen_language(phonetician):
     assert {t.text for t in transcript.tokens} <= set(inventory.phones)
     assert len({t.text for t in transcript.tokens}) > 1
     assert (transcript.language, transcript.inventory) == ("xx", "a test")
+    assert phonetician.phonemize(wave_S, "pt") == phonetician.phonemize(
+        wave_S, Inventory.for_language("pt")
+    )
     assert all(isinstance(phone, Phone) for phone in transcript.segments[0].phones)
     assert transcript.audio_duration == transcript.covered_duration == 3.0
 

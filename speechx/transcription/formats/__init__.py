@@ -34,7 +34,7 @@ def save(transcript: Transcript, path: Path) -> None:
     known = {name.lower(): name for name in FORMATS}
     if suffix.lower() not in known:
         raise UserError(
-            f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
-            f"expected one of {', '.join(FORMATS)}"
+            f"{path}: its suffix chooses the format and must be one of {', '.join(FORMATS)}, not "
+            f"{suffix!r}"
         )
     write_whole(path, render(transcript, known[suffix.lower()], path.parent))
