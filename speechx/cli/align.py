@@ -87,11 +87,12 @@ def _align(options: Any) -> int:
     if options.manifest:
         pairs, alone = pairs_of(options.manifest, model.vocabulary.token_type)
 
-    def one(audio: Any, text: str, pair: Pair) -> Any:
+    def one(audio: Any, text: str, pair: Pair, progress: Any) -> Any:
         return align(
             model, audio, text, language=options.language or pair.language,
             phones=options.phones or pair.phones, romanize=options.romanize,
             untranscribed=options.untranscribed, every_word=options.every_word,
+            progress=progress,
         )  # fmt: skip
 
     write = partial(print, end="", flush=True)

@@ -7,20 +7,23 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from speechx.audio.files import AUDIO_SUFFIXES, read_audio
+from speechx.audio.files import AUDIO_SUFFIXES, audio_info, read_audio
 from speechx.data.manifest import first_few, read_manifest
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.vocabulary import TokenType
 from speechx.text_encoding import decoded
+from speechx.training.progress import Bar
 from speechx.transcription.formats import render
 from speechx.transcription.recording import what_is_cut
 from speechx.transcription.result import Transcript
 
 TEXT_SUFFIX = ".txt"
+Align: TypeAlias = Callable[[Any, str, "Pair", Callable[[float], object]], Transcript]
+"""Audio, its text, and a function that gets the seconds done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +107,7 @@ def pairs_of(manifests: Sequence[Path], token_type: TokenType) -> tuple[list[Pai
 
 
 def align_files(
-    align: Callable[[Any, str, Pair], Transcript],
+    align: Align,
     pairs: Sequence[Pair],
     forms: Sequence[str],
     folder: Path | None,
@@ -112,8 +115,8 @@ def align_files(
     alone: Sequence[str] = (),
     overwrite: bool = False,
 ) -> int:
-    """Aligns each text with `align(audio, text, pair)` and writes `folder/<name>.<form>`, or to
-    `write`; returns 2 if some failed, or if there are recordings that are `alone`.
+    """Aligns each text and writes `folder/<name>.<form>`, or to `write`; returns 2 if some failed,
+    or if there are recordings that are `alone`.
 
     Finished files are skipped, unless `overwrite` is set; each is written whole or not at all, and
     a bad one is reported and does not stop the others.
@@ -152,14 +155,18 @@ def align_files(
     return 2 if failed else 0
 
 
-def _aligned(align: Callable[[Any, str, Pair], Transcript], pair: Pair) -> Transcript:
+def _aligned(align: Align, pair: Pair) -> Transcript:
     text = pair.read()
     if isinstance(pair.audio, Path):
-        return align(pair.audio, text, pair)
+        bar = Bar(pair.audio.name, audio_info(pair.audio, exact=False).duration)
+        try:
+            return align(pair.audio, text, pair, bar.reach)
+        finally:
+            bar.close()
     u = pair.audio
     try:
         wave_S = read_audio(u.audio, u.start, u.duration, part=u.bytes)
-        return replace(align(wave_S, text, pair), audio=str(u.audio))
+        return replace(align(wave_S, text, pair, lambda _: None), audio=str(u.audio))
     except UserError as error:
         raise UserError(f"utterance {u.id}: {error}") from None
 

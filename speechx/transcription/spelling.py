@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, SPEECH, UNWRITTEN, ScoreColumns
-from speechx.decoding.mapping import map_inventory
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.articulation import distance, problem_without_features
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
 from speechx.text.vocabulary import TokenType, Vocabulary
@@ -23,6 +23,7 @@ from speechx.text.vocabulary import TokenType, Vocabulary
 UNKNOWN_LANGUAGE = "und"
 SPECIAL = re.compile(r"<.*>|\[.+\]")  # tokens such as <unk>, which spell nothing
 UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY", "HIRAGANA", "KATAKANA", "BOPOMOFO")
+ABOUT = 1.5 / 24  # one articulatory feature of 24
 SHOWN = 20  # characters in a message
 
 
@@ -270,13 +271,14 @@ def _spell_phones(
     missing = {normalize_ipa(p) for word in phones for p in word} - set(outputs_of)
     nearest = _nearest(sorted(missing), [*outputs_of])
     if nearest:
-        pairs = ", ".join(f"{phone} as {other}" for phone, other in nearest.items())
+        pairs = ", ".join(f"{phone} as {' or '.join(some)}" for phone, some in nearest.items())
         logger.info(f"phones that the model lacks are aligned as its nearest ones: {pairs}")
+    for phone, some in nearest.items():
+        outputs_of[phone] = [output for other in some for output in outputs_of[other]]
     spelled = []
     for (word, line), of_word in zip(words, phones, strict=True):
         columns = []
         for phone in map(normalize_ipa, of_word):
-            phone = nearest.get(phone, phone)
             if phone not in outputs_of:
                 outputs.unwritten[phone] += 1
             columns.append(outputs.column(phone) if phone in outputs_of else SPEECH)
@@ -302,15 +304,19 @@ def _parts(phone: str, known: Mapping[str, object]) -> list[str]:
     return parts if len(parts) > 1 else [phone]
 
 
-def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """The articulatory neighbour of each phone, where there is one."""
-    if not phones:
-        return {}
+def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
+    """The articulatory neighbours of each phone, where there are some: the nearest, and others
+    that are about as near (`ɭ` differs from `r` in two features, from `ɫ` in three)."""
+    found = {}
     try:
-        rows = map_inventory(phones, known).rows
-    except UserError:  # no articulatory features
+        known = [other for other in known if problem_without_features(other) is None]
+        for phone in phones if known else ():
+            if problem_without_features(phone) is None:
+                far = {other: distance(phone, other) for other in known}
+                found[phone] = [o for o in known if far[o] <= min(far.values()) + ABOUT]
+    except UserError:  # PanPhon is not installed
         return {}
-    return {row.source: row.target for row in rows if row.match == "nearest"}
+    return found
 
 
 def describe(unwritten: Mapping[str, int], token_type: TokenType) -> str:

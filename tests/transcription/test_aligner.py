@@ -164,6 +164,19 @@ def test_a_line_keeps_its_spelling_and_words_that_were_not_found():
     assert transcript.unaligned == ("quite,",)
 
 
+def test_a_phone_that_the_model_lacks_may_be_any_that_is_about_as_near(caplog):
+    """In features, ɭ is a little nearer to r than to ɫ, which is what a Russian model writes."""
+    pytest.importorskip("panphon")
+    caplog.set_level("INFO", "speechx")
+    tokens = ("a", "b", "r", "ɫ", "s")
+    for spoken in ("ɫ", "r"):
+        wave_S, _ = spoken_phones(f"b a {spoken} a s", tokens)
+        found = align(ClickModel(tokens, "phonemes"), wave_S, "b a ɭ a s", phones=True)
+        assert found.phones[2].text == "ɭ"
+        assert found.phones[2].probability == pytest.approx(0.9, abs=1e-3)
+    assert "ɭ as r or ɫ" in caplog.text
+
+
 def test_a_diphthong_is_the_phones_that_it_is_made_of(caplog):
     wave_S, _ = spoken_phones("b a i s")
     transcript = align(ClickModel(PHONES, "phonemes"), wave_S, "b ai s", phones=True)

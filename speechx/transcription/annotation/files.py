@@ -67,8 +67,8 @@ def _pairs(paths: Sequence[Path], output: Path | None, in_place: bool) -> list[t
             target = output
         elif output is not None and output.suffix.lower() in READERS and not output.is_dir():
             raise UserError(
-                f"{output} is the name of one file; give a folder for {len(found)} files, or the "
-                f"suffix {path.suffix} for {path.name}"
+                f"{output} is no folder, and cannot be the new file of {path.name}; give a folder, "
+                f"or for one file a name with the suffix {path.suffix}"
             )
         elif output is not None:
             target = output / way
