@@ -75,6 +75,8 @@ def _align(options: Any) -> int:
             "align needs a recording and its text, or recordings and folders, or "
             "--manifest; see speechx align --help"
         )
+    if options.language == "auto":
+        raise UserError("align needs the language of the texts; only transcribe takes auto")
     forms = parse_formats(options.output_format)
     if options.output_dir is not None:
         require_writable(options.output_dir)

@@ -76,6 +76,8 @@ def align(
         expected = ", ".join(get_args(Untranscribed))
         raise UserError(f"untranscribed is {untranscribed!r}; expected one of {expected}")
     name = str(audio) if isinstance(audio, (str, Path)) else None
+    own = getattr(model, "language", None)  # of an adapter
+    language = language or own
     spelling = spell(text, model.vocabulary, language, phones, romanize)
     if not spelling.words:
         raise UserError(
@@ -141,7 +143,8 @@ def align(
         model=published_name(model.folder),
         audio=name,
         channel=channel,
-        language=language,
+        language=own or language,
+        adapter=getattr(model, "adapter", None),
         unaligned=unaligned,
     )
 

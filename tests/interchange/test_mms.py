@@ -17,6 +17,7 @@ from speechx.interchange.languages import open_in_language
 from speechx.interchange.opening import open_model
 from speechx.models.adapters import is_adapter
 from speechx.objectives.model import SpeechModel
+from speechx.transcription.loading import load
 from tests.mms_folders import VOCABULARIES, change, mms_folder
 
 ADAPTER_FILE = "adapter.eng.safetensors"
@@ -62,6 +63,13 @@ class TestChoice:
         assert saved.adapter.startswith(f"adapter.{name}.")
         assert "sha256" in saved.adapter
         assert logits(saved).shape[1] == len(symbols) + 1
+
+    def test_an_alignment_names_language_and_adapter(self, written):
+        model = load(written / "many", "cpu", language="en")
+        heard = model.transcribe(wave())
+        found = model.align(wave(), "ab", every_word=True)
+        assert (found.language, found.adapter) == (heard.language, heard.adapter)
+        assert found.language == "eng"
 
     def test_languages_differ_and_so_do_their_hashes(self, written):
         one, two = (open_in_language(written / "many", f"uz-{s}") for s in ("Cyrl", "Latn"))
