@@ -28,6 +28,9 @@ from speechx.log import log_to_stderr
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     log_to_stderr()
+    for stream in (sys.stdin, sys.stdout):
+        with suppress(AttributeError):  # names of files need not be UTF-8
+            stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     with suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _end)
     try:

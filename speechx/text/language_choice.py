@@ -51,6 +51,11 @@ def choose(word: str, offered: Sequence[str], source: str) -> str:
             f"{source} has {_english(code)} in {len(found)} ways: instead of {word!r} give one of "
             f"{', '.join(found)}"
         )
+    if len(offered) == 1:
+        raise UserError(
+            f"{source} has no language {word!r}, only {listed(offered)}; leave the language out, "
+            "or choose another model"
+        )
     near = _near(word, offered)
     some = f"similar: {', '.join(near)}" if near else f"it has {listed(offered)}"
     raise UserError(

@@ -75,8 +75,9 @@ def _files(given: str) -> Iterator[tuple[Path, PurePosixPath]]:
     path = Path(given)
     if given == STANDARD_INPUT:
         for line in sys.stdin:
-            if line.strip():
-                yield from _files(line.strip("\r\n"))
+            for name in line.strip("\r\n").split("\0"):  # as find -print0 writes them
+                if name.strip():
+                    yield from _files(name)
     elif path.is_dir():
         for file in files_below(path, AUDIO_SUFFIXES):
             yield file, PurePosixPath(file.relative_to(path).with_suffix("").as_posix())

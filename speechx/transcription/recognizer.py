@@ -42,7 +42,7 @@ from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
 from speechx.transcription.outputs import Part, outputs_of
-from speechx.transcription.recording import Audio, Recording
+from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
 from speechx.transcription.token_times import load_times, times_of
@@ -152,20 +152,20 @@ class Recognizer:
 
     @overload
     def phonemize(  # type: ignore[overload-overlap]
-        self, audio: list[Any] | tuple[Any, ...], inventory: Inventory, rate: int = ..., *,
+        self, audio: list[Any] | tuple[Any, ...], inventory: Inventory | str, rate: int = ..., *,
         channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> list[Transcript]: ...  # fmt: skip
 
     @overload
     def phonemize(
-        self, audio: Audio, inventory: Inventory, rate: int = ..., *,
+        self, audio: Audio, inventory: Inventory | str, rate: int = ..., *,
         channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
     ) -> Transcript: ...  # fmt: skip
 
     def phonemize(
         self,
         audio: Audio | Sequence[Audio],
-        inventory: Inventory,
+        inventory: Inventory | str,
         rate: int = SAMPLE_RATE,
         *,
         channel: int | None = None,
@@ -173,7 +173,10 @@ class Recognizer:
         progress: Progress | None = None,
     ) -> Transcript | list[Transcript]:
         """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
-        `transcribe`."""
+        `transcribe`. `inventory` is the inventory of the language, or the name of a language that
+        speechx ships one of."""
+        if isinstance(inventory, str):
+            inventory = Inventory.for_language(inventory)
         return self._transcripts(audio, rate, channel, limits, progress, inventory)
 
     align = align_text
@@ -188,13 +191,16 @@ class Recognizer:
         inventory: Inventory | None,
     ) -> Transcript | list[Transcript]:
         several = isinstance(audio, (list, tuple))
-        given: Iterable[Any] = audio if several else (audio,)  # type: ignore[assignment]
+        given: Sequence[Any] = audio if several else (audio,)  # type: ignore[assignment]
         recordings = [Recording.of(one, rate, channel) for one in given]
         transcripts = []
         for _, transcript in self.stream(recordings, inventory, limits, progress):
             if isinstance(transcript, UserError):
                 raise transcript
             transcripts.append(transcript)
+        for one in given:
+            if message := what_is_cut(one):
+                logger.warning(message)
         return transcripts if several else transcripts[0]
 
     def stream(

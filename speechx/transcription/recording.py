@@ -6,8 +6,9 @@ read in blocks, and may be read twice.
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -36,7 +37,9 @@ class Recording:
         if isinstance(audio, Recording):
             return audio
         if isinstance(audio, (str, Path)):
-            return cls(lambda: read_blocks(audio, channel=channel), str(audio), channel)
+            return cls(partial(read_blocks, audio, channel=channel), str(audio), channel)
+        if hasattr(audio, "__array__"):  # also a tensor
+            audio = np.asarray(audio)
         if isinstance(audio, np.ndarray):
             wave_S = resample(checked(audio), _checked_rate(rate), SAMPLE_RATE)
             return cls(lambda: iter((wave_S,)))
@@ -80,7 +83,10 @@ def checked(samples: Any) -> np.ndarray:
 
 def _checked_rate(rate: int) -> int:
     if not isinstance(rate, (int, np.integer)) or not 1000 <= rate <= 1 << 20:
-        raise ValueError(f"rate must be the samples per second of the audio, not {rate!r}")
+        raise ValueError(
+            f"rate must be the samples per second, a whole number from 1000 to {1 << 20}, not "
+            f"{rate!r}"
+        )
     return int(rate)
 
 

@@ -46,10 +46,11 @@ def text_of(run: Run) -> str:
 
 def segments_of(run: Run, limits: SegmentLimits) -> tuple[Segment, ...]:
     """The segments of a transcript; every token is in one of them."""
-    return tuple(_segment(piece, limits) for piece in _pieces(run, limits))
+    return tuple(_segment(piece, limits) for piece in pieces_of(run, limits))
 
 
-def _pieces(run: Run, limits: SegmentLimits) -> Iterator[Run]:
+def pieces_of(run: Run, limits: SegmentLimits) -> Iterator[Run]:
+    """The run, cut at pauses and where it would be too long."""
     begin = 0
     while begin < len(run):
         end = _fits(run, begin, limits)

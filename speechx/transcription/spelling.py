@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, SPEECH, UNWRITTEN, ScoreColumns
-from speechx.decoding.mapping import map_inventory
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.articulation import distance, problem_without_features
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
 from speechx.text.unspaced import is_unspaced
@@ -53,6 +53,10 @@ class Spelling:
     unwritten: Counter[str] = field(default_factory=Counter)
     """Characters or phones that the model cannot write."""
 
+    def is_foreign(self) -> bool:
+        """Whether the model can write nothing of the text."""
+        return not any(column >= FIRST_TOKEN for w in self.words for column in w.columns)
+
 
 def spell(
     text: str,
@@ -65,7 +69,7 @@ def spell(
 
     A phone model needs a `language`, from which pronunciations are made, or `phones`: the text
     then is phones with spaces between, and words with `|`. `romanize` writes any script in Latin
-    letters, for models of these. UserError if nothing is left to align.
+    letters, for models of these. UserError if the model has no use for such a text.
     """
     lines = [" ".join(line.split()) for line in text.splitlines() if line.strip()]
     if vocabulary.token_type == "languages":
@@ -85,11 +89,6 @@ def spell(
         spelling.has_words = "|" in text
     else:
         spelling = _spell_phones(*_pronounced(lines, language), lines, vocabulary)
-    if not spelling.words:
-        raise UserError(
-            "The text has no words to align: it is empty, or has only punctuation. "
-            "Expected the words that are spoken in the audio."
-        )
     return spelling
 
 
@@ -267,16 +266,18 @@ def _spell_phones(
         else:
             pauses.append(output)
     outputs = _Outputs(outputs_of, pauses)
+    phones = [[p for phone in word for p in _parts(phone, outputs_of)] for word in phones]
     missing = {normalize_ipa(p) for word in phones for p in word} - set(outputs_of)
     nearest = _nearest(sorted(missing), [*outputs_of])
     if nearest:
-        pairs = ", ".join(f"{phone} as {other}" for phone, other in nearest.items())
+        pairs = ", ".join(f"{phone} as {' or '.join(some)}" for phone, some in nearest.items())
         logger.info(f"phones that the model lacks are aligned as its nearest ones: {pairs}")
+    for phone, some in nearest.items():
+        outputs_of[phone] = [output for other in some for output in outputs_of[other]]
     spelled = []
     for (word, line), of_word in zip(words, phones, strict=True):
         columns = []
         for phone in map(normalize_ipa, of_word):
-            phone = nearest.get(phone, phone)
             if phone not in outputs_of:
                 outputs.unwritten[phone] += 1
             columns.append(outputs.column(phone) if phone in outputs_of else SPEECH)
@@ -287,23 +288,39 @@ def _spell_phones(
     return Spelling([*lines], spelled, outputs.columns(), unwritten=outputs.unwritten)
 
 
-def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, str]:
-    """The articulatory neighbour of each phone, where there is one."""
-    if not phones:
-        return {}
+def _parts(phone: str, known: Mapping[str, object]) -> list[str]:
+    """A diphthong and the like as the phones of the model, if it is made of these."""
+    whole = normalize_ipa(phone)
+    parts: list[str] = []
+    place = 0
+    while place < len(whole):
+        ends = range(len(whole), place, -1)
+        end = next((end for end in ends if whole[place:end] in known), None)
+        if end is None:
+            return [phone]
+        parts.append(whole[place:end])
+        place = end
+    return parts if len(parts) > 1 else [phone]
+
+
+def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, list[str]]:
+    """The articulatory neighbours of each phone, where there are some: the nearest, and others
+    that are about as near (`ɭ` differs from `r` in two features, from `ɫ` in three)."""
+    found = {}
     try:
-        rows = map_inventory(phones, known).rows
-    except UserError:  # no articulatory features
+        known = [other for other in known if problem_without_features(other) is None]
+        for phone in phones if known else ():
+            if problem_without_features(phone) is None:
+                far = {other: distance(phone, other) for other in known}
+                found[phone] = [o for o in known if far[o] <= min(far.values()) + ABOUT]
+    except UserError:  # PanPhon is not installed
         return {}
-    return {row.source: row.target for row in rows if row.match == "nearest"}
+    return found
 
 
 def describe(unwritten: Mapping[str, int], token_type: TokenType) -> str:
-    """A line for people on what the model cannot write."""
+    """For people: what the model cannot write, with numbers."""
     what = "characters" if token_type == "characters" else "phones"
     some = ", ".join(f"{token!r} {n}" for token, n in Counter(unwritten).most_common(SHOWN))
     rest = f" and {len(unwritten) - SHOWN} others" if len(unwritten) > SHOWN else ""
-    return (
-        f"{sum(unwritten.values())} {what} of the text are none of the model and are aligned to "
-        f"any speech: {some}{rest}"
-    )
+    return f"{sum(unwritten.values())} {what} ({some}{rest})"

@@ -62,6 +62,13 @@ class TestChoice:
         assert "sha256" in saved.adapter
         assert logits(saved).shape[1] == len(symbols) + 1
 
+    def test_an_alignment_names_language_and_adapter(self, written):
+        model = load(written / "many", "cpu", language="en")
+        heard = model.transcribe(wave())
+        found = model.align(wave(), "ab", every_word=True)
+        assert (found.language, found.adapter) == (heard.language, heard.adapter)
+        assert found.language == "eng"
+
     def test_languages_differ_and_so_do_their_hashes(self, written):
         one, two = (opened(written / "many", f"uz-{s}") for s in ("Cyrl", "Latn"))
         assert one.adapter.split("sha256")[1] != two.adapter.split("sha256")[1]

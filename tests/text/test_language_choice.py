@@ -51,6 +51,11 @@ def test_a_language_that_is_not_there(word):
         choose(word, OFFERED, "the model")
 
 
+def test_of_one_language_there_is_nothing_to_choose():
+    with pytest.raises(UserError, match=r"no language 'deu', only ru \(Russian\); leave"):
+        choose("deu", ("ru",), "the model")
+
+
 def test_near_names_are_offered():
     with pytest.raises(UserError, match=r"yor \(Yoruba\)"):
         choose("Yorubba", OFFERED, "the model")

@@ -14,6 +14,8 @@ import soundfile
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
+from speechx.errors import UserError
+from tests.conftest import write_wav
 from tests.transcription.stub_model import ClickModel, clicks
 
 
@@ -69,6 +71,8 @@ def test_a_folder_keeps_its_folders_and_finished_files(folder, capsys, caplog):
     assert run("tapes", "-o", "out", "--overwrite") == 0
     assert words_of(folder / "out/a.json") == ["Hello", "World."]
     assert capsys.readouterr().out == ""
+    assert run("tapes", "-o", "out", "--overwrite") == 0
+    assert words_of(folder / "out/a.json") == ["Hello", "World."]
 
 
 def test_finished_files_are_made_again_on_request(folder, caplog):
@@ -156,6 +160,8 @@ def test_a_manifest(folder):
         (("tapes/a.flac", "  "), "no words"),
         (("tapes/a.flac", ""), "no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
+        (("tapes/a.flac", "hello", "--language", "auto"), "only transcribe takes auto"),
+        (("tapes/a.flac", "hello", "-o", "a.srt"), "a folder is needed"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),
         (("tapes", "-o", "out"), "same result"),
@@ -164,6 +170,8 @@ def test_a_manifest(folder):
 def test_mistakes_are_one_line(folder, capsys, words, said):
     (folder / "tapes/none").mkdir()
     (folder / "tapes/silent.wav").touch()
+    record(folder / "tapes/empty.flac", "hello")
+    (folder / "tapes/empty.txt").touch()
     record(folder / "tapes/A.flac", "hello")
     (folder / "tapes/A.txt").write_text("hello", encoding="utf-8")
     assert run(*words) == 1

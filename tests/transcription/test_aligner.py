@@ -151,8 +151,47 @@ def test_romanized_text_keeps_its_own_letters(monkeypatch):
 
 def test_foreign_letters_are_advised_to_be_romanized(caplog):
     wave_S, _ = clicks("privet mir")
-    align(ClickModel(), wave_S, "привет мир")
+    align(ClickModel(), wave_S, "привет mir")
     assert "--romanize" in caplog.text
+
+
+def test_a_long_line_becomes_lines_that_people_can_read():
+    text = " ".join(["hello world this is fine"] * 8)
+    wave_S, _ = clicks(text)
+    transcript = align(ClickModel(), wave_S, text)
+    assert all(len(s.text) <= 80 and s.end - s.start <= 15 for s in transcript.segments)
+    assert transcript.text == text
+
+
+def test_a_line_keeps_its_spelling_and_words_that_were_not_found():
+    tokens = tuple("你好世界 ")
+    wave_S, _ = clicks("你好" + " " * 8 + "世界", tokens)
+    transcript = align(ClickModel(tokens), wave_S, "你好，世界。")
+    assert [s.text for s in transcript.segments] == ["你好，", "世界。"]
+    wave_S, _ = clicks("hello" + " " * 8 + "world")
+    transcript = align(ClickModel(), wave_S, "Hello quite, world!")
+    assert [s.text for s in transcript.segments] == ["Hello quite,", "world!"]
+    assert transcript.unaligned == ("quite,",)
+
+
+def test_a_phone_that_the_model_lacks_may_be_any_that_is_about_as_near(caplog):
+    """In features, ɭ is a little nearer to r than to ɫ, which is what a Russian model writes."""
+    pytest.importorskip("panphon")
+    caplog.set_level("INFO", "speechx")
+    tokens = ("a", "b", "r", "ɫ", "s")
+    for spoken in ("ɫ", "r"):
+        wave_S, _ = spoken_phones(f"b a {spoken} a s", tokens)
+        found = align(ClickModel(tokens, "phonemes"), wave_S, "b a ɭ a s", phones=True)
+        assert found.phones[2].text == "ɭ"
+        assert found.phones[2].probability == pytest.approx(0.9, abs=1e-3)
+    assert "ɭ as r or ɫ" in caplog.text
+
+
+def test_a_diphthong_is_the_phones_that_it_is_made_of(caplog):
+    wave_S, _ = spoken_phones("b a i s")
+    transcript = align(ClickModel(PHONES, "phonemes"), wave_S, "b ai s", phones=True)
+    assert [p.text for p in transcript.phones] == ["b", "a", "i", "s"]
+    assert caplog.text == ""
 
 
 def test_phones_with_words():
@@ -193,6 +232,8 @@ def test_a_phone_model_pronounces_text():
         (ClickModel(PHONES, "phonemes"), "abc", {}, "--language"),
         (ClickModel(("en", "de"), "languages"), "abc", {}, "names languages"),
         (ClickModel(), "zzz", {}, "none of the 1 words"),
+        (ClickModel(), "привет мир", {}, "can write nothing.*--romanize"),
+        (ClickModel(), "hello", {"untranscribed": "never"}, "expected one of anywhere, ends"),
         (ClickModel(), "hello world " * 500, {"every_word": True}, "longer than the audio"),
     ],
 )

@@ -427,11 +427,22 @@ def test_folders_are_filled_and_a_bad_file_stops_no_other(place: Path, call, cap
     assert call(place / "out", place / "a", "--audio", "x.wav") == 1
 
 
+def test_a_language_of_the_model_may_be_chosen(place: Path, monkeypatch) -> None:
+    given = []
+    monkeypatch.setitem(vars(speechx), "load", lambda *words: given.append(words) or Model)
+    (place / "session.TextGrid").write_text(LONG)
+    words = [str(place / "session.TextGrid"), "--model", "m", "--language", "yor"]
+    assert main(["fill", *words]) == 0
+    assert given == [(Path("m"), "auto", None, "yor")]
+
+
 def test_mistakes_are_one_line(place: Path, call, capsys) -> None:
     (place / "session.TextGrid").write_text(LONG)
     (place / "file").touch()
     for words, said in (
         ((place / "gone.eaf",), "gone.eaf: cannot be read: No such file"),
+        ((place / "gone",), "there is no such file or folder"),
+        ((place / "session.TextGrid", "-o", place / "new.eaf"), "the suffix .TextGrid"),
         ((place / "session.wav",), "an .eaf file of ELAN or a .TextGrid of Praat was expected"),
         ((place / "session.TextGrid", "--tier", "x"), "no tier 'x'"),
         ((place / "session.TextGrid", "-o", place / "file" / "x"), "cannot be written"),

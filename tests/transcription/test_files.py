@@ -33,6 +33,13 @@ def transcribe(files: list[Path], folder: Path | None, write=print) -> int:
     return write_transcripts(seconds, inputs, ["txt"], folder, write, failed)
 
 
+def test_formats_in_any_spelling() -> None:
+    assert parse_formats("SRT, .textgrid,srt") == ["srt", "TextGrid"]
+    assert parse_formats("srt,ALL") == parse_formats("all")
+    with pytest.raises(UserError, match="'doc' is not known"):
+        parse_formats("srt,doc")
+
+
 def halves(folder: Path) -> list[Path]:
     paths = []
     for kind in ("wav", "flac", "mp3", "sph"):

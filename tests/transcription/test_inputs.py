@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,18 @@ def test_patterns_and_a_list_on_the_standard_input(place: Path, monkeypatch) -> 
     assert outputs("tapes/day*/?.flac", "two.wav") == ["a", "b", "two"]
     monkeypatch.setattr("sys.stdin", io.StringIO("two.wav\n\ntapes/day 2/b.flac\r\n"))
     assert outputs("-") == ["two", "b"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("two.wav\0tapes/day 2/b.flac\0"))
+    assert outputs("-") == ["two", "b"]
+
+
+def test_names_of_files_need_not_be_utf_8(place: Path, tmp_path, monkeypatch) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.flac"
+    shutil.copy(place / "tapes/a.flac", name)
+    out = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(name + b"\n"), "utf-8"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(out, "utf-8"))
+    assert main(["transcribe", "-", str(place / "two.wav"), "--model", str(place / "model")]) == 0
+    assert name in out.getvalue()
 
 
 def test_lines_of_a_manifest_are_parts_of_recordings(place: Path) -> None:
@@ -113,6 +127,7 @@ def test_finished_results_are_kept_until_they_are_to_be_made_again(place, tmp_pa
     ("options", "said"),
     [
         (["-f", "doc"], "the format 'doc' is not known"),
+        (["-f", "srt", "-o", "two.srt"], "a folder is needed"),
         (["-f", "txt,json"], "several formats need a folder"),
         (["--channels", "left"], "expected mix, split or a number"),
         (["--batch-size", "0"], "batch_size must be at least 1"),

@@ -168,7 +168,19 @@ def test_a_file_of_any_rate_is_heard_as_its_samples(speller, tmp_path):
     assert heard.audio == str(tmp_path / "a.flac")
     for samples_S in (wave_S.astype(np.float32), wave_S):
         assert speller.transcribe(samples_S) == replace(heard, audio=None)
+    assert speller.transcribe(torch.from_numpy(wave_S)) == replace(heard, audio=None)
     assert heard == speller.transcribe(str(tmp_path / "a.flac"))
+
+
+def test_a_file_that_is_cut_off_is_said_in_python_too(speller, tmp_path, caplog):
+    whole = tmp_path / "whole.wav"
+    write_wav(whole, noise(3))
+    half = tmp_path / "half.wav"
+    half.write_bytes(whole.read_bytes()[:50_000])
+    speller.transcribe([whole, half])
+    speller.align(half, "a", every_word=True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert caplog.text.count("half.wav: the file is cut off") == 2
 
 
 @pytest.mark.parametrize(
@@ -250,6 +262,9 @@ def test_phones_of_an_unseen_language(phonetician):
     assert {t.text for t in transcript.tokens} <= set(inventory.phones)
     assert len({t.text for t in transcript.tokens}) > 1
     assert (transcript.language, transcript.inventory) == ("xx", "a test")
+    assert phonetician.phonemize(wave_S, "pt") == phonetician.phonemize(
+        wave_S, Inventory.for_language("pt")
+    )
     assert all(isinstance(phone, Phone) for phone in transcript.segments[0].phones)
     assert transcript.audio_duration == transcript.covered_duration == 3.0
 

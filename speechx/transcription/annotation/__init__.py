@@ -102,6 +102,8 @@ def fill(
 
 def _read(path: Path) -> Sheet:
     reader = READERS.get(path.suffix.lower())
+    if reader is None and not path.exists():
+        raise UserError(f"{path}: there is no such file or folder")
     if reader is None:
         raise UserError(f"{path}: an .eaf file of ELAN or a .TextGrid of Praat was expected")
     try:

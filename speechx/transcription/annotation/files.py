@@ -62,6 +62,11 @@ def _pairs(paths: Sequence[Path], output: Path | None, in_place: bool) -> list[t
         target = path if in_place else path.with_name(f"{path.stem}{FILLED}{path.suffix}")
         if output is not None and len(found) == 1 and output.suffix.lower() == path.suffix.lower():
             target = output
+        elif output is not None and output.suffix.lower() in READERS and not output.is_dir():
+            raise UserError(
+                f"{output} is no folder, and cannot be the new file of {path.name}; give a folder, "
+                f"or for one file a name with the suffix {path.suffix}"
+            )
         elif output is not None:
             target = output / way
         if not in_place and target.exists() and path.exists() and target.samefile(path):

@@ -43,7 +43,7 @@ def save(transcript: Transcript, path: Path) -> None:
     suffix = path.suffix.removeprefix(".")
     if suffix.lower() not in KNOWN:
         raise UserError(
-            f"{path}: a transcript cannot be written as {suffix or 'a file without suffix'!r}; "
-            f"expected one of {', '.join(FORMATS)}"
+            f"{path}: its suffix chooses the format and must be one of {', '.join(FORMATS)}, not "
+            f"{suffix!r}"
         )
     write_whole(path, render(transcript, KNOWN[suffix.lower()], path.parent))
