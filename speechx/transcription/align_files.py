@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from speechx.data.manifest import first_few
 from speechx.errors import UserError
@@ -15,8 +15,6 @@ from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 
 TEXT_SUFFIX = ".txt"
-Align: TypeAlias = Callable[[Any, str, "Pair", Callable[[float], object]], Transcript]
-"""Audio, its text, and a function that gets the seconds done."""
 
 
 def given_text(text: str) -> Path | str:

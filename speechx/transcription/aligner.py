@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -91,7 +91,15 @@ def align(
         advice = ""
         if foreign and model.vocabulary.token_type == "characters":
             advice = "; if the model writes Latin letters, --romanize may help"
-        logger.warning(f"{name}: {unwritten}{advice}")
+        if spelling.is_foreign():
+            raise UserError(
+                f"{name}: the model can write nothing of the text, so nothing can be aligned: "
+                f"{unwritten}. Expected a text in the language and script of the model{advice}."
+            )
+        logger.warning(
+            f"{name}: {unwritten} of the text are none of the model and are aligned to any "
+            f"speech{advice}"
+        )
     stride = model.features.stride
     frames = 0
 

@@ -6,7 +6,7 @@ read in blocks, and may be read twice.
 
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from speechx.audio.files import SAMPLE_RATE, read_blocks, resample
+from speechx.audio.files import SAMPLE_RATE, audio_info, read_blocks, resample
 from speechx.data.utterance import Utterance
 
 NO_AUDIO = "audio must be a file or an array of samples"
@@ -60,6 +60,12 @@ class Recording:
 
 Audio: TypeAlias = Recording | str | Path | np.ndarray | Iterable[np.ndarray]
 """A file, samples (S,) between -1 and 1, or an iterator of these."""
+
+
+def what_is_cut(audio: Any) -> str:
+    """The message about a file that is cut off; empty for everything else."""
+    cut = audio_info(audio, exact=False).cut if isinstance(audio, (str, Path)) else ""
+    return cut and f"{audio}: {cut} The transcript covers the part that is left."
 
 
 def checked(samples: Any) -> np.ndarray:

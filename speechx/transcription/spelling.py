@@ -23,6 +23,7 @@ from speechx.text.vocabulary import TokenType, Vocabulary
 
 UNKNOWN_LANGUAGE = "und"
 SPECIAL = re.compile(r"<.*>|\[.+\]")  # tokens such as <unk>, which spell nothing
+ABOUT = 1.5 / 24  # one articulatory feature of 24
 SHOWN = 20  # characters in a message
 
 

@@ -16,6 +16,7 @@ from speechx.interchange.conversion import convert
 from speechx.interchange.opening import open_model
 from speechx.models.adapters import is_adapter
 from speechx.objectives.model import SpeechModel
+from speechx.transcription.loading import load
 from tests.mms_folders import VOCABULARIES, change, mms_folder, opened
 
 ADAPTER_FILE = "adapter.eng.safetensors"

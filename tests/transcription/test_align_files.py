@@ -14,8 +14,6 @@ import soundfile
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
-from speechx.errors import UserError
-from tests.conftest import write_wav
 from tests.transcription.stub_model import ClickModel, clicks
 
 

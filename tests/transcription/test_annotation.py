@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import speechx
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.errors import UserError

@@ -9,6 +9,7 @@ import pytest
 from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
 from speechx.transcription.files import write_transcripts
+from speechx.transcription.formats import parse_formats
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Segment, Transcript, Word

@@ -27,7 +27,7 @@ from speechx.transcription.result import Phone, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of, text_of
 from speechx.transcription.windows import MARGIN_SECONDS, WINDOW_SECONDS
 from speechx.transcription.words import words_of
-from tests.conftest import finetune_config, pretrain_config, small_convolutional
+from tests.conftest import finetune_config, pretrain_config, small_convolutional, write_wav
 from tests.recipe_run import ROOT
 from tests.toy_models import PHONES, toy_model
 
