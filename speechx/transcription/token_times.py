@@ -16,7 +16,7 @@ from speechx.decoding.sound_model import SoundModel, Spoken
 from speechx.models.folder import times_file
 
 PAUSE_SECONDS = 0.5  # between two tokens: a part may end there
-LEAST_SECONDS, MOST_SECONDS = 5.0, 20.0  # of a part
+LEAST_SECONDS, MOST_SECONDS = 20.0, 30.0  # of a part
 AROUND_SECONDS = 0.5  # of sound before and behind a part
 
 
