@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -81,10 +81,18 @@ def align(
     are not in the sound get no time and are listed in `unaligned`, unless `every_word` is set.
     `progress` gets the seconds done. UserError if the text does not fit.
     """
+    if untranscribed not in get_args(Untranscribed):
+        expected = ", ".join(get_args(Untranscribed))
+        raise UserError(f"untranscribed is {untranscribed!r}; expected one of {expected}")
     language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
     recording, counted = _counted(Recording.of(audio, rate, channel))
     name = recording.path or "audio"
+    if not spelling.words:
+        raise UserError(
+            f"{name}: its text has no words to align: it is empty, or has only punctuation. "
+            "Expected the words that are spoken in the recording."
+        )
     if spelling.unwritten:
         unwritten = describe(spelling.unwritten, model.vocabulary.token_type)
         foreign = 2 * sum(spelling.unwritten.values()) > sum(len(w.text) for w in spelling.words)

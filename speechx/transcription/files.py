@@ -7,7 +7,7 @@ from typing import TypeAlias
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
-from speechx.transcription.formats import render
+from speechx.transcription.formats import KNOWN, render
 from speechx.transcription.inputs import Input, exit_code, refuse_equal_outputs
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
@@ -21,6 +21,11 @@ def check_outputs(inputs: Sequence[Input], formats: Sequence[str], folder: Path 
     """An error where the results have no place, before a model is loaded."""
     if folder is not None:
         refuse_equal_outputs(inputs)
+        if not folder.exists() and folder.suffix.lower().removeprefix(".") in KNOWN:
+            raise UserError(
+                f"{folder} looks like a file, but a folder is needed, whose files get the names of "
+                f"the recordings: give -o FOLDER -f {folder.suffix[1:]}"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         require_writable(folder / ".speechx")
     elif len(formats) > 1:

@@ -163,17 +163,6 @@ def test_a_long_line_becomes_lines_that_people_can_read():
     assert transcript.text == text
 
 
-def test_a_line_keeps_its_spelling_and_words_that_were_not_found():
-    tokens = tuple("你好世界 ")
-    wave_S, _ = clicks("你好" + " " * 8 + "世界", tokens)
-    transcript = align(ClickModel(tokens), wave_S, "你好，世界。")
-    assert [s.text for s in transcript.segments] == ["你好，", "世界。"]
-    wave_S, _ = clicks("hello" + " " * 8 + "world")
-    transcript = align(ClickModel(), wave_S, "Hello quite, world!")
-    assert [s.text for s in transcript.segments] == ["Hello quite,", "world!"]
-    assert transcript.unaligned == ("quite,",)
-
-
 def test_a_phone_that_the_model_lacks_may_be_any_that_is_about_as_near(caplog):
     """In features, ɭ is a little nearer to r than to ɫ, which is what a Russian model writes."""
     pytest.importorskip("panphon")

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import speechx
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
 from speechx.errors import UserError
@@ -426,15 +425,6 @@ def test_folders_are_filled_and_a_bad_file_stops_no_other(place: Path, call, cap
     assert call(place / "a" / "session.eaf", "--tier", "utt@A", "-o", place / "one.eaf") == 0
     assert (place / "one.eaf").is_file()
     assert call(place / "out", place / "a", "--audio", "x.wav") == 1
-
-
-def test_a_language_of_the_model_may_be_chosen(place: Path, monkeypatch) -> None:
-    given = []
-    monkeypatch.setitem(vars(speechx), "load", lambda *words: given.append(words) or Model)
-    (place / "session.TextGrid").write_text(LONG)
-    words = [str(place / "session.TextGrid"), "--model", "m", "--language", "yor"]
-    assert main(["fill", *words]) == 0
-    assert given == [(Path("m"), "auto", None, "yor")]
 
 
 def test_mistakes_are_one_line(place: Path, call, capsys) -> None:

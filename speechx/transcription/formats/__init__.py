@@ -23,7 +23,9 @@ KNOWN = {name.lower(): name for name in FORMATS}
 
 def parse_formats(given: str) -> list[str]:
     """The formats of `srt,json` or `all`, in any spelling of their letters."""
-    names = list(KNOWN) if given == "all" else [name.strip().lower() for name in given.split(",")]
+    names = [name.strip().lower().removeprefix(".") for name in given.split(",")]
+    if "all" in names:
+        return list(FORMATS)
     for name in names:
         if name not in KNOWN:
             raise UserError(f"the format {name!r} is not known: expected {', '.join(FORMATS)}, all")
