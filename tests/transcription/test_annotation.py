@@ -192,7 +192,7 @@ def test_a_missing_recording_is_an_error_that_names_what_was_searched(place: Pat
         (b"", "empty"),
         (b"  \n", "empty"),
         (b"\0\1\2\3" * 100, "not the XML of ELAN"),
-        (EAF.encode()[:1500], "not the XML of ELAN: line"),
+        (EAF.encode()[:1500], "not the XML of ELAN: line.*take its backup"),
         (b"<html><body/></html>", "html"),
         (EAF.replace('ANNOTATION_ID="a3" ', "").encode(), "ANNOTATION_ID"),
         (b'File type = "ooTextFile"', "not the XML of ELAN"),

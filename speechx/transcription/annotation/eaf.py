@@ -56,7 +56,10 @@ def read(data: bytes) -> Sheet:
         content = _parsed(data)
     except expat.ExpatError as error:
         why = expat.errors.messages[error.code]
-        raise ValueError(f"it is not the XML of ELAN: line {error.lineno}: {why}") from None
+        raise ValueError(
+            f"it is not the XML of ELAN: line {error.lineno}: {why}; copy it again, or take its "
+            "backup"
+        ) from None
     if content.root != "ANNOTATION_DOCUMENT":
         raise ValueError(f"it is XML, but {content.root} and not an ANNOTATION_DOCUMENT of ELAN")
     times = _Times(content)
