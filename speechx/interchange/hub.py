@@ -36,6 +36,7 @@ CACHED = re.compile(r"models--(?P<owner>.+)--(?P<name>.+)")
 FILES = (".safetensors", ".yaml", ".json", *SUFFIXES)
 """A name with such an ending is a file, not a model of the hub."""
 OURS = ("config.yaml", "vocabulary.json")
+TIMES = "times_*.safetensors"  # how the tokens of a head sound
 THEIRS = (
     "config.json",
     "preprocessor_config.json",
@@ -117,6 +118,7 @@ def wanted(files: Collection[str], language: str | None = None) -> tuple[list[st
     """
     theirs = "config.json" in files
     settings = [name for name in (THEIRS if theirs else OURS) if name in files]
+    settings += [name for name in sorted(files) if not theirs and fnmatch(name, TIMES)]
     weights = next(
         (
             [name for name in sorted(files) if any(fnmatch(name, pattern) for pattern in patterns)]

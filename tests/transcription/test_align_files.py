@@ -158,7 +158,6 @@ def test_a_manifest(folder):
         (("tapes/a.flac", "  "), "no words"),
         (("tapes/a.flac", ""), "no words"),
         (("tapes/a.flac", "hello", "-f", "doc"), "'doc' is not known"),
-        (("tapes/a.flac", "hello", "--language", "auto"), "only transcribe takes auto"),
         (("tapes/a.flac", "hello", "-o", "a.srt"), "a folder is needed"),
         (("tapes/a.flac", "hello", "-f", "json,txt"), "-o FOLDER"),
         (("tapes/silent.wav", "hello"), "silent.wav"),

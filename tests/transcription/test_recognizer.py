@@ -178,9 +178,8 @@ def test_a_file_that_is_cut_off_is_said_in_python_too(speller, tmp_path, caplog)
     half = tmp_path / "half.wav"
     half.write_bytes(whole.read_bytes()[:50_000])
     speller.transcribe([whole, half])
-    speller.align(half, "a", every_word=True)
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
-    assert caplog.text.count("half.wav: the file is cut off") == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "half.wav: the file is cut off" in caplog.text
 
 
 @pytest.mark.parametrize(
