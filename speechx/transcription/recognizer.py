@@ -310,7 +310,7 @@ class Recognizer:
             return self._run(wave_BS, lengths_B)
         rows = [wave_S[:n].numpy() for wave_S, n in zip(wave_BS, lengths_B.tolist(), strict=True)]
         recordings = [Recording(partial(iter, (row_S,))) for row_S in rows]
-        found: list[list[np.ndarray]] = [[] for _ in rows]
+        found = [[np.empty((0, len(self.vocabulary)), np.float32)] for _ in rows]
         for part in self._parts(recordings, normalized=True):
             if part.outputs_TV is not None:
                 found[part.number].append(part.outputs_TV)

@@ -405,3 +405,15 @@ def test_a_long_line_of_a_manifest_comes_in_blocks(tmp_path):
     blocks = [*Recording.of_utterance(line).blocks()]
     assert max(map(len, blocks)) <= 30 * 16_000
     assert sum(map(len, blocks)) == 68 * 16_000
+
+
+def test_an_utterance_without_a_frame_among_long_ones_is_empty(convolutional, tmp_path):
+    write_flac(tmp_path / "long.flac", noise(31))
+    write_flac(tmp_path / "short.flac", noise(1)[:100])
+    some = [
+        Utterance(id=name, audio=str(tmp_path / f"{name}.flac"), duration=seconds, language="xx")
+        for name, seconds in (("long", 31.0), ("short", 100 / 16_000))
+    ]
+    decoded = {index: spans for index, (spans,) in convolutional.decode(some)}
+    assert decoded[0]
+    assert decoded[1] == []
