@@ -184,15 +184,17 @@ def _learn_times(
     for name, head in model.heads.items():
         if not head.windowed:
             continue
-        recognizer = Recognizer(model, name, config.out, device)
         written = head_of(name, None if config.adapter is None else config.adapter.name)
+        folders = [config.out / each for each in ("best", "final") if (config.out / each).is_dir()]
+        if all(times_file(folder, written).exists() for folder in folders):
+            continue  # a finished run was resumed: its folders were not written again
+        recognizer = Recognizer(model, name, config.out, device)
         sounds = learn_times(recognizer, data[name].corpus, config.run.seed)
         if sounds is None:
             logger.info(f"{command}: {name}: no utterance to learn the times of tokens from")
             continue
-        for folder in (config.out / "best", config.out / "final"):
-            if folder.is_dir():
-                sounds.save(times_file(folder, written))
+        for folder in folders:
+            sounds.save(times_file(folder, written))
 
 
 @contextmanager
