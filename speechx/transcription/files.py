@@ -75,6 +75,7 @@ def write_transcripts(
             else:
                 for format, path in _targets(one, formats, folder):
                     if path.exists() and not overwrite:  # a user may have corrected it
+                        logger.info(f"{path} is there already and is kept")
                         continue
                     write_whole(path, render(transcript, format, path.parent))
     finally:

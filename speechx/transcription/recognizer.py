@@ -229,7 +229,13 @@ class Recognizer:
                 spans += self._spans(decoder, outputs_TV, first)
             recording = given[part.number]
             if part.samples is not None:
-                yield recording, self._transcript(spans, part.samples, recording, inventory, limits)
+                try:  # the sound is read again for the times, and may be gone by now
+                    found: Transcript | UserError = self._transcript(
+                        spans, part.samples, recording, inventory, limits
+                    )
+                except UserError as error:
+                    found = error
+                yield recording, found
             elif part.error is not None:
                 yield recording, part.error
             if part.outputs_TV is None:

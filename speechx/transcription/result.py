@@ -27,7 +27,7 @@ class Word:
     start: float
     end: float
     probability: float
-    """That the word is right, calibrated on dev."""
+    """That the word is right, calibrated on dev; after `align` the mean of its tokens."""
     phones: tuple[Phone, ...] = ()
     """Known after the alignment of a pronunciation."""
 

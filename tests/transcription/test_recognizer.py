@@ -417,3 +417,19 @@ def test_an_utterance_without_a_frame_among_long_ones_is_empty(convolutional, tm
     decoded = {index: spans for index, (spans,) in convolutional.decode(some)}
     assert decoded[0]
     assert decoded[1] == []
+
+
+def test_a_recording_that_is_gone_before_its_times_does_not_stop_the_others(speller, monkeypatch):
+    times = speller._times
+
+    def gone(spans, recording, *rest):
+        if recording.path == "a":
+            raise UserError("a: cannot be read as audio")
+        return times(spans, recording, *rest)
+
+    monkeypatch.setattr(speller, "_times", gone)
+    wave_S = noise(1)
+    given = [Recording(lambda: iter((wave_S,)), name) for name in ("a", "b")]
+    (_, first), (_, second) = speller.stream(given)
+    assert isinstance(first, UserError)
+    assert second.text
