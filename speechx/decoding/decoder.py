@@ -1,7 +1,6 @@
-"""From the log-probabilities of one utterance to tokens with times: the one protocol of all
-decoders.
+"""From log-probabilities to tokens with times: the one protocol of all decoders.
 
-    T frames · V = blank and tokens, the blank first
+T frames · V = blank and tokens, the blank first
 """
 
 from collections.abc import Sequence
@@ -27,8 +26,8 @@ class TokenSpan:
 
 
 class Decoder(Protocol):
-    def decode(self, log_probabilities_TV: np.ndarray) -> list[TokenSpan]:
-        """The tokens in time order."""
+    def decode(self, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
+        """The tokens of each utterance in time order, from its log-probabilities (T, V)."""
         ...
 
 
@@ -40,8 +39,11 @@ class GreedyDecoder:
     tokens: Sequence[str]
     """Token i has output i + 1."""
 
-    def decode(self, log_probabilities_TV: np.ndarray) -> list[TokenSpan]:
-        best_T = log_probabilities_TV.argmax(1)
+    def decode(self, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
+        return [self._best(outputs_TV) for outputs_TV in outputs]
+
+    def _best(self, outputs_TV: np.ndarray) -> list[TokenSpan]:
+        best_T = outputs_TV.argmax(1)
         edges = np.flatnonzero(np.diff(best_T, prepend=-1))
         ends = np.append(edges, len(best_T))[1:] - 1
         return [
@@ -49,9 +51,7 @@ class GreedyDecoder:
                 token=self.tokens[best_T[first] - 1],
                 first=int(first),
                 last=int(last),
-                probability=float(
-                    np.exp(log_probabilities_TV[first : last + 1, best_T[first]]).mean()
-                ),
+                probability=float(np.exp(outputs_TV[first : last + 1, best_T[first]]).mean()),
             )
             for first, last in zip(edges, ends, strict=True)
             if best_T[first] != BLANK
@@ -64,6 +64,7 @@ class MappedDecoder:
 
     mapping: Mapping
 
-    def decode(self, log_probabilities_TV: np.ndarray) -> list[TokenSpan]:
-        mapped_TV = map_posteriors(np.exp(log_probabilities_TV), self.mapping)
-        return GreedyDecoder(self.mapping.target).decode(np.log(np.maximum(mapped_TV, SMALLEST)))
+    def decode(self, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
+        mapped = [map_posteriors(np.exp(outputs_TV), self.mapping) for outputs_TV in outputs]
+        decoder = GreedyDecoder(self.mapping.target)
+        return decoder.decode([np.log(np.maximum(mapped_TU, SMALLEST)) for mapped_TU in mapped])

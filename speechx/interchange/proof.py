@@ -201,7 +201,7 @@ def _require_texts(saved: SavedModel, their: ReferenceOutputs, foreign: Path | s
         return
     decoder = GreedyDecoder(vocabulary.tokens)
     for logits_TV, text in zip(their.logits, their.texts, strict=False):
-        spans = decoder.decode(logits_TV.log_softmax(1).numpy())
+        (spans,) = decoder.decode([logits_TV.log_softmax(1).numpy()])
         ours = vocabulary.join([span.token for span in spans])
         if ours.split() != text.split():
             raise UserError(

@@ -226,7 +226,8 @@ class Recognizer:
             else:
                 ready = pauses.rest()
             for first, outputs_TV in ready:
-                spans += self._spans(decoder, outputs_TV, first)
+                (decoded,) = self._spans(decoder, [outputs_TV])
+                spans += [replace(s, first=s.first + first, last=s.last + first) for s in decoded]
             recording = given[part.number]
             if part.samples is not None:
                 try:  # the sound is read again for the times, and may be gone by now
@@ -261,8 +262,9 @@ class Recognizer:
         for plan in once(plan_of):
             for rows, batch in _read(reader, plan, failed):
                 outputs = self._outputs(batch.wave_BS, batch.lengths_B)
-                for row, outputs_TV in zip(rows, outputs, strict=True):
-                    yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]
+                of_decoders = [self._spans(each, outputs) for each in decoders]
+                for row, *spans in zip(rows, *of_decoders, strict=True):
+                    yield row.utterances[0], spans
 
     def map_inventory(self, inventory: Inventory) -> Mapping:
         """From the phones this model writes to the phones of the inventory; printable. Phones that
@@ -298,17 +300,12 @@ class Recognizer:
         parts = [np.empty((0, len(self.vocabulary)), np.float32), *self.outputs(wave_S)]
         return np.concatenate(parts)
 
-    def _spans(self, decoder: Decoder, outputs_TV: np.ndarray, first: int = 0) -> list[TokenSpan]:
-        """Without the boundaries of words that phone models of other toolkits can write; `first`
-        is the frame of the recording where the outputs begin."""
-        spans = decoder.decode(outputs_TV)
-        if self.vocabulary.token_type != "characters":
-            spans = [span for span in spans if not span.token.isspace()]
-        if first:
-            spans = [
-                TokenSpan(s.token, s.first + first, s.last + first, s.probability) for s in spans
-            ]
-        return spans
+    def _spans(self, decoder: Decoder, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
+        """Without the boundaries of words that phone models of other toolkits can write."""
+        decoded = decoder.decode(outputs)
+        if self.vocabulary.token_type == "characters":
+            return decoded
+        return [[span for span in spans if not span.token.isspace()] for spans in decoded]
 
     def _outputs(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:
         """(T, V) of each row, normalised before; rows longer than a window one by one."""

@@ -351,7 +351,7 @@ def test_an_utterance_decoded_among_others_is_decoded_as_alone(speller, manifest
     decoded = {index: spans for index, (spans,) in speller.decode(some)}
     assert sorted(decoded) == list(range(len(some)))
     for index, utterance in enumerate(some):
-        alone = speller.decoder.decode(speller.log_probabilities(read_audio(utterance.audio)))
+        (alone,) = speller.decoder.decode([speller.log_probabilities(read_audio(utterance.audio))])
         assert [span.token for span in decoded[index]] == [span.token for span in alone]
         assert [span.first for span in decoded[index]] == [span.first for span in alone]
 

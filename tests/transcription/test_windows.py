@@ -54,5 +54,5 @@ def test_parts_are_decoded_as_the_whole(blanks):
     parts += pauses.rest()
     assert len(parts) > 4
     for first, part_TV in parts:
-        spans += [(s.token, s.first + first, s.last + first) for s in decoder.decode(part_TV)]
-    assert spans == [(s.token, s.first, s.last) for s in decoder.decode(outputs_TV)]
+        spans += [(s.token, s.first + first, s.last + first) for s in decoder.decode([part_TV])[0]]
+    assert spans == [(s.token, s.first, s.last) for s in decoder.decode([outputs_TV])[0]]
