@@ -19,6 +19,7 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
+from speechx.cli.lm import add_lm
 from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
@@ -117,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     add_transcription_commands(commands)
     add_fill(commands)
     add_align(commands)
+    add_lm(commands)
     _add_scoring(commands)
     _add_models(commands)
     return top

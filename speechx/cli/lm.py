@@ -1,0 +1,58 @@
+"""`speechx lm`: language models of words, characters or phones.
+
+No logic: every command parses its words and calls one function.
+"""
+
+from pathlib import Path
+from typing import Any
+
+
+def add_lm(commands: Any) -> None:
+    """Adds the commands to the subparsers of argparse."""
+    lm = commands.add_parser("lm", help="language models of words, characters or phones")
+    actions = lm.add_subparsers(required=True, metavar="ACTION")
+    train = actions.add_parser("train", help="n-gram model of text, by modified Kneser-Ney")
+    train.add_argument(
+        "sources", nargs="+", type=Path, metavar="TEXT|MANIFEST",
+        help="texts with a sentence per line, plain or .gz; or manifests",
+    )  # fmt: skip
+    train.add_argument(
+        "-o", "--output", required=True, type=Path, metavar="FILE",
+        help="model to write: .arpa, .arpa.gz or .safetensors",
+    )  # fmt: skip
+    train.add_argument(
+        "--tokens", choices=("words", "characters", "phonemes"), default="words",
+        help="what the model predicts",
+    )  # fmt: skip
+    train.add_argument(
+        "--order", type=int, metavar="N",
+        help="longest n-grams, 1 to 6; by default 4 for words, 6 for characters and phonemes",
+    )  # fmt: skip
+    train.add_argument(
+        "--language",
+        help="language of the texts, for its rules of spelling; with --tokens phonemes, espeak-ng "
+        "reads ordinary text of this language, and without it texts are lines of phones",
+    )  # fmt: skip
+    train.add_argument(
+        "--exclude", nargs="+", action="extend", default=[], type=Path, metavar="MANIFEST",
+        help="manifests of test data, whose sentences must not be in the text",
+    )  # fmt: skip
+    train.add_argument(
+        "--drop-shared", action="store_true",
+        help="leave out the sentences of --exclude instead of refusing the text",
+    )  # fmt: skip
+    train.add_argument(
+        "--prune", nargs="+", type=int, default=[], metavar="N",
+        help="n-grams that occur so often or less are left out, one number per order: 0 0 1",
+    )  # fmt: skip
+    train.set_defaults(command=_train)
+
+
+def _train(options: Any) -> None:
+    from speechx.language_model import train_lm
+
+    train_lm(
+        options.sources, options.output, options.order, options.tokens, options.language,
+        options.exclude, options.prune, options.drop_shared,
+    )  # fmt: skip
+    print(options.output)

@@ -1,0 +1,50 @@
+"""Files of n-gram models: ARPA (.arpa, .arpa.gz), ours (.safetensors), KenLM's binary ones.
+
+What a file is, its first bytes say. What is written, the name says.
+"""
+
+from pathlib import Path
+
+from speechx.decoding.arpa import read_arpa, write_arpa
+from speechx.decoding.ngram import NGram
+from speechx.errors import UserError
+
+WRITTEN = (".arpa", ".arpa.gz", ".safetensors")
+KENLM = b"mmap lm http://kheafield.com/code"
+HEADER = 8  # bytes before the JSON of a file of tensors
+
+
+def read_ngram(path: str | Path) -> NGram:
+    """The model of an ARPA file or of a file of `speechx lm train`. UserError for others; of
+    KenLM's binary files `speechx.decoding.kenlm_file.KenlmModel` gives scores."""
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(max(len(KENLM), HEADER + 1))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the language model: {error.strerror}") from None
+    if head.startswith(KENLM):
+        raise UserError(
+            f"{path} is a binary file of KenLM, which does not list its tokens; give the ARPA file "
+            "that it was made from"
+        )
+    if head[HEADER : HEADER + 1] == b"{" and b"\0" in head[:HEADER]:
+        return NGram.load(path)
+    return read_arpa(path)
+
+
+def write_ngram(path: str | Path, model: NGram) -> None:
+    """Writes a model in the format that the name asks for."""
+    path = check_name(path)
+    if path.suffix == ".safetensors":
+        model.save(path)
+    else:
+        write_arpa(path, model)
+
+
+def check_name(path: str | Path) -> Path:
+    """UserError unless the name is that of a format which can be written."""
+    path = Path(path)
+    if not path.name.endswith(WRITTEN):
+        raise UserError(f"{path}: the name of a language model ends in {', '.join(WRITTEN)}")
+    return path
