@@ -50,10 +50,14 @@ def write_text(path: Path, tokens: int, seed: int) -> None:
 
 
 def timed(name: str, work: Callable[[], Result]) -> Result:
-    begun = time.perf_counter()
+    begun = time.process_time(), time.perf_counter()
     result = work()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{name:<34}{time.perf_counter() - begun:>8.1f} s   peak {peak:.2f} GB", flush=True)
+    print(
+        f"{name:<24}{time.process_time() - begun[0]:>8.1f} s CPU"
+        f"{time.perf_counter() - begun[1]:>8.1f} s  peak {peak:.2f} GB",
+        flush=True,
+    )
     return result
 
 
@@ -81,7 +85,7 @@ def main() -> None:
             path = Path(folder) / f"lm{suffix}"
             timed(f"write {suffix}", lambda p=path: write_ngram(p, model))
             timed(f"read {suffix}", lambda p=path: read_ngram(p))
-            print(f"{'':<34}{path.stat().st_size / 1e6:>8.1f} MB")
+            print(f"{'':<24}{path.stat().st_size / 1e6:>8.1f} MB")
         timed("a million queries", lambda: scored(model, 1_000_000))
 
 

@@ -28,12 +28,10 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.whole_file import whole_file
 
-LINES = 100_000  # that are read or written at once
+LINES = 20_000  # that are read or written at once
 GZIP = b"\x1f\x8b"
-NEVER, MISSING = (
-    -99.0,
-    -100.0,
-)  # to base 10: of <s> and of log 0; of a special token that is missing
+NEVER = -99.0  # to base 10: of <s>, and of a probability of 0
+MISSING = -100.0  # of a special token that is missing
 SPACE, SPACES = "|", (b"|", b"<space>")
 OTHER_CASE = {b"<UNK>": UNKNOWN, b"<S>": BEGIN, b"</S>": END}
 COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
@@ -47,8 +45,8 @@ def read_arpa(path: Path) -> NGram:
         with _opened(path) as file:
             lines = _Lines(path, file)
             counts = _header(lines)
-            for order, some in _sections(lines, len(counts)):
-                parts[order].append(_parse(lines, some, order, id_of))
+            for order, first, some in _sections(lines, len(counts)):
+                parts[order].append(_parse(lines, first, some, order, id_of))
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is not a complete gzip file ({error}); copy it again") from None
     except OSError as error:
@@ -163,15 +161,13 @@ def _header(lines: _Lines) -> list[int]:
     raise UserError(f"{lines.path} {what}" + ("" if begun else ": it has no line \\data\\"))
 
 
-def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, dict[int, list[bytes]]]]:
-    """The orders, and lines of theirs that are not empty, divided into cells, by their rows among
-    the lines that were given last."""
+def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, int, list[bytes]]]:
+    """The orders, and lines of theirs with the place of the first among those given last."""
     order = 1
     while some := lines.take(LINES):
         marks = [row for row, line in enumerate(some) if line[:1] == b"\\"]
         for first, mark in zip([0, *(m + 1 for m in marks)], [*marks, len(some)], strict=True):
-            cells = {row: some[row].split() for row in range(first, mark)}
-            yield order, {row: each for row, each in cells.items() if each}
+            yield order, first, some[first:mark]
             if mark == len(some):
                 break
             line = some[mark].strip()
@@ -185,17 +181,23 @@ def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, dict[int, list[
 
 
 def _parse(
-    lines: _Lines, cells: dict[int, list[bytes]], order: int, id_of: dict[bytes, int]
+    lines: _Lines, first: int, some: list[bytes], order: int, id_of: dict[bytes, int]
 ) -> _Part:
     """The n-grams of some lines; unigrams are added to `id_of`."""
-    rows = list(cells.values())
+    rows = [*filter(None, map(bytes.split, some))]
+    if not rows:
+        return _Part(np.zeros(0), np.zeros((order, 0), np.int64), np.zeros(0))
     try:
-        if not rows:
-            return _Part(np.zeros(0), np.zeros((order, 0), np.int64), np.zeros(0))
-        if not {len(row) for row in rows} <= {order + 1, order + 2}:
+        widths = set(map(len, rows))
+        if not widths <= {order + 1, order + 2}:
             raise ValueError
-        columns = list(zip(*(r if len(r) > order + 1 else [*r, b"0"] for r in rows), strict=True))
-        score_N, backoff_N = (np.array(columns[i]).astype(float) for i in (0, order + 1))
+        if len(widths) > 1:
+            rows = [row if len(row) > order + 1 else [*row, b"0"] for row in rows]
+        columns = list(zip(*rows, strict=True))
+        score_N = np.array(columns[0]).astype(float)
+        backoff_N = np.zeros(len(rows))
+        if len(columns) > order + 1:
+            backoff_N = np.array(columns[-1]).astype(float)
         if np.isnan(score_N).any() or np.isnan(backoff_N).any() or (score_N > 0).any():
             raise ValueError
         if order == 1:
@@ -205,9 +207,9 @@ def _parse(
                 id_of[token] = len(id_of)
         ids = [[*map(id_of.__getitem__, column)] for column in columns[1 : order + 1]]
     except (ValueError, KeyError):
-        for row, each in cells.items():
-            if why := _why_not(each, order, id_of):
-                lines.fail(row, b" ".join(each), why)
+        for row, line in enumerate(some, start=first):
+            if line.strip() and (why := _why_not(line.split(), order, id_of)):
+                lines.fail(row, line, why)
         raise
     return _Part(np.maximum(score_N, NEVER), np.array(ids), np.clip(backoff_N, NEVER, -NEVER))
 
