@@ -16,6 +16,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -78,13 +79,13 @@ def main() -> None:
         text = options.text or Path(folder) / "text.txt"
         if options.text is None:
             timed("text made up", lambda: write_text(text, options.tokens, seed=0))
-        how = options.order, "words", options.language
-        model = timed("train", lambda: train_lm([text], None, *how))
+        order, language = options.order, options.language
+        model = timed("train", lambda: train_lm([text], order=order, language=language))
         print(f"{len(model.token_A):,} n-grams of {len(model.tokens):,} words")
         for suffix in (".safetensors", ".arpa", ".arpa.gz"):
             path = Path(folder) / f"lm{suffix}"
-            timed(f"write {suffix}", lambda p=path: write_ngram(p, model))
-            timed(f"read {suffix}", lambda p=path: read_ngram(p))
+            timed(f"write {suffix}", partial(write_ngram, path, model))
+            timed(f"read {suffix}", partial(read_ngram, path))
             print(f"{'':<24}{path.stat().st_size / 1e6:>8.1f} MB")
         timed("a million queries", lambda: scored(model, 1_000_000))
 

@@ -291,7 +291,8 @@ def _levels(path: Path, tokens: list[str], parts: list[_Part]) -> list[Level]:
         backoff_N = np.append(parts[n].backoff_N[order_N], np.zeros(len(absent_N)))
         sorted_N = np.argsort(key_N, kind="stable")
         key_N = key_N[sorted_N]
-        levels.append(Level(*np.divmod(key_N, size), score_N[sorted_N], backoff_N[sorted_N]))
+        context_N, token_N = np.divmod(key_N, size)
+        levels.append(Level(context_N, token_N, score_N[sorted_N], backoff_N[sorted_N]))
         place[n:] = [np.searchsorted(key_N, each) for each in keys]
     base = np.log(10)
     return [x._replace(score_N=x.score_N * base, backoff_N=x.backoff_N * base) for x in levels]

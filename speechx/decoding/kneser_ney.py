@@ -74,7 +74,8 @@ def train(
             f"the order is {len(counts)} instead of {order}: no sentence has more than "
             f"{len(counts) - 2} tokens"
         )
-    levels, kept_N = [], np.ones(1, bool)
+    levels: list[Level] = []
+    kept_N = np.ones(1, bool)
     lower_N = np.full(1, 1 / (len(tokens) - 1))  # <s> has no part
     begin = tokens.index(BEGIN)
     fallen = []

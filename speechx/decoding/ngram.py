@@ -21,7 +21,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -56,6 +56,23 @@ class Perplexity:
     tokens: int
     """With the ends of sentences."""
     unknown: int
+
+
+class Scores(Protocol):
+    """What a search asks of a language model."""
+
+    @property
+    def start(self) -> int:
+        """The state behind <s>."""
+        ...
+
+    def ids(self, sentence: Sequence[str]) -> np.ndarray:
+        """The ids (N,) of tokens; of unknown ones the id of <unk>."""
+        ...
+
+    def score(self, state_N: np.ndarray, token_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each token (N,) after its state (N,): the log-probability, and the state behind it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,26 +179,7 @@ class NGram:
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> Perplexity:
         """Of sentences, each from <s> to </s>. ValueError if there are none."""
-        ids = [self.ids([*sentence, END]) for sentence in sentences]
-        if not ids:
-            raise ValueError("perplexity needs a sentence")
-        ids.sort(key=len, reverse=True)
-        length_H = np.array([len(each) for each in ids])
-        token_N = np.concatenate(ids)
-        first_H = np.cumsum(length_H) - length_H
-        state_H = np.full(len(ids), self.start, np.int32)
-        score_N = np.zeros(len(token_N))
-        for step in range(length_H[0]):  # all sentences at once, the longest first
-            there = np.searchsorted(-length_H, -step)
-            at = first_H[:there] + step
-            score_N[at], state_H[:there] = self.score(state_H[:there], token_N[at])
-        known_N = token_N != self.id_of[UNKNOWN]
-        return Perplexity(
-            overall=float(np.exp(-score_N.mean())),
-            known=float(np.exp(-score_N[known_N].mean())),
-            tokens=len(token_N),
-            unknown=int((~known_N).sum()),
-        )
+        return perplexity(self, sentences)
 
     def save(self, path: Path) -> None:
         """Writes a file of tensors (.safetensors)."""
@@ -209,6 +207,30 @@ class NGram:
                 f"{path} is not a language model of `speechx lm train` ({error}); make it again, "
                 "or give an ARPA file"
             ) from None
+
+
+def perplexity(model: Scores, sentences: Iterable[Sequence[str]]) -> Perplexity:
+    """Of sentences, each from <s> to </s>. ValueError if there are none."""
+    ids = [model.ids([*sentence, END]) for sentence in sentences]
+    if not ids:
+        raise ValueError("perplexity needs a sentence")
+    ids.sort(key=len, reverse=True)
+    length_H = np.array([len(each) for each in ids])
+    token_N = np.concatenate(ids)
+    first_H = np.cumsum(length_H) - length_H
+    state_H = np.full(len(ids), model.start, np.int32)
+    score_N = np.zeros(len(token_N))
+    for step in range(length_H[0]):  # all sentences at once, the longest first
+        there = np.searchsorted(-length_H, -step)
+        at = first_H[:there] + step
+        score_N[at], state_H[:there] = model.score(state_H[:there], token_N[at])
+    known_N = token_N != model.ids([UNKNOWN])[0]
+    return Perplexity(
+        overall=float(np.exp(-score_N.mean())),
+        known=float(np.exp(-score_N[known_N].mean())),
+        tokens=len(token_N),
+        unknown=int((~known_N).sum()),
+    )
 
 
 def _find(

@@ -6,24 +6,24 @@ What a file is, its first bytes say. What is written, the name says.
 from pathlib import Path
 
 from speechx.decoding.arpa import read_arpa, write_arpa
+from speechx.decoding.kenlm_file import MAGIC
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 
 WRITTEN = (".arpa", ".arpa.gz", ".safetensors")
-KENLM = b"mmap lm http://kheafield.com/code"
 HEADER = 8  # bytes before the JSON of a file of tensors
 
 
 def read_ngram(path: str | Path) -> NGram:
-    """The model of an ARPA file or of a file of `speechx lm train`. UserError for others; of
-    KenLM's binary files `speechx.decoding.kenlm_file.KenlmModel` gives scores."""
+    """The model of an ARPA file or of a file of `speechx lm train`; UserError for others. Of binary
+    files of KenLM `speechx.decoding.kenlm_file.KenlmModel` gives the scores."""
     path = Path(path)
     try:
         with path.open("rb") as file:
-            head = file.read(max(len(KENLM), HEADER + 1))
+            head = file.read(max(len(MAGIC), HEADER + 1))
     except OSError as error:
         raise UserError(f"{path}: cannot read the language model: {error.strerror}") from None
-    if head.startswith(KENLM):
+    if head.startswith(MAGIC):
         raise UserError(
             f"{path} is a binary file of KenLM, which does not list its tokens; give the ARPA file "
             "that it was made from"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,22 @@ import pytest
 from speechx.decoding.kneser_ney import train
 from speechx.decoding.ngram import BEGIN, END, UNKNOWN
 from speechx.errors import UserError
+from speechx.text.normalize import normalize
+from speechx.text.shipped import sentence_languages, shipped_sentences
 from tests.decoding.plain_kneser_ney import PlainKneserNey
 
 WENT = "I went to,I go to,You went to,You go to,Joe went to,Joe go to,Anna went ski,Anna went ski"
-FIXTURE = Path(__file__).parent / "kenlm_numbers.json"
+NUMBERS = json.loads(Path(__file__).with_name("kenlm_numbers.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """Training text and test of the fixture."""
+    languages = [
+        [normalize(text, language) for text in shipped_sentences(language)]
+        for language in sentence_languages()
+    ]
+    return [t for each in languages for t in each[:-20]], [t for e in languages for t in e[-20:]]
 
 
 def probability(model, context, token):
@@ -79,6 +92,16 @@ def test_equals_a_published_model_of_kenlm():
     # The unigrams by hand: adjusted counts 2 4 2 3 and five of 1, D = 5/9, 7/6, 7/9.
     went = (4 - 7 / 9) / 16 + (5 * 5 / 9 + 2 * 7 / 6 + 2 * 7 / 9) / 16 / 10
     assert probability(model, [], "went") == pytest.approx(went, rel=1e-5)
+
+
+@pytest.mark.parametrize("theirs", NUMBERS["models"], ids=lambda m: f"{m['tokens']}-{m['order']}")
+def test_perplexity_of_real_text_equals_that_of_kenlm(theirs, shipped):
+    divide = str.split if theirs["tokens"] == "words" else list
+    training, test = ([divide(sentence) for sentence in part] for part in shipped)
+    ours = train(training, theirs["order"], theirs["prune"]).perplexity(test)
+    assert ours.overall == pytest.approx(theirs["overall"], rel=1e-5)
+    assert ours.known == pytest.approx(theirs["known"], rel=1e-5)
+    assert (ours.tokens, ours.unknown) == (theirs["count"], theirs["unknown"])
 
 
 def test_discounts_out_of_range_fall_back_and_are_logged(caplog):
