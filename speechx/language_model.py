@@ -233,5 +233,7 @@ def _no_phone(symbol: str) -> bool:
 
 def _lines(path: Path) -> Iterator[str]:
     """The lines of a text that are not empty."""
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; a text or a manifest was expected")
     with open_text(path) as file:
         yield from (line for line in file if line.strip())

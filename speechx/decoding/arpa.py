@@ -5,7 +5,7 @@ spaces, `<UNK>` for <unk>, a missing `\\end\\`, contexts that are not listed the
 or </s> is missing, it gets a probability of 10^-100, as in KenLM. A model of characters has the
 space as | there, as fairseq and Hugging Face write it; <space> is read too.
 
-    N n-grams of one order · O tokens of each · A arcs and S states of the model
+    N n-grams of one order · O tokens of each · A arcs · S states of the model
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def read_arpa(path: Path) -> NGram:
         raise UserError(f"{path} is not a complete gzip file ({error}); copy it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot read the language model: {error.strerror}") from None
-    found = [sum(len(part.score_N) for part in each) for each in parts.values()]
+    found = [sum(len(part.score_N) for part in parts[n + 1]) for n in range(len(counts))]
     if found != counts:
         why = "correct the numbers, or make the file again"
         if not lines.ended:
@@ -60,9 +60,11 @@ def read_arpa(path: Path) -> NGram:
             f"{path}: the numbers below \\data\\ are {_listed(counts)}, but there are "
             f"{_listed(found)} n-grams; {why}"
         )
+    if not id_of:
+        raise UserError(f"{path} has no 1-grams; make the language model again")
     if not lines.ended:
         logger.info(f"{path} has all its n-grams, but no \\end\\")
-    whole = (_Part(*map(np.hstack, zip(*each, strict=True))) for each in parts.values())
+    whole = (_Part(*map(np.hstack, zip(*each, strict=True))) for each in parts.values() if each)
     return _model(path, id_of, [part for part in whole if len(part.score_N)])
 
 
@@ -85,8 +87,8 @@ def write_arpa(path: Path, model: NGram) -> None:
 def _lines(levels: list[Level], first: int, words: list[str], backoffs: bool) -> Iterator[str]:
     """Lines for the n-grams of the last of these levels, from the `first`."""
     some = slice(first, first + LINES)
-    score_N = (levels[-1].score_N[some] / np.log(10)).tolist()
-    backoff_N = (levels[-1].backoff_N[some] / np.log(10)).tolist()
+    score_N = np.maximum(levels[-1].score_N[some].astype(float) / np.log(10), NEVER).tolist()
+    backoff_N = (levels[-1].backoff_N[some].astype(float) / np.log(10)).tolist()
     place_N, columns = np.arange(*some.indices(len(levels[-1].token_N))), []
     for level in reversed(levels):
         columns.append([words[token] for token in level.token_N[place_N].tolist()])

@@ -127,6 +127,42 @@ def test_contexts_that_are_not_listed(read):
     assert log10(model, [BEGIN, "a"], "a") == pytest.approx(-0.25 - 0.7)
 
 
+def test_equals_the_definition_whatever_is_listed(read, tmp_path):
+    """Of a file of which half of the n-grams were taken out at random."""
+    random = np.random.default_rng(0)
+    write_arpa(tmp_path / "full.arpa", train(random_sentences(5, 150), 4))
+    listed, kept, order = {}, [], 0
+    for line in (tmp_path / "full.arpa").read_text(encoding="utf-8").splitlines():
+        order += line.startswith("\\") and line.endswith("-grams:")
+        cells = line.split("\t")
+        if len(cells) > 1 and (order == 1 or random.random() < 0.5):
+            listed[tuple(cells[1].split())] = float(cells[0]), float([*cells, "0"][2])
+        elif len(cells) > 1:
+            continue
+        kept.append(line)
+    for n in range(1, 5):
+        count = sum(len(gram) == n for gram in listed)
+        at = next(i for i, line in enumerate(kept) if line.startswith(f"ngram {n}="))
+        kept[at] = f"ngram {n}={count}"
+    model = read("\n".join(kept))
+
+    def defined(context, token):
+        if (*context, token) in listed:
+            return listed[(*context, token)][0]
+        return listed.get(context, (0, 0))[1] + defined(context[1:], token)
+
+    for _ in range(300):
+        context = tuple(random.choice([*"abcdefgh"], random.integers(0, 5)))
+        token = random.choice([*"abcdefgh", END])
+        assert log10(model, context, token) == pytest.approx(defined(context[-3:], token), abs=1e-5)
+
+
+def test_an_order_without_ngrams(read):
+    text = GOOD.replace("ngram 3=1", "ngram 3=0").replace("-0.05\t<s> a b\n", "")
+    assert read(text).order == 2
+    assert read(text.replace("\\3-grams:\n", "")).order == 2
+
+
 def test_special_tokens_that_are_missing(read, caplog):
     text = GOOD.replace("ngram 1=5", "ngram 1=4").replace("-2\t<unk>\n", "")
     with caplog.at_level("INFO", "speechx"):
@@ -160,6 +196,7 @@ def test_minus_infinity_is_a_very_small_probability(read):
         (GOOD.replace("-0.2\ta b", "-0.2\ta b a b"), ":15: .*2 tokens"),
         (GOOD.replace("-0.2\ta b", "-0.1\t<s> a"), "'<s> a' is listed twice"),
         (GOOD.replace("-0.8\tb", "-0.8\ta"), "'a' is listed twice"),
+        ("\\data\\\nngram 1=0\n\n\\1-grams:\n\n\\end\\\n", "no 1-grams"),
         ("words of a text\n", "not an ARPA file"),
         ("", "not an ARPA file"),
         (b"\x00\x01\x02" * 100, "not an ARPA file"),
