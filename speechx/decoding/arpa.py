@@ -188,7 +188,7 @@ def _parse(
     """The n-grams of some lines; unigrams are added to `id_of`."""
     rows = [*filter(None, map(bytes.split, some))]
     if not rows:
-        return _Part(np.zeros(0), np.zeros((order, 0), np.int64), np.zeros(0))
+        return _Part(np.zeros(0), np.zeros((order, 0), np.int32), np.zeros(0))
     try:
         widths = set(map(len, rows))
         if not widths <= {order + 1, order + 2}:
@@ -207,13 +207,16 @@ def _parse(
                 if token in id_of:
                     raise UserError(f"{lines.path}: the 1-gram {_name(token)!r} is listed twice")
                 id_of[token] = len(id_of)
-        ids = [[*map(id_of.__getitem__, column)] for column in columns[1 : order + 1]]
+        ids = [
+            np.fromiter(map(id_of.__getitem__, column), np.int32, len(rows))
+            for column in columns[1 : order + 1]
+        ]
     except (ValueError, KeyError):
         for row, line in enumerate(some, start=first):
             if line.strip() and (why := _why_not(line.split(), order, id_of)):
                 lines.fail(row, line, why)
         raise
-    return _Part(np.maximum(score_N, NEVER), np.array(ids), np.clip(backoff_N, NEVER, -NEVER))
+    return _Part(np.maximum(score_N, NEVER), np.stack(ids), np.clip(backoff_N, NEVER, -NEVER))
 
 
 def _why_not(row: list[bytes], order: int, id_of: dict[bytes, int]) -> str:
@@ -279,7 +282,9 @@ def _levels(path: Path, tokens: list[str], parts: list[_Part]) -> list[Level]:
     levels = [
         Level(np.zeros(size, np.int64), np.arange(size), parts[0].score_N, parts[0].backoff_N)
     ]
-    place = [part.token_ON[0] for part in parts]  # of the first tokens of each n-gram
+    place = [
+        part.token_ON[0].astype(np.int64) for part in parts
+    ]  # of the first tokens of each n-gram
     for n in range(1, len(parts)):  # tokens before the last one
         keys = [place[m] * size + parts[m].token_ON[n] for m in range(n, len(parts))]
         order_N = np.argsort(keys[0])

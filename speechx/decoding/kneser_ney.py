@@ -77,41 +77,28 @@ def train(
     levels: list[Level] = []
     kept_N = np.ones(1, bool)
     lower_N = np.full(1, 1 / (len(tokens) - 1))  # <s> has no part
-    begin = tokens.index(BEGIN)
     fallen = []
     for n, each in enumerate(counts, start=1):
-        adjusted_N = each.count_N
-        if n < len(counts):
-            before_N = np.bincount(counts[n].end_N, minlength=len(each.count_N))
-            adjusted_N = np.where(each.begins_N, each.count_N, before_N)
-        if n == 1:
-            adjusted_N[begin] = 0
+        adjusted_N = _adjusted(counts, n)
         discount_D, why = _discounts(adjusted_N, fallback)
         if why:
             fallen.append(f"{n}-grams: {why}")
         keep_N = (each.count_N > thresholds[n - 1]) | (n == 1)
         lost_N = np.where(keep_N, discount_D[np.minimum(adjusted_N, 3)], adjusted_N)
-        contexts = len(kept_N)
-        sum_C = np.bincount(each.context_N, adjusted_N, contexts)
-        backoff_C = np.bincount(each.context_N, lost_N, contexts) / np.maximum(sum_C, 1)
-        probability_N = (adjusted_N - lost_N) / sum_C[each.context_N]
-        probability_N += backoff_C[each.context_N] * lower_N[each.end_N]
+        probability_N, backoff_C = _interpolated(each, adjusted_N, lost_N, lower_N, len(kept_N))
         if levels:
-            backoff_C = np.where(sum_C > 0, np.maximum(backoff_C, SMALLEST), 1)
             levels[-1] = levels[-1]._replace(backoff_N=np.log(backoff_C[kept_N]))
-        place_N = np.cumsum(kept_N) - 1
-        score_N = np.log(np.maximum(probability_N, SMALLEST))
-        if n == 1:
-            score_N[begin] = NEVER
+        place_N = np.cumsum(kept_N) - 1  # among what is kept
         levels.append(
             Level(
                 place_N[each.context_N[keep_N]],
                 each.token_N[keep_N],
-                score_N[keep_N],
+                np.log(np.maximum(probability_N[keep_N], SMALLEST)),
                 np.zeros(keep_N.sum()),
             )
         )
         kept_N, lower_N = keep_N, probability_N
+    levels[0].score_N[tokens.index(BEGIN)] = NEVER
     if fallen:
         listed = ", ".join(f"{value:g}" for value in fallback)
         logger.info(
@@ -187,6 +174,34 @@ def _count(id_T: np.ndarray, size: int, order: int) -> list[_Counts]:
     return counts
 
 
+def _adjusted(counts: Sequence[_Counts], n: int) -> np.ndarray:
+    """The adjusted counts of order n."""
+    own = counts[n - 1]
+    adjusted_N = own.count_N.copy()
+    if n < len(counts):
+        before_N = np.bincount(counts[n].end_N, minlength=len(adjusted_N))
+        adjusted_N = np.where(own.begins_N, own.count_N, before_N)
+    if n == 1:
+        adjusted_N[own.begins_N] = 0
+    return adjusted_N
+
+
+def _interpolated(
+    own: _Counts,
+    adjusted_N: np.ndarray,
+    lost_N: np.ndarray,
+    lower_N: np.ndarray,
+    contexts: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The probability of each n-gram, and the share of each context that backs off, from what the
+    counts lose and from the probabilities of the order below."""
+    sum_C = np.bincount(own.context_N, adjusted_N, contexts)
+    share_C = np.bincount(own.context_N, lost_N, contexts) / np.maximum(sum_C, 1)
+    probability_N = (adjusted_N - lost_N) / sum_C[own.context_N]
+    probability_N += share_C[own.context_N] * lower_N[own.end_N]
+    return probability_N, np.where(sum_C > 0, np.maximum(share_C, SMALLEST), 1)
+
+
 def _discounts(adjusted_N: np.ndarray, fallback: Sequence[float]) -> tuple[np.ndarray, str]:
     """D(0), D(1), D(2), D(3+) of an order (Chen and Goodman 1998, equation 26), and why they are
     the fallback, if they are."""
@@ -199,6 +214,6 @@ def _discounts(adjusted_N: np.ndarray, fallback: Sequence[float]) -> tuple[np.nd
             return np.append(0, own), ""
         why = f"D = {', '.join(f'{value:.3g}' for value in own)}"
     else:
-        none = ", ".join(str(k) for k in (1, 2, 3) if not times[k - 1])
-        why = f"none counts {none}"
+        none = " or ".join(str(k) for k in (1, 2, 3) if not times[k - 1])
+        why = f"none has the count {none}"
     return np.append(0, np.asarray(fallback, float)), why
