@@ -279,13 +279,10 @@ def _tokens(path: Path, id_of: dict[bytes, int]) -> list[str]:
 def _levels(path: Path, tokens: list[str], parts: list[_Part]) -> list[Level]:
     """The n-grams sorted, with contexts that were not listed, whose score is not a number yet."""
     size = len(tokens)
-    levels = [
-        Level(np.zeros(size, np.int64), np.arange(size), parts[0].score_N, parts[0].backoff_N)
-    ]
-    place = [
-        part.token_ON[0].astype(np.int64) for part in parts
-    ]  # of the first tokens of each n-gram
-    for n in range(1, len(parts)):  # tokens before the last one
+    nothing_N = np.zeros(size, np.int64)
+    levels = [Level(nothing_N, np.arange(size), parts[0].score_N, parts[0].backoff_N)]
+    place = [part.token_ON[0].astype(np.int64) for part in parts]  # of the first n tokens
+    for n in range(1, len(parts)):
         keys = [place[m] * size + parts[m].token_ON[n] for m in range(n, len(parts))]
         order_N = np.argsort(keys[0])
         own_N = keys[0][order_N]
