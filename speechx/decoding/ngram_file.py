@@ -1,6 +1,6 @@
 """Files of n-gram models: ARPA (.arpa, .arpa.gz), ours (.safetensors), KenLM's binary ones.
 
-What a file is, its first bytes say. What is written, the name says.
+The first bytes of a file decide how it is read, and its name how it is written.
 """
 
 from pathlib import Path
