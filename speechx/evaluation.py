@@ -11,7 +11,8 @@ conditions, so that mapping is not credited with what masking does:
 
     unmapped    the model's own phones
     masked      only phones that the language shares with the model
-    mapped      every phone goes to its articulatory neighbour in the language
+    mapped      every phone goes to its articulatory neighbour in the language, or where a mapping
+                that was read from a table sends it
     random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
     shuffled    `mapped`, scored against another sentence: chance
 
@@ -61,6 +62,7 @@ from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
+from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable, write_whole
 
@@ -122,23 +124,26 @@ def evaluate_model(
     device: str = "auto",
     head: str | None = None,
     calibrate: bool = False,
+    mapping: Path | None = None,
 ) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
     to print and the exit code; of a model without heads its objectives. With `calibrate` the
     temperature of its probabilities is fitted on the manifests and written into the model
-    folder."""
+    folder. `mapping` is the table of a mapping to an unseen language, whose phones are those of
+    `inventory` or all that the table has."""
+    unseen = inventory is not None or mapping is not None
     if calibrate:
-        _require_calibratable(Path(model), inventory)
+        _require_calibratable(Path(model), unseen)
     if out is not None:
         require_writable(out)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
     if saved.adapters and not saved.vocabularies:
-        language = None if inventory is not None else _only_language(manifests)
+        language = None if unseen else _only_language(manifests)
         saved = in_language(saved, language)
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
-    if inventory is None and (head in others or not saved.vocabularies):
+    if not unseen and (head in others or not saved.vocabularies):
         if calibrate:
             raise UserError(
                 f"{head or model} has no labels, so it has no probabilities to calibrate"
@@ -150,7 +155,7 @@ def evaluate_model(
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
     failed: list[str] = []
-    if inventory is None:
+    if not unseen:
         scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
@@ -159,8 +164,9 @@ def evaluate_model(
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
         tables = [result.table() for result in (*scores.values(), confidence)]
         return "\n\n".join(tables), 2 if failed else 0
-    methods, mapping = evaluate_unseen(opened, manifests, inventory, out, failed)
-    lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
+    given = None if mapping is None else opened.read_mapping(mapping, inventory)
+    methods, used = evaluate_unseen(opened, manifests, inventory, out, failed, given)
+    lines = [f"{used.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
         rate = result.overall
         lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
@@ -219,8 +225,8 @@ def _evaluate(
     return scores, confidence
 
 
-def _require_calibratable(folder: Path, inventory: Inventory | None) -> None:
-    if inventory is not None:
+def _require_calibratable(folder: Path, unseen: bool) -> None:
+    if unseen:
         raise UserError("--calibrate is for the model's own outputs, without an inventory")
     if not is_model_folder(folder):
         raise UserError(
@@ -284,13 +290,19 @@ def score_utterances(
 def evaluate_unseen(
     recognizer: Recognizer,
     manifests: Sequence[Path],
-    inventory: Inventory,
+    inventory: Inventory | None,
     out: Path | None = None,
     failed: list[str] | None = None,
+    mapping: PhoneMapping | None = None,
 ) -> tuple[dict[str, Score], PhoneMapping]:
-    """PER under the five conditions, and the mapping that was used. `failed` as in `evaluate`."""
+    """PER under the five conditions, and the mapping that was used: the one that is given, else the
+    recognizer's to the inventory. `failed` as in `evaluate`."""
     failed = [] if failed is None else failed
-    mapping = recognizer.map_inventory(inventory)
+    if mapping is None:
+        if inventory is None:
+            raise ValueError("an inventory or a mapping is needed")
+        mapping = recognizer.map_inventory(inventory)
+    inventory = inventory or inventory_of_mapping(mapping)
     listed = _read(manifests)
     utterances = labelled(listed, "phonemes")
     source = recognizer.vocabulary.tokens
@@ -323,7 +335,10 @@ def evaluate_unseen(
     if out is not None:
         about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each_method = {name: s.to_dict() for name, s in methods.items()}
-        more = {"inventory": inventory.source, "never_written": asdict(never)}
+        more = {
+            "inventory": inventory.source, "mapping": mapping.to_dict(),
+            "never_written": asdict(never),
+        }  # fmt: skip
         _write(out, {**about, **more, "methods": each_method})
     return methods, mapping
 

@@ -8,8 +8,11 @@ from speechx.cli.options import (
     add_computing,
     add_inventory_file,
     add_language,
+    add_mapping,
     add_model,
+    checked_mapping,
     chosen_inventory,
+    chosen_mapping,
     opened_model,
 )
 
@@ -42,6 +45,7 @@ def add_fill(commands: Any) -> None:
     )
     add_language(fill)
     add_inventory_file(fill)
+    add_mapping(fill)
     add_computing(fill)
     fill.set_defaults(command=_fill)
 
@@ -49,13 +53,13 @@ def add_fill(commands: Any) -> None:
 def _fill(options: Any) -> int:
     from speechx.transcription.annotation.files import fill_files
 
-    inventory = chosen_inventory(
-        options.inventory
-    )  # before the model is loaded, for it may be wrong
+    inventory = chosen_inventory(options.inventory)  # before the model is loaded: it may be wrong
+    checked_mapping(options.mapping)
     model = opened_model(options, options.language)
+    mapping = chosen_mapping(options.mapping, model, inventory)
     transcribe: Any = model.transcribe
-    if inventory is not None:
-        transcribe = partial(model.phonemize, inventory=inventory)
+    if inventory is not None or mapping is not None:
+        transcribe = partial(model.phonemize, inventory=inventory, mapping=mapping)
     return fill_files(
         options.files, transcribe, partial(print, flush=True), options.tier, options.audio,
         options.output, options.in_place, options.overwrite,

@@ -19,8 +19,15 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
+from speechx.cli.inventory import add_inventory_commands
 from speechx.cli.lm import add_lm
-from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.options import (
+    add_device,
+    add_head,
+    add_inventory,
+    checked_mapping,
+    chosen_inventory,
+)
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
@@ -119,6 +126,7 @@ def parser() -> argparse.ArgumentParser:
     add_fill(commands)
     add_align(commands)
     add_lm(commands)
+    add_inventory_commands(commands)
     _add_scoring(commands)
     _add_models(commands)
     return top
@@ -158,7 +166,7 @@ def _add_scoring(commands: Any) -> None:
     )  # fmt: skip
     add_head(evaluate)
     add_device(evaluate)
-    add_inventory(evaluate, required=False)
+    add_inventory(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser("report", help="one table of many evaluations")
@@ -229,6 +237,7 @@ def _train(command: str, options: Any) -> None:
 
 def _evaluate(options: Any) -> int:
     inventory = chosen_inventory(options.inventory, options.language)
+    checked_mapping(options.mapping)
     from speechx.evaluation import evaluate_model
 
     tables, code = evaluate_model(
@@ -239,6 +248,7 @@ def _evaluate(options: Any) -> int:
         options.device,
         options.head,
         options.calibrate,
+        options.mapping,
     )
     print(tables)
     return code

@@ -4,6 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+SOURCES = (
+    "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
+    "model, or LANGUAGE:FILE for a text"
+)
+"""Words that name an inventory (transcription/inventory_source.py)."""
+
 
 def add_model(command: argparse.ArgumentParser) -> None:
     command.add_argument(
@@ -70,29 +76,48 @@ def _channels(word: str) -> str | int:
     raise argparse.ArgumentTypeError(f"expected mix, split or a number from 0, not {word!r}")
 
 
-def add_inventory(command: argparse.ArgumentParser, required: bool) -> None:
-    group = command.add_mutually_exclusive_group(required=required)
+def add_inventory(command: argparse.ArgumentParser) -> None:
+    group = command.add_mutually_exclusive_group()
     group.add_argument("--language", help="unseen language whose phone inventory is shipped")
     add_inventory_file(group)
+    add_mapping(command)
 
 
 def add_inventory_file(command: Any) -> None:
     command.add_argument(
-        "--inventory", metavar="LANGUAGE|FILE[#ID]",
-        help="phone inventory of an unseen language: a shipped language, a list, a manifest, or "
-        "PHOIBLE's phoible.csv#ID, where ID is an InventoryID, a Glottocode or an ISO 639-3 code",
+        "--inventory", metavar="SOURCE", help=f"phone inventory of an unseen language: {SOURCES}"
+    )
+
+
+def add_mapping(command: Any) -> None:
+    command.add_argument(
+        "--mapping", type=Path, metavar="FILE",
+        help="table of a mapping to the phones of an unseen language, which `speechx inventory "
+        "map` wrote and you may have edited",
     )  # fmt: skip
 
 
 def chosen_inventory(inventory: str | None, language: str | None = None) -> Any:
     """The phone inventory that --inventory or --language names."""
-    from speechx.data.phones import read_inventory
     from speechx.text.inventory import Inventory
+    from speechx.transcription.inventory_source import inventory_of
 
-    if inventory is not None and (Path(inventory).suffix or Path(inventory).exists()):
-        return read_inventory(Path(inventory))
-    name = inventory or language
-    return None if name is None else Inventory.for_language(name)
+    if inventory is not None:
+        return inventory_of(inventory)
+    return None if language is None else Inventory.for_language(language)
+
+
+def checked_mapping(mapping: Path | None) -> None:
+    """Reads the table that --mapping names, before a model is loaded, for it may be wrong."""
+    if mapping is not None:
+        from speechx.decoding.mapping_file import read_rows
+
+        read_rows(mapping)
+
+
+def chosen_mapping(mapping: Path | None, model: Any, inventory: Any) -> Any:
+    """The mapping that --mapping names, for this model."""
+    return None if mapping is None else model.read_mapping(mapping, inventory)
 
 
 def opened_model(options: Any, language: str | None, any_language: bool = False) -> Any:

@@ -10,7 +10,9 @@ from speechx.cli.options import (
     add_language,
     add_model,
     add_output,
+    checked_mapping,
     chosen_inventory,
+    chosen_mapping,
     opened_model,
 )
 from speechx.errors import UserError
@@ -35,7 +37,7 @@ def add_transcription_commands(commands: Any) -> None:
         if name == "transcribe":
             add_language(decode)
         else:
-            add_inventory(decode, required=True)
+            add_inventory(decode)
             decode.add_argument(
                 "--show-mapping", action="store_true",
                 help="print the phone mapping as a table; audio is optional then",
@@ -59,6 +61,12 @@ def _decode(options: Any) -> int:
     inventory = None
     if options.phonemize:  # before the model is loaded, for it may be wrong
         inventory = chosen_inventory(options.inventory, options.language)
+        checked_mapping(options.mapping)
+        if inventory is None and options.mapping is None:
+            raise UserError(
+                "phonemize needs the phones of the language: give --language, --inventory or "
+                "--mapping"
+            )
     from speechx.transcription.files import check_outputs, write_transcripts
     from speechx.transcription.formats import parse_formats
     from speechx.transcription.inputs import find_inputs
@@ -77,11 +85,12 @@ def _decode(options: Any) -> int:
     inputs, failed = find_inputs(options.audio, options.channels)
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, None if options.phonemize else options.language)
-    if inventory is not None and options.show_mapping:
-        print(model.map_inventory(inventory).to_tsv(), end="")
+    mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
+    if options.show_mapping:
+        print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
     if not options.audio:
         return 0
     return write_transcripts(
-        partial(model.stream, inventory=inventory, limits=limits), inputs, formats,
+        partial(model.stream, inventory=inventory, mapping=mapping, limits=limits), inputs, formats,
         options.output_dir, partial(print, flush=True), failed, options.overwrite, model.made,
     )  # fmt: skip

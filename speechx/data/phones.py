@@ -86,9 +86,16 @@ class _Without:
 
 
 def read_inventory(path: Path, language: str = "und") -> Inventory:
-    """The inventory in a file: a list of phones, all phones of a manifest, or one inventory of
-    PHOIBLE's table (phoible.csv#2175)."""
+    """The inventory in a file: all phones of a manifest, with counts, or what `Inventory.from_file`
+    reads."""
     if not is_manifest(path):
         return Inventory.from_file(path, language)
-    phones = (phone for utterance in read_manifest(path) for phone in utterance.phones or ())
-    return Inventory.of(phones, language, str(path))
+    counts: Counter[str] = Counter()
+    languages = set()
+    for utterance in read_manifest(path):
+        counts.update(utterance.phones or ())
+        if utterance.phones:
+            languages.add(utterance.language)
+    if language == "und" and len(languages) == 1:
+        (language,) = languages
+    return Inventory.counted(counts, language, str(path))

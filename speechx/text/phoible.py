@@ -1,101 +1,117 @@
 """Phone inventories in PHOIBLE's table (Moran and McCloy 2019, phoible.csv).
 
-The table has one row per phoneme. `InventoryID` says which rows belong together, and a language may
-have several inventories. The column `Phoneme` is read, `Allophones` is not. A table that has only
-`Phoneme` is one inventory. Where PHOIBLE leaves the place open ("t̪|t"), the last spelling counts.
+The table has one row per phoneme. `InventoryID` says which rows belong together: the phonemes of
+one description of a language, a doculect. A language may have several. They are joined only where
+this is asked for: `1+423`. A table that has only `Phoneme` is one inventory. Where PHOIBLE leaves
+the place open ("t̪|t"), the last spelling counts.
 """
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.user_files import cells_of, delimiter_of, read_sheet
 
 COLUMN = "Phoneme"
 CODES = ("InventoryID", "Glottocode", "ISO6393", "LanguageName")
+NOTHING = ("", "NA")
+JOIN = "+"
 LISTED = 12  # inventories in a message
 Row = dict[str, str]
 
 
-def is_table(path: Path, first_line: str) -> bool:
-    """Whether a file with this first line is a table, and no plain list of phones."""
-    return path.suffix in (".csv", ".tsv") or COLUMN in _cells(first_line)
+@dataclass(frozen=True, slots=True)
+class Doculect:
+    """The phonemes of one description of a language. `allophones` are those of each phoneme, empty
+    where the table has none; `marginal` are the phonemes that stand in few or borrowed words."""
+
+    key: str
+    """Its InventoryID; empty in a table without them."""
+    name: str
+    """For people: the InventoryID, the codes of the language, the dialect, the source."""
+    language: str
+    words: frozenset[str]
+    """What it can be chosen by, besides the InventoryID, in lower case."""
+    phonemes: tuple[str, ...]
+    allophones: tuple[tuple[str, ...], ...]
+    marginal: tuple[str, ...]
 
 
-def read_phoible(path: Path, lines: Sequence[str], choice: str) -> tuple[list[str], str, str]:
-    """The phonemes of one inventory, the code of its language, and its source for people.
-
-    `choice` is an InventoryID, a Glottocode, an ISO 639-3 code or a name of a language; it may be
-    empty if the table has one inventory.
-    """
-    inventories: dict[str, list[Row]] = {}
-    for row in _rows(path, lines):
-        inventories.setdefault(row.get("InventoryID", ""), []).append(row)
-    if not inventories:
-        raise UserError(f"{path}: no phones found, expected at least one row.")
-    key = _chosen(path, {key: rows[0] for key, rows in inventories.items()}, choice)
-    first = inventories[key][0]
-    given = [row[COLUMN].strip() for row in inventories[key]]
-    if either := [phone for phone in given if "|" in phone]:
-        logger.info(f"{path}: of two spellings the last is used: {' '.join(either)}")
-    codes = (first.get(name, "NA") for name in ("ISO6393", "Glottocode"))
-    language = next((code for code in codes if code not in ("", "NA")), "und")
-    source = f"{path}#{_named(key, first)}" if key else str(path)
-    return [phone.rpartition("|")[2] for phone in given], language, source
+def is_table(first_line: str) -> bool:
+    """Whether a file with this first line is a table in PHOIBLE's shape."""
+    return COLUMN in cells_of(first_line, delimiter_of(first_line))
 
 
-def _rows(path: Path, lines: Sequence[str]) -> list[Row]:
-    names = _cells(lines[0])
-    if COLUMN not in names:
-        raise UserError(
-            f"{path}: no column {COLUMN} in the first line, as PHOIBLE has it; found "
-            f"{lines[0][:60]!r}. A plain list of phones goes into a .txt file."
-        )
-    rows = []
-    for number, cells in enumerate(csv.reader(lines[1:], delimiter=_delimiter(lines[0])), start=2):
-        row = dict(zip(names, cells, strict=False))
-        if not any(cells):
-            continue
-        if not row.get(COLUMN, "").strip():
+def read_doculects(path: Path, lines: Sequence[str]) -> dict[str, Doculect]:
+    """All inventories of the table by InventoryID, in its order."""
+    rows: dict[str, list[Row]] = {}
+    for number, row in read_sheet(lines):
+        if not row.get(COLUMN, ""):
             raise UserError(f"{path}: row {number} has no {COLUMN}.")
-        rows.append(row)
-    return rows
+        rows.setdefault(row.get("InventoryID", ""), []).append(row)
+    if not rows:
+        raise UserError(f"{path}: no phones found, expected at least one row.")
+    return {key: _doculect(key, each) for key, each in rows.items()}
 
 
-def _chosen(path: Path, inventories: dict[str, Row], choice: str) -> str:
-    """The key of the inventory that the choice names, or of the only one."""
-    if not choice:
-        found = list(inventories)
-        which = f"holds {len(found)} inventories"
-    elif choice in inventories:
-        return choice
-    else:
-        wanted = choice.casefold()
-        found = [
-            key
-            for key, row in inventories.items()
-            if wanted in (row.get(name, "").casefold() for name in CODES)
-        ]
-        which = f"holds {len(found) or 'no'} inventories for {choice!r}"
+def matching(doculects: Mapping[str, Doculect], choice: str) -> list[Doculect]:
+    """The inventories that a choice may mean: an InventoryID, a Glottocode, an ISO 639-3 code, a
+    name of a language, or nothing for all."""
+    if choice in doculects:
+        return [doculects[choice]]
+    wanted = choice.casefold()
+    return [d for d in doculects.values() if not choice or wanted in d.words]
+
+
+def chosen(path: Path, doculects: Mapping[str, Doculect], choice: str) -> list[Doculect]:
+    """The one inventory that a choice means, or each that `1+423` names."""
+    parts = choice.split(JOIN)
+    if len(parts) > 1 and not matching(doculects, choice):
+        return [each for part in parts for each in chosen(path, doculects, part.strip())]
+    found = matching(doculects, choice)
     if len(found) == 1:
-        return found[0]
-    shown = found or list(inventories)
-    listed = "; ".join(_named(key, inventories[key]) for key in shown[:LISTED])
+        if either := [phone for phone in found[0].phonemes if "|" in phone]:
+            logger.info(f"{path}: of two spellings the last is used: {' '.join(either)}")
+        return found
+    which = f"{len(found) or 'no'} inventories for {choice!r}"
+    if not choice:
+        which = f"{len(found)} inventories"
+    shown = found or list(doculects.values())
+    listed = "; ".join(each.name for each in shown[:LISTED])
     raise UserError(
-        f"{path} {which}: expected {path}#ID, where ID is an InventoryID (or, where it is the only "
-        f"one, a Glottocode or an ISO 639-3 code) of: {listed}{'; ...' * (len(shown) > LISTED)}"
+        f"{path} holds {which}: expected {path}#ID, where ID is an InventoryID (or, where it is "
+        "the only one, a Glottocode or an ISO 639-3 code; ID+ID joins two) of: "
+        f"{listed}{'; ...' * (len(shown) > LISTED)}"
     )
 
 
-def _named(key: str, row: Row) -> str:
-    about = (row.get(name, "") for name in (*CODES[1:], "SpecificDialect", "Source"))
-    return f"{key} ({', '.join(word for word in about if word not in ('', 'NA'))})"
+def one_spelling(phone: str) -> str:
+    """The last of the spellings between which PHOIBLE does not decide."""
+    return phone.rpartition("|")[2]
 
 
-def _cells(line: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=_delimiter(line)), [])]
+def _doculect(key: str, rows: Sequence[Row]) -> Doculect:
+    first = rows[0]
+    languages = (first.get(name, "") for name in ("ISO6393", "Glottocode"))
+    about = (first.get(name, "") for name in (*CODES[1:], "SpecificDialect", "Source"))
+    named = f"({', '.join(word for word in about if word not in NOTHING)})"
+    return Doculect(
+        key=key,
+        name=f"{key} {named}" if key else "",
+        language=next((code for code in languages if code not in NOTHING), "und"),
+        words=frozenset(
+            row[name].casefold()
+            for row in rows
+            for name in CODES[1:]
+            if row.get(name, "") not in NOTHING
+        ),
+        phonemes=tuple(row[COLUMN] for row in rows),
+        allophones=tuple(_allophones(row) for row in rows),
+        marginal=tuple(row[COLUMN] for row in rows if row.get("Marginal", "").upper() == "TRUE"),
+    )
 
 
-def _delimiter(line: str) -> str:
-    return max(",;\t", key=line.count)
+def _allophones(row: Row) -> tuple[str, ...]:
+    return tuple(each for each in row.get("Allophones", "").split() if each not in NOTHING)

@@ -41,6 +41,7 @@ from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
+from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
@@ -152,32 +153,40 @@ class Recognizer:
 
     @overload
     def phonemize(  # type: ignore[overload-overlap]
-        self, audio: list[Any] | tuple[Any, ...], inventory: Inventory | str, rate: int = ..., *,
-        channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
+        self, audio: list[Any] | tuple[Any, ...], inventory: Inventory | str | None = ...,
+        rate: int = ..., *, channel: int | None = ..., limits: SegmentLimits = ...,
+        progress: Progress | None = ..., mapping: Mapping | None = ...,
     ) -> list[Transcript]: ...  # fmt: skip
 
     @overload
     def phonemize(
-        self, audio: Audio, inventory: Inventory | str, rate: int = ..., *,
+        self, audio: Audio, inventory: Inventory | str | None = ..., rate: int = ..., *,
         channel: int | None = ..., limits: SegmentLimits = ..., progress: Progress | None = ...,
+        mapping: Mapping | None = ...,
     ) -> Transcript: ...  # fmt: skip
 
     def phonemize(
         self,
         audio: Audio | Sequence[Audio],
-        inventory: Inventory | str,
+        inventory: Inventory | str | None = None,
         rate: int = SAMPLE_RATE,
         *,
         channel: int | None = None,
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
+        mapping: Mapping | None = None,
     ) -> Transcript | list[Transcript]:
         """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
-        `transcribe`. `inventory` is the inventory of the language, or the name of a language that
-        speechx ships one of."""
+        `transcribe`. `inventory` is the inventory of the language, or a word that names one
+        (`speechx.transcription.inventory_source`). `mapping` replaces the one of `map_inventory`,
+        and needs no inventory beside it."""
+        if inventory is None and mapping is None:
+            raise UserError(
+                "phonemize needs the inventory of a language, or a mapping to its phones"
+            )
         if isinstance(inventory, str):
-            inventory = Inventory.for_language(inventory)
-        return self._transcripts(audio, rate, channel, limits, progress, inventory)
+            inventory = inventory_of(inventory)
+        return self._transcripts(audio, rate, channel, limits, progress, inventory, mapping)
 
     align = align_text
 
@@ -189,12 +198,13 @@ class Recognizer:
         limits: SegmentLimits,
         progress: Progress | None,
         inventory: Inventory | None,
+        mapping: Mapping | None = None,
     ) -> Transcript | list[Transcript]:
         several = isinstance(audio, (list, tuple))
         given: Sequence[Any] = audio if several else (audio,)  # type: ignore[assignment]
         recordings = [Recording.of(one, rate, channel) for one in given]
         transcripts = []
-        for _, transcript in self.stream(recordings, inventory, limits, progress):
+        for _, transcript in self.stream(recordings, inventory, limits, progress, mapping):
             if isinstance(transcript, UserError):
                 raise transcript
             transcripts.append(transcript)
@@ -209,12 +219,19 @@ class Recognizer:
         inventory: Inventory | None = None,
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
+        mapping: Mapping | None = None,
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """Each recording with its transcript, or with the error of one that cannot be read, in
-        their order; windows of several recordings are computed together."""
+        their order; windows of several recordings are computed together. With an inventory or a
+        mapping these are phones of its language."""
         decoder = self.decoder
-        if inventory is not None:
-            decoder = MappedDecoder(self.map_inventory(inventory))
+        if mapping is not None:
+            self._require_own(mapping)
+            inventory = inventory or inventory_of_mapping(mapping)
+        elif inventory is not None:
+            mapping = self.map_inventory(inventory)
+        if mapping is not None:
+            decoder = MappedDecoder(mapping)
         given: list[Recording] = []
         done, pauses, spans = 0.0, self._pauses(), list[TokenSpan]()
         for part in self._parts(_noted(recordings, given)):
@@ -232,7 +249,7 @@ class Recognizer:
             if part.samples is not None:
                 try:  # the sound is read again for the times, and may be gone by now
                     found: Transcript | UserError = self._transcript(
-                        spans, part.samples, recording, inventory, limits
+                        spans, part.samples, recording, inventory, mapping, limits
                     )
                 except UserError as error:
                     found = error
@@ -275,6 +292,25 @@ class Recognizer:
             for note in self._mappings[inventory].notes():
                 logger.info(note)
         return self._mappings[inventory]
+
+    def read_mapping(self, path: Path | str, inventory: Inventory | None = None) -> Mapping:
+        """The mapping in a table that `speechx inventory map` wrote and a person may have edited,
+        to the phones of the inventory, or to all that the table has."""
+        self.require("phonemes", "map its outputs to an inventory")
+        phones = None if inventory is None else inventory.phones
+        mapping = Mapping.from_tsv(path, self.vocabulary.tokens, phones)
+        for note in mapping.notes():
+            logger.warning(note)
+        return mapping
+
+    def _require_own(self, mapping: Mapping) -> None:
+        self.require("phonemes", "map its outputs to an inventory")
+        if mapping.source != tuple(self.vocabulary.tokens):
+            raise UserError(
+                f"the mapping ({mapping.made or 'given'}) is from {len(mapping.source)} phones, "
+                f"which are not the {len(self.vocabulary.tokens)} outputs of {self.folder}: make "
+                "it for this model"
+            )
 
     def require(self, token_type: TokenType, purpose: str) -> None:
         """Raises UserError if the model writes something else."""
@@ -352,6 +388,7 @@ class Recognizer:
         samples: int,
         recording: Recording,
         inventory: Inventory | None,
+        mapping: Mapping | None,
         limits: SegmentLimits,
     ) -> Transcript:
         duration = samples / SAMPLE_RATE
@@ -378,6 +415,7 @@ class Recognizer:
             language=language,
             adapter=self.adapter,
             inventory=inventory.source if inventory else None,
+            mapping=mapping,
         )
 
 

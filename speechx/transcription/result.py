@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from speechx.decoding.mapping import Mapping
 from speechx.text.vocabulary import TokenType
 
 
@@ -65,6 +66,8 @@ class Transcript:
     """The file of the weights for this language, if the model has such files."""
     inventory: str | None = None
     """The source of the phones that the outputs were mapped to."""
+    mapping: Mapping | None = None
+    """How they were mapped."""
     unaligned: tuple[str, ...] = ()
     """Words of a given text that were not found in the sound."""
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from speechx.audio.files import SAMPLE_RATE
+from speechx.decoding.mapping import Mapping
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -88,6 +89,7 @@ class SpokenLanguage(Recognizer):
         inventory: Inventory | None = None,
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
+        mapping: Mapping | None = None,
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """As `Recognizer.stream`; neighbours in one language are computed together."""
         done = 0.0
@@ -101,7 +103,7 @@ class SpokenLanguage(Recognizer):
             if isinstance(language, UserError):
                 yield from ((recording, language) for recording in members)
                 continue
-            read = self._recognizer(language).stream(members, inventory, limits, report)
+            read = self._recognizer(language).stream(members, inventory, limits, report, mapping)
             seconds = 0.0
             for recording, result in read:
                 if isinstance(result, Transcript):

@@ -4,6 +4,7 @@ import json
 from dataclasses import fields
 from typing import Any
 
+from speechx.decoding.mapping import EXACT, Mapping
 from speechx.transcription.result import Phone, Transcript, Word
 
 
@@ -24,8 +25,17 @@ def to_dict(transcript: Transcript) -> dict[str, Any]:
             values["phones"] = [_named("phone", phone) for phone in segment.phones]
         segments.append(values)
     about = {f.name: getattr(transcript, f.name) for f in fields(transcript)}
-    del about["segments"], about["text"], about["token_type"]
+    del about["segments"], about["text"], about["token_type"], about["mapping"]
+    if transcript.mapping is not None:
+        about["mapping"] = _changes(transcript.mapping)
     return {"text": transcript.text, "segments": segments, **about}
+
+
+def _changes(mapping: Mapping) -> dict[str, Any]:
+    """What a mapping does to phones that the language does not have: enough to undo it."""
+    pairs = [[row.source, row.target, row.match] for row in mapping.rows if row.match != EXACT]
+    whole = mapping.to_dict()
+    return {"made": whole["made"], "pairs": pairs, "left_out": whole["left_out"]}
 
 
 def _named(name: str, token: Word | Phone) -> dict[str, Any]:
