@@ -50,6 +50,33 @@ def add_language(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_decoding(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--lm", type=Path, metavar="FILE",
+        help="language model of words or tokens (.arpa, .arpa.gz or what `speechx lm train` wrote)",
+    )  # fmt: skip
+    command.add_argument(
+        "--lexicon", type=Path, metavar="FILE",
+        help="words that a phone model may write, each with its phones behind a tab; or a text in "
+        "the language, whose words espeak-ng reads",
+    )  # fmt: skip
+    command.add_argument(
+        "--hotwords", metavar="WORD,WORD|FILE",
+        help="words that are more probable here: with commas between, or a file of lines",
+    )  # fmt: skip
+    command.add_argument("--beam-size", type=int, help="beginnings of texts that a search keeps")
+    command.add_argument("--lm-weight", type=float, help="weight of the language model")
+    command.add_argument(
+        "--word-bonus", type=float, help="added for each word, since a language model prefers few"
+    )
+    command.add_argument("--hotword-weight", type=float, help="added for each hot word")
+    command.add_argument(
+        "--decoder", choices=("greedy", "beam", "pyctcdecode"),
+        help="how tokens are chosen; by default beam search if an option or the model folder asks "
+        "for a language model, lexicon, hot words or beam size, else greedy",
+    )  # fmt: skip
+
+
 def add_output(command: argparse.ArgumentParser, format: str) -> None:
     command.add_argument(
         "-f", "--output-format", default=format, metavar="FORMAT[,FORMAT...]",
@@ -118,6 +145,29 @@ def checked_mapping(mapping: Path | None) -> None:
 def chosen_mapping(mapping: Path | None, model: Any, inventory: Any) -> Any:
     """The mapping that --mapping names, for this model."""
     return None if mapping is None else model.read_mapping(mapping, inventory)
+
+
+def decode_with(model: Any, options: Any, language: str | None = None) -> None:
+    """Gives a model the decoder that the options of add_decoding choose."""
+    from dataclasses import replace
+
+    from speechx.decoding.ngram_file import read_ngram
+    from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
+
+    decoding = Decoding() if options.decoder == "greedy" else model.decoding
+    if options.lm is not None:
+        decoding = replace(decoding, lm=read_ngram(options.lm))
+    if options.lexicon is not None:
+        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
+    if options.hotwords is not None:
+        decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
+    decoding = decoding.with_weights(
+        beam_size=options.beam_size,
+        lm_weight=options.lm_weight,
+        word_bonus=options.word_bonus,
+        hotword_weight=options.hotword_weight,
+    )
+    model.decode_with(replace(decoding, backend=options.decoder))
 
 
 def opened_model(options: Any, language: str | None, any_language: bool = False) -> Any:

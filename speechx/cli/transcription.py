@@ -6,6 +6,7 @@ from typing import Any
 
 from speechx.cli.options import (
     add_computing,
+    add_decoding,
     add_inventory,
     add_language,
     add_model,
@@ -13,6 +14,7 @@ from speechx.cli.options import (
     checked_mapping,
     chosen_inventory,
     chosen_mapping,
+    decode_with,
     opened_model,
 )
 from speechx.errors import UserError
@@ -33,6 +35,7 @@ def add_transcription_commands(commands: Any) -> None:
         decode.set_defaults(command=_decode, phonemize=name == "phonemize", show_mapping=False)
         add_output(decode, "txt")
         _add_layout(decode)
+        add_decoding(decode)
         add_computing(decode)
         if name == "transcribe":
             add_language(decode)
@@ -86,6 +89,7 @@ def _decode(options: Any) -> int:
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, None if options.phonemize else options.language)
     mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
+    decode_with(model, options, inventory.language if inventory else options.language)
     if options.show_mapping:
         print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
     if not options.audio:

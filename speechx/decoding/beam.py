@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -147,7 +147,19 @@ class BeamDecoder:
         return other
 
     def decode(self, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
-        return [found.spans for found in self.search(outputs)]
+        found = self.search(outputs)
+        if self._tables.delimiter:
+            return [each.spans for each in found]
+        return [
+            [
+                replace(span, word=each.word) if i == 0 else span
+                for each in hypothesis.words
+                for i, span in enumerate(each.spans)
+            ]
+            if hypothesis.words
+            else hypothesis.spans
+            for hypothesis in found
+        ]
 
     def search(self, outputs: Sequence[np.ndarray]) -> list[Hypothesis]:
         """The best text of each utterance, from its log-probabilities (T, V). Utterances are

@@ -23,6 +23,8 @@ class TokenSpan:
     first: int
     last: int
     probability: float
+    word: str | None = None
+    """The word that begins with this token, where a lexicon divides the tokens into words."""
 
 
 class Decoder(Protocol):
@@ -60,11 +62,13 @@ class GreedyDecoder:
 
 @dataclass(frozen=True, slots=True)
 class MappedDecoder:
-    """Phones of another language: maps the posteriors of each frame, then decodes greedily."""
+    """Phones of another language: maps the posteriors of each frame, then decodes them."""
 
     mapping: Mapping
+    decoder: Decoder | None = None
+    """Of the target phones; greedy by default."""
 
     def decode(self, outputs: Sequence[np.ndarray]) -> list[list[TokenSpan]]:
         mapped = [map_posteriors(np.exp(outputs_TV), self.mapping) for outputs_TV in outputs]
-        decoder = GreedyDecoder(self.mapping.target)
+        decoder = self.decoder or GreedyDecoder(self.mapping.target)
         return decoder.decode([np.log(np.maximum(mapped_TU, SMALLEST)) for mapped_TU in mapped])

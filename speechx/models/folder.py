@@ -2,8 +2,10 @@
 
     model.safetensors    encoder.*, objectives.NAME.*
     config.yaml          format, languages, encoder, objectives by name; `temperatures`, which
-                         calibrate the probabilities of heads; in a converted model
+                         calibrate the probabilities of heads, and `decoding`, the settings of the
+                         beam search with the language model of a head; in a converted model
                          `foreign_settings`, which only the original toolkit uses
+    lm_HEAD.safetensors  the language model of a head, if `speechx lm tune` put it there
     vocabulary.json      tokens of each head by name, if the model has heads
     adapters/            if it has any: what fits the encoder to one language each (adapter_files)
     README.md            the model card
@@ -62,6 +64,8 @@ class SavedModel:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """What calibrates the probabilities of a head, by its name (adapter_files.head_of); 1 for heads
     that are not here."""
+    decoding: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """Settings of the beam search with the language model of a head, by its name, as plain data."""
 
     def of_kind(self, kind: str, name: str = "", token_type: str | None = None) -> str | None:
         """The name of the objective of this kind to go on from: of several the one of that name,
@@ -154,6 +158,11 @@ def open_folder(folder: Path | str) -> SavedModel:
     temperatures = about.get("temperatures") or {}
     if not isinstance(temperatures, dict) or not all(map(_is_positive, temperatures.values())):
         raise UserError(f"{file}: temperatures must be numbers above 0, by the name of a head")
+    decoding = about.get("decoding") or {}
+    if not isinstance(decoding, dict) or not all(isinstance(d, dict) for d in decoding.values()):
+        raise UserError(
+            f"{file}: decoding must be settings of a beam search, by the name of a head"
+        )
     vocabulary = folder / "vocabulary.json"
     return SavedModel(
         folder=folder,
@@ -165,6 +174,7 @@ def open_folder(folder: Path | str) -> SavedModel:
         foreign_settings=about.get("foreign_settings") or {},
         adapters=tuple(adapters_in(folder)),
         temperatures=temperatures,
+        decoding=decoding,
     )
 
 
@@ -173,11 +183,25 @@ def times_file(folder: Path, head: str) -> Path:
     return folder / f"times_{head}.safetensors"
 
 
+def lm_file(folder: Path, head: str) -> Path:
+    """Where a model folder keeps the language model of a head."""
+    return folder / f"lm_{head}.safetensors"
+
+
+def write_decoding(folder: Path, head: str, settings: Mapping[str, Any]) -> None:
+    """Replaces the settings of the beam search of a head in a model folder."""
+    _write_about(folder, "decoding", head, dict(settings))
+
+
 def write_temperature(folder: Path, head: str, temperature: float) -> None:
     """Replaces the temperature of a head in a model folder."""
+    _write_about(folder, "temperatures", head, temperature)
+
+
+def _write_about(folder: Path, key: str, head: str, value: Any) -> None:
     file = folder / "config.yaml"
     about = read_yaml(file)
-    about["temperatures"] = {**(about.get("temperatures") or {}), head: temperature}
+    about[key] = {**(about.get(key) or {}), head: value}
     write_whole(file, dump(about))
 
 

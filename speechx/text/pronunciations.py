@@ -12,7 +12,7 @@ from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.log import logger
-from speechx.text.ipa import problem_with
+from speechx.text.ipa import normalize_ipa, problem_with
 
 BOUNDARIES = frozenset((".", "#", "|", "‖", "+", "-", "_", "‿", "/", "[", "]"))
 _NUMBER = re.compile(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", re.IGNORECASE)
@@ -55,6 +55,24 @@ def count_phones(path: Path, lines: Sequence[str]) -> Counter[str]:
         logger.warning(f"{path}: {len(strange)} symbols that are not IPA: {found}")
     _log_other_scripts(path, words)
     return counts
+
+
+def pronunciations(lines: Sequence[str]) -> dict[str, list[tuple[str, ...]]]:
+    """The words, each with its pronunciations in one spelling of IPA. A word without phones is left
+    out (`count_phones` logs it)."""
+    found: dict[str, list[tuple[str, ...]]] = {}
+    for word, *cells in _rows(lines):
+        for cell in cells:
+            if _NUMBER.fullmatch(cell):
+                continue
+            phones = tuple(
+                phone
+                for symbol in cell.split()
+                if symbol not in BOUNDARIES and (phone := normalize_ipa(symbol))
+            )
+            if phones and phones not in found.setdefault(word, []):
+                found[word].append(phones)
+    return {word: each for word, each in found.items() if each}
 
 
 def _rows(lines: Sequence[str]) -> list[list[str]]:

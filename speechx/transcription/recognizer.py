@@ -28,7 +28,7 @@ from speechx.data.batches import Batch, Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance
 from speechx.data.sampling import Plan, Row, every_row, once, padded_batches
-from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
+from speechx.decoding.decoder import Decoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
@@ -41,6 +41,7 @@ from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
+from speechx.transcription.decoders import Decoding, kept_decoding
 from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
@@ -100,7 +101,7 @@ class Recognizer:
         self.model, self.head, self.folder = model, model.heads[name], folder
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
-        self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
+        self.decode_with(Decoding())
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
         self._mappings: dict[Inventory, Mapping] = {}
@@ -120,6 +121,22 @@ class Recognizer:
         self.batch_size = batch_size or self.batch_size
         if threads is not None:
             torch.set_num_threads(threads)
+
+    def decode_with(self, decoding: Decoding) -> None:
+        """Chooses how the tokens of the model, and the phones of inventories, are decoded."""
+        self.decoding = decoding
+        self._decoder: Decoder | None = None
+
+    @property
+    def decoder(self) -> Decoder:
+        """Decodes what the model writes."""
+        if self._decoder is None:
+            self._decoder = self.decoding.decoder(self.vocabulary.tokens)
+        return self._decoder
+
+    def mapped_decoder(self, mapping: Mapping) -> Decoder:
+        """Decodes the phones of another language."""
+        return MappedDecoder(mapping, self.decoding.decoder(mapping.target))
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -224,14 +241,12 @@ class Recognizer:
         """Each recording with its transcript, or with the error of one that cannot be read, in
         their order; windows of several recordings are computed together. With an inventory or a
         mapping these are phones of its language."""
-        decoder = self.decoder
         if mapping is not None:
             self._require_own(mapping)
             inventory = inventory or inventory_of_mapping(mapping)
         elif inventory is not None:
             mapping = self.map_inventory(inventory)
-        if mapping is not None:
-            decoder = MappedDecoder(mapping)
+        decoder = self.decoder if mapping is None else self.mapped_decoder(mapping)
         given: list[Recording] = []
         done, pauses, spans = 0.0, self._pauses(), list[TokenSpan]()
         for part in self._parts(_noted(recordings, given)):
@@ -399,13 +414,14 @@ class Recognizer:
         times_U2 = np.clip(times_U2, 0, duration)
         spaced = any(map(str.isspace, self.vocabulary.tokens))
         run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced)
+        writes_words = any(span.word is not None for span in spans)
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
         return Transcript(
             text=text_of(run),
             segments=segments_of(run, limits),
-            token_type=self.vocabulary.token_type,
+            token_type="characters" if writes_words else self.vocabulary.token_type,
             audio_duration=round(duration, 3),
             covered_duration=covered_seconds(self.features, samples),
             model=published_name(self.folder),
@@ -451,5 +467,7 @@ def recognizer(
         model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
     )
     language = saved.language if saved.adapter else None
-    opened.sounds = load_times(saved.folder, head_of(name, language))
+    kept = head_of(name, language)
+    opened.sounds = load_times(saved.folder, kept)
+    opened.decode_with(kept_decoding(saved.folder, kept, saved.decoding.get(kept)))
     return opened

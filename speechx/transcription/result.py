@@ -50,7 +50,8 @@ class Transcript:
     text: str
     segments: tuple[Segment, ...]
     token_type: TokenType
-    """What the model writes: characters, phonemes or languages (then the one word is a code)."""
+    """What the model writes: characters (also where a lexicon makes words of phones), phonemes or
+    languages (then the one word is a code)."""
     audio_duration: float
     covered_duration: float
     """Seconds that the model used; less than `audio_duration` if too short for one frame."""

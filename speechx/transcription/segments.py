@@ -91,7 +91,11 @@ def _segment(run: Run, limits: SegmentLimits) -> Segment:
         start=tokens[0].start,
         end=tokens[-1].end,
         words=tuple(token for token in tokens if isinstance(token, Word)),
-        phones=tuple(token for token in tokens if isinstance(token, Phone)),
+        phones=tuple(
+            phone
+            for token in tokens
+            for phone in (token.phones if isinstance(token, Word) else (token,))
+        ),
     )
 
 

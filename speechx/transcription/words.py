@@ -3,7 +3,7 @@
 U tokens
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -30,6 +30,8 @@ def words_of(
     def times(first: int, last: int) -> tuple[float, float]:
         return round(float(times_U2[first, 0]), 3), round(float(times_U2[last, 1]), 3)
 
+    if any(span.word is not None for span in spans):
+        return _by_lexicon(spans, times, temperature)
     if token_type == "phonemes":
         return [
             Spaced(Phone(s.token, *times(u, u), round(calibrated(s.probability, temperature), 4)))
@@ -62,3 +64,28 @@ def words_of(
         )
         for word, space in words
     ]
+
+
+def _by_lexicon(
+    spans: Sequence[TokenSpan],
+    times: Callable[[int, int], tuple[float, float]],
+    temperature: float,
+) -> list[Spaced]:
+    """Words, each with the phones that were spoken for it."""
+    begins = [u for u, span in enumerate(spans) if span.word is not None]
+    words = []
+    for first, end in zip(begins, [*begins[1:], len(spans)], strict=True):
+        phones = tuple(
+            Phone(span.token, *times(u, u), round(calibrated(span.probability, temperature), 4))
+            for u, span in enumerate(spans[first:end], start=first)
+        )
+        probability = word_probability([span.probability for span in spans[first:end]])
+        words.append(
+            Word(
+                spans[first].word or "",
+                *times(first, end - 1),
+                round(calibrated(probability, temperature), 4),
+                phones,
+            )
+        )
+    return [Spaced(word) for word in words]

@@ -1,0 +1,128 @@
+"""Which decoder a model uses: greedy, our beam search, or pyctcdecode.
+
+    model = speechx.load("runs/mine/best")
+    model.decode_with(Decoding(lm=read_ngram("lm.arpa"), hotwords=("Tallinn",)))
+
+A model folder may keep a language model for a head, with the settings that `speechx lm tune` chose:
+`lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from speechx.decoding.beam import BeamDecoder, BeamSettings, Lexicon
+from speechx.decoding.decoder import Decoder, GreedyDecoder
+from speechx.decoding.ngram import NGram
+from speechx.errors import UserError
+from speechx.log import logger
+from speechx.models.folder import lm_file
+from speechx.text.g2p import g2p
+from speechx.text.normalize import normalize
+from speechx.text.pronunciations import count_phones, is_lexicon, pronunciations
+from speechx.text.user_files import read_lines
+
+SHOWN = 5  # words in a message
+Backend = Literal["greedy", "beam", "pyctcdecode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How tokens are chosen. Without a backend, beam search if anything else is given, else greedy.
+
+    lm: of words, or of the tokens that are written. lexicon: the words that may be written, with
+    their spellings in tokens; the result then has these words. hotwords: words that are more
+    probable here than elsewhere.
+    """
+
+    lm: NGram | None = None
+    lexicon: Lexicon | None = None
+    hotwords: tuple[str, ...] = ()
+    settings: BeamSettings | None = None
+    backend: Backend | None = None
+
+    def __post_init__(self) -> None:
+        if self.backend not in (None, *get_args(Backend)):
+            raise UserError(
+                f"a decoder is {', '.join(get_args(Backend))}; there is no {self.backend!r}"
+            )
+        if self.backend == "greedy" and self.searches:
+            raise UserError(
+                "greedy decoding uses no language model, lexicon, hot words or beam: leave them "
+                "out, or decode by beam"
+            )
+        if self.backend == "pyctcdecode" and self.lexicon is not None:
+            raise UserError("pyctcdecode has no lexicon of pronunciations: decode by beam")
+
+    @property
+    def searches(self) -> bool:
+        """Whether anything is given that only a search uses."""
+        given = (self.lm, self.lexicon, self.hotwords or None, self.settings)
+        return any(each is not None for each in given)
+
+    def decoder(self, tokens: Sequence[str]) -> Decoder:
+        """The decoder of a model with these tokens; token i has output i + 1."""
+        if self.backend == "pyctcdecode":
+            from speechx.decoding.pyctcdecode_backend import PyctcdecodeDecoder
+
+            return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.settings)
+        if self.searches or self.backend == "beam":
+            return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.settings)
+        return GreedyDecoder(tokens)
+
+    def with_weights(self, **weights: Any) -> "Decoding":
+        """The same with other settings, named as in `BeamSettings`; None leaves one as it is."""
+        given = {name: value for name, value in weights.items() if value is not None}
+        if not given:
+            return self
+        return replace(self, settings=replace(self.settings or BeamSettings(), **given))
+
+
+def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tuple[str, ...]]]:
+    """The words of a lexicon (`speechx.text.pronunciations`) with their phones; or the words of an
+    ordinary text, whose phones G2P finds for the language."""
+    lines = read_lines(path, "the lexicon", "a word, a tab and phones in each line")
+    if is_lexicon(lines):
+        count_phones(path, lines)  # logs what is strange
+        return pronunciations(lines)
+    if language is None or language == "und":
+        raise UserError(
+            f"{path} has no pronunciations: a word, a tab and phones were expected in each line. "
+            "For ordinary text, name the language, so that espeak-ng reads the words."
+        )
+    words = list(dict.fromkeys(w for line in lines for w in normalize(line, language).split()))
+    read = g2p(words, language)
+    unread = [word for word, phones in zip(words, read.phones, strict=True) if not phones]
+    if len(unread) == len(words):
+        raise UserError(f"{path}: espeak-ng reads none of its words in {language}")
+    if unread:
+        logger.info(
+            f"{path}: {len(unread)} of {len(words)} words have no phones and are never written: "
+            f"{' '.join(unread[:SHOWN])}{' ...' * (len(unread) > SHOWN)}"
+        )
+    return {word: [phones] for word, phones in zip(words, read.phones, strict=True) if phones}
+
+
+def read_hotwords(given: str) -> tuple[str, ...]:
+    """Words with commas between, or the lines of a file."""
+    path = Path(given)
+    if path.is_file():
+        words = read_lines(path, "the hot words", "a word in each line")
+    else:
+        words = given.split(",")
+    found = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
+    if not found:
+        raise UserError("there are no hot words: give words with commas between, or a file of them")
+    return found
+
+
+def kept_decoding(folder: Path, head: str, settings: Any) -> Decoding:
+    """The language model that a model folder keeps for a head, with its settings; else greedy."""
+    file = lm_file(folder, head)
+    if settings is None or not file.is_file():
+        return Decoding()
+    try:
+        return Decoding(lm=NGram.load(file), settings=BeamSettings(**settings))
+    except TypeError as error:
+        raise UserError(f"{folder / 'config.yaml'}: decoding of {head}: {error}") from None
