@@ -43,7 +43,8 @@ from speechx.decoding.calibration import (
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
-from speechx.decoding.scoring import Score, Scored, characters, check_references, score, words
+from speechx.decoding.preparation import policy_of, prepare, words_of
+from speechx.decoding.scoring import Score, Scored, check_references, score
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -52,9 +53,7 @@ from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
-from speechx.text.ipa import normalize_ipa
-from speechx.text.languages import language_code
-from speechx.text.normalize import letters, normalize
+from speechx.text.normalize import letters
 from speechx.text.unspaced import UNSPACED
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
@@ -66,13 +65,6 @@ from speechx.whole_file import require_writable, write_whole
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
-PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they are compared
-    "characters": "references and hypotheses by speechx.text.normalize (NFC, lower case of the "
-    "language, punctuation and symbols to spaces, one spelling of apostrophes and other signs "
-    "inside words, digits as they are, single spaces)",
-    "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
-    "languages": "references and hypotheses as one code for each language (speechx.text.languages)",
-}
 SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
 WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
@@ -240,7 +232,7 @@ def never_written(
     for u in utterances:
         if u.language not in possible:
             possible[u.language] = _possible(outputs, token_type, u.language)
-        reference = _prepare(tokens_of(u, token_type), token_type, u.language)
+        reference = prepare(tokens_of(u, token_type), token_type, u.language)
         absent.update(token for token in reference if token not in possible[u.language])
         total += len(reference)
     never = absent.total()
@@ -259,7 +251,7 @@ def score_utterances(
     equal. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
     (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
-    prepared, judged = _policy(token_type, utterances), _judged(decoded, spans, token_type)
+    prepared, judged = policy_of(token_type, utterances), _judged(decoded, spans, token_type)
     match token_type:
         case "languages":
             return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded, judged
@@ -268,7 +260,7 @@ def score_utterances(
             return {"per": per}, decoded, judged
         case "characters":
             by_word = [
-                replace(u, reference=_words(u.reference), hypothesis=_words(u.hypothesis))
+                replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
                 for u in decoded
             ]
             return (
@@ -305,14 +297,14 @@ def evaluate_unseen(
         logger.info(f"{inventory.source}: the inventory lacks {never}")
     others = _others(
         utterances,
-        [_prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
+        [prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
     )
     decoded, _ = _decode(recognizer, utterances, decoders, True, failed)
     unmapped, masked, mapped, *draws = decoded
     shuffled = [
         replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
     ]
-    prepared = _policy("phonemes", utterances)
+    prepared = policy_of("phonemes", utterances)
     conditions = {"unmapped": unmapped, "masked": masked, "mapped": mapped, "shuffled": shuffled}
     methods = {name: score(each, "per", prepared=prepared) for name, each in conditions.items()}
     methods["random_map"] = score(
@@ -380,7 +372,7 @@ def _decode(
     those that cannot be read, whose messages are added to `failed`; and the tokens of each
     utterance as the first decoder wrote them."""
     token_type = recognizer.vocabulary.token_type
-    references = [_prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
+    references = [prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
     blank = [
         Scored(u.id, u.language, u.speaker, reference, ())
         for u, reference in zip(utterances, references, strict=True)
@@ -395,7 +387,7 @@ def _decode(
         first[index] = of_decoders[0]
         for each, spans in zip(decoded, of_decoders, strict=True):
             written = [span.token for span in spans]
-            hypothesis = _prepare(written, token_type, utterances[index].language)
+            hypothesis = prepare(written, token_type, utterances[index].language)
             each[index] = replace(each[index], hypothesis=hypothesis)
         progress.advance(done, utterances[index].duration)
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
@@ -422,7 +414,7 @@ def _judged(
     for u, written in zip(decoded, spans, strict=True):
         pieces: list[str] = []
         for text, probability in _written(written, token_type):
-            prepared = _prepare([text], token_type, u.language)
+            prepared = prepare([text], token_type, u.language)
             parts = WORD.findall("".join(prepared)) if token_type == "characters" else prepared
             if parts:
                 counts.append(len(parts))
@@ -455,36 +447,11 @@ def _written(spans: Sequence[TokenSpan], token_type: TokenType) -> list[tuple[st
     ]
 
 
-def _prepare(tokens: Sequence[str], token_type: TokenType, language: str) -> list[str]:
-    """Tokens of either side as they are compared: characters normalised; phones in one spelling of
-    IPA, so that g and ɡ are equal; languages by one code."""
-    match token_type:
-        case "phonemes":
-            return [phone for token in tokens if (phone := normalize_ipa(token))]
-        case "characters":
-            return characters(normalize("".join(tokens), language))
-        case "languages":
-            return [language_code(token) for token in tokens]
-
-
 def _possible(outputs: Sequence[str], token_type: TokenType, language: str) -> frozenset[str]:
     """The prepared tokens that a model with these outputs can write."""
     if token_type == "characters":
         return letters(outputs, language)
-    return frozenset(_prepare(outputs, token_type, language))
-
-
-def _words(tokens: Sequence[str]) -> list[str]:
-    return words("".join(tokens))
-
-
-def _policy(token_type: TokenType, utterances: Sequence[Utterance]) -> str:
-    """What was done to the two sides, with every policy that the texts went through before."""
-    policies = sorted({str(u.extra.get("text_policy") or "") for u in utterances})
-    if policies == [""]:
-        return PREPARED[token_type]
-    named = " and ".join(f"by the policy `{p}`" if p else "without a policy" for p in policies)
-    return f"{PREPARED[token_type]}; texts of the references {named}"
+    return frozenset(prepare(outputs, token_type, language))
 
 
 def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:

@@ -20,6 +20,7 @@ from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
 from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.score import add_score
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
@@ -118,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     add_fill(commands)
     add_align(commands)
     _add_scoring(commands)
+    add_score(commands)
     _add_models(commands)
     return top
 

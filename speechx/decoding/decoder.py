@@ -1,6 +1,6 @@
 """From log-probabilities to tokens with times: the one protocol of all decoders.
 
-T frames · V = blank and tokens, the blank first
+T frames · V = blank and tokens, the blank first · U = blank and phones that these are mapped to
 """
 
 from collections.abc import Sequence

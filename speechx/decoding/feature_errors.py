@@ -19,7 +19,8 @@ PRiSM also reports the mean Hamming distance of an utterance (`hamming_mean`; to
 share of features that differ, to insert or delete 1) and the phone error rate of the same segments
 (`phones`).
 
-    N utterances · S different segments · R of a reference, H of a hypothesis · F features
+    N utterances · S different segments · R segments of a reference · H segments of a hypothesis
+    · F features
 """
 
 from collections import Counter
@@ -120,9 +121,7 @@ def feature_score(
     unknown: Counter[str] = Counter()
     cut = _plain if policy == "prism" else _articulated
     units = [
-        Scored(
-            u.id, u.language, u.speaker, cut(u.reference, unknown), cut(u.hypothesis, unknown)
-        )
+        Scored(u.id, u.language, u.speaker, cut(u.reference, unknown), cut(u.hypothesis, unknown))
         for u in utterances
     ]
     _check(utterances, units)
@@ -134,9 +133,7 @@ def feature_score(
     def rate(chosen: Sequence[int]) -> FeatureRate:
         some = [units[n] for n in chosen]
         total, count = float(distance_N[chosen].sum()), int(length_N[chosen].sum())
-        low, high, resampled = interval(
-            distance_N[chosen], length_N[chosen], some, resamples, seed
-        )
+        low, high, resampled = interval(distance_N[chosen], length_N[chosen], some, resamples, seed)
         ids = {(u.language, u.id) for u in some}
         return FeatureRate(total, count, total / count, low, high, len(ids), resampled)
 
@@ -164,9 +161,7 @@ def _check(utterances: Sequence[Scored], units: Sequence[Scored]) -> None:
     try:
         check_references(units)
     except UserError:
-        lost = sorted(
-            {u.language for u in units} - {u.language for u in units if u.reference}
-        )
+        lost = sorted({u.language for u in units} - {u.language for u in units if u.reference})
         raise UserError(
             f"no reference of {', '.join(lost)} has a segment that PanPhon knows, so no feature "
             "error rate is defined there: are these texts phones in IPA?"
