@@ -21,7 +21,7 @@ conditions, so that mapping is not credited with what masking does:
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +29,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from speechx.corpora.kaldi import utterances_of
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
@@ -43,11 +44,13 @@ from speechx.decoding.calibration import (
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
+from speechx.decoding.phone_details import PhoneDetails, phone_details
 from speechx.decoding.preparation import policy_of, prepare, words_of
-from speechx.decoding.scoring import Score, Scored, check_references, score
+from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
+from speechx.leaks import check_leaks
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
@@ -114,15 +117,23 @@ def evaluate_model(
     device: str = "auto",
     head: str | None = None,
     calibrate: bool = False,
+    train: Sequence[Path] = (),
+    allow_leaks: bool = False,
+    page: Path | None = None,
+    details: bool = False,
 ) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
-    to print and the exit code; of a model without heads its objectives. With `calibrate` the
-    temperature of its probabilities is fitted on the manifests and written into the model
-    folder."""
+    to print and the exit code; of a model without heads its objectives. `manifests` may also be
+    Kaldi data directories. With `calibrate` the temperature of its probabilities is fitted on the
+    manifests and written into the model folder. `details` adds speakers and confused phones to the
+    tables, and `page` is written as HTML.
+
+    What `speechx.leaks` finds between the manifests and the training data (`train`, or those of the
+    model's run) is an error unless `allow_leaks`."""
     if calibrate:
         _require_calibratable(Path(model), inventory)
-    if out is not None:
-        require_writable(out)  # before the computation, which may take hours
+    for file in filter(None, (out, page)):
+        require_writable(file)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
     if saved.adapters and not saved.vocabularies:
         language = None if inventory is not None else _only_language(manifests)
@@ -136,22 +147,32 @@ def evaluate_model(
                 f"{head or model} has no labels, so it has no probabilities to calibrate"
             )
         chosen = others if head is None else [head]
+        if page is not None:
+            raise UserError(f"{head or model} writes nothing that --page could show")
         results = evaluate_objectives(saved, chosen, manifests, out, device)
         return "\n\n".join(metrics_table(name, each) for name, each in results.items()), 0
     if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
+    if page is not None and opened.vocabulary.token_type == "languages":
+        raise UserError(f"{model} writes languages; --page shows phones or characters")
+    leaks = check_leaks(Path(model), _read(manifests), train, allow_leaks)
+    about = {"leaks": leaks and leaks.to_dict()}
     failed: list[str] = []
     if inventory is None:
-        scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
+        found = _evaluate(opened, manifests, out, calibrate, failed, about)
+        scores, confidence = found.scores, found.confidence
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
             name = head_of(name, saved.language if saved.adapter else None)
             write_temperature(Path(model), name, confidence.temperature)
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
-        tables = [result.table() for result in (*scores.values(), confidence)]
-        return "\n\n".join(tables), 2 if failed else 0
-    methods, mapping = evaluate_unseen(opened, manifests, inventory, out, failed)
+        if page is not None:
+            _write_page(page, model, manifests, scores, found.decoded, found.phones)
+        return found.table(details), 2 if failed else 0
+    methods, mapping, mapped = _evaluate_unseen(opened, manifests, inventory, out, failed, about)
+    if page is not None:
+        _write_page(page, model, manifests, {"per": methods["mapped"]}, mapped)
     lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
         rate = result.overall
@@ -180,7 +201,29 @@ def evaluate(
     identification; writes JSON to `out`, with the reliability of the probabilities. Recordings that
     cannot be read are logged and added to `failed`; they are scored as if the model had written
     nothing."""
-    return _evaluate(recognizer, manifests, out, False, [] if failed is None else failed)[0]
+    return _evaluate(recognizer, manifests, out, False, [] if failed is None else failed).scores
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """All that is known of a head after its evaluation; `decoded` are the tokens of the headline,
+    `phones` more about those of a phone recogniser."""
+
+    scores: dict[str, AnyScore]
+    confidence: Reliability
+    decoded: list[Scored]
+    phones: PhoneDetails | None
+
+    def table(self, details: bool = False) -> str:
+        """The tables; with `details` also speakers and confused phones."""
+        parts = [each.table() for each in self.scores.values()]
+        if self.phones is not None:
+            parts.append(self.phones.table())
+        if details:
+            parts += [speaker_table(s) for s in self.scores.values() if isinstance(s, Score)]
+            if self.phones is not None:
+                parts.append(self.phones.confusions.table())
+        return "\n\n".join([*filter(None, parts), self.confidence.table()])
 
 
 def _evaluate(
@@ -189,15 +232,25 @@ def _evaluate(
     out: Path | None,
     calibrate: bool,
     failed: list[str],
-) -> tuple[dict[str, AnyScore], Reliability]:
-    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them."""
+    notes: Mapping[str, Any] | None = None,
+) -> Evaluated:
+    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them.
+    `notes` are written with them."""
     listed = _read(manifests)
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    scores, _, judged = score_utterances(recognizer, utterances, show_progress=True, failed=failed)
+    (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], True, failed)
+    scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
+    phones = None
+    if vocabulary.token_type == "phonemes":
+        written = [
+            replace(each, reference=u.phones or (), hypothesis=[span.token for span in some])
+            for each, u, some in zip(decoded, utterances, spans, strict=True)
+        ]
+        phones = phone_details(decoded, written, policy_of("phonemes", utterances))
     temperature = judged.temperature() if calibrate else recognizer.head.temperature
     confidence = judged.reliability(temperature)
     if out is not None:
@@ -207,8 +260,25 @@ def _evaluate(
         more = {
             "never_written": asdict(never), "scores": each, "reliability": confidence.to_dict(),
         }  # fmt: skip
-        _write(out, {**about, **headline.to_dict(), **more})
-    return scores, confidence
+        if phones is not None:
+            more["details"] = phones.to_dict()
+        _write(out, {**about, **(notes or {}), **headline.to_dict(), **more})
+    return Evaluated(scores, confidence, decoded, phones)
+
+
+def _write_page(
+    page: Path,
+    model: Path | str,
+    manifests: Sequence[Path],
+    scores: Mapping[str, Any],
+    decoded: Sequence[Scored],
+    phones: PhoneDetails | None = None,
+) -> None:
+    from speechx.score_page import score_page
+
+    audio = {(u.language, u.id): u for u in _read(manifests)}
+    title = f"{model} on {', '.join(map(str, manifests))}"
+    write_whole(page, score_page(title, scores, decoded, audio, phones))
 
 
 def _require_calibratable(folder: Path, inventory: Inventory | None) -> None:
@@ -251,13 +321,24 @@ def score_utterances(
     equal. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
     (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
+    scores, judged = _scores(decoded, spans, utterances, token_type, resamples)
+    return scores, decoded, judged
+
+
+def _scores(
+    decoded: list[Scored],
+    spans: Sequence[Sequence[TokenSpan]],
+    utterances: Sequence[Utterance],
+    token_type: TokenType,
+    resamples: int,
+) -> tuple[dict[str, AnyScore], Judged]:
     prepared, judged = policy_of(token_type, utterances), _judged(decoded, spans, token_type)
     match token_type:
         case "languages":
-            return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded, judged
+            return {"accuracy": accuracy(decoded, prepared=prepared)}, judged
         case "phonemes":
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
-            return {"per": per}, decoded, judged
+            return {"per": per}, judged
         case "characters":
             by_word = [
                 replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
@@ -268,7 +349,6 @@ def score_utterances(
                     "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
                     "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
                 },
-                decoded,
                 judged,
             )
 
@@ -282,6 +362,18 @@ def evaluate_unseen(
 ) -> tuple[dict[str, Score], PhoneMapping]:
     """PER under the five conditions, and the mapping that was used. `failed` as in `evaluate`."""
     failed = [] if failed is None else failed
+    return _evaluate_unseen(recognizer, manifests, inventory, out, failed)[:2]
+
+
+def _evaluate_unseen(
+    recognizer: Recognizer,
+    manifests: Sequence[Path],
+    inventory: Inventory,
+    out: Path | None,
+    failed: list[str],
+    notes: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Score], PhoneMapping, list[Scored]]:
+    """Also what was written under `mapped`; `notes` are written with the scores."""
     mapping = recognizer.map_inventory(inventory)
     listed = _read(manifests)
     utterances = labelled(listed, "phonemes")
@@ -316,8 +408,8 @@ def evaluate_unseen(
         about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each_method = {name: s.to_dict() for name, s in methods.items()}
         more = {"inventory": inventory.source, "never_written": asdict(never)}
-        _write(out, {**about, **more, "methods": each_method})
-    return methods, mapping
+        _write(out, {**about, **(notes or {}), **more, "methods": each_method})
+    return methods, mapping, mapped
 
 
 def evaluate_objectives(
@@ -476,10 +568,15 @@ def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) ->
 
 
 def _read(manifests: Sequence[Path]) -> list[Utterance]:
-    """The utterances of all manifests; where two have one id, their manifests tell them apart."""
+    """The utterances of all manifests and Kaldi data directories; where two have one id, their
+    manifests tell them apart."""
     if len({path.resolve() for path in map(Path, manifests)}) < len(manifests):
         raise UserError("a manifest is given twice")
-    listed = [(path, u) for path in manifests for u in read_manifest(path)]
+    listed = [
+        (path, u)
+        for path in manifests
+        for u in (utterances_of(path) if Path(path).is_dir() else read_manifest(path))
+    ]
     times = Counter((u.language, u.id) for _, u in listed)
     return [
         replace(u, id=f"{path}:{u.id}") if times[u.language, u.id] > 1 else u for path, u in listed

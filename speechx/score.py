@@ -17,7 +17,7 @@ from speechx.data.manifest import first_few
 from speechx.decoding.feature_errors import FeatureScore, feature_score
 from speechx.decoding.phone_details import PhoneDetails, phone_details
 from speechx.decoding.preparation import policy_of, prepare, words_of
-from speechx.decoding.scoring import Score, Scored, characters, score, words
+from speechx.decoding.scoring import Score, Scored, characters, score, speaker_table, words
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.languages import language_code
@@ -41,12 +41,16 @@ class TextScores:
     compared: dict[str, list[Scored]] = field(default_factory=dict)
     """The tokens of both sides by metric; those of the metric `prism` are phones."""
 
-    def table(self) -> str:
-        """All tables, and with a phone error rate its details."""
+    def table(self, details: bool = False) -> str:
+        """All tables; with `details` also a row for each speaker and the confused phones."""
         parts = [each.table() for each in self.scores.values()]
         if self.details is not None:
-            parts += [self.details.table(), self.details.confusions.table()]
-        return "\n\n".join(parts)
+            parts.append(self.details.table())
+        if details:
+            parts += [speaker_table(s) for s in self.scores.values() if isinstance(s, Score)]
+            if self.details is not None:
+                parts.append(self.details.confusions.table())
+        return "\n\n".join(filter(None, parts))
 
     def to_dict(self) -> dict[str, Any]:
         """The headline, and everything else by name, as JSON types."""

@@ -86,10 +86,9 @@ def _worst(
 
     worst = sorted((n for n in range(len(utterances)) if edits[n]), key=order)[:SHOWN]
     return [
-        _shown(
-            utterances[n], edits[n], pairs[n], audio.get((utterances[n].language, utterances[n].id))
-        )
+        _shown(u, edits[n], pairs[n], audio.get((u.language, u.id)))
         for n in worst
+        for u in (utterances[n],)
     ]
 
 
@@ -100,17 +99,19 @@ def _shown(
         (
             wanted.replace(" ", SPACE),
             written.replace(" ", SPACE),
-            "same"
-            if wanted == written
-            else "ins"
-            if not wanted
-            else "del"
-            if not written
-            else "sub",
+            _kind(wanted, written),
         )
         for wanted, written in pairs
     ]
-    return Shown(scored, edits, marked, u and _sound(u), u.duration if u else None)
+    return Shown(scored, edits, marked, _sound(u) if u else None, u.duration if u else None)
+
+
+def _kind(wanted: str, written: str) -> str:
+    if wanted == written:
+        return "same"
+    if wanted and written:
+        return "sub"
+    return "del" if wanted else "ins"
 
 
 def _sound(u: Utterance) -> str | None:

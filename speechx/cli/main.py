@@ -19,7 +19,7 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
-from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.options import add_details, add_device, add_head, add_inventory, chosen_inventory
 from speechx.cli.score import add_score
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
@@ -147,15 +147,29 @@ def _add_scoring(commands: Any) -> None:
         "evaluate", help="error rates, accuracy or metrics of a model, per language"
     )
     evaluate.add_argument("--model", required=True, type=Path, help="model folder")
+    tested = evaluate.add_mutually_exclusive_group(required=True)
+    tested.add_argument("--manifest", nargs="+", type=Path, help="manifests of the test data")
+    tested.add_argument(
+        "--kaldi", nargs="+", type=Path, metavar="DIR", dest="manifest",
+        help="Kaldi data directories instead: wav.scp, and text or (with text.lang) text.good, as "
+        "in the benchmark PRiSM",
+    )  # fmt: skip
     evaluate.add_argument(
-        "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
-    )
+        "--train", nargs="+", type=Path, default=(), metavar="MANIFEST",
+        help="training data that the test data must share nothing with; by default recordings and "
+        "longer sentences are compared with the training data of the run, if that is known",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--allow-leaks", action="store_true",
+        help="score test data that share recordings, speakers or sentences with the training data",
+    )  # fmt: skip
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
     evaluate.add_argument(
         "--calibrate", action="store_true",
         help="fit the temperature of the model's probabilities to these manifests (dev data) and "
         "keep it in the model folder",
     )  # fmt: skip
+    add_details(evaluate)
     add_head(evaluate)
     add_device(evaluate)
     add_inventory(evaluate, required=False)
@@ -239,6 +253,10 @@ def _evaluate(options: Any) -> int:
         options.device,
         options.head,
         options.calibrate,
+        options.train,
+        options.allow_leaks,
+        options.page,
+        options.details,
     )
     print(tables)
     return code

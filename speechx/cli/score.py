@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from speechx.cli.options import add_details
+
 
 def add_score(commands: Any) -> None:
     command = commands.add_parser("score", help="error rates of one text against another")
@@ -30,10 +32,8 @@ def add_score(commands: Any) -> None:
         "--format", choices=("auto", "kaldi", "lines"), default="auto",
         help="text files: an id and the text a line, or plain lines",
     )  # fmt: skip
+    add_details(command)
     command.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
-    command.add_argument(
-        "--page", type=Path, metavar="FILE.html", help="page with the worst utterances"
-    )
     command.set_defaults(command=_score)
 
 
@@ -45,4 +45,4 @@ def _score(options: Any) -> None:
         options.reference, options.hypothesis, metrics, options.language, options.as_given,
         options.allow_missing, options.format, options.output, options.page,
     )  # fmt: skip
-    print(result.table())
+    print(result.table(options.details))

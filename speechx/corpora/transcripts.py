@@ -30,12 +30,12 @@ from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.rows import ours_of_name
 from speechx.corpora.engine.separators import find_layout, rows_of
 from speechx.corpora.engine.tables import bounded_lines, json_lines, open_text, shown, text_lines
+from speechx.corpora.kaldi_text import language_in, phones_in
 from speechx.data.manifest import SUFFIXES, first_few, read_lines
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.languages import language_code
-from speechx.text.phone_policies import letters_of
 
 HYPOTHESIS_KEYS = ("pred_text", "hypothesis", "hyp", "prediction", "predicted", "pred")
 REFERENCE_KEYS = ("reference", "ref", "target", "ground_truth")
@@ -278,22 +278,6 @@ def _folder(path: Path, keys: Sequence[str]) -> list[Said]:
 
 def _name_in(folder: Path, file: Path) -> str:
     return file.relative_to(folder).with_suffix("").as_posix()
-
-
-def phones_in(text: str) -> list[str]:
-    """The phones of a line of text.good: between slashes as in /h//aʊ/, or spaces, or letter by
-    letter where neither divides them."""
-    if "/" in text:
-        return [phone for phone in map(str.strip, text.split("/")) if phone]
-    parts = text.split()
-    return letters_of(parts[0]) if len(parts) == 1 else parts
-
-
-def language_in(text: str) -> str:
-    """The language of a line of text.lang, such as <eng><test>, <eng> or eng."""
-    tag = re.search(r"<([^<>]+)>", text)
-    word = (tag[1] if tag else text).strip()
-    return "und" if word in ("unk", "") else language_code(word)
 
 
 def _with_tables(said: list[Said], folder: Path) -> list[Said]:

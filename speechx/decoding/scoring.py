@@ -127,6 +127,22 @@ class Score:
         return f"{text_table(rows)}\n{self.policy}"
 
 
+def speaker_table(score: Score) -> str:
+    """Aligned plain text: a row per speaker, the worst first; empty if no speaker is known."""
+    speakers = [
+        (language, name, each)
+        for language, some in score.speakers.items()
+        for name, each in some.items()
+    ]
+    speakers.sort(key=lambda row: (-(row[2].rate or 0.0), row[:2]))
+    rows = [["language", "speaker", score.metric.upper(), "edits", "tokens", "utterances"]]
+    for language, name, each in speakers:
+        rate = "" if each.rate is None else _percent(each.rate)
+        numbers = [str(number) for number in (each.edits, each.tokens, each.utterances)]
+        rows.append([language, name, rate, *numbers])
+    return text_table(rows, left=(0, 1)) if speakers else ""
+
+
 def words(text: str) -> list[str]:
     """The tokens of WER."""
     return text.split()
