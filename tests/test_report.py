@@ -124,3 +124,15 @@ def test_bad_values_are_named(tmp_path):
         with pytest.raises(UserError, match=message):
             report(pairs, tmp_path / "out.json")
         assert not (tmp_path / "out.json").exists()
+
+
+def test_rates_of_different_policies_are_not_compared(tmp_path):
+    first = write(tmp_path / "a.json", 1, 9)
+    other = {**first, "policy": first["policy"].replace("as given", "by another rule")}
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    for pairs in (["x=a.json,b.json"], ["x=a.json", "y=b.json"]):
+        with pytest.raises(UserError, match=r"a.json and b.json.*as given.*by another rule"):
+            report(pairs, tmp_path / "out.json")
+        assert not (tmp_path / "out.json").exists()
+    (tmp_path / "c.json").write_text(json.dumps({**other, "metric": "cer"}))
+    report(["per=a.json", "cer=c.json"], tmp_path / "out.json")

@@ -362,13 +362,15 @@ def _format(ref: Transcripts, hyp: Transcripts, heads: Sequence[tuple[list[str],
     if not (ref_distinct and hyp_distinct and 2 * shared > min(len(ref_ids), len(hyp_ids))):
         return "lines"
     like_ids = sum(bool(re.search(r"[\d_]|\w-\w", id)) for id in ref_ids)
-    one_length = len({len(id) for id in ref_ids}) == 1 and ref_ids == sorted(ref_ids)
-    if 2 * like_ids > len(ref_ids) or ref_ids != hyp_ids or one_length:
+    if 2 * like_ids > len(ref_ids):
         return "kaldi"
-    logger.info(
-        f"{ref.path} and {hyp.path} are read as plain lines, not as ids and texts (--format kaldi)"
-    )
-    return "lines"
+    reordered = ref_ids != hyp_ids and sorted(ref_ids) == sorted(hyp_ids)
+    one_length = len({len(id) for id in ref_ids}) == 1 and ref_ids == sorted(ref_ids)
+    meant, other = "ids and texts", "lines"
+    if not (reordered or one_length):
+        meant, other = "plain lines", "kaldi"
+    logger.info(f"{ref.path} and {hyp.path} are read as {meant} (if not: --format {other})")
+    return "lines" if other == "kaldi" else "kaldi"
 
 
 def _ctm(path: Path) -> Iterator[TimedToken]:
