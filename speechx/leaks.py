@@ -21,6 +21,7 @@ from speechx.models.folder import is_model_folder
 from speechx.text.normalize import normalize
 
 OVERLAP = 0.05  # seconds that two segments of one recording may share, by rounding
+SAME = 0.02  # seconds by which lengths of one recording in two files may differ
 LONG = 20  # characters of a sentence that is hardly said twice by chance
 MOST_SENTENCES = 0.01  # share of the test data whose long sentences may be in the training data
 
@@ -64,8 +65,8 @@ def find_leaks(
     train: Iterable[Utterance], test: Sequence[Utterance], manifests: Sequence[Path] = ()
 ) -> Leaks:
     """What each utterance of `test` shares with any of `train`, whose `manifests` are named in the
-    result. Recordings are one if they overlap in one file, or have one corpus, language and id;
-    speakers and sentences are compared as by `speechx data doctor`."""
+    result. Recordings are one if they overlap in one file, or have one corpus, language, id and
+    length; speakers and sentences are compared as by `speechx data doctor`."""
     in_file: dict[object, list[Utterance]] = {}
     with_key: dict[str, dict[object, list[Utterance]]] = {name: {} for name in SHARED}
     with_id: dict[object, list[Utterance]] = {}
@@ -81,8 +82,9 @@ def find_leaks(
             end = min(u.start + u.duration, other.start + other.duration)
             if end - max(u.start, other.start) > OVERLAP:
                 shared["recording"].add(id(other))
-        if u.corpus:
-            shared["recording"].update(map(id, with_id.get(_name(u), ())))
+        for other in with_id.get(_name(u), ()) if u.corpus else ():
+            if abs(u.duration - other.duration) < SAME:
+                shared["recording"].add(id(other))
         for name, key in shared_keys(u, normalize(u.text or "", u.language)).items():
             if key is not None:
                 shared[name].update(map(id, with_key[name].get(key, ())))

@@ -54,7 +54,8 @@ def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
             _put(results, key, number)
             facts[key] = value
             continue
-        runs = rates[key] = [_read(Path(name), policies) for name in value.split(",")]
+        of_key: Policies = {}
+        runs = rates[key] = [_read(Path(name), policies, of_key) for name in value.split(",")]
         _put(results, key, _plain(_mean(key, runs)))
         if len(runs) > 1:
             _put(results, f"{key}_runs", list(map(_plain, runs)))
@@ -83,8 +84,9 @@ def _number(text: str) -> int | float | None:
     return int(text) if text.lstrip("+-").isdecimal() else number
 
 
-def _read(path: Path, policies: Policies) -> Rates:
-    """The rates of a file, whose policies must be those of the files before it."""
+def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
+    """The rates of a file, whose policies must be those of the files before it: of all with the
+    same metric, and of all for the same key."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         methods = content.get("methods", {"": content})
@@ -103,6 +105,7 @@ def _read(path: Path, policies: Policies) -> Rates:
         ) from error
     for key, own in stated.items():
         require_same_policy(policies.setdefault(key, own), own)
+        require_same_policy(of_key.setdefault(("", key[1]), own), own)
     return rates
 
 

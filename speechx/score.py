@@ -76,7 +76,7 @@ def score_files(
     """Scores the transcripts in `hypothesis` against those in `reference`; writes JSON to `out` and
     an HTML page to `page`.
 
-    `metrics` are by default `per` where both sides have phones, else `wer` and `cer`. `language` is
+    `metrics` are by default `per` where both sides have phones, else `cer` and `wer`. `language` is
     that of references that name none. With `as_given` nothing is done to the texts. An id that only
     one side has is an error unless `allow_missing`.
     """
@@ -85,10 +85,11 @@ def score_files(
     for file in filter(None, (out, page)):
         require_writable(file)
     ref, hyp = read_pair(reference, hypothesis, format)
+    ref = _labelled(ref, reference)
     missing, unscored = _compare_ids(ref, hyp, reference, hypothesis, allow_missing)
     named = None if language is None else language_code(language)
     pairs = _Pairs(ref, hyp, named, as_given)
-    chosen = list(dict.fromkeys(metrics)) or (["per"] if pairs.have_phones else ["wer", "cer"])
+    chosen = list(dict.fromkeys(metrics)) or (["per"] if pairs.have_phones else ["cer", "wer"])
     scores: dict[str, AnyScore] = {}
     compared: dict[str, list[Scored]] = {}
     details = None
@@ -113,6 +114,19 @@ def score_files(
         title = f"{hypothesis} against {reference}"
         write_whole(page, score_page(title, scores, compared[chosen[0]], audio, details))
     return result
+
+
+def _labelled(ref: Sequence[Said], reference: Path) -> list[Said]:
+    """The references that have text or phones; the others are logged."""
+    without = [said.id for said in ref if said.text is None and said.phones is None]
+    if len(without) == len(ref):
+        raise UserError(f"{reference}: no utterance has text or phones")
+    if without:
+        logger.info(
+            f"{len(without)} of {len(ref)} references have neither text nor phones and are left "
+            f"out ({first_few(without)})"
+        )
+    return [said for said in ref if said.text is not None or said.phones is not None]
 
 
 def _compare_ids(
@@ -154,14 +168,7 @@ class _Pairs:
     ) -> None:
         written = {said.id: said for said in hyp}
         self.as_given, self.language = as_given, language
-        labelled = [said for said in ref if said.text is not None or said.phones is not None]
-        if len(labelled) < len(ref):
-            without = [said.id for said in ref if said.text is None and said.phones is None]
-            logger.info(
-                f"{len(without)} of {len(ref)} references have neither text nor phones and are "
-                f"left out ({first_few(without)})"
-            )
-        self.pairs = [(said, written.get(said.id)) for said in labelled]
+        self.pairs = [(said, written.get(said.id)) for said in ref]
         self.have_phones = all(
             wanted.phones is not None
             and (wanted.text is None or written is None or written.phones is not None)

@@ -27,6 +27,7 @@ TEST = utterance("t", text=TEXT, speaker="s", corpus="c", start=10.0)
         (utterance("x", audio=TEST.audio, start=11.0), {"recording"}),
         (utterance("x", audio=TEST.audio, start=12.0), set()),
         (utterance("t", corpus="c"), {"recording"}),
+        (utterance("t", corpus="c", duration=2.5), set()),
         (utterance("t", corpus="d"), set()),
         (utterance("t"), set()),
         (utterance("x", speaker="s", corpus="c"), {"speaker"}),

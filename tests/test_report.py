@@ -135,4 +135,6 @@ def test_rates_of_different_policies_are_not_compared(tmp_path):
             report(pairs, tmp_path / "out.json")
         assert not (tmp_path / "out.json").exists()
     (tmp_path / "c.json").write_text(json.dumps({**other, "metric": "cer"}))
+    with pytest.raises(UserError, match=r"a.json and c.json"):
+        report(["x=a.json,c.json"], tmp_path / "out.json")
     report(["per=a.json", "cer=c.json"], tmp_path / "out.json")

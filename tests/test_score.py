@@ -25,9 +25,9 @@ def test_words_and_characters_are_jiwers_after_normalisation(texts, tmp_path, ca
     assert main(["score", *map(str, texts), "-o", str(out), "--language", "eng"]) == 0
     said, heard = ["the cat sat", "hello world", "oh"], ["the cat", "hello word", "oh"]
     written = json.loads(out.read_text())
-    assert written["metric"] == "wer"
-    assert written["overall"]["rate"] == pytest.approx(jiwer.wer(said, heard))
-    assert written["scores"]["cer"]["overall"]["rate"] == pytest.approx(jiwer.cer(said, heard))
+    assert written["metric"] == "cer"  # the headline of `speechx evaluate`
+    assert written["overall"]["rate"] == pytest.approx(jiwer.cer(said, heard))
+    assert written["scores"]["wer"]["overall"]["rate"] == pytest.approx(jiwer.wer(said, heard))
     assert list(written["languages"]) == ["en"]
     assert "WER" in capsys.readouterr().out
 
@@ -119,3 +119,12 @@ def test_what_cannot_be_scored_is_named(texts, tmp_path):
     (tmp_path / "phones.jsonl").write_text('{"id": "u1", "phones": ["a"]}\n')
     with pytest.raises(UserError, match="no text"):
         score_files(tmp_path / "phones.jsonl", tmp_path / "phones.jsonl", ["wer"])
+
+
+def test_references_without_a_label_are_left_out_and_logged(tmp_path, caplog):
+    line = '{"id": "%s", "audio": "a.wav", "duration": 1, "language": "en"%s}\n'
+    (tmp_path / "ref.jsonl").write_text(line % ("u1", ', "phones": ["a", "b"]') + line % ("u2", ""))
+    (tmp_path / "hyp.txt").write_text("u1 a c\n")
+    scores = score_files(tmp_path / "ref.jsonl", tmp_path / "hyp.txt", resamples=2).scores
+    assert {name: each.overall.rate for name, each in scores.items()} == {"per": 1 / 2}
+    assert "u2" in caplog.text

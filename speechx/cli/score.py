@@ -19,7 +19,7 @@ def add_score(commands: Any) -> None:
     command.add_argument(
         "--metric", default="", metavar="METRIC[,METRIC...]",
         help="wer, cer, per, or prism (phone feature error rate as in the benchmark PRiSM); by "
-        "default per of phones, else wer and cer",
+        "default per of phones, else cer and wer",
     )  # fmt: skip
     command.add_argument("--language", help="language of texts that name none, for their rules")
     command.add_argument("--as-given", action="store_true", help="texts are not normalised")
