@@ -156,11 +156,12 @@ def evaluate_model(
     opened = recognizer(saved, Path(model), device, head)
     if page is not None and opened.vocabulary.token_type == "languages":
         raise UserError(f"{model} writes languages; --page shows phones or characters")
-    leaks = check_leaks(Path(model), _read(manifests), train, allow_leaks)
+    listed = _read(manifests)
+    leaks = check_leaks(Path(model), listed, train, allow_leaks)
     about = {"leaks": leaks and leaks.to_dict()}
     failed: list[str] = []
     if inventory is None:
-        found = _evaluate(opened, manifests, out, calibrate, failed, about)
+        found = _evaluate(opened, manifests, listed, out, calibrate, failed, about)
         scores, confidence = found.scores, found.confidence
         if calibrate:
             name = next(n for n, each in opened.model.heads.items() if each is opened.head)
@@ -168,11 +169,13 @@ def evaluate_model(
             write_temperature(Path(model), name, confidence.temperature)
             logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
         if page is not None:
-            _write_page(page, model, manifests, scores, found.decoded, found.phones)
+            _write_page(page, model, listed, scores, found.decoded, found.phones)
         return found.table(details), 2 if failed else 0
-    methods, mapping, mapped = _evaluate_unseen(opened, manifests, inventory, out, failed, about)
+    methods, mapping, mapped = _evaluate_unseen(
+        opened, manifests, listed, inventory, out, failed, about
+    )
     if page is not None:
-        _write_page(page, model, manifests, {"per": methods["mapped"]}, mapped)
+        _write_page(page, model, listed, {"per": methods["mapped"]}, mapped)
     lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
         rate = result.overall
@@ -201,7 +204,8 @@ def evaluate(
     identification; writes JSON to `out`, with the reliability of the probabilities. Recordings that
     cannot be read are logged and added to `failed`; they are scored as if the model had written
     nothing."""
-    return _evaluate(recognizer, manifests, out, False, [] if failed is None else failed).scores
+    failed = [] if failed is None else failed
+    return _evaluate(recognizer, manifests, _read(manifests), out, False, failed).scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,14 +233,14 @@ class Evaluated:
 def _evaluate(
     recognizer: Recognizer,
     manifests: Sequence[Path],
+    listed: Sequence[Utterance],
     out: Path | None,
     calibrate: bool,
     failed: list[str],
     notes: Mapping[str, Any] | None = None,
 ) -> Evaluated:
     """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them.
-    `notes` are written with them."""
-    listed = _read(manifests)
+    `listed` are the utterances of the manifests, and `notes` are written with the scores."""
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
@@ -269,16 +273,15 @@ def _evaluate(
 def _write_page(
     page: Path,
     model: Path | str,
-    manifests: Sequence[Path],
+    listed: Sequence[Utterance],
     scores: Mapping[str, Any],
     decoded: Sequence[Scored],
     phones: PhoneDetails | None = None,
 ) -> None:
     from speechx.score_page import score_page
 
-    audio = {(u.language, u.id): u for u in _read(manifests)}
-    title = f"{model} on {', '.join(map(str, manifests))}"
-    write_whole(page, score_page(title, scores, decoded, audio, phones))
+    audio = {(u.language, u.id): u for u in listed}
+    write_whole(page, score_page(f"of {model}", scores, decoded, audio, phones))
 
 
 def _require_calibratable(folder: Path, inventory: Inventory | None) -> None:
@@ -362,12 +365,14 @@ def evaluate_unseen(
 ) -> tuple[dict[str, Score], PhoneMapping]:
     """PER under the five conditions, and the mapping that was used. `failed` as in `evaluate`."""
     failed = [] if failed is None else failed
-    return _evaluate_unseen(recognizer, manifests, inventory, out, failed)[:2]
+    listed = _read(manifests)
+    return _evaluate_unseen(recognizer, manifests, listed, inventory, out, failed)[:2]
 
 
 def _evaluate_unseen(
     recognizer: Recognizer,
     manifests: Sequence[Path],
+    listed: Sequence[Utterance],
     inventory: Inventory,
     out: Path | None,
     failed: list[str],
@@ -375,7 +380,6 @@ def _evaluate_unseen(
 ) -> tuple[dict[str, Score], PhoneMapping, list[Scored]]:
     """Also what was written under `mapped`; `notes` are written with the scores."""
     mapping = recognizer.map_inventory(inventory)
-    listed = _read(manifests)
     utterances = labelled(listed, "phonemes")
     source = recognizer.vocabulary.tokens
     decoders: list[Decoder] = [

@@ -111,8 +111,8 @@ def check_leaks(
         if absent or not manifests:
             why = f" ({absent[0]} is not there)" if absent else ""
             logger.info(
-                f"the training data of {model} are not known{why}, so nobody checked whether the "
-                "test data were among them; --train names them"
+                f"the training data of {model} are not known{why}, so the test data were not "
+                "compared with them; --train names them"
             )
             return None
     excluded = Exclusions(exclude)
@@ -143,12 +143,17 @@ def _of_run(model: Path) -> tuple[list[Path], list[Path]]:
     file = model.absolute().parent / "config.yaml"
     if not (is_model_folder(model) and file.is_file()):
         return [], []
-    content = read_yaml(file)
+    try:
+        content = read_yaml(file)
+    except UserError:  # of something else
+        return [], []
     tasks = content.get("tasks")
     parts = [task.get("data") for task in tasks.values()] if isinstance(tasks, dict) else []
     found: dict[str, dict[Path, None]] = {"train": {}, "exclude": {}}
     for data in (content.get("data"), *parts):
         if isinstance(data, dict):
             for name, paths in found.items():
-                paths.update((Path(str(path)), None) for path in data.get(name) or ())
+                listed = data.get(name)
+                if isinstance(listed, list):
+                    paths.update((Path(str(path)), None) for path in listed)
     return list(found["train"]), list(found["exclude"])

@@ -33,7 +33,7 @@ import numpy as np
 from speechx.decoding.scoring import Rate, Scored, check_references, interval, score
 from speechx.errors import UserError
 from speechx.text.articulation import features, plain_segments, segments
-from speechx.text.ipa import normalize_ipa
+from speechx.text.phone_policies import relaxed
 from speechx.text_table import text_table
 
 FeaturePolicy = Literal["articulation", "prism"]
@@ -177,7 +177,7 @@ def _plain(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
 def _articulated(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
     """A part of a phone is `phone/number`, so that its features are found again."""
     parts: list[str] = []
-    for phone in filter(None, map(normalize_ipa, phones)):
+    for phone in relaxed(phones, "strict"):
         number = len(segments(phone))
         if not number:
             unknown[phone] += 1

@@ -49,6 +49,7 @@ def weighted_distance(a: str, b: str) -> float:
     return _panphon().weighted_feature_edit_distance(_known(a), _known(b))
 
 
+@functools.cache
 def segments(symbol: str) -> tuple[Features, ...]:
     """The features of each segment of a phone: two of an affricate without a tie, or of a
     diphthong. Empty for a symbol without features (`problem_without_features` has the reason)."""

@@ -15,6 +15,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from functools import cache
 
 from speechx.text.ipa import LETTERS, TONES, normalize_ipa
 
@@ -42,17 +43,21 @@ def relaxed(phones: Iterable[str], policy: str) -> list[str]:
 
     A symbol of which nothing is left (a tone where tone does not count) is no phone.
     """
+    return [part for phone in phones for part in _compared(phone, policy)]
+
+
+@cache
+def _compared(phone: str, policy: str) -> tuple[str, ...]:
     if policy == "exact":
-        given = (unicodedata.normalize("NFD", phone.strip()) for phone in phones)
-        return [phone for phone in given if phone]
-    left = [normalize_ipa(phone) for phone in phones]
+        given = unicodedata.normalize("NFD", phone.strip())
+        return (given,) if given else ()
+    left = normalize_ipa(phone)
     if policy in ("no_length", "relaxed"):
-        left = [phone.translate(dict.fromkeys(map(ord, _LENGTH))) for phone in left]
+        left = left.translate(dict.fromkeys(map(ord, _LENGTH)))
     if policy in ("no_tone", "relaxed"):
-        left = [_TONE.sub("", phone) for phone in left]
-    if policy in ("split", "relaxed"):
-        left = [part for phone in left for part in letters_of(phone)]
-    return [phone for phone in left if phone]
+        left = _TONE.sub("", left)
+    parts = letters_of(left) if policy in ("split", "relaxed") else [left]
+    return tuple(filter(None, parts))
 
 
 def letters_of(text: str) -> list[str]:
