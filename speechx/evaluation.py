@@ -29,7 +29,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from speechx.corpora.kaldi import utterances_of
+from speechx.corpora.kaldi import is_kaldi, utterances_of
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
@@ -576,6 +576,12 @@ def _read(manifests: Sequence[Path]) -> list[Utterance]:
     manifests tell them apart."""
     if len({path.resolve() for path in map(Path, manifests)}) < len(manifests):
         raise UserError("a manifest is given twice")
+    for path in map(Path, manifests):
+        if path.is_dir() and not is_kaldi(path):
+            raise UserError(
+                f"{path}: neither a manifest nor a Kaldi data directory; name a manifest in it, or "
+                "a folder with a wav.scp"
+            )
     listed = [
         (path, u)
         for path in manifests

@@ -76,6 +76,7 @@ def find_leaks(
         with_id.setdefault(_name(u), []).append(u)
         for name, key in shared_keys(u, normal[id(u)]).items():
             with_key[name].setdefault(key, []).append(u)
+    languages = {u.language for u in test}
     shared: dict[str, set[int]] = {name: set() for name in ("recording", *SHARED)}
     for u in train:
         for other in in_file.get(_file(u), ()):
@@ -85,6 +86,8 @@ def find_leaks(
         for other in with_id.get(_name(u), ()) if u.corpus else ():
             if abs(u.duration - other.duration) < SAME:
                 shared["recording"].add(id(other))
+        if u.language not in languages:
+            continue
         for name, key in shared_keys(u, normalize(u.text or "", u.language)).items():
             if key is not None:
                 shared[name].update(map(id, with_key[name].get(key, ())))

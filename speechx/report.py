@@ -110,13 +110,17 @@ def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
 
 
 def require_same_policy(one: Stated, other: Stated) -> None:
-    """Refuses to compare rates that were made by different policies; names how they differ."""
-    if one.policy == other.policy:
+    """Refuses to compare rates that were made by different policies; names how they differ. How an
+    interval was drawn does not count."""
+    parts, others = (
+        [part for part in each.policy.split("; ") if not part.startswith("interval: ")]
+        for each in (one, other)
+    )
+    if parts == others:
         return
-    parts, others = (set(each.policy.split("; ")) for each in (one, other))
     only = [
-        "; ".join(part for part in each.policy.split("; ") if part not in common) or "no policy"
-        for each, common in ((one, others), (other, parts))
+        "; ".join(part for part in mine if part not in theirs) or "no policy"
+        for mine, theirs in ((parts, others), (others, parts))
     ]
     raise UserError(
         f"{one.path} and {other.path} were scored by different policies, so they are not compared: "

@@ -7,6 +7,7 @@ compared. `speechx.corpora.transcripts` has the formats.
 """
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,8 @@ from speechx.whole_file import require_writable, write_whole
 
 METRICS = ("wer", "cer", "per", "prism")
 UNKNOWN = "und"  # language of a text whose language is not given
-UNSPACED_PHONES = 4  # characters of a lone token from which it is hardly one phone
+MOST_LETTERS = 2  # of a phone, on average; an affricate or a diphthong has two
+LETTERS = ("Ll", "Lu", "Lo")  # categories of Unicode
 AnyScore: TypeAlias = Score | FeatureScore
 
 
@@ -221,15 +223,16 @@ class _Pairs:
         return said.text
 
     def _check_phones(self, metric: str) -> None:
-        """A text in letters is no list of phones."""
+        """Words, and phones without spaces, are no list of phones."""
         if metric == "prism":
             return
         for side in zip(*self.pairs, strict=True):
-            given = [(said.phones or (said.text or "").split()) for said in side if said]
-            filled = [phones for phones in given if phones]
-            lone = [p for p in filled if len(p) == 1 and len(p[0]) >= UNSPACED_PHONES]
-            if filled and 2 * len(lone) > len(filled):
+            tokens = [p for said in side if said for p in said.phones or (said.text or "").split()]
+            letters = [sum(unicodedata.category(c) in LETTERS for c in token) for token in tokens]
+            if sum(letters) > MOST_LETTERS * len(tokens):
+                longest = tokens[letters.index(max(letters))]
                 raise UserError(
-                    f"phones must have spaces between them, but {lone[0][0]!r} has none; "
-                    "--metric prism scores phones without spaces"
+                    f"phones must have spaces between them, but {longest!r} and others are longer "
+                    "than phones; --metric prism scores phones without spaces, wer and cer score "
+                    "words and characters"
                 )

@@ -134,6 +134,9 @@ def test_rates_of_different_policies_are_not_compared(tmp_path):
         with pytest.raises(UserError, match=r"a.json and b.json.*as given.*by another rule"):
             report(pairs, tmp_path / "out.json")
         assert not (tmp_path / "out.json").exists()
+    drawn = {**first, "policy": first["policy"].replace("2 draws", "9 draws")}
+    (tmp_path / "d.json").write_text(json.dumps(drawn))
+    assert report(["x=a.json,d.json"], tmp_path / "d.out")[0]["x"] == first["overall"]["rate"]
     (tmp_path / "c.json").write_text(json.dumps({**other, "metric": "cer"}))
     with pytest.raises(UserError, match=r"a.json and c.json"):
         report(["x=a.json,c.json"], tmp_path / "out.json")

@@ -90,6 +90,9 @@ def test_phones_without_spaces_are_scored_by_prism_alone(tmp_path):
     assert found.overall.segments == 7
     with pytest.raises(UserError, match="prism"):
         score_files(*files, ["per"])
+    (tmp_path / "words.txt").write_text("u1 these are words\nu2 no phones\n")
+    with pytest.raises(UserError, match="wer"):
+        score_files(tmp_path / "words.txt", tmp_path / "words.txt", ["per"])
 
 
 def test_a_manifest_gives_languages_speakers_and_players(tones, manifests, tmp_path):

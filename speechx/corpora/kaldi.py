@@ -27,7 +27,7 @@ folder that holds the data directory (`data`) or below the working directory, an
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,15 +87,21 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
 
 def utterances_of(root: Path) -> list[Utterance]:
     """All utterances of a data directory, without a manifest; `und` is the language of those that
-    name none."""
+    name none. Of a folder with several, the ids begin with their names."""
     with TemporaryDirectory() as folder:
         counts = prepare(root, Output(Path(folder)), OwnData("und"))
+        several = len({split for splits in counts.values() for split in splits}) > 1
         return [
-            u
+            replace(u, id=f"{split}/{u.id}") if several else u
             for language, splits in counts.items()
             for split in splits
             for u in read_manifest(Path(folder) / language / f"{split}.jsonl")
         ]
+
+
+def is_kaldi(root: Path) -> bool:
+    """Whether a folder is a data directory, or holds some."""
+    return any(next(root.glob(name), None) for name in ("wav.scp", "*/wav.scp"))
 
 
 def _read(folder: Path, listing: Listing) -> None:

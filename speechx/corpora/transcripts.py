@@ -19,6 +19,7 @@ holds ids if the first words of its lines differ, are those of the other side, a
 with digits or signs, in another order on the other side, or sorted and of one length.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,7 @@ HYPOTHESIS_KEYS = ("pred_text", "hypothesis", "hyp", "prediction", "predicted", 
 REFERENCE_KEYS = ("reference", "ref", "target", "ground_truth")
 PHONE_KEYS = ("phones", "phonemes", "ipa")
 IGNORED = "ignore_time_segment_in_scoring"  # of STM
+LABELS = re.compile(r"^<(?:[^<>\s]*,[^<>]*|o|na)>(?=\s|$)", re.IGNORECASE)  # not <hes>
 CHANNELS = {"A": "1", "B": "2", "a": "1", "b": "2"}
 FORMATS = ("auto", "kaldi", "lines")
 
@@ -146,7 +148,7 @@ def _open(path: Path, keys: Sequence[str]) -> Transcripts:
         return Transcripts(
             path, said=[_of_utterance(line.utterance(path)) for line in read_lines(path)]
         )
-    if suffix in (".jsonl", ".json", ".ndjson") or _begins(path, "{"):
+    if suffix in (".jsonl", ".json", ".ndjson") or _is_json(path):
         return Transcripts(path, said=list(_json(path, keys)))
     if suffix in (".csv", ".tsv"):
         table = _table(path, keys)
@@ -157,8 +159,12 @@ def _open(path: Path, keys: Sequence[str]) -> Transcripts:
     return Transcripts(path, lines=lines)
 
 
-def _begins(path: Path, sign: str) -> bool:
-    return next((line for _, line in text_lines(path)), "").lstrip().startswith(sign)
+def _is_json(path: Path) -> bool:
+    """By the first line of a file whose name does not show it."""
+    try:
+        return isinstance(json.loads(next((line for _, line in text_lines(path)), "")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _of_utterance(u: Utterance) -> Said:
@@ -398,7 +404,7 @@ def _stm(path: Path) -> Iterator[TimedText]:
             raise UserError(
                 f"{path}:{number}: not a line of STM: recording, channel, speaker, start, end, text"
             ) from None
-        text = re.sub(r"^<[^<>\s]*(,[^<>]*)?>(?=\s|$)", "", rest).strip()
+        text = LABELS.sub("", rest).strip()
         yield TimedText(_side(cells), start, end, text, cells[2])
 
 

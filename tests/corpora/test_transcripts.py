@@ -100,14 +100,14 @@ def test_plain_lines_are_compared_one_by_one(tmp_path):
 
 def test_ctm_goes_to_the_segments_of_stm(tmp_path):
     (tmp_path / "a.stm").write_text(
-        "rec A s1 0.0 1.0 <o,f0> hello there\nrec A s2 4.0 6.0 world\n"
+        "rec A s1 0.0 1.0 <o,f0> hello there\nrec A s2 4.0 6.0 <hes> world\n"
         "rec A s2 8.0 9.0 IGNORE_TIME_SEGMENT_IN_SCORING\n"
     )
     (tmp_path / "a.ctm").write_text(
         "rec 1 5.0 0.2 world 0.9\nrec 1 0.1 0.2 hello 0.9\nrec 1 1.1 0.2 there\nrec 1 8.5 0.1 um\n"
     )
     references, hypotheses = read_pair(tmp_path / "a.stm", tmp_path / "a.ctm")
-    assert [said.text for said in references] == ["hello there", "world"]
+    assert [said.text for said in references] == ["hello there", "<hes> world"]
     assert [said.text for said in hypotheses] == ["hello there", "world"]
     assert [said.speaker for said in references] == ["s1", "s2"]
 
