@@ -14,36 +14,26 @@ conditions, so that mapping is not credited with what masking does:
     mapped      every phone goes to its articulatory neighbour in the language
     random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
     shuffled    `mapped`, scored against another sentence: chance
-
-    N words or tokens that the model wrote
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
-
-import numpy as np
 
 from speechx.corpora.kaldi import is_kaldi, utterances_of
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.accuracy import Accuracy, accuracy
-from speechx.decoding.calibration import (
-    Reliability,
-    fit_temperature,
-    reliability,
-    right_tokens,
-    word_probability,
-)
+from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
+from speechx.decoding.judgement import Judged, judge
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
+from speechx.decoding.never_written import never_written
 from speechx.decoding.phone_details import PhoneDetails, phone_details
 from speechx.decoding.preparation import policy_of, prepare, words_of
 from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
@@ -56,8 +46,6 @@ from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
-from speechx.text.normalize import letters
-from speechx.text.unspaced import UNSPACED
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
@@ -68,45 +56,7 @@ from speechx.whole_file import require_writable, write_whole
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
-SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
-WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
-"""A word of a transcript."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Words, phones or languages that a model wrote: their probabilities (N,) before calibration,
-    and which are right (N,)."""
-
-    what: str
-    probability_N: np.ndarray
-    right_N: np.ndarray
-
-    def temperature(self) -> float:
-        """The temperature that calibrates them."""
-        return fit_temperature(self.probability_N, self.right_N)
-
-    def reliability(self, temperature: float) -> Reliability:
-        """How well the probabilities agree with what is right after `temperature`."""
-        return reliability(self.what, self.probability_N, self.right_N, temperature)
-
-
-@dataclass(frozen=True, slots=True)
-class NeverWritten:
-    """Reference tokens, after preparation, that no output of a model makes: each is an error."""
-
-    tokens: int
-    total: int
-    """Reference tokens in all."""
-    share: float
-    counts: dict[str, int]
-    """By token, the most frequent first."""
-
-    def __str__(self) -> str:
-        some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
-        rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
-        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
 
 
 def evaluate_model(
@@ -295,23 +245,6 @@ def _require_calibratable(folder: Path, inventory: Inventory | None) -> None:
     require_writable(folder / "config.yaml")
 
 
-def never_written(
-    utterances: Sequence[Utterance], outputs: Iterable[str], token_type: TokenType
-) -> NeverWritten:
-    """The reference tokens that a model with these outputs cannot write."""
-    outputs, total = tuple(outputs), 0
-    possible: dict[str, frozenset[str]] = {}
-    absent: Counter[str] = Counter()
-    for u in utterances:
-        if u.language not in possible:
-            possible[u.language] = _possible(outputs, token_type, u.language)
-        reference = prepare(tokens_of(u, token_type), token_type, u.language)
-        absent.update(token for token in reference if token not in possible[u.language])
-        total += len(reference)
-    never = absent.total()
-    return NeverWritten(never, total, never / max(total, 1), dict(absent.most_common()))
-
-
 def score_utterances(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
@@ -335,7 +268,7 @@ def _scores(
     token_type: TokenType,
     resamples: int,
 ) -> tuple[dict[str, AnyScore], Judged]:
-    prepared, judged = policy_of(token_type, utterances), _judged(decoded, spans, token_type)
+    prepared, judged = policy_of(token_type, utterances), judge(decoded, spans, token_type)
     match token_type:
         case "languages":
             return {"accuracy": accuracy(decoded, prepared=prepared)}, judged
@@ -499,55 +432,6 @@ def _decode(
             "the model had written nothing"
         )
     return decoded, first
-
-
-def _judged(
-    decoded: Sequence[Scored], spans: Sequence[Sequence[TokenSpan]], token_type: TokenType
-) -> Judged:
-    """Which words (of characters) or tokens are right. A word is right if all that preparation
-    makes of it is; if it makes nothing, the word does not count."""
-    references, hypotheses, counts, probabilities = [], [], [], []
-    for u, written in zip(decoded, spans, strict=True):
-        pieces: list[str] = []
-        for text, probability in _written(written, token_type):
-            prepared = prepare([text], token_type, u.language)
-            parts = WORD.findall("".join(prepared)) if token_type == "characters" else prepared
-            if parts:
-                counts.append(len(parts))
-                probabilities.append(probability)
-                pieces += parts
-        reference = u.reference
-        if token_type == "characters":
-            reference = WORD.findall("".join(reference))
-        references.append(reference)
-        hypotheses.append(pieces)
-    right = np.concatenate([np.zeros(0, bool), *right_tokens(references, hypotheses)])
-    each = [right[begin:end].all() for begin, end in pairwise(np.cumsum([0, *counts]))]
-    what = "words" if token_type == "characters" else token_type
-    return Judged(what, np.array(probabilities), np.array(each, bool))
-
-
-def _written(spans: Sequence[TokenSpan], token_type: TokenType) -> list[tuple[str, float]]:
-    """Words (of characters) or tokens, each with its probability."""
-    if token_type != "characters":
-        return [(span.token, span.probability) for span in spans]
-    owners = [n for n, span in enumerate(spans) for _ in span.token]
-    return [
-        (
-            word[0],
-            word_probability(
-                [spans[n].probability for n in dict.fromkeys(owners[word.start() : word.end()])]
-            ),
-        )
-        for word in WORD.finditer("".join(span.token for span in spans))
-    ]
-
-
-def _possible(outputs: Sequence[str], token_type: TokenType, language: str) -> frozenset[str]:
-    """The prepared tokens that a model with these outputs can write."""
-    if token_type == "characters":
-        return letters(outputs, language)
-    return frozenset(prepare(outputs, token_type, language))
 
 
 def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:
