@@ -30,11 +30,12 @@ from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.accuracy import Accuracy, accuracy
 from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
+from speechx.decoding.feature_errors import FeatureScore
 from speechx.decoding.judgement import Judged, judge
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import masked_map, random_map
 from speechx.decoding.never_written import never_written
-from speechx.decoding.phone_details import PhoneDetails, phone_details
+from speechx.decoding.phone_details import PhoneDetails, phone_details, prism_scores
 from speechx.decoding.preparation import policy_of, prepare, words_of
 from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
 from speechx.errors import UserError
@@ -121,7 +122,7 @@ def evaluate_model(
         if page is not None:
             _write_page(page, model, listed, scores, found.decoded, found.phones)
         return found.table(details), 2 if failed else 0
-    methods, mapping, mapped = _evaluate_unseen(
+    methods, mapping, mapped, prism = _evaluate_unseen(
         opened, manifests, listed, inventory, out, failed, about
     )
     if page is not None:
@@ -129,7 +130,9 @@ def evaluate_model(
     lines = [f"{mapping.summary()} (all of it: speechx phonemize --show-mapping)"]
     for name, result in methods.items():
         rate = result.overall
-        lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
+        line = f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]"
+        features = f"  prism {prism[name].overall.rate:6.1%}" if name in prism else ""
+        lines.append(line + features)
     return "\n".join(lines), 2 if failed else 0
 
 
@@ -196,14 +199,12 @@ def _evaluate(
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], True, failed)
+    (decoded,), (written,), spans = _decode(
+        recognizer, utterances, [recognizer.decoder], True, failed
+    )
     scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
     phones = None
     if vocabulary.token_type == "phonemes":
-        written = [
-            replace(each, reference=u.phones or (), hypothesis=[span.token for span in some])
-            for each, u, some in zip(decoded, utterances, spans, strict=True)
-        ]
         phones = phone_details(decoded, written, policy_of("phonemes", utterances))
     temperature = judged.temperature() if calibrate else recognizer.head.temperature
     confidence = judged.reliability(temperature)
@@ -256,7 +257,9 @@ def score_utterances(
     of what was written. Validation and `speechx evaluate` both come here, so their numbers are
     equal. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
-    (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
+    (decoded,), _, spans = _decode(
+        recognizer, utterances, [recognizer.decoder], show_progress, failed
+    )
     scores, judged = _scores(decoded, spans, utterances, token_type, resamples)
     return scores, decoded, judged
 
@@ -310,8 +313,9 @@ def _evaluate_unseen(
     out: Path | None,
     failed: list[str],
     notes: Mapping[str, Any] | None = None,
-) -> tuple[dict[str, Score], PhoneMapping, list[Scored]]:
-    """Also what was written under `mapped`; `notes` are written with the scores."""
+) -> tuple[dict[str, Score], PhoneMapping, list[Scored], dict[str, FeatureScore]]:
+    """Also what was written under `mapped`, and the scores by the policy `prism`; `notes` are
+    written with the scores."""
     mapping = recognizer.map_inventory(inventory)
     utterances = labelled(listed, "phonemes")
     source = recognizer.vocabulary.tokens
@@ -328,11 +332,12 @@ def _evaluate_unseen(
         utterances,
         [prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
     )
-    decoded, _ = _decode(recognizer, utterances, decoders, True, failed)
+    decoded, written, _ = _decode(recognizer, utterances, decoders, True, failed)
     unmapped, masked, mapped, *draws = decoded
-    shuffled = [
-        replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
-    ]
+    shuffled, as_written = (
+        [replace(u, hypothesis=some[o].hypothesis) for u, o in zip(some, others, strict=True)]
+        for some in (mapped, written[2])
+    )
     prepared = policy_of("phonemes", utterances)
     conditions = {"unmapped": unmapped, "masked": masked, "mapped": mapped, "shuffled": shuffled}
     methods = {name: score(each, "per", prepared=prepared) for name, each in conditions.items()}
@@ -341,12 +346,18 @@ def _evaluate_unseen(
         "per",
         prepared=f"{prepared}, summed over {RANDOM_MAPS} random maps",
     )
+    of_conditions = zip(conditions, (*written[:3], as_written), strict=True)
+    prism = prism_scores(dict(of_conditions))
     if out is not None:
         about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
         each_method = {name: s.to_dict() for name, s in methods.items()}
-        more = {"inventory": inventory.source, "never_written": asdict(never)}
+        more = {
+            "inventory": inventory.source,
+            "never_written": asdict(never),
+            "prism": {name: s.to_dict() for name, s in prism.items()},
+        }
         _write(out, {**about, **(notes or {}), **more, "methods": each_method})
-    return methods, mapping, mapped
+    return methods, mapping, mapped, prism
 
 
 def evaluate_objectives(
@@ -396,10 +407,10 @@ def _decode(
     decoders: Sequence[Decoder],
     show_progress: bool,
     failed: list[str] | None = None,
-) -> tuple[list[list[Scored]], list[list[TokenSpan]]]:
-    """What each decoder makes of the utterances, both sides prepared for comparison: nothing of
-    those that cannot be read, whose messages are added to `failed`; and the tokens of each
-    utterance as the first decoder wrote them."""
+) -> tuple[list[list[Scored]], list[list[Scored]], list[list[TokenSpan]]]:
+    """What each decoder makes of the utterances, both sides prepared for comparison, and the same
+    before preparation: nothing of those that cannot be read, whose messages are added to `failed`;
+    and the tokens of each utterance as the first decoder wrote them."""
     token_type = recognizer.vocabulary.token_type
     references = [prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
     blank = [
@@ -408,16 +419,22 @@ def _decode(
     ]
     check_references(blank)
     decoded = [list(blank) for _ in decoders]
+    given = [
+        replace(each, reference=tokens_of(u, token_type))
+        for each, u in zip(blank, utterances, strict=True)
+    ]
+    written = [list(given) for _ in decoders]
     first: list[list[TokenSpan]] = [[] for _ in utterances]
     progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
     unread: dict[int, str] | None = None if failed is None else {}
     outputs = recognizer.decode(utterances, decoders, unread)
     for done, (index, of_decoders) in enumerate(outputs, start=1):
         first[index] = of_decoders[0]
-        for each, spans in zip(decoded, of_decoders, strict=True):
-            written = [span.token for span in spans]
-            hypothesis = prepare(written, token_type, utterances[index].language)
+        for each, raw, spans in zip(decoded, written, of_decoders, strict=True):
+            tokens = [span.token for span in spans]
+            hypothesis = prepare(tokens, token_type, utterances[index].language)
             each[index] = replace(each[index], hypothesis=hypothesis)
+            raw[index] = replace(raw[index], hypothesis=tokens)
         progress.advance(done, utterances[index].duration)
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
@@ -431,7 +448,7 @@ def _decode(
             f"{len(unread)} of {len(utterances)} utterances cannot be read; they are scored as if "
             "the model had written nothing"
         )
-    return decoded, first
+    return decoded, written, first
 
 
 def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:

@@ -555,6 +555,10 @@ def test_a_prism_folder_is_evaluated_in_one_command(phonetician, held_out, tmp_p
     assert sum(row[2] for row in details["confusions"]["phones"]) == written["overall"]["edits"]
     assert "prism" in capsys.readouterr().out
     assert page.read_text().count("data:audio") == 4
+    assert main([*command, "-o", str(out), "--language", "it"]) == 0
+    unseen = json.loads(out.read_text())["prism"]
+    assert set(unseen) == METHODS - {"random_map"}
+    assert unseen["unmapped"] == details["prism"]
 
 
 def test_evaluate_refuses_test_data_that_were_trained_on(speller, held_out, tmp_path, capsys):

@@ -1,7 +1,7 @@
 """What a phone error rate leaves open: the same outputs under strict and relaxed policies, by
 articulatory features, and which classes of phones are confused."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -84,6 +84,16 @@ def phone_details(
     except UserError as error:
         logger.info(f"no feature error rate: {error}")
     return PhoneDetails(by_policy, features, prism, confusions(utterances))
+
+
+def prism_scores(conditions: Mapping[str, Sequence[Scored]]) -> dict[str, FeatureScore]:
+    """Scores by the policy `prism` of the same references under several conditions, as they were
+    written; none, which is logged, where there cannot be any."""
+    try:
+        return {name: feature_score(each, "prism") for name, each in conditions.items()}
+    except UserError as error:
+        logger.info(f"no feature error rate: {error}")
+        return {}
 
 
 def _row(name: str, rate: Any, errors: str, tokens: str, what: str) -> list[str]:
