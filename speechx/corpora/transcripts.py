@@ -22,7 +22,7 @@ with digits or signs, in another order on the other side, or sorted and of one l
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,15 @@ from speechx.corpora.engine.rows import ours_of_name
 from speechx.corpora.engine.separators import find_layout, rows_of
 from speechx.corpora.engine.tables import bounded_lines, json_lines, open_text, shown, text_lines
 from speechx.corpora.kaldi_text import language_in, phones_in
+from speechx.corpora.nist import (
+    TimedText,
+    TimedToken,
+    by_segment,
+    by_side,
+    read_ctm,
+    read_stm,
+    read_trn,
+)
 from speechx.data.manifest import SUFFIXES, first_few, read_lines
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
@@ -41,9 +50,6 @@ from speechx.text.languages import language_code
 HYPOTHESIS_KEYS = ("pred_text", "hypothesis", "hyp", "prediction", "predicted", "pred")
 REFERENCE_KEYS = ("reference", "ref", "target", "ground_truth")
 PHONE_KEYS = ("phones", "phonemes", "ipa")
-IGNORED = "ignore_time_segment_in_scoring"  # of STM
-LABELS = re.compile(r"^<(?:[^<>\s]*,[^<>]*|o|na)>(?=\s|$)", re.IGNORECASE)  # not <hes>
-CHANNELS = {"A": "1", "B": "2", "a": "1", "b": "2"}
 FORMATS = ("auto", "kaldi", "lines")
 
 
@@ -58,31 +64,6 @@ class Said:
     speaker: str | None = None
     utterance: Utterance | None = None
     """With its audio, of a manifest."""
-
-
-@dataclass(frozen=True, slots=True)
-class TimedToken:
-    """A token of a CTM; times in seconds. `side` is the recording and channel."""
-
-    side: str
-    start: float
-    duration: float
-    text: str
-
-    @property
-    def middle(self) -> float:
-        return self.start + self.duration / 2
-
-
-@dataclass(frozen=True, slots=True)
-class TimedText:
-    """A segment of an STM."""
-
-    side: str
-    start: float
-    end: float
-    text: str
-    speaker: str
 
 
 @dataclass(slots=True)
@@ -139,11 +120,11 @@ def _open(path: Path, keys: Sequence[str]) -> Transcripts:
         return Transcripts(path, said=_folder(path, keys))
     suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
     if suffix == ".ctm":
-        return Transcripts(path, tokens=list(_ctm(path)))
+        return Transcripts(path, tokens=list(read_ctm(path)))
     if suffix == ".stm":
-        return Transcripts(path, segments=list(_stm(path)))
+        return Transcripts(path, segments=list(read_stm(path)))
     if suffix == ".trn":
-        return Transcripts(path, said=list(_trn(path)))
+        return Transcripts(path, said=[Said(id, text) for id, text in read_trn(path)])
     if suffix == ".parquet":
         return Transcripts(
             path, said=[_of_utterance(line.utterance(path)) for line in read_lines(path)]
@@ -379,106 +360,19 @@ def _format(ref: Transcripts, hyp: Transcripts, heads: Sequence[tuple[list[str],
     return "lines" if other == "kaldi" else "kaldi"
 
 
-def _ctm(path: Path) -> Iterator[TimedToken]:
-    for number, line in text_lines(path):
-        if line.lstrip().startswith(";;") or not line.strip():
-            continue
-        cells = line.split()
-        try:
-            start, duration = float(cells[2]), float(cells[3])
-            yield TimedToken(_side(cells), start, duration, cells[4])
-        except (IndexError, ValueError):
-            raise UserError(
-                f"{path}:{number}: not a line of CTM: recording, channel, start, duration, token"
-            ) from None
-
-
-def _stm(path: Path) -> Iterator[TimedText]:
-    for number, line in text_lines(path):
-        if line.lstrip().startswith(";;") or not line.strip():
-            continue
-        cells = line.split(None, 5)
-        try:
-            start, end, rest = float(cells[3]), float(cells[4]), (*cells[5:], "")[0]
-        except (IndexError, ValueError):
-            raise UserError(
-                f"{path}:{number}: not a line of STM: recording, channel, speaker, start, end, text"
-            ) from None
-        text = LABELS.sub("", rest).strip()
-        yield TimedText(_side(cells), start, end, text, cells[2])
-
-
-def _side(cells: Sequence[str]) -> str:
-    return f"{cells[0]} {CHANNELS.get(cells[1], cells[1])}"
-
-
-def _trn(path: Path) -> Iterator[Said]:
-    for number, line in text_lines(path):
-        if line.lstrip().startswith(";;") or not line.strip():
-            continue
-        match = re.fullmatch(r"(.*?)\s*\(([^()\s]+)\)\s*", line)
-        if match is None:
-            raise UserError(f"{path}:{number}: not a line of .trn: the text, then (id)")
-        yield Said(match[2], match[1].strip())
-
-
 def _read_times(ref: Transcripts, hyp: Transcripts) -> None:
     """CTM and STM by segments of the reference, or else by recording and channel."""
     if ref.segments is not None and hyp.tokens is not None:
-        _by_segment(ref, hyp)
+        wanted, written = by_segment(ref.segments, hyp.tokens, hyp.path)
+        ref.said = [Said(id, text, speaker=speaker) for id, text, speaker in wanted]
+        hyp.said = [Said(id, text) for id, text in written]
         return
     for each in (ref, hyp):
         if each.tokens is None and each.segments is None:
             continue
         other = hyp if each is ref else ref
-        texts: dict[str, list[str]] = {}
-        ordered: Iterable[TimedToken | TimedText] = sorted(
-            each.tokens or each.segments or (), key=lambda timed: (timed.side, timed.start)
-        )
-        for timed in ordered:
-            if not _ignored(timed.text):
-                texts.setdefault(timed.side, []).append(timed.text)
+        texts = by_side(each.tokens or each.segments or ())
         sides = Counter(side.rpartition(" ")[0] for side in texts)
         if other.tokens is None and other.segments is None and max(sides.values(), default=1) == 1:
-            texts = {side.rpartition(" ")[0]: words for side, words in texts.items()}
-        each.said = [Said(side, " ".join(words)) for side, words in texts.items()]
-
-
-def _by_segment(ref: Transcripts, hyp: Transcripts) -> None:
-    """Each token goes to the segment that its middle lies in, or else to the nearest one of its
-    recording; tokens in a segment that scoring ignores are left out."""
-    segments: dict[str, list[TimedText]] = {}
-    for segment in ref.segments or ():
-        segments.setdefault(segment.side, []).append(segment)
-    written: dict[tuple[str, float, float, str], list[str]] = {}
-    ignored = 0
-    stray: dict[str, list[str]] = {}
-    for token in sorted(hyp.tokens or (), key=lambda token: (token.side, token.start)):
-        some = segments.get(token.side)
-        if not some:
-            stray.setdefault(token.side, []).append(token.text)
-            continue
-        middle = token.middle
-        nearest = min(some, key=lambda s: (max(s.start - middle, middle - s.end, 0.0), s.start))
-        if _ignored(nearest.text):
-            ignored += 1
-            continue
-        written.setdefault(_key(nearest), []).append(token.text)
-    if ignored:
-        logger.info(f"{hyp.path}: {ignored} tokens in segments that scoring ignores are left out")
-    scored = [s for some in segments.values() for s in some if not _ignored(s.text)]
-    ref.said = [Said(_name(s), s.text, speaker=s.speaker) for s in scored]
-    hyp.said = [Said(_name(s), " ".join(written.get(_key(s), ()))) for s in scored]
-    hyp.said += [Said(side, " ".join(words)) for side, words in stray.items()]
-
-
-def _ignored(text: str) -> bool:
-    return IGNORED in text.lower()
-
-
-def _key(segment: TimedText) -> tuple[str, float, float, str]:
-    return segment.side, segment.start, segment.end, segment.speaker
-
-
-def _name(segment: TimedText) -> str:
-    return f"{segment.side} {segment.start:g}-{segment.end:g} {segment.speaker}"
+            texts = {side.rpartition(" ")[0]: text for side, text in texts.items()}
+        each.said = [Said(side, text) for side, text in texts.items()]

@@ -105,10 +105,11 @@ def test_ctm_goes_to_the_segments_of_stm(tmp_path):
     )
     (tmp_path / "a.ctm").write_text(
         "rec 1 5.0 0.2 world 0.9\nrec 1 0.1 0.2 hello 0.9\nrec 1 1.1 0.2 there\nrec 1 8.5 0.1 um\n"
+        "rec 1 9.5 0.1 late\n"
     )
     references, hypotheses = read_pair(tmp_path / "a.stm", tmp_path / "a.ctm")
     assert [said.text for said in references] == ["hello there", "<hes> world"]
-    assert [said.text for said in hypotheses] == ["hello there", "world"]
+    assert [said.text for said in hypotheses] == ["hello there", "world late"]
     assert [said.speaker for said in references] == ["s1", "s2"]
 
 
