@@ -4,178 +4,134 @@
 
 A head is scored by what it writes: phone error rate, character and word error rate, or accuracy. An
 objective without labels has its metrics computed on the utterances. The probabilities of words,
-phones or languages are compared with what is right, and `--calibrate` corrects them.
-
-With an inventory the language counts as unseen, and the same outputs are scored under five
-conditions, so that mapping is not credited with what masking does:
-
-    unmapped    the model's own phones
-    masked      only phones that the language shares with the model
-    mapped      every phone goes to its articulatory neighbour in the language, or where a mapping
-                that was read from a table sends it
-    random_map  shared phones stay, the others go to random phones of the language (mean of 5 draws)
-    shuffled    `mapped`, scored against another sentence: chance
-
-    N words or tokens that the model wrote
+phones or languages are compared with what is right, and `--calibrate` corrects them. Languages that
+the model was not trained on have their own evaluation (`speechx.unseen`).
 """
 
 import json
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
+from speechx.corpora.kaldi import is_kaldi, utterances_of
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
 from speechx.decoding.accuracy import Accuracy, accuracy
-from speechx.decoding.calibration import (
-    Reliability,
-    fit_temperature,
-    reliability,
-    right_tokens,
-    word_probability,
-)
-from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, TokenSpan
-from speechx.decoding.mapping import Mapping as PhoneMapping
-from speechx.decoding.mapping import masked_map, random_map
-from speechx.decoding.scoring import Score, Scored, characters, check_references, score, words
+from speechx.decoding.calibration import Reliability
+from speechx.decoding.decoder import Decoder, TokenSpan
+from speechx.decoding.judgement import Judged, judge
+from speechx.decoding.never_written import never_written
+from speechx.decoding.phone_details import PhoneDetails, phone_details
+from speechx.decoding.preparation import policy_of, prepare, words_of
+from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
+from speechx.language_model import check_unseen
+from speechx.leaks import check_leaks
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
-from speechx.text.inventory import Inventory
-from speechx.text.ipa import normalize_ipa
-from speechx.text.languages import language_code
-from speechx.text.normalize import letters, normalize
-from speechx.text.unspaced import UNSPACED
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
-from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable, write_whole
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
-PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they are compared
-    "characters": "references and hypotheses by speechx.text.normalize (NFC, lower case of the "
-    "language, punctuation and symbols to spaces, one spelling of apostrophes and other signs "
-    "inside words, digits as they are, single spaces)",
-    "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
-    "languages": "references and hypotheses as one code for each language (speechx.text.languages)",
-}
-SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
-WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
-"""A word of a transcript."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Words, phones or languages that a model wrote: their probabilities (N,) before calibration,
-    and which are right (N,)."""
-
-    what: str
-    probability_N: np.ndarray
-    right_N: np.ndarray
-
-    def temperature(self) -> float:
-        """The temperature that calibrates them."""
-        return fit_temperature(self.probability_N, self.right_N)
-
-    def reliability(self, temperature: float) -> Reliability:
-        """How well the probabilities agree with what is right after `temperature`."""
-        return reliability(self.what, self.probability_N, self.right_N, temperature)
-
-
-@dataclass(frozen=True, slots=True)
-class NeverWritten:
-    """Reference tokens, after preparation, that no output of a model makes: each is an error."""
-
-    tokens: int
-    total: int
-    """Reference tokens in all."""
-    share: float
-    counts: dict[str, int]
-    """By token, the most frequent first."""
-
-    def __str__(self) -> str:
-        some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
-        rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
-        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
 
 
 def evaluate_model(
     model: Path | str,
     manifests: Sequence[Path],
-    inventory: Inventory | None = None,
     out: Path | None = None,
     device: str = "auto",
     head: str | None = None,
     calibrate: bool = False,
-    mapping: Path | None = None,
+    train: Sequence[Path] = (),
+    allow_leaks: bool = False,
+    page: Path | None = None,
+    details: bool = False,
+    prepare_model: Callable[[Recognizer], None] | None = None,
 ) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
-    to print and the exit code; of a model without heads its objectives. With `calibrate` the
-    temperature of its probabilities is fitted on the manifests and written into the model
-    folder. `mapping` is the table of a mapping to an unseen language, whose phones are those of
-    `inventory` or all that the table has."""
-    unseen = inventory is not None or mapping is not None
+    to print and the exit code; of a model without heads its objectives. `manifests` may also be
+    Kaldi data directories. With `calibrate` the temperature of its probabilities is fitted on the
+    manifests and written into the model folder. `details` adds speakers and confused phones to the
+    tables, and `page` is written as HTML. `prepare_model` gets the opened model before it is used,
+    to choose its decoder.
+
+    What `speechx.leaks` finds between the manifests and the training data (`train`, or those of the
+    model's run) is an error unless `allow_leaks`; so are sentences in the text of a language
+    model."""
     if calibrate:
-        _require_calibratable(Path(model), unseen)
-    if out is not None:
-        require_writable(out)  # before the computation, which may take hours
+        _require_calibratable(Path(model))
+    for file in filter(None, (out, page)):
+        require_writable(file)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
     if saved.adapters and not saved.vocabularies:
-        language = None if unseen else _only_language(manifests)
-        saved = in_language(saved, language)
+        saved = in_language(saved, _only_language(manifests))
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
-    if not unseen and (head in others or not saved.vocabularies):
+    if head in others or not saved.vocabularies:
         if calibrate:
             raise UserError(
                 f"{head or model} has no labels, so it has no probabilities to calibrate"
             )
         chosen = others if head is None else [head]
+        if page is not None:
+            raise UserError(f"{head or model} writes nothing that --page could show")
         results = evaluate_objectives(saved, chosen, manifests, out, device)
         return "\n\n".join(metrics_table(name, each) for name, each in results.items()), 0
     if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
+    if page is not None and opened.vocabulary.token_type == "languages":
+        raise UserError(f"{model} writes languages; --page shows phones or characters")
+    if prepare_model is not None:
+        prepare_model(opened)
+    listed = read_test_data(manifests)
+    leaks = check_leaks(Path(model), listed, train, allow_leaks)
+    if not allow_leaks:
+        check_unread(opened, listed)
     failed: list[str] = []
-    if not unseen:
-        scores, confidence = _evaluate(opened, manifests, out, calibrate, failed)
-        if calibrate:
-            name = next(n for n, each in opened.model.heads.items() if each is opened.head)
-            name = head_of(name, saved.language if saved.adapter else None)
-            write_temperature(Path(model), name, confidence.temperature)
-            logger.info(f"{model}: config.yaml has now temperature {confidence.temperature:.2f}")
-        tables = [result.table() for result in (*scores.values(), confidence)]
-        return "\n\n".join(tables), 2 if failed else 0
-    given = None if mapping is None else opened.read_mapping(mapping, inventory)
-    methods, used = evaluate_unseen(opened, manifests, inventory, out, failed, given)
-    lines = [f"{used.summary()} (all of it: speechx phonemize --show-mapping)"]
-    for name, result in methods.items():
-        rate = result.overall
-        lines.append(f"{name:<11} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]")
-    return "\n".join(lines), 2 if failed else 0
+    about = {"leaks": leaks and leaks.to_dict()}
+    found = _evaluate(opened, manifests, listed, out, calibrate, failed, about)
+    if calibrate:
+        name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+        name = head_of(name, saved.language if saved.adapter else None)
+        write_temperature(Path(model), name, found.confidence.temperature)
+        logger.info(f"{model}: config.yaml has now temperature {found.confidence.temperature:.2f}")
+    if page is not None:
+        write_page(page, model, listed, found.scores, found.decoded, found.phones)
+    return found.table(details), 2 if failed else 0
+
+
+def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> None:
+    """UserError if the text of the recognizer's language model has sentences of these."""
+    lm = recognizer.decoding.lm
+    if lm is None:
+        return
+    if not len(lm.sentence_H):
+        logger.info(
+            "the language model does not have the sentences of its text (ARPA files do not), so "
+            "whether the test data stand in it is not known"
+        )
+    check_unseen(lm, utterances)
 
 
 def _only_language(manifests: Sequence[Path]) -> str | None:
     """The language of the test data, which chooses an adapter."""
-    languages = sorted({u.language for u in _read(manifests)})
+    languages = sorted({u.language for u in read_test_data(manifests)})
     if len(languages) > 1:
         raise UserError(
             f"a model with adapters is evaluated on one language at a time, but the manifests have "
@@ -194,63 +150,92 @@ def evaluate(
     identification; writes JSON to `out`, with the reliability of the probabilities. Recordings that
     cannot be read are logged and added to `failed`; they are scored as if the model had written
     nothing."""
-    return _evaluate(recognizer, manifests, out, False, [] if failed is None else failed)[0]
+    failed = [] if failed is None else failed
+    return _evaluate(recognizer, manifests, read_test_data(manifests), out, False, failed).scores
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """All that is known of a head after its evaluation; `decoded` are the tokens of the headline,
+    `phones` more about those of a phone recogniser."""
+
+    scores: dict[str, AnyScore]
+    confidence: Reliability
+    decoded: list[Scored]
+    phones: PhoneDetails | None
+
+    def table(self, details: bool = False) -> str:
+        """The tables; with `details` also speakers and confused phones."""
+        parts = [each.table() for each in self.scores.values()]
+        if self.phones is not None:
+            parts.append(self.phones.table())
+        if details:
+            parts += [speaker_table(s) for s in self.scores.values() if isinstance(s, Score)]
+            if self.phones is not None:
+                parts.append(self.phones.confusions.table())
+        return "\n\n".join([*filter(None, parts), self.confidence.table()])
 
 
 def _evaluate(
     recognizer: Recognizer,
     manifests: Sequence[Path],
+    listed: Sequence[Utterance],
     out: Path | None,
     calibrate: bool,
     failed: list[str],
-) -> tuple[dict[str, AnyScore], Reliability]:
-    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them."""
-    listed = _read(manifests)
+    notes: Mapping[str, Any] | None = None,
+) -> Evaluated:
+    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them.
+    `listed` are the utterances of the manifests, and `notes` are written with the scores."""
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    scores, _, judged = score_utterances(recognizer, utterances, show_progress=True, failed=failed)
+    asked = asked_of(utterances, vocabulary.token_type)
+    (tokens,), spans = decode_all(recognizer, utterances, [recognizer.decoder], True, failed)
+    decoded = compared(asked, tokens, vocabulary.token_type)
+    scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
+    phones = None
+    if vocabulary.token_type == "phonemes":
+        written = as_written(utterances, tokens, "phonemes")
+        phones = phone_details(decoded, written, policy_of("phonemes", utterances))
     temperature = judged.temperature() if calibrate else recognizer.head.temperature
     confidence = judged.reliability(temperature)
     if out is not None:
         headline = next(iter(scores.values()))
-        about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
+        about = about_model(recognizer, manifests, len(listed) - len(utterances), failed)
         each = {name: s.to_dict() for name, s in scores.items()}
         more = {
             "never_written": asdict(never), "scores": each, "reliability": confidence.to_dict(),
         }  # fmt: skip
-        _write(out, {**about, **headline.to_dict(), **more})
-    return scores, confidence
+        if phones is not None:
+            more["details"] = phones.to_dict()
+        write_json(out, {**about, **(notes or {}), **headline.to_dict(), **more})
+    return Evaluated(scores, confidence, decoded, phones)
 
 
-def _require_calibratable(folder: Path, unseen: bool) -> None:
-    if unseen:
-        raise UserError("--calibrate is for the model's own outputs, without an inventory")
+def write_page(
+    page: Path,
+    model: Path | str,
+    listed: Sequence[Utterance],
+    scores: Mapping[str, Any],
+    decoded: Sequence[Scored],
+    phones: PhoneDetails | None = None,
+) -> None:
+    from speechx.score_page import score_page
+
+    audio = {(u.language, u.id): u for u in listed}
+    write_whole(page, score_page(f"of {model}", scores, decoded, audio, phones))
+
+
+def _require_calibratable(folder: Path) -> None:
     if not is_model_folder(folder):
         raise UserError(
             f"--calibrate writes into a speechx folder, which {folder} is not: convert it first "
             "with `speechx convert`, and calibrate the new folder"
         )
     require_writable(folder / "config.yaml")
-
-
-def never_written(
-    utterances: Sequence[Utterance], outputs: Iterable[str], token_type: TokenType
-) -> NeverWritten:
-    """The reference tokens that a model with these outputs cannot write."""
-    outputs, total = tuple(outputs), 0
-    possible: dict[str, frozenset[str]] = {}
-    absent: Counter[str] = Counter()
-    for u in utterances:
-        if u.language not in possible:
-            possible[u.language] = _possible(outputs, token_type, u.language)
-        reference = _prepare(tokens_of(u, token_type), token_type, u.language)
-        absent.update(token for token in reference if token not in possible[u.language])
-        total += len(reference)
-    never = absent.total()
-    return NeverWritten(never, total, never / max(total, 1), dict(absent.most_common()))
 
 
 def score_utterances(
@@ -264,17 +249,32 @@ def score_utterances(
     of what was written. Validation and `speechx evaluate` both come here, so their numbers are
     equal. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
-    (decoded,), spans = _decode(recognizer, utterances, [recognizer.decoder], show_progress, failed)
-    prepared, judged = _policy(token_type, utterances), _judged(decoded, spans, token_type)
+    asked = asked_of(utterances, token_type)
+    (tokens,), spans = decode_all(
+        recognizer, utterances, [recognizer.decoder], show_progress, failed
+    )
+    decoded = compared(asked, tokens, token_type)
+    scores, judged = _scores(decoded, spans, utterances, token_type, resamples)
+    return scores, decoded, judged
+
+
+def _scores(
+    decoded: list[Scored],
+    spans: Sequence[Sequence[TokenSpan]],
+    utterances: Sequence[Utterance],
+    token_type: TokenType,
+    resamples: int,
+) -> tuple[dict[str, AnyScore], Judged]:
+    prepared, judged = policy_of(token_type, utterances), judge(decoded, spans, token_type)
     match token_type:
         case "languages":
-            return {"accuracy": accuracy(decoded, prepared=prepared)}, decoded, judged
+            return {"accuracy": accuracy(decoded, prepared=prepared)}, judged
         case "phonemes":
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
-            return {"per": per}, decoded, judged
+            return {"per": per}, judged
         case "characters":
             by_word = [
-                replace(u, reference=_words(u.reference), hypothesis=_words(u.hypothesis))
+                replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
                 for u in decoded
             ]
             return (
@@ -282,65 +282,8 @@ def score_utterances(
                     "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
                     "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
                 },
-                decoded,
                 judged,
             )
-
-
-def evaluate_unseen(
-    recognizer: Recognizer,
-    manifests: Sequence[Path],
-    inventory: Inventory | None,
-    out: Path | None = None,
-    failed: list[str] | None = None,
-    mapping: PhoneMapping | None = None,
-) -> tuple[dict[str, Score], PhoneMapping]:
-    """PER under the five conditions, and the mapping that was used: the one that is given, else the
-    recognizer's to the inventory. `failed` as in `evaluate`."""
-    failed = [] if failed is None else failed
-    if mapping is None:
-        if inventory is None:
-            raise ValueError("an inventory or a mapping is needed")
-        mapping = recognizer.map_inventory(inventory)
-    inventory = inventory or inventory_of_mapping(mapping)
-    listed = _read(manifests)
-    utterances = labelled(listed, "phonemes")
-    source = recognizer.vocabulary.tokens
-    decoders: list[Decoder] = [
-        GreedyDecoder(source),
-        MappedDecoder(masked_map(source, inventory.phones)),
-        MappedDecoder(mapping),
-        *(MappedDecoder(random_map(source, inventory.phones, n)) for n in range(RANDOM_MAPS)),
-    ]
-    never = never_written(utterances, inventory.phones, "phonemes")
-    if never.tokens:
-        logger.info(f"{inventory.source}: the inventory lacks {never}")
-    others = _others(
-        utterances,
-        [_prepare(tokens_of(u, "phonemes"), "phonemes", u.language) for u in utterances],
-    )
-    decoded, _ = _decode(recognizer, utterances, decoders, True, failed)
-    unmapped, masked, mapped, *draws = decoded
-    shuffled = [
-        replace(u, hypothesis=mapped[o].hypothesis) for u, o in zip(mapped, others, strict=True)
-    ]
-    prepared = _policy("phonemes", utterances)
-    conditions = {"unmapped": unmapped, "masked": masked, "mapped": mapped, "shuffled": shuffled}
-    methods = {name: score(each, "per", prepared=prepared) for name, each in conditions.items()}
-    methods["random_map"] = score(
-        [u for draw in draws for u in draw],
-        "per",
-        prepared=f"{prepared}, summed over {RANDOM_MAPS} random maps",
-    )
-    if out is not None:
-        about = _about(recognizer, manifests, len(listed) - len(utterances), failed)
-        each_method = {name: s.to_dict() for name, s in methods.items()}
-        more = {
-            "inventory": inventory.source, "mapping": mapping.to_dict(),
-            "never_written": asdict(never),
-        }  # fmt: skip
-        _write(out, {**about, **more, "methods": each_method})
-    return methods, mapping
 
 
 def evaluate_objectives(
@@ -357,7 +300,7 @@ def evaluate_objectives(
     """
     model, _ = SpeechModel.from_saved(saved)
     model.to(pick_device(device)).eval()
-    listed = _read(manifests)
+    listed = read_test_data(manifests)
     utterances = [u for u in listed if u.duration >= MIN_SECONDS]
     if len(utterances) < len(listed):
         logger.info(
@@ -380,38 +323,67 @@ def evaluate_objectives(
         raise UserError(f"{saved.folder} has no objective to evaluate")
     if out is not None:
         about = {"model": str(saved.folder), "manifests": [str(m) for m in manifests]}
-        _write(out, {**about, **results})
+        write_json(out, {**about, **results})
     return results
 
 
-def _decode(
+def asked_of(utterances: Sequence[Utterance], token_type: TokenType) -> list[Scored]:
+    """The utterances with their references, prepared for comparison, and nothing written yet.
+    UserError, before anything is decoded, for what cannot be scored."""
+    asked = [
+        Scored(
+            u.id,
+            u.language,
+            u.speaker,
+            prepare(tokens_of(u, token_type), token_type, u.language),
+            (),
+        )
+        for u in utterances
+    ]
+    check_references(asked)
+    return asked
+
+
+def compared(
+    asked: Sequence[Scored], tokens: Sequence[Sequence[str]], token_type: TokenType
+) -> list[Scored]:
+    """With the tokens that were written, prepared for comparison."""
+    return [
+        replace(u, hypothesis=prepare(written, token_type, u.language))
+        for u, written in zip(asked, tokens, strict=True)
+    ]
+
+
+def as_written(
+    utterances: Sequence[Utterance], tokens: Sequence[Sequence[str]], token_type: TokenType
+) -> list[Scored]:
+    """References and tokens without any preparation."""
+    return [
+        Scored(u.id, u.language, u.speaker, tokens_of(u, token_type), written)
+        for u, written in zip(utterances, tokens, strict=True)
+    ]
+
+
+def decode_all(
     recognizer: Recognizer,
     utterances: Sequence[Utterance],
     decoders: Sequence[Decoder],
     show_progress: bool,
     failed: list[str] | None = None,
-) -> tuple[list[list[Scored]], list[list[TokenSpan]]]:
-    """What each decoder makes of the utterances, both sides prepared for comparison: nothing of
-    those that cannot be read, whose messages are added to `failed`; and the tokens of each
-    utterance as the first decoder wrote them."""
-    token_type = recognizer.vocabulary.token_type
-    references = [_prepare(tokens_of(u, token_type), token_type, u.language) for u in utterances]
-    blank = [
-        Scored(u.id, u.language, u.speaker, reference, ())
-        for u, reference in zip(utterances, references, strict=True)
-    ]
-    check_references(blank)
-    decoded = [list(blank) for _ in decoders]
+) -> tuple[list[list[tuple[str, ...]]], list[list[TokenSpan]]]:
+    """The tokens of each utterance by each decoder, or the words where a decoder has a lexicon;
+    and as spans by the first decoder. Utterances that cannot be read have none, and their messages
+    are added to `failed`; without `failed` they are an error."""
+    tokens: list[list[tuple[str, ...]]] = [[() for _ in utterances] for _ in decoders]
     first: list[list[TokenSpan]] = [[] for _ in utterances]
     progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
     unread: dict[int, str] | None = None if failed is None else {}
     outputs = recognizer.decode(utterances, decoders, unread)
     for done, (index, of_decoders) in enumerate(outputs, start=1):
         first[index] = of_decoders[0]
-        for each, spans in zip(decoded, of_decoders, strict=True):
-            written = [span.token for span in spans]
-            hypothesis = _prepare(written, token_type, utterances[index].language)
-            each[index] = replace(each[index], hypothesis=hypothesis)
+        for each, spans in zip(tokens, of_decoders, strict=True):
+            words = tuple(span.word for span in spans if span.word is not None)
+            each[index] = words or tuple(span.token for span in spans)
         progress.advance(done, utterances[index].duration)
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
@@ -425,116 +397,32 @@ def _decode(
             f"{len(unread)} of {len(utterances)} utterances cannot be read; they are scored as if "
             "the model had written nothing"
         )
-    return decoded, first
+    return tokens, first
 
 
-def _judged(
-    decoded: Sequence[Scored], spans: Sequence[Sequence[TokenSpan]], token_type: TokenType
-) -> Judged:
-    """Which words (of characters) or tokens are right. A word is right if all that preparation
-    makes of it is; if it makes nothing, the word does not count."""
-    references, hypotheses, counts, probabilities = [], [], [], []
-    for u, written in zip(decoded, spans, strict=True):
-        pieces: list[str] = []
-        for text, probability in _written(written, token_type):
-            prepared = _prepare([text], token_type, u.language)
-            parts = WORD.findall("".join(prepared)) if token_type == "characters" else prepared
-            if parts:
-                counts.append(len(parts))
-                probabilities.append(probability)
-                pieces += parts
-        reference = u.reference
-        if token_type == "characters":
-            reference = WORD.findall("".join(reference))
-        references.append(reference)
-        hypotheses.append(pieces)
-    right = np.concatenate([np.zeros(0, bool), *right_tokens(references, hypotheses)])
-    each = [right[begin:end].all() for begin, end in pairwise(np.cumsum([0, *counts]))]
-    what = "words" if token_type == "characters" else token_type
-    return Judged(what, np.array(probabilities), np.array(each, bool))
-
-
-def _written(spans: Sequence[TokenSpan], token_type: TokenType) -> list[tuple[str, float]]:
-    """Words (of characters) or tokens, each with its probability."""
-    if token_type != "characters":
-        return [(span.token, span.probability) for span in spans]
-    owners = [n for n, span in enumerate(spans) for _ in span.token]
-    return [
-        (
-            word[0],
-            word_probability(
-                [spans[n].probability for n in dict.fromkeys(owners[word.start() : word.end()])]
-            ),
-        )
-        for word in WORD.finditer("".join(span.token for span in spans))
-    ]
-
-
-def _prepare(tokens: Sequence[str], token_type: TokenType, language: str) -> list[str]:
-    """Tokens of either side as they are compared: characters normalised; phones in one spelling of
-    IPA, so that g and ɡ are equal; languages by one code."""
-    match token_type:
-        case "phonemes":
-            return [phone for token in tokens if (phone := normalize_ipa(token))]
-        case "characters":
-            return characters(normalize("".join(tokens), language))
-        case "languages":
-            return [language_code(token) for token in tokens]
-
-
-def _possible(outputs: Sequence[str], token_type: TokenType, language: str) -> frozenset[str]:
-    """The prepared tokens that a model with these outputs can write."""
-    if token_type == "characters":
-        return letters(outputs, language)
-    return frozenset(_prepare(outputs, token_type, language))
-
-
-def _words(tokens: Sequence[str]) -> list[str]:
-    return words("".join(tokens))
-
-
-def _policy(token_type: TokenType, utterances: Sequence[Utterance]) -> str:
-    """What was done to the two sides, with every policy that the texts went through before."""
-    policies = sorted({str(u.extra.get("text_policy") or "") for u in utterances})
-    if policies == [""]:
-        return PREPARED[token_type]
-    named = " and ".join(f"by the policy `{p}`" if p else "without a policy" for p in policies)
-    return f"{PREPARED[token_type]}; texts of the references {named}"
-
-
-def _others(utterances: Sequence[Utterance], references: Sequence[list[str]]) -> list[int]:
-    """For each utterance the next one, around the corner, of another text and other phones."""
-
-    def differ(n: int, m: int) -> bool:
-        text = utterances[n].text
-        return references[n] != references[m] and (text is None or text != utterances[m].text)
-
-    count = len(utterances)
-    others = []
-    for n, utterance in enumerate(utterances):
-        following = ((n + step) % count for step in range(1, count))
-        other = next((m for m in following if differ(n, m)), None)
-        if other is None:
-            raise UserError(
-                f"utterance {utterance.id}: all others have the same text; the shuffled control "
-                "needs two different sentences"
-            )
-        others.append(other)
-    return others
-
-
-def _read(manifests: Sequence[Path]) -> list[Utterance]:
-    """The utterances of all manifests; where two have one id, their manifests tell them apart."""
+def read_test_data(manifests: Sequence[Path]) -> list[Utterance]:
+    """The utterances of all manifests and Kaldi data directories; where two have one id, their
+    manifests tell them apart."""
     if len({path.resolve() for path in map(Path, manifests)}) < len(manifests):
         raise UserError("a manifest is given twice")
-    listed = [(path, u) for path in manifests for u in read_manifest(path)]
+    for path in map(Path, manifests):
+        if path.is_dir() and not is_kaldi(path):
+            raise UserError(
+                f"{path}: neither a manifest nor a Kaldi data directory; name a manifest in it, or "
+                "a folder with a wav.scp"
+            )
+    listed = [
+        (path, u)
+        for path in manifests
+        for u in (utterances_of(path) if Path(path).is_dir() else read_manifest(path))
+    ]
     times = Counter((u.language, u.id) for _, u in listed)
     return [
         replace(u, id=f"{path}:{u.id}") if times[u.language, u.id] > 1 else u for path, u in listed
     ]
 
 
-def _about(
+def about_model(
     recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int, failed: Sequence[str]
 ) -> dict[str, Any]:
     return {
@@ -545,5 +433,5 @@ def _about(
     }
 
 
-def _write(path: Path, data: dict[str, Any]) -> None:
+def write_json(path: Path, data: dict[str, Any]) -> None:
     write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")

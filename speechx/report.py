@@ -10,7 +10,8 @@ KEY=VALUE, where a dotted key nests. A value is
   rate of each method;
 - several files, joined by commas: their mean, and the single values beside it as KEY_runs.
 
-The commit of the working directory is added, so that a table can be traced.
+Rates of one metric (and method) are compared, so their policies must be equal. The commit of the
+working directory is added, so that a table can be traced.
 """
 
 import json
@@ -18,6 +19,7 @@ import math
 import statistics
 import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,11 +30,23 @@ from speechx.whole_file import write_whole
 Rates: TypeAlias = dict[str, float]  # of one evaluation: by method, or the overall one as ""
 
 
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """The policy of a rate, and the file that states it."""
+
+    path: Path
+    policy: str
+
+
+Policies: TypeAlias = dict[tuple[str, str], Stated]  # by metric and method
+
+
 def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
     """Collects KEY=VALUE pairs, writes them to `out` as JSON; returns them, and as a table."""
     results: dict[str, Any] = {}
     rates: dict[str, list[Rates]] = {}
     facts: dict[str, str] = {}
+    policies: Policies = {}
     for pair in pairs:
         key, value = _split(pair)
         number = _number(value)
@@ -40,7 +54,8 @@ def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
             _put(results, key, number)
             facts[key] = value
             continue
-        runs = rates[key] = [_read(Path(name)) for name in value.split(",")]
+        of_key: Policies = {}
+        runs = rates[key] = [_read(Path(name), policies, of_key) for name in value.split(",")]
         _put(results, key, _plain(_mean(key, runs)))
         if len(runs) > 1:
             _put(results, f"{key}_runs", list(map(_plain, runs)))
@@ -69,11 +84,17 @@ def _number(text: str) -> int | float | None:
     return int(text) if text.lstrip("+-").isdecimal() else number
 
 
-def _read(path: Path) -> Rates:
+def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
+    """The rates of a file, whose policies must be those of the files before it: of all with the
+    same metric, and of all for the same key."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         methods = content.get("methods", {"": content})
-        return {name: float(each["overall"]["rate"]) for name, each in methods.items()}
+        rates = {name: float(each["overall"]["rate"]) for name, each in methods.items()}
+        stated = {
+            (str(each.get("metric", "")), name): Stated(path, str(each.get("policy", "")))
+            for name, each in methods.items()
+        }
     except OSError as error:
         raise UserError(
             f"{path}: {error.strerror}. A value is a number or files of `speechx evaluate`."
@@ -82,6 +103,29 @@ def _read(path: Path) -> Rates:
         raise UserError(
             f"{path} is not a result of `speechx evaluate`: no overall.rate and no methods in it."
         ) from error
+    for key, own in stated.items():
+        require_same_policy(policies.setdefault(key, own), own)
+        require_same_policy(of_key.setdefault(("", key[1]), own), own)
+    return rates
+
+
+def require_same_policy(one: Stated, other: Stated) -> None:
+    """Refuses to compare rates that were made by different policies; names how they differ. How an
+    interval was drawn does not count."""
+    parts, others = (
+        [part for part in each.policy.split("; ") if not part.startswith("interval: ")]
+        for each in (one, other)
+    )
+    if parts == others:
+        return
+    only = [
+        "; ".join(part for part in mine if part not in theirs) or "no policy"
+        for mine, theirs in ((parts, others), (others, parts))
+    ]
+    raise UserError(
+        f"{one.path} and {other.path} were scored by different policies, so they are not compared: "
+        f"{only[0]!r} and {only[1]!r}. Score both by one policy, or report them apart."
+    )
 
 
 def _mean(key: str, runs: list[Rates]) -> Rates:

@@ -22,6 +22,7 @@ from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
 from speechx.interchange.conversion import convert
 from speechx.models.folder import open_folder, times_file, write_temperature
 from speechx.text.inventory import Inventory
+from speechx.text.phone_policies import POLICIES
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
 from tests.conftest import tone_corpus
@@ -524,3 +525,48 @@ class TestCalibration:
         folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
         assert main([*command, folder, "--language", "it"]) == 1
         assert "without an inventory" in capsys.readouterr().err
+
+
+def test_a_prism_folder_is_evaluated_in_one_command(phonetician, held_out, tmp_path, capsys):
+    """wav.scp with paths below the folder above, text.good without spaces, text.lang with tags."""
+    folder = tmp_path / "sets/sample"
+    (folder / "wavs").mkdir(parents=True)
+    scp, good, lang = [], [], []
+    for n, u in enumerate(utterances(held_out)[:4]):
+        (folder / f"wavs/u{n}.wav").write_bytes(Path(u.audio).read_bytes())
+        scp.append(f"u{n}\tsample/wavs/u{n}.wav")
+        good.append(f"u{n}\t{''.join(u.phones or ())}")
+        lang.append(f"u{n} <eng><sample>")
+    for name, lines in (("wav.scp", scp), ("text.good", good), ("text.lang", lang)):
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out, page = tmp_path / "o.json", tmp_path / "page.html"
+    command = ["evaluate", "--model", str(phonetician.folder), "--kaldi", str(folder)]
+    assert main([*command, "-o", str(out), "--page", str(page), "--details"]) == 0
+    written = json.loads(out.read_text())
+    details = written["details"]
+    assert written["manifests"] == [str(folder)]
+    assert set(written["languages"]) == {"en"}
+    assert details["prism"]["overall"]["utterances"] == 4
+    assert (
+        details["prism"]["overall"]["segments"] == details["policies"]["split"]["overall"]["tokens"]
+    )
+    assert set(details["policies"]) == set(POLICIES)
+    assert details["policies"]["strict"]["overall"] == written["overall"]
+    assert sum(row[2] for row in details["confusions"]["phones"]) == written["overall"]["edits"]
+    assert "prism" in capsys.readouterr().out
+    assert page.read_text().count("data:audio") == 4
+    assert main([*command, "-o", str(out), "--language", "it"]) == 0
+    unseen = json.loads(out.read_text())["prism"]
+    assert set(unseen) == METHODS - {"random_map"}
+    assert unseen["unmapped"] == details["prism"]
+
+
+def test_evaluate_refuses_test_data_that_were_trained_on(speller, held_out, tmp_path, capsys):
+    command = ["evaluate", "--model", str(speller.folder), "--manifest", *map(str, held_out)]
+    shared = [*command, "--train", str(held_out[0])]
+    assert main(shared) == 1
+    assert "--allow-leaks" in capsys.readouterr().err
+    assert main([*shared, "--allow_leaks", "-o", str(tmp_path / "o.json")]) == 0
+    leaks = json.loads((tmp_path / "o.json").read_text())["leaks"]
+    assert len(leaks["recording"]) == 5
+    assert leaks["train"] == [str(held_out[0])]

@@ -124,3 +124,20 @@ def test_bad_values_are_named(tmp_path):
         with pytest.raises(UserError, match=message):
             report(pairs, tmp_path / "out.json")
         assert not (tmp_path / "out.json").exists()
+
+
+def test_rates_of_different_policies_are_not_compared(tmp_path):
+    first = write(tmp_path / "a.json", 1, 9)
+    other = {**first, "policy": first["policy"].replace("as given", "by another rule")}
+    (tmp_path / "b.json").write_text(json.dumps(other))
+    for pairs in (["x=a.json,b.json"], ["x=a.json", "y=b.json"]):
+        with pytest.raises(UserError, match=r"a.json and b.json.*as given.*by another rule"):
+            report(pairs, tmp_path / "out.json")
+        assert not (tmp_path / "out.json").exists()
+    drawn = {**first, "policy": first["policy"].replace("2 draws", "9 draws")}
+    (tmp_path / "d.json").write_text(json.dumps(drawn))
+    assert report(["x=a.json,d.json"], tmp_path / "d.out")[0]["x"] == first["overall"]["rate"]
+    (tmp_path / "c.json").write_text(json.dumps({**other, "metric": "cer"}))
+    with pytest.raises(UserError, match=r"a.json and c.json"):
+        report(["x=a.json,c.json"], tmp_path / "out.json")
+    report(["per=a.json", "cer=c.json"], tmp_path / "out.json")

@@ -18,16 +18,12 @@ from typing import Any, NoReturn
 from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
+from speechx.cli.evaluate import add_evaluate
 from speechx.cli.fill import add_fill
 from speechx.cli.inventory import add_inventory_commands
 from speechx.cli.lm import add_lm
-from speechx.cli.options import (
-    add_device,
-    add_head,
-    add_inventory,
-    checked_mapping,
-    chosen_inventory,
-)
+from speechx.cli.options import add_device
+from speechx.cli.score import add_score
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
@@ -127,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     add_align(commands)
     add_lm(commands)
     add_inventory_commands(commands)
-    _add_scoring(commands)
+    add_evaluate(commands)
+    _add_report(commands)
+    add_score(commands)
     _add_models(commands)
     return top
 
@@ -150,25 +148,7 @@ def _add_training(commands: Any) -> None:
         train.set_defaults(command=partial(_train, name))
 
 
-def _add_scoring(commands: Any) -> None:
-    evaluate = commands.add_parser(
-        "evaluate", help="error rates, accuracy or metrics of a model, per language"
-    )
-    evaluate.add_argument("--model", required=True, type=Path, help="model folder")
-    evaluate.add_argument(
-        "--manifest", required=True, nargs="+", type=Path, help="manifests of the test data"
-    )
-    evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
-    evaluate.add_argument(
-        "--calibrate", action="store_true",
-        help="fit the temperature of the model's probabilities to these manifests (dev data) and "
-        "keep it in the model folder",
-    )  # fmt: skip
-    add_head(evaluate)
-    add_device(evaluate)
-    add_inventory(evaluate)
-    evaluate.set_defaults(command=_evaluate)
-
+def _add_report(commands: Any) -> None:
     report = commands.add_parser("report", help="one table of many evaluations")
     report.add_argument(
         "pairs", nargs="+", metavar="KEY=FILE[,FILE...]|NUMBER",
@@ -233,25 +213,6 @@ def _train(command: str, options: Any) -> None:
         return
     run(command, config, options.resume, saved)
     print(config.out / result)
-
-
-def _evaluate(options: Any) -> int:
-    inventory = chosen_inventory(options.inventory, options.language)
-    checked_mapping(options.mapping)
-    from speechx.evaluation import evaluate_model
-
-    tables, code = evaluate_model(
-        options.model,
-        options.manifest,
-        inventory,
-        options.output,
-        options.device,
-        options.head,
-        options.calibrate,
-        options.mapping,
-    )
-    print(tables)
-    return code
 
 
 def _convert(options: Any) -> None:

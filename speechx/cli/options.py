@@ -42,6 +42,18 @@ def add_computing(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, help="processor threads; by default all cores")
 
 
+def add_details(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--details", action="store_true",
+        help="print the rate of each speaker and which phones are confused, by articulatory class; "
+        "the JSON file has them anyway",
+    )  # fmt: skip
+    command.add_argument(
+        "--page", type=Path, metavar="FILE.html",
+        help="page with players and alignments of the worst utterances",
+    )  # fmt: skip
+
+
 def add_language(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--language",

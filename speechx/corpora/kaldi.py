@@ -5,6 +5,8 @@
                                    without it, every recording is one utterance
     data/train_clean/text          utterance words
     data/train_clean/utt2spk, utt2lang, spk2gender, reco2file_and_channel
+    data/doreco/text.good          utterance phones, as in the benchmark PRiSM: text is not read
+    data/doreco/text.lang          utterance <language>...
 
 Nothing is executed. Of commands that decode, resample or copy a file, pick its channel or cut out
 a stretch, as recipes write them, the file is read in their place (`sox a.mp3 -t wav - remix 2 |`,
@@ -16,18 +18,19 @@ reco2file_and_channel serves scoring, and names the side of a call even if each 
 its own. It is used only if nothing else names a channel and the file has several.
 
 Kaldi writes absolute paths, often on another machine. Without `root` those are taken as they are,
-and relative ones are below the working directory, as in Kaldi, or below the data directory, and
-must stay there. With `root` all must lie in it. What is no audio is named and never shown. Tables
-are shown, and recipes link them: such a link may lead anywhere below the folder that holds the data
-directory (`data`) or below the working directory, and no further.
+and relative ones are below the working directory, as in Kaldi, or below the data directory or the
+folder that holds it, and must stay there. With `root` all must lie in it. What is no audio is named
+and never shown. Tables are shown, and recipes link them: such a link may lead anywhere below the
+folder that holds the data directory (`data`) or below the working directory, and no further.
 """
 
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from speechx.audio.files import audio_info
@@ -40,10 +43,14 @@ from speechx.corpora.engine.problems import Problem
 from speechx.corpora.engine.rows import Listing, OwnData, base_of, split_named
 from speechx.corpora.engine.tables import text_lines
 from speechx.corpora.engine.write import Counts, Output
+from speechx.corpora.kaldi_text import language_in, phones_in
 from speechx.corpora.pipes.commands import sound_of
 from speechx.corpora.pipes.sound import PipedSound
+from speechx.data.manifest import read_manifest
+from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 
+PHONES = "text.good"  # where the phones of utterances stand
 CHANNELS = {"A": 0, "B": 1, "1": 0, "2": 1}
 GENDERS = {"m": "male", "f": "female"}
 SLACK = 0.01  # seconds that a segment may reach out of a stretch, by rounding
@@ -78,15 +85,37 @@ def prepare(root: Path, out: Output, own: OwnData) -> Counts:
     return listing.finish(out, f"the Kaldi data {name}")
 
 
+def utterances_of(root: Path) -> list[Utterance]:
+    """All utterances of a data directory, without a manifest; `und` is the language of those that
+    name none. Of a folder with several, the ids begin with their names."""
+    with TemporaryDirectory() as folder:
+        counts = prepare(root, Output(Path(folder)), OwnData("und"))
+        several = len({split for splits in counts.values() for split in splits}) > 1
+        return [
+            replace(u, id=f"{split}/{u.id}") if several else u
+            for language, splits in counts.items()
+            for split in splits
+            for u in read_manifest(Path(folder) / language / f"{split}.jsonl")
+        ]
+
+
+def is_kaldi(root: Path) -> bool:
+    """Whether a folder is a data directory, or holds some."""
+    return any(next(root.glob(name), None) for name in ("wav.scp", "*/wav.scp"))
+
+
 def _read(folder: Path, listing: Listing) -> None:
     recordings = {
         id: _recording(folder, place, entry, listing)
         for place, id, entry in _pairs(folder / "wav.scp", listing)
     }
     sides = _map(folder / "reco2file_and_channel", listing)
-    texts = _map(folder / "text", listing)
+    texts = _map(folder / "text", listing) if not (folder / PHONES).is_file() else {}
+    phones = {id: phones_in(rest) for id, rest in _map(folder / PHONES, listing).items()}
     speakers = _map(folder / "utt2spk", listing)
-    languages = _map(folder / "utt2lang", listing)
+    tags = _map(folder / "text.lang", listing)
+    languages = {id: language_in(rest) for id, rest in tags.items()}
+    languages |= _map(folder / "utt2lang", listing)
     genders = _map(folder / "spk2gender", listing)
     split = split_named(folder.resolve().name)
     listed, without_file = set(), 0
@@ -120,6 +149,7 @@ def _read(folder: Path, listing: Listing) -> None:
             "bytes": found.part,
             "id": id,
             "text": texts.get(id, ""),
+            "phones": phones.get(id),
             "speaker": speaker,
             "language": languages.get(id, ""),
             "split": split,
@@ -130,7 +160,8 @@ def _read(folder: Path, listing: Listing) -> None:
         find = partial(_file, found)
         listing.add(row, place, extra, found.place, find)
     listing.left_out["utterances of recordings whose command is refused"] += without_file
-    listing.left_out["transcripts without an utterance"] += len(texts.keys() - listed)
+    transcripts = texts.keys() | phones.keys()
+    listing.left_out["transcripts without an utterance"] += len(transcripts - listed)
 
 
 def _recording(folder: Path, place: str, entry: str, listing: Listing) -> ScpLine:
@@ -144,8 +175,9 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> ScpLin
         base = base_of(sound.path, listing.base)
         if listing.base is not None:
             sound = sound._replace(path=listing.names.find(base, sound.path))
-        elif not is_file(base, sound.path) and is_file(folder, sound.path):
-            base = folder
+        elif not is_file(base, sound.path):
+            near = (folder, folder.resolve().parent)
+            base = next((place for place in near if is_file(place, sound.path)), base)
         part = None
         if sound.offset is not None or sound.needs:
             file = inside(base, sound.path, place, listing.or_else)
@@ -163,7 +195,8 @@ def _recording(folder: Path, place: str, entry: str, listing: Listing) -> ScpLin
 def _is_there(folder: Path, name: str, listing: Listing) -> bool:
     """Whether a name in wav.scp, as it stands, is a file's."""
     return is_file(base_of(name, listing.base), name) or (
-        listing.base is None and is_file(folder, name)
+        listing.base is None
+        and any(is_file(place, name) for place in (folder, folder.resolve().parent))
     )
 
 

@@ -18,7 +18,7 @@ Two scores may be compared when their policies are equal.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,16 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class SpeakerRate:
+    """The error rate of one speaker; `rate` is None if the references have no tokens."""
+
+    edits: int
+    tokens: int
+    rate: float | None
+    utterances: int
+
+
+@dataclass(frozen=True, slots=True)
 class Worst:
     """One scored utterance, tokens joined for reading."""
 
@@ -94,6 +104,8 @@ class Score:
     utterance_mean: float
     languages: dict[str, Rate]
     worst: list[Worst]
+    speakers: dict[str, dict[str, SpeakerRate]] = field(default_factory=dict)
+    """By language, then by name, of utterances that name their speaker."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same, as JSON types."""
@@ -113,6 +125,22 @@ class Score:
         rows.append(["language mean", _percent(self.macro)])
         rows.append(["utterance mean", _percent(self.utterance_mean)])
         return f"{text_table(rows)}\n{self.policy}"
+
+
+def speaker_table(score: Score) -> str:
+    """Aligned plain text: a row per speaker, the worst first; empty if no speaker is known."""
+    speakers = [
+        (language, name, each)
+        for language, some in score.speakers.items()
+        for name, each in some.items()
+    ]
+    speakers.sort(key=lambda row: (-(row[2].rate or 0.0), row[:2]))
+    rows = [["language", "speaker", score.metric.upper(), "edits", "tokens", "utterances"]]
+    for language, name, each in speakers:
+        rate = "" if each.rate is None else _percent(each.rate)
+        numbers = [str(number) for number in (each.edits, each.tokens, each.utterances)]
+        rows.append([language, name, rate, *numbers])
+    return text_table(rows, left=(0, 1)) if speakers else ""
 
 
 def words(text: str) -> list[str]:
@@ -188,6 +216,7 @@ def score(
             for n in worst
             if edits_N[n]
         ],
+        speakers=_by_speaker(counts_N4, utterances),
     )
 
 
@@ -242,16 +271,9 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
     """The rate of one group of utterances, with its interval."""
     substitutions, insertions, deletions, tokens = (int(total) for total in counts_N4.sum(0))
     edits = substitutions + insertions + deletions
-    # A speaker belongs to a language: two corpora may both have a reader "1".
-    speakers = [u.speaker and (u.language, u.speaker) for u in utterances]
-    ids = [(u.language, u.id) for u in utterances]
-    by_speaker = None not in speakers and len(set(speakers)) > 1
-    names: Sequence[Any] = speakers if by_speaker else ids
-    clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}
-    cluster_N = np.array([clusters[name] for name in names])
-    edits_U = np.bincount(cluster_N, weights=counts_N4[:, :3].sum(1))
-    tokens_U = np.bincount(cluster_N, weights=counts_N4[:, 3])
-    low, high = _interval(edits_U, tokens_U, resamples, seed)
+    low, high, resampled = interval(
+        counts_N4[:, :3].sum(1), counts_N4[:, 3], utterances, resamples, seed
+    )
     return Rate(
         edits=edits,
         tokens=tokens,
@@ -261,9 +283,46 @@ def _rate(counts_N4: np.ndarray, utterances: Sequence[Scored], resamples: int, s
         rate=edits / tokens,
         low=low,
         high=high,
-        utterances=len(set(ids)),
-        resampled=f"{len(clusters)} {'speakers' if by_speaker else 'utterances'}",
+        utterances=len({(u.language, u.id) for u in utterances}),
+        resampled=resampled,
     )
+
+
+def _by_speaker(
+    counts_N4: np.ndarray, utterances: Sequence[Scored]
+) -> dict[str, dict[str, SpeakerRate]]:
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for n, u in enumerate(utterances):
+        if u.speaker:
+            numbers.setdefault((u.language, u.speaker), []).append(n)
+    found: dict[str, dict[str, SpeakerRate]] = {}
+    for (language, speaker), own in sorted(numbers.items()):
+        edits, tokens = int(counts_N4[own, :3].sum()), int(counts_N4[own, 3].sum())
+        rate = edits / tokens if tokens else None
+        ids = {utterances[n].id for n in own}
+        found.setdefault(language, {})[speaker] = SpeakerRate(edits, tokens, rate, len(ids))
+    return found
+
+
+def interval(
+    errors_N: np.ndarray,
+    tokens_N: np.ndarray,
+    utterances: Sequence[Scored],
+    resamples: int,
+    seed: int,
+) -> tuple[float, float, str]:
+    """The ends of the 95 % bootstrap interval of sum(errors)/sum(tokens), as fractions, and what
+    was drawn ("12 speakers")."""
+    # A speaker belongs to a language: two corpora may both have a reader "1".
+    speakers = [u.speaker and (u.language, u.speaker) for u in utterances]
+    by_speaker = None not in speakers and len(set(speakers)) > 1
+    names: Sequence[Any] = speakers if by_speaker else [(u.language, u.id) for u in utterances]
+    clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}
+    cluster_N = np.array([clusters[name] for name in names])
+    errors_U = np.bincount(cluster_N, weights=errors_N)
+    tokens_U = np.bincount(cluster_N, weights=tokens_N)
+    low, high = _interval(errors_U, tokens_U, resamples, seed)
+    return low, high, f"{len(clusters)} {'speakers' if by_speaker else 'utterances'}"
 
 
 def _interval(

@@ -22,6 +22,16 @@ TRAIN, EVALUATION = map(USES.index, ("training", "evaluation"))
 SHARED = ("speaker", "sentence")
 
 
+def shared_keys(u: Utterance, normal: str) -> dict[str, tuple[object, ...] | None]:
+    """What two utterances share if it is equal: their speaker, their sentence; None for none.
+    `normal` is the normalised text."""
+    sentence = normal or " ".join(u.phones or ())
+    return {
+        "speaker": (u.corpus or "", u.language, u.speaker) if u.speaker else None,
+        "sentence": (u.language, sentence) if sentence else None,
+    }
+
+
 class UtteranceKeys:
     """Keeps a number for the speaker, sentence, id, file and sound of each utterance."""
 
@@ -32,13 +42,10 @@ class UtteranceKeys:
     def read(self, split: str, u: Utterance, normal: str) -> None:
         """`normal` is the normalised text."""
         self._side.append(USES.index(use_of(split)))
-        corpus = u.corpus or ""
-        sentence = normal or " ".join(u.phones or ())
         file = (str(u.audio), u.bytes)
         for name, key in (
-            ("speaker", (corpus, u.language, u.speaker) if u.speaker else None),
-            ("sentence", (u.language, sentence) if sentence else None),
-            ("id", (corpus, u.language, u.id)),
+            *shared_keys(u, normal).items(),
+            ("id", (u.corpus or "", u.language, u.id)),
             ("file", file),
             ("sound", (file, u.start, u.duration)),
         ):

@@ -14,7 +14,9 @@ replace one costs the share of the 24 features that differ.
 """
 
 import functools
-from typing import Any
+import string
+import unicodedata
+from typing import Any, TypeAlias
 
 from speechx.errors import UserError
 from speechx.text.ipa import TONES, normalize_ipa, opening, problem_with, superscript_of
@@ -32,6 +34,8 @@ NO_FEATURE = (
     "\u031d\u031e\u031f\u0320"  # raised, lowered, advanced, retracted: PanPhon ignores them
 )
 RELEASES = frozenset("ʰʷʲᶣˠˤˀⁿˡ")  # superscripts that PanPhon knows after a letter
+Features: TypeAlias = tuple[int, ...]
+"""The 24 features of a segment: +1, 0 or -1."""
 
 
 def distance(a: str, b: str) -> float:
@@ -43,6 +47,36 @@ def distance(a: str, b: str) -> float:
 def weighted_distance(a: str, b: str) -> float:
     """PanPhon's weighted feature edit distance: how unlikely the change is. It breaks ties."""
     return _panphon().weighted_feature_edit_distance(_known(a), _known(b))
+
+
+@functools.cache
+def segments(symbol: str) -> tuple[Features, ...]:
+    """The features of each segment of a phone: two of an affricate without a tie, or of a
+    diphthong. Empty for a symbol without features (`problem_without_features` has the reason)."""
+    if problem_without_features(symbol):
+        return ()
+    return tuple(features(s) for s in _panphon().fm.ipa_segs(_spelling(symbol)))
+
+
+@functools.cache
+def features(segment: str) -> Features:
+    """The features of one segment in PanPhon's spelling."""
+    (found,) = _panphon().fm.word_to_vector_list(segment, numeric=True)
+    return tuple(found)
+
+
+def plain_segments(text: str) -> tuple[list[str], str]:
+    """PanPhon's segments of a text as the benchmark PRiSM makes them, and the symbols that PanPhon
+    drops. Spaces and ASCII punctuation go (with them : for length), g is ɡ, nothing else is done.
+    """
+    text = text.replace(" ", "").translate(dict.fromkeys(map(ord, string.punctuation)))
+    text = unicodedata.normalize("NFD", text).replace("g", "ɡ").strip()
+    found = list(_panphon().fm.ipa_segs(text))
+    dropped, at = "", 0
+    for segment in found:
+        begin = text.index(segment, at)
+        dropped, at = dropped + text[at:begin], begin + len(segment)
+    return found, dropped + text[at:]
 
 
 def problem_without_features(symbol: str) -> str | None:

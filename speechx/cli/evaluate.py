@@ -1,0 +1,114 @@
+"""`speechx evaluate`: scores of a model, also on languages that it was not trained on."""
+
+from copy import copy
+from pathlib import Path
+from typing import Any
+
+from speechx.cli.options import (
+    add_decoding,
+    add_details,
+    add_device,
+    add_head,
+    add_inventory,
+    checked_mapping,
+    chosen_inventory,
+    chosen_mapping,
+    decode_with,
+)
+from speechx.errors import UserError
+
+PATTERNS = ("inventory", "mapping", "lm", "lexicon")
+"""Options in which {language} stands for a code."""
+
+
+def add_evaluate(commands: Any) -> None:
+    """Adds the command to the subparsers of argparse."""
+    evaluate = commands.add_parser(
+        "evaluate", help="error rates, accuracy or metrics of a model, per language"
+    )
+    evaluate.add_argument("--model", required=True, type=Path, help="model folder")
+    tested = evaluate.add_mutually_exclusive_group(required=True)
+    tested.add_argument("--manifest", nargs="+", type=Path, help="manifests of the test data")
+    tested.add_argument(
+        "--kaldi", nargs="+", type=Path, metavar="DIR", dest="manifest",
+        help="Kaldi data directories instead: wav.scp, and text or (with text.lang) text.good, as "
+        "in the benchmark PRiSM",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--train", nargs="+", type=Path, default=(), metavar="MANIFEST",
+        help="training data that the test data must share nothing with; by default recordings and "
+        "longer sentences are compared with the training data of the run, if that is known",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--allow-leaks", action="store_true",
+        help="score test data that share recordings, speakers or sentences with the training data",
+    )  # fmt: skip
+    evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
+    evaluate.add_argument(
+        "--calibrate", action="store_true",
+        help="fit the temperature of the model's probabilities to these manifests (dev data) and "
+        "keep it in the model folder",
+    )  # fmt: skip
+    add_details(evaluate)
+    add_head(evaluate)
+    add_device(evaluate)
+    add_inventory(evaluate)
+    add_decoding(evaluate)
+    evaluate.add_argument(
+        "--unseen", action="store_true",
+        help="score phones of languages that the model was not trained on, each with its shipped "
+        "inventory, unless --inventory or --mapping is given; there and in --lm, --lexicon and "
+        "--topline, {language} stands for the code of the language",
+    )  # fmt: skip
+    evaluate.add_argument(
+        "--topline", metavar="MODEL", help="model trained on the unseen language, to compare with"
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _evaluate(options: Any) -> int:
+    unseen = options.unseen or options.inventory or options.language or options.mapping
+    if unseen and not options.calibrate:
+        tables, code = _unseen(options)
+    else:
+        from speechx.evaluation import evaluate_model
+
+        if unseen:
+            raise UserError("--calibrate is for the model's own outputs, not for unseen languages")
+        tables, code = evaluate_model(
+            options.model, options.manifest, options.output, options.device, options.head,
+            options.calibrate, options.train, options.allow_leaks, options.page, options.details,
+            lambda model: decode_with(model, options),
+        )  # fmt: skip
+    print(tables)
+    return code
+
+
+def _unseen(options: Any) -> tuple[str, int]:
+    from speechx.unseen import evaluate_unseen_model
+
+    if not any("{language}" in str(getattr(options, name)) for name in ("inventory", "mapping")):
+        chosen_inventory(options.inventory, options.language)  # before the model is loaded, for
+        checked_mapping(options.mapping)  # they may be wrong
+
+    def prepare(model: Any, language: str) -> Any:
+        own = _of_language(options, language)
+        given = own.inventory or own.mapping
+        inventory = chosen_inventory(own.inventory, own.language or (None if given else language))
+        decode_with(model, own, language)
+        return inventory, chosen_mapping(own.mapping, model, inventory)
+
+    return evaluate_unseen_model(
+        options.model, options.manifest, prepare, options.output, options.device, options.head,
+        options.train, options.allow_leaks, options.page, options.topline,
+    )  # fmt: skip
+
+
+def _of_language(options: Any, language: str) -> Any:
+    """The options with the code of the language in place of {language}."""
+    own = copy(options)
+    for name in PATTERNS:
+        given = getattr(options, name)
+        if given is not None:
+            setattr(own, name, type(given)(str(given).replace("{language}", language)))
+    return own

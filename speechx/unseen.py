@@ -1,0 +1,330 @@
+"""Scores of a phone model on languages that it was not trained on.
+
+    speechx evaluate --unseen --model runs/mine/best --manifest pt.jsonl ca.jsonl --lm '{language}.arpa'
+
+The same outputs are scored under several conditions, so that mapping is not credited with what
+masking does:
+
+    unmapped         the model's own phones
+    masked           only phones that the language shares with the model
+    mapped           every phone goes to its articulatory neighbour in the language, or where a
+                     mapping that was read from a table sends it
+    weighted         as `mapped`, by the weighted distance
+    target_to_train  every phone of the language takes its nearest phone of the model
+    masked_lm        `masked`, and a beam search with a phone n-gram of the language
+    mapped_lm        `mapped`, and the same search
+    composed         phones of the language composed of their attributes, by a head that can do it
+    random_map       shared phones stay, the others go to random phones of the language (5 draws)
+    shuffled         `mapped`, scored against another sentence: chance
+    topline          a model that was trained on the language
+
+With a lexicon the phones become words, which are scored against the texts.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from speechx.data.labels import labelled
+from speechx.data.manifest import Utterance
+from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder
+from speechx.decoding.feature_errors import FeatureScore
+from speechx.decoding.mapping import Mapping as PhoneMapping
+from speechx.decoding.mapping import map_inventory, masked_map, random_map
+from speechx.decoding.never_written import never_written
+from speechx.decoding.phone_details import prism_scores
+from speechx.decoding.preparation import policy_of, words_of
+from speechx.decoding.scoring import Score, Scored, score
+from speechx.errors import UserError
+from speechx.evaluation import (
+    about_model,
+    as_written,
+    asked_of,
+    check_unread,
+    compared,
+    decode_all,
+    read_test_data,
+    write_json,
+    write_page,
+)
+from speechx.interchange.opening import open_model
+from speechx.leaks import check_leaks
+from speechx.log import logger
+from speechx.text.inventory import Inventory
+from speechx.transcription.inventory_source import inventory_of_mapping
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
+from speechx.whole_file import require_writable
+
+RANDOM_MAPS = 5
+RANDOM = "random_map"
+
+
+class Language:
+    """What is known of one language without its recordings."""
+
+    def __init__(self, inventory: Inventory | None, mapping: PhoneMapping) -> None:
+        self.inventory = inventory or inventory_of_mapping(mapping)
+        self.mapping = mapping
+
+
+def evaluate_unseen_model(
+    model: Path | str,
+    manifests: Sequence[Path],
+    prepare_language: Callable[[Recognizer, str], tuple[Inventory | None, PhoneMapping | None]],
+    out: Path | None = None,
+    device: str = "auto",
+    head: str | None = None,
+    train: Sequence[Path] = (),
+    allow_leaks: bool = False,
+    page: Path | None = None,
+    topline: str | None = None,
+) -> tuple[str, int]:
+    """Evaluates a phone model on each language of the manifests, and returns the table to print and
+    the exit code.
+
+    `prepare_language` gets the opened model and a language; it returns the inventory or the mapping
+    of the language, and chooses the decoder (a language model, a lexicon). `topline` is a model
+    that was trained on the language; {language} in it stands for its code. UserError for a language
+    of the model's training, and for leaks as in `evaluate_model`, unless `allow_leaks`."""
+    for file in filter(None, (out, page)):
+        require_writable(file)  # before the computation, which may take hours
+    opened = recognizer(open_model(Path(model), UNUSED), Path(model), device, head)
+    opened.require("phonemes", "write an unseen language")
+    listed = read_test_data(manifests)
+    leaks = check_leaks(Path(model), listed, train, allow_leaks)
+    spoken = sorted({u.language for u in listed})
+    failed: list[str] = []
+    found = Unseen(opened)
+    for language in spoken:
+        inventory, mapping = prepare_language(opened, language)
+        if mapping is None:
+            if inventory is None:
+                raise UserError(f"{language}: an inventory or a mapping is needed")
+            mapping = opened.map_inventory(inventory)
+        own = [u for u in listed if u.language == language]
+        if not allow_leaks:
+            check_unread(opened, own)
+        best = None if topline is None else topline.replace("{language}", language)
+        reference = None
+        if best is not None:
+            reference = recognizer(open_model(Path(best), UNUSED), Path(best), device)
+            reference.require("phonemes", "be the topline of phones")
+        found.add(Language(inventory, mapping), own, failed, reference)
+    methods, prism = found.scores()
+    if page is not None:
+        write_page(page, model, listed, {"per": methods["mapped"]}, found.decoded["mapped"])
+    if out is not None:
+        about = about_model(opened, manifests, len(listed) - found.count, failed)
+        about["leaks"] = leaks and leaks.to_dict()
+        write_json(out, {**about, **found.to_dict()})
+    return found.table(), 2 if failed else 0
+
+
+def evaluate_unseen(
+    opened: Recognizer,
+    manifests: Sequence[Path],
+    inventory: Inventory | None,
+    out: Path | None = None,
+    failed: list[str] | None = None,
+    mapping: PhoneMapping | None = None,
+) -> tuple[dict[str, Score], PhoneMapping]:
+    """PER under all conditions with one inventory, and the mapping that was used: the one that is
+    given, else the model's to the inventory. `failed` as in `evaluate`."""
+    failed = [] if failed is None else failed
+    if mapping is None:
+        if inventory is None:
+            raise ValueError("an inventory or a mapping is needed")
+        mapping = opened.map_inventory(inventory)
+    listed = read_test_data(manifests)
+    found = Unseen(opened)
+    found.add(Language(inventory, mapping), listed, failed)
+    if out is not None:
+        about = about_model(opened, manifests, len(listed) - found.count, failed)
+        write_json(out, {**about, **found.to_dict()})
+    return found.scores()[0], mapping
+
+
+class Unseen:
+    """What a model writes of languages that it was not trained on, condition by condition."""
+
+    def __init__(self, opened: Recognizer) -> None:
+        self.opened = opened
+        self.languages: list[Language] = []
+        self.utterances: list[Utterance] = []
+        self.decoded: dict[str, list[Scored]] = {}
+        """By condition, prepared for comparison."""
+        self.written: dict[str, list[Scored]] = {}
+        """Without preparation."""
+        self.words: list[Scored] = []
+        """Where a lexicon makes words of phones."""
+        self.never: list[dict[str, Any]] = []
+        self._scores: tuple[dict[str, Score], dict[str, FeatureScore]] | None = None
+
+    @property
+    def count(self) -> int:
+        """Utterances that are scored."""
+        return len(self.utterances)
+
+    def add(
+        self,
+        language: Language,
+        listed: Sequence[Utterance],
+        failed: list[str],
+        topline: Recognizer | None = None,
+    ) -> None:
+        """Decodes the utterances of a language."""
+        utterances = labelled(listed, "phonemes")
+        inventory = language.inventory
+        never = never_written(utterances, inventory.phones, "phonemes")
+        if never.tokens:
+            logger.info(f"{inventory.source}: the inventory lacks {never}")
+        asked = asked_of(utterances, "phonemes")
+        others = _others(utterances, asked)
+        conditions = self._conditions(language)
+        draws = [
+            MappedDecoder(random_map(self.opened.vocabulary.tokens, inventory.phones, seed))
+            for seed in range(RANDOM_MAPS)
+        ]
+        decoders = [*conditions.values(), *draws]
+        tokens, _ = decode_all(self.opened, utterances, decoders, True, failed)
+        found = dict(zip(conditions, tokens, strict=False))
+        found["shuffled"] = [found["mapped"][other] for other in others]
+        if topline is not None:
+            (found["topline"],), _ = decode_all(
+                topline, utterances, [topline.decoder], True, failed
+            )
+        if words := found.pop("words", None):
+            self.words += _words(utterances, words)
+        for name, each in found.items():
+            self.decoded.setdefault(name, []).extend(compared(asked, each, "phonemes"))
+            self.written.setdefault(name, []).extend(as_written(utterances, each, "phonemes"))
+        for each in tokens[len(conditions) :]:
+            self.decoded.setdefault(RANDOM, []).extend(compared(asked, each, "phonemes"))
+        self.utterances += utterances
+        self.languages.append(language)
+        self.never.append(asdict(never))
+        self._scores = None
+
+    def _conditions(self, language: Language) -> dict[str, Decoder]:
+        source, target = self.opened.vocabulary.tokens, language.inventory.phones
+        masked, mapped = masked_map(source, target), language.mapping
+        conditions: dict[str, Decoder] = {
+            "unmapped": GreedyDecoder(source),
+            "masked": MappedDecoder(masked),
+            "mapped": MappedDecoder(mapped),
+            "weighted": MappedDecoder(map_inventory(source, target, measure="weighted")),
+            "target_to_train": MappedDecoder(
+                map_inventory(source, target, direction="target-to-train")
+            ),
+        }
+        decoding = self.opened.decoding
+        if decoding.lexicon is not None:
+            conditions["words"] = MappedDecoder(mapped, decoding.decoder(mapped.target))
+        elif decoding.searches:
+            for name, mapping in (("masked_lm", masked), ("mapped_lm", mapped)):
+                conditions[name] = MappedDecoder(mapping, decoding.decoder(mapping.target))
+        return conditions
+
+    def scores(self) -> tuple[dict[str, Score], dict[str, FeatureScore]]:
+        """PER by condition, and the scores by the policy `prism`."""
+        if self._scores is None:
+            prepared = policy_of("phonemes", self.utterances)
+            drawn = f"{prepared}, summed over {RANDOM_MAPS} random maps"
+            self._scores = (
+                {
+                    name: score(each, "per", prepared=drawn if name == RANDOM else prepared)
+                    for name, each in self.decoded.items()
+                },
+                prism_scores(self.written),
+            )
+        return self._scores
+
+    def word_scores(self) -> dict[str, Score]:
+        """Error rates of the words that a lexicon made; none without one."""
+        if not self.words:
+            return {}
+        prepared = policy_of("characters", self.utterances)
+        split = [
+            replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
+            for u in self.words
+        ]
+        return {
+            "cer": score(self.words, "cer", prepared=prepared),
+            "wer": score(split, "wer", prepared=prepared),
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        methods, prism = self.scores()
+        one = len(self.languages) == 1
+        about = [
+            {
+                "inventory": language.inventory.source,
+                "mapping": language.mapping.to_dict(),
+                "never_written": never,
+            }
+            for language, never in zip(self.languages, self.never, strict=True)
+        ]
+        return {
+            **(about[0] if one else {"languages": about}),
+            "prism": {name: each.to_dict() for name, each in prism.items()},
+            "words": {name: each.to_dict() for name, each in self.word_scores().items()},
+            "methods": {name: each.to_dict() for name, each in methods.items()},
+        }
+
+    def table(self) -> str:
+        """For people: a line per condition, with the mean over languages if there are several."""
+        methods, prism = self.scores()
+        lines = [
+            f"{language.mapping.summary()} (all of it: speechx phonemize --show-mapping)"
+            for language in self.languages
+        ]
+        for name, each in methods.items():
+            rate = each.overall
+            line = f"{name:<15} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]"
+            if len(each.languages) > 1:
+                line += f"  mean {each.macro:6.1%}:"
+                line += "".join(f"  {xx} {own.rate:.1%}" for xx, own in each.languages.items())
+            if name in prism:
+                line += f"  prism {prism[name].overall.rate:6.1%}"
+            lines.append(line)
+        lines += [
+            f"words           {name.upper()} {each.overall.rate:6.1%}  "
+            f"[{each.overall.low:.1%}, {each.overall.high:.1%}]"
+            for name, each in self.word_scores().items()
+        ]
+        return "\n".join(lines)
+
+
+def _words(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
+    """The texts, and the words that were written, as characters."""
+    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
+    if not texts:
+        return []
+    spelled = [list(" ".join(written)) for _, written in texts]
+    asked = asked_of([utterance for utterance, _ in texts], "characters")
+    return compared(asked, spelled, "characters")
+
+
+def _others(utterances: Sequence[Utterance], asked: Sequence[Scored]) -> list[int]:
+    """For each utterance the next one, around the corner, of another text and other phones."""
+
+    def differ(n: int, m: int) -> bool:
+        text = utterances[n].text
+        return list(asked[n].reference) != list(asked[m].reference) and (
+            text is None or text != utterances[m].text
+        )
+
+    count = len(utterances)
+    others = []
+    for n, utterance in enumerate(utterances):
+        following = ((n + step) % count for step in range(1, count))
+        other = next((m for m in following if differ(n, m)), None)
+        if other is None:
+            raise UserError(
+                f"utterance {utterance.id}: all others have the same text; the shuffled control "
+                "needs two different sentences"
+            )
+        others.append(other)
+    return others
