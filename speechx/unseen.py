@@ -1,6 +1,6 @@
 """Scores of a phone model on languages that it was not trained on.
 
-    speechx evaluate --unseen --model runs/mine/best --manifest pt.jsonl ca.jsonl --lm '{language}.arpa'
+    speechx evaluate --unseen --model runs/mine/best --manifest pt.jsonl ca.jsonl
 
 The same outputs are scored under several conditions, so that mapping is not credited with what
 masking does:
@@ -79,21 +79,30 @@ def evaluate_unseen_model(
     allow_leaks: bool = False,
     page: Path | None = None,
     topline: str | None = None,
+    require_unseen: bool = False,
 ) -> tuple[str, int]:
     """Evaluates a phone model on each language of the manifests, and returns the table to print and
     the exit code.
 
     `prepare_language` gets the opened model and a language; it returns the inventory or the mapping
     of the language, and chooses the decoder (a language model, a lexicon). `topline` is a model
-    that was trained on the language; {language} in it stands for its code. UserError for a language
-    of the model's training, and for leaks as in `evaluate_model`, unless `allow_leaks`."""
+    that was trained on the language; {language} in it stands for its code. UserError for leaks
+    as in `evaluate_model`, and with `require_unseen` for a language of the model's training, unless
+    `allow_leaks`."""
     for file in filter(None, (out, page)):
         require_writable(file)  # before the computation, which may take hours
-    opened = recognizer(open_model(Path(model), UNUSED), Path(model), device, head)
+    saved = open_model(Path(model), UNUSED)
+    opened = recognizer(saved, Path(model), device, head)
     opened.require("phonemes", "write an unseen language")
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     spoken = sorted({u.language for u in listed})
+    trained = [language for language in spoken if language in saved.languages]
+    if trained and require_unseen and not allow_leaks:
+        raise UserError(
+            f"{model} was trained on {', '.join(trained)}, so these are not unseen: leave their "
+            "manifests out, or score them all the same with --allow-leaks"
+        )
     failed: list[str] = []
     found = Unseen(opened)
     for language in spoken:
@@ -111,7 +120,7 @@ def evaluate_unseen_model(
             reference = recognizer(open_model(Path(best), UNUSED), Path(best), device)
             reference.require("phonemes", "be the topline of phones")
         found.add(Language(inventory, mapping), own, failed, reference)
-    methods, prism = found.scores()
+    methods, _ = found.scores()
     if page is not None:
         write_page(page, model, listed, {"per": methods["mapped"]}, found.decoded["mapped"])
     if out is not None:
@@ -312,9 +321,8 @@ def _others(utterances: Sequence[Utterance], asked: Sequence[Scored]) -> list[in
 
     def differ(n: int, m: int) -> bool:
         text = utterances[n].text
-        return list(asked[n].reference) != list(asked[m].reference) and (
-            text is None or text != utterances[m].text
-        )
+        other_text = text is None or text != utterances[m].text
+        return other_text and list(asked[n].reference) != list(asked[m].reference)
 
     count = len(utterances)
     others = []

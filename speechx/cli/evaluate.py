@@ -100,7 +100,7 @@ def _unseen(options: Any) -> tuple[str, int]:
 
     return evaluate_unseen_model(
         options.model, options.manifest, prepare, options.output, options.device, options.head,
-        options.train, options.allow_leaks, options.page, options.topline,
+        options.train, options.allow_leaks, options.page, options.topline, options.unseen,
     )  # fmt: skip
 
 
