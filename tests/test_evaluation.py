@@ -11,24 +11,29 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import pytest
+import yaml
 
 from speechx.audio.files import read_audio
 from speechx.cli.main import main
 from speechx.data.manifest import Utterance, read_manifest, write_manifest
 from speechx.decoding.decoder import MappedDecoder
+from speechx.decoding.kneser_ney import train
 from speechx.decoding.mapping import random_map
 from speechx.errors import UserError
-from speechx.evaluation import RANDOM_MAPS, evaluate, evaluate_unseen
+from speechx.evaluation import evaluate
 from speechx.interchange.conversion import convert
 from speechx.models.folder import open_folder, times_file, write_temperature
 from speechx.text.inventory import Inventory
 from speechx.text.phone_policies import POLICIES
 from speechx.transcription.loading import load
 from speechx.transcription.recognizer import Recognizer
+from speechx.unseen import RANDOM_MAPS, evaluate_unseen
 from tests.conftest import tone_corpus
 from tests.toy_models import LETTERS, PHONES, toy_model
 
-METHODS = {"unmapped", "masked", "mapped", "random_map", "shuffled"}
+METHODS = {
+    "unmapped", "masked", "mapped", "weighted", "target_to_train", "random_map", "shuffled",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -524,7 +529,7 @@ class TestCalibration:
         assert "speechx convert" in capsys.readouterr().err
         folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
         assert main([*command, folder, "--language", "it"]) == 1
-        assert "without an inventory" in capsys.readouterr().err
+        assert "unseen" in capsys.readouterr().err
 
 
 def test_a_prism_folder_is_evaluated_in_one_command(phonetician, held_out, tmp_path, capsys):
@@ -570,3 +575,41 @@ def test_evaluate_refuses_test_data_that_were_trained_on(speller, held_out, tmp_
     leaks = json.loads((tmp_path / "o.json").read_text())["leaks"]
     assert len(leaks["recording"]) == 5
     assert leaks["train"] == [str(held_out[0])]
+
+
+class TestUnseen:
+    def test_a_language_of_the_training_is_refused(self, tmp_path, held_out, capsys):
+        folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
+        config = yaml.safe_load((tmp_path / "model/config.yaml").read_text())
+        config["languages"] = ["it"]
+        (tmp_path / "model/config.yaml").write_text(yaml.safe_dump(config))
+        manifest = tmp_path / "it.jsonl"
+        write_manifest(manifest, [replace(u, language="it") for u in utterances(held_out)[:4]])
+        command = ["evaluate", "--unseen", "--model", folder, "--manifest", str(manifest)]
+        assert main(command) == 1
+        assert "trained on it" in capsys.readouterr().err
+        assert main([*command, "--allow-leaks"]) == 0
+
+    def test_several_languages_have_their_own_inventories_and_one_table(
+        self, tmp_path, held_out, capsys
+    ):
+        folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
+        some = utterances(held_out)
+        write_manifest(tmp_path / "pt.jsonl", [replace(u, language="pt") for u in some[:4]])
+        write_manifest(tmp_path / "ca.jsonl", [replace(u, language="ca") for u in some[:4]])
+        for language, phones in (("pt", "a e ɡ"), ("ca", "a e t")):
+            (tmp_path / f"{language}.phones.txt").write_text(phones)
+            sentences = [list(phones.split())] * 3
+            train(sentences, 2).save(tmp_path / f"{language}.safetensors")
+        out = tmp_path / "o.json"
+        command = ["evaluate", "--unseen", "--model", folder, "-o", str(out), "--topline", folder]
+        command += ["--manifest", str(tmp_path / "pt.jsonl"), str(tmp_path / "ca.jsonl")]
+        command += ["--inventory", str(tmp_path / "{language}.phones.txt")]
+        assert main([*command, "--lm", str(tmp_path / "{language}.safetensors")]) == 0
+        written = json.loads(out.read_text())
+        assert set(written["methods"]) == METHODS | {"masked_lm", "mapped_lm", "topline"}
+        for method in written["methods"].values():
+            rates = [method["languages"][language]["rate"] for language in ("pt", "ca")]
+            assert method["macro"] == pytest.approx(sum(rates) / 2)
+        sources = [each["inventory"] for each in written["languages"]]
+        assert ["ca.phones.txt" in sources[0], "pt.phones.txt" in sources[1]] == [True, True]
