@@ -94,7 +94,10 @@ def _decode(options: Any) -> int:
         print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
     if not options.audio:
         return 0
+    made = model.made
+    if mapping is not None:  # results are older than a mapping that was edited since
+        made = max(made, options.mapping.stat().st_mtime)
     return write_transcripts(
         partial(model.stream, inventory=inventory, mapping=mapping, limits=limits), inputs, formats,
-        options.output_dir, partial(print, flush=True), failed, options.overwrite, model.made,
+        options.output_dir, partial(print, flush=True), failed, options.overwrite, made,
     )  # fmt: skip

@@ -28,6 +28,7 @@ from pathlib import Path
 from speechx.decoding.mapping import (
     BY_HAND,
     EXACT,
+    REVERSE,
     STRENGTH,
     Mapping,
     MappingRow,
@@ -99,16 +100,26 @@ def read_rows(path: Path) -> list[WrittenRow]:
             raise UserError(f"{path}:{line}: the row has neither a source nor a target.")
     if not any(row.source and row.target for row in rows):
         raise UserError(f"{path}: no row has a source and a target, so nothing would be written.")
-    seen: dict[tuple[str, str], int] = {}
+    return _once(path, rows)
+
+
+def _once(path: Path, rows: Sequence[WrittenRow]) -> list[WrittenRow]:
+    """The rows, no pair twice. A row of the reverse pass gives way to another row of its pair: a
+    person who moves a phone to a target makes that target reached."""
+    by_pair: dict[tuple[str, str], list[WrittenRow]] = {}
     for row in rows:
         pair = unicodedata.normalize("NFC", row.source), normalize_ipa(row.target)
-        before = seen.setdefault(pair, row.line)
-        if before != row.line:
+        by_pair.setdefault(pair, []).append(row)
+    kept = []
+    for same in by_pair.values():
+        first, *more = [row for row in same if row.match != REVERSE] or same
+        if more:
             raise UserError(
-                f"{path}: lines {before} and {row.line} are the same pair, {row.source} -> "
-                f"{row.target or 'nothing'}; remove one."
+                f"{path}: lines {first.line} and {more[0].line} are the same pair, {first.source} "
+                f"-> {first.target or 'nothing'}; remove one."
             )
-    return rows
+        kept.append(first)
+    return kept
 
 
 def read_mapping(path: Path, source: Sequence[str], target: Sequence[str] | None = None) -> Mapping:

@@ -103,7 +103,7 @@ def draw_inventory(inventory: Inventory, path: Path, mapping: Mapping | None = N
     places, manners = _columns(consonants)
     heights = [_height(consonants, manner) for manner in manners]
     wide = 1.3 + 2 * ENTRY[0] * len(places)
-    top = (sum(heights) + 1) * ENTRY[1]
+    top = (sum(heights) + 1) * ENTRY[1] + 0.02
     beside = sum(1.4 + (len(each) + PER_ROW - 1) // PER_ROW for each in others.values() if each)
     bottom = max(4.2, beside * ENTRY[1] * 1.1)
     legend = 0.2 if mapping is None else 0.75
@@ -211,7 +211,7 @@ def _draw_vowels(axes: Any, vowels: Sequence[tuple[Cell, Place]]) -> None:
     """The trapezium: unrounded vowels to the left of a point, rounded ones to the right."""
     width, height = axes.get_xlim()[1], axes.get_ylim()[0]
     margin = min(1.6, width / 5)
-    across, down = width - 2 * margin, height - 0.7
+    across, down = width - 2 * margin, height - 0.9
 
     def point(x: float, y: float) -> tuple[float, float]:
         return margin + across * (x + (1 - x) * SLANT * y), 0.35 + down * y

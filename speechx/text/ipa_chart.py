@@ -9,11 +9,10 @@ and tones have no place in the chart; they are listed beside it.
 ('affricate', 'postalveolar')
 """
 
-import unicodedata
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from speechx.text.ipa import LETTERS, PROSODY, normalize_ipa, superscript_of
+from speechx.text.ipa import LETTERS, normalize_ipa, problem_with
 
 Kind = Literal["consonant", "vowel", "diphthong", "tone", "other"]
 
@@ -108,11 +107,12 @@ _PLACE: dict[str, Place] = {
 
 def place_of(phone: str) -> Place:
     """Where the phone stands; what is no single phone of the chart has a kind alone."""
+    if problem_with(phone):
+        return Place("other")
     letters, marks = _letters(phone)
     places = [_PLACE.get(letter) for letter in letters]
-    if not letters:
-        tones = any(c in PROSODY for c in normalize_ipa(phone))
-        return Place("tone" if tones else "other")
+    if not letters:  # tones, boundaries, intonation
+        return Place("tone")
     first, last = places[0], places[-1]
     if first is None or last is None or None in places or len(places) > 3:
         return Place("other")
@@ -149,8 +149,6 @@ def _letters(phone: str) -> tuple[list[str], list[str]]:
             marks.append("")
         elif letters:
             marks[-1] += character
-        elif superscript_of(character) is None and unicodedata.category(character) != "Mn":
-            return [], []
     return letters, marks
 
 

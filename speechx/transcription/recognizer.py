@@ -314,6 +314,7 @@ class Recognizer:
         self.require("phonemes", "map its outputs to an inventory")
         phones = None if inventory is None else inventory.phones
         mapping = Mapping.from_tsv(path, self.vocabulary.tokens, phones)
+        logger.info(f"{path}: {mapping.summary()}")
         for note in mapping.notes():
             logger.warning(note)
         return mapping

@@ -14,6 +14,7 @@ from speechx.decoding.mapping import (
 )
 from speechx.errors import UserError
 from speechx.text.articulation import distance
+from speechx.text.ipa import normalize_ipa
 
 SOURCE = ("a", "e", "ɛ", "i", "s", "z", "t", "tʃ", "k", "x")
 TARGET = ("a", "e", "i", "s", "t", "θ", "k")
@@ -220,3 +221,82 @@ def test_mapping_does_not_load_torch():
         "map_inventory(['a', 'z'], ['a', 's']); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_target_to_train_takes_the_nearest_phone_of_the_model_and_leaves_the_others_out():
+    mapping = map_inventory(SOURCE, TARGET, direction="target-to-train")
+    assert {row.target: row.source for row in mapping.rows} == {
+        **{p: p for p in ("a", "e", "i", "s", "t", "k")}, "θ": "s",
+    }  # fmt: skip
+    assert mapping.unmapped == (("ɛ", "z", "tʃ", "x"), ())
+    assert "target-to-train" in mapping.made
+    probabilities_TV = np.zeros((2, 1 + len(SOURCE)))
+    probabilities_TV[0, [1 + SOURCE.index("s"), 1 + SOURCE.index("z")]] = 0.4, 0.6
+    probabilities_TV[1, 1 + SOURCE.index("z")] = 1.0
+    mapped_TU = map_posteriors(probabilities_TV, mapping)
+    assert ("", *TARGET)[mapped_TU[0].argmax()] == "s"
+    assert mapped_TU[1, 0] == 1.0, "a frame in which only left out phones are likely is blank"
+
+
+def test_phones_that_share_a_phone_of_the_model_are_ordered_by_distance():
+    mapping = map_inventory(("s", "a"), ("ʂ", "θ", "a"), direction="target-to-train")
+    near, far = sorted(("ʂ", "θ"), key=lambda phone: distance("s", phone))
+    assert distance("s", near) < distance("s", far)
+    assert mapping.first_targets() == {"s": near, "a": "a"}
+    column = mapping.matrix()[1]
+    assert sorted(column[column > 0].tolist()) == pytest.approx([REVERSE_WEIGHT, 1.0])
+
+
+def test_without_the_second_pass_targets_that_nothing_reaches_are_listed():
+    mapping = map_inventory(SOURCE, TARGET, second_pass=False)
+    assert not pairs(mapping, "reverse-pass")
+    assert mapping.unmapped == ((), ("θ",))
+    assert "1 of 7 phones of the language are never written" in mapping.notes()[0]
+
+
+def test_phones_beyond_the_threshold_are_left_out_on_both_sides():
+    mapping = map_inventory(("a", "s", "tʃ"), ("a", "s", "ǃ"), threshold=0.1)
+    assert {(row.source, row.target) for row in mapping.rows} == {("a", "a"), ("s", "s")}
+    assert mapping.unmapped == (("tʃ",), ("ǃ",))
+    assert all("threshold 0.1" in note for note in mapping.notes())
+    nothing = map_inventory(("a", "ɛ"), ("a", "e"), threshold=0.0)
+    assert nothing.unmapped == (("ɛ",), ("e",))
+    near = map_inventory(("a", "ɛ"), ("a", "e"), threshold=0.0417)
+    assert pairs(near, "nearest") == {"ɛ": "e"}, "a number as the table shows it"
+    with pytest.raises(UserError, match="no phone of the model can be mapped"):
+        map_inventory(("b", "d"), ("p", "t"), threshold=0.01)
+    for bad in (-1.0, float("nan")):
+        with pytest.raises(UserError, match="threshold"):
+            map_inventory(SOURCE, TARGET, threshold=bad)
+
+
+def test_the_weighted_distance_decides_where_hamming_has_a_tie():
+    weighted = map_inventory(("pː", "bː"), ("pː", "b"), measure="weighted")
+    row = next(row for row in weighted.rows if row.source == "bː" and row.match == "nearest")
+    assert (row.target, row.tied) == ("pː", ())
+    assert row.distance == pytest.approx(1 / 4)
+    assert "weighted" in weighted.made
+
+
+def test_an_inventory_with_one_phone_is_refused():
+    for source, target in ((SOURCE, ("a",)), (("a",), TARGET), (SOURCE, ("g", "ɡ"))):
+        with pytest.raises(UserError, match="has one phone"):
+            map_inventory(source, target)
+
+
+SHARED = tuple("abdefijklmnoprstuwzɛɡɲʃʒ")
+ONE, OTHER = ("θ", "ð", "β", "ɣ", "x", "tʃ"), ("v", "ʁ", "y", "ø", "ɛ̃", "ɔ̃")
+
+
+@pytest.mark.parametrize(("source", "target"), [(ONE, OTHER), (OTHER, ONE)])
+def test_the_counts_that_papers_print(source, target):
+    """Exact and nearest phones, of which ties, and targets that only the second pass reaches."""
+    targets = [normalize_ipa(phone) for phone in (*SHARED, *target)]
+    found = map_inventory((*SHARED, *source), targets).counts()
+    nearest = {s: min(distance(s, t) for t in targets) for s in source}
+    tied = [s for s in source if [distance(s, t) for t in targets].count(nearest[s]) > 1]
+    assert found["model phones"] == found["target phones"] == 30
+    assert (found["exact"], found["nearest"]) == (24, 6)
+    assert found["ties of nearest"] == len(tied) > 0
+    reached = {row.target for row in map_inventory((*SHARED, *source), targets).rows[:30]}
+    assert found["reverse-pass"] == len(set(targets) - reached) > 0

@@ -92,3 +92,27 @@ def test_stress_without_a_letter_is_no_phone(capsys):
 def test_an_inventory_of_texts_has_no_phones_of_other_languages(capsys):
     assert "θ" not in Inventory.from_texts(["привет", "thing"], "ru").phones
     assert "ru: 1 of 2 texts left out" in capsys.readouterr().err
+
+
+def test_texts_and_lists_with_numbers_have_counts(tmp_path):
+    spanish = Inventory.from_texts(["mamá", "mamá"], "es", "two.txt")
+    assert dict(zip(spanish.phones, spanish.counts, strict=True)) == {"a": 4, "m": 4}
+    assert spanish.source.endswith("2 texts of two.txt")
+    (tmp_path / "dict.phn.txt").write_text("a 70\ng 5\nɡ 2\n", encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "dict.phn.txt").counts == (70, 7)
+    (tmp_path / "phones.txt").write_text("b 2\na 1\nc 3\n", encoding="utf-8")
+    ids = Inventory.from_file(tmp_path / "phones.txt")
+    assert (ids.phones, ids.counts) == (("a", "b", "c"), ())
+
+
+def test_a_vocabulary_in_json_is_read_and_its_strange_symbols_are_named(tmp_path, capsys):
+    symbols = {"<pad>": 0, "|": 1, "a": 2, "": 3, "t͡ʃ": 4, "dZ": 5}
+    (tmp_path / "vocab.json").write_text(json.dumps(symbols), encoding="utf-8")
+    assert Inventory.from_file(tmp_path / "vocab.json").phones == ("a", "dZ", "tʃ")
+    said = capsys.readouterr().err
+    for part in ("no phones: <pad> |", "1 symbols are not IPA: dZ", "left out", "''"):
+        assert part in said
+    for bad in ("{", '{"ctc": {"tokens": ["a"]}}', "[]", "[1]"):
+        (tmp_path / "bad.json").write_text(bad, encoding="utf-8")
+        with pytest.raises(UserError, match=r"bad\.json"):
+            Inventory.from_file(tmp_path / "bad.json")

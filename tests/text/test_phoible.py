@@ -85,3 +85,22 @@ def test_a_list_has_no_inventories_to_choose_from(tmp_path):
         Inventory.from_file(tmp_path / "phones.txt#883")
     (tmp_path / "odd#name.txt").write_text("a b", encoding="utf-8")
     assert Inventory.from_file(tmp_path / "odd#name.txt").phones == ("a", "b")
+
+
+def test_allophones_and_marginal_phonemes_are_kept(table):
+    inventory = Inventory.from_file(f"{table}#883")
+    assert inventory.allophones == (("i", "ɪ"), ("m",), ("ɡ", "k", "kʰ"))
+    text = table.read_text(encoding="utf-8").replace("i ɪ,FALSE", "i ɪ,TRUE")
+    table.write_text(text, encoding="utf-8")
+    assert Inventory.from_file(f"{table}#gup").marginal == ("i",)
+
+
+def test_inventories_are_joined_only_where_this_is_asked_for(table):
+    joined = Inventory.from_file(f"{table}#1+423")
+    assert joined.phones == ("N", "h", "t", "˥")
+    assert joined.language == "kor"
+    assert "1 (kore1280" in joined.source
+    assert "423 (kore1280" in joined.source
+    assert dict(zip(joined.phones, joined.allophones, strict=True))["h"] == ("c\u0327", "h")
+    with pytest.raises(UserError, match="no inventories for '9'"):
+        Inventory.from_file(f"{table}#1+9")
