@@ -6,6 +6,8 @@ No logic: every command parses its words and calls one function.
 from pathlib import Path
 from typing import Any
 
+from speechx.cli.options import add_device, add_head
+
 
 def add_lm(commands: Any) -> None:
     """Adds the commands to the subparsers of argparse."""
@@ -46,6 +48,32 @@ def add_lm(commands: Any) -> None:
         help="n-grams that occur so often or less are left out, one number per order: 0 0 1",
     )  # fmt: skip
     train.set_defaults(command=_train)
+
+    tune = actions.add_parser(
+        "tune", help="choose the weights of a language model on dev, and keep it with the model"
+    )
+    tune.add_argument("model", type=Path, metavar="MODEL", help="model folder")
+    tune.add_argument("--lm", required=True, type=Path, metavar="FILE", help="language model")
+    tune.add_argument(
+        "--dev", required=True, nargs="+", type=Path, metavar="MANIFEST",
+        help="manifests of data that are neither training nor test data",
+    )  # fmt: skip
+    tune.add_argument(
+        "--beam-size", type=int, help="beginnings of texts that the search keeps; by default 100"
+    )
+    add_head(tune)
+    add_device(tune)
+    tune.set_defaults(command=_tune)
+
+
+def _tune(options: Any) -> None:
+    from speechx.lm_tuning import tune_lm
+
+    print(
+        tune_lm(
+            options.model, options.dev, options.lm, options.beam_size, options.device, options.head
+        )
+    )
 
 
 def _train(options: Any) -> None:

@@ -1,0 +1,139 @@
+"""The weights of a language model, chosen on dev, and the language model kept with the model.
+
+    speechx lm tune runs/mine/best --lm words.safetensors --dev dev.jsonl
+
+The error on dev is measured on a grid of `lm_weight` and `word_bonus`, then on a finer one around
+the best of these. Both weights and the language model are then written into the model folder, where
+`transcribe` and `evaluate` find them. Test data have no part in it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from speechx.data.labels import labelled
+from speechx.data.manifest import Utterance
+from speechx.decoding.beam import BeamDecoder, BeamSettings, level_of
+from speechx.decoding.decoder import Decoder, GreedyDecoder
+from speechx.decoding.ngram_file import read_ngram
+from speechx.decoding.preparation import words_of
+from speechx.decoding.scoring import Scored, score
+from speechx.errors import UserError
+from speechx.evaluation import asked_of, compared, decode_all, read_test_data
+from speechx.interchange.opening import open_model
+from speechx.language_model import check_unseen
+from speechx.log import logger
+from speechx.models.adapter_files import head_of
+from speechx.models.folder import is_model_folder, lm_file, write_decoding
+from speechx.text_table import text_table
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
+from speechx.whole_file import require_writable
+
+WEIGHTS = (0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)
+WORD_BONUSES, TOKEN_BONUSES = (-1.0, 0.0, 1.0, 2.0, 4.0), (-0.5, 0.0, 0.5, 1.0, 2.0)
+FINER = (0.8, 1.0, 1.25)  # times the best weight
+
+
+def tune_lm(
+    model: Path | str,
+    manifests: Sequence[Path],
+    lm: Path,
+    beam_size: int | None = None,
+    device: str = "auto",
+    head: str | None = None,
+) -> str:
+    """Chooses the weights by the error on `manifests` (dev data), writes them and the language
+    model into the model folder, and returns a table. The error is WER where the model writes
+    spaces, else CER or PER. UserError if the text of the language model has sentences of dev."""
+    folder = Path(model)
+    if not is_model_folder(folder):
+        raise UserError(
+            f"{folder} is not a speechx folder, in which the language model could be kept: convert "
+            "it first with `speechx convert`"
+        )
+    require_writable(folder / "config.yaml")
+    ngram = read_ngram(lm)
+    saved = open_model(folder, UNUSED)
+    opened = recognizer(saved, folder, device, head)
+    vocabulary = opened.vocabulary
+    if vocabulary.token_type == "languages":
+        raise UserError(f"{folder} writes languages, which need no language model")
+    utterances = labelled(read_test_data(manifests), vocabulary.token_type)
+    check_unseen(ngram, utterances)
+    start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
+    decoder = BeamDecoder(vocabulary.tokens, ngram, settings=start)
+    bonuses = TOKEN_BONUSES if level_of(ngram, vocabulary.tokens) == "tokens" else WORD_BONUSES
+    coarse = [
+        replace(start, lm_weight=weight, word_bonus=bonus)
+        for weight, bonus in product(WEIGHTS, bonuses)
+    ]
+    metric = _metric(opened)
+    without: list[Decoder] = [
+        GreedyDecoder(vocabulary.tokens),
+        BeamDecoder(vocabulary.tokens, settings=start),
+    ]
+    greedy, beam, *errors = _errors(
+        opened, utterances, metric, [*without, *map(decoder.with_settings, coarse)]
+    )
+    least, _, best = min(_ranked(errors, coarse))
+    step = bonuses[1] - bonuses[0]
+    fine = [
+        replace(start, lm_weight=round(weight * best.lm_weight, 3), word_bonus=best.word_bonus + b)
+        for weight, b in product(FINER, (-step / 2, 0.0, step / 2))
+    ]
+    errors = _errors(opened, utterances, metric, [*map(decoder.with_settings, fine)])
+    least, _, best = min((least, 0, best), min(_ranked(errors, fine)), key=lambda found: found[0])
+    if least >= min(greedy, beam):
+        raise UserError(
+            f"the language model makes {metric.upper()} on dev no better ({least:.1%} at best, "
+            f"{greedy:.1%} without it): it is not kept"
+        )
+    name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+    kept = head_of(name, saved.language if saved.adapter else None)
+    ngram.save(lm_file(folder, kept))
+    settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
+    write_decoding(folder, kept, settings)
+    logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
+    return text_table(
+        [
+            [f"{metric.upper()} on dev", "rate", "lm_weight", "word_bonus"],
+            ["greedy", f"{100 * greedy:.1f} %"],
+            ["beam search", f"{100 * beam:.1f} %"],
+            ["with the language model", f"{100 * least:.1f} %", f"{best.lm_weight:g}",
+             f"{best.word_bonus:g}"],
+        ]
+    )  # fmt: skip
+
+
+def _metric(opened: Recognizer) -> str:
+    if opened.vocabulary.token_type == "phonemes":
+        return "per"
+    return "wer" if any(map(str.isspace, opened.vocabulary.tokens)) else "cer"
+
+
+def _errors(
+    opened: Recognizer,
+    utterances: Sequence[Utterance],
+    metric: str,
+    decoders: Sequence[Decoder],
+) -> list[float]:
+    """The error rate of each decoder."""
+    token_type = opened.vocabulary.token_type
+    asked = asked_of(utterances, token_type)
+    tokens, _ = decode_all(opened, utterances, decoders, True, [])
+    decoded = [compared(asked, each, token_type) for each in tokens]
+    if metric == "wer":
+        decoded = [[_by_word(u) for u in each] for each in decoded]
+    return [score(each, metric, resamples=1).overall.rate for each in decoded]
+
+
+def _by_word(u: Scored) -> Scored:
+    return replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
+
+
+def _ranked(
+    errors: Sequence[float], settings: Sequence[BeamSettings]
+) -> Iterable[tuple[float, int, BeamSettings]]:
+    """With numbers between, so that of equal errors the first settings are the least."""
+    return ((error, n, each) for n, (error, each) in enumerate(zip(errors, settings, strict=True)))
