@@ -61,14 +61,21 @@ class Decoding:
         given = (self.lm, self.lexicon, self.hotwords or None, self.settings)
         return any(each is not None for each in given)
 
+    @property
+    def used(self) -> BeamSettings:
+        """The settings; by default a lexicon has a wide beam, for in a word that was not recognised
+        well there are phones of low probability."""
+        wide = BeamSettings(token_min_logp=-30.0, beam_prune_logp=-100.0, word_bonus=0.0)
+        return self.settings or (BeamSettings() if self.lexicon is None else wide)
+
     def decoder(self, tokens: Sequence[str]) -> Decoder:
         """The decoder of a model with these tokens; token i has output i + 1."""
         if self.backend == "pyctcdecode":
             from speechx.decoding.pyctcdecode_backend import PyctcdecodeDecoder
 
-            return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.settings)
+            return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.used)
         if self.searches or self.backend == "beam":
-            return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.settings)
+            return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.used)
         return GreedyDecoder(tokens)
 
     def with_weights(self, **weights: Any) -> "Decoding":
@@ -76,7 +83,7 @@ class Decoding:
         given = {name: value for name, value in weights.items() if value is not None}
         if not given:
             return self
-        return replace(self, settings=replace(self.settings or BeamSettings(), **given))
+        return replace(self, settings=replace(self.used, **given))
 
 
 def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tuple[str, ...]]]:
