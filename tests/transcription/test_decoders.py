@@ -79,7 +79,9 @@ def test_words_of_an_unseen_language_from_the_command_line(
     (tmp_path / "words.txt").write_text("casa\tk a z a\nseta\ts e t a\n", encoding="utf-8")
     command = ["phonemize", str(recording), "--model", str(phonetician), "--language", "it"]
     assert main([*command, "--lexicon", str(tmp_path / "words.txt")]) == 0
-    assert set(capsys.readouterr().out.split()) <= {"casa", "seta"}
+    *words, _ = capsys.readouterr().out.split()  # the recording may end inside a word
+    assert words
+    assert set(words) <= {"casa", "seta"}
 
 
 def test_ordinary_text_is_a_lexicon_if_the_language_is_known(tmp_path):
