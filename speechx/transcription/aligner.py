@@ -12,7 +12,7 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -136,7 +136,7 @@ def align(
         )
     times_U2 = times_of(
         recording.blocks, _sounding(spelling), alignment.spans_U2, frames, stride / SAMPLE_RATE,
-        model.sounds,
+        model.sounds, _beginning(spelling),
     )  # fmt: skip
     words, unaligned = _words(spelling, alignment, np.minimum(times_U2, duration))
     if not words:
@@ -183,6 +183,12 @@ def _sounding(spelling: Spelling) -> np.ndarray:
     return np.array(
         [outputs[c - FIRST_TOKEN][0] if c >= FIRST_TOKEN else 0 for c in columns_U], int
     )
+
+
+def _beginning(spelling: Spelling) -> np.ndarray:
+    """(U,) booleans: the first token of every word, and of the parts of a word."""
+    columns = [column for word in spelling.words for column in (PAUSE, *word.columns)]
+    return np.array([a == PAUSE for a, b in pairwise(columns) if b != PAUSE], bool)
 
 
 def _words(

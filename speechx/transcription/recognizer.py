@@ -347,7 +347,8 @@ class Recognizer:
         ids_U = np.array([0 if s.token.isspace() or not own else ids[s.token] for s in spans], int)
         spans_U2 = np.array([(s.first, s.last) for s in spans], int).reshape(-1, 2)
         second = self.features.stride / SAMPLE_RATE
-        return times_of(recording.blocks, ids_U, spans_U2, frames, second, self.sounds)
+        begins_U = np.full(len(ids_U), not any(map(str.isspace, self.vocabulary.tokens)))
+        return times_of(recording.blocks, ids_U, spans_U2, frames, second, self.sounds, begins_U)
 
     def _transcript(
         self,
