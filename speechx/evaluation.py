@@ -63,6 +63,7 @@ from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable, write_whole
+from speechx.wording import most_frequent
 
 RANDOM_MAPS = 5
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
@@ -73,7 +74,6 @@ PREPARED: dict[TokenType, str] = {  # what is done to the two sides before they 
     "phonemes": "references and hypotheses in one spelling of IPA (speechx.text.ipa)",
     "languages": "references and hypotheses as one code for each language (speechx.text.languages)",
 }
-SHOWN = 20  # of the tokens that a model never writes
 AnyScore: TypeAlias = Score | Accuracy
 WORD = re.compile(f"[{UNSPACED}]|[^\\s{UNSPACED}]+")
 """A word of a transcript."""
@@ -109,9 +109,8 @@ class NeverWritten:
     """By token, the most frequent first."""
 
     def __str__(self) -> str:
-        some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
-        rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
-        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
+        some = most_frequent(self.counts)
+        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}"
 
 
 def evaluate_model(

@@ -73,8 +73,9 @@ def align_each(
         one = given[recording]
         u = one.utterance
         try:
-            text, as_phones = _text(one, model.vocabulary.token_type == "phonemes" and not phones)
-            yield recording, model.align(
+            reader = model.reader_of(recording)
+            text, as_phones = _text(one, reader.vocabulary.token_type == "phonemes" and not phones)
+            yield recording, reader.align(
                 recording, text, language=language or (u.language if u else None),
                 phones=phones or as_phones, **settings,
                 progress=lambda now, start=done: progress(start + now),  # type: ignore[misc]

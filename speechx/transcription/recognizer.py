@@ -32,7 +32,6 @@ from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder, Toke
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
-from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder
@@ -41,12 +40,13 @@ from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
+from speechx.transcription.completed import completed
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
 from speechx.transcription.token_times import load_times, times_of
-from speechx.transcription.windows import WINDOW_SECONDS, Pauses, covered_seconds
+from speechx.transcription.windows import WINDOW_SECONDS, Pauses
 from speechx.transcription.words import words_of
 
 BATCH_SECONDS = 60.0  # of utterances that are decoded at once
@@ -102,6 +102,7 @@ class Recognizer:
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
+        self.replaced_phones: set[str] = set()
         self._mappings: dict[Inventory, Mapping] = {}
 
     @property
@@ -194,7 +195,8 @@ class Recognizer:
         given: Sequence[Any] = audio if several else (audio,)  # type: ignore[assignment]
         recordings = [Recording.of(one, rate, channel) for one in given]
         transcripts = []
-        for _, transcript in self.stream(recordings, inventory, limits, progress):
+        found = self.stream(recordings, inventory=inventory, limits=limits, progress=progress)
+        for _, transcript in found:
             if isinstance(transcript, UserError):
                 raise transcript
             transcripts.append(transcript)
@@ -206,6 +208,7 @@ class Recognizer:
     def stream(
         self,
         recordings: Iterable[Recording],
+        *,
         inventory: Inventory | None = None,
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
@@ -240,6 +243,10 @@ class Recognizer:
                 yield recording, part.error
             if part.outputs_TV is None:
                 pauses, spans = self._pauses(), []
+
+    def reader_of(self, recording: Recording) -> "Recognizer":
+        """The recognizer that reads this recording: itself, unless its language decides."""
+        return self
 
     def _pauses(self) -> Pauses:
         return Pauses(int(PART_SECONDS * SAMPLE_RATE / self.features.stride))
@@ -364,24 +371,14 @@ class Recognizer:
             times_U2 = np.array([[0.0, duration]] * len(spans)).reshape(-1, 2)
         times_U2 = np.clip(times_U2, 0, duration)
         spaced = any(map(str.isspace, self.vocabulary.tokens))
-        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced)
+        run = words_of(
+            spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced, limits
+        )
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
-        return Transcript(
-            text=text_of(run),
-            segments=segments_of(run, limits),
-            token_type=self.vocabulary.token_type,
-            audio_duration=round(duration, 3),
-            covered_duration=covered_seconds(self.features, samples),
-            model=published_name(self.folder),
-            audio=recording.path,
-            audio_start=recording.start,
-            channel=recording.channel,
-            language=language,
-            adapter=self.adapter,
-            inventory=inventory.source if inventory else None,
-        )
+        segments = segments_of(run, limits)
+        return completed(self, recording, samples, text_of(run), segments, language, inventory)
 
 
 def _noted(recordings: Iterable[Recording], given: list[Recording]) -> Iterator[Recording]:
@@ -412,9 +409,8 @@ def recognizer(
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")
     chosen = pick_device(device)
-    opened = Recognizer(
-        model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
-    )
+    spoken = saved.language or (saved.languages[0] if len(saved.languages) == 1 else None)
+    opened = Recognizer(model.to(chosen).eval(), name, saved.folder, chosen, spoken, saved.adapter)
     language = saved.language if saved.adapter else None
     opened.sounds = load_times(saved.folder, head_of(name, language))
     return opened
