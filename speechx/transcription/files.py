@@ -1,6 +1,7 @@
 """Transcripts of many recordings: a file for each recording and format, or standard output."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,7 +9,12 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
 from speechx.transcription.formats import KNOWN, render
-from speechx.transcription.inputs import Input, exit_code, refuse_equal_outputs
+from speechx.transcription.inputs import (
+    Input,
+    exit_code,
+    listed_at_the_end,
+    refuse_equal_outputs,
+)
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 from speechx.whole_file import require_writable, write_whole
@@ -56,7 +62,7 @@ def write_transcripts(
     if folder is not None and not overwrite:
         waiting = _unfinished(inputs, formats, folder, made)
     bar = Bar("speechx", sum(one.seconds for one in waiting))
-    try:
+    with listed_at_the_end(failures), closing(bar):
         found = transcribe((one.recording for one in waiting), progress=bar.reach)
         for one, (_, transcript) in zip(waiting, found, strict=True):
             if isinstance(transcript, UserError):
@@ -78,8 +84,6 @@ def write_transcripts(
                         logger.info(f"{path} is there already and is kept")
                         continue
                     write_whole(path, render(transcript, format, path.parent))
-    finally:
-        bar.close()
     return exit_code(failures, given, done)
 
 
