@@ -19,7 +19,12 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
-from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.options import (
+    add_computing,
+    add_device,
+    add_inventory_file,
+    chosen_inventory,
+)
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
@@ -152,9 +157,12 @@ def _add_scoring(commands: Any) -> None:
         help="fit the temperature of the model's probabilities to these manifests (dev data) and "
         "keep it in the model folder",
     )  # fmt: skip
-    add_head(evaluate)
-    add_device(evaluate)
-    add_inventory(evaluate, required=False)
+    add_computing(evaluate)
+    evaluate.add_argument(
+        "--language",
+        help="language whose adapter the model uses; by default the language of the manifests",
+    )
+    add_inventory_file(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser("report", help="one table of many evaluations")
@@ -224,7 +232,7 @@ def _train(command: str, options: Any) -> None:
 
 
 def _evaluate(options: Any) -> int:
-    inventory = chosen_inventory(options.inventory, options.language)
+    inventory = chosen_inventory(options.inventory)
     from speechx.evaluation import evaluate_model
 
     tables, code = evaluate_model(
@@ -235,6 +243,10 @@ def _evaluate(options: Any) -> int:
         options.device,
         options.head,
         options.calibrate,
+        language=options.language,
+        compute_type=options.compute_type,
+        batch_size=options.batch_size,
+        threads=options.threads,
     )
     print(tables)
     return code

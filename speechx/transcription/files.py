@@ -18,6 +18,7 @@ from speechx.transcription.inputs import (
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 from speechx.whole_file import require_writable, write_whole
+from speechx.wording import number_of
 
 Transcribe: TypeAlias = Callable[..., Iterator[tuple[Recording, Transcript | UserError]]]
 """Recordings, and a function that gets the seconds done, to transcripts in their order."""
@@ -106,11 +107,13 @@ def _unfinished(
         sources += [one.text] if isinstance(one.text, Path) else []
         newest = max([made, *(path.stat().st_mtime for path in sources if path.is_file())])
         old += min(path.stat().st_mtime for path in paths) < newest
-    if len(waiting) < len(inputs):
+    if skipped := len(inputs) - len(waiting):
+        have = "has its results" if skipped == 1 else "have their results"
+        older = "is" if old == 1 else "are"
         logger.info(
-            f"{len(inputs) - len(waiting)} of {len(inputs)} recordings have their results in "
-            f"{folder} already and are skipped; {old} of these results are older than the "
-            "recording or the model (--overwrite makes all of them again)"
+            f"{skipped} of {number_of(len(inputs), 'recording')} {have} in {folder} already, and "
+            f"no work is done for them; {old} of these results {older} older than the recording or "
+            "the model (--overwrite makes all of them again)"
         )
     return waiting
 

@@ -34,6 +34,7 @@ from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
+from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
@@ -49,7 +50,7 @@ from speechx.transcription.token_times import load_times, times_of
 from speechx.transcription.windows import WINDOW_SECONDS, Pauses
 from speechx.transcription.words import words_of
 
-BATCH_SECONDS = 60.0  # of utterances that are decoded at once
+BATCH_SECONDS = 60.0  # of utterances that are decoded at once, by default
 PART_SECONDS = 30.0  # of outputs that are decoded at once, at least
 UNUSED = ("mask_embedding",)  # parts that decoding does not need
 LIMITS = SegmentLimits()
@@ -57,7 +58,7 @@ Progress = Callable[[float], object]
 """Gets the seconds of sound that are done."""
 
 
-def _read(
+def read_batch(
     reader: Batches, plan: Plan, failed: dict[int, str] | None
 ) -> Iterator[tuple[Sequence[Row], Batch]]:
     """The batch of a plan. If some of its utterances cannot be read and there is room for them in
@@ -102,6 +103,9 @@ class Recognizer:
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
+        self.batch_seconds = BATCH_SECONDS
+        """Of utterances that are decoded at once."""
+        self.compute_type = "float32"
         self.replaced_phones: set[str] = set()
         self._mappings: dict[Inventory, Mapping] = {}
 
@@ -111,15 +115,24 @@ class Recognizer:
         files = self.folder.iterdir() if self.folder.is_dir() else iter((self.folder,))
         return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
-    def compute_with(self, batch_size: int | None = None, threads: int | None = None) -> None:
+    def compute_with(
+        self,
+        batch_size: int | None = None,
+        threads: int | None = None,
+        compute_type: str | None = None,
+    ) -> None:
         """Sets the number of windows that are computed at once, and the threads of the whole
-        process."""
+        process. A compute type is set once: after that the model cannot be trained or saved."""
         for name, number in (("batch_size", batch_size), ("threads", threads)):
             if number is not None and number < 1:
                 raise UserError(f"{name} must be at least 1, not {number}")
-        self.batch_size = batch_size or self.batch_size
+        if batch_size is not None:
+            self.batch_size, self.batch_seconds = batch_size, batch_size * WINDOW_SECONDS
         if threads is not None:
             torch.set_num_threads(threads)
+        if compute_type is not None:
+            prepare_for_inference(self.model, compute_type)
+            self.compute_type = compute_type
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -264,9 +277,9 @@ class Recognizer:
         corpus = Corpus.of(utterances)
         config = self.model.encoder.config
         reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
-        plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
+        plan_of = padded_batches(every_row(corpus), self.batch_seconds, np.random.default_rng(0))
         for plan in once(plan_of):
-            for rows, batch in _read(reader, plan, failed):
+            for rows, batch in read_batch(reader, plan, failed):
                 outputs = self._outputs(batch.wave_BS, batch.lengths_B)
                 for row, outputs_TV in zip(rows, outputs, strict=True):
                     yield row.utterances[0], [self._spans(each, outputs_TV) for each in decoders]

@@ -50,8 +50,8 @@ class SpokenLanguage(Recognizer):
     ) -> None:
         """`name` is the head that identifies languages, `reader` the one that writes where there
         are no adapters, in `compute_type`."""
-        self.compute_type = compute_type
         super().__init__(model, name, saved.folder, device)
+        self.compute_type = compute_type
         self.adapters, self.reader = saved.adapters, reader
         self._open: tuple[str, Recognizer] | None = None
 
@@ -130,7 +130,7 @@ class SpokenLanguage(Recognizer):
             if self.adapters:
                 saved = in_language(open_model(self.folder, UNUSED), language)
                 opened = recognizer(saved, self.folder, str(self.device))
-                prepare_for_inference(opened.model, self.compute_type)
+                opened.compute_with(compute_type=self.compute_type)
             else:
                 opened = Recognizer(self.model, self.reader, self.folder, self.device, language)
                 opened.sounds = load_times(self.folder, self.reader)

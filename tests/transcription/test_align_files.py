@@ -82,7 +82,7 @@ def test_finished_files_are_made_again_on_request(folder, caplog):
         os.utime(folder / "tapes/a.txt", (later, later))
         assert run("tapes/*.flac", "-o", "out", *overwrite) == 0
         assert (out.read_text(encoding="utf-8") == "mine") == kept
-    assert "1 of these results are older" in caplog.text
+    assert "1 of these results is older" in caplog.text
 
 
 def test_each_channel_may_have_a_text_of_its_own(folder):
