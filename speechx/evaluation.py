@@ -166,8 +166,8 @@ def evaluate_model(
                 "was trained: leave it out"
             )
         results = evaluate_objectives(saved, chosen, manifests, out, device, failed=unread)
-        tables = "\n\n".join(metrics_table(name, each) for name, each in results.items())
-        return tables, 2 if unread else 0
+        table = "\n\n".join(metrics_table(name, each) for name, each in results.items())
+        return table, 2 if unread else 0
     if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
