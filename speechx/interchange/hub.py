@@ -111,6 +111,7 @@ def refuse_url(path: Path | str) -> None:
     found = URL.fullmatch(words)
     if found is None or Path(path).exists():
         return
+    shown = re.sub(":/+", "://", str(path), count=1)  # a Path has one slash
     of_hub = found["place"].lower() in ("hf.co", "huggingface.co")
     parts = found["rest"].split("/")
     if (found["scheme"] or "").lower() == "hf":
@@ -119,14 +120,14 @@ def refuse_url(path: Path | str) -> None:
         return
     if not of_hub or len(parts) < 2 or parts[0] in OTHER_PAGES:
         raise UserError(
-            f"{path} is the address of a page, not of a model: expected OWNER/NAME of a model of "
+            f"{shown} is the address of a page, not of a model: expected OWNER/NAME of a model of "
             "the Hugging Face Hub, or a folder or file that has been downloaded"
         )
     name = "/".join(parts[:2])
     if len(parts) > 3 and parts[2] in PAGES and parts[3] != "main":
         revision = parts[3:6] if parts[3:5] == ["refs", "pr"] else parts[3:4]
         name += f"@{unquote('/'.join(revision))}"
-    raise UserError(f"{path} is the address of a page: write {name} instead")
+    raise UserError(f"{shown} is the address of a page: write {name} instead")
 
 
 def local_path(path: Path | str, language: str | None = None) -> Path:
