@@ -10,6 +10,7 @@ from speechx.cli.options import (
     add_language,
     add_model,
     chosen_inventory,
+    one_channel,
     opened_model,
 )
 
@@ -40,6 +41,10 @@ def add_fill(commands: Any) -> None:
     fill.add_argument(
         "--overwrite", action="store_true", help="make new files that are there already again"
     )
+    fill.add_argument(
+        "--channels", type=one_channel, default="mix", metavar="mix|N",
+        help="the mean of all channels of the recording, or one channel, from 0",
+    )  # fmt: skip
     add_language(fill)
     add_inventory_file(fill)
     add_computing(fill)
@@ -52,11 +57,13 @@ def _fill(options: Any) -> int:
     inventory = chosen_inventory(
         options.inventory
     )  # before the model is loaded, for it may be wrong
-    model = opened_model(options, options.language)
-    transcribe: Any = model.transcribe
-    if inventory is not None:
-        transcribe = partial(model.phonemize, inventory=inventory)
+    channel = None if options.channels == "mix" else options.channels
     return fill_files(
-        options.files, transcribe, partial(print, flush=True), options.tier, options.audio,
-        options.output, options.in_place, options.overwrite,
+        options.files, partial(_opened, options, inventory), partial(print, flush=True),
+        options.tier, options.audio, options.output, options.in_place, options.overwrite, channel,
     )  # fmt: skip
+
+
+def _opened(options: Any, inventory: Any) -> Any:
+    model = opened_model(options, options.language)
+    return model.transcribe if inventory is None else partial(model.phonemize, inventory=inventory)

@@ -19,10 +19,16 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.fill import add_fill
-from speechx.cli.options import add_device, add_head, add_inventory, chosen_inventory
+from speechx.cli.options import (
+    add_computing,
+    add_device,
+    add_inventory_file,
+    chosen_inventory,
+)
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
+from speechx.whole_file import reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,10 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that cannot be written
         name = f"{error.filename}: " if error.filename else ""
-        why = error.strerror or str(error)
-        if isinstance(error, (FileExistsError, NotADirectoryError)):
-            why = "a folder is needed, but this is a file or lies in one"
-        print(f"speechx: {name}{why}", file=sys.stderr)
+        print(f"speechx: {name}{reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
@@ -154,9 +157,12 @@ def _add_scoring(commands: Any) -> None:
         help="fit the temperature of the model's probabilities to these manifests (dev data) and "
         "keep it in the model folder",
     )  # fmt: skip
-    add_head(evaluate)
-    add_device(evaluate)
-    add_inventory(evaluate, required=False)
+    add_computing(evaluate)
+    evaluate.add_argument(
+        "--language",
+        help="language whose adapter the model uses; by default the language of the manifests",
+    )
+    add_inventory_file(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     report = commands.add_parser("report", help="one table of many evaluations")
@@ -226,7 +232,7 @@ def _train(command: str, options: Any) -> None:
 
 
 def _evaluate(options: Any) -> int:
-    inventory = chosen_inventory(options.inventory, options.language)
+    inventory = chosen_inventory(options.inventory)
     from speechx.evaluation import evaluate_model
 
     tables, code = evaluate_model(
@@ -237,6 +243,10 @@ def _evaluate(options: Any) -> int:
         options.device,
         options.head,
         options.calibrate,
+        language=options.language,
+        compute_type=options.compute_type,
+        batch_size=options.batch_size,
+        threads=options.threads,
     )
     print(tables)
     return code
