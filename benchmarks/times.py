@@ -1,12 +1,13 @@
 """How true the times of a forced alignment are: peaks, the midpoint rule, and the sound model.
 
-    python benchmarks/times.py MODEL TIMES.jsonl [--split test] [--learn train.jsonl]
+    python benchmarks/times.py MODEL TIMES.jsonl [--split test] [--learn train.jsonl] [--words]
     python benchmarks/times.py                       # made of tones and noise, without a model
 
 TIMES.jsonl has a recording a line: `path` (beside the file), `split`, and `segments`, each
 [start, end, token, ...] in seconds; "sil" is a pause. A model that writes characters is compared
-by words: then a line has `text`, and `words`, each [start, end, word]. `--learn` learns the sound
-model from a manifest, for models that have none.
+by words: then a line has `text`, and `words`, each [start, end, word]. So is a model that writes
+phones with `--words`; words begin and end where a segment does. `--learn` learns the sound model
+from a manifest, for models that have none.
 
 Printed are, in milliseconds, the mean absolute error, the mean signed error of starts and of ends
 (positive is late), and the share of starts and ends within 10, 20 and 50 ms.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -127,9 +129,16 @@ def with_model(args: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarr
             segments, tokens = about["words"], list(" ".join(words))
             ends_U = np.cumsum([len(word) for word in words])
             first_U, behind_U = np.append(0, ends_U[:-1]), ends_U - 1
+        elif args.words:
+            begin_U, end_U = np.array([s[:2] for s in segments]).T
+            segments = about["words"]
+            first_U = np.searchsorted(begin_U, [word[0] for word in segments])
+            behind_U = np.searchsorted(end_U, [word[1] for word in segments])
         ids_U = np.array(vocabulary.encode(tokens))
         frames_U2 = peaks(model.log_probabilities(wave_S), ids_U)
         each = spoken(cepstra(wave_S), ids_U, frames_U2, second, vocabulary)
+        if args.words:
+            each = replace(each, pauses_U=np.isin(np.arange(len(each.ids_U)), first_U))
         for method, times_U2 in by_method(sounds, each, len(wave_S) / SAMPLE_RATE).items():
             found[method].append(np.stack((times_U2[first_U, 0], times_U2[behind_U, 1]), 1))
         true += [segment[:2] for segment in segments]
@@ -142,6 +151,7 @@ def main() -> None:
     parser.add_argument("times", type=Path, nargs="?")
     parser.add_argument("--split", default="test", help="part of the recordings, or all")
     parser.add_argument("--learn", type=Path, help="manifest to learn the sound model from")
+    parser.add_argument("--words", action="store_true", help="comparison by words, also of phones")
     parser.add_argument("--language", default="ru", help="of texts")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()

@@ -15,10 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from speechx.corpora.kaldi import is_kaldi, utterances_of
+from speechx.data.batches import Batches
 from speechx.data.corpus import Corpus
 from speechx.data.labels import labelled, tokens_of
 from speechx.data.manifest import Utterance, read_manifest
+from speechx.data.sampling import every_row, once, padded_batches
 from speechx.decoding.accuracy import Accuracy, accuracy
 from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import Decoder, TokenSpan
@@ -34,6 +38,7 @@ from speechx.language_model import check_unseen
 from speechx.leaks import check_leaks
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
+from speechx.models.compute import require_compute_type
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import TokenType
@@ -41,10 +46,11 @@ from speechx.training.distributed import pick_device
 from speechx.training.progress import Progress
 from speechx.training.speech_data import SpeechData
 from speechx.training.validation import metrics_by_language, metrics_table
-from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
+from speechx.transcription.recognizer import UNUSED, Recognizer, read_batch, recognizer
 from speechx.whole_file import require_writable, write_whole
+from speechx.wording import number_of
 
-RANDOM_MAPS = 5
+READ_SECONDS = 60.0  # of recordings that are read at once
 MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
 AnyScore: TypeAlias = Score | Accuracy
 
@@ -61,23 +67,32 @@ def evaluate_model(
     page: Path | None = None,
     details: bool = False,
     prepare_model: Callable[[Recognizer], None] | None = None,
+    *,
+    language: str | None = None,
+    compute_type: str = "float32",
+    batch_size: int | None = None,
+    threads: int | None = None,
 ) -> tuple[str, int]:
     """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
     to print and the exit code; of a model without heads its objectives. `manifests` may also be
     Kaldi data directories. With `calibrate` the temperature of its probabilities is fitted on the
     manifests and written into the model folder. `details` adds speakers and confused phones to the
     tables, and `page` is written as HTML. `prepare_model` gets the opened model before it is used,
-    to choose its decoder.
+    to choose its decoder. `language` chooses the adapter, by default that of the manifests. The
+    others are as in `speechx.load` and `compute_with`.
 
     What `speechx.leaks` finds between the manifests and the training data (`train`, or those of the
     model's run) is an error unless `allow_leaks`; so are sentences in the text of a language
     model."""
+    require_compute_type(compute_type)
     if calibrate:
         _require_calibratable(Path(model))
     for file in filter(None, (out, page)):
         require_writable(file)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
-    if saved.adapters and not saved.vocabularies:
+    if language is not None:
+        saved = one_language(saved, language, Path(model))
+    elif saved.adapters and not saved.vocabularies:
         saved = in_language(saved, _only_language(manifests))
     others = [name for name in saved.objectives if name not in saved.vocabularies]
     if head is not None and head not in saved.objectives:
@@ -87,16 +102,24 @@ def evaluate_model(
             raise UserError(
                 f"{head or model} has no labels, so it has no probabilities to calibrate"
             )
-        chosen = others if head is None else [head]
         if page is not None:
             raise UserError(f"{head or model} writes nothing that --page could show")
-        results = evaluate_objectives(saved, chosen, manifests, out, device)
-        return "\n\n".join(metrics_table(name, each) for name, each in results.items()), 0
+        if compute_type != "float32":
+            raise UserError(
+                f"compute_type {compute_type} is for a head; {model} is evaluated as it "
+                "was trained: leave it out"
+            )
+        chosen, unread = others if head is None else [head], list[str]()
+        results = evaluate_objectives(saved, chosen, manifests, out, device, failed=unread)
+        table = "\n\n".join(metrics_table(name, each) for name, each in results.items())
+        return table, 2 if unread else 0
     if others and head is None and saved.vocabularies:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
     if page is not None and opened.vocabulary.token_type == "languages":
         raise UserError(f"{model} writes languages; --page shows phones or characters")
+    changed = None if compute_type == "float32" else compute_type  # validation changes nothing
+    opened.compute_with(batch_size, threads, changed)
     if prepare_model is not None:
         prepare_model(opened)
     listed = read_test_data(manifests)
@@ -114,6 +137,17 @@ def evaluate_model(
     if page is not None:
         write_page(page, model, listed, found.scores, found.decoded, found.phones)
     return found.table(details), 2 if failed else 0
+
+
+def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
+    """The model in one of its languages."""
+    hint = f"for a language that it was not trained on, give --inventory {language}"
+    if not (saved.adapters or saved.languages):
+        raise UserError(f"{model} has no adapters among which --language chooses; {hint}")
+    try:
+        return in_language(saved, language)
+    except UserError as error:
+        raise UserError(f"{error}; {hint}") from None
 
 
 def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> None:
@@ -293,20 +327,24 @@ def evaluate_objectives(
     out: Path | None = None,
     device: str = "auto",
     seed: int = 1,
+    failed: list[str] | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Metrics of these objectives, which need no labels, by objective and language, and "overall".
 
-    Utterances shorter than a second are left out; longer ones are cropped to 20 seconds.
+    Utterances shorter than a second are left out; longer ones are cropped to 20 seconds. Recordings
+    that cannot be read are left out, logged and added to `failed`.
     """
+    failed = [] if failed is None else failed
     model, _ = SpeechModel.from_saved(saved)
     model.to(pick_device(device)).eval()
     listed = read_test_data(manifests)
     utterances = [u for u in listed if u.duration >= MIN_SECONDS]
     if len(utterances) < len(listed):
         logger.info(
-            f"{len(listed) - len(utterances)} of {len(listed)} utterances are shorter than "
-            f"{MIN_SECONDS:g} s and left out"
+            f"{len(listed) - len(utterances)} of {number_of(len(listed), 'utterance')} left out: "
+            f"shorter than {MIN_SECONDS:g} s"
         )
+    utterances = _readable(utterances, failed)
     data = SpeechData(train=tuple(manifests), min_seconds=MIN_SECONDS)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for name in names:
@@ -323,8 +361,28 @@ def evaluate_objectives(
         raise UserError(f"{saved.folder} has no objective to evaluate")
     if out is not None:
         about = {"model": str(saved.folder), "manifests": [str(m) for m in manifests]}
-        write_json(out, {**about, **results})
+        write_json(out, {**about, "unreadable": failed, **results})
     return results
+
+
+def _readable(utterances: Sequence[Utterance], failed: list[str]) -> list[Utterance]:
+    """Those that can be read; the reasons of the others are logged and added to `failed`."""
+    corpus, unread = Corpus.of(utterances), dict[int, str]()
+    reader = Batches(corpus, normalized=False)
+    plan_of = padded_batches(every_row(corpus), READ_SECONDS, np.random.default_rng(0))
+    for plan in once(plan_of) if utterances else ():
+        for _ in read_batch(reader, plan, unread):
+            pass
+    messages = [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
+    failed += messages
+    for message in messages:
+        logger.info(f"speechx: {message}")
+    if unread and len(unread) == len(utterances):
+        raise UserError(f"none of the recordings can be read; {messages[0]}")
+    if unread:
+        total = number_of(len(utterances), "utterance")
+        logger.info(f"{len(unread)} of {total} cannot be read and are left out")
+    return [u for n, u in enumerate(utterances) if n not in unread]
 
 
 def asked_of(utterances: Sequence[Utterance], token_type: TokenType) -> list[Scored]:
@@ -394,8 +452,8 @@ def decode_all(
         for message in failed:
             logger.info(f"speechx: {message}")
         logger.info(
-            f"{len(unread)} of {len(utterances)} utterances cannot be read; they are scored as if "
-            "the model had written nothing"
+            f"{len(unread)} of {number_of(len(utterances), 'utterance')} cannot be read; scored as "
+            "if the model had written nothing"
         )
     return tokens, first
 
@@ -427,6 +485,7 @@ def about_model(
 ) -> dict[str, Any]:
     return {
         "model": str(recognizer.folder),
+        "compute_type": recognizer.compute_type,
         "manifests": [str(m) for m in manifests],
         "without_labels": unlabelled,
         "unreadable": list(failed),

@@ -48,9 +48,11 @@ from speechx.evaluation import (
     write_json,
     write_page,
 )
+from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.leaks import check_leaks
 from speechx.log import logger
+from speechx.models.compute import require_compute_type
 from speechx.text.inventory import Inventory
 from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
@@ -80,6 +82,11 @@ def evaluate_unseen_model(
     page: Path | None = None,
     topline: str | None = None,
     require_unseen: bool = False,
+    *,
+    language: str | None = None,
+    compute_type: str = "float32",
+    batch_size: int | None = None,
+    threads: int | None = None,
 ) -> tuple[str, int]:
     """Evaluates a phone model on each language of the manifests, and returns the table to print and
     the exit code.
@@ -88,12 +95,16 @@ def evaluate_unseen_model(
     of the language, and chooses the decoder (a language model, a lexicon). `topline` is a model
     that was trained on the language; {language} in it stands for its code. UserError for leaks
     as in `evaluate_model`, and with `require_unseen` for a language of the model's training, unless
-    `allow_leaks`."""
+    `allow_leaks`. The other arguments are as in `evaluate_model`."""
+    require_compute_type(compute_type)
     for file in filter(None, (out, page)):
         require_writable(file)  # before the computation, which may take hours
     saved = open_model(Path(model), UNUSED)
+    if language is not None or (saved.adapters and not saved.vocabularies):
+        saved = in_language(saved, language)
     opened = recognizer(saved, Path(model), device, head)
     opened.require("phonemes", "write an unseen language")
+    opened.compute_with(batch_size, threads, None if compute_type == "float32" else compute_type)
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     spoken = sorted({u.language for u in listed})
@@ -105,16 +116,16 @@ def evaluate_unseen_model(
         )
     failed: list[str] = []
     found = Unseen(opened)
-    for language in spoken:
-        inventory, mapping = prepare_language(opened, language)
+    for unseen in spoken:
+        inventory, mapping = prepare_language(opened, unseen)
         if mapping is None:
             if inventory is None:
-                raise UserError(f"{language}: an inventory or a mapping is needed")
+                raise UserError(f"{unseen}: an inventory or a mapping is needed")
             mapping = opened.map_inventory(inventory)
-        own = [u for u in listed if u.language == language]
+        own = [u for u in listed if u.language == unseen]
         if not allow_leaks:
             check_unread(opened, own)
-        best = None if topline is None else topline.replace("{language}", language)
+        best = None if topline is None else topline.replace("{language}", unseen)
         reference = None
         if best is not None:
             reference = recognizer(open_model(Path(best), UNUSED), Path(best), device)

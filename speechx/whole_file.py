@@ -118,6 +118,13 @@ def require_writable(path: Path) -> None:
         path.unlink()
 
 
+def reason(error: OSError) -> str:
+    """Why a file cannot be written or read, for people."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return "a folder is needed, but this is a file or lies in one"
+    return error.strerror or str(error)
+
+
 def name_file(error: OSError, path: Path, temporary: Path | None = None) -> None:
     """Makes an error name the file that the user knows: the error of a full disk names none."""
     if error.errno and error.filename in (None, temporary and str(temporary)):

@@ -227,3 +227,11 @@ def test_an_adapter_beside_a_head(tmp_path, trained):
     assert opened(tmp_path / "both").vocabularies == {"ctc": vocabulary}
     adapted = opened(tmp_path / "both", "yor")
     assert adapted.vocabularies["ctc"].tokens == ("a", "b", "c", "d")
+
+
+def test_evaluation_in_a_language_that_is_chosen(trained, manifests, yoruba):
+    """The manifests may name it otherwise, or have several."""
+    table, _ = evaluate_model(trained / "best", [manifests[1]], device="cpu", language="yor")
+    assert "CER" in table
+    with pytest.raises(UserError, match="no language 'hau'"):
+        evaluate_model(trained / "best", [yoruba[1]], device="cpu", language="hau")

@@ -157,7 +157,7 @@ def test_an_output_folder_keeps_what_is_finished(place, tmp_path, capsys):
     assert json.loads(other.read_text())["text"]
     said = capsys.readouterr()
     assert said.out == ""
-    assert "1 of 2 recordings have their results" in said.err
+    assert "1 of 2 recordings has its results" in said.err
 
 
 def test_two_recordings_never_become_one_file(place, refused, tmp_path):

@@ -528,7 +528,7 @@ class TestCalibration:
         assert main([*command, str(tmp_path / "other")]) == 1
         assert "speechx convert" in capsys.readouterr().err
         folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
-        assert main([*command, folder, "--language", "it"]) == 1
+        assert main([*command, folder, "--inventory", "it"]) == 1
         assert "unseen" in capsys.readouterr().err
 
 
@@ -560,7 +560,7 @@ def test_a_prism_folder_is_evaluated_in_one_command(phonetician, held_out, tmp_p
     assert sum(row[2] for row in details["confusions"]["phones"]) == written["overall"]["edits"]
     assert "prism" in capsys.readouterr().out
     assert page.read_text().count("data:audio") == 4
-    assert main([*command, "-o", str(out), "--language", "it"]) == 0
+    assert main([*command, "-o", str(out), "--inventory", "it"]) == 0
     unseen = json.loads(out.read_text())["prism"]
     assert set(unseen) == METHODS - {"random_map"}
     assert unseen["unmapped"] == details["prism"]
@@ -613,3 +613,56 @@ class TestUnseen:
             assert method["macro"] == pytest.approx(sum(rates) / 2)
         sources = [each["inventory"] for each in written["languages"]]
         assert ["ca.phones.txt" in sources[0], "pt.phones.txt" in sources[1]] == [True, True]
+
+
+def test_how_a_model_computes_is_chosen_as_in_transcribe(speller, held_out, tmp_path):
+    scores = {}
+    for name, options in (
+        ("plain", []),
+        ("float32", ["--batch-size", "4", "--compute-type", "float32"]),
+        ("bfloat16", ["--compute-type", "bfloat16"]),
+    ):
+        out = tmp_path / f"{name}.json"
+        command = ["evaluate", "--model", str(speller.folder), "--manifest", *map(str, held_out)]
+        assert main([*command, "-o", str(out), *options]) == 0
+        scores[name] = json.loads(out.read_text())
+    assert scores["plain"] == scores["float32"]
+    assert scores["bfloat16"]["compute_type"] == "bfloat16"
+    difference = scores["plain"]["overall"]["rate"] - scores["bfloat16"]["overall"]["rate"]
+    assert abs(difference) < 0.1
+    for options, said in ((["--compute-type", "int4"], "int4"), (["--threads", "0"], "threads")):
+        command = ["evaluate", "--model", str(speller.folder), "--manifest", str(held_out[0])]
+        assert main([*command, *options]) == 1, said
+
+
+def test_a_language_is_that_of_the_model_and_an_unseen_one_has_an_inventory(
+    phonetician, held_out, capsys
+):
+    command = ["evaluate", "--model", str(phonetician.folder), "--manifest", str(held_out[0])]
+    assert main([*command, "--language", "pt"]) == 1
+    assert "give --inventory pt" in capsys.readouterr().err
+    assert main([*command, "--language", "xx"]) == 0
+
+
+def test_metrics_go_on_past_a_recording_that_cannot_be_read(manifests, tmp_path, capsys):
+    from speechx.objectives.model import SpeechModel
+    from speechx.objectives.wav2vec2 import Wav2Vec2Config
+    from tests.conftest import small_filterbank
+
+    model = SpeechModel(small_filterbank(), {"wav2vec2": Wav2Vec2Config(num_negatives=10)}, {})
+    model.save(tmp_path / "model", ["xx"])
+    some = read_manifest(manifests[0])
+    write_manifest(tmp_path / "good.jsonl", some[1:])
+    broken = replace(some[0], audio=str(tmp_path / "gone.wav"))
+    write_manifest(tmp_path / "bad.jsonl", [broken, *some[1:]])
+    written = {}
+    for name, code in (("good", 0), ("bad", 2)):
+        command = ["evaluate", "--model", str(tmp_path / "model"), "-o", str(tmp_path / "o.json")]
+        assert main([*command, "--manifest", str(tmp_path / f"{name}.jsonl")]) == code
+        written[name] = json.loads((tmp_path / "o.json").read_text())
+    assert f"{some[0].id}: " in capsys.readouterr().err
+    assert written["good"]["wav2vec2"] == written["bad"]["wav2vec2"]
+    assert [line.split(":")[0] for line in written["bad"]["unreadable"]] == [some[0].id]
+    write_manifest(tmp_path / "none.jsonl", [broken])
+    assert main([*command, "--manifest", str(tmp_path / "none.jsonl")]) == 1
+    assert "none of the recordings can be read" in capsys.readouterr().err

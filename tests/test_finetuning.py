@@ -644,3 +644,21 @@ def test_a_run_in_use_is_left_alone(manifests, tmp_path):
 def test_a_file_is_no_configuration_in_python():
     with pytest.raises(TypeError, match="settings by keyword"):
         finetune("recipe.yaml")
+
+
+def test_dev_that_is_training_data_is_warned_of(manifests, tmp_path, caplog):
+    train, dev = manifests
+    for name, splits, warned in (
+        ("same", {"train": [str(train)], "dev": [str(train)]}, True),
+        ("partly", {"train": [str(train), str(dev)], "dev": [str(dev)]}, True),
+        ("apart", {"train": [str(train)], "dev": [str(dev)]}, False),
+    ):
+        caplog.clear()
+        finetune(finetune_config(tmp_path / name, manifests, data=splits, run={"steps": 1}))
+        assert ("learned dev by heart" in caplog.text) == warned
+    some = read_manifest(dev)
+    write_manifest(tmp_path / "copy.jsonl", some[:1])
+    caplog.clear()
+    splits = {"train": [str(train), str(tmp_path / "copy.jsonl")], "dev": [str(dev)]}
+    finetune(finetune_config(tmp_path / "copy", manifests, data=splits, run={"steps": 1}))
+    assert "1 of 4 utterances of data.dev" in caplog.text

@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "speechx"
 
 FLOORS = (
-    {"config", "errors", "log", "text_encoding", "text_table", "whole_file"},
+    {"config", "errors", "log", "text_encoding", "text_table", "whole_file", "wording"},
     {"audio", "text"},
     {"data", "models"},
     {"corpora", "decoding"},

@@ -45,7 +45,7 @@ train "$out/seen" finetune init="$out/pretrain/final" run.seed="$seed" \
 score seen seen $(tests $seen)
 
 # 4. Languages without a label, through the articulatory mapping, beside its controls.
-for xx in $unseen; do score "$xx" seen $(tests $xx) --language "$xx"; done
+for xx in $unseen; do score "$xx" seen $(tests $xx) --inventory "$xx"; done
 
 # 5. One of them again, after two labelled minutes.
 few="run.batch_seconds=16 run.max_seconds_per_device=16"

@@ -233,6 +233,15 @@ def read_segments(
                 yield error
 
 
+def require_channel(name: str | Path, channel: int, channels: int) -> None:
+    """A UserError if a file with so many channels does not have this one, counted from 0."""
+    if not 0 <= channel < channels:
+        raise UserError(
+            f"{name}: channel {channel} was requested, but the file has {channels} "
+            f"(0 to {channels - 1})."
+        )
+
+
 def _frame_range(start: float, duration: float | None, rate: int) -> tuple[int, int | None]:
     """The first frame of a segment and its number of frames."""
     return round(start * rate), None if duration is None else max(1, round(duration * rate))
@@ -250,11 +259,8 @@ def _one_channel(
     start, duration, channel = segment
     first, wanted = _frame_range(start, duration, rate)
     channels = wave_SC.shape[1]
-    if channel is not None and not 0 <= channel < channels:
-        raise UserError(
-            f"{name}: channel {channel} was requested, but the file has {channels} "
-            f"(0 to {channels - 1})."
-        )
+    if channel is not None:
+        require_channel(name, channel, channels)
     if len(wave_SC) == 0:
         if first == 0:
             raise UserError(_no_samples(name))

@@ -12,6 +12,7 @@ from typing import Any
 from speechx.cli.prepare import add_corpora
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.wording import number_of
 
 
 def add_data_commands(data: argparse.ArgumentParser) -> None:
@@ -141,7 +142,7 @@ def _phones(options: Any) -> None:
         raise UserError(f"-o {options.output} is the manifest itself: give another file")
     labelled = add_phones(read_manifest(options.manifest), options.drop_empty)
     write_manifest(options.output, labelled)
-    logger.info(f"{len(labelled)} utterances with phones: {options.output}")
+    logger.info(f"{number_of(len(labelled), 'utterance')} with phones: {options.output}")
 
 
 def _doctor(options: Any) -> int:
@@ -186,7 +187,7 @@ def _convert(options: Any) -> None:
     from speechx.data.manifest import convert_manifest
 
     count = convert_manifest(options.source, options.target)
-    logger.info(f"{count} utterances: {options.target}")
+    logger.info(f"{number_of(count, 'utterance')}: {options.target}")
 
 
 def _pack(options: Any) -> int:

@@ -1,15 +1,16 @@
 """`speechx evaluate`: scores of a model, also on languages that it was not trained on."""
 
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speechx.cli.options import (
+    add_computing,
     add_decoding,
     add_details,
-    add_device,
-    add_head,
-    add_inventory,
+    add_inventory_file,
+    add_mapping,
     checked_mapping,
     chosen_inventory,
     chosen_mapping,
@@ -50,9 +51,13 @@ def add_evaluate(commands: Any) -> None:
         "keep it in the model folder",
     )  # fmt: skip
     add_details(evaluate)
-    add_head(evaluate)
-    add_device(evaluate)
-    add_inventory(evaluate)
+    add_computing(evaluate)
+    evaluate.add_argument(
+        "--language",
+        help="language whose adapter the model uses; by default the language of the manifests",
+    )
+    add_inventory_file(evaluate)
+    add_mapping(evaluate)
     add_decoding(evaluate)
     evaluate.add_argument(
         "--unseen", action="store_true",
@@ -67,18 +72,20 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: Any) -> int:
-    unseen = options.unseen or options.inventory or options.language or options.mapping
-    if unseen and not options.calibrate:
+    unseen = options.unseen or options.inventory or options.mapping
+    if unseen and options.calibrate:
+        raise UserError("--calibrate is for the model's own outputs, not for unseen languages")
+    if unseen:
         tables, code = _unseen(options)
     else:
         from speechx.evaluation import evaluate_model
 
-        if unseen:
-            raise UserError("--calibrate is for the model's own outputs, not for unseen languages")
         tables, code = evaluate_model(
             options.model, options.manifest, options.output, options.device, options.head,
             options.calibrate, options.train, options.allow_leaks, options.page, options.details,
-            lambda model: decode_with(model, options),
+            partial(decode_with, options=options, language=options.language),
+            language=options.language, compute_type=options.compute_type,
+            batch_size=options.batch_size, threads=options.threads,
         )  # fmt: skip
     print(tables)
     return code
@@ -88,19 +95,20 @@ def _unseen(options: Any) -> tuple[str, int]:
     from speechx.unseen import evaluate_unseen_model
 
     if not any("{language}" in str(getattr(options, name)) for name in ("inventory", "mapping")):
-        chosen_inventory(options.inventory, options.language)  # before the model is loaded, for
-        checked_mapping(options.mapping)  # they may be wrong
+        chosen_inventory(options.inventory)  # before the model is loaded, for they may be wrong
+        checked_mapping(options.mapping)
 
     def prepare(model: Any, language: str) -> Any:
         own = _of_language(options, language)
-        given = own.inventory or own.mapping
-        inventory = chosen_inventory(own.inventory, own.language or (None if given else language))
+        inventory = chosen_inventory(own.inventory or (None if own.mapping else language))
         decode_with(model, own, language)
         return inventory, chosen_mapping(own.mapping, model, inventory)
 
     return evaluate_unseen_model(
         options.model, options.manifest, prepare, options.output, options.device, options.head,
         options.train, options.allow_leaks, options.page, options.topline, options.unseen,
+        language=options.language, compute_type=options.compute_type,
+        batch_size=options.batch_size, threads=options.threads,
     )  # fmt: skip
 
 

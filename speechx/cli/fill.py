@@ -13,6 +13,7 @@ from speechx.cli.options import (
     checked_mapping,
     chosen_inventory,
     chosen_mapping,
+    one_channel,
     opened_model,
 )
 
@@ -43,6 +44,10 @@ def add_fill(commands: Any) -> None:
     fill.add_argument(
         "--overwrite", action="store_true", help="make new files that are there already again"
     )
+    fill.add_argument(
+        "--channels", type=one_channel, default="mix", metavar="mix|N",
+        help="the mean of all channels of the recording, or one channel, from 0",
+    )  # fmt: skip
     add_language(fill)
     add_inventory_file(fill)
     add_mapping(fill)
@@ -55,12 +60,16 @@ def _fill(options: Any) -> int:
 
     inventory = chosen_inventory(options.inventory)  # before the model is loaded: it may be wrong
     checked_mapping(options.mapping)
+    channel = None if options.channels == "mix" else options.channels
+    return fill_files(
+        options.files, partial(_opened, options, inventory), partial(print, flush=True),
+        options.tier, options.audio, options.output, options.in_place, options.overwrite, channel,
+    )  # fmt: skip
+
+
+def _opened(options: Any, inventory: Any) -> Any:
     model = opened_model(options, options.language)
     mapping = chosen_mapping(options.mapping, model, inventory)
-    transcribe: Any = model.transcribe
-    if inventory is not None or mapping is not None:
-        transcribe = partial(model.phonemize, inventory=inventory, mapping=mapping)
-    return fill_files(
-        options.files, transcribe, partial(print, flush=True), options.tier, options.audio,
-        options.output, options.in_place, options.overwrite,
-    )  # fmt: skip
+    if inventory is None and mapping is None:
+        return model.transcribe
+    return partial(model.phonemize, inventory=inventory, mapping=mapping)

@@ -27,6 +27,7 @@ from speechx.cli.score import add_score
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
 from speechx.log import log_to_stderr
+from speechx.whole_file import reason
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,10 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that cannot be written
         name = f"{error.filename}: " if error.filename else ""
-        why = error.strerror or str(error)
-        if isinstance(error, (FileExistsError, NotADirectoryError)):
-            why = "a folder is needed, but this is a file or lies in one"
-        print(f"speechx: {name}{why}", file=sys.stderr)
+        print(f"speechx: {name}{reason(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)

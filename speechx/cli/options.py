@@ -108,11 +108,15 @@ def add_output(command: argparse.ArgumentParser, format: str) -> None:
 
 
 def _channels(word: str) -> str | int:
-    if word in ("mix", "split"):
-        return word
-    if word.isdecimal():
-        return int(word)
-    raise argparse.ArgumentTypeError(f"expected mix, split or a number from 0, not {word!r}")
+    if word not in ("mix", "split") and not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected mix, split or a number from 0, not {word!r}")
+    return int(word) if word.isdecimal() else word
+
+
+def one_channel(word: str) -> str | int:
+    if word != "mix" and not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected mix or a number from 0, not {word!r}")
+    return int(word) if word.isdecimal() else word
 
 
 def add_inventory(command: argparse.ArgumentParser) -> None:

@@ -9,8 +9,7 @@ from speechx.data.utterance import Utterance
 from speechx.decoding.preparation import prepare
 from speechx.text.normalize import letters
 from speechx.text.vocabulary import TokenType
-
-SHOWN = 20  # tokens in a message
+from speechx.wording import most_frequent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +24,8 @@ class NeverWritten:
     """By token, the most frequent first."""
 
     def __str__(self) -> str:
-        some = ", ".join(f"{token!r} {n}" for token, n in list(self.counts.items())[:SHOWN])
-        rest = f" and {len(self.counts) - SHOWN} others" if len(self.counts) > SHOWN else ""
-        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}{rest}"
+        some = most_frequent(self.counts)
+        return f"{self.tokens} of {self.total} reference tokens ({self.share:.1%}): {some}"
 
 
 def never_written(

@@ -15,12 +15,17 @@ where the boundaries are: a model of changes alone would fit as well when all of
 Then the three states are learned. Both are a few rounds of the best division (Viterbi) and of means
 and covariances.
 
+Changes reach 40 ms to both sides, so beside a pause they show a token before it begins and after it
+has ended. There the boundary is searched again by the cepstra alone. Where words are known, pauses
+stand between words: the silence in a plosive is none.
+
     N steps of 10 ms · C = 13 cepstra · F = C or 39 values of a step · U tokens · X states of the
     tokens and pauses of a recording · K states of the model · I covariances
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -51,9 +56,12 @@ class Spoken:
     """Tokens as outputs of the model; none is the blank, 0."""
     spans_U2: np.ndarray
     """Seconds: where the model's peaks for the tokens begin and end."""
+    pauses_U: np.ndarray | None = None
+    """Booleans: whether a pause may stand before each token; by default before all. A long one may
+    stand anywhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SoundModel:
     """How the tokens of a head sound."""
 
@@ -85,6 +93,18 @@ class SoundModel:
         if not len(spoken.ids_U):
             return np.zeros((0, 2))
         return self._divide([spoken], [_values(spoken)])[1][0] * STEP
+
+    @cached_property
+    def still(self) -> "SoundModel":
+        """The same model of the cepstra alone, without their changes."""
+        whitening_IFF = self.whitening_IFF.astype(np.float64)
+        covariance_IFF = np.linalg.inv(whitening_IFF.transpose(0, 2, 1) @ whitening_IFF)
+        return SoundModel(
+            self.mean_KF[:, :CEPSTRA],
+            _whitening(covariance_IFF[:, :CEPSTRA, :CEPSTRA]),
+            self.covariance_K,
+            self.states,
+        )
 
     def save(self, path: Path) -> None:
         """Writes a file of tensors."""
@@ -136,11 +156,8 @@ class SoundModel:
         for k, scatter_FF in scatters.items():
             covariance_K[k] = len(covariances)
             covariances.append((scatter_FF + TIED * tied_FF) / (count_K[k] + TIED))
-        factor_IFF = np.linalg.cholesky(np.linalg.inv(np.stack(covariances)))
-        whitening_IFF = np.ascontiguousarray(factor_IFF.transpose(0, 2, 1))
-        return cls(
-            mean_KF.astype(np.float32), whitening_IFF.astype(np.float32), covariance_K, states
-        )
+        whitening_IFF = _whitening(np.stack(covariances))
+        return cls(mean_KF.astype(np.float32), whitening_IFF, covariance_K, states)
 
     def _divide(
         self, spoken: Sequence[Spoken], values: Sequence[np.ndarray]
@@ -163,6 +180,13 @@ class SoundModel:
                 )
             ]
             found = best_paths(scores, self.states)
+            if self.states > 1:
+                found = [
+                    self._at_pauses(each, value_NF, chain_X, path_N, n)
+                    for each, value_NF, chain_X, path_N, n in zip(
+                        spoken[part], values[part], chains, found, times, strict=True
+                    )
+                ]
             for each, chain_X, path_N, n in zip(spoken[part], chains, found, times, strict=True):
                 labels.append(chain_X[path_N[::n]])
                 begin_U = 1 + np.arange(len(each.ids_U)) * (self.states + 1)
@@ -170,6 +194,30 @@ class SoundModel:
                 behind_U = np.searchsorted(path_N, begin_U + self.states)
                 steps.append(np.stack((first_U, behind_U), 1) / n)
         return labels, steps
+
+    def _at_pauses(
+        self,
+        spoken: Spoken,
+        value_NF: np.ndarray,
+        chain_X: np.ndarray,
+        path_N: np.ndarray,
+        times: int,
+    ) -> np.ndarray:
+        """The path (N,) with the two ends of every pause where the cepstra alone divide it best
+        from the state beside it; every step of the recording counts several times."""
+        pauses = np.unique(path_N[path_N % (self.states + 1) == 0])
+        if not len(pauses):
+            return path_N
+        score_NX = self.still._scores(spoken, value_NF[:, :CEPSTRA], chain_X).repeat(times, 0)
+        path_N = path_N.copy()
+        for pause in pauses:
+            for before, behind in ((pause - 1, pause), (pause, pause + 1)):
+                first, last = np.searchsorted(path_N, (before, behind + 1))
+                if before >= 0 and behind < len(chain_X):
+                    better_N = score_NX[first:last, before] - score_NX[first:last, behind]
+                    middle = first + 1 + better_N.cumsum()[:-1].argmax()
+                    path_N[first:middle], path_N[middle:last] = before, behind
+        return path_N
 
     def _chain(self, ids_U: np.ndarray) -> np.ndarray:
         """The states (X,) of the model that a recording goes through."""
@@ -194,7 +242,16 @@ class SoundModel:
         outside_NU = (middle_N1 < low_U) | (middle_N1 > high_U)
         for state in range(1, self.states + 1):
             score_NX[:, state :: self.states + 1][outside_NU] += OUTSIDE
+        if spoken.pauses_U is not None:
+            near_U = spoken.spans_U2[1:, 0] - spoken.spans_U2[:-1, 1] < 2 * FAR
+            within_U = 1 + np.flatnonzero(near_U & ~spoken.pauses_U[1:])
+            score_NX[:, within_U * (self.states + 1)] += OUTSIDE
         return score_NX
+
+
+def _whitening(covariance_IFF: np.ndarray) -> np.ndarray:
+    factor_IFF = np.linalg.cholesky(np.linalg.inv(covariance_IFF))
+    return np.ascontiguousarray(factor_IFF.transpose(0, 2, 1)).astype(np.float32)
 
 
 def _values(spoken: Spoken) -> np.ndarray:

@@ -11,7 +11,6 @@ A missing quantizer is not written, so that nobody mistakes an untrained one for
 formats that need one are refused. A missing mask embedding is drawn and written.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -83,14 +82,14 @@ def convert(
                 raise
             logger.info(f"convert: {reason}")
     if format == "speechx":
+        is_ours = found == "speechx"
         save_model(
             target, model.state_dict(), saved.encoder, model.configs, saved.vocabularies,
             saved.languages, foreign_settings=saved.foreign_settings,
             adapters=each_adapter(replace(saved, weights=dict(model.state_dict()))),
-            temperatures=saved.temperatures,
+            temperatures=saved.temperatures, usual_language=saved.usual_language,
+            times=sorted(saved.folder.glob(times_file(Path(), "*").name)) if is_ours else (),
         )  # fmt: skip
-        for file in sorted(source.glob(times_file(Path(), "*").name)):
-            shutil.copy(file, target)
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
         with whole_folder(target) as new:

@@ -1,6 +1,7 @@
 """Models by name: `OWNER/NAME` or `OWNER/NAME@REVISION` of the Hugging Face Hub.
 
     facebook/wav2vec2-xls-r-300m
+    mine/model@a/branch
     facebook/mms-1b-all@3d33597edbdaaba14a8e858e2c8caa76e3cec0cd
 
 huggingface_hub (extra `hf`) fetches the files into its cache and resumes what was interrupted. Only
@@ -20,17 +21,27 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from speechx.errors import UserError
 from speechx.interchange.hugging_face import require_wav2vec2
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
 from speechx.text.languages import iso639_3
+from speechx.wording import number_of
 
 ID = re.compile(
-    r"(?P<repo>[a-z0-9][\w.-]*/[a-z0-9_][\w.-]*)(?:@(?P<revision>refs/pr/\d+|[\w.-]+))?",
+    r"(?P<repo>[a-z0-9][\w.-]*/[a-z0-9_][\w.-]*)(?:@(?P<revision>[\w.-]+(?:/[\w.-]+)*))?",
     re.ASCII | re.IGNORECASE,
 )
+URL = re.compile(
+    r"(?:(?P<scheme>[a-z][a-z0-9+.-]+):/+)?(?:www\.)?"
+    r"(?P<place>hf\.co|huggingface\.co|[^/]*)/(?P<rest>.*)",
+    re.IGNORECASE,
+)
+PAGES = ("tree", "blob", "resolve", "raw", "commit", "commits", "edit")
+"""Of a model, followed by a revision."""
+OTHER_PAGES = ("datasets", "spaces", "docs", "papers", "collections", "blog", "models")
 COMMIT = re.compile("[0-9a-f]{40}")
 CACHED = re.compile(r"models--(?P<owner>.+)--(?P<name>.+)")
 FILES = (".safetensors", ".yaml", ".json", *SUFFIXES)
@@ -86,11 +97,37 @@ def hub_id(path: Path | str) -> HubId | None:
     """The model of the hub that a text names if no such path exists, else None."""
     path = Path(path)
     found = ID.fullmatch(path.as_posix())
-    if found is None or "--" in found["repo"] or ".." in found["repo"] or path.exists():
+    if found is None or "--" in found["repo"] or ".." in path.as_posix() or path.exists():
         return None
-    if found["repo"].endswith(FILES):
+    revision = found["revision"] or "main"
+    if found["repo"].endswith(FILES) or ("/" in revision and revision.endswith(FILES)):
         return None
-    return HubId(found["repo"], found["revision"] or "main")
+    return HubId(found["repo"], revision)
+
+
+def refuse_url(path: Path | str) -> None:
+    """A UserError if this is an address of the network, with the name to write instead of it."""
+    words = re.split("[?#]", Path(path).as_posix())[0].strip("/")
+    found = URL.fullmatch(words)
+    if found is None or Path(path).exists():
+        return
+    shown = re.sub(":/+", "://", str(path), count=1)  # a Path has one slash
+    of_hub = found["place"].lower() in ("hf.co", "huggingface.co")
+    parts = found["rest"].split("/")
+    if (found["scheme"] or "").lower() == "hf":
+        of_hub, parts = True, [found["place"], *parts]
+    elif not of_hub and not found["scheme"]:
+        return
+    if not of_hub or len(parts) < 2 or parts[0] in OTHER_PAGES:
+        raise UserError(
+            f"{shown} is the address of a page, not of a model: expected OWNER/NAME of a model of "
+            "the Hugging Face Hub, or a folder or file that has been downloaded"
+        )
+    name = "/".join(parts[:2])
+    if len(parts) > 3 and parts[2] in PAGES and parts[3] != "main":
+        revision = parts[3:6] if parts[3:5] == ["refs", "pr"] else parts[3:4]
+        name += f"@{unquote('/'.join(revision))}"
+    raise UserError(f"{shown} is the address of a page: write {name} instead")
 
 
 def local_path(path: Path | str, language: str | None = None) -> Path:
@@ -98,6 +135,7 @@ def local_path(path: Path | str, language: str | None = None) -> Path:
     fetched if they are not there. Of adapters for several languages, only those for `language` are
     fetched, or those for EVERY language.
     """
+    refuse_url(path)
     asked = hub_id(path)
     return Path(path) if asked is None else _fetch(asked, language)
 
@@ -283,7 +321,8 @@ def _announce(asked: HubId, info: Any, size: int, count: int, place: str) -> Non
         )
     licence = ", ".join(licence) if isinstance(licence, list) else licence
     logger.info(
-        f"{asked.repo}, revision {info.sha}: {_readable(size)} in {count} files to download, "
+        f"{asked.repo}, revision {info.sha}: {_readable(size)} in {number_of(count, 'file')} to "
+        "download, "
         f"licence: {licence or 'not stated'}; they are kept in {place}"
     )
 

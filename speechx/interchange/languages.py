@@ -118,10 +118,13 @@ def _usual(saved: SavedModel) -> SavedModel:
         note = f"no language was given, so no adapter is used; it has {listed(saved.adapters)}"
         return replace(saved, notes=(*saved.notes, note))
     if saved.usual_language is not None:
-        adapter = mms.read_adapter(saved.folder, saved.usual_language, inside=True)
+        if is_model_folder(saved.folder):
+            adapter = _read(saved, saved.usual_language)
+        else:
+            adapter = mms.read_adapter(saved.folder, saved.usual_language, inside=True)
         if len(saved.adapters) > 1:
             note = (
-                f"no language was given, so {adapter.language} is used, the language of its "
+                f"no language was given, so {adapter.language} is used, the usual one, of "
                 f"{adapter.label}; it has {listed(saved.adapters)}"
             )
             saved = replace(saved, notes=(*saved.notes, note))

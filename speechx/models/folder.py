@@ -2,11 +2,13 @@
 
     model.safetensors    encoder.*, objectives.NAME.*
     config.yaml          format, languages, encoder, objectives by name; `temperatures`, which
-                         calibrate the probabilities of heads, and `decoding`, the settings of the
-                         beam search with the language model of a head; in a converted model
+                         calibrate the probabilities of heads; `usual_language`, the adapter that
+                         is used where no language is chosen; `decoding`, the settings of the beam
+                         search with the language model of a head; in a converted model
                          `foreign_settings`, which only the original toolkit uses
     lm_HEAD.safetensors  the language model of a head, if `speechx lm tune` put it there
     vocabulary.json      tokens of each head by name, if the model has heads
+    times_HEAD.safetensors   how the tokens of a head sound, if that is known
     adapters/            if it has any: what fits the encoder to one language each (adapter_files)
     README.md            the model card
 
@@ -15,6 +17,7 @@ are plain data here: only `objectives/` knows what they mean.
 """
 
 import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,7 +59,7 @@ class SavedModel:
     adapters: tuple[str, ...] = ()
     """Languages for which adapters stand beside these weights."""
     usual_language: str | None = None
-    """The one of these that another toolkit uses where none is chosen."""
+    """The one of these that is used where none is chosen."""
     language: str | None = None
     """The language whose adapter these weights have."""
     adapter: str | None = None
@@ -94,9 +97,11 @@ def save_model(
     foreign_settings: Mapping[str, Any] | None = None,
     adapters: Iterable[SavedAdapter] = (),
     temperatures: Mapping[str, float] | None = None,
+    usual_language: str | None = None,
+    times: Iterable[Path] = (),
 ) -> None:
-    """Writes a model folder, which appears whole or not at all; `objectives` are configs, and
-    `adapters` are taken one by one."""
+    """Writes a model folder, which appears whole or not at all; `objectives` are configs,
+    `adapters` are taken one by one, and the files `times` are copied."""
     with whole_folder(folder) as new:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(tensors, new / "model.safetensors")
@@ -112,10 +117,14 @@ def save_model(
             about["foreign_settings"] = dict(foreign_settings)
         if fitted := {n: t for n, t in (temperatures or {}).items() if t != 1}:
             about["temperatures"] = fitted
+        if usual_language is not None:
+            about["usual_language"] = usual_language
         (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
         adapted = write_adapters(new, adapters, tensors)
+        for file in times:
+            shutil.copy(file, new)
         card = model_card(
             folder.name, encoder, about["objectives"], vocabularies, languages, adapted
         )
@@ -129,8 +138,11 @@ def saved_dev_error(folder: Path) -> float | None:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Whether it holds the files of a model of ours."""
-    return all((path / name).is_file() for name in ("config.yaml", "model.safetensors"))
+    """Whether it holds the files of a model of ours, and not those of transformers beside another
+    program's config.yaml."""
+    if not all((path / name).is_file() for name in ("config.yaml", "model.safetensors")):
+        return False
+    return not (path / "config.json").is_file() or _is_ours(path / "config.yaml")
 
 
 def open_folder(folder: Path | str) -> SavedModel:
@@ -164,6 +176,7 @@ def open_folder(folder: Path | str) -> SavedModel:
             f"{file}: decoding must be settings of a beam search, by the name of a head"
         )
     vocabulary = folder / "vocabulary.json"
+    adapters, usual = tuple(adapters_in(folder)), about.get("usual_language")
     return SavedModel(
         folder=folder,
         encoder=parse(EncoderConfig, about["encoder"], str(file)),
@@ -172,7 +185,8 @@ def open_folder(folder: Path | str) -> SavedModel:
         vocabularies=load_vocabularies(vocabulary) if vocabulary.is_file() else {},
         languages=tuple(about.get("languages") or ()),
         foreign_settings=about.get("foreign_settings") or {},
-        adapters=tuple(adapters_in(folder)),
+        adapters=adapters,
+        usual_language=usual if usual in adapters else None,
         temperatures=temperatures,
         decoding=decoding,
     )
@@ -211,6 +225,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        about = read_yaml(file)
+    except (UserError, OSError):
+        return False
+    return "format" in about and "encoder" in about
 
 
 def _is_positive(value: Any) -> bool:

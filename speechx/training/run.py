@@ -210,6 +210,9 @@ def resumed(cls: type[C], raw: dict[str, Any], source: str) -> C:
     before = read_yaml(file)
     if strange := sorted(before.keys() - {f.name for f in fields(cls)}):
         raise UserError(f"--resume: {file} is of another command: it has {', '.join(strange)}")
+    own = sorted({f.name for f in fields(cls)} - {f.name for f in fields(RunConfig)})
+    if own and not before.keys() & set(own):
+        raise UserError(f"--resume: {file} is of another command: it lacks {', '.join(own)}")
     for fixed in ACTED_ON:
         given = changes.pop(fixed, None)
         if given and str(given) != str(before.get(fixed)):

@@ -46,6 +46,7 @@ from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import TokenType, Vocabulary
 from speechx.training.distributed import Ranks
 from speechx.training.speech_data import SpeechData
+from speechx.wording import number_of
 
 Stream = Callable[[Position], Iterator[Batch]]
 EpochPlan = Callable[[np.random.Generator], Epoch]
@@ -99,6 +100,7 @@ class TaskSource:
                 f"{self.data.min_seconds:g}"
             )
         _require_audio(dev)
+        self._warn_of_shared()
         self._log(*exclusions.report(), describe(corpus))
         return TaskData(corpus, dev=dev)
 
@@ -137,6 +139,7 @@ class TaskSource:
         for split, some in (("train", training), ("dev", dev)):
             _refuse_long(some, data.max_seconds, split)
         _require_audio(dev)
+        self._warn_of_shared(training, dev)
         if strange := sorted({u.language for u in dev} - {u.language for u in training}):
             trained = ", ".join(sorted({u.language for u in training}))
             self._log(
@@ -222,6 +225,21 @@ class TaskSource:
             epsilon=self.encoder.normalize_epsilon,
         )  # fmt: skip
         return batches, epoch
+
+    def _warn_of_shared(
+        self, training: Sequence[Utterance] = (), dev: Sequence[Utterance] = ()
+    ) -> None:
+        """Where dev is training data, its error is no measure, and the best model is the last."""
+        both = {path.resolve() for path in self.data.train} & {p.resolve() for p in self.data.dev}
+        trained = {(str(u.audio), u.start, u.bytes) for u in training}
+        shared = sum((str(u.audio), u.start, u.bytes) in trained for u in dev)
+        if both or shared:
+            count = f"{shared} of {number_of(len(dev), 'utterance')}"
+            what = ", ".join(map(str, sorted(both))) or count
+            logger.warning(
+                f"{self.name}: data.train has {what} of data.dev, so the error on dev is no "
+                "measure of new speech, and a model that learned dev by heart counts as the best"
+            )
 
     def _draw(self) -> Draw:
         return partial(self.objective.draw, encoder=self.encoder)

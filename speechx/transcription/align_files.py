@@ -5,14 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from speechx.audio.files import AUDIO_SUFFIXES
 from speechx.data.manifest import first_few
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text_encoding import decoded
-from speechx.transcription.inputs import Input
+from speechx.transcription.formats import KNOWN
+from speechx.transcription.inputs import Input, files_below
 from speechx.transcription.recognizer import Recognizer
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
+from speechx.wording import number_of
 
 TEXT_SUFFIX = ".txt"
 
@@ -23,8 +26,14 @@ def given_text(text: str) -> Path | str:
         is_file = Path(text).is_file()
     except (OSError, ValueError):  # a text, too long for a name
         is_file = False
-    if not is_file and text.endswith(TEXT_SUFFIX) and len(text.split()) == 1:
+    form = Path(text[:200]).suffix.lower()[1:]
+    if not is_file and form in KNOWN and len(text.split()) == 1:
         raise UserError(f"{text}: there is no such file; give the text itself or a file with it")
+    if is_file and form in KNOWN and f".{form}" != TEXT_SUFFIX:
+        raise UserError(
+            f"{text} is a {form} file, which holds more than the words. Expected the text itself, "
+            f"or a {TEXT_SUFFIX} file with it."
+        )
     return Path(text) if is_file else text
 
 
@@ -41,10 +50,16 @@ def with_texts(
         return [replace(one, text=text) for one in inputs]
     found = [one if one.utterance else replace(one, text=_place(one, folder)) for one in inputs]
     used = {one.text for one in found}
-    searched = [Path(one) for one in given if Path(one).is_dir()] if folder is None else [folder]
+    folders = [Path(one) for one in given if Path(one).is_dir()]
+    for place in folders:  # with the recordings that cannot be read, which are listed
+        for file in files_below(place, AUDIO_SUFFIXES):
+            way = file.relative_to(place).with_suffix(TEXT_SUFFIX)
+            used |= {place / way} if folder is None else {folder / way, folder / way.name}
+    searched = folders if folder is None else [folder]
     spare = [str(t) for f in searched for t in sorted(f.rglob(f"*{TEXT_SUFFIX}")) if t not in used]
     if spare:
-        logger.info(f"{len(spare)} texts have no recording and are left out ({first_few(spare)})")
+        texts = number_of(len(spare), "text has", "texts have")
+        logger.info(f"{texts} no recording ({first_few(spare)})")
     return found
 
 
@@ -73,8 +88,9 @@ def align_each(
         one = given[recording]
         u = one.utterance
         try:
-            text, as_phones = _text(one, model.vocabulary.token_type == "phonemes" and not phones)
-            yield recording, model.align(
+            reader = model.reader_of(recording)
+            text, as_phones = _text(one, reader.vocabulary.token_type == "phonemes" and not phones)
+            yield recording, reader.align(
                 recording, text, language=language or (u.language if u else None),
                 phones=phones or as_phones, **settings,
                 progress=lambda now, start=done: progress(start + now),  # type: ignore[misc]

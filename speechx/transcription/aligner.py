@@ -12,9 +12,8 @@ Recordings may have hours: outputs come in blocks and are aligned as they come.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
-from pathlib import Path
-from typing import Any, Protocol, get_args
+from itertools import groupby, pairwise
+from typing import Protocol, get_args
 
 import numpy as np
 
@@ -23,34 +22,28 @@ from speechx.decoding.alignment import LOST, Alignment, align_chain
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, Untranscribed, chain_of_words
 from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
-from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.text.unspaced import is_unspaced
-from speechx.text.vocabulary import Vocabulary
-from speechx.transcription.recording import Audio, Recording
+from speechx.transcription.completed import Model, completed
+from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Phone, Segment, Transcript, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
 from speechx.transcription.spelling import SpelledWord, Spelling, describe, spell
 from speechx.transcription.token_times import times_of
-from speechx.transcription.windows import covered_seconds
+from speechx.wording import number_of
 
 LIMITS = SegmentLimits()
 SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
 
-class Aligning(Protocol):
+class Aligning(Model, Protocol):
     """What `align` needs of a recognizer."""
 
-    vocabulary: Vocabulary
-    language: str | None
-    """Of the texts, if none is given."""
-    adapter: str | None
-    features: Any
-    """With `stride` and `receptive_field`, in samples, and `frames(samples)`."""
-    folder: Path
     sounds: SoundModel | None
     """How the tokens sound; None if the model does not know."""
+    replaced_phones: set[str]
+    """Phones that the model lacks and that have been logged with its nearest ones."""
 
     def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
@@ -86,6 +79,7 @@ def align(
         raise UserError(f"untranscribed is {untranscribed!r}; expected one of {expected}")
     language = language or model.language
     spelling = spell(text, model.vocabulary, language, phones, romanize)
+    _report_nearest(spelling, model.replaced_phones)
     recording, counted = _counted(Recording.of(audio, rate, channel))
     name = recording.path or "audio"
     if not spelling.words:
@@ -105,8 +99,8 @@ def align(
                 f"{unwritten}. Expected a text in the language and script of the model{advice}."
             )
         logger.warning(
-            f"{name}: {unwritten} of the text are none of the model and are aligned to any "
-            f"speech{advice}"
+            f"{name}: the text has {unwritten} that the model cannot write; any speech fits there"
+            f"{advice}"
         )
     stride = model.features.stride
     frames = 0
@@ -136,30 +130,30 @@ def align(
         )
     times_U2 = times_of(
         recording.blocks, _sounding(spelling), alignment.spans_U2, frames, stride / SAMPLE_RATE,
-        model.sounds,
+        model.sounds, _beginning(spelling),
     )  # fmt: skip
     words, unaligned = _words(spelling, alignment, np.minimum(times_U2, duration))
     if not words:
         raise UserError(
-            f"{name}: none of the {len(spelling.words)} words of the text "
-            "was found in the sound. Is it the text of this recording?"
+            f"{name}: no word of the text was found in the sound. Is it the text of this recording?"
         )
     _report(name, unaligned, len(spelling.words))
     segments = tuple(_segments(spelling, words))
-    return Transcript(
-        text=" ".join(segment.text for segment in segments),
-        segments=segments,
-        token_type=model.vocabulary.token_type,
-        audio_duration=round(duration, 3),
-        covered_duration=covered_seconds(model.features, samples),
-        model=published_name(model.folder),
-        audio=recording.path,
-        audio_start=recording.start,
-        channel=recording.channel,
-        language=model.language if model.adapter else language,
-        adapter=model.adapter,
-        unaligned=unaligned,
-    )
+    if message := what_is_cut(audio):
+        logger.warning(message)
+    return completed(
+        model, recording, samples, " ".join(segment.text for segment in segments), segments,
+        model.language if model.adapter else language, unaligned=unaligned,
+    )  # fmt: skip
+
+
+def _report_nearest(spelling: Spelling, known: set[str]) -> None:
+    """Logs the phones that stand for others, and each of these only once."""
+    new = {phone: some for phone, some in spelling.nearest.items() if phone not in known}
+    if new:
+        known.update(new)
+        pairs = ", ".join(f"{phone} as {' or '.join(some)}" for phone, some in new.items())
+        logger.info(f"phones that the model lacks are aligned as its nearest ones: {pairs}")
 
 
 def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
@@ -183,6 +177,12 @@ def _sounding(spelling: Spelling) -> np.ndarray:
     return np.array(
         [outputs[c - FIRST_TOKEN][0] if c >= FIRST_TOKEN else 0 for c in columns_U], int
     )
+
+
+def _beginning(spelling: Spelling) -> np.ndarray:
+    """(U,) booleans: the first token of every word, and of the parts of a word."""
+    columns = [column for word in spelling.words for column in (PAUSE, *word.columns)]
+    return np.array([a == PAUSE for a, b in pairwise(columns) if b != PAUSE], bool)
 
 
 def _words(
@@ -250,5 +250,6 @@ def _report(name: str, unaligned: Sequence[str], total: int) -> None:
         some = " ".join(unaligned[:SHOWN]) + (" ..." if len(unaligned) > SHOWN else "")
         doubt = "; is it the text of this recording?" if len(unaligned) > FEW * total else ""
         logger.warning(
-            f"{name}: {len(unaligned)} of {total} words were not found in the sound{doubt} ({some})"
+            f"{name}: {len(unaligned)} of {number_of(total, 'word')} not found in the sound{doubt} "
+            f"({some})"
         )

@@ -1,6 +1,7 @@
 """Transcripts of many recordings: a file for each recording and format, or standard output."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -8,10 +9,16 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
 from speechx.transcription.formats import KNOWN, render
-from speechx.transcription.inputs import Input, exit_code, refuse_equal_outputs
+from speechx.transcription.inputs import (
+    Input,
+    exit_code,
+    listed_at_the_end,
+    refuse_equal_outputs,
+)
 from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
 from speechx.whole_file import require_writable, write_whole
+from speechx.wording import number_of
 
 Transcribe: TypeAlias = Callable[..., Iterator[tuple[Recording, Transcript | UserError]]]
 """Recordings, and a function that gets the seconds done, to transcripts in their order."""
@@ -56,7 +63,7 @@ def write_transcripts(
     if folder is not None and not overwrite:
         waiting = _unfinished(inputs, formats, folder, made)
     bar = Bar("speechx", sum(one.seconds for one in waiting))
-    try:
+    with listed_at_the_end(failures), closing(bar):
         found = transcribe((one.recording for one in waiting), progress=bar.reach)
         for one, (_, transcript) in zip(waiting, found, strict=True):
             if isinstance(transcript, UserError):
@@ -78,8 +85,6 @@ def write_transcripts(
                         logger.info(f"{path} is there already and is kept")
                         continue
                     write_whole(path, render(transcript, format, path.parent))
-    finally:
-        bar.close()
     return exit_code(failures, given, done)
 
 
@@ -102,11 +107,13 @@ def _unfinished(
         sources += [one.text] if isinstance(one.text, Path) else []
         newest = max([made, *(path.stat().st_mtime for path in sources if path.is_file())])
         old += min(path.stat().st_mtime for path in paths) < newest
-    if len(waiting) < len(inputs):
+    if skipped := len(inputs) - len(waiting):
+        have = "has its results" if skipped == 1 else "have their results"
+        older = "is" if old == 1 else "are"
         logger.info(
-            f"{len(inputs) - len(waiting)} of {len(inputs)} recordings have their results in "
-            f"{folder} already and are skipped; {old} of these results are older than the "
-            "recording or the model (--overwrite makes all of them again)"
+            f"{skipped} of {number_of(len(inputs), 'recording')} {have} in {folder} already, and "
+            f"no work is done for them; {old} of these results {older} older than the recording or "
+            "the model (--overwrite makes all of them again)"
         )
     return waiting
 

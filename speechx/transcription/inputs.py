@@ -1,18 +1,21 @@
 """The recordings that a command works on: files, folders, patterns, manifests, a list on the
 standard input."""
 
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from speechx.audio.files import AUDIO_SUFFIXES, audio_info
-from speechx.data.manifest import is_manifest, stream_manifest
+from speechx.audio.files import AUDIO_SUFFIXES, audio_info, require_channel
+from speechx.data.manifest import first_few, is_manifest, stream_manifest
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.transcription.recording import Recording
+from speechx.wording import number_of
 
 PATTERN = re.compile(r"[*?\[]")
 UNSAFE = re.compile(r"[^\w.\-/]+")
@@ -42,14 +45,19 @@ class Input:
 def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[Input], list[str]]:
     """The recordings, and why some of them cannot be read.
 
-    Sub-folders of a folder are searched, and are kept in the paths of the results. A UserError if
-    nothing is found.
+    Sub-folders of a folder are searched, and are kept in the paths of the results. A file that is
+    given twice is taken once. A UserError if nothing is found.
     """
     inputs, failed = list[Input](), list[str]()
+    known, again = set[str](), list[str]()
     for one in given:
         found = 0
         for path, output in _files(one):
             found += 1
+            if (place := os.path.abspath(path)) in known:
+                again.append(str(path))
+                continue
+            known.add(place)
             try:
                 if is_manifest(path):
                     inputs += _utterances(path, channels)
@@ -59,6 +67,9 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
                 failed.append(str(error))
         if not found:
             raise UserError(_nothing(one))
+    if again:
+        files = number_of(len(again), "file is", "files are")
+        logger.info(f"{files} given more than once, and taken once: {first_few(again)}")
     return inputs, failed
 
 
@@ -125,11 +136,8 @@ def _below(name: str) -> PurePosixPath:
 
 def _channels(path: Path, output: PurePosixPath, channels: Channels) -> list[Input]:
     info = audio_info(path, exact=False)
-    if isinstance(channels, int) and channels >= info.channels:
-        raise UserError(
-            f"{path}: channel {channels} was requested, but the file has {info.channels} "
-            f"(0 to {info.channels - 1})."
-        )
+    if isinstance(channels, int):
+        require_channel(path, channels, info.channels)
     numbers: Iterable[int | None] = range(info.channels) if channels == "split" else [None]
     if isinstance(channels, int):
         numbers = [channels]
@@ -162,9 +170,12 @@ def refuse_equal_outputs(inputs: Sequence[Input]) -> None:
     for one in inputs:
         other = of.setdefault(str(one.output).casefold(), one)
         if other is not one:
+            where = Path(one.recording.path or "").parent, Path(other.recording.path or "").parent
+            advice = "give their common folder, or give them in two calls with two output folders"
+            if where[0] == where[1]:
+                advice = "rename one, or give only one of them"
             raise UserError(
-                f"{other.shown} and {one.shown} would have the same result, {one.output}; give "
-                "their common folder, or give them in two calls with two output folders"
+                f"{other.shown} and {one.shown} would have the same result, {one.output}; {advice}"
             )
 
 
@@ -173,6 +184,20 @@ def exit_code(failed: Sequence[str], given: int, done: int) -> int:
     done, its failure is a UserError."""
     if failed and given == 1 and not done:
         raise UserError(failed[0])
+    list_failures(failed)
+    return 2 if failed else 0
+
+
+@contextmanager
+def listed_at_the_end(failed: Sequence[str]) -> Iterator[None]:
+    """Lists the failures also where the work ends early: on a full disk, or by Ctrl-C."""
+    try:
+        yield
+    except (UserError, OSError, KeyboardInterrupt):
+        list_failures(failed)
+        raise
+
+
+def list_failures(failed: Iterable[str]) -> None:
     for message in failed:
         logger.info(f"speechx: {message}")
-    return 2 if failed else 0

@@ -5,7 +5,7 @@ from pathlib import Path
 from speechx.interchange.hub import EVERY, local_path
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
-from speechx.models.compute import prepare_for_inference, require_compute_type
+from speechx.models.compute import require_compute_type
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.transcription.spoken_language import by_spoken_language
 
@@ -34,5 +34,5 @@ def load(
     if any_language and not saved.adapters:
         language = None
     opened = recognizer(in_language(saved, language), Path(folder), device, head)
-    prepare_for_inference(opened.model, compute_type)
+    opened.compute_with(compute_type=compute_type)
     return opened

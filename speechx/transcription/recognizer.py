@@ -32,15 +32,16 @@ from speechx.decoding.decoder import Decoder, MappedDecoder, TokenSpan
 from speechx.decoding.mapping import Mapping, map_inventory
 from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
-from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
+from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel, is_model_folder
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
+from speechx.transcription.completed import completed
 from speechx.transcription.decoders import Decoding, kept_decoding
 from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
@@ -48,10 +49,10 @@ from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
 from speechx.transcription.segments import SegmentLimits, segments_of, text_of
 from speechx.transcription.token_times import load_times, times_of
-from speechx.transcription.windows import WINDOW_SECONDS, Pauses, covered_seconds
+from speechx.transcription.windows import WINDOW_SECONDS, Pauses
 from speechx.transcription.words import words_of
 
-BATCH_SECONDS = 60.0  # of utterances that are decoded at once
+BATCH_SECONDS = 60.0  # of utterances that are decoded at once, by default
 PART_SECONDS = 30.0  # of outputs that are decoded at once, at least
 UNUSED = ("mask_embedding",)  # parts that decoding does not need
 LIMITS = SegmentLimits()
@@ -59,7 +60,7 @@ Progress = Callable[[float], object]
 """Gets the seconds of sound that are done."""
 
 
-def _read(
+def read_batch(
     reader: Batches, plan: Plan, failed: dict[int, str] | None
 ) -> Iterator[tuple[Sequence[Row], Batch]]:
     """The batch of a plan. If some of its utterances cannot be read and there is room for them in
@@ -104,6 +105,10 @@ class Recognizer:
         self.decode_with(Decoding())
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
+        self.batch_seconds = BATCH_SECONDS
+        """Of utterances that are decoded at once."""
+        self.compute_type = "float32"
+        self.replaced_phones: set[str] = set()
         self._mappings: dict[Inventory, Mapping] = {}
 
     @property
@@ -112,15 +117,24 @@ class Recognizer:
         files = self.folder.iterdir() if self.folder.is_dir() else iter((self.folder,))
         return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
-    def compute_with(self, batch_size: int | None = None, threads: int | None = None) -> None:
+    def compute_with(
+        self,
+        batch_size: int | None = None,
+        threads: int | None = None,
+        compute_type: str | None = None,
+    ) -> None:
         """Sets the number of windows that are computed at once, and the threads of the whole
-        process."""
+        process. A compute type is set once: after that the model cannot be trained or saved."""
         for name, number in (("batch_size", batch_size), ("threads", threads)):
             if number is not None and number < 1:
                 raise UserError(f"{name} must be at least 1, not {number}")
-        self.batch_size = batch_size or self.batch_size
+        if batch_size is not None:
+            self.batch_size, self.batch_seconds = batch_size, batch_size * WINDOW_SECONDS
         if threads is not None:
             torch.set_num_threads(threads)
+        if compute_type is not None:
+            prepare_for_inference(self.model, compute_type)
+            self.compute_type = compute_type
 
     def decode_with(self, decoding: Decoding) -> None:
         """Chooses how the tokens of the model, and the phones of inventories, are decoded."""
@@ -221,7 +235,10 @@ class Recognizer:
         given: Sequence[Any] = audio if several else (audio,)  # type: ignore[assignment]
         recordings = [Recording.of(one, rate, channel) for one in given]
         transcripts = []
-        for _, transcript in self.stream(recordings, inventory, limits, progress, mapping):
+        found = self.stream(
+            recordings, inventory=inventory, mapping=mapping, limits=limits, progress=progress
+        )
+        for _, transcript in found:
             if isinstance(transcript, UserError):
                 raise transcript
             transcripts.append(transcript)
@@ -233,6 +250,7 @@ class Recognizer:
     def stream(
         self,
         recordings: Iterable[Recording],
+        *,
         inventory: Inventory | None = None,
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
@@ -274,6 +292,10 @@ class Recognizer:
             if part.outputs_TV is None:
                 pauses, spans = self._pauses(), []
 
+    def reader_of(self, recording: Recording) -> "Recognizer":
+        """The recognizer that reads this recording: itself, unless its language decides."""
+        return self
+
     def _pauses(self) -> Pauses:
         return Pauses(int(PART_SECONDS * SAMPLE_RATE / self.features.stride))
 
@@ -290,9 +312,9 @@ class Recognizer:
         corpus = Corpus.of(utterances)
         config = self.model.encoder.config
         reader = Batches(corpus, config.normalize, epsilon=config.normalize_epsilon)
-        plan_of = padded_batches(every_row(corpus), BATCH_SECONDS, np.random.default_rng(0))
+        plan_of = padded_batches(every_row(corpus), self.batch_seconds, np.random.default_rng(0))
         for plan in once(plan_of):
-            for rows, batch in _read(reader, plan, failed):
+            for rows, batch in read_batch(reader, plan, failed):
                 outputs = self._outputs(batch.wave_BS, batch.lengths_B)
                 of_decoders = [self._spans(each, outputs) for each in decoders]
                 for row, *spans in zip(rows, *of_decoders, strict=True):
@@ -396,7 +418,8 @@ class Recognizer:
         ids_U = np.array([0 if s.token.isspace() or not own else ids[s.token] for s in spans], int)
         spans_U2 = np.array([(s.first, s.last) for s in spans], int).reshape(-1, 2)
         second = self.features.stride / SAMPLE_RATE
-        return times_of(recording.blocks, ids_U, spans_U2, frames, second, self.sounds)
+        begins_U = np.full(len(ids_U), not any(map(str.isspace, self.vocabulary.tokens)))
+        return times_of(recording.blocks, ids_U, spans_U2, frames, second, self.sounds, begins_U)
 
     def _transcript(
         self,
@@ -414,26 +437,18 @@ class Recognizer:
             times_U2 = np.array([[0.0, duration]] * len(spans)).reshape(-1, 2)
         times_U2 = np.clip(times_U2, 0, duration)
         spaced = any(map(str.isspace, self.vocabulary.tokens))
-        run = words_of(spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced)
-        writes_words = any(span.word is not None for span in spans)
+        run = words_of(
+            spans, times_U2, self.vocabulary.token_type, self.head.temperature, spaced, limits
+        )
         language = inventory.language if inventory else self.language
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
-        return Transcript(
-            text=text_of(run),
-            segments=segments_of(run, limits),
-            token_type="characters" if writes_words else self.vocabulary.token_type,
-            audio_duration=round(duration, 3),
-            covered_duration=covered_seconds(self.features, samples),
-            model=published_name(self.folder),
-            audio=recording.path,
-            audio_start=recording.start,
-            channel=recording.channel,
-            language=language,
-            adapter=self.adapter,
-            inventory=inventory.source if inventory else None,
-            mapping=mapping,
+        segments = segments_of(run, limits)
+        found = completed(
+            self, recording, samples, text_of(run), segments, language, inventory, mapping
         )
+        of_words = any(span.word is not None for span in spans)
+        return replace(found, token_type="characters") if of_words else found
 
 
 def _noted(recordings: Iterable[Recording], given: list[Recording]) -> Iterator[Recording]:
@@ -464,9 +479,8 @@ def recognizer(
         for note in (report, *saved.notes):
             logger.info(f"{source}: {note}")
     chosen = pick_device(device)
-    opened = Recognizer(
-        model.to(chosen).eval(), name, saved.folder, chosen, saved.language, saved.adapter
-    )
+    spoken = saved.language or (saved.languages[0] if len(saved.languages) == 1 else None)
+    opened = Recognizer(model.to(chosen).eval(), name, saved.folder, chosen, spoken, saved.adapter)
     language = saved.language if saved.adapter else None
     kept = head_of(name, language)
     opened.sounds = load_times(saved.folder, kept)

@@ -14,17 +14,16 @@ from functools import cache
 
 from speechx.decoding.loose_alignment import FIRST_TOKEN, PAUSE, SPEECH, UNWRITTEN, ScoreColumns
 from speechx.errors import UserError
-from speechx.log import logger
 from speechx.text.articulation import distance, problem_without_features
 from speechx.text.ipa import normalize_ipa
 from speechx.text.normalize import normalize
 from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import TokenType, Vocabulary
+from speechx.wording import most_frequent, number_of
 
 UNKNOWN_LANGUAGE = "und"
 SPECIAL = re.compile(r"<.*>|\[.+\]")  # tokens such as <unk>, which spell nothing
 ABOUT = 1.5 / 24  # one articulatory feature of 24
-SHOWN = 20  # characters in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +52,8 @@ class Spelling:
     """False if the text is phones without boundaries of words: each phone stands for itself."""
     unwritten: Counter[str] = field(default_factory=Counter)
     """Characters or phones that the model cannot write."""
+    nearest: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Phones that the model lacks, and those of the model that stand for each."""
 
     def is_foreign(self) -> bool:
         """Whether the model can write nothing of the text."""
@@ -270,9 +271,6 @@ def _spell_phones(
     phones = [[p for phone in word for p in _parts(phone, outputs_of)] for word in phones]
     missing = {normalize_ipa(p) for word in phones for p in word} - set(outputs_of)
     nearest = _nearest(sorted(missing), [*outputs_of])
-    if nearest:
-        pairs = ", ".join(f"{phone} as {' or '.join(some)}" for phone, some in nearest.items())
-        logger.info(f"phones that the model lacks are aligned as its nearest ones: {pairs}")
     for phone, some in nearest.items():
         outputs_of[phone] = [output for other in some for output in outputs_of[other]]
     spelled = []
@@ -286,7 +284,9 @@ def _spell_phones(
             outputs.unwritten[word] += 1
             columns = [*UNWRITTEN]
         spelled.append(SpelledWord(word, line, tuple(columns), tuple(of_word)))
-    return Spelling([*lines], spelled, outputs.columns(), unwritten=outputs.unwritten)
+    return Spelling(
+        [*lines], spelled, outputs.columns(), unwritten=outputs.unwritten, nearest=nearest
+    )
 
 
 def _parts(phone: str, known: Mapping[str, object]) -> list[str]:
@@ -321,7 +321,5 @@ def _nearest(phones: Sequence[str], known: Sequence[str]) -> dict[str, list[str]
 
 def describe(unwritten: Mapping[str, int], token_type: TokenType) -> str:
     """For people: what the model cannot write, with numbers."""
-    what = "characters" if token_type == "characters" else "phones"
-    some = ", ".join(f"{token!r} {n}" for token, n in Counter(unwritten).most_common(SHOWN))
-    rest = f" and {len(unwritten) - SHOWN} others" if len(unwritten) > SHOWN else ""
-    return f"{sum(unwritten.values())} {what} ({some}{rest})"
+    what = "character" if token_type == "characters" else "phone"
+    return f"{number_of(sum(unwritten.values()), what)} ({most_frequent(unwritten)})"

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from speechx.audio.files import SAMPLE_RATE
-from speechx.decoding.mapping import Mapping
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -28,12 +27,10 @@ from speechx.log import logger
 from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
-from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
-from speechx.transcription.recognizer import LIMITS, UNUSED, Progress, Recognizer, recognizer
-from speechx.transcription.recording import Audio, Recording
+from speechx.transcription.recognizer import UNUSED, Progress, Recognizer, recognizer
+from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
-from speechx.transcription.segments import SegmentLimits
 from speechx.transcription.token_times import load_times
 
 DECIDING_SECONDS = 30.0
@@ -53,8 +50,8 @@ class SpokenLanguage(Recognizer):
     ) -> None:
         """`name` is the head that identifies languages, `reader` the one that writes where there
         are no adapters, in `compute_type`."""
-        self.compute_type = compute_type
         super().__init__(model, name, saved.folder, device)
+        self.compute_type = compute_type
         self.adapters, self.reader = saved.adapters, reader
         self._open: tuple[str, Recognizer] | None = None
 
@@ -84,12 +81,7 @@ class SpokenLanguage(Recognizer):
             raise UserError(f"{name} is in {language}, but {error}") from None
 
     def stream(
-        self,
-        recordings: Iterable[Recording],
-        inventory: Inventory | None = None,
-        limits: SegmentLimits = LIMITS,
-        progress: Progress | None = None,
-        mapping: Mapping | None = None,
+        self, recordings: Iterable[Recording], *, progress: Progress | None = None, **settings: Any
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """As `Recognizer.stream`; neighbours in one language are computed together."""
         done = 0.0
@@ -103,12 +95,11 @@ class SpokenLanguage(Recognizer):
             if isinstance(language, UserError):
                 yield from ((recording, language) for recording in members)
                 continue
-            read = self._recognizer(language).stream(members, inventory, limits, report, mapping)
+            read = self._recognizer(language).stream(members, progress=report, **settings)
             seconds = 0.0
             for recording, result in read:
                 if isinstance(result, Transcript):
                     seconds += result.audio_duration
-                    result = replace(result, language=language)
                 yield recording, result
             done += seconds
 
@@ -117,9 +108,14 @@ class SpokenLanguage(Recognizer):
     ) -> Transcript:
         """As `Recognizer.align`, in the language of the recording."""
         recording = Recording.of(audio, rate, settings.pop("channel", None))
-        language = self.identify(recording)
-        settings["language"] = settings.get("language") or language
-        return self._recognizer(language).align(recording, text, **settings)
+        transcript = self.reader_of(recording).align(recording, text, **settings)
+        if message := what_is_cut(audio):
+            logger.warning(message)
+        return transcript
+
+    def reader_of(self, recording: Recording) -> Recognizer:
+        """What reads the language of a recording."""
+        return self._recognizer(self.identify(recording))
 
     def _tried(self, recording: Recording) -> tuple[Recording, str | UserError]:
         try:
@@ -134,9 +130,9 @@ class SpokenLanguage(Recognizer):
             if self.adapters:
                 saved = in_language(open_model(self.folder, UNUSED), language)
                 opened = recognizer(saved, self.folder, str(self.device))
-                prepare_for_inference(opened.model, self.compute_type)
+                opened.compute_with(compute_type=self.compute_type)
             else:
-                opened = Recognizer(self.model, self.reader, self.folder, self.device)
+                opened = Recognizer(self.model, self.reader, self.folder, self.device, language)
                 opened.sounds = load_times(self.folder, self.reader)
             opened.batch_size = self.batch_size
             self._open = language, opened

@@ -91,7 +91,10 @@ def spoken(
     """What a sound model takes, without the spaces between words, which have no sound; a frame
     lasts `second`, and frame 0 begins where the cepstra begin."""
     sounds_U = np.array([not vocabulary.tokens[i - 1].isspace() for i in ids_U], bool)
-    return Spoken(cepstra_NC, ids_U[sounds_U], frames_U2[sounds_U] * second)
+    pauses_U = None
+    if any(map(str.isspace, vocabulary.tokens)):
+        pauses_U = np.append(True, ~sounds_U)[:-1][sounds_U]
+    return Spoken(cepstra_NC, ids_U[sounds_U], frames_U2[sounds_U] * second, pauses_U)
 
 
 def _wave(utterance: Utterance) -> np.ndarray:

@@ -1,7 +1,7 @@
 """When the tokens of a recording begin and end: by the sound, where the model has learned how its
 tokens sound, else by the middle between the peaks of neighbours.
 
-    S samples at 16 kHz · U tokens · N steps of 10 ms · C cepstra
+    S samples at 16 kHz · U tokens · P tokens of a part · N steps of 10 ms · C cepstra
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,28 +33,42 @@ def times_of(
     frames: int,
     second: float,
     sounds: SoundModel | None,
+    begins_U: np.ndarray | None = None,
 ) -> np.ndarray:
     """(U, 2): seconds where tokens begin and end in a recording of `frames` frames of `second`
     seconds. `ids_U` are outputs of the model, 0 for tokens without a sound; `spans_U2` the first
-    and the last frame of their peaks, -1 for tokens that are not there, which stay."""
+    and the last frame of their peaks, -1 for tokens that are not there, which stay. `begins_U` are
+    booleans: whether a token begins a word; by default each does. Short pauses stand before these
+    tokens and behind tokens without a sound."""
     times_U2 = boundaries(spans_U2, frames) * second
     sounding_U = (ids_U > 0) & (spans_U2[:, 0] >= 0)
     if sounds is not None and sounding_U.any():
         peaks_U2 = (spans_U2[sounding_U] + np.array([0, 1])) * second
-        times_U2[sounding_U] = times_by_sound(blocks(), ids_U[sounding_U], peaks_U2, sounds)
+        pauses_U = None
+        if begins_U is not None:
+            pauses_U = (begins_U | np.append(True, ~sounding_U)[:-1])[sounding_U]
+        times_U2[sounding_U] = times_by_sound(
+            blocks(), ids_U[sounding_U], peaks_U2, sounds, pauses_U
+        )
     return times_U2
 
 
 def times_by_sound(
-    blocks: Iterable[np.ndarray], ids_U: np.ndarray, peaks_U2: np.ndarray, sounds: SoundModel
+    blocks: Iterable[np.ndarray],
+    ids_U: np.ndarray,
+    peaks_U2: np.ndarray,
+    sounds: SoundModel,
+    pauses_U: np.ndarray | None = None,
 ) -> np.ndarray:
     """(U, 2): seconds where tokens begin and end, in a recording that comes in blocks (S,), given
-    where the model's peaks for them begin and end, in seconds. Memory holds a part."""
+    where the model's peaks for them begin and end, in seconds, and whether a pause may stand before
+    each, by default before all. Memory holds a part."""
     times = np.array(peaks_U2, float)
     parts = list(_parts(peaks_U2))
     for (first, last), (begin, wave_S) in zip(parts, _sound(blocks, parts, peaks_U2), strict=True):
         part = slice(first, last)
-        spoken = Spoken(cepstra(wave_S), ids_U[part], peaks_U2[part] - begin)
+        pauses_P = None if pauses_U is None else pauses_U[part]
+        spoken = Spoken(cepstra(wave_S), ids_U[part], peaks_U2[part] - begin, pauses_P)
         if len(spoken.cepstra_NC):
             times[part] = begin + sounds.times(spoken)
     overlap_U = np.flatnonzero(times[1:, 0] < times[:-1, 1])  # where parts meet without a pause

@@ -3,7 +3,8 @@
 U tokens
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from speechx.decoding.decoder import TokenSpan
 from speechx.text.unspaced import is_unspaced
 from speechx.text.vocabulary import TokenType
 from speechx.transcription.result import Phone, Word
-from speechx.transcription.segments import Spaced
+from speechx.transcription.segments import SegmentLimits, Spaced, pieces_of
 
+LIMITS = SegmentLimits()
 PAUSE_SECONDS = 0.3  # between words of a model without spaces
 
 
@@ -23,9 +25,11 @@ def words_of(
     token_type: TokenType,
     temperature: float = 1.0,
     spaced: bool = True,
+    limits: SegmentLimits = LIMITS,
 ) -> list[Spaced]:
     """Phones, or the words between spaces, of U tokens; `times_U2` is where each begins and ends,
-    in seconds. Pauses divide the text of a model without spaces (not `spaced`), as of Thai."""
+    in seconds. Pauses divide the text of a model without spaces (not `spaced`), as of Thai; and a
+    stretch of it that is longer than a segment may be is divided as a segment would be."""
 
     def times(first: int, last: int) -> tuple[float, float]:
         return round(float(times_U2[first, 0]), 3), round(float(times_U2[last, 1]), 3)
@@ -50,6 +54,12 @@ def words_of(
             words.append(([], space))
         words[-1][0].append(u)
         begins, space = alone, False
+    if not spaced:
+        words = [
+            (piece, space and piece[0] == word[0])
+            for word, space in words
+            for piece in _short(word, spans, times_U2, limits)
+        ]
     return [
         Spaced(
             Word(
@@ -89,3 +99,17 @@ def _by_lexicon(
             )
         )
     return [Spaced(word) for word in words]
+
+
+def _short(
+    word: Sequence[int], spans: Sequence[TokenSpan], times_U2: np.ndarray, limits: SegmentLimits
+) -> Iterator[list[int]]:
+    """A word in pieces, each no longer than a segment."""
+    tokens = [
+        Spaced(Word(spans[u].token, float(start), float(end), spans[u].probability), space=False)
+        for u, (start, end) in zip(word, times_U2[list(word)], strict=True)
+    ]
+    begin = 0
+    for piece in pieces_of(tokens, replace(limits, max_words_per_line=None)):
+        yield [*word[begin : begin + len(piece)]]
+        begin += len(piece)

@@ -14,8 +14,9 @@ RATE = 16_000
 TONES = {1: (300,), 2: (600, 2400), 3: (1200,), 4: (400, 3000), 5: ()}
 
 
-def made_up(random, tokens=15):
-    """A recording of tones, noise and pauses; peaks lie in the first half of each sound."""
+def made_up(random, tokens=15, noise=0.003, fade=0):
+    """A recording of tones, noise and pauses; sounds rise and fall in some samples. Peaks lie in
+    the first half of each sound."""
     parts, begins, ids_U, now = [], [], [], 0
     for _ in range(tokens):
         if random.random() < 0.2:
@@ -27,11 +28,13 @@ def made_up(random, tokens=15):
         time_S = np.arange(length) / RATE
         hertz = TONES[ids_U[-1]]
         tone_S = sum((np.sin(2 * np.pi * h * time_S) for h in hertz), np.zeros(length))
-        parts.append(tone_S if hertz else random.standard_normal(length))
+        sound_S = tone_S if hertz else random.standard_normal(length)
+        ramp_S = np.minimum(np.arange(length), np.arange(length)[::-1]) / max(fade, 1)
+        parts.append(sound_S * np.minimum(ramp_S, 1) if fade else sound_S)
         begins.append((now, now + length))
         now += length
     wave_S = np.concatenate([*parts, np.zeros(4000)])
-    wave_S = wave_S + 0.003 * random.standard_normal(len(wave_S))
+    wave_S = wave_S + noise * random.standard_normal(len(wave_S))
     true_U2 = np.array(begins) / RATE
     peak_U = true_U2[:, 0] + np.diff(true_U2)[:, 0] * random.uniform(0, 0.5, tokens)
     spans_U2 = np.stack((peak_U, peak_U + 0.02), 1)
@@ -53,6 +56,40 @@ def test_boundaries_are_where_the_sound_changes_and_not_where_the_peaks_are(lear
     error = np.concatenate(errors)
     assert np.abs(error).mean() < 0.010
     assert np.abs(error.mean(0)).max() < 0.006
+
+
+def test_beside_a_pause_a_token_is_neither_early_nor_late():
+    random = np.random.default_rng(7)
+    made = [made_up(random, noise=0.1, fade=320) for _ in range(18)]
+    sounds = SoundModel.learn([spoken for _, spoken, _ in made[:10]], tokens=7)
+    starts, ends = [], []
+    for _, spoken, true_U2 in made[10:]:
+        gap_U = np.flatnonzero(true_U2[1:, 0] > true_U2[:-1, 1])
+        error_U2 = sounds.times(spoken) - true_U2
+        starts.append(error_U2[gap_U + 1, 0])
+        ends.append(error_U2[gap_U, 1])
+    for error in map(np.concatenate, (starts, ends)):
+        assert len(error) > 15
+        assert abs(error.mean()) < 0.005
+        assert np.abs(error).mean() < 0.008
+
+
+@pytest.mark.parametrize(("seconds", "is_a_pause"), [(0.1, False), (0.8, True)])
+def test_within_a_word_only_a_long_silence_is_a_pause(learned, seconds, is_a_pause):
+    time_S = np.arange(2400) / RATE
+    tones = [np.sin(2 * np.pi * hertz * time_S) for hertz in (300, 1200)]
+    rest, edge = np.zeros(int(seconds * RATE)), np.zeros(4000)
+    wave_S = np.concatenate((edge, tones[0], rest, tones[1], edge))
+    wave_S = wave_S + 0.003 * np.random.default_rng(8).standard_normal(len(wave_S))
+    true_U2 = np.array([[0.25, 0.4], [0.4 + seconds, 0.55 + seconds]])
+    spans_U2 = true_U2 + np.array([0.06, -0.06])
+    ids_U = np.array([1, 3])
+    anywhere = learned.times(Spoken(cepstra(wave_S), ids_U, spans_U2))
+    np.testing.assert_allclose(anywhere, true_U2, atol=0.02)
+    one_word = Spoken(cepstra(wave_S), ids_U, spans_U2, np.array([True, False]))
+    times_U2 = learned.times(one_word)
+    assert (times_U2[1, 0] > times_U2[0, 1]) == is_a_pause
+    np.testing.assert_allclose(times_U2[[0, 1], [0, 1]], true_U2[[0, 1], [0, 1]], atol=0.02)
 
 
 def test_the_level_of_a_recording_does_not_move_a_boundary(learned):

@@ -21,6 +21,7 @@ class Repo:
     card: dict[str, Any] = field(default_factory=dict)
     commit: str = COMMIT
     gated: bool = False
+    branch: str = "main"
 
 
 @dataclass
@@ -60,7 +61,7 @@ def running_hub() -> Iterator[Hub]:
         def answer(self, body: bool) -> None:
             path, given = unquote(urlsplit(self.path).path), self.headers.get("Range") or ""
             hub.requests.append(f"{self.command} {path} {given}".strip())
-            words = path.strip("/").split("/")
+            words = [*map(unquote, urlsplit(self.path).path.strip("/").split("/"))]
             about = words[:2] == ["api", "models"]
             id = "/".join(words[2:4] if about else words[:2])
             revision = "/".join(words[5:]) if about else words[3]
@@ -69,7 +70,7 @@ def running_hub() -> Iterator[Hub]:
                 self.refuse(hub.status, "")
             elif repo is None:
                 self.refuse(401, "")
-            elif revision not in ("main", repo.commit):
+            elif revision not in (repo.branch, repo.commit):
                 self.refuse(404, "RevisionNotFound")
             elif about:
                 siblings = [{"rfilename": n, "size": len(b)} for n, b in repo.files.items()]

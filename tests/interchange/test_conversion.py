@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from speechx.config import parse
 from speechx.errors import UserError
-from speechx.interchange import proof
+from speechx.interchange import hugging_face, proof
 from speechx.interchange.conversion import FORMATS, convert
 from speechx.interchange.opening import PARTS, open_as, open_model
 from speechx.models.context.conformer import ConformerConfig
@@ -25,6 +25,7 @@ from speechx.objectives.model import SpeechModel, start_from
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
 from tests.conftest import SMALL_QUANTIZER, small_convolutional, small_filterbank
+from tests.mms_folders import mms_folder, opened
 
 LETTERS = Vocabulary("characters", (" ", "a", "б", "'"))
 PHONES = Vocabulary("phonemes", ("aɪ", "tʃ", "ʊ"))
@@ -541,3 +542,32 @@ def test_the_same_file_by_its_own_name(there):
     pt = there("fairseq", "group_ctc") / "model.pt"
     assert open_as(pt)[0] == "fairseq"
     assert open_model(Path(pt)).vocabularies == {"ctc": LETTERS}
+
+
+def test_a_config_yaml_of_another_program_does_not_hide_a_model_of_transformers(models, tmp_path):
+    ours = shutil.copytree(models / "group_ctc", tmp_path / "ours")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    hugging_face.write(open_folder(ours), theirs)
+    for content in ("trainer: {gpus: 2}\n", "- a list\n", "broken: [", ""):
+        (theirs / "config.yaml").write_text(content)
+        assert open_as(theirs)[0] == "hugging_face"
+    (ours / "config.json").write_text("{}")
+    assert open_as(ours)[0] == "speechx"
+
+
+def test_times_of_tokens_and_the_usual_language_are_kept(models, tmp_path, unproved):
+    source = shutil.copytree(models / "group_ctc", tmp_path / "source")
+    (source / "times_ctc.safetensors").write_bytes(b"times")
+    for given in (source, source / "model.safetensors"):
+        target = tmp_path / f"of_{given.name}"
+        convert(given, target)
+        assert (target / "times_ctc.safetensors").read_bytes() == b"times"
+    many = mms_folder(tmp_path / "many", target="eng")
+    convert(many, tmp_path / "ours")
+    convert(tmp_path / "ours", tmp_path / "again")
+    for folder in (many, tmp_path / "ours", tmp_path / "again"):
+        assert opened(folder).language == "eng"
+    (tmp_path / "ours/adapters/eng.safetensors").unlink()
+    with pytest.raises(UserError, match="one must be chosen"):
+        opened(tmp_path / "ours")

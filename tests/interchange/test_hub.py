@@ -80,6 +80,9 @@ def one_line(error: pytest.ExceptionInfo[UserError]) -> str:
         ("facebook/wav2vec2-xls-r-300m@v1.0", ("facebook/wav2vec2-xls-r-300m", "v1.0")),
         (f"a/b@{COMMIT}", ("a/b", COMMIT)),
         ("a/b@refs/pr/3", ("a/b", "refs/pr/3")),
+        ("a/b@feature/new-head", ("a/b", "feature/new-head")),
+        ("a/b@feature/..", None),
+        ("a/b@run/model.safetensors", None),
         ("mms-1b-all", None),
         ("runs/mine/best", None),
         ("/a/b", None),
@@ -315,3 +318,36 @@ def test_a_full_disk_is_noticed_before(hub, theirs, monkeypatch):
 def test_names_of_folders_that_are_not_of_the_hub():
     for path in ("runs/best", "best", "/a/snapshots/x", f"models--a--b/blobs/{COMMIT}"):
         assert published_name(path) == path
+
+
+def test_a_branch_whose_name_has_a_slash(hub, theirs, monkeypatch):
+    hub.repos[ID] = Repo(theirs, branch="feature/new-head")
+    saved = open_model(f"{ID}@feature/new-head")
+    assert published_name(saved.folder) == f"{ID}@{COMMIT}"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert open_model(f"{ID}@feature/new-head").folder == saved.folder
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://huggingface.co/facebook/mms-1b-all", "write facebook/mms-1b-all instead"),
+        ("http://www.huggingface.co/a/b/", "write a/b instead"),
+        ("huggingface.co/a/b/tree/main", "write a/b instead"),
+        ("https://hf.co/a/b/tree/v1.0?x=1#top", "write a/b@v1.0 instead"),
+        ("https://huggingface.co/a/b/tree/x%2Fy", "write a/b@x/y instead"),
+        ("https://huggingface.co/a/b/blob/main/config.json", "write a/b instead"),
+        ("https://huggingface.co/a/b/discussions/3", "write a/b instead"),
+        ("hf://a/b", "write a/b instead"),
+        ("https://huggingface.co/datasets/a/b", "expected OWNER/NAME"),
+        ("https://huggingface.co/facebook", "expected OWNER/NAME"),
+        ("https://example.org/files/model.pt", "expected OWNER/NAME"),
+    ],
+)
+def test_the_address_of_a_page_is_answered_with_the_name(address, said, capsys, tmp_path):
+    for given in (address, Path(address)):
+        with pytest.raises(UserError, match=said):
+            local_path(given)
+    (tmp_path / "a.wav").touch()
+    assert main(["convert", address, str(tmp_path / "new")]) == 1
+    assert said in capsys.readouterr().err

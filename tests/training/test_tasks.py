@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from speechx.config import merge, to_dict
+from speechx.config import dump, merge, to_dict
 from speechx.data.manifest import read_manifest, write_manifest
 from speechx.errors import UserError
 from speechx.finetuning import finetune
@@ -197,3 +199,12 @@ def test_a_task_whose_audio_is_less_than_an_utterance_says_so(manifests, tmp_pat
     pretrain(tasks_config(tmp_path / "run", manifests, tasks=tasks, run={"steps": 1}))
     lines = [x for x in capsys.readouterr().err.splitlines() if "less than a usual utterance" in x]
     assert [line.split(":")[1].strip() for line in lines] == ["phones"]
+
+
+def test_finetune_does_not_resume_a_pretraining(manifests, tmp_path):
+    """Of several tasks, one with labels: `finetune` would freeze parts that have trained."""
+    config = tasks_config(tmp_path / "run", manifests)
+    config.out.mkdir()
+    (config.out / "config.yaml").write_text(dump(replace(config, init=Path("x"))))
+    with pytest.raises(UserError, match=r"of another command: it lacks .*freeze_steps"):
+        finetune(out=str(config.out), resume=True)

@@ -32,9 +32,13 @@ class ClickModel:
     def __init__(self, tokens: tuple[str, ...] = LETTERS, token_type: str = "characters") -> None:
         self.vocabulary = Vocabulary(token_type, tokens)  # type: ignore[arg-type]
         self.features = ConvolutionalConfig()
+        self.replaced_phones: set[str] = set()
 
     def compute_with(self, batch_size: int | None, threads: int | None) -> None:
         """There is nothing to compute."""
+
+    def reader_of(self, recording: Recording) -> ClickModel:
+        return self
 
     def align(self, audio: Audio, text: str, **settings: Any) -> Transcript:
         return align(self, audio, text, **settings)

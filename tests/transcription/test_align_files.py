@@ -82,7 +82,7 @@ def test_finished_files_are_made_again_on_request(folder, caplog):
         os.utime(folder / "tapes/a.txt", (later, later))
         assert run("tapes/*.flac", "-o", "out", *overwrite) == 0
         assert (out.read_text(encoding="utf-8") == "mine") == kept
-    assert "1 of these results are older" in caplog.text
+    assert "1 of these results is older" in caplog.text
 
 
 def test_each_channel_may_have_a_text_of_its_own(folder):
@@ -187,3 +187,22 @@ def test_a_text_with_a_mark_of_its_encoding(folder, capsys):
     (folder / "t.txt").write_bytes("hello world\r\n".encode("utf-16"))
     assert run("tapes/a.flac", "t.txt") == 0
     assert 'unaligned": []' in capsys.readouterr().out
+
+
+def test_the_text_of_a_recording_that_cannot_be_read_is_not_spare(folder, caplog):
+    (folder / "tapes/a.flac").write_bytes(b"")
+    assert run("tapes", "-o", "out") == 2
+    assert "no recording" not in caplog.text
+    (folder / "tapes/spare.txt").write_text("x", encoding="utf-8")
+    assert run("tapes", "-o", "out") == 2
+    assert "1 text has no recording" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a.TextGrid", "a.eaf", "a.srt", "a.json"])
+def test_a_file_with_more_than_words_is_no_text(folder, capsys, name):
+    (folder / name).write_text("hello world", encoding="utf-8")
+    assert run("tapes/a.flac", name) == 1
+    assert "holds more than the words" in capsys.readouterr().err
+    (folder / name).unlink()
+    assert run("tapes/a.flac", name) == 1
+    assert "there is no such file" in capsys.readouterr().err

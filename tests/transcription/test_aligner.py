@@ -120,7 +120,7 @@ def test_marks_that_the_model_does_not_write_are_left_out(caplog):
     wave_S, _ = clicks("cafe au lait")
     transcript = align(ClickModel(), wave_S, "café au lait", language="fr")
     assert [w.text for w in transcript.words] == ["café", "au", "lait"]
-    assert "1 characters" in caplog.text
+    assert "1 character " in caplog.text
 
 
 def test_marks_may_be_tokens_of_their_own():
@@ -220,7 +220,7 @@ def test_a_phone_model_pronounces_text():
         (ClickModel(), "a b", {"phones": True}, "writes characters"),
         (ClickModel(PHONES, "phonemes"), "abc", {}, "--language"),
         (ClickModel(("en", "de"), "languages"), "abc", {}, "names languages"),
-        (ClickModel(), "zzz", {}, "none of the 1 words"),
+        (ClickModel(), "zzz", {}, "no word of the text"),
         (ClickModel(), "привет мир", {}, "can write nothing.*--romanize"),
         (ClickModel(), "hello", {"untranscribed": "never"}, "expected one of anywhere, ends"),
         (ClickModel(), "hello world " * 500, {"every_word": True}, "longer than the audio"),
@@ -274,5 +274,15 @@ def test_signs_get_no_spaces_where_pauses_divide_them():
 
 def test_phones_are_not_advised_to_be_romanized(caplog):
     align(ClickModel(("a", "e"), "phonemes"), clicks("a", ("a", "e"))[0], "7 a 7", phones=True)
-    assert "none of the model" in caplog.text
+    assert "cannot write" in caplog.text
     assert "romanize" not in caplog.text
+
+
+def test_phones_that_the_model_lacks_are_logged_once(caplog):
+    model = ClickModel(("a", "e", "t"), "phonemes")
+    with caplog.at_level("INFO", "speechx"):
+        for text in ("a d", "d e", "d a ɛ"):
+            align(model, clicks("ate", ("a", "e", "t"))[0], text, phones=True, every_word=True)
+    lines = [line for line in caplog.messages if "nearest" in line]
+    assert [": d as" in line for line in lines] == [True, False]
+    assert "ɛ as" in lines[1]

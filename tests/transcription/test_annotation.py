@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from speechx.audio.files import write_flac
 from speechx.cli.main import main
@@ -41,8 +42,6 @@ def place(tmp_path: Path) -> Path:
 
 
 def write_wav(path: Path, wave_S: np.ndarray) -> None:
-    import soundfile
-
     path.parent.mkdir(exist_ok=True)
     soundfile.write(path, wave_S, 16_000)
 
@@ -114,7 +113,7 @@ def test_letters_beyond_the_encoding_become_references(place: Path) -> None:
 def test_tiers_are_listed_where_the_choice_is_not_clear(place: Path) -> None:
     path, output = place / "session.eaf", place / "new.eaf"
     path.write_text(EAF, encoding="utf-8")
-    listed = r"utt@A \(4 empty segments\), ft@A \(1 empty segments\), mb@A \(0 empty .*2 more"
+    listed = r"utt@A \(4 empty segments\), ft@A \(1 empty segment\), mb@A \(0 empty .*2 more"
     with pytest.raises(UserError, match=f"2 tiers have empty segments.*--tier: {listed}"):
         fill(path, output, transcribe)
     with pytest.raises(UserError, match=f"no tier 'utt@B'; its tiers are: {listed}"):
@@ -273,7 +272,7 @@ def test_times_beyond_the_recording(place: Path, caplog: pytest.LogCaptureFixtur
     path.write_text(late, encoding="utf-8")
     with caplog.at_level("INFO", "speechx"):
         done = fill(path, output, transcribe, audio=place / "short.flac")
-    assert "end behind the end" in caplog.text
+    assert "1 empty segment ends behind the end" in caplog.text
     assert done.filled == 4
     write_flac(place / "shorter.flac", np.full(16_000 * 2, 0.04, np.float32))
     done = fill(path, output, transcribe, audio=place / "shorter.flac")
@@ -436,7 +435,10 @@ def test_mistakes_are_one_line(place: Path, call, capsys) -> None:
         ((place / "session.TextGrid", "-o", place / "new.eaf"), "the suffix .TextGrid"),
         ((place / "session.wav",), "an .eaf file of ELAN or a .TextGrid of Praat was expected"),
         ((place / "session.TextGrid", "--tier", "x"), "no tier 'x'"),
-        ((place / "session.TextGrid", "-o", place / "file" / "x"), "cannot be written"),
+        ((place / "session.TextGrid", "-o", place / "file" / "x"), "a folder is needed"),
+        ((place / "session.TextGrid", "-o", place / "file"), "a folder is needed"),
+        ((place / "session.TextGrid", "--channels", "split"), "mix or a number"),
+        ((place / "session.TextGrid", "--channels", "1"), "channel 1 was requested"),
         ((place / "session.TextGrid", "-o", "/proc/x"), "cannot be written"),
         ((place / "session.TextGrid", "--audio", place / "gone.wav"), "gone.wav"),
         ((place / "session.TextGrid", "--inventory", "zzz"), "zzz"),
@@ -446,3 +448,38 @@ def test_mistakes_are_one_line(place: Path, call, capsys) -> None:
         err = capsys.readouterr().err
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_one_channel_is_heard(place: Path, call) -> None:
+    wave_S, rate = soundfile.read(place / "session.wav")
+    soundfile.write(place / "session.wav", np.stack([0 * wave_S, wave_S], 1), rate)
+    (place / "session.TextGrid").write_text(LONG)
+    for channel, output in ((0, "none"), (1, "all"), ("mix", "half")):
+        name = place / f"{output}.TextGrid"
+        assert call(place / "session.TextGrid", "--channels", channel, "-o", name) == 0
+    assert filled(1).replace('"', '""') in (place / "all.TextGrid").read_text()
+    texts = {(place / f"{name}.TextGrid").read_text() for name in ("none", "all", "half")}
+    assert len(texts) == 3
+
+
+@pytest.mark.parametrize("wrong", ["empty", "tier", "recording"])
+def test_a_file_that_is_wrong_costs_no_loading(place: Path, capsys, wrong) -> None:
+    """The model does not exist, and the file is what is wrong."""
+    path = place / "session.eaf"
+    path.write_text("" if wrong == "empty" else EAF)
+    options = ["--tier", "x" if wrong == "tier" else "utt@A"]
+    options += ["--audio", str(place / "gone.wav")] if wrong == "recording" else []
+    assert main(["fill", str(path), *options, "--model", str(place / "no model")]) == 1
+    said = {"empty": "the file is empty", "tier": "no tier 'x'", "recording": "gone.wav"}
+    assert said[wrong] in capsys.readouterr().err
+
+
+def test_what_failed_is_listed_when_the_model_does_not_open(place: Path, capsys) -> None:
+    (place / "a.eaf").touch()
+    (place / "b.TextGrid").write_text(LONG)
+    (place / "session.wav").rename(place / "b.wav")
+    words = ["fill", str(place / "a.eaf"), str(place / "b.TextGrid")]
+    assert main([*words, "--model", str(place / "no model")]) == 1
+    err = capsys.readouterr().err
+    assert "a.eaf: the file is empty" in err
+    assert "no model does not exist" in err

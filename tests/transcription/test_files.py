@@ -1,5 +1,6 @@
 """Many files to transcripts: a bad one stops no other, and what is missing is said."""
 
+import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.errors import UserError
-from speechx.transcription.files import write_transcripts
+from speechx.transcription.files import check_outputs, write_transcripts
 from speechx.transcription.formats import parse_formats
 from speechx.transcription.inputs import find_inputs
 from speechx.transcription.recording import Recording
@@ -77,3 +78,53 @@ def test_a_single_file_that_is_cut_off_is_written_and_fails(
     (tmp_path / "bad.wav").write_bytes(np.random.default_rng(0).bytes(500))
     with pytest.raises(UserError, match="not audio"):
         transcribe([tmp_path / "bad.wav"], None, written.append)
+
+
+def test_a_file_that_is_given_twice_has_one_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.wav").write_bytes(file_of("WAV", noise(1.0)))
+    monkeypatch.chdir(tmp_path)
+    written: list[str] = []
+    with caplog.at_level("INFO", "speechx"):
+        assert transcribe([Path("a.wav"), tmp_path / "a.wav", tmp_path], None, written.append) == 0
+    assert written == ["1.00"]
+    assert "2 files are given more than once" in caplog.text
+    assert transcribe([Path("a.wav"), tmp_path], tmp_path / "out") == 0
+    (tmp_path / "a.wav").write_bytes(b"")
+    with pytest.raises(UserError, match=r"a\.wav: "):
+        transcribe([Path("a.wav"), Path("a.wav")], None)
+
+
+def test_two_forms_of_a_recording_in_one_folder_are_refused_with_the_right_advice(
+    tmp_path: Path,
+) -> None:
+    for name in ("a.wav", "a.flac"):
+        (tmp_path / name).write_bytes(file_of(name[2:].upper(), noise(1.0)))
+    inputs, _ = find_inputs([str(tmp_path)])
+    with pytest.raises(UserError, match="same result, a; rename one, or give only one"):
+        check_outputs(inputs, ["txt"], tmp_path / "out")
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_what_failed_is_listed_where_the_work_ends_early(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, end: BaseException
+) -> None:
+    """Finished files stay, and the next call goes on."""
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(file_of("WAV", noise(1.0)))
+    (tmp_path / "bad.wav").write_bytes(b"")
+    inputs, failed = find_inputs([str(tmp_path)])
+
+    def ends(recordings: Iterable[Recording], progress: object = None):
+        yield from itertools.islice(seconds(recordings), 2)
+        raise end
+
+    with caplog.at_level("INFO", "speechx"), pytest.raises(type(end)):
+        write_transcripts(ends, inputs, ["txt"], tmp_path / "out", print, failed)
+    assert "bad.wav: the file is empty" in caplog.text
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "b.txt"]
+    (tmp_path / "out/a.txt").write_text("mine")
+    assert write_transcripts(seconds, inputs, ["txt"], tmp_path / "out", print) == 0
+    assert (tmp_path / "out/a.txt").read_text() == "mine"
+    assert (tmp_path / "out/c.txt").read_text() == "1.00\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -433,3 +434,27 @@ def test_a_recording_that_is_gone_before_its_times_does_not_stop_the_others(spel
     (_, first), (_, second) = speller.stream(given)
     assert isinstance(first, UserError)
     assert second.text
+
+
+def test_a_model_without_spaces_makes_no_segment_that_is_too_long():
+    """It speaks for a minute, and the longest pause in it, every two seconds, has 0.1 s."""
+    ends = np.cumsum([0.2] * 300)
+    times_U2 = np.stack((ends - np.where(np.arange(300) % 10, 0.2, 0.1), ends), 1)
+    spans = [TokenSpan("a", at, at, 1.0) for at in range(300)]
+    for seconds in (15, 3.5):
+        limits = SegmentLimits(max_seconds=seconds, max_line_width=1000)
+        run = words_of(spans, times_U2, "characters", spaced=False, limits=limits)
+        segments = segments_of(run, limits)
+        assert max(segment.end - segment.start for segment in segments) <= seconds
+        gaps = [b.start - a.end for a, b in itertools.pairwise(segments)]
+        np.testing.assert_allclose(gaps, 0.1)
+        assert "".join(segment.text for segment in segments) == text_of(run) == "a" * 300
+    narrow = SegmentLimits(max_line_width=20)
+    run = words_of(spans, times_U2, "characters", spaced=False, limits=narrow)
+    assert max(len(segment.text) for segment in segments_of(run, narrow)) <= 20
+
+
+def test_a_model_of_one_language_names_it(tmp_path):
+    model = load(toy_model(tmp_path / "one"), "cpu")
+    assert model.transcribe(noise(1)).language == "xx"
+    assert model.align(noise(1), "a", every_word=True).language == "xx"

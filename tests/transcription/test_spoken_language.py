@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
 
+from speechx.cli.main import main
+from speechx.data.manifest import Utterance, write_manifest
 from speechx.errors import UserError
 from speechx.interchange.hub import EVERY
 from speechx.models.adapter_files import SavedAdapter
@@ -158,3 +161,21 @@ def test_a_text_is_aligned_in_the_language_that_is_spoken(folders, waves):
     transcript = model.align(waves["yo"], "ab", every_word=True)
     assert (transcript.language, transcript.text) == ("yor", "ab")
     assert model.align(iter([waves["yo"]]), "ab", every_word=True).language == "yor"
+
+
+def test_the_phones_of_a_manifest_are_aligned(folders, waves, tmp_path):
+    """The language decides which head reads; if that one writes phones, the manifest's are used."""
+    saved = open_folder(folders / "heads")
+    phones = {**saved.vocabularies, "text": Vocabulary("phonemes", ("a", "b"))}
+    objectives = {"text": CTCConfig(tokens="phonemes"), "language": LanguageIDConfig()}
+    save_model(tmp_path / "m", saved.weights, saved.encoder, objectives, phones, ("uz", "yo"))
+    write_wav(tmp_path / "talk.wav", waves["yo"])
+    line = Utterance(
+        id="talk", audio=tmp_path / "talk.wav", duration=1.0, language="yo", text="kò sí",
+        phones=("b", "a", "b"),
+    )  # fmt: skip
+    write_manifest(tmp_path / "m.jsonl", [line])
+    words = ["align", str(tmp_path / "m.jsonl"), "--model", str(tmp_path / "m"), "--every-word"]
+    assert main([*words, "--language", "auto", "-o", str(tmp_path / "out")]) == 0
+    found = json.loads((tmp_path / "out/talk.json").read_text())
+    assert (found["language"], found["text"].split()) == ("yo", ["b", "a", "b"])

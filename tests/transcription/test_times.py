@@ -12,7 +12,7 @@ from speechx.data.manifest import Utterance
 from speechx.models.folder import times_file
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription.times import learn_times, spoken
-from speechx.transcription.token_times import load_times
+from speechx.transcription.token_times import load_times, times_of
 
 RATE, STRIDE = 16_000, 320
 HERTZ = {"a": 300, "b": 1200, " ": 0}
@@ -66,3 +66,26 @@ def test_times_are_learned_without_labelled_times_and_kept_in_the_folder(tmp_pat
     times_U2 = load_times(tmp_path, "ctc").times(each)
     np.testing.assert_allclose(times_U2, samples_U2[[0, 1, 3, 4]] / RATE, atol=0.025)
     assert load_times(tmp_path, "other") is None
+
+
+def test_short_pauses_stand_at_spaces_if_the_model_writes_spaces():
+    frames_U2 = np.array([[0, 1], [2, 3], [4, 5], [6, 7]])
+    each = spoken(cepstra(np.zeros(8000)), np.array([1, 2, 3, 1]), frames_U2, 0.02, VOCABULARY)
+    assert each.pauses_U.tolist() == [True, False, True]
+    letters = Vocabulary("characters", ("a", "b"))
+    each = spoken(cepstra(np.zeros(8000)), np.array([1, 2]), frames_U2[:2], 0.02, letters)
+    assert each.pauses_U is None
+
+
+def test_short_pauses_stand_before_words_and_behind_what_the_model_cannot_write():
+    seen = []
+    sounds = SimpleNamespace(times=lambda each: seen.append(each) or each.spans_U2)
+    blocks = lambda: [np.zeros(16_000, np.float32)]  # noqa: E731
+    ids_U = np.array([1, 2, 0, 1, 2, 1, 2])
+    begins_U = np.array([1, 0, 0, 0, 0, 1, 0], bool)
+    spans_U2 = np.array([[f, f] for f in (2, 5, 8, 11, -1, 17, 20)])
+    times_of(blocks, ids_U, spans_U2, 50, 0.02, sounds, begins_U)
+    assert seen[0].ids_U.tolist() == [1, 2, 1, 1, 2]
+    assert seen[0].pauses_U.tolist() == [True, False, True, True, False]
+    times_of(blocks, ids_U, spans_U2, 50, 0.02, sounds)
+    assert seen[1].pauses_U is None

@@ -14,14 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from speechx.audio.files import END_TOLERANCE_SECONDS, audio_info, read_segments
+from speechx.audio.files import (
+    END_TOLERANCE_SECONDS,
+    audio_info,
+    read_segments,
+    require_channel,
+)
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.transcription.annotation import eaf, textgrid
 from speechx.transcription.annotation.media import find_media
 from speechx.transcription.annotation.sheet import AnnotationTier, EmptySegment, Sheet
+from speechx.transcription.recording import Recording
 from speechx.transcription.result import Transcript
-from speechx.whole_file import require_writable, whole_file
+from speechx.whole_file import reason, require_writable, whole_file
+from speechx.wording import number_of
 
 READERS = {".eaf": eaf.read, ".textgrid": textgrid.read}
 LONG_SECONDS = 600.0  # a longer recording that is one empty segment is not read into memory
@@ -44,11 +51,11 @@ class Filling:
     def __str__(self) -> str:
         if self.tier is None:
             return "no tier has empty segments"
-        notes = [f"tier {self.tier}: {self.filled} empty segments filled"]
+        notes = [f"tier {self.tier}: {number_of(self.filled, 'empty segment')} filled"]
         if self.silent:
-            notes.append(f"{self.silent} stay empty: the model found no text")
+            notes.append(f"{_stay(self.silent)} empty: the model found no text")
         if self.short:
-            notes.append(f"{self.short} stay empty: shorter than one frame of the model")
+            notes.append(f"{_stay(self.short)} empty: shorter than one frame of the model")
         return "; ".join(notes)
 
 
@@ -62,6 +69,32 @@ class _Span(NamedTuple):
         return self.start < 1 and self.end > audio_info(sound).duration - 1
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A file that is to be filled: all that can be wrong with it has been looked at."""
+
+    output: Path
+    sheet: Sheet
+    done: Filling
+    sound: Path = Path()
+    channel: int | None = None
+    spans: tuple[_Span, ...] = ()
+
+    def fill(
+        self,
+        transcribe: Callable[..., Transcript],
+        progress: Callable[[float, float], object] | None = None,
+    ) -> Filling:
+        """Transcribes the segments and writes the new file; as `fill`."""
+        texts, done = _transcribe(self, transcribe, progress)
+        output = self.output.resolve()  # a link to a file stays a link
+        with whole_file(output) as new:
+            new.write_bytes(self.sheet.with_texts(texts))
+            if output.exists():
+                shutil.copymode(output, new)
+        return done
+
+
 def fill(
     path: str | Path,
     output: str | Path,
@@ -69,35 +102,41 @@ def fill(
     tier: str | None = None,
     audio: str | Path | None = None,
     progress: Callable[[float, float], object] | None = None,
+    channel: int | None = None,
 ) -> Filling:
     """Transcribes the empty segments of one tier of an .eaf or TextGrid file and writes `output`,
     whole or not at all. It may be `path` itself.
 
-    `transcribe` gets samples (S,) at 16 kHz, or the path of a long recording that is one empty
-    segment. `tier` may be left out if only one tier has empty segments. `audio` is the recording;
-    by default the one that the file links, or the one beside it with the same name. `progress`
-    gets the seconds that are done, and all.
+    `transcribe` gets samples (S,) at 16 kHz, or a long recording that is one empty segment: its
+    path, or a `Recording` of one `channel`. `tier` may be left out if only one tier has empty
+    segments. `audio` is the recording; by default the one that the file links, or the one beside it
+    with the same name. `channel` counts from 0; None is the mean of all. `progress` gets the
+    seconds that are done, and all.
 
     A UserError names what is wrong with a file, where a recording was searched, or the tiers.
     """
+    return work(path, output, tier, audio, channel).fill(transcribe, progress)
+
+
+def work(
+    path: str | Path,
+    output: str | Path,
+    tier: str | None = None,
+    audio: str | Path | None = None,
+    channel: int | None = None,
+) -> Work:
+    """What `fill` has to do, which needs no model. Arguments and errors as there."""
     path, output = Path(path), Path(output)
     sheet = _read(path)
     if output.suffix.lower() != path.suffix.lower():
         raise UserError(f"{output}: {path.name} can only be filled as {path.suffix}")
     chosen = _chosen(path, sheet.tiers, tier)
-    texts: dict[EmptySegment, str] = {}
-    done = Filling(chosen.name if chosen else None)
-    if chosen is not None and (chosen.empty or chosen.untimed):
-        _require_writable(output)  # before hours of work
-        sound, origin = _recording(path, sheet, audio)
-        spans, done = _spans(path, chosen, sound, origin)
-        done = _transcribe(spans, sound, transcribe, progress, done, texts)
-    output = output.resolve()  # a link to a file stays a link
-    with whole_file(output) as new:
-        new.write_bytes(sheet.with_texts(texts))
-        if output.exists():
-            shutil.copymode(output, new)
-    return done
+    if chosen is None or not (chosen.empty or chosen.untimed):
+        return Work(output, sheet, Filling(chosen.name if chosen else None))
+    _require_writable(output)  # before hours of work
+    sound, origin = _recording(path, sheet, audio)
+    spans, done = _spans(path, chosen, sound, origin, channel)
+    return Work(output, sheet, done, sound, channel, tuple(spans))
 
 
 def _read(path: Path) -> Sheet:
@@ -140,7 +179,11 @@ def _empty_segments(tier: AnnotationTier) -> str:
     if tier.points:
         return "points"
     without = f", {tier.untimed} more without times" if tier.untimed else ""
-    return f"{len(tier.empty)} empty segments{without}"
+    return f"{number_of(len(tier.empty), 'empty segment')}{without}"
+
+
+def _stay(count: int) -> str:
+    return number_of(count, "stays", "stay")
 
 
 def _same(one: str, other: str) -> bool:
@@ -158,14 +201,16 @@ def _require_writable(output: Path) -> None:
     try:
         require_writable(output)
     except OSError as error:
-        raise UserError(f"{output}: cannot be written: {error.strerror}") from error
+        raise UserError(f"{output}: cannot be written: {reason(error)}") from error
 
 
 def _spans(
-    path: Path, tier: AnnotationTier, sound: Path, origin: float
+    path: Path, tier: AnnotationTier, sound: Path, origin: float, channel: int | None
 ) -> tuple[list[_Span], Filling]:
     """Where the empty segments lie in the recording, in order, and what is wrong with others."""
     info = audio_info(sound)
+    if channel is not None:
+        require_channel(sound, channel, info.channels)
     length = f"the end of {sound} ({info.duration:.2f} s)"
     spans: list[_Span] = []
     short, over, behind = 0, 0, list[EmptySegment]()
@@ -180,33 +225,37 @@ def _spans(
             spans.append(_Span(segment, start, min(end, info.duration)))
     failed = [f"{sound}: {info.cut}"] if info.cut else []
     if behind:
+        segments = number_of(len(tier.empty), "empty segment")
         failed.append(
-            f"{len(behind)} of {len(tier.empty)} empty segments begin behind {length}, the first "
-            f"at {behind[0].start:.2f} s"
+            f"{len(behind)} of {segments} {'begins' if len(behind) == 1 else 'begin'} behind "
+            f"{length}, the first at {behind[0].start:.2f} s"
         )
         if not spans:
             raise UserError(f"{path}: {failed[-1]}; name the right recording with --audio")
     if tier.untimed:
-        failed.append(f"{tier.untimed} empty segments have no times: they divide their parent")
+        segments = number_of(tier.untimed, "empty segment has", "empty segments have")
+        failed.append(f"{segments} no times: an order within the parent has none")
     if over:
-        logger.info(f"{path}: {over} empty segments end behind {length} and are filled up to there")
+        segments = number_of(over, "empty segment ends", "empty segments end")
+        logger.info(f"{path}: {segments} behind {length}; what is before it is filled")
     return spans, Filling(tier.name, short=short, failed=tuple(failed))
 
 
 def _transcribe(
-    spans: Sequence[_Span],
-    sound: Path,
+    given: Work,
     transcribe: Callable[..., Transcript],
     progress: Callable[[float, float], object] | None,
-    done: Filling,
-    texts: dict[EmptySegment, str],
-) -> Filling:
-    """Adds to `texts`; returns what is done then."""
-    silent, short, failed = 0, done.short, [*done.failed]
+) -> tuple[dict[EmptySegment, str], Filling]:
+    """The new texts, and what is done then."""
+    spans, sound, channel = given.spans, given.sound, given.channel
+    texts: dict[EmptySegment, str] = {}
+    silent, short, failed = 0, given.done.short, [*given.done.failed]
     seconds, all_seconds = 0.0, sum(end - start for _, start, end in spans)
-    pieces: Iterable[Any] = read_segments(sound, [(s, e - s, None) for _, s, e in spans])
+    pieces: Iterable[Any] = ()
     if len(spans) == 1 and all_seconds > LONG_SECONDS and spans[0].is_all_of(sound):
-        pieces = [sound]
+        pieces = [sound if channel is None else Recording.of(sound, channel=channel)]
+    elif spans:
+        pieces = read_segments(sound, [(s, e - s, channel) for _, s, e in spans])
     for (segment, start, end), piece in zip(spans, pieces, strict=True):
         if isinstance(piece, UserError):
             failed.append(str(piece))
@@ -225,4 +274,4 @@ def _transcribe(
         seconds += end - start
         if progress is not None:
             progress(seconds, all_seconds)
-    return Filling(done.tier, len(texts), silent, short, tuple(failed))
+    return texts, Filling(given.done.tier, len(texts), silent, short, tuple(failed))

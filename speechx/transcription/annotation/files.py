@@ -1,13 +1,14 @@
 """Many annotation files: which, and where each filled one goes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.training.progress import Bar
-from speechx.transcription.annotation import READERS, fill
-from speechx.transcription.inputs import exit_code, files_below
+from speechx.transcription.annotation import READERS, work
+from speechx.transcription.inputs import exit_code, files_below, listed_at_the_end
 from speechx.transcription.result import Transcript
 
 FILLED = ".filled"  # between the stem and the suffix of a file beside the original
@@ -15,40 +16,48 @@ FILLED = ".filled"  # between the stem and the suffix of a file beside the origi
 
 def fill_files(
     paths: Sequence[Path],
-    transcribe: Callable[..., Transcript],
+    open_model: Callable[[], Callable[..., Transcript]],
     write: Callable[[str], object],
     tier: str | None = None,
     audio: Path | None = None,
     output: Path | None = None,
     in_place: bool = False,
     overwrite: bool = False,
+    channel: int | None = None,
 ) -> int:
     """Fills files, and all of folders, and writes the name of each new one; 2 if some failed.
 
     By default session.eaf becomes session.filled.eaf beside it. `output` is a folder, or the new
     file of one. A new file that is there already is skipped, unless `overwrite` is set; only
     `in_place` replaces an original. A bad file is reported and does not stop the others.
+    `open_model` gives what transcribes; it is called when the first file has been found right.
     """
     pairs = _pairs(paths, output, in_place)
     if audio is not None and len(pairs) > 1:
         raise UserError(f"{audio} can be the recording of one file, but {len(pairs)} were given")
-    failed, written = [], 0
-    for path, target in pairs:
-        if target.exists() and not in_place and not overwrite:
-            logger.info(f"{path}: {target} is there already, skipped (--overwrite makes it again)")
-            continue
-        bar = _Bar(path.name)
-        try:
-            done = fill(path, target, transcribe, tier, audio, bar.reach)
-        except UserError as error:
-            failed.append(str(error))
-            continue
-        finally:
-            bar.close()
-        failed += [f"{path}: {message}" for message in done.failed]
-        logger.info(f"{path}: {done}")
-        write(str(target))
-        written += 1
+    failed, written = list[str](), 0
+    transcribe: Callable[..., Transcript] | None = None
+    with listed_at_the_end(failed):
+        for path, target in pairs:
+            if target.exists() and not in_place and not overwrite:
+                logger.info(f"{path}: {target} is there already, skipped (--overwrite fills again)")
+                continue
+            try:
+                to_do = work(path, target, tier, audio, channel)
+            except UserError as error:
+                failed.append(str(error))
+                continue
+            transcribe = transcribe or open_model()
+            try:
+                with closing(_Bar(path.name)) as bar:
+                    done = to_do.fill(transcribe, bar.reach)
+            except UserError as error:
+                failed.append(str(error))
+                continue
+            failed += [f"{path}: {message}" for message in done.failed]
+            logger.info(f"{path}: {done}")
+            write(str(target))
+            written += 1
     return exit_code(failed, len(pairs), written)
 
 
