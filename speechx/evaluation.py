@@ -155,7 +155,7 @@ def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Non
     lm = recognizer.decoding.lm
     if lm is None:
         return
-    if not len(lm.sentence_H):
+    if not lm.has_sentences:
         logger.info(
             "the language model does not have the sentences of its text (ARPA files do not), so "
             "whether the test data stand in it is not known"

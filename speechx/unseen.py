@@ -62,7 +62,7 @@ RANDOM_MAPS = 5
 RANDOM = "random_map"
 
 
-class Language:
+class UnseenLanguage:
     """What is known of one language without its recordings."""
 
     def __init__(self, inventory: Inventory | None, mapping: PhoneMapping) -> None:
@@ -130,7 +130,7 @@ def evaluate_unseen_model(
         if best is not None:
             reference = recognizer(open_model(Path(best), UNUSED), Path(best), device)
             reference.require("phonemes", "be the topline of phones")
-        found.add(Language(inventory, mapping), own, failed, reference)
+        found.add(UnseenLanguage(inventory, mapping), own, failed, reference)
     methods, _ = found.scores()
     if page is not None:
         write_page(page, model, listed, {"per": methods["mapped"]}, found.decoded["mapped"])
@@ -158,7 +158,7 @@ def evaluate_unseen(
         mapping = opened.map_inventory(inventory)
     listed = read_test_data(manifests)
     found = Unseen(opened)
-    found.add(Language(inventory, mapping), listed, failed)
+    found.add(UnseenLanguage(inventory, mapping), listed, failed)
     if out is not None:
         about = about_model(opened, manifests, len(listed) - found.count, failed)
         write_json(out, {**about, **found.to_dict()})
@@ -170,7 +170,7 @@ class Unseen:
 
     def __init__(self, opened: Recognizer) -> None:
         self.opened = opened
-        self.languages: list[Language] = []
+        self.languages: list[UnseenLanguage] = []
         self.utterances: list[Utterance] = []
         self.decoded: dict[str, list[Scored]] = {}
         """By condition, prepared for comparison."""
@@ -188,7 +188,7 @@ class Unseen:
 
     def add(
         self,
-        language: Language,
+        language: UnseenLanguage,
         listed: Sequence[Utterance],
         failed: list[str],
         topline: Recognizer | None = None,
@@ -226,7 +226,7 @@ class Unseen:
         self.never.append(asdict(never))
         self._scores = None
 
-    def _conditions(self, language: Language) -> dict[str, Decoder]:
+    def _conditions(self, language: UnseenLanguage) -> dict[str, Decoder]:
         source, target = self.opened.vocabulary.tokens, language.inventory.phones
         masked, mapped = masked_map(source, target), language.mapping
         conditions: dict[str, Decoder] = {

@@ -513,7 +513,7 @@ def test_evaluate_an_unseen_language(place, manifests, tmp_path, capsys):
     assert main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     rates = [line.split()[0] for line in lines if " PER " in line]
-    assert sorted(rates) == ["mapped", "masked", "random_map", "shuffled", "unmapped"]
+    assert set(rates) >= {"mapped", "masked", "random_map", "shuffled", "unmapped"}
     assert lines[0].startswith("9 phones -> 4:")
 
 

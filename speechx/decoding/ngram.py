@@ -66,6 +66,11 @@ class Scores(Protocol):
         """The state behind <s>."""
         ...
 
+    @property
+    def has_sentences(self) -> bool:
+        """Whether the sentences of its text are known."""
+        return len(self.sentence_H) > 0
+
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
         """The ids (N,) of tokens; of unknown ones the id of <unk>."""
         ...
