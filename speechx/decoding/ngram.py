@@ -66,11 +66,6 @@ class Scores(Protocol):
         """The state behind <s>."""
         ...
 
-    @property
-    def has_sentences(self) -> bool:
-        """Whether the sentences of its text are known."""
-        return len(self.sentence_H) > 0
-
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
         """The ids (N,) of tokens; of unknown ones the id of <unk>."""
         ...
@@ -169,6 +164,11 @@ class NGram:
             place_S = np.flatnonzero(target_N >= end)
             begin, end = end, end + len(place_S)
         return found
+
+    @property
+    def has_sentences(self) -> bool:
+        """Whether the sentences of its text are known."""
+        return len(self.sentence_H) > 0
 
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
         """The ids of tokens; of unknown ones the id of <unk>."""
