@@ -14,6 +14,7 @@ computed in float32: the same model and manifest give the same numbers everywher
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from speechx.interchange.hub import published_name
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.folder import SavedModel, is_model_folder
+from speechx.objectives.articulatory import Articulatory
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
@@ -102,7 +104,10 @@ class Recognizer:
         self.decoder: Decoder = GreedyDecoder(self.vocabulary.tokens)
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
+        self.inventory: Inventory | None = None
+        """Where its phones come from, if `for_inventory` made it."""
         self._mappings: dict[Inventory, Mapping] = {}
+        self._composed: dict[Inventory, Recognizer] = {}
 
     @property
     def made(self) -> float:
@@ -172,9 +177,9 @@ class Recognizer:
         limits: SegmentLimits = LIMITS,
         progress: Progress | None = None,
     ) -> Transcript | list[Transcript]:
-        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
-        `transcribe`. `inventory` is the inventory of the language, or the name of a language that
-        speechx ships one of."""
+        """Phones of an unseen language, composed if the head is `articulatory`, else by
+        articulatory mapping (Xu et al. 2021); otherwise as `transcribe`. `inventory` is the
+        inventory of the language, or the name of a language that speechx ships one of."""
         if isinstance(inventory, str):
             inventory = Inventory.for_language(inventory)
         return self._transcripts(audio, rate, channel, limits, progress, inventory)
@@ -212,8 +217,13 @@ class Recognizer:
     ) -> Iterator[tuple[Recording, Transcript | UserError]]:
         """Each recording with its transcript, or with the error of one that cannot be read, in
         their order; windows of several recordings are computed together."""
-        decoder = self.decoder
-        if inventory is not None:
+        decoder, inventory = self.decoder, inventory or self.inventory
+        if inventory != self.inventory:
+            assert inventory is not None
+            if isinstance(self.head, Articulatory):
+                composed = self.for_inventory(inventory)
+                yield from composed.stream(recordings, None, limits, progress)
+                return
             decoder = MappedDecoder(self.map_inventory(inventory))
         given: list[Recording] = []
         done, pauses, spans = 0.0, self._pauses(), list[TokenSpan]()
@@ -275,6 +285,23 @@ class Recognizer:
             for note in self._mappings[inventory].notes():
                 logger.info(note)
         return self._mappings[inventory]
+
+    def for_inventory(self, inventory: Inventory) -> "Recognizer":
+        """A recognizer of the same model whose outputs are the phones of the inventory, composed
+        of their attributes, without mapping. UserError if the head is not `articulatory`."""
+        if not isinstance(self.head, Articulatory):
+            raise UserError(
+                f"{self.folder} does not compose phones of attributes; to write those of an "
+                "inventory without mapping, a model fine-tuned with objective.kind=articulatory is "
+                "needed"
+            )
+        if inventory not in self._composed:
+            made = self._composed[inventory] = copy(self)
+            made.head = self.head.for_inventory(inventory.phones)
+            made.vocabulary, made.inventory = made.head.vocabulary, inventory
+            made.decoder, made.sounds = GreedyDecoder(made.vocabulary.tokens), None
+            made._mappings, made._composed = {}, {}
+        return self._composed[inventory]
 
     def require(self, token_type: TokenType, purpose: str) -> None:
         """Raises UserError if the model writes something else."""
