@@ -45,21 +45,10 @@ class BlankLimits:
 
 
 @config
-class CTCConfig(HeadConfig):
-    kind: Literal["ctc"] = "ctc"
-    tokens: Literal["characters", "phonemes"]
+class CTCHeadConfig(HeadConfig):
+    """What all heads with the CTC loss have."""
+
     limits: BlankLimits = BlankLimits()
-    adapter: AdapterConfig | None = None
-    """Train an adapter for one language, and the head; the rest of the encoder stays as it is.
-    `adapter: yor` is short for `adapter: {language: yor}`."""
-
-    @property
-    def token_type(self) -> Literal["characters", "phonemes"]:
-        return self.tokens
-
-    def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
-        assert vocabulary is not None
-        return CTC(self, encoder, vocabulary)
 
     def frames_needed(self, labels: Sequence[object]) -> int:
         return frames_needed(labels)
@@ -97,8 +86,27 @@ class CTCConfig(HeadConfig):
         )
 
 
+@config
+class CTCConfig(CTCHeadConfig):
+    kind: Literal["ctc"] = "ctc"
+    tokens: Literal["characters", "phonemes"]
+    adapter: AdapterConfig | None = None
+    """Train an adapter for one language, and the head; the rest of the encoder stays as it is.
+    `adapter: yor` is short for `adapter: {language: yor}`."""
+
+    @property
+    def token_type(self) -> Literal["characters", "phonemes"]:
+        return self.tokens
+
+    def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
+        assert vocabulary is not None
+        return CTC(self, encoder, vocabulary)
+
+
 class CTC(Head):
-    def __init__(self, config: CTCConfig, encoder: EncoderConfig, vocabulary: Vocabulary) -> None:
+    def __init__(
+        self, config: CTCHeadConfig, encoder: EncoderConfig, vocabulary: Vocabulary
+    ) -> None:
         super().__init__(config, encoder, vocabulary)
         init_near_constant(self.head)
 
@@ -142,10 +150,14 @@ class CTC(Head):
         logits_BTV, frames_B = self.logits(encoder(wave_BS, lengths_B))
         return logits_BTV.log_softmax(2), frames_B
 
+    def scores(self, context_BTD: Tensor) -> Tensor:
+        """(B, T, V), before padding is masked."""
+        return self.head(context_BTD)
+
     def logits(self, output: EncoderOutput) -> tuple[Tensor, Tensor]:
         """Logits (B, T, V) in float32 and real frames (B,). Padded frames are -inf except for the
         blank: they can only be read as blank."""
-        logits_BTV = self.head(self.dropout(output.context_BTD)).float()
+        logits_BTV = self.scores(self.dropout(output.context_BTD)).float()
         assert output.frames_B is not None
         padded_BT = ~frame_mask(output.frames_B, logits_BTV.shape[1])
         logits_BTV = logits_BTV.masked_fill(padded_BT[:, :, None], -torch.inf)

@@ -75,10 +75,9 @@ class Head(Objective):
             if token in theirs
         ]
         with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if len(parameter) == len(self.vocabulary):
-                    for new, old in [(BLANK, BLANK), *rows]:
-                        parameter[new] = weights[name][old]
+            for name, parameter in self.head.named_parameters(prefix="head"):
+                for new, old in [(BLANK, BLANK), *rows]:
+                    parameter[new] = weights[name][old]
         return len(rows)
 
     def log_probabilities(

@@ -11,12 +11,17 @@ is left out of the comparison.
 
 The distance is PanPhon's Hamming feature edit distance. To insert or delete a segment costs 1; to
 replace one costs the share of the 24 features that differ.
+
+    U phones · A attributes of a phone
 """
 
 import functools
 import string
 import unicodedata
+from collections.abc import Sequence
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from speechx.errors import UserError
 from speechx.text.ipa import TONES, normalize_ipa, opening, problem_with, superscript_of
@@ -36,6 +41,8 @@ NO_FEATURE = (
 RELEASES = frozenset("ʰʷʲᶣˠˤˀⁿˡ")  # superscripts that PanPhon knows after a letter
 Features: TypeAlias = tuple[int, ...]
 """The 24 features of a segment: +1, 0 or -1."""
+FEATURES = 24  # of a segment in PanPhon
+NUM_ATTRIBUTES = 4 * FEATURES + 2
 
 
 def distance(a: str, b: str) -> float:
@@ -77,6 +84,24 @@ def plain_segments(text: str) -> tuple[list[str], str]:
         begin = text.index(segment, at)
         dropped, at = dropped + text[at:begin], begin + len(segment)
     return found, dropped + text[at:]
+
+
+def attributes(phones: Sequence[str]) -> np.ndarray:
+    """(U, A) of 0 and 1, A = `NUM_ATTRIBUTES`: which attributes each phone is composed of.
+
+    They are + and - of each feature at the beginning of the phone, the same at its end, "two parts"
+    and "more parts". A phone of one part ends as it begins; tʃ begins as t and ends as ʃ, aɪ begins
+    as a and ends as ɪ. A feature of value 0 has neither + nor -. Raises UserError for a symbol
+    without features.
+    """
+    attributes_UA = np.zeros((len(phones), NUM_ATTRIBUTES), np.int8)
+    table = _panphon().fm
+    for row_A, phone in zip(attributes_UA, phones, strict=True):
+        parts = np.array(table.word_array(table.names, _known(phone)))
+        ends = parts[[0, -1]]
+        row_A[:-2] = np.stack([ends > 0, ends < 0], 1).ravel()
+        row_A[-2:] = len(parts) == 2, len(parts) > 2
+    return attributes_UA
 
 
 def problem_without_features(symbol: str) -> str | None:

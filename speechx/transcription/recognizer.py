@@ -14,6 +14,7 @@ computed in float32: the same model and manifest give the same numbers everywher
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,7 @@ from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel, is_model_folder
+from speechx.objectives.articulatory import Articulatory
 from speechx.objectives.model import SpeechModel
 from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
@@ -109,7 +111,10 @@ class Recognizer:
         """Of utterances that are decoded at once."""
         self.compute_type = "float32"
         self.replaced_phones: set[str] = set()
+        self.inventory: Inventory | None = None
+        """Where its phones come from, if `for_inventory` made it."""
         self._mappings: dict[Inventory, Mapping] = {}
+        self._composed: dict[Inventory, Recognizer] = {}
 
     @property
     def made(self) -> float:
@@ -207,8 +212,9 @@ class Recognizer:
         progress: Progress | None = None,
         mapping: Mapping | None = None,
     ) -> Transcript | list[Transcript]:
-        """Phones of an unseen language, by articulatory mapping (Xu et al. 2021); otherwise as
-        `transcribe`. `inventory` is the inventory of the language, or a word that names one
+        """Phones of an unseen language, composed if the head is `articulatory`, else by
+        articulatory mapping (Xu et al. 2021); otherwise as `transcribe`. `inventory` is the
+        inventory of the language, or a word that names one
         (`speechx.transcription.inventory_source`). `mapping` replaces the one of `map_inventory`,
         and needs no inventory beside it."""
         if inventory is None and mapping is None:
@@ -262,8 +268,14 @@ class Recognizer:
         if mapping is not None:
             self._require_own(mapping)
             inventory = inventory or inventory_of_mapping(mapping)
+        elif inventory is not None and isinstance(self.head, Articulatory):
+            composed = self.for_inventory(inventory)
+            yield from composed.stream(recordings, limits=limits, progress=progress)
+            return
         elif inventory is not None:
             mapping = self.map_inventory(inventory)
+        else:
+            inventory = self.inventory
         decoder = self.decoder if mapping is None else self.mapped_decoder(mapping)
         given: list[Recording] = []
         done, pauses, spans = 0.0, self._pauses(), list[TokenSpan]()
@@ -349,6 +361,23 @@ class Recognizer:
                 f"which are not the {len(self.vocabulary.tokens)} outputs of {self.folder}: make "
                 "it for this model"
             )
+
+    def for_inventory(self, inventory: Inventory) -> "Recognizer":
+        """A recognizer of the same model whose outputs are the phones of the inventory, composed
+        of their attributes, without mapping. UserError if the head is not `articulatory`."""
+        if not isinstance(self.head, Articulatory):
+            raise UserError(
+                f"{self.folder} does not compose phones of attributes; to write those of an "
+                "inventory without mapping, a model fine-tuned with objective.kind=articulatory is "
+                "needed"
+            )
+        if inventory not in self._composed:
+            made = self._composed[inventory] = copy(self)
+            made.head = self.head.for_inventory(inventory.phones)
+            made.vocabulary, made.inventory = made.head.vocabulary, inventory
+            made.decode_with(self.decoding)
+            made.sounds, made._mappings, made._composed = None, {}, {}
+        return self._composed[inventory]
 
     def require(self, token_type: TokenType, purpose: str) -> None:
         """Raises UserError if the model writes something else."""

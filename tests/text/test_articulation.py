@@ -4,7 +4,14 @@ import pytest
 
 from speechx.errors import UserError
 from speechx.text import articulation
-from speechx.text.articulation import distance, problem_without_features, weighted_distance
+from speechx.text.articulation import (
+    FEATURES,
+    NUM_ATTRIBUTES,
+    attributes,
+    distance,
+    problem_without_features,
+    weighted_distance,
+)
 
 PHONES = ["p", "b", "t", "tʃ", "aː", "ɐ̃ʊ̃", "eɪ", "ç", "x", "ŋ", "ʎ", "ɹ", "z", "tʲ", "ə˞", "ɪ̝"]
 
@@ -87,3 +94,39 @@ def test_a_missing_panphon_is_a_user_error(monkeypatch):
     articulation._known.cache_clear()
     with pytest.raises(UserError, match="pip install"):
         distance("a", "b")
+
+
+def differing(a, b):
+    return int((attributes([a])[0] != attributes([b])[0]).sum())
+
+
+def test_attributes_by_hand():
+    """+voiced at the beginning and at the end goes on, -voiced goes off."""
+    assert differing("p", "b") == 4
+    assert attributes(["p", "b", "tʃ"]).shape == (3, NUM_ATTRIBUTES)
+    assert set(attributes(["p", "ɐ̃ʊ̃"]).ravel()) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("phone", "first", "last"), [("tʃ", "t", "ʃ"), ("aɪ", "a", "ɪ"), ("ⁿd", "n", "d")]
+)
+def test_a_phone_of_two_parts_begins_as_one_and_ends_as_the_other(phone, first, last):
+    two, begins, ends = attributes([phone, first, last])
+    half = 2 * FEATURES
+    assert (two[:half] == begins[:half]).all()
+    assert (two[half : 2 * half] == ends[half : 2 * half]).all()
+    assert begins[-2:].tolist() == [0, 0]
+    assert two[-2:].tolist() == [1, 0]
+
+
+def test_attributes_know_the_order_and_the_number_of_parts():
+    for a, b in (("aɪ", "ɪa"), ("ss", "s"), ("aɪ", "aeɪ"), ("t", "tː")):
+        assert differing(a, b) > 0
+    for a, b in (("g", "ɡ"), ("t͡ʃ", "tʃ"), ("a˥", "a"), ("ɪ̝", "ɪ")):
+        assert differing(a, b) == 0
+    assert len(attributes([])) == 0
+
+
+def test_a_symbol_without_features_has_no_attributes():
+    with pytest.raises(UserError, match="ⱱ"):
+        attributes(["a", "ⱱ"])
