@@ -29,6 +29,7 @@ from speechx.text_table import text_table
 from speechx.transcription.inventory_source import inventory_of, names_model, phones_of_model
 from speechx.whole_file import write_whole
 
+FAR = 0.5  # a distance that no two similar phones have
 KINDS = {
     "consonant": "consonants",
     "vowel": "vowels",
@@ -112,7 +113,7 @@ def map_inventories(
 ) -> Mapping:
     """The mapping between what two words name; `source` may be a model. It is written
     to `out`, where a table that somebody may have edited is not replaced unless `overwrite` is set.
-    Logs its counts and what is left out."""
+    Logs its counts, what is left out and what has no near partner."""
     goal = inventory_of(target)
     if is_model or names_model(source):
         phones, _, name = phones_of_model(Path(source), head)
@@ -135,6 +136,10 @@ def map_inventories(
     logger.info(", ".join(f"{count} {what}" for what, count in mapping.counts().items()))
     for note in mapping.notes():
         logger.info(note)
+    far = [row for row in mapping.rows if row.match != REVERSE and (row.distance or 0) > FAR]
+    if far:
+        pairs = ", ".join(f"{row.source} -> {row.target} {row.distance:.2f}" for row in far)
+        logger.info(f"{len(far)} phones of the model have no near partner: {pairs}")
     return mapping
 
 

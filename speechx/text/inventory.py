@@ -92,7 +92,8 @@ class Inventory:
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise UserError(
                 f"no phone inventory is shipped for {language!r}: known are {', '.join(shipped)}."
-                f"{hint} Give a text file of its phones or a manifest (.jsonl) with phones."
+                f"{hint} Give a list of its phones, a manifest (.jsonl) with phones, or PHOIBLE's "
+                "phoible.csv#ID."
             )
         entry = shipped[language]
         return cls.of(entry["phones"].split(), language, entry["source"])

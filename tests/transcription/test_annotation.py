@@ -443,6 +443,7 @@ def test_mistakes_are_one_line(place: Path, call, capsys) -> None:
         ((place / "session.TextGrid", "--audio", place / "gone.wav"), "gone.wav"),
         ((place / "session.TextGrid", "--inventory", "zzz"), "zzz"),
         ((place / "session.TextGrid", "--inventory", "gone.txt"), "gone.txt"),
+        ((place / "session.TextGrid", "--mapping", "gone.tsv"), "gone.tsv"),
     ):
         assert call(*words) == 1
         err = capsys.readouterr().err
