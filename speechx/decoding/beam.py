@@ -203,16 +203,7 @@ class BeamDecoder:
             counted=tables.counted,
         )
         found = beam_search.search(log_TV, tables.grammar, tables.trie, weights)
-        first_U, last_U = beam_search.align(log_TV, found.ids_U).T.tolist()
-        spans = [
-            TokenSpan(
-                token=self.tokens[token - 1],
-                first=first,
-                last=last,
-                probability=float(np.exp(outputs_TV[first : last + 1, token]).mean()),
-            )
-            for token, first, last in zip(found.ids_U.tolist(), first_U, last_U, strict=True)
-        ]
+        spans = spans_of(self.tokens, log_TV, found.ids_U)
         words = [*found.word_U.tolist(), found.last]
         return Hypothesis(spans, self._words(spans, words), found.score, found.acoustic)
 
@@ -233,6 +224,23 @@ class BeamDecoder:
                 words.append(WordSpans(word, own))
             begin = u + 1
         return words
+
+
+def spans_of(tokens: Sequence[str], log_TV: np.ndarray, ids_U: np.ndarray) -> list[TokenSpan]:
+    """The tokens of a text with their frames in its best alignment; for the text that greedy search
+    finds, these are the frames and probabilities of `GreedyDecoder`."""
+    from speechx.decoding import beam_search
+
+    first_U, last_U = beam_search.align(log_TV, ids_U).T.tolist()
+    return [
+        TokenSpan(
+            token=tokens[token - 1],
+            first=first,
+            last=last,
+            probability=float(np.exp(log_TV[first : last + 1, token]).mean()),
+        )
+        for token, first, last in zip(ids_U.tolist(), first_U, last_U, strict=True)
+    ]
 
 
 def level_of(lm: NGram, tokens: Sequence[str]) -> Literal["tokens", "words"]:
