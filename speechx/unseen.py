@@ -13,7 +13,8 @@ masking does:
     target_to_train  every phone of the language takes its nearest phone of the model
     masked_lm        `masked`, and a beam search with a phone n-gram of the language
     mapped_lm        `mapped`, and the same search
-    composed         phones of the language composed of their attributes, by a head that can do it
+    composed         phones of the language composed of their attributes, by a head that can do it;
+                     `composed_lm` with the same search
     random_map       shared phones stay, the others go to random phones of the language (5 draws)
     shuffled         `mapped`, scored against another sentence: chance
     topline          a model that was trained on the language
@@ -53,6 +54,7 @@ from speechx.interchange.opening import open_model
 from speechx.leaks import check_leaks
 from speechx.log import logger
 from speechx.models.compute import require_compute_type
+from speechx.objectives.articulatory import Articulatory
 from speechx.text.inventory import Inventory
 from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
@@ -210,6 +212,12 @@ class Unseen:
         tokens, _ = decode_all(self.opened, utterances, decoders, True, failed)
         found = dict(zip(conditions, tokens, strict=False))
         found["shuffled"] = [found["mapped"][other] for other in others]
+        if isinstance(self.opened.head, Articulatory):
+            composed = self.opened.for_inventory(inventory)
+            both: list[Decoder] = [GreedyDecoder(composed.vocabulary.tokens), composed.decoder]
+            names = ["composed", *(["composed_lm"] if self.opened.decoding.searches else [])]
+            tokens_of_both, _ = decode_all(composed, utterances, both[: len(names)], True, failed)
+            found |= dict(zip(names, tokens_of_both, strict=True))
         if topline is not None:
             (found["topline"],), _ = decode_all(
                 topline, utterances, [topline.decoder], True, failed

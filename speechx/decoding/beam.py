@@ -21,7 +21,7 @@ the scores of pyctcdecode, see `docs/decoding.md`.
 Equal scores: a beginning that was there a frame before is better than a longer one; of two longer
 ones the one that grew from the better beginning is better, then the one with the lower output.
 
-    T frames · V = blank and tokens, the blank first
+    T frames · V = blank and tokens, the blank first · U tokens of a text
 """
 
 from __future__ import annotations

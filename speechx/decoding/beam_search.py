@@ -12,7 +12,7 @@ algorithm 1; Graves 2012, section 7.5).
 
     T frames · V = blank and tokens, the blank first · U tokens of a result · N prefixes
     B prefixes in the beam · E entries for the next beam · S states · A arcs of an n-gram model
-    X states of an alignment, 2 U + 1
+    X states of an alignment, 2 U + 1 · R arcs of a trie · W its spellings
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 
 from speechx.decoding.trie import UNLISTED
 
+numba: Any
 try:
     import numba
 except ImportError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from speechx.decoding.ngram import SPECIAL, NGram
-from speechx.decoding.trie import UNLISTED, SpelledWord
+from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
 
@@ -24,7 +24,7 @@ def spelled_words(
     lexicon: Lexicon | None,
     hotwords: Iterable[str],
     delimiter: int,
-) -> list[SpelledWord]:
+) -> list[WordSpelling]:
     """All spellings; `lm` is a model of words. UserError if there are words and none can be
     spelled, or if a hot word cannot."""
     speller = _Speller(tokens)
@@ -46,15 +46,15 @@ def spelled_words(
         for word in lm.tokens:
             if word in SPECIAL:
                 continue
-            ids = speller.split(word)
-            if ids:
-                spellings[word] = [ids]
+            spelled = speller.split(word)
+            if spelled:
+                spellings[word] = [spelled]
             else:
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
     modelled = {} if lm is None else lm.id_of
     words = [
-        SpelledWord(
+        WordSpelling(
             word,
             ids,
             modelled.get(word, UNLISTED),
@@ -77,7 +77,7 @@ def spelled_words(
 
 def _others(
     hot: Sequence[str], speller: _Speller, modelled: Mapping[str, int], delimiter: int
-) -> list[SpelledWord]:
+) -> list[WordSpelling]:
     """Hot words that no list has."""
     if hot and not delimiter:
         raise UserError(
@@ -91,7 +91,7 @@ def _others(
             f"its tokens ({_few(speller.tokens, 60)})"
         )
     return [
-        SpelledWord(
+        WordSpelling(
             word,
             ids[word],
             modelled.get(word, UNLISTED),

@@ -18,7 +18,7 @@ UNLISTED = -1  # a token of the language model that it does not list
 
 
 @dataclass(frozen=True, slots=True)
-class SpelledWord:
+class WordSpelling:
     """A word, and one way to write or to pronounce it."""
 
     word: str
@@ -43,7 +43,7 @@ class Trie(NamedTuple):
     word_N: np.ndarray
     """(N + 1,) int64: the spellings that end in node n are word_N[n] to word_N[n + 1]."""
     modelled_W: np.ndarray
-    """int32: as in SpelledWord, and so are the next two."""
+    """int32: as in WordSpelling, and so are the next two."""
     known_W: np.ndarray
     hot_W: np.ndarray
     listed_N: np.ndarray
@@ -52,7 +52,7 @@ class Trie(NamedTuple):
     """int32: the length of the shortest spelling of a hot word that begins so; 0 if none does."""
 
 
-def build_trie(spellings: Sequence[SpelledWord]) -> tuple[Trie, list[SpelledWord]]:
+def build_trie(spellings: Sequence[WordSpelling]) -> tuple[Trie, list[WordSpelling]]:
     """The tree, and the spellings in its order; words that are spelled alike keep theirs."""
     length_W = np.array([len(each.ids) for each in spellings], np.int64)
     ids_WL = np.zeros((len(spellings), max(length_W.max(initial=0), 1)), np.int32)

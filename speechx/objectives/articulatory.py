@@ -21,6 +21,7 @@ Not built: Allophant's classifiers of single attributes, and its allophone layer
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -35,6 +36,7 @@ from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
 from speechx.objectives.ctc import CTC, CTCConfig, CTCHeadConfig
 from speechx.text.articulation import (
+    FEATURES,
     NUM_ATTRIBUTES,
     attributes,
     problem_without_features,
@@ -43,7 +45,7 @@ from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import BLANK, Vocabulary
 
 UNSEEN = -1  # instead of a row: a phone that training did not have
-SCALE = 0.25  # of the sum: a phone differs from the mean phone in about sixteen attributes
+SCALE = 1 / math.sqrt(2 * FEATURES)  # of the sum: a phone has about this many attributes
 
 
 @config
@@ -65,7 +67,6 @@ class Articulatory(CTC):
     not used. `embeddings` has a row per attribute."""
 
     attributes_VA: Tensor
-    mean_A: Tensor
     own_V: Tensor
 
     def __init__(
@@ -77,7 +78,6 @@ class Articulatory(CTC):
             nn.init.zeros_(parameter)  # an attribute that training never has stays without effect
         tokens = len(vocabulary)
         self.register_buffer("attributes_VA", torch.zeros(tokens, NUM_ATTRIBUTES, dtype=torch.int8))
-        self.register_buffer("mean_A", torch.zeros(NUM_ATTRIBUTES))
         self.register_buffer("own_V", torch.zeros(tokens, dtype=torch.int8))
         self.encoder_config = encoder
         self._known = False
@@ -131,9 +131,8 @@ class Articulatory(CTC):
         with torch.no_grad():
             for name, parameter in self.embeddings.named_parameters(prefix="embeddings"):
                 parameter.copy_(weights[name])
-            self._look_up()
-            self.mean_A.copy_(weights["mean_A"])
         super().copy_rows(weights, vocabulary)
+        self._look_up()
         composed = self.attributes_VA[1:].any(1).tolist()
         tokens = zip(self.vocabulary.tokens, composed, strict=True)
         return sum(has or token in vocabulary.tokens for token, has in tokens)
@@ -141,8 +140,8 @@ class Articulatory(CTC):
     def _rows(self, attributes_UA: Tensor, own_U: Tensor, row_U: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (U, D) and bias (U,) of outputs with these attributes; those that are `own` have
         also what stands in `head` at `row_U`."""
-        has_U1, own_U1 = attributes_UA.any(1, keepdim=True), own_U[:, None]
-        summed_UA = SCALE * has_U1 * (attributes_UA - self.mean_A)
+        summed_UA = SCALE * attributes_UA.to(self.embeddings.weight.dtype)
+        own_U1 = own_U[:, None]
         weight_UD = summed_UA @ self.embeddings.weight + own_U1 * self.head.weight[row_U]
         bias_U = summed_UA @ self.embeddings.bias + own_U * self.head.bias[row_U]
         return weight_UD, bias_U
@@ -170,8 +169,6 @@ class Articulatory(CTC):
                 )
         self.attributes_VA.copy_(torch.from_numpy(attributes_VA))
         self.own_V.copy_(torch.from_numpy(own_V))
-        if rows:
-            self.mean_A.copy_(torch.from_numpy(attributes_VA[rows].mean(0)))
         self._known = True
 
 

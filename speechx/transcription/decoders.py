@@ -71,7 +71,7 @@ class Decoding:
     def decoder(self, tokens: Sequence[str]) -> Decoder:
         """The decoder of a model with these tokens; token i has output i + 1."""
         if self.backend == "pyctcdecode":
-            from speechx.decoding.pyctcdecode_backend import PyctcdecodeDecoder
+            from speechx.decoding.pyctcdecode_search import PyctcdecodeDecoder
 
             return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.used)
         if self.searches or self.backend == "beam":

@@ -133,8 +133,8 @@ def test_a_phone_that_training_never_had_is_written(trained, unseen):
     trained = trained.split()
     head = head_of(*trained)
     random = torch.randn(articulation.NUM_ATTRIBUTES, 16, generator=generator) / 5
-    optimizer = torch.optim.Adam(head.parameters(), lr=0.1)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(head.parameters(), lr=0.01)
+    for _ in range(700):
         drawn_BU = torch.randint(len(trained), (8, 4), generator=generator)
         rows = [frames_of([trained[i] for i in row], random, generator) for row in drawn_BU]
         logits_BTV, frames_B = head.logits(output_of(torch.stack(rows)))

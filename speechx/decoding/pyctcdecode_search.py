@@ -6,7 +6,7 @@ The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) asks for numpy be
 KenLM here, for the n-gram model answers its questions. It has no lexicons. Where scores are nearly
 equal, its result may depend on the order of a set: see `docs/decoding.md`.
 
-    T frames · V = blank and tokens, the blank first
+    T frames · V = blank and tokens, the blank first · N queries
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from speechx.decoding.beam import BeamSettings, level_of, spans_of
 from speechx.decoding.decoder import TokenSpan
 from speechx.decoding.ngram import END, UNKNOWN, NGram
 from speechx.decoding.spellings import spelled_words
-from speechx.decoding.trie import UNLISTED, SpelledWord
+from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.text.vocabulary import BLANK
 
@@ -50,9 +50,9 @@ class PyctcdecodeDecoder:
             )
         words = spelled_words(tokens, None if of_tokens else lm, None, hotwords, delimiter)
         letters = [chr(PRIVATE + i) for i in range(1, len(tokens) + 1)]
-        if of_tokens:
+        if lm is not None and of_tokens:
             words = [
-                SpelledWord(token, (i,), lm.id_of.get(token, lm.id_of[UNKNOWN]))
+                WordSpelling(token, (i,), lm.id_of.get(token, lm.id_of[UNKNOWN]))
                 for i, token in enumerate(tokens, start=1)
             ]
             letters = [BOUNDARY + letter for letter in letters]
@@ -100,7 +100,7 @@ def _pyctcdecode() -> Any:
     return pyctcdecode
 
 
-def _language_model(lm: NGram, words: Sequence[SpelledWord], settings: BeamSettings) -> Any:
+def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSettings) -> Any:
     from pyctcdecode.language_model import AVG_TOKEN_LEN, AbstractLanguageModel
 
     spelled = {_written(each.ids): each for each in words if each.listed}
@@ -111,7 +111,7 @@ def _language_model(lm: NGram, words: Sequence[SpelledWord], settings: BeamSetti
 
         order = lm.order
 
-        def get_start_state(self) -> int:
+        def get_start_state(self) -> Any:
             return lm.start
 
         def score_partial_token(self, partial_token: str) -> float:
