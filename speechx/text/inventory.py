@@ -23,7 +23,7 @@ from pathlib import Path
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import g2p
-from speechx.text.ipa import normalize_ipa, problem_with, several_spellings
+from speechx.text.ipa import LETTERS, normalize_ipa, problem_with, several_spellings
 from speechx.text.languages import language_code
 from speechx.text.phoible import (
     COLUMN,
@@ -38,6 +38,7 @@ from speechx.text.shipped import sentence_languages, shipped_sentences
 from speechx.text.user_files import read_lines
 
 SHIPPED = resources.files("speechx.text") / "inventories.json"
+WORD = 4  # letters of what may be a word and no phone
 _SPECIAL = re.compile(r"<.*>|\[[A-Z]+\]|\||\s+")  # in a vocabulary: <pad>, [UNK], the word boundary
 
 
@@ -129,6 +130,12 @@ class Inventory:
         problems = [problem for problem in map(problem_with, dict.fromkeys(phones)) if problem]
         if problems:
             raise UserError(f"{file}: {len(problems)} symbols are not IPA. {' '.join(problems)}")
+        if long := [phone for phone in phones if sum(c in LETTERS for c in phone) >= WORD]:
+            logger.warning(
+                f"{file}: {len(long)} symbols have {WORD} letters or more, taken for phones: "
+                f"{' '.join(long[:8])}. Expected spaces between phones; in a lexicon also a tab "
+                "behind each word."
+            )
         if counts:
             return cls.counted(counts, language, str(file))
         return cls.of(phones, language, str(file))

@@ -116,3 +116,9 @@ def test_a_vocabulary_in_json_is_read_and_its_strange_symbols_are_named(tmp_path
         (tmp_path / "bad.json").write_text(bad, encoding="utf-8")
         with pytest.raises(UserError, match=r"bad\.json"):
             Inventory.from_file(tmp_path / "bad.json")
+
+
+def test_words_in_a_list_of_phones_are_named(tmp_path, capsys):
+    (tmp_path / "cmu.txt").write_text("casa k a s a\nt͡ʃːʰ aɪ\n", encoding="utf-8")
+    assert "casa" in Inventory.from_file(tmp_path / "cmu.txt").phones
+    assert "1 symbols have 4 letters or more, taken for phones: casa" in (capsys.readouterr().err)
