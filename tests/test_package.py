@@ -62,7 +62,7 @@ def test_wheel_names_its_command_its_licence_and_its_needs(wheel):
     metadata = read("METADATA")
     assert "Requires-Python: <3.13,>=3.10" in metadata
     assert "Requires-Dist: torch<2.12,>=2.9" in metadata
-    for extra in ("g2p", "lm", "audio", "figures", "fairseq2", "hf", "all", "dev"):
+    for extra in ("g2p", "lm", "pyctcdecode", "audio", "figures", "fairseq2", "hf", "all", "dev"):
         assert f"Provides-Extra: {extra}" in metadata
 
 
