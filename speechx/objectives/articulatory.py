@@ -7,6 +7,10 @@ sum of the embeddings of its attributes, scaled. The loss is that of the `ctc` o
 everything else. A phone that training never had has attributes too, so `for_inventory` gives a CTC
 head for the phones of any language, without mapping.
 
+Unlike there, attributes are counted relative to their mean over the phones of the training, and
+embeddings are as wide as the context. The same outputs are possible, since the blank has a row of
+its own; but what all phones share no longer moves in large steps, and the head learns faster.
+
 The attributes come from PanPhon (`speechx.text.articulation`). They are looked up when a fresh head
 is first used, and are saved with it: a trained model needs PanPhon only for phones that are new.
 
@@ -43,7 +47,7 @@ from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import BLANK, Vocabulary
 
 UNSEEN = -1  # instead of a row: a phone that training did not have
-SCALE = 0.25  # of the sum: a phone differs from the mean phone in about sixteen attributes
+SCALE = 0.25  # of the sum: rows then move about as fast as those of a plain head
 
 
 @config
@@ -61,8 +65,8 @@ class ArticulatoryConfig(CTCHeadConfig):
 
 
 class Articulatory(CTC):
-    """`head` has the rows of the blank and of tokens with a row of their own; its other rows are
-    not used. `embeddings` has a row per attribute."""
+    """`embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a
+    row of their own (`own_V` is 1); its other rows are not used."""
 
     attributes_VA: Tensor
     mean_A: Tensor
