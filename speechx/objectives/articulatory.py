@@ -7,6 +7,10 @@ sum of the embeddings of its attributes, scaled. The loss is that of the `ctc` o
 everything else. A phone that training never had has attributes too, so `for_inventory` gives a CTC
 head for the phones of any language, without mapping.
 
+Unlike there, attributes are counted relative to their mean over the phones of the training, and
+embeddings are as wide as the context. The same outputs are possible, since the blank has a row of
+its own; but what all phones share no longer moves in large steps, and the head learns faster.
+
 The attributes come from PanPhon (`speechx.text.articulation`). They are looked up when a fresh head
 is first used, and are saved with it: a trained model needs PanPhon only for phones that are new.
 
@@ -21,7 +25,6 @@ Not built: Allophant's classifiers of single attributes, and its allophone layer
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -36,7 +39,6 @@ from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
 from speechx.objectives.ctc import CTC, CTCConfig, CTCHeadConfig
 from speechx.text.articulation import (
-    FEATURES,
     NUM_ATTRIBUTES,
     attributes,
     problem_without_features,
@@ -45,7 +47,7 @@ from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import BLANK, Vocabulary
 
 UNSEEN = -1  # instead of a row: a phone that training did not have
-SCALE = 1 / math.sqrt(2 * FEATURES)  # of the sum: a phone has about this many attributes
+SCALE = 0.25  # of the sum: rows then move about as fast as those of a plain head
 
 
 @config
@@ -63,10 +65,11 @@ class ArticulatoryConfig(CTCHeadConfig):
 
 
 class Articulatory(CTC):
-    """`head` has the rows of the blank and of tokens with a row of their own; its other rows are
-    not used. `embeddings` has a row per attribute."""
+    """`embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a
+    row of their own (`own_V` is 1); its other rows are not used."""
 
     attributes_VA: Tensor
+    mean_A: Tensor
     own_V: Tensor
 
     def __init__(
@@ -78,6 +81,7 @@ class Articulatory(CTC):
             nn.init.zeros_(parameter)  # an attribute that training never has stays without effect
         tokens = len(vocabulary)
         self.register_buffer("attributes_VA", torch.zeros(tokens, NUM_ATTRIBUTES, dtype=torch.int8))
+        self.register_buffer("mean_A", torch.zeros(NUM_ATTRIBUTES))
         self.register_buffer("own_V", torch.zeros(tokens, dtype=torch.int8))
         self.encoder_config = encoder
         self._known = False
@@ -131,8 +135,9 @@ class Articulatory(CTC):
         with torch.no_grad():
             for name, parameter in self.embeddings.named_parameters(prefix="embeddings"):
                 parameter.copy_(weights[name])
+            self._look_up()
+            self.mean_A.copy_(weights["mean_A"])
         super().copy_rows(weights, vocabulary)
-        self._look_up()
         composed = self.attributes_VA[1:].any(1).tolist()
         tokens = zip(self.vocabulary.tokens, composed, strict=True)
         return sum(has or token in vocabulary.tokens for token, has in tokens)
@@ -140,8 +145,8 @@ class Articulatory(CTC):
     def _rows(self, attributes_UA: Tensor, own_U: Tensor, row_U: Tensor) -> tuple[Tensor, Tensor]:
         """Weight (U, D) and bias (U,) of outputs with these attributes; those that are `own` have
         also what stands in `head` at `row_U`."""
-        summed_UA = SCALE * attributes_UA.to(self.embeddings.weight.dtype)
-        own_U1 = own_U[:, None]
+        has_U1, own_U1 = attributes_UA.any(1, keepdim=True), own_U[:, None]
+        summed_UA = SCALE * has_U1 * (attributes_UA - self.mean_A)
         weight_UD = summed_UA @ self.embeddings.weight + own_U1 * self.head.weight[row_U]
         bias_U = summed_UA @ self.embeddings.bias + own_U * self.head.bias[row_U]
         return weight_UD, bias_U
@@ -169,6 +174,8 @@ class Articulatory(CTC):
                 )
         self.attributes_VA.copy_(torch.from_numpy(attributes_VA))
         self.own_V.copy_(torch.from_numpy(own_V))
+        if rows:
+            self.mean_A.copy_(torch.from_numpy(attributes_VA[rows].mean(0)))
         self._known = True
 
 
