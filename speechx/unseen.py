@@ -22,6 +22,7 @@ masking does:
 With a lexicon the phones become words, which are scored against the texts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from speechx.decoding.decoder import Decoder, GreedyDecoder, MappedDecoder
 from speechx.decoding.feature_errors import FeatureScore
 from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import map_inventory, masked_map, random_map
-from speechx.decoding.never_written import never_written
+from speechx.decoding.never_written import NeverWritten, never_written
 from speechx.decoding.phone_details import prism_scores
 from speechx.decoding.preparation import policy_of, words_of
 from speechx.decoding.scoring import Score, Scored, score
@@ -285,7 +286,7 @@ class Unseen:
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         methods, prism = self.scores()
-        one = len(self.languages) == 1
+        one = len({language.inventory for language in self.languages}) == 1
         about = [
             {
                 "inventory": language.inventory.source,
@@ -294,8 +295,9 @@ class Unseen:
             }
             for language, never in zip(self.languages, self.never, strict=True)
         ]
+        alone = {**about[0], "never_written": _joined(self.never)}
         return {
-            **(about[0] if one else {"languages": about}),
+            **(alone if one else {"languages": about}),
             "prism": {name: each.to_dict() for name, each in prism.items()},
             "words": {name: each.to_dict() for name, each in self.word_scores().items()},
             "methods": {name: each.to_dict() for name, each in methods.items()},
@@ -323,6 +325,16 @@ class Unseen:
             for name, each in self.word_scores().items()
         ]
         return "\n".join(lines)
+
+
+def _joined(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is never written in several languages with one inventory."""
+    tokens, total = (sum(each[name] for each in several) for name in ("tokens", "total"))
+    counts: Counter[str] = Counter()
+    for each in several:
+        counts.update(each["counts"])
+    share = tokens / max(total, 1)
+    return asdict(NeverWritten(tokens, total, share, dict(counts.most_common())))
 
 
 def _words(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:

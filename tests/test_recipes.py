@@ -84,7 +84,7 @@ def test_tiny_writes_the_promised_results(tiny):
     assert fractions([results[key] for key in rates])
     assert set(results["unseen"]) == {"pt", "ca", "el", "hu"}
     for methods in results["unseen"].values():
-        assert set(methods) == CONTROLS
+        assert set(methods) >= CONTROLS
         assert fractions(list(methods.values()))
     assert results["seconds"] > 0
     assert results["seed"] == 1
