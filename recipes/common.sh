@@ -19,9 +19,21 @@ train() {  # FOLDER COMMAND CONFIG settings...
     $run "$command" "$configs/$config.yaml" out="$folder" "$@" ${more[@]+"${more[@]}"} $resume
     touch "$folder/done"
 }
-score() {  # NAME manifests...
+score() {  # NAME manifests...: without a language model
     local name=$1; shift
-    [ -e "$out/$name.json" ] || speechx evaluate --model "$out/$name/best" -o "$out/$name.json" --manifest "$@"
+    [ -e "$out/$name.json" ] ||
+        speechx evaluate --model "$out/$name/best" --decoder greedy -o "$out/$name.json" --manifest "$@"
+}
+score_lm() {  # NAME TOKENS and the manifests of training, dev and test, each group as one word
+    # An n-gram of the training text, without sentences of dev and test; its weights are chosen on dev.
+    local name=$1 tokens=$2 lm=$out/$1.ngram.safetensors
+    [ ! -e "$out/${name}_lm.json" ] || return 0
+    # shellcheck disable=SC2086
+    {
+    speechx lm train $3 --tokens "$tokens" --exclude $4 $5 --drop-shared -o "$lm"
+    speechx lm tune "$out/$name/best" --lm "$lm" --dev $4
+    speechx evaluate --model "$out/$name/best" -o "$out/${name}_lm.json" --manifest $5
+    }
 }
 sounds() {  # NUMBER manifests...: the first recordings that each lists
     local number=$1 manifest; shift

@@ -97,6 +97,11 @@ def train_lm(
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
+        if shared and not letters[1]:
+            raise UserError(
+                f"all {shared.total()} sentences of the text are sentences of the test data "
+                f"({_few(shared)}), and none is left for a language model: give other text"
+            )
 
     model = train(sentences(), ORDER[tokens] if order is None else order, prune)
     if shared:

@@ -45,7 +45,8 @@ def tune_lm(
 ) -> str:
     """Chooses the weights by the error on `manifests` (dev data), writes them and the language
     model into the model folder, and returns a table. The error is WER where the model writes
-    spaces, else CER or PER. UserError if the text of the language model has sentences of dev."""
+    spaces, else CER or PER. If no weights make it less than without a language model, the folder
+    stays as it is. UserError if the text of the language model has sentences of dev."""
     folder = Path(model)
     if not is_model_folder(folder):
         raise UserError(
@@ -84,18 +85,7 @@ def tune_lm(
     ]
     errors = _errors(opened, utterances, metric, [*map(decoder.with_settings, fine)])
     least, _, best = min((least, 0, best), min(_ranked(errors, fine)), key=lambda found: found[0])
-    if least >= min(greedy, beam):
-        raise UserError(
-            f"the language model makes {metric.upper()} on dev no better ({least:.1%} at best, "
-            f"{greedy:.1%} without it): it is not kept"
-        )
-    name = next(n for n, each in opened.model.heads.items() if each is opened.head)
-    kept = head_of(name, saved.language if saved.adapter else None)
-    ngram.save(lm_file(folder, kept))
-    settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
-    write_decoding(folder, kept, settings)
-    logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
-    return text_table(
+    table = text_table(
         [
             [f"{metric.upper()} on dev", "rate", "lm_weight", "word_bonus"],
             ["greedy", f"{100 * greedy:.1f} %"],
@@ -104,6 +94,16 @@ def tune_lm(
              f"{best.word_bonus:g}"],
         ]
     )  # fmt: skip
+    if least >= min(greedy, beam):
+        logger.warning(f"{folder}: {lm} does not improve {metric.upper()} on dev, and is not kept")
+        return table
+    name = next(n for n, each in opened.model.heads.items() if each is opened.head)
+    kept = head_of(name, saved.language if saved.adapter else None)
+    ngram.save(lm_file(folder, kept))
+    settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
+    write_decoding(folder, kept, settings)
+    logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
+    return table
 
 
 def _metric(opened: Recognizer) -> str:

@@ -112,6 +112,13 @@ def test_text_with_test_sentences_is_refused(text, manifest, tokens, tmp_path):
     assert shared_sentences(model, []) == []
 
 
+def test_a_text_that_is_all_test_sentences_is_refused_and_named(text, manifest):
+    held_out = text.read_text()
+    test = manifest("test.jsonl", held_out.splitlines())
+    with pytest.raises(UserError, match="abend"):
+        train_lm([text], exclude=[test], drop_shared=True)
+
+
 def test_a_model_knows_the_sentences_of_its_text(text, manifest, tmp_path):
     from speechx.data.manifest import read_manifest
 

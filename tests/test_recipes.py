@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 import speechx
+from speechx.data.manifest import read_manifest
+from speechx.decoding.ngram_file import read_ngram
 from speechx.finetuning import Finetune
+from speechx.language_model import shared_sentences
 from speechx.pretraining import Pretrain
 from tests.configs import load_config
 from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued
@@ -152,6 +155,7 @@ def test_commonvoice_scores_everything_it_trains(commonvoice):
     results = json.loads((commonvoice.out / "results.json").read_text())
     rates = [name for each in ("characters", "phonemes") for name in (each, f"{each}_scratch")]
     rates += ["characters_es", "characters_it"]
+    rates += [f"{name}_lm" for name in rates]
     assert set(results) == {*rates, "seed", "commit"}
     assert fractions([results[name] for name in rates])
     scores = json.loads((commonvoice.out / "characters.json").read_text())
@@ -188,9 +192,10 @@ def test_continued_keeps_the_language_from_the_parent_and_gives_it_to_the_child(
 
 def test_babel_is_scored_on_its_dev_set_and_says_by_which_policy(babel):
     results = json.loads((babel.out / "results.json").read_text())
-    assert set(results) == {"characters", "scratch", "seed", "commit"}
-    assert fractions([results["characters"], results["scratch"]])
-    for name in ("characters", "scratch"):
+    names = ["characters", "scratch", "characters_lm", "scratch_lm"]
+    assert set(results) == {*names, "seed", "commit"}
+    assert fractions([results[name] for name in names])
+    for name in names:
         scores = json.loads((babel.out / f"{name}.json").read_text())
         assert set(scores["languages"]) == {"tr", "901"}
         for score in scores["scores"].values():
@@ -199,6 +204,19 @@ def test_babel_is_scored_on_its_dev_set_and_says_by_which_policy(babel):
             assert {one["id"].split("_")[1] for one in score["worst"]} == {"10006"}
     heard = babel.stdout.read_text()
     assert len([line for line in heard.splitlines() if "_10006_" in line]) == 2
+
+
+@pytest.mark.parametrize("name", ["babel", "commonvoice"])
+def test_language_models_have_no_sentence_of_dev_or_test(name, request):
+    run = request.getfixturevalue(name)
+    ngrams = sorted(run.out.glob("*.ngram.safetensors"))
+    assert ngrams
+    for language in run.out.glob("data/*/test.jsonl"):
+        for ngram in ngrams:
+            model = read_ngram(ngram)
+            for split in ("dev", "test"):
+                held_out = read_manifest(language.with_name(f"{split}.jsonl"))
+                assert not shared_sentences(model, held_out)
 
 
 def test_babel_pretrains_on_what_has_no_transcript_but_never_on_the_test_set(babel):

@@ -24,17 +24,20 @@ manifests() { local xx; for xx in $languages; do echo "$out/data/$xx/$1.jsonl"; 
 train "$out/pretrain" pretrain pretrain run.seed="$seed" data.dev="$(manifests dev | list)" \
     data.train="$(find "$out/data" -name train.jsonl -o -name unlabelled.jsonl | sort | list)"
 
-# 3. Characters of all languages at once; the same without pretraining.
+# 3. Characters of all languages at once; the same without pretraining. Each is scored without and with an
+#    n-gram of the training text.
 characters() {  # NAME settings...
     local name=$1; shift
     train "$out/$name" finetune finetune run.seed="$seed" "$@" \
         data.train="$(manifests train | list)" data.dev="$(manifests dev | list)"
     score "$name" $(manifests test)
+    score_lm "$name" words "$(manifests train)" "$(manifests dev)" "$(manifests test)"
 }
 characters characters init="$out/pretrain/final"
 characters scratch
 
 # 4. A held-out segment of each language, transcribed by the command line, and the table.
 speechx transcribe --model "$out/characters/best" $(sounds 1 $(manifests test))
-speechx report seed="$seed" characters="$out/characters.json" scratch="$out/scratch.json" -o "$out/results.json"
+speechx report seed="$seed" -o "$out/results.json" \
+    $(for name in characters scratch; do echo "$name=$out/$name.json ${name}_lm=$out/${name}_lm.json"; done)
 }

@@ -136,6 +136,20 @@ def test_tuning_keeps_a_language_model_that_transcription_then_uses(speller, tmp
     assert kept < greedy
 
 
+def test_a_language_model_that_helps_nothing_is_not_kept(speller, tmp_path, capsys):
+    utterances = tone_corpus(tmp_path / "audio", {"xx": 3})
+    model = load(speller, "cpu")
+    dev = [replace(u, text=model.transcribe(u.audio).text) for u in utterances]  # no error
+    write_manifest(tmp_path / "dev.jsonl", dev)
+    train([["bad"], ["dab"]], 2).save(tmp_path / "lm.safetensors")
+    before = (speller / "config.yaml").read_bytes()
+    lm = ["--lm", str(tmp_path / "lm.safetensors")]
+    assert main(["lm", "tune", str(speller), *lm, "--dev", str(tmp_path / "dev.jsonl")]) == 0
+    assert "0.0 %" in capsys.readouterr().out
+    assert (speller / "config.yaml").read_bytes() == before
+    assert load(speller, "cpu").decoding.lm is None
+
+
 def test_a_language_model_of_the_test_sentences_is_refused(speller, tmp_path, capsys):
     utterances = tone_corpus(tmp_path / "audio", {"xx": 3})
     test, lm = str(tmp_path / "test.jsonl"), str(tmp_path / "lm.safetensors")
