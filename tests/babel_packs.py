@@ -84,13 +84,20 @@ def turns(*texts: str) -> str:
     return "".join([*lines, f"[{len(texts) * SEGMENT_SECONDS:.3f}]\n"])
 
 
+NAMES = ("ana", "berta", "carla", "diana", "elena", "franca", "gina", "irene")
+
+
 def make_conversations(root: Path, code: str, sentences: tuple[str, ...], callers: int = 6) -> Pack:
-    """A pack for trainings: callers with both sides of a call in training, one in dev and eval."""
+    """A pack for trainings: callers with both sides of a call in training, one in dev and eval.
+    No two callers say the same sentence."""
     pack = Pack(root, code, f"{code}-miniature/release-current")
     for caller in range(callers + 2):
         part = "training" if caller < callers else "dev" if caller == callers else "eval"
         for side, line in enumerate(("inLine", "outLine")):
-            said = [sentences[(caller + side + n) % len(sentences)] for n in range(3)]
+            said = [
+                f"{sentences[(caller + side + n) % len(sentences)]} {NAMES[caller]}"
+                for n in range(3)
+            ]
             said[1] = f"<no-speech> {said[1]} <breath>"
             transcript = turns(*said, "<no-speech>", "(())") if part != "eval" else None
             name = f"{10_000 + caller}_20120101_0{caller:05d}_{line}"

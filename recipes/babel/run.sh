@@ -38,6 +38,7 @@ characters scratch
 
 # 4. A held-out segment of each language, transcribed by the command line, and the table.
 speechx transcribe --model "$out/characters/best" $(sounds 1 $(manifests test))
-speechx report seed="$seed" -o "$out/results.json" \
-    $(for name in characters scratch; do echo "$name=$out/$name.json ${name}_lm=$out/${name}_lm.json"; done)
+speechx report seed="$seed" \
+    $(for name in characters scratch; do echo "$name=$out/$name.json ${name}_lm=$out/${name}_lm.json"; done) \
+    -o "$out/results.json"
 }
