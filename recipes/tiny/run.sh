@@ -44,8 +44,13 @@ train "$out/seen" finetune init="$out/pretrain/final" run.seed="$seed" \
     data.train="$(list train $seen)" data.dev="$(list dev $seen)"
 score seen seen $(tests $seen)
 
-# 4. Languages without a label, through the articulatory mapping, beside its controls.
-for xx in $unseen; do score "$xx" seen $(tests $xx) --inventory "$xx"; done
+# 4. Languages without a label, through the articulatory mapping, beside its controls, and with an n-gram of phones.
+for xx in $unseen; do
+    data=$out/data/$xx ngram=$out/$xx.ngram.safetensors
+    [ -e "$ngram" ] || speechx lm train "$data/train.jsonl" --tokens phonemes --order 4 -o "$ngram" \
+        --exclude "$data/dev.jsonl" "$data/test.jsonl" --drop-shared > /dev/null
+    score "$xx" seen "$data/test.jsonl" --inventory "$xx" --lm "$ngram"
+done
 
 # 5. One of them again, after two labelled minutes.
 few="run.batch_seconds=16 run.max_seconds_per_device=16"
