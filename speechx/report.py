@@ -183,11 +183,20 @@ def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
         for key, runs in group.items():
             rows.append([key, *(_percent([run[name] for run in runs]) for name in names)])
         if len(group) > 1:
-            mean = _mean(parent, [_mean(key, runs) for key, runs in group.items()])
-            rows.append([f"mean of {parent}".strip(), *(_percent([mean[x]]) for x in names)])
+            means = _means(parent, list(group.values()))
+            rows.append(
+                [f"mean of {parent}".strip(), *(_percent([m[x] for m in means]) for x in names)]
+            )
     facts_rows = [[key, value] for key, value in facts.items()]
     tables = [some for some in (rows, facts_rows) if some]
     return "\n".join(text_table(some, left=range(max(map(len, some)))) for some in tables)
+
+
+def _means(parent: str, languages: list[list[Rates]]) -> list[Rates]:
+    """Over the languages: one for each run (seed), or only one if languages differ in runs."""
+    if len({len(runs) for runs in languages}) > 1:
+        languages = [[_mean(parent, runs)] for runs in languages]
+    return [_mean(parent, list(run)) for run in zip(*languages, strict=True)]
 
 
 def _percent(values: list[float]) -> str:
