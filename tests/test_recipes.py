@@ -18,7 +18,7 @@ from speechx.finetuning import Finetune
 from speechx.language_model import shared_sentences
 from speechx.pretraining import Pretrain
 from tests.configs import load_config
-from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued
+from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued, start_unseen
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
 YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -48,6 +48,13 @@ def continued(commonvoice: RecipeRun, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def babel(tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
     return start_babel(tmp_path_factory.mktemp("babel")).finish()
+
+
+@pytest.fixture
+def three_languages(tiny: RecipeRun, tmp_path: Path) -> Path:
+    for language in ("it", "pt", "el"):
+        shutil.copytree(tiny.out / "data" / language, tmp_path / "three" / language)
+    return tmp_path / "three"
 
 
 def fractions(values: list[float]) -> bool:
@@ -130,6 +137,33 @@ def test_tiny_gives_the_compared_models_equal_updates(tiny):
             del settings[key]
         del settings["optim"]["head_lr_scale"]
     assert scratch == pretrained
+
+
+def test_unseen_leaves_one_language_out_at_a_time(three_languages, tmp_path):
+    heads = {"HEADS": "ctc articulatory", "TOPLINE": "1"}
+    run = start_unseen(tmp_path, three_languages, **heads).finish()
+    results = json.loads((run.out / "results.json").read_text())
+    assert set(results["ctc"]) == set(results["articulatory"]) == {"it", "pt", "el"}
+    methods = results["ctc"]["pt"]
+    assert set(methods) >= CONTROLS | {"masked_lm", "mapped_lm", "topline"}
+    assert fractions(list(methods.values()))
+    assert "composed_lm" in results["articulatory"]["pt"]
+    config = yaml.safe_load((run.out / "articulatory-pt-1/config.yaml").read_text())
+    assert {Path(path).parent.name for path in config["data"]["train"]} == {"it", "el"}
+    assert config["objective"]["kind"] == "articulatory"
+    made = {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}
+    start_unseen(tmp_path, three_languages, **heads).finish()
+    assert made == {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    "held_out, message",
+    [("fr", "no language fr"), ("it,pt,el", "none is left to train on")],
+)
+def test_unseen_names_a_fold_that_cannot_be(held_out, message, three_languages, tmp_path):
+    run = start_unseen(tmp_path, three_languages, HELD_OUT=held_out)
+    assert run.process.wait(timeout=60) == 1
+    assert message in run.stderr.read_text()
 
 
 def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):

@@ -30,6 +30,14 @@ inventory="{language}"                                     # shipped
     $(for xx in es it de tr fi ru pt ca el hu nl pl; do echo --language $xx; done)
 all=$(cd "$data"; for file in */test.jsonl; do dirname "$file"; done)
 held_out=${HELD_OUT:-$([ -n "$given" ] && echo $all || echo pt,ca,el,hu,nl,pl)}
+for fold in $held_out; do
+    seen=""
+    for xx in $all; do [[ ",$fold," = *",$xx,"* ]] || seen+=" $xx"; done
+    for xx in ${fold//,/ }; do
+        [[ " "$(echo $all)" " = *" $xx "* ]] || { echo "HELD_OUT: $data has no language $xx; it has "$all >&2; exit 1; }
+    done
+    [ -n "$seen" ] || { echo "HELD_OUT: with $fold held out, none is left to train on" >&2; exit 1; }
+done
 of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
 
 # 2. An n-gram of phones for each held-out language: it needs text and G2P, but no audio.
