@@ -17,14 +17,18 @@ from speechx.data.manifest import Utterance
 from speechx.decoding.beam import BeamDecoder, BeamSettings, level_of
 from speechx.decoding.decoder import Decoder, GreedyDecoder
 from speechx.decoding.ngram_file import read_ngram
-from speechx.decoding.preparation import words_of
-from speechx.decoding.scoring import Scored, score
+from speechx.decoding.scoring import score
 from speechx.errors import UserError
-from speechx.evaluation import asked_of, compared, decode_all, read_test_data
+from speechx.hypotheses import (
+    by_word,
+    decode_all,
+    read_test_data,
+    references_of,
+    with_hypotheses,
+)
 from speechx.interchange.opening import open_model
 from speechx.language_model import check_unseen
 from speechx.log import logger
-from speechx.models.adapter_files import head_of
 from speechx.models.folder import is_model_folder, lm_file, write_decoding
 from speechx.text_table import text_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
@@ -54,11 +58,13 @@ def tune_lm(
         )
     require_writable(folder / "config.yaml")
     ngram = read_ngram(lm)
-    saved = open_model(folder, UNUSED)
-    opened = recognizer(saved, folder, device, head)
+    opened = recognizer(open_model(folder, UNUSED), folder, device, head)
     vocabulary = opened.vocabulary
     if vocabulary.token_type == "languages":
-        raise UserError(f"{folder} writes languages, which need no language model")
+        raise UserError(
+            f"{folder} identifies languages; a language model is for models that write characters "
+            "or phonemes"
+        )
     utterances = labelled(read_test_data(manifests), vocabulary.token_type)
     check_unseen(ngram, utterances)
     start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
@@ -87,13 +93,12 @@ def tune_lm(
     if least >= min(greedy, beam):
         raise UserError(
             f"the language model makes {metric.upper()} on dev no better ({least:.1%} at best, "
-            f"{greedy:.1%} without it): it is not kept"
+            f"{min(greedy, beam):.1%} without it), so it is not kept; train it on more text, or on "
+            "text that is more like dev"
         )
-    name = next(n for n, each in opened.model.heads.items() if each is opened.head)
-    kept = head_of(name, saved.language if saved.adapter else None)
-    ngram.save(lm_file(folder, kept))
+    ngram.save(lm_file(folder, opened.saved_head))
     settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
-    write_decoding(folder, kept, settings)
+    write_decoding(folder, opened.saved_head, settings)
     logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
     return text_table(
         [
@@ -120,20 +125,16 @@ def _errors(
 ) -> list[float]:
     """The error rate of each decoder."""
     token_type = opened.vocabulary.token_type
-    asked = asked_of(utterances, token_type)
+    references = references_of(utterances, token_type)
     tokens, _ = decode_all(opened, utterances, decoders, True, [])
-    decoded = [compared(asked, each, token_type) for each in tokens]
+    decoded = [with_hypotheses(references, each, token_type) for each in tokens]
     if metric == "wer":
-        decoded = [[_by_word(u) for u in each] for each in decoded]
+        decoded = list(map(by_word, decoded))
     return [score(each, metric, resamples=1).overall.rate for each in decoded]
-
-
-def _by_word(u: Scored) -> Scored:
-    return replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
 
 
 def _ranked(
     errors: Sequence[float], settings: Sequence[BeamSettings]
 ) -> Iterable[tuple[float, int, BeamSettings]]:
-    """With numbers between, so that of equal errors the first settings are the least."""
+    """Errors and settings with a number between, so that of equal errors the first is the least."""
     return ((error, n, each) for n, (error, each) in enumerate(zip(errors, settings, strict=True)))

@@ -6,7 +6,6 @@ The texts go through the same preparation as in `speechx evaluate`, so the numbe
 compared. `speechx.corpora.transcripts` has the formats.
 """
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from speechx.decoding.scoring import Score, Scored, characters, score, speaker_t
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.languages import language_code
-from speechx.whole_file import require_writable, write_whole
+from speechx.whole_file import require_writable, write_json, write_whole
 
 METRICS = ("wer", "cer", "per", "prism")
 UNKNOWN = "und"  # language of a text whose language is not given
@@ -107,8 +106,7 @@ def score_files(
     result = TextScores(scores, details, missing, unscored, compared)
     if out is not None:
         about = {"reference": str(reference), "hypothesis": str(hypothesis)}
-        content = {**about, **result.to_dict()}
-        write_whole(out, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        write_json(out, {**about, **result.to_dict()})
     if page is not None:
         from speechx.score_page import score_page
 

@@ -188,7 +188,7 @@ def decode_with(model: Any, options: Any, language: str | None = None) -> None:
         decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
     if options.hotwords is not None:
         decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
-    decoding = decoding.with_weights(
+    decoding = decoding.with_settings(
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,
         word_bonus=options.word_bonus,

@@ -5,7 +5,7 @@ machine: the compiled code is kept beside this file or in the user's cache. With
 as they stand, with the same results, hundreds of times slower. Only `speechx.decoding.beam`
 imports this module, and only when something is decoded.
 
-A prefix is a row of `rows_N9` and of `scores_N2`. All prefixes are one tree and none is there twice,
+A prefix is a row of `rows_N9` and of `scores_N2`. All prefixes are one tree, each once,
 so the probabilities of its alignments add up in one place. An entry of the beam is a prefix that
 ends in a blank, or one that ends in its last token: only after a blank does the same token again
 make the prefix longer (Hannun et al. 2014, algorithm 1; Graves 2012, section 7.5).

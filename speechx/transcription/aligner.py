@@ -24,7 +24,7 @@ from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.unspaced import is_unspaced
-from speechx.transcription.completed import Model, completed
+from speechx.transcription.build_transcript import Model, build_transcript
 from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Phone, Segment, Transcript, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
@@ -141,7 +141,7 @@ def align(
     segments = tuple(_segments(spelling, words))
     if message := what_is_cut(audio):
         logger.warning(message)
-    return completed(
+    return build_transcript(
         model, recording, samples, " ".join(segment.text for segment in segments), segments,
         model.language if model.adapter else language, unaligned=unaligned,
     )  # fmt: skip
