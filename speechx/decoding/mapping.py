@@ -17,7 +17,7 @@ Ties are common (about every fourth inexact pair) and broken by rule: the smalle
 other kind, weighted for Hamming and Hamming for weighted, then code points. Each row names the
 phones it was tied with.
 
-A unit without articulatory features (a tone, `ai5`, `??`, ⱱ) goes to itself if both sides have it.
+A symbol without articulatory features (a tone, `ai5`, `??`, ⱱ) goes to itself if both sides have it.
 Otherwise it is left out and listed, and so is a phone whose nearest neighbour is farther than
 `threshold`. The probability of an output that is left out is dropped, like that of a phone which
 masking drops, and the other outputs share the frame; a phone of the language that is left out is
