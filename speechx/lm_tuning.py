@@ -2,9 +2,9 @@
 
     speechx lm tune runs/mine/best --lm words.safetensors --dev dev.jsonl
 
-The error on dev is measured on a grid of `lm_weight` and `word_bonus`, then on a finer one around
-the best of these. Both weights and the language model are then written into the model folder, where
-`transcribe` and `evaluate` find them. Test data have no part in it.
+The error on dev is measured on a grid of `lm_weight` and `word_bonus`, then on a finer grid around
+the best weights. These and the language model are then written into the model folder, and
+`transcribe` and `evaluate` use them by default.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,13 +48,14 @@ def tune_lm(
     head: str | None = None,
 ) -> str:
     """Chooses the weights by the error on `manifests` (dev data), writes them and the language
-    model into the model folder, and returns a table. The error is WER where the model writes
-    spaces, else CER or PER. UserError if the text of the language model has sentences of dev."""
+    model into the model folder, and returns a table. The error is WER if the model writes spaces,
+    else CER or PER. UserError if the language model does not make it smaller, or was trained on
+    sentences of dev."""
     folder = Path(model)
     if not is_model_folder(folder):
         raise UserError(
-            f"{folder} is not a speechx folder, in which the language model could be kept: convert "
-            "it first with `speechx convert`"
+            f"{folder} is not a speechx folder, so the language model cannot be kept in it: "
+            "convert it first with `speechx convert`"
         )
     require_writable(folder / "config.yaml")
     ngram = read_ngram(lm)
@@ -99,7 +100,9 @@ def tune_lm(
     ngram.save(lm_file(folder, opened.saved_head))
     settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
     write_decoding(folder, opened.saved_head, settings)
-    logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
+    logger.info(
+        f"{folder}: decodes with {lm} by default ({settings}); --decoder greedy turns it off"
+    )
     return text_table(
         [
             [f"{metric.upper()} on dev", "rate", "lm_weight", "word_bonus"],

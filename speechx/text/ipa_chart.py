@@ -86,7 +86,8 @@ VOWELS: dict[str, tuple[float, float, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """row, column and voiced are of consonants; a vowel has the coordinates of `VOWELS`."""
+    """A place in the chart. Consonants have row (manner), column (place) and voiced; vowels have x,
+    y and rounded as in `VOWELS`."""
 
     kind: Kind
     row: str = ""
@@ -109,7 +110,7 @@ CHART: dict[str, Place] = {
 
 
 def place_of(phone: str) -> Place:
-    """Where the phone stands; what is no single phone of the chart has a kind alone."""
+    """The place of a phone in the chart; diphthongs, tones and others only have a kind."""
     if problem_with(phone):
         return Place("other")
     letters, marks = _letters(phone)

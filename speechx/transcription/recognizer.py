@@ -1,4 +1,4 @@
-"""The one place that runs a trained model: validation, evaluation, transcription, phones.
+"""The one place that runs a trained model: for validation, evaluation, transcription and phones.
 
     model = speechx.load("runs/mine/best")
     print(model.transcribe("talk.mp3").text)
