@@ -33,6 +33,7 @@ from speechx.models.folder import is_model_folder, lm_file, write_decoding
 from speechx.text_table import text_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable
+from speechx.wording import percent
 
 WEIGHTS = (0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)
 WORD_BONUSES, TOKEN_BONUSES = (-1.0, 0.0, 1.0, 2.0, 4.0), (-0.5, 0.0, 0.5, 1.0, 2.0)
@@ -106,9 +107,9 @@ def tune_lm(
     return text_table(
         [
             [f"{metric.upper()} on dev", "rate", "lm_weight", "word_bonus"],
-            ["greedy", f"{100 * greedy:.1f} %"],
-            ["beam search", f"{100 * beam:.1f} %"],
-            ["with the language model", f"{100 * least:.1f} %", f"{best.lm_weight:g}",
+            ["greedy", percent(greedy)],
+            ["beam search", percent(beam)],
+            ["with the language model", percent(least), f"{best.lm_weight:g}",
              f"{best.word_bonus:g}"],
         ]
     )  # fmt: skip

@@ -92,11 +92,11 @@ def evaluate_unseen_model(
     """Evaluates a phone model on each language of the manifests, and returns the table to print and
     the exit code.
 
-    `prepare_language` gets the opened model and a language; it returns the inventory or the mapping
-    of the language, and chooses the decoder (a language model, a lexicon). `topline` is a model
-    that was trained on the language; {language} in it stands for its code. UserError for leaks
-    as in `evaluate_model`, and with `require_unseen` for a language of the model's training, unless
-    `allow_leaks`. The other arguments are as in `evaluate_model`."""
+    prepare_language: gets the opened model and a language, chooses the decoder, and returns the
+    inventory or the mapping of the language. topline: a model that was trained on the language, in
+    which {language} stands for its code. require_unseen: a language that the model was trained on
+    is a UserError, unless `allow_leaks`. The other arguments are as in `evaluate_model`.
+    """
     require_compute_type(compute_type)
     for file in filter(None, (out, page)):
         require_writable(file)  # before the computation, which may take hours
@@ -121,7 +121,9 @@ def evaluate_unseen_model(
         inventory, mapping = prepare_language(opened, unseen)
         if mapping is None:
             if inventory is None:
-                raise UserError(f"{unseen}: an inventory or a mapping is needed")
+                raise UserError(
+                    f"{unseen}: its phones are not known; give --inventory or --mapping"
+                )
             mapping = opened.map_inventory(inventory)
         own = [u for u in listed if u.language == unseen]
         if not allow_leaks:

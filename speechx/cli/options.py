@@ -1,4 +1,4 @@
-"""Options that several commands have, and what is made of them."""
+"""Options that several commands have, and the objects that they choose."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ SOURCES = (
     "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
     "model, or LANGUAGE:FILE for a text"
 )
-"""Words that name an inventory (transcription/inventory_source.py)."""
+"""Sources of phone inventories (transcription/inventory_source.py)."""
 
 
 def add_model(command: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from speechx.decoding.scoring import Scored, alignments
 from speechx.text.phone_classes import ASPECTS, ORDER, classes
 from speechx.text_table import text_table
+from speechx.wording import percent
 
 INSERTED, DELETED = "inserted", "deleted"
 MOST = 20  # confusions of single phones in a table
@@ -59,7 +60,7 @@ class Confusions:
             if name in counts:
                 row = counts[name]
                 total = sum(row.values())
-                wrong = f"{100 * (total - row.get(name, 0)) / total:.1f} %"
+                wrong = percent((total - row.get(name, 0)) / total)
                 cells = [str(row.get(column, "") or ".") for column in columns]
                 rows.append([name, *cells, "" if name == INSERTED else wrong])
         return rows

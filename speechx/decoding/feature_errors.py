@@ -35,6 +35,7 @@ from speechx.errors import UserError
 from speechx.text.articulation import features, plain_segments, segments
 from speechx.text.phone_policies import relaxed
 from speechx.text_table import text_table
+from speechx.wording import most_frequent, percent, percent_range
 
 FeaturePolicy = Literal["articulation", "prism"]
 PREPARED: dict[FeaturePolicy, str] = {
@@ -42,7 +43,6 @@ PREPARED: dict[FeaturePolicy, str] = {
     "prism": "prism: spaces and ASCII punctuation stripped, NFD, ɡ for g, segments of PanPhon, "
     "other symbols dropped",
 }
-SHOWN = 20  # symbols in a table
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +93,14 @@ class FeatureScore:
         ]
         rows += [_row(language, rate) for language, rate in self.languages.items()]
         rows.append(_row("overall", self.overall))
-        rows.append(["language mean", f"{100 * self.macro:.1f} %"])
+        rows.append(["language mean", percent(self.macro)])
         lines = [
             text_table(rows),
             f"mean Hamming distance of an utterance {self.hamming_mean:.3f}; "
-            f"phone error rate of these segments {100 * self.phones.rate:.1f} %",
+            f"phone error rate of these segments {percent(self.phones.rate)}",
         ]
         if self.without_features:
-            some = list(self.without_features.items())[:SHOWN]
-            rest = len(self.without_features) - len(some)
-            listed = ", ".join(f"{symbol!r} {n}" for symbol, n in some)
-            lines.append(f"without features: {listed}{f' and {rest} others' if rest else ''}")
+            lines.append(f"without features: {most_frequent(self.without_features)}")
         return "\n".join([*lines, self.policy])
 
 
@@ -242,6 +239,6 @@ def _edit_distance(replace_RH: np.ndarray, delete_R: np.ndarray, insert_H: np.nd
 
 
 def _row(name: str, rate: FeatureRate) -> list[str]:
-    span = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
+    interval = percent_range(rate.low, rate.high)
     numbers = [f"{rate.distance:.2f}", str(rate.segments), str(rate.utterances)]
-    return [name, f"{100 * rate.rate:.1f} %", span, *numbers, rate.resampled]
+    return [name, percent(rate.rate), interval, *numbers, rate.resampled]

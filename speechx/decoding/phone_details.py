@@ -12,6 +12,7 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.phone_policies import POLICIES, relaxed
 from speechx.text_table import text_table
+from speechx.wording import percent, percent_range
 
 SHORT = ("metric", "policy", "overall", "macro", "languages")  # fields of a policy's score in JSON
 
@@ -97,5 +98,5 @@ def prism_scores(conditions: Mapping[str, Sequence[Scored]]) -> dict[str, Featur
 
 
 def _row(name: str, rate: Any, errors: str, tokens: str, what: str) -> list[str]:
-    span = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
-    return [name, f"{100 * rate.rate:.1f} %", span, errors, tokens, what]
+    interval = percent_range(rate.low, rate.high)
+    return [name, percent(rate.rate), interval, errors, tokens, what]
