@@ -2,14 +2,14 @@
 
     model = train_lm(["corpus.txt", "train.jsonl"], "lm.arpa", language="tr")
 
-Text becomes what a model of speech writes: it is normalised as references are. A sentence is a line
-of a text or an utterance of a manifest. Of words the tokens have spaces between; of characters the
-space is a token; phones come from manifests, from lines of phones, or, with a language, from
-ordinary text by G2P.
+Text is normalised as references are, so its tokens are tokens that a speech model writes. A
+sentence is a line of a text or an utterance of a manifest. In a model of characters the space is a
+token; phones come from manifests, from lines of phones, or, with a language, from ordinary text by
+G2P.
 
-A language model must not know the sentences of a test set: it would write them whatever was said.
-`train_lm` refuses text that holds sentences of the manifests in `exclude`. A model keeps a number
-for each sentence of its text, so that `shared_sentences` finds them later, in any manifest.
+A language model must not be trained on test sentences: they become likely whatever was spoken.
+`train_lm` refuses text that has sentences of the manifests in `exclude`. A model keeps a hash of
+each sentence of its text, so that `shared_sentences` finds test sentences later.
 
     H sentences · N n-grams of one order
 """
@@ -54,10 +54,10 @@ LONG_WORD = 12  # characters, on the average
 
 
 class Sentence(NamedTuple):
-    modelled: str
-    """Its tokens as text: words and phones with spaces between, characters side by side."""
-    written: str
-    """Its normalised text; empty where only phones are known."""
+    tokens: str
+    """Words or phones with spaces between, or characters."""
+    text: str
+    """The normalised text; empty if only phones are known."""
 
 
 def train_lm(
@@ -72,28 +72,29 @@ def train_lm(
 ) -> NGram:
     """A language model by modified Kneser-Ney (`speechx.decoding.kneser_ney`), written to `output`.
 
-    sources: texts, plain or gzipped, and manifests. order: by default 4 for words and 6 for others.
-    language: of the texts; manifests have their own. exclude: manifests of test data, whose
-    sentences are refused, or with `drop_shared` left out and counted. prune: as in `train`.
-    UserError for a text that is empty or not of these tokens.
+    sources: texts, plain or gzipped, and manifests. order: length of the longest n-grams, by
+    default 4 for words and 6 for others. language: of the texts; manifests have their own. exclude:
+    manifests of dev and test data, whose sentences are an error, or with `drop_shared` left out and
+    counted. prune: as in `kneser_ney.train`. UserError for a text that is empty or does not have
+    these tokens.
     """
     if tokens not in get_args(Tokens):
-        raise UserError(f"tokens are {', '.join(get_args(Tokens))}, not {tokens!r}")
+        raise UserError(f"tokens must be one of {', '.join(get_args(Tokens))}, not {tokens!r}")
     if output is not None:
         check_name(output)
-    test = {number for path in exclude for number in _test_numbers(Path(path))}
-    numbers, shared, letters = array("q"), Counter[str](), [0, 0]
+    test = {each for path in exclude for each in _test_hashes(Path(path))}
+    hashes, shared, size = array("q"), Counter[str](), [0, 0]  # size: characters, tokens
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
-            own = [text_number(text) for text in dict.fromkeys(sentence) if text]
+            own = [text_hash(text) for text in dict.fromkeys(sentence) if text]
             if not test.isdisjoint(own):
-                shared[sentence.written or sentence.modelled] += 1
+                shared[sentence.text or sentence.tokens] += 1
                 continue
-            numbers.extend(own)
-            divided = DIVIDED[tokens](sentence.modelled)
-            letters[0] += len(sentence.modelled)
-            letters[1] += len(divided)
+            hashes.extend(own)
+            divided = DIVIDED[tokens](sentence.tokens)
+            size[0] += len(sentence.tokens)
+            size[1] += len(divided)
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
@@ -106,15 +107,15 @@ def train_lm(
     model = train(sentences(), ORDER[tokens] if order is None else order, prune)
     if shared:
         logger.info(f"{shared.total()} sentences of the test data left out ({_few(shared)})")
-    if tokens == "words" and letters[0] > LONG_WORD * letters[1]:
+    if tokens == "words" and size[0] > LONG_WORD * size[1]:
         logger.info(
-            f"the words have {letters[0] / letters[1]:.0f} characters on the average; a language "
-            "that is written without spaces needs --tokens characters"
+            f"words have {size[0] / size[1]:.0f} characters on average; a language that is written "
+            "without spaces needs --tokens characters"
         )
-    model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(numbers, np.int64)))
+    model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(hashes, np.int64)))
     sizes = ", ".join(f"{len(level.token_N):,}" for level in model.levels())
     logger.info(
-        f"{letters[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
+        f"{size[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
         f"{model.order}: {sizes}"
     )
     if output is not None:
@@ -122,19 +123,19 @@ def train_lm(
     return model
 
 
-def text_number(text: str) -> int:
-    """64 bits by which a sentence is known again, on any machine."""
+def text_hash(text: str) -> int:
+    """64 bits that identify a sentence, the same on any machine."""
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 def shared_sentences(model: NGram, utterances: Iterable[Utterance]) -> list[str]:
-    """The sentences of utterances that the text of the model holds. None are found if the model
-    comes from an ARPA file, which does not have them (`model.sentence_H` is empty)."""
+    """The sentences of utterances that the model was trained on. None are found if the model comes
+    from an ARPA file, which has no hashes of sentences (`model.has_sentences`)."""
     found: dict[str, None] = {}
     known = set(model.sentence_H.tolist())
     for utterance in utterances:
-        if not known.isdisjoint(_numbers(utterance)):
+        if not known.isdisjoint(_hashes(utterance)):
             found[utterance.text or " ".join(utterance.phones or ())] = None
     return list(found)
 
@@ -156,22 +157,21 @@ def _few(texts: Iterable[str]) -> str:
     return first_few([repr(text[:60]) for text in texts])
 
 
-def _test_numbers(path: Path) -> set[int]:
-    found = {number for utterance in read_manifest(path) for number in _numbers(utterance)}
+def _test_hashes(path: Path) -> set[int]:
+    found = {each for utterance in read_manifest(path) for each in _hashes(utterance)}
     if not found:
         raise UserError(f"{path}: no utterance has a text or phones that could be excluded")
     return found
 
 
-def _numbers(utterance: Utterance) -> list[int]:
-    """Of its text and of its phones."""
-    written = normalize(utterance.text or "", utterance.language)
-    texts = (written, " ".join(utterance.phones or ()))
-    return [text_number(text) for text in texts if text]
+def _hashes(utterance: Utterance) -> list[int]:
+    """The hashes of its normalised text and of its phones."""
+    text = normalize(utterance.text or "", utterance.language)
+    return [text_hash(each) for each in (text, " ".join(utterance.phones or ())) if each]
 
 
 def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> Iterator[Sentence]:
-    """The sentences of all files that are not empty."""
+    """The sentences of all files; empty ones are left out and counted."""
     for path in paths:
         if path.suffix.lower() in SUFFIXES:
             found = _of_manifest(path, tokens)
@@ -181,7 +181,7 @@ def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> I
             found = _of_text(path, language or "und")
         empty = 0
         for sentence in found:
-            if sentence.modelled:
+            if sentence.tokens:
                 yield sentence
             else:
                 empty += 1
@@ -215,7 +215,7 @@ def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
 
 
 def _lines_of_phones(path: Path) -> Iterator[Sentence]:
-    """Lines of phones; between words | may stand, which is left out."""
+    """Lines of phones; | between words is left out."""
     phones: set[str] = set()
     for line in _lines(path):
         found = [phone for phone in line.split() if phone != "|"]
@@ -224,8 +224,8 @@ def _lines_of_phones(path: Path) -> Iterator[Sentence]:
     strange = sorted(phone for phone in phones if _no_phone(phone))
     if 2 * len(strange) > len(phones):
         raise UserError(
-            f"{path}: {len(strange)} of {len(phones)} symbols are no phones ({_few(strange)}). "
-            "Lines of phones with spaces between were expected; for ordinary text give --language."
+            f"{path}: {len(strange)} of {len(phones)} symbols are not phones ({_few(strange)}). "
+            "Expected lines of phones with spaces between; for ordinary text give --language."
         )
     if strange:
         logger.info(f"{path}: {len(strange)} symbols are not IPA ({_few(strange)})")

@@ -73,7 +73,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing = action.default is None or action.default is False or action.default == []
+        nothing = action.default in (None, [], (), "") or action.default is False
         return action.help if nothing else super()._get_help_string(action)
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands have, and what is made of them."""
+"""Options that several commands have, and the objects that they choose."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ SOURCES = (
     "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
     "model, or LANGUAGE:FILE for a text"
 )
-"""Words that name an inventory (transcription/inventory_source.py)."""
+"""Sources of phone inventories (transcription/inventory_source.py)."""
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
@@ -16,7 +16,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         type=Path,
-        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
+        help="fine-tuned model: a speechx folder, a checkpoint of another toolkit, or OWNER/NAME "
+        "of the Hugging Face Hub",
     )
 
 
@@ -36,9 +37,9 @@ def add_computing(command: argparse.ArgumentParser) -> None:
     add_device(command)
     command.add_argument(
         "--compute-type", default="float32",
-        help="float32, or bfloat16 or int8, which are faster and less exact",
+        help="number format: float32, or the faster and less exact bfloat16 or int8",
     )  # fmt: skip
-    command.add_argument("--batch-size", type=int, help="windows of 30 s that are computed at once")
+    command.add_argument("--batch-size", type=int, help="number of 30 s windows computed at once")
     command.add_argument("--threads", type=int, help="processor threads; by default all cores")
 
 
@@ -50,42 +51,52 @@ def add_details(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--page", type=Path, metavar="FILE.html",
-        help="page with players and alignments of the worst utterances",
+        help="HTML page for the tables, with players and alignments of the worst utterances",
     )  # fmt: skip
 
 
 def add_language(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--language",
-        help="language of a model with adapters for many, by its code or name; auto identifies the "
-        "language of each recording or segment",
+        help="code or name of the language whose adapter is used; auto identifies the language of "
+        "each recording or segment",
     )
 
 
 def add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lm", type=Path, metavar="FILE",
-        help="language model of words or tokens (.arpa, .arpa.gz or what `speechx lm train` wrote)",
+        help="n-gram language model of words or tokens (.arpa, .arpa.gz or .safetensors)",
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
-        help="words that a phone model may write, each with its phones behind a tab; or a text in "
-        "the language, whose words espeak-ng reads",
+        help="the only words that a phone model may write: lines of a word, a tab and its phones; "
+        "or a text in the language, whose pronunciations espeak-ng makes",
     )  # fmt: skip
     command.add_argument(
         "--hotwords", metavar="WORD,WORD|FILE",
-        help="words that are more probable here: with commas between, or a file of lines",
+        help="words to prefer, such as names: separated by commas, or a file with one per line",
     )  # fmt: skip
-    command.add_argument("--beam-size", type=int, help="beginnings of texts that a search keeps")
-    command.add_argument("--lm-weight", type=float, help="weight of the language model")
     command.add_argument(
-        "--word-bonus", type=float, help="added for each word, since a language model prefers few"
+        "--beam-size",
+        type=int,
+        help="hypotheses that beam search keeps; by default as tuned, or 100",
     )
-    command.add_argument("--hotword-weight", type=float, help="added for each hot word")
+    command.add_argument(
+        "--lm-weight", type=float, help="weight of the language model; by default as tuned, or 0.5"
+    )
+    command.add_argument(
+        "--word-bonus", type=float,
+        help="score added for each word, because a language model prefers few words; by default "
+        "as tuned, or 1.5, and 0 with a lexicon",
+    )  # fmt: skip
+    command.add_argument(
+        "--hotword-weight", type=float, help="score added for each hot word; by default 10"
+    )
     command.add_argument(
         "--decoder", choices=("greedy", "beam", "pyctcdecode"),
-        help="how tokens are chosen; by default beam search if an option or the model folder asks "
-        "for a language model, lexicon, hot words or beam size, else greedy",
+        help="decoder; by default beam if a language model, a lexicon, hot words or a beam setting "
+        "is given or kept in the model folder, else greedy",
     )  # fmt: skip
 
 
@@ -96,14 +107,14 @@ def add_output(command: argparse.ArgumentParser, format: str) -> None:
     )  # fmt: skip
     command.add_argument(
         "-o", "--output-dir", type=Path,
-        help="folder with one file per recording and format; finished ones are skipped",
+        help="folder for one file per recording and format; finished files are skipped",
     )  # fmt: skip
     command.add_argument(
-        "--overwrite", action="store_true", help="make finished files of the folder again"
+        "--overwrite", action="store_true", help="replace finished files of the folder"
     )
     command.add_argument(
         "--channels", type=_channels, default="mix", metavar="mix|split|N",
-        help="the mean of all channels, each channel by itself, or one channel, from 0",
+        help="channels to use: the mean of all, each by itself, or one by its number from 0",
     )  # fmt: skip
 
 
@@ -135,8 +146,8 @@ def add_inventory_file(command: Any) -> None:
 def add_mapping(command: Any) -> None:
     command.add_argument(
         "--mapping", type=Path, metavar="FILE",
-        help="table of a mapping to the phones of an unseen language, which `speechx inventory "
-        "map` wrote and you may have edited",
+        help="mapping from the model's phones to those of an unseen language: the table of "
+        "`speechx inventory map`, which you may edit",
     )  # fmt: skip
 
 
@@ -177,7 +188,7 @@ def decode_with(model: Any, options: Any, language: str | None = None) -> None:
         decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
     if options.hotwords is not None:
         decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
-    decoding = decoding.with_weights(
+    decoding = decoding.with_settings(
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,
         word_bonus=options.word_bonus,

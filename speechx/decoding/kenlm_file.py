@@ -1,8 +1,8 @@
 """Binary files of KenLM, through its Python module (`pip install kenlm-ex`).
 
-The module gives scores, but does not list n-grams or tokens. So the tokens come from outside: from
-the vocabulary of a model of speech or from a word list. One token at a time is scored, and states
-are kept as long as the model: an ARPA file, read as `NGram`, is much faster.
+The module gives scores, but does not list n-grams or tokens. So the tokens are given: the
+vocabulary of a speech model or a word list. Tokens are scored one by one, and states are kept as
+long as the model: an ARPA file, read as `NGram`, is much faster.
 
     N queries
 """
@@ -62,12 +62,12 @@ class KenlmModel:
         ]
 
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
-        """The ids of tokens; of unknown ones the id of <unk>."""
+        """The ids (N,) of tokens; unknown tokens have the id of <unk>."""
         unknown = self._id_of[UNKNOWN]
         return np.array([self._id_of.get(token, unknown) for token in sentence], np.int32)
 
     def score(self, state_N: np.ndarray, token_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each token (N,) after its state (N,): the log-probability, and the state behind it."""
+        """The log-probability (N,) of each token (N,) after its state (N,), and the next state."""
         scores, numbers = [], []
         for state, token in zip(np.asarray(state_N), np.asarray(token_N), strict=True):
             behind = self._new_state()
@@ -80,5 +80,5 @@ class KenlmModel:
         return np.array(scores, np.float32) * np.float32(np.log(10)), np.array(numbers, np.int32)
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> Perplexity:
-        """Of sentences, each from <s> to </s>. ValueError if there are none."""
+        """The perplexity of sentences, each from <s> to </s>. ValueError if there are none."""
         return perplexity(self, sentences)

@@ -15,8 +15,8 @@ HEADER = 8  # bytes before the JSON of a file of tensors
 
 
 def read_ngram(path: str | Path) -> NGram:
-    """The model of an ARPA file or of a file of `speechx lm train`; UserError for others. Of binary
-    files of KenLM `speechx.decoding.kenlm_file.KenlmModel` gives the scores."""
+    """The model of an ARPA file or of a .safetensors file of `speechx lm train`. UserError for
+    other files; for binary files of KenLM there is `speechx.decoding.kenlm_file.KenlmModel`."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -34,7 +34,7 @@ def read_ngram(path: str | Path) -> NGram:
 
 
 def write_ngram(path: str | Path, model: NGram) -> None:
-    """Writes a model in the format that the name asks for."""
+    """Writes a model in the format of the suffix. UserError for other suffixes."""
     path = check_name(path)
     if path.suffix == ".safetensors":
         model.save(path)
@@ -43,8 +43,10 @@ def write_ngram(path: str | Path, model: NGram) -> None:
 
 
 def check_name(path: str | Path) -> Path:
-    """UserError unless the name is that of a format which can be written."""
+    """The path. UserError if no format has its suffix."""
     path = Path(path)
     if not path.name.endswith(WRITTEN):
-        raise UserError(f"{path}: the name of a language model ends in {', '.join(WRITTEN)}")
+        raise UserError(
+            f"{path}: the suffix chooses the format; expected one of {', '.join(WRITTEN)}"
+        )
     return path

@@ -2,9 +2,9 @@
 
     decoder = PyctcdecodeDecoder(vocabulary.tokens, lm=NGram.load("words.safetensors"))
 
-The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) asks for numpy before 2. It needs no
-KenLM here, for the n-gram model answers its questions. It has no lexicons. Where scores are nearly
-equal, its result may depend on the order of a set: see `docs/decoding.md`.
+The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) needs numpy<2. Our n-gram model
+gives it its scores, so it needs no KenLM. It has no lexicons. Where scores are nearly equal, its
+result may depend on the order of a set.
 
     T frames · V = blank and tokens, the blank first · N queries
 """
@@ -26,7 +26,7 @@ from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.text.vocabulary import BLANK
 
-PRIVATE = 0xE000  # characters of nobody: token i is character PRIVATE + i, whatever its length
+PRIVATE = 0xE000  # private use area: token i is the one character PRIVATE + i
 BOUNDARY = "▁"  # what pyctcdecode puts before a token that begins a word
 
 
@@ -106,7 +106,7 @@ def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSett
     spelled = {_written(each.ids): each for each in words if each.listed}
     begins = {word[:end] for word in spelled for end in range(1, len(word) + 1)}
 
-    class Answers(AbstractLanguageModel):
+    class NGramScores(AbstractLanguageModel):
         """A state is a state of the n-gram model; scores are natural logarithms."""
 
         order = lm.order
@@ -125,19 +125,19 @@ def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSett
             score, state = 0.0, prev_state
             if word:  # a text may end with a space
                 known = spelled.get(word)
-                modelled = UNLISTED if known is None else known.modelled
-                score, state = self._modelled(
-                    state, lm.id_of[UNKNOWN] if modelled == UNLISTED else modelled
+                lm_id = UNLISTED if known is None else known.lm_id
+                score, state = self._lm_score(
+                    state, lm.id_of[UNKNOWN] if lm_id == UNLISTED else lm_id
                 )
                 score += settings.word_bonus
                 if known is None:
                     score += settings.unknown_word_score
             if is_last_word:
-                score += self._modelled(state, lm.id_of[END])[0]
+                score += self._lm_score(state, lm.id_of[END])[0]
             return score, state
 
-        def _modelled(self, state: int, token: int) -> tuple[float, int]:
+        def _lm_score(self, state: int, token: int) -> tuple[float, int]:
             score_N, state_N = lm.score(np.array([state]), np.array([token]))
             return settings.lm_weight * float(score_N[0]), int(state_N[0])
 
-    return Answers()
+    return NGramScores()

@@ -25,8 +25,9 @@ def spelled_words(
     hotwords: Iterable[str],
     delimiter: int,
 ) -> list[WordSpelling]:
-    """All spellings; `lm` is a model of words. UserError if there are words and none can be
-    spelled, or if a hot word cannot."""
+    """All spellings of the words of the lexicon, or else of `lm`, a model of words, and of the hot
+    words. `delimiter` is the output of the space, 0 if there is none. UserError if no word can be
+    spelled, or if one of the hot words cannot."""
     speller = _Speller(tokens)
     hot = dict.fromkeys(word for phrase in hotwords for word in phrase.split())
     lost: list[str] = []
@@ -52,33 +53,33 @@ def spelled_words(
             else:
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
-    modelled = {} if lm is None else lm.id_of
+    lm_ids = {} if lm is None else lm.id_of
     words = [
         WordSpelling(
             word,
             ids,
-            modelled.get(word, UNLISTED),
-            known=lm is None or word in modelled,
+            lm_ids.get(word, UNLISTED),
+            known=lm is None or word in lm_ids,
             hot=word in hot,
         )
         for word, several in spellings.items()
         for ids in several
     ]
-    unknown = sum(lm is not None and word not in modelled for word in spellings)
+    unknown = sum(lm is not None and word not in lm_ids for word in spellings)
     if unknown:
         logger.warning(
             f"{unknown} of the {len(spellings)} words of the lexicon are unknown to the language "
             "model"
         )
-    return words + _others(
-        [word for word in hot if not spellings.get(word)], speller, modelled, delimiter
+    return words + _hot_only(
+        [word for word in hot if not spellings.get(word)], speller, lm_ids, delimiter
     )
 
 
-def _others(
-    hot: Sequence[str], speller: _Speller, modelled: Mapping[str, int], delimiter: int
+def _hot_only(
+    hot: Sequence[str], speller: _Speller, lm_ids: Mapping[str, int], delimiter: int
 ) -> list[WordSpelling]:
-    """Hot words that no list has."""
+    """Spellings of hot words that are neither in the lexicon nor in the language model."""
     if hot and not delimiter:
         raise UserError(
             f"nothing says how the hot words {_few(hot)} are spelled in the tokens of the model; "
@@ -94,8 +95,8 @@ def _others(
         WordSpelling(
             word,
             ids[word],
-            modelled.get(word, UNLISTED),
-            known=word in modelled,
+            lm_ids.get(word, UNLISTED),
+            known=word in lm_ids,
             listed=False,
             hot=True,
         )

@@ -7,9 +7,10 @@ sum of the embeddings of its attributes, scaled. The loss is that of the `ctc` o
 everything else. A phone that training never had has attributes too, so `for_inventory` gives a CTC
 head for the phones of any language, without mapping.
 
-Unlike there, attributes are counted relative to their mean over the phones of the training, and
-embeddings are as wide as the context. The same outputs are possible, since the blank has a row of
-its own; but what all phones share no longer moves in large steps, and the head learns faster.
+Two things differ from Allophant: attributes are taken relative to their mean over the training
+phones, and embeddings are as wide as the context. The outputs that are possible are the same, since
+the blank has a row of its own; but the part that all phones share no longer changes in large steps,
+so the head learns faster.
 
 The attributes come from PanPhon (`speechx.text.articulation`). They are looked up when a fresh head
 is first used, and are saved with it: a trained model needs PanPhon only for phones that are new.
@@ -17,7 +18,7 @@ is first used, and are saved with it: a trained model needs PanPhon only for pho
 A token that has no attributes (a tone, `ai5`), or those of a simpler token (ɪ̝ beside ɪ), gets an
 output row of its own, as every token of the `ctc` objective has; the blank too.
 
-Not built: Allophant's classifiers of single attributes, and its allophone layer.
+Allophant's classifiers of single attributes and its allophone layer are not part of this.
 
     B utterances · T frames · D = embed_dim · A attributes · V = blank and tokens
     · U = blank and phones of a language
@@ -46,8 +47,8 @@ from speechx.text.articulation import (
 from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import BLANK, Vocabulary
 
-UNSEEN = -1  # instead of a row: a phone that training did not have
-SCALE = 0.25  # of the sum: rows then move about as fast as those of a plain head
+UNSEEN = -1  # in place of a row, for a phone that training did not have
+SCALE = 0.25  # of the sum, so that rows change about as fast as rows of a CTC head
 
 
 @config
@@ -65,8 +66,11 @@ class ArticulatoryConfig(CTCHeadConfig):
 
 
 class Articulatory(CTC):
-    """`embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a
-    row of their own (`own_V` is 1); its other rows are not used."""
+    """A CTC head whose output rows are sums of the embeddings of attributes.
+
+    `embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a row
+    of their own (`own_V` is 1); its other rows are not used.
+    """
 
     attributes_VA: Tensor
     mean_A: Tensor
@@ -143,8 +147,8 @@ class Articulatory(CTC):
         return sum(has or token in vocabulary.tokens for token, has in tokens)
 
     def _rows(self, attributes_UA: Tensor, own_U: Tensor, row_U: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (U, D) and bias (U,) of outputs with these attributes; those that are `own` have
-        also what stands in `head` at `row_U`."""
+        """Weight (U, D) and bias (U,) of outputs with these attributes; to outputs with `own_U` the
+        row `row_U` of `head` is added."""
         has_U1, own_U1 = attributes_UA.any(1, keepdim=True), own_U[:, None]
         summed_UA = SCALE * has_U1 * (attributes_UA - self.mean_A)
         weight_UD = summed_UA @ self.embeddings.weight + own_U1 * self.head.weight[row_U]

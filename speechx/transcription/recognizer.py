@@ -1,4 +1,4 @@
-"""The one place that runs a trained model: validation, evaluation, transcription, phones.
+"""The one place that runs a trained model: for validation, evaluation, transcription and phones.
 
     model = speechx.load("runs/mine/best")
     print(model.transcribe("talk.mp3").text)
@@ -43,8 +43,8 @@ from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
-from speechx.transcription.completed import completed
-from speechx.transcription.decoders import Decoding, kept_decoding
+from speechx.transcription.build_transcript import build_transcript
+from speechx.transcription.decoders import Decoding, saved_decoding
 from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
@@ -102,6 +102,8 @@ class Recognizer:
         self.sounds: SoundModel | None = None
         """How the tokens sound, for their times."""
         self.model, self.head, self.folder = model, model.heads[name], folder
+        self.saved_head = name
+        """Name of the head in the files of the folder, with the language of an adapter."""
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = model.encoder.config.features
         self.decode_with(Decoding())
@@ -473,7 +475,7 @@ class Recognizer:
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
         segments = segments_of(run, limits)
-        found = completed(
+        found = build_transcript(
             self, recording, samples, text_of(run), segments, language, inventory, mapping
         )
         of_words = any(span.word is not None for span in spans)
@@ -510,8 +512,8 @@ def recognizer(
     chosen = pick_device(device)
     spoken = saved.language or (saved.languages[0] if len(saved.languages) == 1 else None)
     opened = Recognizer(model.to(chosen).eval(), name, saved.folder, chosen, spoken, saved.adapter)
-    language = saved.language if saved.adapter else None
-    kept = head_of(name, language)
-    opened.sounds = load_times(saved.folder, kept)
-    opened.decode_with(kept_decoding(saved.folder, kept, saved.decoding.get(kept)))
+    opened.saved_head = head_of(name, saved.language if saved.adapter else None)
+    opened.sounds = load_times(saved.folder, opened.saved_head)
+    settings = saved.decoding.get(opened.saved_head)
+    opened.decode_with(saved_decoding(saved.folder, opened.saved_head, settings))
     return opened

@@ -1,4 +1,4 @@
-"""A model that finds out which language is spoken, and then reads the recording in that language.
+"""A model that identifies the language of a recording, and then transcribes it in that language.
 
     model = speechx.load("runs/many/best", language="auto")
     print(model.transcribe("talk.mp3").language)
