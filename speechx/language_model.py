@@ -98,7 +98,7 @@ def train_lm(
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
-        if shared and not letters[1]:
+        if shared and not size[1]:
             raise UserError(
                 f"all {shared.total()} sentences of the text are sentences of the test data "
                 f"({_few(shared)}), and none is left for a language model: give other text"
