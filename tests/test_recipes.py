@@ -158,12 +158,27 @@ def test_unseen_leaves_one_language_out_at_a_time(two_languages, tmp_path):
 
 @pytest.mark.parametrize(
     ("held_out", "message"),
-    [("fr", "no language fr"), ("it,pt", "none is left to train on")],
+    [
+        ("fr", "no language fr"),
+        ("it, pt", "none is left to train on"),
+        ("it it,pt", "names it twice"),
+    ],
 )
 def test_unseen_names_a_fold_that_cannot_be(held_out, message, two_languages, tmp_path):
     run = start_unseen(tmp_path, two_languages, HELD_OUT=held_out)
     assert run.process.wait(timeout=60) == 1
     assert message in run.stderr.read_text()
+
+
+def test_unseen_lists_manifests_that_are_missing_or_without_phones(two_languages, tmp_path):
+    bare, gone = two_languages / "pt/test.jsonl", two_languages / "it/dev.jsonl"
+    bare.write_text(re.sub(r', "phones": \[.*?\]', "", bare.read_text()))
+    gone.unlink()
+    run = start_unseen(tmp_path, two_languages)
+    assert run.process.wait(timeout=60) == 1
+    *_, message, first, second = run.stderr.read_text().splitlines()
+    assert "speechx data phones" in message
+    assert [first, second] == [str(gone), str(bare)]
 
 
 def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):

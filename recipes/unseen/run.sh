@@ -20,61 +20,75 @@ heads=${HEADS:-ctc}
 configs=$(dirname "$0")
 . "$configs/../common.sh"
 
+fail() { echo "recipes/unseen: $*" >&2; exit 1; }
+
 # shellcheck disable=SC2046,SC2086
 {
-# 1. The data: manifests, and where the inventory of a language comes from.
+# 1. The data, and the folds.
 data=${given:-$out/data}
-inventory="{language}"                                     # shipped
-[ -z "$given" ] || inventory="$data/{language}/train.jsonl"  # every phone of its training text
 [ -n "$given" ] || prepare "$data" synthetic --minutes "${MINUTES:-15}" --seed 1 \
     $(for xx in es it de tr fi ru pt ca el hu nl pl; do echo --language $xx; done)
-all=$(cd "$data"; for file in */test.jsonl; do dirname "$file"; done)
-held_out=${HELD_OUT:-$([ -n "$given" ] && echo $all || echo pt,ca,el,hu,nl,pl)}
+all=$(for file in "$data"/*/{train,dev,test}.jsonl; do
+    [ ! -e "$file" ] || basename "$(dirname "$file")"
+done | sort -u)
+[ -n "$all" ] || fail "$data has no XX/{train,dev,test}.jsonl; expected a folder for each language XX"
+[ -n "$given" ] && each=$all || each=pt,ca,el,hu,nl,pl
+held_out=$(echo ${HELD_OUT:-$each} | sed 's/ *, */,/g')    # "pt, ca" is one fold
+twice=$(tr ', ' '\n\n' <<< "$held_out" | sort | uniq -d)
+[ -z "$twice" ] || fail "HELD_OUT names" $twice "twice; hold each language out once"
+rest() { local xx; for xx in $all; do [[ ",$1," = *",$xx,"* ]] || echo "$xx"; done; }  # FOLD: what trains
 for fold in $held_out; do
-    seen=""
-    for xx in $all; do [[ ",$fold," = *",$xx,"* ]] || seen+=" $xx"; done
     for xx in ${fold//,/ }; do
-        [[ " "$(echo $all)" " = *" $xx "* ]] || { echo "HELD_OUT: $data has no language $xx; it has "$all >&2; exit 1; }
+        [[ " "$(echo $all)" " = *" $xx "* ]] || fail "HELD_OUT: $data has no language $xx; it has" $all
     done
-    [ -n "$seen" ] || { echo "HELD_OUT: with $fold held out, none is left to train on" >&2; exit 1; }
+    [ -n "$(rest "$fold")" ] || fail "HELD_OUT: with $fold held out, none is left to train on; $data has" $all
 done
 of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
+lacking=$({ of train $all; of dev $all; of test ${held_out//,/ }; } |
+    while read -r file; do grep -qs '"phones"' "$file" || echo "$file"; done)
+[ -z "$lacking" ] ||
+    fail "missing, or without phones (speechx data phones FILE -o NEW adds them):"$'\n'"$lacking"
 
 # 2. An n-gram of phones for each held-out language: it needs text and G2P, but no audio.
-for xx in $(echo $held_out | tr ', ' '\n\n' | sort -u); do
-    ngram=$out/ngrams/$xx.safetensors; mkdir -p "$out/ngrams"
-    [ -e "$ngram" ] || speechx lm train $(of train $xx) --tokens phonemes --order 4 -o "$ngram" \
-        --exclude $(of dev $xx) $(of test $xx) --drop-shared > /dev/null
+mkdir -p "$out/ngrams"
+for xx in ${held_out//,/ }; do
+    ngram=$out/ngrams/$xx.safetensors
+    [ -e "$ngram" ] || speechx lm train "$data/$xx/train.jsonl" --tokens phonemes --order 4 -o "$ngram" \
+        --exclude "$data/$xx/dev.jsonl" "$data/$xx/test.jsonl" --drop-shared > /dev/null
 done
 
 # 3. One model per fold, head and seed, and its scores on the languages that it never had.
+topline=${TOPLINE:-0} scores=$out/scores
+[ "$topline" = 0 ] || scores=$out/scores_topline           # have one condition more
+mkdir -p "$scores"
 learn() {  # NAME HEAD SEED languages...
     local name=$1 head=$2 s=$3; shift 3
     train "$out/$name" finetune finetune objective.kind="$head" run.seed="$s" ${INIT:+init="$INIT"} \
         data.train="$(of train "$@" | list)" data.dev="$(of dev "$@" | list)" > /dev/null
 }
+unseen() {  # LANGUAGE NAME HEAD SEED
+    local xx=$1 model=$out/$2/best result=$scores/$3-$1-$4.json inventory=$1 options=()
+    [ -z "$given" ] || inventory=$data/$xx/train.jsonl     # not the shipped one
+    [ "$topline" = 0 ] || options=(--topline "$out/topline-$4/best")
+    [ -e "$result" ] || speechx evaluate --unseen --model "$model" --manifest "$data/$xx/test.jsonl" \
+        --inventory "$inventory" --lm "$out/ngrams/$xx.safetensors" -o "$result" ${options[@]+"${options[@]}"} > /dev/null
+}
 for s in $seeds; do
-    [ "${TOPLINE:-0}" = 0 ] || learn "topline-$s" ctc "$s" $all
+    [ "$topline" = 0 ] || learn "topline-$s" ctc "$s" $all
     for fold in $held_out; do
-        unseen=${fold//,/ } seen=""
-        for xx in $all; do [[ " $unseen " = *" $xx "* ]] || seen+=" $xx"; done
         for head in $heads; do
-            name=$head-$fold-$s
-            learn "$name" "$head" "$s" $seen
-            for xx in $unseen; do
-                result=$out/scores/$head-$xx-$s.json; mkdir -p "$out/scores"
-                [ -e "$result" ] || speechx evaluate --unseen --model "$out/$name/best" --manifest $(of test $xx) \
-                    --inventory "$inventory" --lm "$out/ngrams/{language}.safetensors" -o "$result" \
-                    $([ "${TOPLINE:-0}" = 0 ] || echo --topline "$out/topline-$s/best") > /dev/null
-            done
+            learn "$head-$fold-$s" "$head" "$s" $(rest "$fold")
+            for xx in ${fold//,/ }; do unseen "$xx" "$head-$fold-$s" "$head" "$s"; done
         done
     done
 done
 
 # 4. One table: means over the seeds, and their spread.
+results=()
 for head in $heads; do
     for xx in ${held_out//,/ }; do
-        echo "$head.$xx=$(for s in $seeds; do echo "$out/scores/$head-$xx-$s.json"; done | paste -sd,)"
+        results+=("$head.$xx=$(for s in $seeds; do echo "$scores/$head-$xx-$s.json"; done | paste -sd, -)")
     done
-done | xargs -d '\n' speechx report -o "$out/results.json" seeds="$(echo $seeds | wc -w)"
+done
+speechx report -o "$out/results.json" "${results[@]}" seeds="$(echo $seeds | wc -w)"
 }
