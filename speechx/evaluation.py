@@ -446,10 +446,12 @@ def decode_all(
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
     if failed is not None and unread:
-        failed += [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
+        messages = [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
         if len(unread) == len(utterances):
-            raise UserError(f"none of the recordings can be read; {failed[0]}")
-        for message in failed:
+            raise UserError(f"none of the recordings can be read; {messages[0]}")
+        new = [message for message in messages if message not in failed]
+        failed += new
+        for message in new:
             logger.info(f"speechx: {message}")
         logger.info(
             f"{len(unread)} of {number_of(len(utterances), 'utterance')} cannot be read; scored as "

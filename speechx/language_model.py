@@ -8,8 +8,9 @@ space is a token; phones come from manifests, from lines of phones, or, with a l
 ordinary text by G2P.
 
 A language model must not know the sentences of a test set: it would write them whatever was said.
-`train_lm` refuses text that holds sentences of the manifests in `exclude`. A model keeps a number
-for each sentence of its text, so that `shared_sentences` finds them later, in any manifest.
+`train_lm` refuses text that holds sentences of the manifests in `exclude`, also as a long part of a
+line. A model keeps a number for each sentence of its text, so that `shared_sentences` finds them
+later, in any manifest. Spaces, case, punctuation and the spelling of IPA make no other sentence.
 
     H sentences · N n-grams of one order
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import unicodedata
 from array import array
 from collections import Counter
@@ -37,8 +39,9 @@ from speechx.decoding.ngram_file import check_name, write_ngram
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import g2p
-from speechx.text.ipa import problem_with
+from speechx.text.ipa import normalize_ipa, problem_with
 from speechx.text.normalize import normalize
+from speechx.text.unspaced import is_unspaced
 
 Tokens = Literal["words", "characters", "phonemes"]
 ORDER = {"words": 4, "characters": 6, "phonemes": 6}
@@ -51,6 +54,10 @@ LINES = 1000  # that G2P reads at once
 SHOWN = 5  # sentences in a message
 LONGEST_PHONE = 4  # letters
 LONG_WORD = 12  # characters, on the average
+LONG_SENTENCE = 18  # characters; one of a script without spaces counts three times
+UNKNOWN = "und"  # language of a text whose language is not given
+ENDS = re.compile("[.!?…؟।።]+[\"'”’»)\\]]*\\s+|[。！？]+[」』”’]*")
+"""Of sentences within a line."""
 
 
 class Sentence(NamedTuple):
@@ -58,6 +65,8 @@ class Sentence(NamedTuple):
     """Its tokens as text: words and phones with spaces between, characters side by side."""
     written: str
     """Its normalised text; empty where only phones are known."""
+    parts: tuple[str, ...] = ()
+    """The long sentences of a line that has several, normalised."""
 
 
 def train_lm(
@@ -86,7 +95,7 @@ def train_lm(
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
-            own = [text_number(text) for text in dict.fromkeys(sentence) if text]
+            own = _numbers_of(sentence.modelled, sentence.written, *sentence.parts)
             if not test.isdisjoint(own):
                 shared[sentence.written or sentence.modelled] += 1
                 continue
@@ -118,8 +127,9 @@ def train_lm(
 
 
 def text_number(text: str) -> int:
-    """64 bits by which a sentence is known again, on any machine."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    """64 bits by which a sentence, normalised or in phones, is known again, on any machine."""
+    same = "".join(normalize_ipa(text).split()).replace("i\u0307", "i").replace("ı", "i")
+    digest = hashlib.blake2b(same.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
@@ -158,11 +168,31 @@ def _test_numbers(path: Path) -> set[int]:
     return found
 
 
-def _numbers(utterance: Utterance) -> list[int]:
-    """Of its text and of its phones."""
-    written = normalize(utterance.text or "", utterance.language)
-    texts = (written, " ".join(utterance.phones or ()))
-    return [text_number(text) for text in texts if text]
+def _numbers(utterance: Utterance) -> set[int]:
+    """Of its text, also as normalised where the language is not known, and of its phones."""
+    text = utterance.text or ""
+    written = [
+        each
+        for language in (utterance.language, UNKNOWN)
+        for each in (normalize(text, language), *_parts(text, language))
+    ]
+    return _numbers_of(" ".join(utterance.phones or ()), *written)
+
+
+def _numbers_of(*texts: str) -> set[int]:
+    return {text_number(text) for text in dict.fromkeys(texts) if text}
+
+
+def _parts(text: str, language: str) -> tuple[str, ...]:
+    """The long sentences of a text that has several, normalised."""
+    pieces = ENDS.split(text.strip())
+    if len(pieces) == 1:
+        return ()
+    return tuple(part for piece in pieces if _is_long(part := normalize(piece, language)))
+
+
+def _is_long(text: str) -> bool:
+    return len(text) + 2 * sum(map(is_unspaced, text)) >= LONG_SENTENCE
 
 
 def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> Iterator[Sentence]:
@@ -173,7 +203,7 @@ def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> I
         elif tokens == "phonemes":
             found = _by_g2p(path, language) if language else _lines_of_phones(path)
         else:
-            found = _of_text(path, language or "und")
+            found = _of_text(path, language or UNKNOWN)
         empty = 0
         for sentence in found:
             if sentence.modelled:
@@ -188,13 +218,14 @@ def _of_manifest(path: Path, tokens: Tokens) -> Iterator[Sentence]:
     spoken = tokens == "phonemes"
     for u in labelled(read_manifest(path), "phonemes" if spoken else "characters"):
         written = normalize(u.text or "", u.language)
-        yield Sentence(" ".join(u.phones or ()) if spoken else written, written)
+        modelled = " ".join(u.phones or ()) if spoken else written
+        yield Sentence(modelled, written, _parts(u.text or "", u.language))
 
 
 def _of_text(path: Path, language: str) -> Iterator[Sentence]:
     for line in _lines(path):
         written = normalize(line, language)
-        yield Sentence(written, written)
+        yield Sentence(written, written, _parts(line, language))
 
 
 def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
@@ -204,7 +235,8 @@ def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
         result = g2p(some, language)
         unread.update(problem.why for problem in result.unread if problem)
         for line, phones in zip(some, result.phones, strict=True):
-            yield Sentence(" ".join(phones), normalize(line, language))
+            written = normalize(line, language)
+            yield Sentence(" ".join(phones), written, _parts(line, language))
     for why, count in unread.items():
         logger.info(f"{path}: {count} lines have no phones, {why}")
 

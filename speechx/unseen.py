@@ -57,6 +57,7 @@ from speechx.log import logger
 from speechx.models.compute import require_compute_type
 from speechx.objectives.articulatory import Articulatory
 from speechx.text.inventory import Inventory
+from speechx.text.languages import iso639_3
 from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable
@@ -111,7 +112,8 @@ def evaluate_unseen_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     spoken = sorted({u.language for u in listed})
-    trained = [language for language in spoken if language in saved.languages]
+    known = {iso639_3(language) for language in saved.languages}
+    trained = [language for language in spoken if iso639_3(language) in known]
     if trained and require_unseen and not allow_leaks:
         raise UserError(
             f"{model} was trained on {', '.join(trained)}, so these are not unseen: leave their "

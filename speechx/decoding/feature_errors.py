@@ -43,6 +43,7 @@ PREPARED: dict[FeaturePolicy, str] = {
     "other symbols dropped",
 }
 SHOWN = 20  # symbols in a table
+PART = "\n"  # between a phone of several segments and the number of one; no phone holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +176,13 @@ def _plain(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
 
 
 def _articulated(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
-    """A part of a phone is `phone/number`, so that its features are found again."""
+    """A part of a phone has its number behind it, so that its features are found again."""
     parts: list[str] = []
     for phone in relaxed(phones, "strict"):
         number = len(segments(phone))
         if not number:
             unknown[phone] += 1
-        parts += [phone] if number < 2 else [f"{phone}/{part}" for part in range(number)]
+        parts += [phone] if number < 2 else [f"{phone}{PART}{part}" for part in range(number)]
     return parts
 
 
@@ -189,7 +190,7 @@ def _features(segment: str, policy: FeaturePolicy) -> tuple[int, ...] | None:
     """None if it has none."""
     if policy == "prism":
         return features(segment)
-    phone, _, part = segment.partition("/")
+    phone, _, part = segment.partition(PART)
     found = segments(phone)
     return found[int(part or 0)] if found else None
 
