@@ -28,6 +28,7 @@ from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import Decoder, TokenSpan
 from speechx.decoding.judgement import Judged, judge
 from speechx.decoding.never_written import never_written
+from speechx.decoding.ngram import NGram
 from speechx.decoding.phone_details import PhoneDetails, phone_details
 from speechx.decoding.preparation import policy_of, prepare, words_of
 from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
@@ -125,7 +126,7 @@ def evaluate_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     if not allow_leaks:
-        check_unread(opened, listed)
+        check_unread(opened.decoding.lm, listed)
     failed: list[str] = []
     about = {"leaks": leaks and leaks.to_dict()}
     found = _evaluate(opened, manifests, listed, out, calibrate, failed, about)
@@ -150,15 +151,14 @@ def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
         raise UserError(f"{error}; {hint}") from None
 
 
-def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> None:
-    """UserError if the text of the recognizer's language model has sentences of these."""
-    lm = recognizer.decoding.lm
+def check_unread(lm: NGram | None, utterances: Sequence[Utterance]) -> None:
+    """UserError if the text of a language model has sentences of these."""
     if lm is None:
         return
     if not lm.has_sentences:
         logger.info(
             "the language model does not have the sentences of its text (ARPA files do not), so "
-            "whether the test data stand in it is not known"
+            "whether these data stand in it is not known"
         )
     check_unseen(lm, utterances)
 
@@ -228,8 +228,13 @@ def _evaluate(
         logger.info(f"{recognizer.folder} can never write {never}")
     asked = asked_of(utterances, vocabulary.token_type)
     (tokens,), spans = decode_all(recognizer, utterances, [recognizer.decoder], True, failed)
+    words: list[Scored] = []
+    if recognizer.decoding.lexicon is not None:
+        words = with_texts(utterances, tokens)
+        tokens = [tuple(span.token for span in each) for each in spans]
     decoded = compared(asked, tokens, vocabulary.token_type)
     scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
+    scores |= text_scores(words, policy_of("characters", utterances))
     phones = None
     if vocabulary.token_type == "phonemes":
         written = as_written(utterances, tokens, "phonemes")
@@ -307,17 +312,33 @@ def _scores(
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
             return {"per": per}, judged
         case "characters":
-            by_word = [
-                replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
-                for u in decoded
-            ]
-            return (
-                {
-                    "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
-                    "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
-                },
-                judged,
-            )
+            return {**text_scores(decoded, prepared, resamples)}, judged
+
+
+def with_texts(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
+    """The utterances that have texts, with the words that a lexicon made, as characters."""
+    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
+    if not texts:
+        return []
+    spelled = [list(" ".join(written)) for _, written in texts]
+    asked = asked_of([utterance for utterance, _ in texts], "characters")
+    return compared(asked, spelled, "characters")
+
+
+def text_scores(
+    decoded: Sequence[Scored], prepared: str, resamples: int = 1000
+) -> dict[str, Score]:
+    """Error rates of prepared characters and of their words; none without utterances."""
+    if not decoded:
+        return {}
+    by_word = [
+        replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
+        for u in decoded
+    ]
+    return {
+        "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
+        "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
+    }
 
 
 def evaluate_objectives(

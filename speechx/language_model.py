@@ -90,12 +90,13 @@ def train_lm(
         raise UserError(f"tokens are {', '.join(get_args(Tokens))}, not {tokens!r}")
     if output is not None:
         check_name(output)
+    one_spelling = normalize_ipa if tokens == "phonemes" else str
     test = {number for path in exclude for number in _test_numbers(Path(path))}
     numbers, shared, letters = array("q"), Counter[str](), [0, 0]
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
-            own = _numbers_of(sentence.modelled, sentence.written, *sentence.parts)
+            own = _numbers_of(one_spelling(sentence.modelled), sentence.written, *sentence.parts)
             if not test.isdisjoint(own):
                 shared[sentence.written or sentence.modelled] += 1
                 continue
@@ -127,8 +128,8 @@ def train_lm(
 
 
 def text_number(text: str) -> int:
-    """64 bits by which a sentence, normalised or in phones, is known again, on any machine."""
-    same = "".join(normalize_ipa(text).split()).replace("i\u0307", "i").replace("ı", "i")
+    """64 bits by which a normalised sentence is known again, on any machine."""
+    same = "".join(text.split()).replace("i\u0307", "i").replace("ı", "i")
     digest = hashlib.blake2b(same.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
@@ -176,7 +177,7 @@ def _numbers(utterance: Utterance) -> set[int]:
         for language in (utterance.language, UNKNOWN)
         for each in (normalize(text, language), *_parts(text, language))
     ]
-    return _numbers_of(" ".join(utterance.phones or ()), *written)
+    return _numbers_of(normalize_ipa(" ".join(utterance.phones or ())), *written)
 
 
 def _numbers_of(*texts: str) -> set[int]:

@@ -20,9 +20,8 @@ from speechx.decoding.ngram_file import read_ngram
 from speechx.decoding.preparation import words_of
 from speechx.decoding.scoring import Scored, score
 from speechx.errors import UserError
-from speechx.evaluation import asked_of, compared, decode_all, read_test_data
+from speechx.evaluation import asked_of, check_unread, compared, decode_all, read_test_data
 from speechx.interchange.opening import open_model
-from speechx.language_model import check_unseen
 from speechx.log import logger
 from speechx.models.adapter_files import head_of
 from speechx.models.folder import is_model_folder, lm_file, write_decoding
@@ -60,7 +59,7 @@ def tune_lm(
     if vocabulary.token_type == "languages":
         raise UserError(f"{folder} writes languages, which need no language model")
     utterances = labelled(read_test_data(manifests), vocabulary.token_type)
-    check_unseen(ngram, utterances)
+    check_unread(ngram, utterances)
     start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
     decoder = BeamDecoder(vocabulary.tokens, ngram, settings=start)
     bonuses = TOKEN_BONUSES if level_of(ngram, vocabulary.tokens) == "tokens" else WORD_BONUSES

@@ -24,7 +24,7 @@ With a lexicon the phones become words, which are scored against the texts.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import map_inventory, masked_map, random_map
 from speechx.decoding.never_written import NeverWritten, never_written
 from speechx.decoding.phone_details import prism_scores
-from speechx.decoding.preparation import policy_of, words_of
+from speechx.decoding.preparation import policy_of
 from speechx.decoding.scoring import Score, Scored, score
 from speechx.errors import UserError
 from speechx.evaluation import (
@@ -47,6 +47,8 @@ from speechx.evaluation import (
     compared,
     decode_all,
     read_test_data,
+    text_scores,
+    with_texts,
     write_json,
     write_page,
 )
@@ -129,7 +131,7 @@ def evaluate_unseen_model(
             mapping = opened.map_inventory(inventory)
         own = [u for u in listed if u.language == unseen]
         if not allow_leaks:
-            check_unread(opened, own)
+            check_unread(opened.decoding.lm, own)
         best = None if topline is None else topline.replace("{language}", unseen)
         reference = None
         if best is not None:
@@ -218,7 +220,8 @@ class Unseen:
         if isinstance(self.opened.head, Articulatory):
             composed = self.opened.for_inventory(inventory)
             both: list[Decoder] = [GreedyDecoder(composed.vocabulary.tokens), composed.decoder]
-            names = ["composed", *(["composed_lm"] if self.opened.decoding.searches else [])]
+            searches = composed.decoding.searches and composed.decoding.lexicon is None
+            names = ["composed", *(["composed_lm"] if searches else [])]
             tokens_of_both, _ = decode_all(composed, utterances, both[: len(names)], True, failed)
             found |= dict(zip(names, tokens_of_both, strict=True))
         if topline is not None:
@@ -226,7 +229,7 @@ class Unseen:
                 topline, utterances, [topline.decoder], True, failed
             )
         if words := found.pop("words", None):
-            self.words += _words(utterances, words)
+            self.words += with_texts(utterances, words)
         for name, each in found.items():
             self.decoded.setdefault(name, []).extend(compared(asked, each, "phonemes"))
             self.written.setdefault(name, []).extend(as_written(utterances, each, "phonemes"))
@@ -249,7 +252,7 @@ class Unseen:
                 map_inventory(source, target, direction="target-to-train")
             ),
         }
-        decoding = self.opened.decoding
+        decoding = self.opened.decoding.for_inventory()
         if decoding.lexicon is not None:
             conditions["words"] = MappedDecoder(mapped, decoding.decoder(mapped.target))
         elif decoding.searches:
@@ -273,17 +276,7 @@ class Unseen:
 
     def word_scores(self) -> dict[str, Score]:
         """Error rates of the words that a lexicon made; none without one."""
-        if not self.words:
-            return {}
-        prepared = policy_of("characters", self.utterances)
-        split = [
-            replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
-            for u in self.words
-        ]
-        return {
-            "cer": score(self.words, "cer", prepared=prepared),
-            "wer": score(split, "wer", prepared=prepared),
-        }
+        return text_scores(self.words, policy_of("characters", self.utterances))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -337,16 +330,6 @@ def _joined(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
         counts.update(each["counts"])
     share = tokens / max(total, 1)
     return asdict(NeverWritten(tokens, total, share, dict(counts.most_common())))
-
-
-def _words(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
-    """The texts, and the words that were written, as characters."""
-    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
-    if not texts:
-        return []
-    spelled = [list(" ".join(written)) for _, written in texts]
-    asked = asked_of([utterance for utterance, _ in texts], "characters")
-    return compared(asked, spelled, "characters")
 
 
 def _others(utterances: Sequence[Utterance], asked: Sequence[Scored]) -> list[int]:
