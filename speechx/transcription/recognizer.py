@@ -157,7 +157,7 @@ class Recognizer:
 
     def mapped_decoder(self, mapping: Mapping) -> Decoder:
         """Decodes the phones of another language."""
-        return MappedDecoder(mapping, self.decoding.decoder(mapping.target))
+        return MappedDecoder(mapping, self.decoding.for_inventory().decoder(mapping.target))
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -377,7 +377,7 @@ class Recognizer:
             made = self._composed[inventory] = copy(self)
             made.head = self.head.for_inventory(inventory.phones)
             made.vocabulary, made.inventory = made.head.vocabulary, inventory
-            made.decode_with(self.decoding)
+            made.decode_with(self.decoding.for_inventory())
             made.sounds, made._mappings, made._composed = None, {}, {}
         return self._composed[inventory]
 
