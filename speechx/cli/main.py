@@ -19,6 +19,7 @@ from speechx import __version__
 from speechx.cli.align import add_align
 from speechx.cli.data import add_data_commands
 from speechx.cli.evaluate import add_evaluate
+from speechx.cli.features import add_features
 from speechx.cli.fill import add_fill
 from speechx.cli.inventory import add_inventory_commands
 from speechx.cli.lm import add_lm
@@ -119,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
     add_transcription_commands(commands)
     add_fill(commands)
     add_align(commands)
+    add_features(commands)
     add_lm(commands)
     add_inventory_commands(commands)
     add_evaluate(commands)

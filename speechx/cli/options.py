@@ -34,6 +34,10 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def add_computing(command: argparse.ArgumentParser) -> None:
     add_head(command)
     add_device(command)
+    add_speed(command)
+
+
+def add_speed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--compute-type", default="float32",
         help="float32, or bfloat16 or int8, which are faster and less exact",
