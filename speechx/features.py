@@ -35,8 +35,8 @@ from speechx.transcription.feature_shards import (
     INDEX,
     NOT_AN_ID,
     UNITS,
-    Ids,
     FeatureShards,
+    Ids,
     UnitLines,
 )
 from speechx.transcription.inputs import (

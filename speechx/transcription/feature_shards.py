@@ -6,8 +6,8 @@ utterance.
     features-00000.npy       one array of the frames of all utterances; an `offset` in the index
 
 The frames of an utterance go to the disk as they come, so memory holds none of a shard. A run that
-is killed leaves whole shards and perhaps an index that ends early: `FeatureShards` takes both back to the
-last shard that is complete.
+is killed leaves whole shards and perhaps an index that ends early: `FeatureShards` takes both back
+to the last shard that is complete.
 
     N ids · T frames · L layers · D = embed_dim · R runs of equal units
 """
