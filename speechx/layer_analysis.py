@@ -7,6 +7,7 @@ discrimination of phones, layer by layer.
 kept in a temporary file, and one layer of them in memory.
 
     N frames that are kept · L layers · D = embed_dim · T frames of an utterance · Q pieces
+    · V values of a frame, here (L, D)
 """
 
 import json
@@ -56,12 +57,15 @@ class LayerScores:
     """Of ABX: within, across; any where the speakers are not known."""
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Chance and sizes of each."""
+    unreadable: tuple[str, ...] = ()
+    """Why some audio is left out."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for layers.json."""
         probes = {n: {"accuracy": v, **self.about[n]} for n, v in self.accuracy.items()}
         abx = {n: {"error": v, **self.about[f"abx {n}"]} for n, v in self.error.items()}
-        return {"layers": list(self.layers), "probes": probes, "abx": abx}
+        unreadable = list(self.unreadable)
+        return {"layers": list(self.layers), "probes": probes, "abx": abx, "unreadable": unreadable}
 
     def table(self) -> str:
         """A row per layer, and one for chance."""
@@ -107,17 +111,23 @@ def analyze_layers(
             "layers: the phones have no times, so phones are left out; `speechx align` finds them, "
             "and --alignments takes its folder"
         )
-    pieces = [piece for some in sample(utterances, minutes, seed).values() for piece in some]
+    pieces = [
+        piece for some in sample(utterances, minutes, seed, "layers").values() for piece in some
+    ]
     opened = load_encoder(model, device)
     layers = parse_layers("all", opened.num_layers, convention)
-    plan = Plan.of(pieces, known, opened, seed)
+    plan = FramePlan.of(pieces, known, opened, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="speechx_layers_") as folder:
         read = _read_layers(opened, plan, layers, convention, Path(folder))
         scores = _scores(plan, read, layers, seed)
     if out is not None:
-        about = {"model": str(model), "encoder": opened.mark, "convention": convention}
+        about: dict[str, Any] = {
+            "model": str(model),
+            "encoder": opened.mark,
+            "convention": convention,
+        }
         about |= {"manifests": [str(m) for m in manifests], "minutes": minutes, "seed": seed}
         text = json.dumps({**about, **scores.to_dict()}, ensure_ascii=False, indent=1)
         write_whole(out / "layers.json", text + "\n")
@@ -128,7 +138,7 @@ def analyze_layers(
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class FramePlan:
     """Which frames are kept, before anything is computed."""
 
     pieces: list[Utterance]
@@ -142,7 +152,7 @@ class Plan:
     @classmethod
     def of(
         cls, pieces: list[Utterance], known: TimedPhones, model: FeatureModel, seed: int
-    ) -> "Plan":
+    ) -> "FramePlan":
         random = np.random.default_rng([seed, 20])
         labelled: list[tuple[int, int, str]] = []
         spoken: dict[str, dict[str, dict[str, list[tuple[int, int, int]]]]] = defaultdict(
@@ -166,8 +176,8 @@ class Plan:
             probe[number].append(t)
             labels[number].append(name)
         tokens: list[list[tuple[str, int, int]]] = [[] for _ in pieces]
-        for number, *token in _choose_tokens(spoken, random):
-            tokens[number].append((token[0], token[1], token[2]))
+        for number, phone_text, first, end in _choose_tokens(spoken, random):
+            tokens[number].append((phone_text, first, end))
         return cls(pieces, [np.array(t, np.int64) for t in probe], labels, tokens)
 
 
@@ -197,11 +207,12 @@ class _Read:
     owners_N: list[int]
     """The phone and the piece of each of the frames for the probe, which come first."""
     tokens: list[Token]
+    unreadable: list[str]
 
 
 def _read_layers(
     model: FeatureModel,
-    plan: Plan,
+    plan: FramePlan,
     layers: tuple[int, ...],
     convention: Convention,
     folder: Path,
@@ -242,16 +253,13 @@ def _read_layers(
                         tokens.append(Token(piece.language, speaker, phone, behind, end - begin))
                         behind += end - begin
             blocks = []
-    if unreadable:
-        logger.info(f"layers: {len(unreadable)} pieces cannot be read and are left out")
-        for message in unreadable:
-            logger.info(f"layers: {message}")
     if not means:
-        raise UserError("no utterance of the manifests can be read and is as long as one frame")
-    return _Read(np.stack(means), numbers, frames_NLD, labels, owners, tokens)
+        why = f" ({unreadable[0]})" if unreadable else ""
+        raise UserError(f"no utterance can be read and is as long as a frame{why}")
+    return _Read(np.stack(means), numbers, frames_NLD, labels, owners, tokens, unreadable)
 
 
-def _scores(plan: Plan, read: _Read, layers: tuple[int, ...], seed: int) -> LayerScores:
+def _scores(plan: FramePlan, read: _Read, layers: tuple[int, ...], seed: int) -> LayerScores:
     tasks, about = _tasks(plan, read, seed)
     triples = {}
     known = any(token.speaker != UNKNOWN for token in read.tokens)
@@ -289,10 +297,10 @@ def _scores(plan: Plan, read: _Read, layers: tuple[int, ...], seed: int) -> Laye
             for mode, drawn in triples.items():
                 errors[mode].append(abx_error(frames_ND, read.tokens, drawn))
             bar.reach(index + 1.0)
-    return LayerScores(layers, accuracies, errors, about)
+    return LayerScores(layers, accuracies, errors, about, tuple(read.unreadable))
 
 
-def _tasks(plan: Plan, read: _Read, seed: int) -> tuple[dict[str, ProbeTask], dict[str, Any]]:
+def _tasks(plan: FramePlan, read: _Read, seed: int) -> tuple[dict[str, ProbeTask], dict[str, Any]]:
     """The probes for which there are labels, and what is known of them."""
     random = np.random.default_rng([seed, 21])
     pieces = [plan.pieces[number] for number in read.numbers]

@@ -1,7 +1,7 @@
 """Which units of k-means each language uses, and how they agree with phones: the analysis of
 `diagnostics/codebook.py` for units that `speechx features --units K` fitted.
 
-    T frames · G groups, of which units have one
+    T frames · G groups, of which units have one · V values of a frame, here (L, D)
 """
 
 from collections.abc import Sequence

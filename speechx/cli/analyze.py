@@ -23,7 +23,7 @@ def add_analyze(commands: Any) -> None:
     )
     codes.add_argument(
         "--units", type=Path, metavar="DIR",
-        help="units that `speechx features --units K` fitted, instead of the codes of the quantizer",
+        help="units of `speechx features --units K`, instead of the codes of the quantizer",
     )  # fmt: skip
     codes.set_defaults(command=_analyze_codebook)
     layers = subjects.add_parser(
@@ -68,11 +68,14 @@ def _analyze_codebook(options: Any) -> None:
     print(table(sharing))
 
 
-def _analyze_layers(options: Any) -> None:
+def _analyze_layers(options: Any) -> int:
     from speechx.layer_analysis import analyze_layers
+    from speechx.transcription.inputs import list_failures
 
     scores = analyze_layers(
         options.model, options.manifest, options.output, options.alignments, options.minutes,
         options.seed, options.convention, options.device,
     )  # fmt: skip
     print(scores.table())
+    list_failures(scores.unreadable)
+    return 2 if scores.unreadable else 0

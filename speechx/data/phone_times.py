@@ -58,7 +58,7 @@ def timed_phones(utterances: Iterable[Utterance], alignments: Path | None = None
         )
     if found and without:
         logger.info(
-            f"{len(without)} of {listed} utterances have no phones with times ({first_few(without)})"
+            f"{len(without)} of {listed} utterances have no times of phones ({first_few(without)})"
         )
     return found
 

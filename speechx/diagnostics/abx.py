@@ -10,8 +10,8 @@ context, because minutes of speech have few equal contexts, so the errors are hi
 Triples are drawn at random: the language, the speaker, the pair of phones and the tokens, each of
 them evenly. All layers get the same triples.
 
-    N frames of all tokens · P pairs of tokens · I, J frames of the two · D values of a frame
-    · T triples
+    N frames of all tokens · P pairs of tokens · I frames of the one · J frames of the other
+    · D values of a frame · T triples
 """
 
 from collections import defaultdict

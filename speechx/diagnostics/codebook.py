@@ -196,7 +196,7 @@ def _bits(value: float | None) -> str:
 
 
 def sample(
-    utterances: Sequence[Utterance], minutes: float, seed: int
+    utterances: Sequence[Utterance], minutes: float, seed: int, name: str = "codebook"
 ) -> dict[str, list[Utterance]]:
     """Pieces of each language until there are `minutes`. Speakers take turns, so that one who spoke
     a lot does not dominate the language. Logs which languages have less."""
@@ -218,7 +218,7 @@ def sample(
         if seconds < minutes * 60:
             short.append(f"{language} {seconds / 60:.1f}")
     if short:
-        logger.info(f"codebook: unequal: less than {minutes:g} minutes of {', '.join(short)}")
+        logger.info(f"{name}: unequal: less than {minutes:g} minutes of {', '.join(short)}")
     return sampled
 
 

@@ -44,13 +44,13 @@ class ProbeTask:
 
 def make_task(label_N: Sequence[str], test_N: np.ndarray) -> ProbeTask | None:
     """None if fewer than two classes are on both sides."""
-    label_N = np.asarray(label_N, dtype=str)
-    used_N = np.zeros(len(label_N), dtype=bool)
-    for label in np.unique(label_N):
-        own_N = label_N == label
+    names_N = np.asarray(label_N, dtype=str)
+    used_N = np.zeros(len(names_N), dtype=bool)
+    for label in np.unique(names_N):
+        own_N = names_N == label
         if (own_N & test_N).any() and (own_N & ~test_N).sum() >= LEAST:
             used_N |= own_N
-    task = ProbeTask(label_N, np.asarray(test_N, dtype=bool), used_N)
+    task = ProbeTask(names_N, np.asarray(test_N, dtype=bool), used_N)
     return task if used_N.any() and task.classes > 1 else None
 
 
