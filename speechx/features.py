@@ -84,6 +84,10 @@ def extract_features(
     those of an earlier run in `out`.
     """
     _check(format, dtype, fit_minutes, shard_mb, threads)
+    if units is None and collapse:
+        raise UserError("--collapse is for units: give --units too")
+    if units is not None and (format, dtype) != (FORMATS[0], "float32"):
+        raise UserError("--format and --dtype are for features; units are written as JSON lines")
     layer, units = (None if one is None else str(one) for one in (layer, units))
     speech = SpeechStream(given)
     out.mkdir(parents=True, exist_ok=True)
@@ -145,6 +149,8 @@ class SpeechStream:
                 inputs, failed = find_inputs([word])
                 self.sources.append(inputs)
                 self.failed += failed
+        if self.failed and not any(self.sources):
+            raise UserError(self.failed[0])
         ids, self.seconds = Ids(), array("f")
         for name, one in self:
             if name == NOT_AN_ID:

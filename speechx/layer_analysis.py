@@ -264,10 +264,8 @@ def _scores(plan: FramePlan, read: _Read, layers: tuple[int, ...], seed: int) ->
     triples = {}
     known = any(token.speaker != UNKNOWN for token in read.tokens)
     for mode in ("within", "across") if known else ("any",):
-        some = [t if t.speaker != UNKNOWN or not known else t._replace(speaker=str(i))
-                for i, t in enumerate(read.tokens)]  # fmt: skip
         random = np.random.default_rng([seed, 22, mode == "across"])
-        drawn = draw_triples(some, TRIPLES, mode == "across", random)
+        drawn = draw_triples(read.tokens, TRIPLES, mode == "across", random)
         if len(drawn):
             triples[mode] = drawn
             phones = len({t.phone for t in read.tokens})

@@ -233,13 +233,17 @@ def test_the_sample_of_k_means_is_bounded_and_uniform(monkeypatch):
         ({"layer": "all", "units": 4}, "units are made of one layer"),
         ({"units": "nowhere"}, "nowhere has no codebook"),
         ({"layer": 1, "dtype": "int8"}, "dtype is 'int8'"),
+        ({"layer": 1, "units": 4, "dtype": "float16"}, "--dtype are for features"),
+        ({"layer": 1, "collapse": True}, "--collapse is for units"),
+        ({"layer": 1, "given": "nowhere.jsonl"}, "nowhere.jsonl: cannot be read"),
         ({"layer": 1, "language": "auto"}, "give its code"),
         ({"layer": 1, "compute_type": "float8"}, "compute_type"),
     ],
 )
 def test_settings_that_cannot_be(manifests, model, tmp_path, settings, said):
+    given = settings.pop("given", manifests[1])
     with pytest.raises(UserError, match=said):
-        extract_features([manifests[1]], tmp_path, model, **settings)
+        extract_features([given], tmp_path, model, **settings)
 
 
 def test_a_failed_start_does_not_bind_the_folder(manifests, model, tmp_path):

@@ -1,5 +1,5 @@
 """ABX discrimination of phones (Schatz et al. 2013; with cosine distances and dynamic time warping
-as in Libri-light, Kahn et al. 2020, section 4.1).
+as in Libri-light, Kahn et al. 2020).
 
 A and X are tokens of one phone, B is a token of another one. The error is the share of triples in
 which X is nearer to B than to A; of triples as near to both, half. 0.5 is chance. *Within*: all of
@@ -37,12 +37,15 @@ class Token(NamedTuple):
 def draw_triples(
     tokens: Sequence[Token], count: int, across: bool, random: np.random.Generator
 ) -> np.ndarray:
-    """(T, 3) numbers of tokens A, B, X; none if the tokens do not allow it."""
+    """(T, 3) numbers of tokens A, B, X; none if the tokens do not allow it. Tokens of unknown
+    speakers ("") are used only if all are unknown, as if they were of one speaker."""
+    known = any(token.speaker for token in tokens)
     by: dict[str, dict[str, dict[str, list[int]]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(list))
     )
     for number, token in enumerate(tokens):
-        by[token.language][token.speaker][token.phone].append(number)
+        if token.speaker or not known:
+            by[token.language][token.speaker][token.phone].append(number)
     languages = [lang for lang, speakers in by.items() if len(speakers) > 1 or not across]
     triples: list[tuple[int, int, int]] = []
     for _ in range(TRIES * count if languages else 0):

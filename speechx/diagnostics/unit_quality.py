@@ -1,6 +1,6 @@
 """How well discrete codes agree with phones: purity, normalised mutual information and boundaries.
 
-Every frame inside a phone has a code and a phone (HuBERT, Hsu et al. 2021, section IV.D):
+Every frame inside a phone has a code and a phone (HuBERT, Hsu et al. 2021):
 
 - phone purity: how often the phone is the most frequent phone of its code;
 - cluster purity: how often the code is the most frequent code of its phone;

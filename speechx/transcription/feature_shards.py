@@ -17,7 +17,6 @@ import os
 import shutil
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -195,8 +194,9 @@ class FeatureShards:
                 self._write_header(file)
                 self._spool.seek(0)
                 shutil.copyfileobj(self._spool, file, 1 << 20)
-            self.lines.append(self._waiting)
+            lines, self._waiting = self._waiting, []  # no second time, whatever interrupts
             self.number += 1
+            self.lines.append(lines)
         self._spool.close()
         self._spool, self._waiting, self._begin = None, [], 0
         (self.folder / SPOOL).unlink(missing_ok=True)
@@ -262,8 +262,8 @@ class FeatureShards:
             digits = path.stem.removeprefix("features-")
             if digits.isdigit() and int(digits) >= first:
                 path.unlink()
-        with suppress(FileNotFoundError):
-            (self.folder / SPOOL).unlink()
+        for path in (self.folder / SPOOL, *self.folder.glob(f".features-*.{self.format}")):
+            path.unlink(missing_ok=True)  # what a killed run had begun to write
         return first
 
     def _number(self, line: dict[str, Any]) -> int:
