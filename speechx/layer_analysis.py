@@ -93,6 +93,7 @@ def analyze_layers(
     seed: int = 1,
     convention: Convention = "hugging_face",
     device: str = "auto",
+    language: str | None = None,
 ) -> LayerScores:
     """Probes every layer on at most `minutes` of each language; writes layers.json and layers.png
     to `out`. What has no labels is left out and logged: phones need times (data/phone_times.py)."""
@@ -114,7 +115,7 @@ def analyze_layers(
     pieces = [
         piece for some in sample(utterances, minutes, seed, "layers").values() for piece in some
     ]
-    opened = load_encoder(model, device)
+    opened = load_encoder(model, device, language)
     layers = parse_layers("all", opened.num_layers, convention)
     plan = FramePlan.of(pieces, known, opened, seed)
     if out is not None:

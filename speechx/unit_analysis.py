@@ -31,6 +31,7 @@ def analyze_units(
     seed: int = 1,
     device: str = "auto",
     alignments: Path | None = None,
+    language: str | None = None,
 ) -> Sharing:
     """As `analyze_codebook`, for the units in the folder `units`, which were fitted on `model`."""
     if not minutes > 0:
@@ -39,7 +40,7 @@ def analyze_units(
         raise UserError(f"--seed must be 0 or more, not {seed}")
     if out is not None and not (find_spec("matplotlib") and find_spec("scipy")):
         raise UserError("figures need matplotlib and scipy: pip install 'speechx[figures]'")
-    codebook, opened = UnitCodebook.load(units), load_encoder(model, device)
+    codebook, opened = UnitCodebook.load(units), load_encoder(model, device, language)
     opened.require_own(codebook)
     utterances = read_utterances(manifests)
     known, sampled = timed_phones(utterances, alignments), sample(utterances, minutes, seed)

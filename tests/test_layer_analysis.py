@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from speechx import layer_analysis
 from speechx.cli.main import main
 from speechx.data.manifest import Utterance, read_manifest, write_manifest
 from speechx.data.phone_times import TimedPhone, phones_of, timed_phones
@@ -57,7 +58,10 @@ def model(tmp_path_factory):
     return toy_model(tmp_path_factory.mktemp("model") / "toy")
 
 
-def test_layers_know_tones_and_not_what_is_not_there(tones_in_time, model, tmp_path, capsys):
+def test_layers_know_tones_and_not_what_is_not_there(
+    tones_in_time, model, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(layer_analysis, "TRIPLES", 500)
     words = ["analyze", "layers", str(model), *map(str, tones_in_time), "-o", str(tmp_path)]
     assert main(words) == 0
     found = json.loads((tmp_path / "layers.json").read_text())

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from speechx.cli.options import add_device
+from speechx.errors import UserError
 
 
 def add_analyze(commands: Any) -> None:
@@ -48,6 +49,9 @@ def add_analyze(commands: Any) -> None:
         each.add_argument(
             "--minutes", type=float, default=5.0, help="most minutes of each language"
         )
+        each.add_argument(
+            "--language", help="language of a model with adapters for many, by its code or name"
+        )
         each.add_argument("--seed", type=int, default=1, help="seed of the sample")
         add_device(each)
 
@@ -60,11 +64,13 @@ def _analyze_codebook(options: Any) -> None:
         options.alignments,
     )  # fmt: skip
     if options.units is None:
+        if options.language is not None:
+            raise UserError("--language is for --units; a quantizer comes before any adapter")
         sharing = analyze_codebook(options.model, *given)
     else:
         from speechx.unit_analysis import analyze_units
 
-        sharing = analyze_units(options.model, options.units, *given)
+        sharing = analyze_units(options.model, options.units, *given, options.language)
     print(table(sharing))
 
 
@@ -74,7 +80,7 @@ def _analyze_layers(options: Any) -> int:
 
     scores = analyze_layers(
         options.model, options.manifest, options.output, options.alignments, options.minutes,
-        options.seed, options.convention, options.device,
+        options.seed, options.convention, options.device, options.language,
     )  # fmt: skip
     print(scores.table())
     list_failures(scores.unreadable)
