@@ -41,7 +41,7 @@ from speechx.whole_file import write_whole
 PROBE_FRAMES = 16_000  # of phones, of all languages
 TOKENS = 4_000  # of phones for ABX, of all languages
 SPEAKERS = 4  # of each language for ABX
-TOKENS_PER_PHONE = 5  # of each speaker for ABX
+TOKENS_PER_PHONE = 5  # of each speaker for ABX, or more where there are few
 TRIPLES = 5_000
 UNKNOWN = ""  # speaker
 
@@ -186,12 +186,13 @@ def _choose_tokens(spoken: Any, random: np.random.Generator) -> Iterator[tuple[i
     """Of each language some speakers, of each of these some tokens of each phone."""
     for speakers in spoken.values():
         most = sorted(speakers, key=lambda s: -sum(map(len, speakers[s].values())))[:SPEAKERS]
+        limit = max(1, TOKENS // len(spoken))
+        each = max(TOKENS_PER_PHONE, limit // max(1, sum(len(speakers[s]) for s in most)))
         chosen = []
         for speaker in most:
             for phone, found in speakers[speaker].items():
-                some = random.permutation(len(found))[:TOKENS_PER_PHONE].tolist()
+                some = random.permutation(len(found))[:each].tolist()
                 chosen += [(found[i][0], phone, found[i][1], found[i][2]) for i in some]
-        limit = max(1, TOKENS // len(spoken))
         yield from (chosen[i] for i in np.sort(random.permutation(len(chosen))[:limit]).tolist())
 
 

@@ -28,9 +28,11 @@ def draw_layers(
             if "chance" in about.get(name, {}):
                 level = 100 * about[name]["chance"]
                 axes.axhline(level, color=line.get_color(), linestyle="--", linewidth=0.8)
-        axes.set_ylim(0, 100 if title == "accuracy" else None)
+        most = max(value for values in curves.values() for value in values)
+        axes.set_ylim(0, 100 if title == "accuracy" else 110 * max(most, 0.01))
         axes.set_title(f"{title} in %", size=10)
         axes.set_xlabel("layer")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     with whole_file(path) as new:
