@@ -17,6 +17,7 @@ def draw_layers(
     """Left: accuracy of each probe, chance dashed. Right: error of ABX. As PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     sides = [side for side in (("accuracy", accuracy), ("ABX error", error)) if side[1]]
     figure = Figure(figsize=(5 * len(sides), 3.6), layout="constrained")
@@ -32,7 +33,7 @@ def draw_layers(
         axes.set_ylim(0, 100 if title == "accuracy" else 110 * max(most, 0.01))
         axes.set_title(f"{title} in %", size=10)
         axes.set_xlabel("layer")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.legend(fontsize=8)
     with whole_file(path) as new:
