@@ -35,6 +35,10 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def add_computing(command: argparse.ArgumentParser) -> None:
     add_head(command)
     add_device(command)
+    add_speed(command)
+
+
+def add_speed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--compute-type", default="float32",
         help="number format: float32, or the faster and less exact bfloat16 or int8",
