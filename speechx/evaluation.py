@@ -20,6 +20,7 @@ from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import TokenSpan
 from speechx.decoding.judgement import Judged, judge
 from speechx.decoding.never_written import never_written
+from speechx.decoding.ngram import NGram
 from speechx.decoding.phone_details import PhoneDetails, phone_details
 from speechx.decoding.preparation import policy_of
 from speechx.decoding.scoring import Score, Scored, score, speaker_table
@@ -31,6 +32,7 @@ from speechx.hypotheses import (
     references_of,
     unprepared,
     with_hypotheses,
+    with_texts,
 )
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -110,7 +112,7 @@ def evaluate_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     if not allow_leaks:
-        check_language_model(opened, listed)
+        check_language_model(opened.decoding.lm, listed)
     failed: list[str] = []
     about = {"leaks": leaks and leaks.to_dict()}
     found = _evaluate(opened, manifests, listed, out, calibrate, failed, about)
@@ -133,16 +135,15 @@ def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
         raise UserError(f"{error}; {hint}") from None
 
 
-def check_language_model(recognizer: Recognizer, utterances: Sequence[Utterance]) -> None:
-    """UserError if the text of the recognizer's language model has sentences of these utterances.
-    Logs if that is not known."""
-    lm = recognizer.decoding.lm
+def check_language_model(lm: NGram | None, utterances: Sequence[Utterance]) -> None:
+    """UserError if the text of a language model has sentences of these utterances. Logs if that is
+    not known."""
     if lm is None:
         return
     if not lm.has_sentences:
         logger.info(
-            "it is not known whether the text of the language model has test sentences: only "
-            ".safetensors files of `speechx lm train` keep track of sentences"
+            "it is not known whether the text of the language model has sentences of these data: "
+            "only .safetensors files of `speechx lm train` keep track of sentences"
         )
     check_unseen(lm, utterances)
 
@@ -212,8 +213,13 @@ def _evaluate(
         logger.info(f"{recognizer.folder} can never write {never}")
     references = references_of(utterances, vocabulary.token_type)
     (tokens,), spans = decode_all(recognizer, utterances, [recognizer.decoder], True, failed)
+    words: list[Scored] = []
+    if recognizer.decoding.lexicon is not None:
+        words = with_texts(utterances, tokens)
+        tokens = [tuple(span.token for span in each) for each in spans]
     decoded = with_hypotheses(references, tokens, vocabulary.token_type)
     scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
+    scores |= text_scores(words, policy_of("characters", utterances))
     phones = None
     if vocabulary.token_type == "phonemes":
         written = unprepared(utterances, tokens, "phonemes")
@@ -307,10 +313,19 @@ def _scores(
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
             return {"per": per}, judged
         case "characters":
-            return {
-                "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
-                "wer": score(by_word(decoded), "wer", prepared=prepared, resamples=resamples),
-            }, judged
+            return {**text_scores(decoded, prepared, resamples)}, judged
+
+
+def text_scores(
+    decoded: Sequence[Scored], prepared: str, resamples: int = 1000
+) -> dict[str, Score]:
+    """Error rates of prepared characters and of their words; none without utterances."""
+    if not decoded:
+        return {}
+    return {
+        "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
+        "wer": score(by_word(decoded), "wer", prepared=prepared, resamples=resamples),
+    }
 
 
 def about_model(

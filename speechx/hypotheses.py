@@ -76,10 +76,12 @@ def decode_all(
     progress.report({"hours": sum(u.duration for u in utterances) / 3600})
     progress.close()
     if failed is not None and unread:
-        failed += [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
+        messages = [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
         if len(unread) == len(utterances):
-            raise UserError(f"none of the recordings can be read; {failed[0]}")
-        for message in failed:
+            raise UserError(f"none of the recordings can be read; {messages[0]}")
+        new = [message for message in messages if message not in failed]  # not decoded before
+        failed += new
+        for message in new:
             logger.info(f"speechx: {message}")
         logger.info(
             f"{len(unread)} of {number_of(len(utterances), 'utterance')} cannot be read; scored as "
@@ -96,6 +98,16 @@ def with_hypotheses(
         replace(u, hypothesis=prepare(written, token_type, u.language))
         for u, written in zip(references, tokens, strict=True)
     ]
+
+
+def with_texts(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
+    """The utterances that have texts, with the words that a lexicon made, as characters."""
+    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
+    if not texts:
+        return []
+    spelled = [list(" ".join(written)) for _, written in texts]
+    references = references_of([utterance for utterance, _ in texts], "characters")
+    return with_hypotheses(references, spelled, "characters")
 
 
 def unprepared(

@@ -8,8 +8,9 @@ token; phones come from manifests, from lines of phones, or, with a language, fr
 G2P.
 
 A language model must not be trained on test sentences: they become likely whatever was spoken.
-`train_lm` refuses text that has sentences of the manifests in `exclude`. A model keeps a hash of
-each sentence of its text, so that `shared_sentences` finds test sentences later.
+`train_lm` refuses text that has sentences of the manifests in `exclude`, also as a long part of a
+line. A model keeps a hash of each sentence of its text, so that `shared_sentences` finds test
+sentences later. Spaces, case, punctuation and the spelling of IPA make no other sentence.
 
     H sentences · N n-grams of one order
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import unicodedata
 from array import array
 from collections import Counter
@@ -37,8 +39,9 @@ from speechx.decoding.ngram_file import check_name, write_ngram
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import g2p
-from speechx.text.ipa import problem_with
+from speechx.text.ipa import normalize_ipa, problem_with
 from speechx.text.normalize import normalize
+from speechx.text.unspaced import is_unspaced
 
 Tokens = Literal["words", "characters", "phonemes"]
 ORDER = {"words": 4, "characters": 6, "phonemes": 6}
@@ -51,6 +54,10 @@ LINES = 1000  # that G2P reads at once
 SHOWN = 5  # sentences in a message
 LONGEST_PHONE = 4  # letters
 LONG_WORD = 12  # characters, on the average
+LONG_SENTENCE = 18  # characters; one of a script without spaces counts three times
+UNKNOWN = "und"  # language of a text whose language is not given
+ENDS = re.compile("[.!?…؟।።]+[\"'”’»)\\]]*\\s+|[。！？]+[」』”’]*")
+"""Of sentences within a line."""
 
 
 class Sentence(NamedTuple):
@@ -58,6 +65,8 @@ class Sentence(NamedTuple):
     """Words or phones with spaces between, or characters."""
     text: str
     """The normalised text; empty if only phones are known."""
+    parts: tuple[str, ...] = ()
+    """The long sentences of a line that has several, normalised."""
 
 
 def train_lm(
@@ -82,12 +91,13 @@ def train_lm(
         raise UserError(f"tokens must be one of {', '.join(get_args(Tokens))}, not {tokens!r}")
     if output is not None:
         check_name(output)
+    one_spelling = normalize_ipa if tokens == "phonemes" else str
     test = {each for path in exclude for each in _test_hashes(Path(path))}
     hashes, shared, size = array("q"), Counter[str](), [0, 0]  # size: characters, tokens
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
-            own = [text_hash(text) for text in dict.fromkeys(sentence) if text]
+            own = _hashes_of(one_spelling(sentence.tokens), sentence.text, *sentence.parts)
             if not test.isdisjoint(own):
                 shared[sentence.text or sentence.tokens] += 1
                 continue
@@ -124,8 +134,9 @@ def train_lm(
 
 
 def text_hash(text: str) -> int:
-    """64 bits that identify a sentence, the same on any machine."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    """64 bits that identify a normalised sentence, the same on any machine."""
+    same = "".join(text.split()).replace("i\u0307", "i").replace("ı", "i")
+    digest = hashlib.blake2b(same.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
@@ -164,10 +175,31 @@ def _test_hashes(path: Path) -> set[int]:
     return found
 
 
-def _hashes(utterance: Utterance) -> list[int]:
-    """The hashes of its normalised text and of its phones."""
-    text = normalize(utterance.text or "", utterance.language)
-    return [text_hash(each) for each in (text, " ".join(utterance.phones or ())) if each]
+def _hashes(utterance: Utterance) -> set[int]:
+    """The hashes of its text, normalised with and without its language, and of its phones."""
+    text = utterance.text or ""
+    written = [
+        each
+        for language in (utterance.language, UNKNOWN)
+        for each in (normalize(text, language), *_parts(text, language))
+    ]
+    return _hashes_of(normalize_ipa(" ".join(utterance.phones or ())), *written)
+
+
+def _hashes_of(*texts: str) -> set[int]:
+    return {text_hash(text) for text in dict.fromkeys(texts) if text}
+
+
+def _parts(text: str, language: str) -> tuple[str, ...]:
+    """The long sentences of a text that has several, normalised."""
+    pieces = ENDS.split(text.strip())
+    if len(pieces) == 1:
+        return ()
+    return tuple(part for piece in pieces if _is_long(part := normalize(piece, language)))
+
+
+def _is_long(text: str) -> bool:
+    return len(text) + 2 * sum(map(is_unspaced, text)) >= LONG_SENTENCE
 
 
 def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> Iterator[Sentence]:
@@ -178,7 +210,7 @@ def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> I
         elif tokens == "phonemes":
             found = _by_g2p(path, language) if language else _lines_of_phones(path)
         else:
-            found = _of_text(path, language or "und")
+            found = _of_text(path, language or UNKNOWN)
         empty = 0
         for sentence in found:
             if sentence.tokens:
@@ -193,13 +225,14 @@ def _of_manifest(path: Path, tokens: Tokens) -> Iterator[Sentence]:
     spoken = tokens == "phonemes"
     for u in labelled(read_manifest(path), "phonemes" if spoken else "characters"):
         written = normalize(u.text or "", u.language)
-        yield Sentence(" ".join(u.phones or ()) if spoken else written, written)
+        modelled = " ".join(u.phones or ()) if spoken else written
+        yield Sentence(modelled, written, _parts(u.text or "", u.language))
 
 
 def _of_text(path: Path, language: str) -> Iterator[Sentence]:
     for line in _lines(path):
         written = normalize(line, language)
-        yield Sentence(written, written)
+        yield Sentence(written, written, _parts(line, language))
 
 
 def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
@@ -209,7 +242,8 @@ def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
         result = g2p(some, language)
         unread.update(problem.why for problem in result.unread if problem)
         for line, phones in zip(some, result.phones, strict=True):
-            yield Sentence(" ".join(phones), normalize(line, language))
+            written = normalize(line, language)
+            yield Sentence(" ".join(phones), written, _parts(line, language))
     for why, count in unread.items():
         logger.info(f"{path}: {count} lines have no phones, {why}")
 

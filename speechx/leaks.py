@@ -17,6 +17,7 @@ from speechx.doctor.sharing import SHARED, shared_keys
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.folder import is_model_folder
+from speechx.text.languages import iso639_3
 from speechx.text.normalize import normalize
 
 OVERLAP = 0.05  # seconds that two segments of one recording may share, by rounding
@@ -76,7 +77,7 @@ def find_leaks(
         with_id.setdefault(_name(u), []).append(u)
         for name, key in shared_keys(u, normal[id(u)]).items():
             with_key[name].setdefault(key, []).append(u)
-    languages = {u.language for u in test}
+    languages = {iso639_3(u.language) for u in test}
     shared: dict[str, set[int]] = {name: set() for name in ("recording", *SHARED)}
     for u in train:
         for other in in_file.get(_file(u), ()):
@@ -86,7 +87,7 @@ def find_leaks(
         for other in with_id.get(_name(u), ()) if u.corpus else ():
             if abs(u.duration - other.duration) < SAME:
                 shared["recording"].add(id(other))
-        if u.language not in languages:
+        if iso639_3(u.language) not in languages:
             continue
         for name, key in shared_keys(u, normalize(u.text or "", u.language)).items():
             if key is not None:
@@ -138,7 +139,7 @@ def _file(u: Utterance) -> object:
 
 
 def _name(u: Utterance) -> object:
-    return u.corpus, u.language, u.id
+    return u.corpus, iso639_3(u.language), u.id
 
 
 def _of_run(model: Path) -> tuple[list[Path], list[Path]]:

@@ -19,6 +19,7 @@ from speechx.decoding.decoder import Decoder, GreedyDecoder
 from speechx.decoding.ngram_file import read_ngram
 from speechx.decoding.scoring import score
 from speechx.errors import UserError
+from speechx.evaluation import check_language_model
 from speechx.hypotheses import (
     by_word,
     decode_all,
@@ -27,7 +28,6 @@ from speechx.hypotheses import (
     with_hypotheses,
 )
 from speechx.interchange.opening import open_model
-from speechx.language_model import check_unseen
 from speechx.log import logger
 from speechx.models.folder import is_model_folder, lm_file, write_decoding
 from speechx.text_table import text_table
@@ -68,7 +68,7 @@ def tune_lm(
             "or phonemes"
         )
     utterances = labelled(read_test_data(manifests), vocabulary.token_type)
-    check_unseen(ngram, utterances)
+    check_language_model(ngram, utterances)
     start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
     decoder = BeamDecoder(vocabulary.tokens, ngram, settings=start)
     bonuses = TOKEN_BONUSES if level_of(ngram, vocabulary.tokens) == "tokens" else WORD_BONUSES

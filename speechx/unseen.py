@@ -39,14 +39,14 @@ from speechx.decoding.phone_details import prism_scores
 from speechx.decoding.preparation import policy_of
 from speechx.decoding.scoring import Score, Scored, score
 from speechx.errors import UserError
-from speechx.evaluation import about_model, check_language_model, write_page
+from speechx.evaluation import about_model, check_language_model, text_scores, write_page
 from speechx.hypotheses import (
-    by_word,
     decode_all,
     read_test_data,
     references_of,
     unprepared,
     with_hypotheses,
+    with_texts,
 )
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -55,6 +55,7 @@ from speechx.log import logger
 from speechx.models.compute import require_compute_type
 from speechx.objectives.articulatory import Articulatory
 from speechx.text.inventory import Inventory
+from speechx.text.languages import iso639_3
 from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable, write_json
@@ -109,7 +110,8 @@ def evaluate_unseen_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     spoken = sorted({u.language for u in listed})
-    trained = [language for language in spoken if language in saved.languages]
+    known = {iso639_3(language) for language in saved.languages}
+    trained = [language for language in spoken if iso639_3(language) in known]
     if trained and require_unseen and not allow_leaks:
         raise UserError(
             f"{model} was trained on {', '.join(trained)}, so these are not unseen: leave their "
@@ -127,7 +129,7 @@ def evaluate_unseen_model(
             mapping = opened.map_inventory(inventory)
         own = [u for u in listed if u.language == unseen]
         if not allow_leaks:
-            check_language_model(opened, own)
+            check_language_model(opened.decoding.lm, own)
         best = None if topline is None else topline.replace("{language}", unseen)
         reference = None
         if best is not None:
@@ -217,7 +219,8 @@ class Unseen:
         if isinstance(self.opened.head, Articulatory):
             composed = self.opened.for_inventory(inventory)
             both: list[Decoder] = [GreedyDecoder(composed.vocabulary.tokens), composed.decoder]
-            names = ["composed", *(["composed_lm"] if self.opened.decoding.searches else [])]
+            searches = composed.decoding.searches and composed.decoding.lexicon is None
+            names = ["composed", *(["composed_lm"] if searches else [])]
             tokens_of_both, _ = decode_all(composed, utterances, both[: len(names)], True, failed)
             found |= dict(zip(names, tokens_of_both, strict=True))
         if topline is not None:
@@ -225,7 +228,7 @@ class Unseen:
                 topline, utterances, [topline.decoder], True, failed
             )
         if words := found.pop("words", None):
-            self.words += _words(utterances, words)
+            self.words += with_texts(utterances, words)
         for name, each in found.items():
             self.decoded.setdefault(name, []).extend(with_hypotheses(references, each, "phonemes"))
             self.written.setdefault(name, []).extend(unprepared(utterances, each, "phonemes"))
@@ -250,7 +253,7 @@ class Unseen:
                 map_inventory(source, target, direction="target-to-train")
             ),
         }
-        decoding = self.opened.decoding
+        decoding = self.opened.decoding.for_inventory()
         if decoding.lexicon is not None:
             conditions["words"] = MappedDecoder(mapped, decoding.decoder(mapped.target))
         elif decoding.searches:
@@ -274,13 +277,7 @@ class Unseen:
 
     def word_scores(self) -> dict[str, Score]:
         """Error rates of the words that a lexicon made; none without one."""
-        if not self.words:
-            return {}
-        prepared = policy_of("characters", self.utterances)
-        return {
-            "cer": score(self.words, "cer", prepared=prepared),
-            "wer": score(by_word(self.words), "wer", prepared=prepared),
-        }
+        return text_scores(self.words, policy_of("characters", self.utterances))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
@@ -334,16 +331,6 @@ def _joined(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
         counts.update(each["counts"])
     share = tokens / max(total, 1)
     return asdict(NeverWritten(tokens, total, share, dict(counts.most_common())))
-
-
-def _words(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
-    """The texts, and the words that were written, as characters."""
-    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
-    if not texts:
-        return []
-    spelled = [list(" ".join(written)) for _, written in texts]
-    references = references_of([utterance for utterance, _ in texts], "characters")
-    return with_hypotheses(references, spelled, "characters")
 
 
 def _other_sentences(utterances: Sequence[Utterance], references: Sequence[Scored]) -> list[int]:

@@ -105,7 +105,7 @@ def _unseen(options: Any) -> tuple[str, int]:
     def prepare(model: Any, language: str) -> Any:
         own = _of_language(options, language)
         inventory = chosen_inventory(own.inventory or (None if own.mapping else language))
-        decode_with(model, own, language)
+        decode_with(model, own, language, unseen=True)
         return inventory, chosen_mapping(own.mapping, model, inventory)
 
     return evaluate_unseen_model(

@@ -35,6 +35,10 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def add_computing(command: argparse.ArgumentParser) -> None:
     add_head(command)
     add_device(command)
+    add_speed(command)
+
+
+def add_speed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--compute-type", default="float32",
         help="number format: float32, or the faster and less exact bfloat16 or int8",
@@ -174,16 +178,21 @@ def chosen_mapping(mapping: Path | None, model: Any, inventory: Any) -> Any:
     return None if mapping is None else model.read_mapping(mapping, inventory)
 
 
-def decode_with(model: Any, options: Any, language: str | None = None) -> None:
-    """Gives a model the decoder that the options of add_decoding choose."""
+def decode_with(
+    model: Any, options: Any, language: str | None = None, unseen: bool = False
+) -> None:
+    """Gives a model the decoder that the options of add_decoding choose, of its own tokens, or of
+    the phones of an `unseen` language."""
     from dataclasses import replace
 
     from speechx.decoding.ngram_file import read_ngram
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
-    decoding = Decoding() if options.decoder == "greedy" else model.decoding
-    if options.lm is not None:
-        decoding = replace(decoding, lm=read_ngram(options.lm))
+    own = model.decoding.for_inventory() if unseen else model.decoding
+    decoding = Decoding() if options.decoder == "greedy" else own
+    if options.lm is not None:  # the settings of the folder belong to the one that it keeps
+        settings = None if decoding.kept else decoding.settings
+        decoding = replace(decoding, lm=read_ngram(options.lm), settings=settings, kept=False)
     if options.lexicon is not None:
         decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
     if options.hotwords is not None:

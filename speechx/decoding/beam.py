@@ -39,8 +39,10 @@ from speechx.decoding.spellings import Lexicon, spelled_words
 from speechx.decoding.trie import build_trie
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.ipa import normalize_ipa
 
 SPACES = (" ", "|", "<space>", "▁")  # what models of characters call the space
+MARKS = 2  # ties and stress that one spelling of a phone has and another one lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +249,13 @@ def spans_of(tokens: Sequence[str], log_TV: np.ndarray, ids_U: np.ndarray) -> li
 def level_of(lm: NGram, tokens: Sequence[str]) -> Literal["tokens", "words"]:
     """Whether a language model is one of tokens of the model, by the majority of what it lists."""
     listed = [token for token in lm.tokens if token not in SPECIAL]
-    known = {*tokens, *(SPACES if any(map(_is_space, tokens)) else ())}
-    return "tokens" if 2 * sum(token in known for token in listed) > len(listed) else "words"
+    known = {*map(normalize_ipa, tokens), *(SPACES if any(map(_is_space, tokens)) else ())}
+    longest = MARKS + max(map(len, tokens), default=0)
+    own = sum(
+        token in known or (len(token) <= longest and normalize_ipa(token) in known)
+        for token in listed
+    )
+    return "tokens" if 2 * own > len(listed) else "words"
 
 
 def _tables(
@@ -261,7 +268,7 @@ def _tables(
         of_tokens = level_of(lm, tokens) == "tokens"
         level = beam_search.OF_TOKENS if of_tokens else beam_search.OF_WORDS
         if of_tokens:
-            lm_id_V = _lm_ids(lm, tokens)
+            lm_id_V = lm_ids(lm, tokens)
     delimiter = next((i for i, token in enumerate(tokens, start=1) if _is_space(token)), 0)
     of_words = lm if level == beam_search.OF_WORDS else None
     spellings = spelled_words(tokens, of_words, lexicon, hotwords, delimiter)
@@ -293,12 +300,14 @@ def _tables(
     )
 
 
-def _lm_ids(lm: NGram, tokens: Sequence[str]) -> np.ndarray:
-    """(V,): the id of each output in the language model; <unk> for tokens that it does not list."""
+def lm_ids(lm: NGram, tokens: Sequence[str]) -> np.ndarray:
+    """(V,): the id of each output in the language model, for phones in any spelling of IPA; <unk>
+    for tokens that it does not list."""
+    same = {normalize_ipa(token): token for token in lm.tokens if token not in SPECIAL}
     ids = [lm.id_of[UNKNOWN]] * (len(tokens) + 1)
     missing = []
     for i, token in enumerate(tokens, start=1):
-        names = SPACES if _is_space(token) else (token,)
+        names = SPACES if _is_space(token) else (token, same.get(normalize_ipa(token), token))
         name = next((name for name in names if name in lm.id_of), None)
         if name is None:
             missing.append(token)

@@ -43,6 +43,7 @@ PREPARED: dict[FeaturePolicy, str] = {
     "prism": "prism: spaces and ASCII punctuation stripped, NFD, ɡ for g, segments of PanPhon, "
     "other symbols dropped",
 }
+PART = "\n"  # between a phone of several segments and the number of one; no phone holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +175,13 @@ def _plain(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
 
 
 def _articulated(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
-    """The segments of phones; segment n of a phone of several is `phone/n`, for `_features`."""
+    """The segments of phones; segment n of a phone of several has its number behind PART."""
     parts: list[str] = []
     for phone in relaxed(phones, "strict"):
         number = len(segments(phone))
         if not number:
             unknown[phone] += 1
-        parts += [phone] if number < 2 else [f"{phone}/{part}" for part in range(number)]
+        parts += [phone] if number < 2 else [f"{phone}{PART}{part}" for part in range(number)]
     return parts
 
 
@@ -188,7 +189,7 @@ def _features(segment: str, policy: FeaturePolicy) -> tuple[int, ...] | None:
     """The features of a segment; None if it has none."""
     if policy == "prism":
         return features(segment)
-    phone, _, part = segment.partition("/")
+    phone, _, part = segment.partition(PART)
     found = segments(phone)
     return found[int(part or 0)] if found else None
 

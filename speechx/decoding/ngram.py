@@ -29,7 +29,7 @@ from speechx.errors import UserError
 from speechx.whole_file import whole_file
 
 BEGIN, END, UNKNOWN = SPECIAL = ("<s>", "</s>", "<unk>")
-FORMAT = "speechx_ngram_1"  # the only key of the metadata, so that equal models are equal files
+FORMAT = "speechx_ngram_2"  # the only key of the metadata, so that equal models are equal files
 ARRAYS = ("first_S", "token_A", "score_A", "target_A", "backoff_S", "fallback_S", "sentence_H")
 
 

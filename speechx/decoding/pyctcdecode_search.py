@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from speechx.decoding.beam import BeamSettings, level_of, spans_of
+from speechx.decoding.beam import BeamSettings, level_of, lm_ids, spans_of
 from speechx.decoding.decoder import TokenSpan
 from speechx.decoding.ngram import END, UNKNOWN, NGram
 from speechx.decoding.spellings import spelled_words
@@ -51,10 +51,8 @@ class PyctcdecodeDecoder:
         words = spelled_words(tokens, None if of_tokens else lm, None, hotwords, delimiter)
         letters = [chr(PRIVATE + i) for i in range(1, len(tokens) + 1)]
         if lm is not None and of_tokens:
-            words = [
-                WordSpelling(token, (i,), lm.id_of.get(token, lm.id_of[UNKNOWN]))
-                for i, token in enumerate(tokens, start=1)
-            ]
+            ids = lm_ids(lm, tokens).tolist()
+            words = [WordSpelling(token, (i,), ids[i]) for i, token in enumerate(tokens, start=1)]
             letters = [BOUNDARY + letter for letter in letters]
         if delimiter:
             letters[delimiter - 1] = " "

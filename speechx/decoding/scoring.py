@@ -320,7 +320,7 @@ def interval(
     """The ends of the 95 % bootstrap interval of sum(errors)/sum(tokens), as fractions, and what
     was drawn ("12 speakers")."""
     # A speaker belongs to a language: two corpora may both have a reader "1".
-    speakers = [u.speaker and (u.language, u.speaker) for u in utterances]
+    speakers = [(u.language, u.speaker) if u.speaker else None for u in utterances]
     by_speaker = None not in speakers and len(set(speakers)) > 1
     names: Sequence[Any] = speakers if by_speaker else [(u.language, u.id) for u in utterances]
     clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}

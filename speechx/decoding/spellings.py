@@ -12,6 +12,7 @@ from speechx.decoding.ngram import SPECIAL, NGram
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.ipa import normalize_ipa
 
 SHOWN = 5  # words in a message
 Lexicon = Mapping[str, Sequence[Sequence[str]]]
@@ -29,7 +30,6 @@ def spelled_words(
     words. `delimiter` is the output of the space, 0 if there is none. UserError if no word can be
     spelled, or if one of the hot words cannot."""
     speller = _Speller(tokens)
-    hot = dict.fromkeys(word for phrase in hotwords for word in phrase.split())
     lost: list[str] = []
     spellings: dict[str, list[tuple[int, ...]]] = {}
     if lexicon is not None:
@@ -54,6 +54,9 @@ def spelled_words(
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
     lm_ids = {} if lm is None else lm.id_of
+    hot = dict.fromkeys(
+        _in_known_case(word, spellings, speller) for phrase in hotwords for word in phrase.split()
+    )
     words = [
         WordSpelling(
             word,
@@ -74,6 +77,15 @@ def spelled_words(
     return words + _hot_only(
         [word for word in hot if not spellings.get(word)], speller, lm_ids, delimiter
     )
+
+
+def _in_known_case(
+    word: str, spellings: Mapping[str, Sequence[tuple[int, ...]]], speller: _Speller
+) -> str:
+    """A hot word as the lists or the model have it: as given, in lower case or in capitals."""
+    cases = tuple(dict.fromkeys((word, word.lower(), word.upper())))
+    listed = (each for each in cases if spellings.get(each))
+    return next(listed, next(filter(speller.split, cases), word))
 
 
 def _hot_only(
@@ -108,11 +120,14 @@ class _Speller:
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = [token for token in tokens if not token.isspace()]
         self._ids = {token: i for i, token in enumerate(tokens, start=1) if not token.isspace()}
+        self._same = {normalize_ipa(token): i for token, i in self._ids.items()}
         self._longest = max(map(len, self.tokens), default=0)
 
     def ids(self, spelling: Sequence[str]) -> tuple[int, ...]:
-        """The outputs of tokens; none if one is unknown."""
-        found = tuple(self._ids.get(token, 0) for token in spelling)
+        """The outputs of tokens, for phones in any spelling of IPA; none if one is unknown."""
+        found = tuple(
+            self._ids.get(token) or self._same.get(normalize_ipa(token), 0) for token in spelling
+        )
         return found if all(found) else ()
 
     def split(self, word: str) -> tuple[int, ...]:

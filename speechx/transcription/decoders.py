@@ -4,7 +4,8 @@
     model.decode_with(Decoding(lm=read_ngram("lm.arpa"), hotwords=("Tallinn",)))
 
 A model folder may keep a language model for a head, with the settings that `speechx lm tune` chose:
-`lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default.
+`lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default, but not for phones
+of other languages.
 """
 
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ class Decoding:
     hotwords: tuple[str, ...] = ()
     settings: BeamSettings | None = None
     backend: Backend | None = None
+    kept: bool = False
+    """Whether the language model is the one of the model folder, of the model's own tokens."""
 
     def __post_init__(self) -> None:
         if self.backend not in (None, *get_args(Backend)):
@@ -78,6 +81,11 @@ class Decoding:
         if self.searches or self.backend == "beam":
             return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.search_settings)
         return GreedyDecoder(tokens)
+
+    def for_inventory(self) -> "Decoding":
+        """The same for phones of another language, of which the model folder's language model knows
+        nothing."""
+        return replace(self, lm=None, settings=None, kept=False) if self.kept else self
 
     def with_settings(self, **settings: Any) -> "Decoding":
         """The same with other settings, named as in `BeamSettings`; None leaves one as it is."""
@@ -132,6 +140,6 @@ def saved_decoding(folder: Path, head: str, settings: Any) -> Decoding:
     if settings is None or not file.is_file():
         return Decoding()
     try:
-        return Decoding(lm=NGram.load(file), settings=BeamSettings(**settings))
+        return Decoding(lm=NGram.load(file), settings=BeamSettings(**settings), kept=True)
     except TypeError as error:
         raise UserError(f"{folder / 'config.yaml'}: decoding of {head}: {error}") from None

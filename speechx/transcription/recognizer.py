@@ -45,6 +45,7 @@ from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
 from speechx.transcription.build_transcript import build_transcript
 from speechx.transcription.decoders import Decoding, saved_decoding
+from speechx.transcription.feature_model import FeatureModel, load_encoder
 from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
@@ -124,6 +125,17 @@ class Recognizer:
         files = self.folder.iterdir() if self.folder.is_dir() else iter((self.folder,))
         return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
 
+    @property
+    def encoder(self) -> FeatureModel:
+        """Reads the layers of the same model: `model.encoder.features("talk.wav", layer=6)`."""
+
+        def mark() -> str:
+            return load_encoder(self.folder, "cpu", self.language if self.adapter else None).mark
+
+        return FeatureModel(
+            self.model.encoder, self.device, str(self.folder), mark, self.batch_size
+        )
+
     def compute_with(
         self,
         batch_size: int | None = None,
@@ -157,7 +169,7 @@ class Recognizer:
 
     def mapped_decoder(self, mapping: Mapping) -> Decoder:
         """Decodes the phones of another language."""
-        return MappedDecoder(mapping, self.decoding.decoder(mapping.target))
+        return MappedDecoder(mapping, self.decoding.for_inventory().decoder(mapping.target))
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -377,7 +389,7 @@ class Recognizer:
             made = self._composed[inventory] = copy(self)
             made.head = self.head.for_inventory(inventory.phones)
             made.vocabulary, made.inventory = made.head.vocabulary, inventory
-            made.decode_with(self.decoding)
+            made.decode_with(self.decoding.for_inventory())
             made.sounds, made._mappings, made._composed = None, {}, {}
         return self._composed[inventory]
 
@@ -498,7 +510,8 @@ def recognizer(
         trained = ", ".join(saved.objectives) or "nothing"
         raise UserError(
             f"{source} writes nothing by itself (it was trained with {trained}); a fine-tuned "
-            "model is needed: run `speechx finetune` with init= this model"
+            "model is needed: run `speechx finetune` with init= this model. For its features, use "
+            "speechx.load_encoder or `speechx features`."
         )
     name = head or next(iter(model.heads))
     if name not in model.heads:

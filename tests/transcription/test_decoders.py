@@ -13,6 +13,7 @@ from speechx.data.manifest import write_manifest
 from speechx.decoding.beam import BeamSettings
 from speechx.decoding.kneser_ney import train
 from speechx.errors import UserError
+from speechx.models.folder import lm_file, write_decoding
 from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 from speechx.transcription.loading import load
 from tests.conftest import tone_corpus, write_wav
@@ -161,3 +162,18 @@ def test_a_language_model_of_the_test_sentences_is_refused(speller, tmp_path, ca
     assert "test data" in capsys.readouterr().err
     assert main([*command, "--allow-leaks"]) == 0
     assert main(["lm", "tune", str(speller), "--lm", lm, "--dev", test]) == 1
+
+
+def test_a_kept_language_model_is_not_used_for_phones_of_other_languages(
+    phonetician, recording, capsys
+):
+    command = ["phonemize", str(recording), "--model", str(phonetician), "--language", "it"]
+    assert main(command) == 0
+    without = capsys.readouterr().out
+    train([["b", "e"] * 9] * 4, 3).save(lm_file(phonetician, "ctc"))
+    write_decoding(phonetician, "ctc", {"lm_weight": 9.0, "word_bonus": 9.0})
+    model = load(phonetician, "cpu")
+    assert model.decoding.lm is not None
+    assert model.phonemize(recording, "it").text == without.strip()
+    assert main(command) == 0
+    assert capsys.readouterr().out == without
