@@ -157,8 +157,8 @@ def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> Non
         return
     if not lm.has_sentences:
         logger.info(
-            "the language model does not have the sentences of its text (ARPA files do not), so "
-            "whether the test data stand in it is not known"
+            "the language model does not have the sentences of its text (only .safetensors files "
+            "do), so whether the test data stand in it is not known"
         )
     check_unseen(lm, utterances)
 

@@ -65,7 +65,8 @@ def add_language(command: argparse.ArgumentParser) -> None:
 def add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lm", type=Path, metavar="FILE",
-        help="language model of words or tokens (.arpa, .arpa.gz or what `speechx lm train` wrote)",
+        help="language model of words or tokens (.arpa, .arpa.gz, a binary file of KenLM or what "
+        "`speechx lm train` wrote)",
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
@@ -167,12 +168,13 @@ def decode_with(model: Any, options: Any, language: str | None = None) -> None:
     """Gives a model the decoder that the options of add_decoding choose."""
     from dataclasses import replace
 
-    from speechx.decoding.ngram_file import read_ngram
+    from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
     decoding = Decoding() if options.decoder == "greedy" else model.decoding
     if options.lm is not None:
-        decoding = replace(decoding, lm=read_ngram(options.lm))
+        read = read_scores if options.decoder == "pyctcdecode" else read_ngram
+        decoding = replace(decoding, lm=read(options.lm), backend=options.decoder)
     if options.lexicon is not None:
         decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
     if options.hotwords is not None:

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 
 from speechx.decoding.beam import BeamDecoder, BeamSettings, Lexicon
 from speechx.decoding.decoder import Decoder, GreedyDecoder
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 from speechx.log import logger
@@ -31,12 +32,12 @@ Backend = Literal["greedy", "beam", "pyctcdecode"]
 class Decoding:
     """How tokens are chosen. Without a backend, beam search if anything else is given, else greedy.
 
-    lm: of words, or of the tokens that are written. lexicon: the words that may be written, with
-    their spellings in tokens; the result then has these words. hotwords: words that are more
-    probable here than elsewhere.
+    lm: of words, or of the tokens that are written; pyctcdecode takes also a binary file of KenLM.
+    lexicon: the words that may be written, with their spellings in tokens; the result then has
+    these words. hotwords: words that are more probable here than elsewhere.
     """
 
-    lm: NGram | None = None
+    lm: NGram | KenlmModel | None = None
     lexicon: Lexicon | None = None
     hotwords: tuple[str, ...] = ()
     settings: BeamSettings | None = None
@@ -54,6 +55,11 @@ class Decoding:
             )
         if self.backend == "pyctcdecode" and self.lexicon is not None:
             raise UserError("pyctcdecode has no lexicon of pronunciations: decode by beam")
+        if self.backend != "pyctcdecode" and isinstance(self.lm, KenlmModel):
+            raise UserError(
+                f"{self.lm.path}: only pyctcdecode asks a binary file of KenLM; for the other "
+                "search read it with `read_ngram`"
+            )
 
     @property
     def searches(self) -> bool:
@@ -75,6 +81,7 @@ class Decoding:
 
             return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.used)
         if self.searches or self.backend == "beam":
+            assert not isinstance(self.lm, KenlmModel)
             return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.used)
         return GreedyDecoder(tokens)
 
