@@ -10,8 +10,8 @@ def add_score(commands: Any) -> None:
     command = commands.add_parser("score", help="error rates of one text against another")
     command.add_argument(
         "reference", type=Path, metavar="REF",
-        help="manifest, table, Kaldi text or data directory, CTM, STM, .trn, folder of results, or "
-        "plain lines",
+        help="manifest, table, Kaldi text or data directory, CTM, STM, .trn, subtitles, TextGrid, "
+        "folder of results, or plain lines",
     )  # fmt: skip
     command.add_argument(
         "hypothesis", type=Path, metavar="HYP", help="the same for what was written"
