@@ -5,7 +5,7 @@ unless it was made with `build_binary -v`. A model of few tokens becomes an `NGr
 followed from the empty context with every token. A model of many words can only be asked, which is
 enough for pyctcdecode; an ARPA file, read as `NGram`, is much faster.
 
-    N queries · S states · V tokens · A arcs, as in `NGram`
+    N queries · S states · V tokens · A arcs · H sentences, as in `NGram`
 """
 
 from __future__ import annotations
