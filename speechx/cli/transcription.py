@@ -43,7 +43,8 @@ def add_transcription_commands(commands: Any) -> None:
             add_inventory(decode)
             decode.add_argument(
                 "--show-mapping", action="store_true",
-                help="print the phone mapping as a table; audio is optional then",
+                help="print the phone mapping as a table, or what phones from attributes are made "
+                "of; audio is optional then",
             )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def _decode(options: Any) -> int:
     mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
     decode_with(model, options, inventory.language if inventory else options.language)
     if options.show_mapping:
-        print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
+        print(model.phone_table(inventory, mapping), end="")
     if not options.audio:
         return 0
     made = model.made
