@@ -19,6 +19,7 @@ from speechx.decoding.accuracy import Accuracy, accuracy
 from speechx.decoding.calibration import Reliability
 from speechx.decoding.decoder import TokenSpan
 from speechx.decoding.judgement import Judged, judge
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.never_written import never_written
 from speechx.decoding.ngram import NGram
 from speechx.decoding.phone_details import PhoneDetails, phone_details
@@ -135,7 +136,7 @@ def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
         raise UserError(f"{error}; {hint}") from None
 
 
-def check_language_model(lm: NGram | None, utterances: Sequence[Utterance]) -> None:
+def check_language_model(lm: NGram | KenlmModel | None, utterances: Sequence[Utterance]) -> None:
     """UserError if the text of a language model has sentences of these utterances. Logs if that is
     not known."""
     if lm is None:

@@ -33,6 +33,7 @@ import numpy as np
 from speechx.corpora.engine.tables import open_text
 from speechx.data.labels import labelled
 from speechx.data.manifest import SUFFIXES, Utterance, first_few, read_manifest
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.kneser_ney import train
 from speechx.decoding.ngram import NGram
 from speechx.decoding.ngram_file import check_name, write_ngram
@@ -140,9 +141,9 @@ def text_hash(text: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def shared_sentences(model: NGram, utterances: Iterable[Utterance]) -> list[str]:
+def shared_sentences(model: NGram | KenlmModel, utterances: Iterable[Utterance]) -> list[str]:
     """The sentences of utterances that the model was trained on. None are found if the model comes
-    from an ARPA file, which has no hashes of sentences (`model.has_sentences`)."""
+    from a file of another program, which has no hashes of sentences (`model.has_sentences`)."""
     found: dict[str, None] = {}
     known = set(model.sentence_H.tolist())
     for utterance in utterances:
@@ -151,7 +152,7 @@ def shared_sentences(model: NGram, utterances: Iterable[Utterance]) -> list[str]
     return list(found)
 
 
-def check_unseen(model: NGram, utterances: Iterable[Utterance]) -> None:
+def check_unseen(model: NGram | KenlmModel, utterances: Iterable[Utterance]) -> None:
     """UserError, with examples, if the text of the model holds sentences of these utterances."""
     if shared := shared_sentences(model, utterances):
         raise _refused(shared, f"the language model was trained on {len(shared)}")

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except HealthStop as error:
-        if os.environ.get("RANK", "0") == "0":  # all ranks stop, one reports it
+        if _is_first_rank():  # all ranks stop, one reports it
             print(f"speechx: {error}", file=sys.stderr)
         return 3
     except BrokenPipeError:
@@ -61,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("speechx: interrupted", file=sys.stderr)
         return 130
+
+
+def _is_first_rank() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _end(*_: Any) -> None:
@@ -198,7 +203,8 @@ def _train(command: str, options: Any) -> None:
         print(dump(config))
         return
     run(command, config, options.resume, saved)
-    print(config.out / result)
+    if _is_first_rank():
+        print(config.out / result)
 
 
 def _convert(options: Any) -> None:

@@ -70,7 +70,8 @@ def add_language(command: argparse.ArgumentParser) -> None:
 def add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lm", type=Path, metavar="FILE",
-        help="n-gram language model of words or tokens (.arpa, .arpa.gz or .safetensors)",
+        help="n-gram language model of words or tokens (.arpa, .arpa.gz, .safetensors, or a binary "
+        "file of KenLM)",
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
@@ -185,14 +186,17 @@ def decode_with(
     the phones of an `unseen` language."""
     from dataclasses import replace
 
-    from speechx.decoding.ngram_file import read_ngram
+    from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
     own = model.decoding.for_inventory() if unseen else model.decoding
     decoding = Decoding() if options.decoder == "greedy" else own
     if options.lm is not None:  # the settings of the folder belong to the one that it keeps
+        read = read_scores if options.decoder == "pyctcdecode" else read_ngram
         settings = None if decoding.kept else decoding.settings
-        decoding = replace(decoding, lm=read_ngram(options.lm), settings=settings, kept=False)
+        decoding = replace(
+            decoding, lm=read(options.lm), settings=settings, kept=False, backend=options.decoder
+        )
     if options.lexicon is not None:
         decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
     if options.hotwords is not None:

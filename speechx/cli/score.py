@@ -12,8 +12,8 @@ def add_score(commands: Any) -> None:
     )
     command.add_argument(
         "reference", type=Path, metavar="REF",
-        help="references: manifest, table, Kaldi text or data directory, CTM, STM, .trn, folder of "
-        "results, or plain lines",
+        help="references: manifest, table, Kaldi text or data directory, CTM, STM, .trn, "
+        "subtitles, TextGrid, folder of results, or plain lines",
     )  # fmt: skip
     command.add_argument(
         "hypothesis", type=Path, metavar="HYP", help="transcripts to score, in any of these formats"

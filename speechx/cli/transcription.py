@@ -43,7 +43,8 @@ def add_transcription_commands(commands: Any) -> None:
             add_inventory(decode)
             decode.add_argument(
                 "--show-mapping", action="store_true",
-                help="print the phone mapping as a table; audio is optional then",
+                help="print the phone mapping as a table, or what phones from attributes are made "
+                "of; audio is optional then",
             )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def _decode(options: Any) -> int:
     language = inventory.language if inventory else options.language
     decode_with(model, options, language, options.phonemize)
     if options.show_mapping:
-        print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
+        print(model.phone_table(inventory, mapping), end="")
     if not options.audio:
         return 0
     made = model.made

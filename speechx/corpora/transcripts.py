@@ -11,7 +11,10 @@ A path is
 - CTM and STM of NIST: compared by the segments of an STM if the other side has the times of its
   tokens, else by recording and channel;
 - .trn of NIST: the text, then the id in brackets;
-- a folder of results, one file for each recording: JSON as `speechx transcribe` writes it, or .txt;
+- a folder of results, one file for each recording: JSON as `speechx transcribe` writes it, .txt,
+  subtitles or TextGrid;
+- subtitles (.srt, .vtt) or a TextGrid: one recording, whose id is the name of the file, or that of
+  the other side if that is one recording too;
 - plain lines, as many on both sides.
 
 Any of them may be gzipped. Only a text file may be two things: ids and texts, or plain lines. It
@@ -41,6 +44,7 @@ from speechx.corpora.nist import (
     read_stm,
     read_trn,
 )
+from speechx.corpora.recording_text import is_recording, read_recording
 from speechx.data.manifest import SUFFIXES, first_few, read_lines
 from speechx.data.utterance import Utterance
 from speechx.errors import UserError
@@ -50,6 +54,10 @@ from speechx.text.languages import language_code
 HYPOTHESIS_KEYS = ("pred_text", "hypothesis", "hyp", "prediction", "predicted", "pred")
 REFERENCE_KEYS = ("reference", "ref", "target", "ground_truth")
 PHONE_KEYS = ("phones", "phonemes", "ipa")
+RESULTS = (".json", ".txt", ".srt", ".vtt", ".textgrid")
+"""Files of a folder with one for each recording; the first kind that is there is read."""
+OTHERS = (".eaf", ".ass", ".ssa", ".sbv")
+"""Files of recordings that are not read."""
 FORMATS = ("auto", "kaldi", "lines")
 
 
@@ -76,6 +84,8 @@ class Transcripts:
     lines: list[str] | None = None
     tokens: list[TimedToken] | None = None
     segments: list[TimedText] | None = None
+    is_recording: bool = False
+    """Whether it is about one recording, whose id is only the name of the file."""
 
 
 def read_pair(
@@ -88,6 +98,7 @@ def read_pair(
         raise UserError(f"--format must be one of {', '.join(FORMATS)}, not {format!r}")
     ref, hyp = _open(reference, REFERENCE_KEYS), _open(hypothesis, HYPOTHESIS_KEYS)
     _read_times(ref, hyp)
+    _read_recordings(ref, hyp, format)
     _read_lines(ref, hyp, format)
     for each in (ref, hyp):
         assert each.entries is not None
@@ -126,6 +137,13 @@ def _open(path: Path, keys: Sequence[str]) -> Transcripts:
         return Transcripts(path, segments=list(read_stm(path)))
     if suffix == ".trn":
         return Transcripts(path, entries=[TextEntry(id, text) for id, text in read_trn(path)])
+    if is_recording(path):
+        name = Path(path.name.removesuffix(".gz")).stem
+        return Transcripts(path, entries=[_recording(path, name)], is_recording=True)
+    if suffix in OTHERS:
+        raise UserError(
+            f"{path}: {suffix} files are not read; export the text, or a TextGrid or subtitles"
+        )
     if suffix == ".parquet":
         return Transcripts(
             path, entries=[_of_utterance(line.utterance(path)) for line in read_lines(path)]
@@ -251,18 +269,30 @@ def _folder(path: Path, keys: Sequence[str]) -> list[TextEntry]:
             entries = [TextEntry(id, rest) for id, rest in rows]
         return _with_tables(entries, path)
     files = sorted(file for file in path.rglob("*") if file.is_file() and file.name[0] != ".")
-    results = [file for file in files if file.suffix == ".json"]
-    if results:
-        return [one for file in results for one in _json(file, keys, _name_in(path, file))]
-    texts = [file for file in files if file.suffix == ".txt"]
-    if not texts:
+    kinds = {kind: [f for f in files if f.suffix.lower() == kind] for kind in RESULTS}
+    chosen = next((kind for kind in RESULTS if kinds[kind]), "")
+    if not chosen:
         raise UserError(
-            f"{path}: neither text of a Kaldi directory, nor .json or .txt files are in it"
+            f"{path}: neither text of a Kaldi directory, nor {', '.join(RESULTS)} files are in it"
         )
-    return [
-        TextEntry(_name_in(path, file), " ".join(line for _, line in text_lines(file)))
-        for file in texts
-    ]
+    if others := [f"{len(found)} {k}" for k, found in kinds.items() if found and k != chosen]:
+        logger.info(
+            f"{path}: its {len(kinds[chosen])} {chosen} files are read, not its "
+            f"{', '.join(others)} files"
+        )
+    named = [(file, _name_in(path, file)) for file in kinds[chosen]]
+    if chosen == ".json":
+        return [one for file, name in named for one in _json(file, keys, name)]
+    if chosen == ".txt":
+        return [
+            TextEntry(name, " ".join(line for _, line in text_lines(file))) for file, name in named
+        ]
+    return [_recording(file, name) for file, name in named]
+
+
+def _recording(path: Path, id: str) -> TextEntry:
+    text, phones = read_recording(path)
+    return TextEntry(id, text, phones)
 
 
 def _name_in(folder: Path, file: Path) -> str:
@@ -287,6 +317,25 @@ def _pairs(path: Path) -> Iterator[tuple[str, str]]:
         key, *rest = line.split(None, 1)[:2] or [""]
         if key:
             yield key, rest[0].strip() if rest else ""
+
+
+def _read_recordings(ref: Transcripts, hyp: Transcripts, format: str) -> None:
+    """One recording against one: both get the id of the reference. The other side may be plain
+    text."""
+    if not (ref.is_recording or hyp.is_recording):
+        return
+    for each, other in ((ref, hyp), (hyp, ref)):
+        if each.lines is not None and format != "kaldi":
+            assert other.entries is not None
+            ids, _ = _heads(each)
+            if format == "lines" or other.entries[0].id not in ids:
+                text = " ".join(line.strip() for line in each.lines)
+                each.entries, each.lines = [TextEntry(other.entries[0].id, text)], None
+                logger.info(f"{each.path} is read as the text of one recording")
+    if ref.is_recording and hyp.is_recording:
+        assert ref.entries is not None
+        assert hyp.entries is not None
+        hyp.entries = [replace(hyp.entries[0], id=ref.entries[0].id)]
 
 
 def _read_lines(ref: Transcripts, hyp: Transcripts, format: str) -> None:

@@ -34,7 +34,7 @@ from typing import Any, Literal
 import numpy as np
 
 from speechx.decoding.decoder import TokenSpan
-from speechx.decoding.ngram import END, SPECIAL, UNKNOWN, NGram
+from speechx.decoding.ngram import END, SPECIAL, UNKNOWN, NGram, Scores
 from speechx.decoding.spellings import Lexicon, spelled_words
 from speechx.decoding.trie import build_trie
 from speechx.errors import UserError
@@ -246,7 +246,7 @@ def spans_of(tokens: Sequence[str], log_TV: np.ndarray, ids_U: np.ndarray) -> li
     ]
 
 
-def level_of(lm: NGram, tokens: Sequence[str]) -> Literal["tokens", "words"]:
+def level_of(lm: Scores, tokens: Sequence[str]) -> Literal["tokens", "words"]:
     """Whether a language model is one of tokens of the model, by the majority of what it lists."""
     listed = [token for token in lm.tokens if token not in SPECIAL]
     known = {*map(normalize_ipa, tokens), *(SPACES if any(map(_is_space, tokens)) else ())}
@@ -300,7 +300,7 @@ def _tables(
     )
 
 
-def lm_ids(lm: NGram, tokens: Sequence[str]) -> np.ndarray:
+def lm_ids(lm: Scores, tokens: Sequence[str]) -> np.ndarray:
     """(V,): the id of each output in the language model, for phones in any spelling of IPA; <unk>
     for tokens that it does not list."""
     same = {normalize_ipa(token): token for token in lm.tokens if token not in SPECIAL}

@@ -145,7 +145,8 @@ class Mapping:
         return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties{left_out}"
 
     def notes(self) -> list[str]:
-        """For people: every phone that is left out, and every two outputs taken for one phone."""
+        """For people: every phone that is left out, pairs that PanPhon cannot tell apart, and every
+        two outputs taken for one phone."""
         of_model, of_language = self.unmapped
         notes = []
         for reason, phones in self._by_reason(of_model).items():
@@ -158,6 +159,9 @@ class Mapping:
                 f"{len(phones)} of {len(self.target)} phones of the language are never "
                 f"written, because they have {reason}: {' '.join(phones)}"
             )
+        if equal := [row for row in self.rows if row.match != EXACT and row.distance == 0]:
+            pairs = [f"{row.source} -> {row.target}" for row in equal]
+            notes.append(f"{len(pairs)} pairs have the same features: {_some(pairs, ', ')}")
         if same := several_spellings(self.source):
             notes.append(f"outputs of the model taken for one phone: {'; '.join(same)}")
         return notes
@@ -326,8 +330,8 @@ def _with_features(phones: Sequence[str]) -> list[str]:
     return [phone for phone in phones if problem_without_features(phone) is None]
 
 
-def _some(phones: Sequence[str]) -> str:
-    return " ".join([*phones[:8], *(["..."] if len(phones) > 8 else [])])
+def _some(phones: Sequence[str], between: str = " ") -> str:
+    return between.join([*phones[:8], *(["..."] if len(phones) > 8 else [])])
 
 
 def nearest_of(

@@ -62,6 +62,15 @@ class Scores(Protocol):
     """What a search asks of a language model."""
 
     @property
+    def tokens(self) -> tuple[str, ...]: ...
+
+    @property
+    def id_of(self) -> dict[str, int]: ...
+
+    @property
+    def order(self) -> int: ...
+
+    @property
     def start(self) -> int:
         """The state behind <s>."""
         ...

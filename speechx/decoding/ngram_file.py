@@ -6,7 +6,7 @@ The first bytes of a file decide how it is read, and its name how it is written.
 from pathlib import Path
 
 from speechx.decoding.arpa import read_arpa, write_arpa
-from speechx.decoding.kenlm_file import MAGIC
+from speechx.decoding.kenlm_file import MAGIC, KenlmModel
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 
@@ -15,8 +15,14 @@ HEADER = 8  # bytes before the JSON of a file of tensors
 
 
 def read_ngram(path: str | Path) -> NGram:
-    """The model of an ARPA file or of a .safetensors file of `speechx lm train`. UserError for
-    other files; for binary files of KenLM there is `speechx.decoding.kenlm_file.KenlmModel`."""
+    """The model of an ARPA file, of a .safetensors file of `speechx lm train`, or of a binary file
+    of KenLM that has few tokens. UserError for other files."""
+    model = read_scores(path)
+    return model if isinstance(model, NGram) else model.ngram()
+
+
+def read_scores(path: str | Path) -> NGram | KenlmModel:
+    """As `read_ngram`, but a binary file of KenLM stays one, which may have any number of words."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -24,10 +30,7 @@ def read_ngram(path: str | Path) -> NGram:
     except OSError as error:
         raise UserError(f"{path}: cannot read the language model: {error.strerror}") from None
     if head.startswith(MAGIC):
-        raise UserError(
-            f"{path} is a binary file of KenLM, which does not list its tokens; give the ARPA file "
-            "that it was made from"
-        )
+        return KenlmModel(path)
     if head[HEADER : HEADER + 1] == b"{" and b"\0" in head[:HEADER]:
         return NGram.load(path)
     return read_arpa(path)

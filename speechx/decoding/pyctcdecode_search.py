@@ -2,9 +2,9 @@
 
     decoder = PyctcdecodeDecoder(vocabulary.tokens, lm=NGram.load("words.safetensors"))
 
-The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) needs numpy<2. Our n-gram model
-gives it its scores, so it needs no KenLM. It has no lexicons. Where scores are nearly equal, its
-result may depend on the order of a set.
+The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) needs numpy<2. Our n-gram model or a
+binary file of KenLM (`KenlmModel`) gives it its scores. It has no lexicons. Where scores are nearly
+equal, its result may depend on the order of a set.
 
     T frames · V = blank and tokens, the blank first · N queries
 """
@@ -20,7 +20,8 @@ import numpy as np
 
 from speechx.decoding.beam import BeamSettings, level_of, lm_ids, spans_of
 from speechx.decoding.decoder import TokenSpan
-from speechx.decoding.ngram import END, UNKNOWN, NGram
+from speechx.decoding.kenlm_file import KenlmModel
+from speechx.decoding.ngram import END, UNKNOWN, Scores
 from speechx.decoding.spellings import spelled_words
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
@@ -36,11 +37,12 @@ class PyctcdecodeDecoder:
     def __init__(
         self,
         tokens: Sequence[str],
-        lm: NGram | None = None,
+        lm: Scores | None = None,
         hotwords: Iterable[str] = (),
         settings: BeamSettings | None = None,
     ) -> None:
         self.tokens, self.settings = tuple(tokens), settings or BeamSettings()
+        self._lm = lm
         delimiter = next((i for i, token in enumerate(tokens, start=1) if token.isspace()), 0)
         of_tokens = lm is not None and level_of(lm, tokens) == "tokens"
         if of_tokens and delimiter:
@@ -69,6 +71,8 @@ class PyctcdecodeDecoder:
     def _decode(self, log_TV: np.ndarray) -> list[TokenSpan]:
         if not len(log_TV):
             return []
+        if isinstance(self._lm, KenlmModel):
+            self._lm.forget()
         best, *_ = self._search.decode_beams(
             log_TV,
             beam_width=self.settings.beam_size,
@@ -98,7 +102,7 @@ def _pyctcdecode() -> Any:
     return pyctcdecode
 
 
-def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSettings) -> Any:
+def _language_model(lm: Scores, words: Sequence[WordSpelling], settings: BeamSettings) -> Any:
     from pyctcdecode.language_model import AVG_TOKEN_LEN, AbstractLanguageModel
 
     spelled = {_written(each.ids): each for each in words if each.listed}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from speechx.decoding.ngram import SPECIAL, NGram
+from speechx.decoding.ngram import SPECIAL, Scores
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
@@ -21,7 +21,7 @@ Lexicon = Mapping[str, Sequence[Sequence[str]]]
 
 def spelled_words(
     tokens: Sequence[str],
-    lm: NGram | None,
+    lm: Scores | None,
     lexicon: Lexicon | None,
     hotwords: Iterable[str],
     delimiter: int,

@@ -109,19 +109,18 @@ class Articulatory(CTC):
         logged; so are phones that have the same attributes, of which the first is written. Raises
         UserError if no phone is left.
         """
-        if isinstance(phones, str):
-            raise ValueError("an inventory is a sequence of phones, not one string")
-        self._look_up()
-        trained: dict[str, int] = {}
-        for row, token in enumerate(self.vocabulary.tokens, start=1):
-            trained.setdefault(normalize_ipa(token), row)
-        written = _with_output(list(dict.fromkeys(map(normalize_ipa, phones))), trained)
-        row_U = torch.tensor([BLANK, *(trained.get(phone, UNSEEN) for phone in written)])
-        attributes_UA = self.attributes_VA.cpu()[row_U]
-        own_U = self.own_V.cpu()[row_U] * (row_U != UNSEEN)
-        if unseen := [phone for phone in written if phone not in trained]:
-            attributes_UA[row_U == UNSEEN] = torch.from_numpy(attributes(unseen))
-        _log_alike(written, attributes_UA[1:], own_U[1:])
+        written, lost, row_U, attributes_UA, own_U = self._outputs(phones)
+        if lost:
+            logger.info(
+                f"{len(lost)} of {len(lost) + len(written)} phones of the language are never "
+                "written, because they have no articulatory features and the model was not trained "
+                f"on them: {' '.join(lost)}"
+            )
+        if alike := [" and ".join(group) for group in _alike(written, attributes_UA, own_U)]:
+            logger.info(
+                "phones of the language with the same attributes, of which only the first is "
+                f"written: {'; '.join(alike)}"
+            )
         vocabulary = Vocabulary("phonemes", tuple(written))
         made = CTC(CTCConfig(tokens="phonemes"), self.encoder_config, vocabulary)
         made.to(self.head.weight).requires_grad_(False).eval()
@@ -132,6 +131,43 @@ class Articulatory(CTC):
             for parameter, rows in zip(made.head.parameters(), self._rows(*given), strict=True):
                 parameter.copy_(rows)
         return made
+
+    def composition(self, phones: Sequence[str]) -> dict[str, str]:
+        """Where `for_inventory` has the output of each phone from: `trained`, `composed`, or why it
+        is never written. Raises UserError if no phone can be written."""
+        written, lost, row_U, attributes_UA, own_U = self._outputs(phones)
+        outputs = zip(written, row_U[1:].tolist(), strict=True)
+        found = {phone: "composed" if row == UNSEEN else "trained" for phone, row in outputs}
+        found |= dict.fromkeys(lost, "never written, has no features")
+        for first, *others in _alike(written, attributes_UA, own_U):
+            found |= dict.fromkeys(others, f"never written, has the features of {first}")
+        return found
+
+    def _outputs(
+        self, phones: Sequence[str]
+    ) -> tuple[list[str], list[str], Tensor, Tensor, Tensor]:
+        """The phones that can be written and those that cannot; of the blank and the former the row
+        in this head (or UNSEEN), the attributes (U, A), and whether the row is their own."""
+        if isinstance(phones, str):
+            raise ValueError("an inventory is a sequence of phones, not one string")
+        self._look_up()
+        trained: dict[str, int] = {}
+        for row, token in enumerate(self.vocabulary.tokens, start=1):
+            trained.setdefault(normalize_ipa(token), row)
+        given = list(dict.fromkeys(map(normalize_ipa, phones)))
+        lost = [p for p in given if p not in trained and problem_without_features(p)]
+        written = [phone for phone in given if phone not in lost]
+        if not written:
+            raise UserError(
+                f"none of the {len(lost)} phones of the inventory can be written: expected IPA "
+                "phones with articulatory features, or phones that the model was trained on"
+            )
+        row_U = torch.tensor([BLANK, *(trained.get(phone, UNSEEN) for phone in written)])
+        attributes_UA = self.attributes_VA.cpu()[row_U]
+        own_U = self.own_V.cpu()[row_U] * (row_U != UNSEEN)
+        if unseen := [phone for phone in written if phone not in trained]:
+            attributes_UA[row_U == UNSEEN] = torch.from_numpy(attributes(unseen))
+        return written, lost, row_U, attributes_UA, own_U
 
     def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
         """Copies the embeddings of all attributes, and the rows of tokens and of the blank that
@@ -183,32 +219,11 @@ class Articulatory(CTC):
         self._known = True
 
 
-def _with_output(phones: Sequence[str], trained: Mapping[str, int]) -> list[str]:
-    """The phones that can be written."""
-    lost = [p for p in phones if p not in trained and problem_without_features(p)]
-    written = [phone for phone in phones if phone not in lost]
-    if not written:
-        raise UserError(
-            f"none of the {len(lost)} phones of the inventory can be written: expected IPA phones "
-            "with articulatory features, or phones that the model was trained on"
-        )
-    if lost:
-        logger.info(
-            f"{len(lost)} of {len(phones)} phones of the language are never written, because they "
-            "have no articulatory features and the model was not trained on them: "
-            f"{' '.join(lost)}"
-        )
-    return written
-
-
-def _log_alike(phones: Sequence[str], attributes_UA: Tensor, own_U: Tensor) -> None:
-    """Logs phones whose outputs are equal."""
+def _alike(phones: Sequence[str], attributes_UA: Tensor, own_U: Tensor) -> list[list[str]]:
+    """Phones whose outputs are equal."""
     groups: dict[bytes, list[str]] = {}
-    for phone, row_A, own in zip(phones, attributes_UA.numpy(), own_U.tolist(), strict=True):
+    rows = zip(attributes_UA[1:].numpy(), own_U[1:].tolist(), strict=True)
+    for phone, (row_A, own) in zip(phones, rows, strict=True):
         if not own:
             groups.setdefault(row_A.tobytes(), []).append(phone)
-    if alike := [" and ".join(group) for group in groups.values() if len(group) > 1]:
-        logger.info(
-            "phones of the language with the same attributes, of which only the first is written: "
-            f"{'; '.join(alike)}"
-        )
+    return [group for group in groups.values() if len(group) > 1]

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from speechx.decoding.beam import BeamDecoder, BeamSettings, Lexicon
 from speechx.decoding.decoder import Decoder, GreedyDecoder
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 from speechx.log import logger
@@ -33,12 +34,13 @@ class Decoding:
     """How outputs become text. `backend` is by default `beam` if anything else is given, else
     `greedy`.
 
-    lm: an n-gram model of words or of the model's tokens. lexicon: the only words that are written,
-    each with its spellings or pronunciations in tokens. hotwords: words to prefer, such as names.
-    UserError for combinations that a backend does not have.
+    lm: an n-gram model of words or of the model's tokens; pyctcdecode also takes a binary file of
+    KenLM. lexicon: the only words that are written, each with its spellings or pronunciations in
+    tokens. hotwords: words to prefer, such as names. UserError for combinations that a backend does
+    not have.
     """
 
-    lm: NGram | None = None
+    lm: NGram | KenlmModel | None = None
     lexicon: Lexicon | None = None
     hotwords: tuple[str, ...] = ()
     settings: BeamSettings | None = None
@@ -58,6 +60,11 @@ class Decoding:
             )
         if self.backend == "pyctcdecode" and self.lexicon is not None:
             raise UserError("pyctcdecode has no lexicons: leave it out, or choose the decoder beam")
+        if self.backend != "pyctcdecode" and isinstance(self.lm, KenlmModel):
+            raise UserError(
+                f"{self.lm.path}: only the decoder pyctcdecode takes a binary file of KenLM; for "
+                "the decoder beam read it with `read_ngram`"
+            )
 
     @property
     def searches(self) -> bool:
@@ -79,6 +86,7 @@ class Decoding:
 
             return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.search_settings)
         if self.searches or self.backend == "beam":
+            assert not isinstance(self.lm, KenlmModel)
             return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.search_settings)
         return GreedyDecoder(tokens)
 

@@ -356,6 +356,15 @@ class Recognizer:
                 logger.info(note)
         return self._mappings[inventory]
 
+    def phone_table(self, inventory: Inventory, mapping: Mapping | None = None) -> str:
+        """Lines with tabs, for people: the mapping to the phones of an inventory, by default the
+        one that `phonemize` uses; or, where it composes the phones of attributes, each phone with
+        where its output comes from."""
+        if mapping is None and isinstance(self.head, Articulatory):
+            made = self.head.composition(inventory.phones)
+            return "".join(f"{a}\t{b}\n" for a, b in (("phone", "output"), *made.items()))
+        return (mapping or self.map_inventory(inventory)).to_tsv()
+
     def read_mapping(self, path: Path | str, inventory: Inventory | None = None) -> Mapping:
         """The mapping in a table that `speechx inventory map` wrote and a person may have edited,
         to the phones of the inventory, or to all that the table has."""

@@ -17,6 +17,7 @@ from speechx.models.folder import lm_file, write_decoding
 from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 from speechx.transcription.loading import load
 from tests.conftest import tone_corpus, write_wav
+from tests.decoding.test_kenlm_file import WORDS
 from tests.toy_models import LETTERS, PHONES, toy_model
 
 OPEN = BeamSettings(token_min_logp=-1e9, beam_prune_logp=-1e9, lm_weight=5.0, word_bonus=0.0)
@@ -53,6 +54,19 @@ def test_hot_words_are_written_more_often(speller, recording):
     settings = replace(OPEN, hotword_weight=20.0)
     model.decode_with(Decoding(hotwords=("dab",), settings=settings))
     assert model.transcribe(recording).text.split().count("dab") > without.count("dab")
+
+
+@pytest.mark.parametrize("options", [[], ["--decoder", "pyctcdecode"]])
+def test_a_binary_file_of_kenlm_chooses_words(speller, recording, capsys, options):
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pyctcdecode")
+    command = ["transcribe", str(recording), "--model", str(speller), *options]
+    written = []
+    for words in (["--beam-size", "20"], ["--lm", str(WORDS), "--lm-weight", "9"]):
+        assert main([*command, *words]) == 0
+        written.append(capsys.readouterr().out.split())
+    without, chosen = (sum(word in ("ab", "bad", "cab") for word in each) for each in written)
+    assert chosen > without
 
 
 def test_a_lexicon_makes_words_of_phones_that_have_times_of_both(phonetician, recording, tmp_path):
