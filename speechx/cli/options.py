@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from speechx.errors import UserError
+
 SOURCES = (
     "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
     "model, or LANGUAGE:FILE for a text"
@@ -148,6 +150,11 @@ def chosen_inventory(inventory: str | None, language: str | None = None) -> Any:
 
     if inventory is not None:
         return inventory_of(inventory)
+    if language == "auto":
+        raise UserError(
+            "auto identifies languages that a model was trained on: name the unseen language whose "
+            "phones are wanted, or give --inventory or --mapping"
+        )
     return None if language is None else Inventory.for_language(language)
 
 
@@ -171,21 +178,25 @@ def decode_with(model: Any, options: Any, language: str | None = None) -> None:
     from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
-    decoding = Decoding() if options.decoder == "greedy" else model.decoding
+    given: dict[str, Any] = {"backend": options.decoder}
     if options.lm is not None:
         read = read_scores if options.decoder == "pyctcdecode" else read_ngram
-        decoding = replace(decoding, lm=read(options.lm), backend=options.decoder)
+        given["lm"] = read(options.lm)
     if options.lexicon is not None:
-        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
+        given["lexicon"] = read_lexicon(options.lexicon, None if language == "auto" else language)
     if options.hotwords is not None:
-        decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
-    decoding = decoding.with_weights(
-        beam_size=options.beam_size,
-        lm_weight=options.lm_weight,
-        word_bonus=options.word_bonus,
-        hotword_weight=options.hotword_weight,
-    )
-    model.decode_with(replace(decoding, backend=options.decoder))
+        given["hotwords"] = read_hotwords(options.hotwords)
+
+    def choose(kept: Decoding) -> Decoding:
+        decoding = replace(Decoding() if options.decoder == "greedy" else kept, **given)
+        return decoding.with_weights(
+            beam_size=options.beam_size,
+            lm_weight=options.lm_weight,
+            word_bonus=options.word_bonus,
+            hotword_weight=options.hotword_weight,
+        )
+
+    model.choose_decoding(choose)
 
 
 def opened_model(options: Any, language: str | None, any_language: bool = False) -> Any:
