@@ -76,6 +76,11 @@ def add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: Any) -> int:
+    if options.language == "auto":
+        raise UserError(
+            "evaluate does not identify languages: leave --language out for the language of the "
+            "manifests, or name one"
+        )
     unseen = options.unseen or options.inventory or options.mapping
     if unseen and options.calibrate:
         raise UserError("--calibrate is for the model's own outputs, not for unseen languages")

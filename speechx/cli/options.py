@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from speechx.errors import UserError
+
 SOURCES = (
     "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
     "model, or LANGUAGE:FILE for a text"
@@ -163,6 +165,11 @@ def chosen_inventory(inventory: str | None, language: str | None = None) -> Any:
 
     if inventory is not None:
         return inventory_of(inventory)
+    if language == "auto":
+        raise UserError(
+            "auto identifies languages that a model was trained on: name the unseen language whose "
+            "phones are wanted, or give --inventory or --mapping"
+        )
     return None if language is None else Inventory.for_language(language)
 
 
@@ -189,25 +196,28 @@ def decode_with(
     from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
-    own = model.decoding.for_inventory() if unseen else model.decoding
-    decoding = Decoding() if options.decoder == "greedy" else own
-    if options.lm is not None:  # the settings of the folder belong to the one that it keeps
+    given: dict[str, Any] = {"backend": options.decoder}
+    if options.lm is not None:
         read = read_scores if options.decoder == "pyctcdecode" else read_ngram
-        settings = None if decoding.kept else decoding.settings
-        decoding = replace(
-            decoding, lm=read(options.lm), settings=settings, kept=False, backend=options.decoder
-        )
+        given["lm"] = read(options.lm)
     if options.lexicon is not None:
-        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
+        given["lexicon"] = read_lexicon(options.lexicon, None if language == "auto" else language)
     if options.hotwords is not None:
-        decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
-    decoding = decoding.with_settings(
-        beam_size=options.beam_size,
-        lm_weight=options.lm_weight,
-        word_bonus=options.word_bonus,
-        hotword_weight=options.hotword_weight,
-    )
-    model.decode_with(replace(decoding, backend=options.decoder))
+        given["hotwords"] = read_hotwords(options.hotwords)
+
+    def choose(saved: Decoding) -> Decoding:
+        own = saved.for_inventory() if unseen else saved
+        decoding = Decoding() if options.decoder == "greedy" else own
+        if options.lm is not None and decoding.kept:  # its settings are those of the one kept
+            decoding = replace(decoding, settings=None, kept=False)
+        return replace(decoding, **given).with_settings(
+            beam_size=options.beam_size,
+            lm_weight=options.lm_weight,
+            word_bonus=options.word_bonus,
+            hotword_weight=options.hotword_weight,
+        )
+
+    model.choose_decoding(choose)
 
 
 def opened_model(options: Any, language: str | None, any_language: bool = False) -> Any:

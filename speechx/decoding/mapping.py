@@ -161,7 +161,7 @@ class Mapping:
             )
         if equal := [row for row in self.rows if row.match != EXACT and row.distance == 0]:
             pairs = [f"{row.source} -> {row.target}" for row in equal]
-            notes.append(f"{len(pairs)} pairs have the same features: {_some(pairs, ', ')}")
+            notes.append(f"PanPhon has the same features for: {_some(pairs, ', ')}")
         if same := several_spellings(self.source):
             notes.append(f"outputs of the model taken for one phone: {'; '.join(same)}")
         return notes

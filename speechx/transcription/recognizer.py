@@ -160,6 +160,10 @@ class Recognizer:
         self.decoding = decoding
         self._decoder: Decoder | None = None
 
+    def choose_decoding(self, choose: Callable[[Decoding], Decoding]) -> None:
+        """As `decode_with`, from how the model decodes now."""
+        self.decode_with(choose(self.decoding))
+
     @property
     def decoder(self) -> Decoder:
         """Decodes what the model writes."""

@@ -122,7 +122,7 @@ def test_a_unit_without_features_that_both_sides_have_is_kept():
 def test_pairs_with_the_same_features_are_named():
     mapping = map_inventory(("a", "ɪ̞", "r"), ("a", "ɪ", "ɪ̝", "r", "ɾ"))
     (note,) = mapping.notes()
-    assert "same features: ɪ̞ -> ɪ, ɪ̞ -> ɪ̝, r -> ɾ" in note
+    assert "same features for: ɪ̞ -> ɪ, ɪ̞ -> ɪ̝, r -> ɾ" in note
     assert mapping.first_targets() == {"a": "a", "ɪ̞": "ɪ", "r": "r"}
     assert not map_inventory(("a", "s"), ("a", "z", "s")).notes()
 
