@@ -4,8 +4,8 @@
 
 The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) asks for numpy before 2. It needs no
 KenLM here, for the n-gram model answers its questions, or a binary file of KenLM does
-(`KenlmModel`). It has no lexicons. Where scores are nearly
-equal, its result may depend on the order of a set: see `docs/decoding.md`.
+(`KenlmModel`). It has no lexicons. Used by itself with KenLM, pyctcdecode takes the end of a text
+behind a space for an unknown word; here it does not.
 
     T frames · V = blank and tokens, the blank first · N queries
 """
