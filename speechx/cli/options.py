@@ -187,14 +187,17 @@ def decode_with(model: Any, options: Any, language: str | None = None) -> None:
     if options.hotwords is not None:
         given["hotwords"] = read_hotwords(options.hotwords)
 
+    names = ("beam_size", "lm_weight", "word_bonus", "hotword_weight")
+    weights = {name: getattr(options, name) for name in names}
+    Decoding().with_weights(**weights)  # what is wrong with them is wrong for every model
+
     def choose(kept: Decoding) -> Decoding:
         decoding = replace(Decoding() if options.decoder == "greedy" else kept, **given)
-        return decoding.with_weights(
-            beam_size=options.beam_size,
-            lm_weight=options.lm_weight,
-            word_bonus=options.word_bonus,
-            hotword_weight=options.hotword_weight,
-        )
+        if options.lm_weight is not None and decoding.lm is None:
+            raise UserError("--lm-weight is for a language model: give --lm, or leave it out")
+        if options.hotword_weight is not None and not decoding.hotwords:
+            raise UserError("--hotword-weight is for hot words: give --hotwords, or leave it out")
+        return decoding.with_weights(**weights)
 
     model.choose_decoding(choose)
 

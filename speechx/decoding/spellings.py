@@ -12,6 +12,7 @@ from speechx.decoding.ngram import SPECIAL, Scores
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.normalize import normalize
 
 SHOWN = 5  # words in a message
 Lexicon = Mapping[str, Sequence[Sequence[str]]]
@@ -28,7 +29,6 @@ def spelled_words(
     """All spellings; `lm` is a model of words. UserError if there are words and none can be
     spelled, or if a hot word cannot."""
     speller = _Speller(tokens)
-    hot = dict.fromkeys(word for phrase in hotwords for word in phrase.split())
     lost: list[str] = []
     spellings: dict[str, list[tuple[int, ...]]] = {}
     if lexicon is not None:
@@ -40,8 +40,10 @@ def spelled_words(
     elif lm is not None:
         if not delimiter:
             raise UserError(
-                "the language model is one of words, and the tokens of the model have no space; "
-                "give a lexicon with the spelling or pronunciation of each word"
+                f"the language model has few tokens of the model and is taken for one of words "
+                f"({_few([word for word in lm.tokens if word not in SPECIAL])}), but the model "
+                "writes no space: give a language model of its tokens, or a lexicon with the "
+                "spelling or pronunciation of each word"
             )
         for word in lm.tokens:
             if word in SPECIAL:
@@ -52,6 +54,7 @@ def spelled_words(
             else:
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
+    hot = _hot(hotwords, speller, spellings)
     modelled = {} if lm is None else lm.id_of
     words = [
         WordSpelling(
@@ -73,6 +76,25 @@ def spelled_words(
     return words + _others(
         [word for word in hot if not spellings.get(word)], speller, modelled, delimiter
     )
+
+
+def _hot(hotwords: Iterable[str], speller: _Speller, known: Mapping[str, object]) -> list[str]:
+    """The hot words as they can be written: as they are given, else normalised as training texts
+    are, else in capitals. One that cannot be written stays as it is."""
+    found: dict[str, None] = {}
+    changed = []
+    for word in dict.fromkeys(word for phrase in hotwords for word in phrase.split()):
+        for way in (word, normalize(word, "und"), word.upper()):
+            parts = way.split()
+            if parts and all(part in known or speller.split(part) for part in parts):
+                found |= dict.fromkeys(parts)
+                changed += [f"{way!r} for {word!r}"] if way != word else []
+                break
+        else:
+            found[word] = None
+    if changed:
+        logger.info(f"hot words are written in the tokens of the model: {', '.join(changed)}")
+    return [*found]
 
 
 def _others(
