@@ -2,16 +2,29 @@
 
     python benchmarks/decoding.py [--model FOLDER --manifest test.jsonl --lm words.arpa]
 
-Without a model, outputs are made up: letters of random words, as sharp as a trained model's. Both
+Without a model, outputs are made up: letters of random words, as sharp as a trained model's. All
 decode with a beam of `--beam-size` and the same settings, without and with a language model of
-words; pyctcdecode uses its own interface to KenLM if the package kenlm is there. It prints
-speeds in times real time, and the share of utterances for which pyctcdecode writes the same text
-with the n-gram model of speechx. pyctcdecode has one thread, speechx `--threads`.
+words. A row is a decoder, its times real time, and the share of utterances to which it gives the
+text that speechx gives. pyctcdecode has two rows: with the scores of our n-gram model, and with
+KenLM, as its users have it. With KenLM it takes the end of a text behind a space for an unknown
+word, as ctc-beam-decoder does, so their texts differ more often. The packages kenlm and
+ctc-beam-decoder are left out if they are not installed. One process; speechx has `--threads`, the
+others one.
+
+pyctcdecode iterates over sets, so its ties may depend on PYTHONHASHSEED. It decodes the same
+outputs in `--seeds` further processes, each with another seed, and the last line has the share of
+utterances that do not have one text in all.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -66,22 +79,109 @@ def of_model(options: argparse.Namespace) -> tuple[list[np.ndarray], NGram, tupl
     return list(found.values()), read_ngram(options.lm), model.vocabulary.tokens
 
 
-def pyctcdecode_with_kenlm(
-    tokens: Sequence[str], lm: NGram, settings: BeamSettings, folder: Path
-) -> Callable[[np.ndarray], str] | None:
-    """pyctcdecode as its users have it."""
-    try:
-        import kenlm  # noqa: F401
-        from pyctcdecode import build_ctcdecoder
-    except ImportError:
-        return None
-    write_ngram(folder / "lm.arpa", lm)
-    words = [token for token in lm.tokens if token not in SPECIAL]
-    decoder = build_ctcdecoder(["", *tokens], str(folder / "lm.arpa"), unigrams=words)
-    return lambda log_TV: decoder.decode(
-        log_TV, beam_width=settings.beam_size, beam_prune_logp=settings.beam_prune_logp,
-        token_min_logp=settings.token_min_logp,
-    )  # fmt: skip
+Texts = Callable[[Sequence[np.ndarray]], list[str]]
+
+
+def of_speechx(decoder: BeamDecoder | PyctcdecodeDecoder) -> Texts:
+    return lambda outputs: [
+        "".join(span.token for span in spans).strip() for spans in decoder.decode(outputs)
+    ]
+
+
+def of_package(
+    package: str, tokens: Sequence[str], lm: NGram | None, settings: BeamSettings, folder: Path
+) -> Texts:
+    """pyctcdecode or ctc_beam_decoder as their users have them: both have one interface."""
+    given: dict[str, Any] = {}
+    if lm is not None:
+        write_ngram(folder / "lm.arpa", lm)
+        words = [token for token in lm.tokens if token not in SPECIAL]
+        given = {"kenlm_model_path": str(folder / "lm.arpa"), "unigrams": words}
+    decoder = importlib.import_module(package).build_ctcdecoder(["", *tokens], **given)
+    return lambda outputs: [
+        decoder.decode(
+            log_TV, beam_width=settings.beam_size, beam_prune_logp=settings.beam_prune_logp,
+            token_min_logp=settings.token_min_logp,
+        )
+        for log_TV in outputs
+    ]  # fmt: skip
+
+
+def compare(
+    name: str,
+    tokens: Sequence[str],
+    outputs: Sequence[np.ndarray],
+    lm: NGram | None,
+    settings: BeamSettings,
+    folder: Path,
+) -> None:
+    """Prints a row for each decoder."""
+    print(f"{name}:", flush=True)
+    ours = of_speechx(BeamDecoder(tokens, lm, settings=settings))
+    ours(outputs[:1])  # compiled before
+    decoders = {
+        "speechx": ours,
+        "pyctcdecode": of_speechx(PyctcdecodeDecoder(tokens, lm, settings=settings)),
+    }
+    if lm is not None and importlib.util.find_spec("kenlm"):
+        named = "pyctcdecode with KenLM"
+        decoders[named] = of_package("pyctcdecode", tokens, lm, settings, folder)
+    if importlib.util.find_spec("ctc_beam_decoder"):
+        decoders["ctc-beam-decoder"] = of_package("ctc_beam_decoder", tokens, lm, settings, folder)
+    else:
+        print("  ctc-beam-decoder is left out: it is not installed")
+    first: list[list[str]] = []
+    base = 0.0
+    for which, decode in decoders.items():
+        begun = time.perf_counter()
+        texts = [text.split() for text in decode(outputs)]
+        spent = time.perf_counter() - begun
+        first, base = first or texts, base or spent
+        same = np.mean([a == b for a, b in zip(first, texts, strict=True)])
+        speed = sum(map(len, outputs)) / FRAMES / spent
+        print(f"  {which:<24}{speed:8.0f} x real time, speechx {spent / base:6.1f} times as fast; "
+              f"{same:.1%} the same text", flush=True)  # fmt: skip
+
+
+def keep(
+    folder: Path, tokens: Sequence[str], outputs: Sequence[np.ndarray], lm: NGram, beam_size: int
+) -> None:
+    """Files for `texts_of_kept` in another process."""
+    np.savez(folder / "outputs.npz", *outputs)
+    lm.save(folder / "lm.safetensors")
+    (folder / "about.json").write_text(json.dumps({"tokens": tokens, "beam_size": beam_size}))
+
+
+def texts_of_kept(folder: Path) -> list[list[str]]:
+    """What pyctcdecode makes of the kept emissions, without and with the language model."""
+    about = json.loads((folder / "about.json").read_text())
+    settings = BeamSettings(beam_size=about["beam_size"])
+    with np.load(folder / "outputs.npz") as file:
+        outputs = [file[name] for name in file.files]
+    return [
+        of_speechx(PyctcdecodeDecoder(about["tokens"], lm, settings=settings))(outputs)
+        for lm in (None, read_ngram(folder / "lm.safetensors"))
+    ]
+
+
+def differs_from_itself(folder: Path, seeds: int) -> None:
+    """Prints how many texts of pyctcdecode are not the same with each of the hash seeds."""
+    runs = []
+    for seed in range(1, seeds + 1):
+        done = subprocess.run(
+            [sys.executable, __file__, "--kept", folder],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        runs.append(json.loads(done.stdout))
+    without, with_lm = (
+        np.mean([len(set(texts)) > 1 for texts in zip(*each, strict=True)])
+        for each in zip(*runs, strict=True)
+    )
+    print(f"pyctcdecode differs from itself with {seeds} hash seeds in {without:.1%} of the "
+          f"utterances, with a language model in {with_lm:.1%}")  # fmt: skip
 
 
 def main() -> None:
@@ -92,7 +192,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120.0, help="length of made-up outputs")
     parser.add_argument("--beam-size", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3, help="hash seeds of pyctcdecode, or 0")
+    parser.add_argument("--kept", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.kept is not None:
+        print(json.dumps(texts_of_kept(options.kept)))
+        return
     torch.set_num_threads(options.threads)
     tokens: tuple[str, ...] = LETTERS
     if options.model is None:
@@ -103,31 +208,13 @@ def main() -> None:
     settings = BeamSettings(beam_size=options.beam_size)
     print(f"{seconds:.0f} s in {len(outputs)} utterances, beam {options.beam_size}, "
           f"{options.threads} threads")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        for name, model in (("without a language model", None), ("with one", lm)):
-            ours = BeamDecoder(tokens, model, settings=settings)
-            ours.decode(outputs[:1])  # compiled before
-            theirs = PyctcdecodeDecoder(tokens, model, settings=settings)
-            native = model and pyctcdecode_with_kenlm(tokens, model, settings, Path(folder))
-            begun = time.perf_counter()
-            texts = [_text(spans) for spans in ours.decode(outputs)]
-            spent = time.perf_counter() - begun
-            begun = time.perf_counter()
-            other = [_text(spans) for spans in theirs.decode(outputs)]
-            their = time.perf_counter() - begun
-            if native:
-                begun = time.perf_counter()
-                for log_TV in outputs:
-                    native(log_TV)
-                their = time.perf_counter() - begun
-            same = np.mean([a.split() == b.split() for a, b in zip(texts, other, strict=True)])
-            print(f"  {name:<26}speechx {seconds / spent:7.0f} x real time, pyctcdecode"
-                  f"{' with KenLM' if native else ''} {seconds / their:6.0f}: {their / spent:.1f} "
-                  f"times as fast; {same:.0%} the same text", flush=True)  # fmt: skip
-
-
-def _text(spans: Sequence[Any]) -> str:
-    return "".join(span.token for span in spans).strip()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        compare("without a language model", tokens, outputs, None, settings, folder)
+        compare("with a language model of words", tokens, outputs, lm, settings, folder)
+        if options.seeds > 1:
+            keep(folder, tokens, outputs, lm, options.beam_size)
+            differs_from_itself(folder, options.seeds)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ SMALL = {
     "alignment": ["--minutes", "0.2", "--hours", "0.02"],
     "commonvoice_preparation": ["--clips", "1000"],
     "doctor": ["--utterances", "20"],
-    "decoding": ["--seconds", "10", "--beam-size", "10"],
+    "decoding": ["--seconds", "10", "--beam-size", "10", "--seeds", "2"],
     "language_model": ["--tokens", "20000"],
     "loader": ["--clips", "2", "--repetitions", "1"],
     "planning": ["--utterances", "2000"],

@@ -205,17 +205,21 @@ def decode_with(
     if options.hotwords is not None:
         given["hotwords"] = read_hotwords(options.hotwords)
 
+    names = ("beam_size", "lm_weight", "word_bonus", "hotword_weight")
+    settings = {name: getattr(options, name) for name in names}
+    Decoding().with_settings(**settings)  # what is wrong with them is wrong for every model
+
     def choose(saved: Decoding) -> Decoding:
         own = saved.for_inventory() if unseen else saved
         decoding = Decoding() if options.decoder == "greedy" else own
         if options.lm is not None and decoding.kept:  # its settings are those of the one kept
             decoding = replace(decoding, settings=None, kept=False)
-        return replace(decoding, **given).with_settings(
-            beam_size=options.beam_size,
-            lm_weight=options.lm_weight,
-            word_bonus=options.word_bonus,
-            hotword_weight=options.hotword_weight,
-        )
+        decoding = replace(decoding, **given)
+        if options.lm_weight is not None and decoding.lm is None:
+            raise UserError("--lm-weight is for a language model: give --lm, or leave it out")
+        if options.hotword_weight is not None and not decoding.hotwords:
+            raise UserError("--hotword-weight is for hot words: give --hotwords, or leave it out")
+        return decoding.with_settings(**settings)
 
     model.choose_decoding(choose)
 

@@ -30,6 +30,7 @@ from speechx.whole_file import whole_file
 
 LINES = 20_000  # that are read or written at once
 GZIP = b"\x1f\x8b"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 NEVER = -99.0  # to base 10: of <s>, and of a probability of 0
 MISSING = -100.0  # of a special token that is missing
 SPACE, SPACES = "|", (b"|", b"<space>")
@@ -146,9 +147,10 @@ class _Lines:
 def _header(lines: _Lines) -> list[int]:
     """How many n-grams there are of each order, from the lines before the first of them."""
     counts: list[int] = []
-    begun = False
+    begun, first = False, b""
     while some := lines.take(1):
         line = some[0].strip()
+        first = first or line
         if not begun:
             begun = line.removeprefix(b"\xef\xbb\xbf") == b"\\data\\"
         elif found := COUNT.fullmatch(line):
@@ -159,8 +161,11 @@ def _header(lines: _Lines) -> list[int]:
             return counts
         elif line:
             lines.fail(0, line, "`ngram 1=...` or `\\1-grams:` was expected")
-    what = "has no n-grams: it is cut off; copy it again" if begun else "is not an ARPA file"
-    raise UserError(f"{lines.path} {what}" + ("" if begun else ": it has no line \\data\\"))
+    if begun:
+        raise UserError(f"{lines.path} has no n-grams: it is cut off; copy it again")
+    if first.startswith(UTF_16):
+        raise UserError(f"{lines.path} is text in UTF-16; convert it to UTF-8 with iconv")
+    raise UserError(f"{lines.path} is not an ARPA file: it has no line \\data\\")
 
 
 def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, int, list[bytes]]]:
@@ -232,6 +237,8 @@ def _why_not(row: list[bytes], order: int, id_of: dict[bytes, int]) -> str:
             return f"{_name(cell)} is not a number"
     if float(row[0]) > 0:
         return "the logarithm of a probability is 0 or less"
+    if order == 1:  # whose tokens are not known yet
+        return ""
     unknown = [_name(token) for token in row[1 : order + 1] if token not in id_of]
     return f"not among the 1-grams: {', '.join(unknown)}" if unknown else ""
 

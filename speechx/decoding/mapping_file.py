@@ -233,7 +233,9 @@ def _listed(unknown: dict[str, int], known: Iterable[str]) -> str:
     spelled = {normalize_ipa(phone): phone for phone in known}
     shown = []
     for phone, line in list(unknown.items())[:SHOWN]:
-        near = difflib.get_close_matches(normalize_ipa(phone), spelled, n=2, cutoff=0.5)
+        own = normalize_ipa(phone)
+        others = [each for each in spelled if each != own]
+        near = difflib.get_close_matches(own, others, n=2, cutoff=0.5)
         hint = f", did you mean {' or '.join(spelled[n] for n in near)}?" if near else ""
         shown.append(f"{phone!r} (line {line}{hint})")
     more = f" and {len(unknown) - SHOWN} others" if len(unknown) > SHOWN else ""

@@ -3,8 +3,8 @@
     decoder = PyctcdecodeDecoder(vocabulary.tokens, lm=NGram.load("words.safetensors"))
 
 The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) needs numpy<2. Our n-gram model or a
-binary file of KenLM (`KenlmModel`) gives it its scores. It has no lexicons. Where scores are nearly
-equal, its result may depend on the order of a set.
+binary file of KenLM (`KenlmModel`) gives it its scores. It has no lexicons. Used by itself with
+KenLM, pyctcdecode takes the end of a text behind a space for an unknown word; here it does not.
 
     T frames · V = blank and tokens, the blank first · N queries
 """

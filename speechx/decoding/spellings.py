@@ -13,6 +13,7 @@ from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.ipa import normalize_ipa
+from speechx.text.normalize import normalize
 
 SHOWN = 5  # words in a message
 Lexicon = Mapping[str, Sequence[Sequence[str]]]
@@ -41,8 +42,10 @@ def spelled_words(
     elif lm is not None:
         if not delimiter:
             raise UserError(
-                "the language model is one of words, and the tokens of the model have no space; "
-                "give a lexicon with the spelling or pronunciation of each word"
+                f"the language model has few tokens of the model and is taken for one of words "
+                f"({_few([word for word in lm.tokens if word not in SPECIAL])}), but the model "
+                "writes no space: give a language model of its tokens, or a lexicon with the "
+                "spelling or pronunciation of each word"
             )
         for word in lm.tokens:
             if word in SPECIAL:
@@ -54,9 +57,7 @@ def spelled_words(
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
     lm_ids = {} if lm is None else lm.id_of
-    hot = dict.fromkeys(
-        _in_known_case(word, spellings, speller) for phrase in hotwords for word in phrase.split()
-    )
+    hot = _as_written(hotwords, speller, spellings)
     words = [
         WordSpelling(
             word,
@@ -79,13 +80,25 @@ def spelled_words(
     )
 
 
-def _in_known_case(
-    word: str, spellings: Mapping[str, Sequence[tuple[int, ...]]], speller: _Speller
-) -> str:
-    """A hot word as the lists or the model have it: as given, in lower case or in capitals."""
-    cases = tuple(dict.fromkeys((word, word.lower(), word.upper())))
-    listed = (each for each in cases if spellings.get(each))
-    return next(listed, next(filter(speller.split, cases), word))
+def _as_written(
+    hotwords: Iterable[str], speller: _Speller, known: Mapping[str, object]
+) -> list[str]:
+    """The hot words as they can be written: as given, else normalised as training texts are, else
+    in capitals. One that cannot be written stays as it is."""
+    found: dict[str, None] = {}
+    changed = []
+    for word in dict.fromkeys(word for phrase in hotwords for word in phrase.split()):
+        for way in (word, normalize(word, "und"), word.upper()):
+            parts = way.split()
+            if parts and all(known.get(part) or speller.split(part) for part in parts):
+                found |= dict.fromkeys(parts)
+                changed += [f"{way!r} for {word!r}"] if way != word else []
+                break
+        else:
+            found[word] = None
+    if changed:
+        logger.info(f"hot words are written in the tokens of the model: {', '.join(changed)}")
+    return [*found]
 
 
 def _hot_only(

@@ -26,6 +26,7 @@ from speechx.text.pronunciations import count_phones, is_lexicon, pronunciations
 from speechx.text.user_files import read_lines
 
 SHOWN = 5  # words in a message
+LISTS = (".txt", ".tsv", ".csv", ".lst")  # what a word does not end in
 Backend = Literal["greedy", "beam", "pyctcdecode"]
 
 
@@ -116,6 +117,12 @@ def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tupl
             "For ordinary text, name the language, so that espeak-ng reads the words."
         )
     words = list(dict.fromkeys(w for line in lines for w in normalize(line, language).split()))
+    if not words:
+        raise UserError(f"{path} has no words; words of the language were expected")
+    logger.info(
+        f"{path} is read as text in {language}, with {len(words)} words: no tabs divide words from "
+        "pronunciations"
+    )
     read = g2p(words, language)
     unread = [word for word, phones in zip(words, read.phones, strict=True) if not phones]
     if len(unread) == len(words):
@@ -133,6 +140,8 @@ def read_hotwords(given: str) -> tuple[str, ...]:
     path = Path(given)
     if path.is_file():
         words = read_lines(path, "the hot words", "a word in each line")
+    elif path.suffix.lower() in LISTS:
+        raise UserError(f"{given}: there is no such file of hot words")
     else:
         words = given.split(",")
     found = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))

@@ -68,7 +68,6 @@ class SpokenLanguage(Recognizer):
 
     def choose_decoding(self, choose: Choose) -> None:
         """As `decode_with`, from how the reader of each language decodes by itself."""
-        choose(Decoding())  # what is wrong with the settings is wrong for all
         self._choose, self._open = choose, None
 
     def read_mapping(self, path: Path | str, inventory: Inventory | None = None) -> Mapping:

@@ -191,6 +191,8 @@ def test_minus_infinity_is_a_very_small_probability(read):
         (GOOD.replace("-0.2\ta b", "nan\ta b"), ":15: .*nan is not a number"),
         (GOOD.replace("-0.2\ta b", "-0,2\ta b"), ":15: .*-0,2 is not a number"),
         (GOOD.replace("-0.2\ta b", "0.2\ta b"), ":15: .*0 or less"),
+        (GOOD.replace("-0.8\tb", "0.8\tb"), ":11: .*0 or less"),
+        (GOOD.encode("utf-16"), "UTF-16"),
         (GOOD.replace("-0.2\ta b", "-0.2\ta c"), ":15: .*1-grams: c"),
         (GOOD.replace("-0.2\ta b", "-0.2\ta"), ":15: .*2 tokens"),
         (GOOD.replace("-0.2\ta b", "-0.2\ta b a b"), ":15: .*2 tokens"),

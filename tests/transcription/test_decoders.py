@@ -99,10 +99,30 @@ def test_words_of_an_unseen_language_from_the_command_line(
     assert set(words) <= {"casa", "seta"}
 
 
-def test_ordinary_text_is_a_lexicon_if_the_language_is_known(tmp_path):
+def test_hot_words_are_respelled_if_the_model_cannot_write_them(speller, recording, caplog):
+    model = load(speller, "cpu")
+    settings = replace(OPEN, hotword_weight=20.0)
+    written = []
+    for hotwords in (("dab", "bad"), ("Dab!", "BAD"), ("“dab” bad",)):
+        with caplog.at_level("INFO", "speechx"):
+            model.decode_with(Decoding(hotwords=hotwords, settings=settings))
+            written.append(model.transcribe(recording).text)
+    assert len({*written}) == 1
+    assert "'dab' for 'Dab!'" in caplog.text
+    model.decode_with(Decoding(hotwords=("dab", "xyz")))
+    with pytest.raises(UserError, match="xyz"):
+        model.transcribe(recording)
+
+
+def test_ordinary_text_is_a_lexicon_if_the_language_is_known(tmp_path, caplog):
+    caplog.set_level("INFO", "speechx")
     (tmp_path / "text.txt").write_text("La casa,\nla seta!\n", encoding="utf-8")
     lexicon = read_lexicon(tmp_path / "text.txt", "it")
     assert list(lexicon) == ["la", "casa", "seta"]
+    assert "read as text in it, with 3 words" in caplog.text
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"empty\.txt has no words"):
+        read_lexicon(tmp_path / "empty.txt", "it")
     with pytest.raises(UserError, match="name the language"):
         read_lexicon(tmp_path / "text.txt")
 
@@ -112,6 +132,8 @@ def test_hot_words_come_with_commas_or_in_a_file(tmp_path):
     assert read_hotwords("Tallinn, Tartu") == read_hotwords(str(tmp_path / "hot.txt"))
     with pytest.raises(UserError, match="no hot words"):
         read_hotwords(" , ")
+    with pytest.raises(UserError, match="no such file"):
+        read_hotwords("missing.txt")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +142,10 @@ def test_hot_words_come_with_commas_or_in_a_file(tmp_path):
         (["--decoder", "greedy", "--hotwords", "dab"], "greedy decoding uses no"),
         (["--beam-size", "0"], "beam_size must be at least 1"),
         (["--lm", "missing.arpa"], "missing.arpa"),
+        (["--lm-weight", "nan"], "lm_weight must be 0 or more"),
+        (["--lm-weight", "2"], "give --lm"),
+        (["--hotword-weight", "2"], "give --hotwords"),
+        (["--hotwords", "names.txt"], "names.txt"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(speller, recording, capsys, options, named):
