@@ -39,6 +39,7 @@ from speechx.log import logger
 from speechx.text.g2p import g2p
 from speechx.text.ipa import problem_with
 from speechx.text.normalize import normalize
+from speechx.text.unspaced import is_unspaced
 
 Tokens = Literal["words", "characters", "phonemes"]
 ORDER = {"words": 4, "characters": 6, "phonemes": 6}
@@ -51,6 +52,10 @@ LINES = 1000  # that G2P reads at once
 SHOWN = 5  # sentences in a message
 LONGEST_PHONE = 4  # letters
 LONG_WORD = 12  # characters, on the average
+NO_TEXTS = (
+    ".csv", ".tsv", ".json", ".xml", ".html", ".eaf", ".textgrid", ".srt", ".vtt", ".ctm", ".stm",
+    ".yaml",
+)  # fmt: skip
 
 
 class Sentence(NamedTuple):
@@ -82,7 +87,7 @@ def train_lm(
     if output is not None:
         check_name(output)
     test = {number for path in exclude for number in _test_numbers(Path(path))}
-    numbers, shared, letters = array("q"), Counter[str](), [0, 0]
+    numbers, shared, count = array("q"), Counter[str](), Counter[str]()
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
@@ -92,8 +97,10 @@ def train_lm(
                 continue
             numbers.extend(own)
             divided = DIVIDED[tokens](sentence.modelled)
-            letters[0] += len(sentence.modelled)
-            letters[1] += len(divided)
+            count["letters"] += len(sentence.modelled)
+            count["tokens"] += len(divided)
+            count["sentences"] += 1
+            count["unspaced"] += is_unspaced(sentence.modelled)
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
@@ -101,15 +108,16 @@ def train_lm(
     model = train(sentences(), ORDER[tokens] if order is None else order, prune)
     if shared:
         logger.info(f"{shared.total()} sentences of the test data left out ({_few(shared)})")
-    if tokens == "words" and letters[0] > LONG_WORD * letters[1]:
+    length = count["letters"] / count["tokens"]
+    if tokens == "words" and (length > LONG_WORD or 2 * count["unspaced"] > count["sentences"]):
         logger.info(
-            f"the words have {letters[0] / letters[1]:.0f} characters on the average; a language "
-            "that is written without spaces needs --tokens characters"
+            f"the words have {length:.0f} characters on the average; a language that is written "
+            "without spaces needs --tokens characters"
         )
     model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(numbers, np.int64)))
     sizes = ", ".join(f"{len(level.token_N):,}" for level in model.levels())
     logger.info(
-        f"{letters[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
+        f"{count['tokens']:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
         f"{model.order}: {sizes}"
     )
     if output is not None:
@@ -235,5 +243,11 @@ def _lines(path: Path) -> Iterator[str]:
     """The lines of a text that are not empty."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; a text or a manifest was expected")
+    if path.suffix.lower() in NO_TEXTS:
+        raise UserError(
+            f"{path} is no plain text, so its ids, times or tags would be modelled. "
+            "Save its sentences in a .txt file, one a line, or make a manifest: `speechx data "
+            "prepare`."
+        )
     with open_text(path) as file:
         yield from (line for line in file if line.strip())

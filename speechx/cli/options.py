@@ -69,8 +69,8 @@ def add_decoding(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
-        help="words that a phone model may write, each with its phones behind a tab; or a text in "
-        "the language, whose words espeak-ng reads",
+        help="words that may be written: each with its phones behind a tab; or a text in the "
+        "language, whose words espeak-ng reads for a model of phones",
     )  # fmt: skip
     command.add_argument(
         "--hotwords", metavar="WORD,WORD|FILE",
@@ -164,19 +164,24 @@ def chosen_mapping(mapping: Path | None, model: Any, inventory: Any) -> Any:
 
 
 def decode_with(model: Any, options: Any, language: str | None = None) -> None:
-    """Gives a model the decoder that the options of add_decoding choose."""
+    """Gives a model the decoder that the options of add_decoding choose. `language` is that of the
+    words, by default the model's."""
     from dataclasses import replace
 
     from speechx.decoding.ngram_file import read_ngram
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
+    language = language or model.language
     decoding = Decoding() if options.decoder == "greedy" else model.decoding
     if options.lm is not None:
         decoding = replace(decoding, lm=read_ngram(options.lm))
     if options.lexicon is not None:
-        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
+        of_type = model.vocabulary.token_type
+        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language, of_type))
     if options.hotwords is not None:
-        decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
+        known = decoding.lexicon or ()
+        words = read_hotwords(options.hotwords, model.vocabulary.tokens, known, language)
+        decoding = replace(decoding, hotwords=words)
     decoding = decoding.with_weights(
         beam_size=options.beam_size,
         lm_weight=options.lm_weight,

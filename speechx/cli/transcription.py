@@ -89,7 +89,8 @@ def _decode(options: Any) -> int:
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, None if options.phonemize else options.language)
     mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
-    decode_with(model, options, inventory.language if inventory else options.language)
+    unseen = inventory.language if inventory else "und"
+    decode_with(model, options, unseen if options.phonemize else options.language)
     if options.show_mapping:
         print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
     if not options.audio:

@@ -51,6 +51,10 @@ HYPOTHESIS_KEYS = ("pred_text", "hypothesis", "hyp", "prediction", "predicted", 
 REFERENCE_KEYS = ("reference", "ref", "target", "ground_truth")
 PHONE_KEYS = ("phones", "phonemes", "ipa")
 FORMATS = ("auto", "kaldi", "lines")
+PLAIN_LINES = (
+    "The first word of a line of text was taken for its id; lines without ids can only be compared "
+    "with lines."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,10 @@ def read_pair(
             raise UserError(f"{each.path}: no transcript is in it")
         times = Counter(said.id for said in each.said)
         if twice := [id for id, number in times.items() if number > 1]:
-            raise UserError(f"{each.path}: {len(twice)} ids stand there twice: {first_few(twice)}")
+            hint = "" if each.lines is None else f". {PLAIN_LINES}"
+            raise UserError(
+                f"{each.path}: {len(twice)} ids stand there twice: {first_few(twice)}{hint}"
+            )
     assert ref.said is not None
     assert hyp.said is not None
     return ref.said, _by_audio(ref.said, hyp.said)
@@ -307,10 +314,7 @@ def _read_lines(ref: Transcripts, hyp: Transcripts, format: str) -> None:
             each.said = _kaldi(each)
         return
     if len(texts) == 1:
-        raise UserError(
-            f"{texts[0].path}: lines without the ids of the other side; plain lines can only be "
-            "compared with plain lines"
-        )
+        raise UserError(f"{texts[0].path}: lines without the ids of the other side. {PLAIN_LINES}")
     for each in texts:
         assert each.lines is not None
         each.said = [Said(str(n), line.strip()) for n, line in enumerate(each.lines, start=1)]

@@ -159,8 +159,12 @@ def _header(lines: _Lines) -> list[int]:
             return counts
         elif line:
             lines.fail(0, line, "`ngram 1=...` or `\\1-grams:` was expected")
-    what = "has no n-grams: it is cut off; copy it again" if begun else "is not an ARPA file"
-    raise UserError(f"{lines.path} {what}" + ("" if begun else ": it has no line \\data\\"))
+    if begun:
+        raise UserError(f"{lines.path} has no n-grams: it is cut off; copy it again")
+    raise UserError(
+        f"{lines.path} is not an ARPA file: it has no line \\data\\. `speechx lm train` makes a "
+        "language model from a text or a manifest."
+    )
 
 
 def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, int, list[bytes]]]:

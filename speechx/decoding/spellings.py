@@ -40,8 +40,9 @@ def spelled_words(
     elif lm is not None:
         if not delimiter:
             raise UserError(
-                "the language model is one of words, and the tokens of the model have no space; "
-                "give a lexicon with the spelling or pronunciation of each word"
+                f"the language model is of {_few([t for t in lm.tokens if t not in SPECIAL])}, of "
+                "which most are not among the tokens that may be written. Give one of these "
+                "tokens; or, for one of words, a lexicon with the pronunciation of each word."
             )
         for word in lm.tokens:
             if word in SPECIAL:
@@ -88,7 +89,7 @@ def _others(
     if wrong := [word for word in hot if not ids[word]]:
         raise UserError(
             f"the model cannot write the hot words {_few(wrong)}: they have other characters than "
-            f"its tokens ({_few(speller.tokens, 60)})"
+            f"its tokens ({_few(speller.tokens, 60)}); do they differ in case or script?"
         )
     return [
         WordSpelling(

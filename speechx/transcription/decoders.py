@@ -7,7 +7,8 @@ A model folder may keep a language model for a head, with the settings that `spe
 `lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -63,10 +64,19 @@ class Decoding:
 
     @property
     def used(self) -> BeamSettings:
-        """The settings; by default a lexicon has a wide beam, for in a word that was not recognised
-        well there are phones of low probability."""
-        wide = BeamSettings(token_min_logp=-30.0, beam_prune_logp=-100.0, word_bonus=0.0)
-        return self.settings or (BeamSettings() if self.lexicon is None else wide)
+        """The settings. With a lexicon no other words are written, and by default the beam is wide,
+        for in a word that was not recognised well there are phones of low probability."""
+        if self.lexicon is None:
+            return self.settings or BeamSettings()
+        given, default = self.settings or BeamSettings(word_bonus=0.0), BeamSettings()
+        token_min, prune = given.token_min_logp, given.beam_prune_logp
+        return replace(
+            given,
+            unknown_word_score=-math.inf,
+            unknown_part_score=-math.inf,
+            token_min_logp=-30.0 if token_min == default.token_min_logp else token_min,
+            beam_prune_logp=-100.0 if prune == default.beam_prune_logp else prune,
+        )
 
     def decoder(self, tokens: Sequence[str]) -> Decoder:
         """The decoder of a model with these tokens; token i has output i + 1."""
@@ -83,16 +93,26 @@ class Decoding:
         given = {name: value for name, value in weights.items() if value is not None}
         if not given:
             return self
+        if "lm_weight" in given and self.lm is None:
+            raise UserError("a weight of the language model was given, and no language model")
+        if "hotword_weight" in given and not self.hotwords:
+            raise UserError("a weight of hot words was given, and no hot words")
         return replace(self, settings=replace(self.used, **given))
 
 
-def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tuple[str, ...]]]:
+def read_lexicon(
+    path: Path, language: str | None = None, token_type: str = "phonemes"
+) -> dict[str, list[tuple[str, ...]]]:
     """The words of a lexicon (`speechx.text.pronunciations`) with their phones; or the words of an
-    ordinary text, whose phones G2P finds for the language."""
+    ordinary text, whose phones G2P finds for the language. For a model of characters they are
+    spelled as they are written."""
     lines = read_lines(path, "the lexicon", "a word, a tab and phones in each line")
     if is_lexicon(lines):
         count_phones(path, lines)  # logs what is strange
         return pronunciations(lines)
+    if token_type == "characters":
+        written = [word for line in lines for word in normalize(line, language or "und").split()]
+        return {word: [tuple(word)] for word in written}
     if language is None or language == "und":
         raise UserError(
             f"{path} has no pronunciations: a word, a tab and phones were expected in each line. "
@@ -111,17 +131,29 @@ def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tupl
     return {word: [phones] for word, phones in zip(words, read.phones, strict=True) if phones}
 
 
-def read_hotwords(given: str) -> tuple[str, ...]:
-    """Words with commas between, or the lines of a file."""
+def read_hotwords(
+    given: str, tokens: Sequence[str] = (), words: Container[str] = (), language: str | None = None
+) -> tuple[str, ...]:
+    """Words with commas between, or the lines of a file. With the tokens of a model, words that are
+    neither made of them nor among `words` are normalised as references are (lower case), which is
+    logged."""
     path = Path(given)
-    if path.is_file():
-        words = read_lines(path, "the hot words", "a word in each line")
+    if path.suffix == ".txt" or path.is_file():
+        phrases = read_lines(path, "the hot words", "a word in each line")
     else:
-        words = given.split(",")
-    found = tuple(dict.fromkeys(word.strip() for word in words if word.strip()))
-    if not found:
+        phrases = given.split(",")
+    phrases = [phrase.strip() for phrase in phrases if phrase.strip()]
+    if not phrases:
         raise UserError("there are no hot words: give words with commas between, or a file of them")
-    return found
+
+    def as_written(phrase: str) -> str:
+        known = all(word in words or set(word) <= set(tokens) for word in phrase.split())
+        return phrase if known or not tokens else normalize(phrase, language or "und") or phrase
+
+    found = list(map(as_written, phrases))
+    if changed := [new for new, old in zip(found, phrases, strict=True) if new != old]:
+        logger.info(f"hot words as references are written: {', '.join(changed[:SHOWN])}")
+    return tuple(dict.fromkeys(found))
 
 
 def kept_decoding(folder: Path, head: str, settings: Any) -> Decoding:
