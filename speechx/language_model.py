@@ -59,6 +59,10 @@ LONG_SENTENCE = 18  # characters; one of a script without spaces counts three ti
 UNKNOWN = "und"  # language of a text whose language is not given
 ENDS = re.compile("[.!?…؟।።]+[\"'”’»)\\]]*\\s+|[。！？]+[」』”’]*")
 """Of sentences within a line."""
+NO_TEXTS = (
+    ".csv", ".tsv", ".json", ".xml", ".html", ".eaf", ".textgrid", ".srt", ".vtt", ".ctm", ".stm",
+    ".yaml",
+)  # fmt: skip
 
 
 class Sentence(NamedTuple):
@@ -94,7 +98,7 @@ def train_lm(
         check_name(output)
     one_spelling = normalize_ipa if tokens == "phonemes" else str
     test = {each for path in exclude for each in _test_hashes(Path(path))}
-    hashes, shared, size = array("q"), Counter[str](), [0, 0]  # size: characters, tokens
+    hashes, shared, count = array("q"), Counter[str](), Counter[str]()
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
@@ -104,12 +108,14 @@ def train_lm(
                 continue
             hashes.extend(own)
             divided = DIVIDED[tokens](sentence.tokens)
-            size[0] += len(sentence.tokens)
-            size[1] += len(divided)
+            count["characters"] += len(sentence.tokens)
+            count["tokens"] += len(divided)
+            count["sentences"] += 1
+            count["unspaced"] += is_unspaced(sentence.tokens)
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
-        if shared and not size[1]:
+        if shared and not count["tokens"]:
             raise UserError(
                 f"all {shared.total()} sentences of the text are sentences of the test data "
                 f"({_few(shared)}), and none is left for a language model: give other text"
@@ -118,15 +124,16 @@ def train_lm(
     model = train(sentences(), ORDER[tokens] if order is None else order, prune)
     if shared:
         logger.info(f"{shared.total()} sentences of the test data left out ({_few(shared)})")
-    if tokens == "words" and size[0] > LONG_WORD * size[1]:
+    length = count["characters"] / count["tokens"]
+    if tokens == "words" and (length > LONG_WORD or 2 * count["unspaced"] > count["sentences"]):
         logger.info(
-            f"words have {size[0] / size[1]:.0f} characters on average; a language that is written "
+            f"words have {length:.0f} characters on average; a language that is written "
             "without spaces needs --tokens characters"
         )
     model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(hashes, np.int64)))
     sizes = ", ".join(f"{len(level.token_N):,}" for level in model.levels())
     logger.info(
-        f"{size[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
+        f"{count['tokens']:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
         f"{model.order}: {sizes}"
     )
     if output is not None:
@@ -275,5 +282,11 @@ def _lines(path: Path) -> Iterator[str]:
     """The lines of a text that are not empty."""
     if path.is_dir():
         raise UserError(f"{path} is a folder; a text or a manifest was expected")
+    if path.suffix.lower() in NO_TEXTS:
+        raise UserError(
+            f"{path} is no plain text, so its ids, times or tags would be modelled. "
+            "Save its sentences in a .txt file, one a line, or make a manifest: `speechx data "
+            "prepare`."
+        )
     with open_text(path) as file:
         yield from (line for line in file if line.strip())

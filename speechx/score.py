@@ -7,6 +7,7 @@ compared. `speechx.corpora.transcripts` has the formats.
 """
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,9 @@ from speechx.decoding.preparation import policy_of, prepare, words_of
 from speechx.decoding.scoring import Score, Scored, characters, score, speaker_table, words
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.ipa import problem_with
 from speechx.text.languages import language_code
+from speechx.text.pronunciations import BOUNDARIES
 from speechx.whole_file import require_writable, write_json, write_whole
 
 METRICS = ("wer", "cer", "per", "prism")
@@ -143,7 +146,8 @@ def _compare_ids(
     if len(missing) == len(wanted):
         raise UserError(
             f"{reference} and {hypothesis} share no id: they begin with {wanted[0]!r} and "
-            f"{hyp[0].id!r}"
+            f"{hyp[0].id!r}. In a text the id is the first word of a line; lines without ids can "
+            "only be compared with lines."
         )
     found = []
     if missing:
@@ -232,7 +236,8 @@ class _Pairs:
         """Words, and phones without spaces, are no list of phones."""
         if metric == "prism":
             return
-        for side in zip(*self.pairs, strict=True):
+        sides = zip(*self.pairs, strict=True)
+        for name, side in zip(("references", "hypotheses"), sides, strict=True):
             tokens = [
                 p for entry in side if entry for p in entry.phones or (entry.text or "").split()
             ]
@@ -243,4 +248,10 @@ class _Pairs:
                     f"phones must have spaces between them, but {longest!r} and others are longer "
                     "than phones; --metric prism scores phones without spaces, wer and cer score "
                     "words and characters"
+                )
+            counts = Counter(tokens).most_common()
+            if strange := [f"{t!r} {n}" for t, n in counts if t in BOUNDARIES or problem_with(t)]:
+                logger.warning(
+                    f"{len(strange)} symbols of the {name} are no phones of IPA and are scored as "
+                    f"phones: {first_few(strange)}"
                 )

@@ -209,3 +209,16 @@ def test_an_empty_text_is_an_error(tmp_path):
         (tmp_path / "empty.txt").write_text(content, encoding="utf-8")
         with pytest.raises(UserError, match="empty"):
             train_lm([tmp_path / "empty.txt"])
+
+
+@pytest.mark.parametrize("name", ["validated.tsv", "tape.eaf", "out.json"])
+def test_a_table_is_not_taken_for_text(name, tmp_path):
+    (tmp_path / name).write_text("id\tsentence\n1\tciao\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"no plain text.*one a line"):
+        train_lm([tmp_path / name])
+
+
+def test_a_text_without_spaces_gets_advice(tmp_path, capsys):
+    (tmp_path / "zh.txt").write_text("你好世界,你好\n今天天气很好\n", encoding="utf-8")
+    train_lm([tmp_path / "zh.txt"])
+    assert "--tokens characters" in capsys.readouterr().err

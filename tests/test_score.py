@@ -131,3 +131,19 @@ def test_references_without_a_label_are_left_out_and_logged(tmp_path, caplog):
     scores = score_files(tmp_path / "ref.jsonl", tmp_path / "hyp.txt", resamples=2).scores
     assert {name: each.overall.rate for name, each in scores.items()} == {"per": 1 / 2}
     assert "u2" in caplog.text
+
+
+def test_plain_lines_against_ids_get_advice(tmp_path):
+    (tmp_path / "ref.jsonl").write_text('{"id": "u1", "text": "a b"}\n{"id": "u2", "text": "a"}\n')
+    for lines in ("the cat\nthe dog\n", "one cat\ntwo dogs\n"):
+        (tmp_path / "hyp.txt").write_text(lines)
+        with pytest.raises(UserError, match=r"first word of a line.*lines without ids"):
+            score_files(tmp_path / "ref.jsonl", tmp_path / "hyp.txt")
+
+
+def test_signs_that_are_no_phones_are_named(tmp_path, caplog):
+    (tmp_path / "ref.txt").write_text("p a | t a\n")
+    (tmp_path / "hyp.txt").write_text("/p a t a/\n")
+    score_files(tmp_path / "ref.txt", tmp_path / "hyp.txt", ["per"], resamples=2)
+    assert "references are no phones of IPA and are scored as phones: '|' 1" in caplog.text
+    assert "'/p' 1" in caplog.text

@@ -77,8 +77,8 @@ def add_decoding(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
-        help="the only words that a phone model may write: lines of a word, a tab and its phones; "
-        "or a text in the language, whose pronunciations espeak-ng makes",
+        help="the only words that may be written: lines of a word, a tab and its phones; or a "
+        "text in the language, whose words espeak-ng pronounces for a phone model",
     )  # fmt: skip
     command.add_argument(
         "--hotwords", metavar="WORD,WORD|FILE",
@@ -190,18 +190,22 @@ def decode_with(
     model: Any, options: Any, language: str | None = None, unseen: bool = False
 ) -> None:
     """Gives a model the decoder that the options of add_decoding choose, of its own tokens, or of
-    the phones of an `unseen` language."""
+    the phones of an `unseen` language. `language` is the language of the words, by default of the
+    model."""
     from dataclasses import replace
 
     from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
+    language = language or model.language
     given: dict[str, Any] = {"backend": options.decoder}
     if options.lm is not None:
         read = read_scores if options.decoder == "pyctcdecode" else read_ngram
         given["lm"] = read(options.lm)
     if options.lexicon is not None:
-        given["lexicon"] = read_lexicon(options.lexicon, None if language == "auto" else language)
+        known = None if language == "auto" else language
+        of_type = model.vocabulary.token_type
+        given["lexicon"] = read_lexicon(options.lexicon, known, of_type)
     if options.hotwords is not None:
         given["hotwords"] = read_hotwords(options.hotwords)
 

@@ -90,7 +90,8 @@ def _decode(options: Any) -> int:
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, None if options.phonemize else options.language)
     mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
-    language = inventory.language if inventory else options.language
+    unseen = inventory.language if inventory else "und"
+    language = unseen if options.phonemize else options.language
     decode_with(model, options, language, options.phonemize)
     if options.show_mapping:
         print(model.phone_table(inventory, mapping), end="")

@@ -59,6 +59,10 @@ RESULTS = (".json", ".txt", ".srt", ".vtt", ".textgrid")
 OTHERS = (".eaf", ".ass", ".ssa", ".sbv")
 """Files of recordings that are not read."""
 FORMATS = ("auto", "kaldi", "lines")
+PLAIN_LINES = (
+    "The first word of a line of text was taken for its id; lines without ids can only be compared "
+    "with lines."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,10 @@ def read_pair(
             raise UserError(f"{each.path}: no transcript is in it")
         times = Counter(entry.id for entry in each.entries)
         if twice := [id for id, number in times.items() if number > 1]:
-            raise UserError(f"{each.path}: {len(twice)} ids stand there twice: {first_few(twice)}")
+            hint = "" if each.lines is None else f". {PLAIN_LINES}"
+            raise UserError(
+                f"{each.path}: {len(twice)} ids stand there twice: {first_few(twice)}{hint}"
+            )
     assert ref.entries is not None
     assert hyp.entries is not None
     return ref.entries, _by_audio(ref.entries, hyp.entries)
@@ -358,10 +365,7 @@ def _read_lines(ref: Transcripts, hyp: Transcripts, format: str) -> None:
             each.entries = _kaldi(each)
         return
     if len(texts) == 1:
-        raise UserError(
-            f"{texts[0].path}: lines without the ids of the other side; plain lines can only be "
-            "compared with plain lines"
-        )
+        raise UserError(f"{texts[0].path}: lines without the ids of the other side. {PLAIN_LINES}")
     for each in texts:
         assert each.lines is not None
         each.entries = [

@@ -120,7 +120,9 @@ def parse_line(data: bytes, folder: Path, keys: Sequence[str] | None = None) -> 
     except UnicodeDecodeError:
         raise RecordError("not UTF-8 text; a manifest holds JSON lines.") from None
     except json.JSONDecodeError as error:
-        raise RecordError(f"not JSON ({error.msg} at column {error.colno}).") from None
+        raise RecordError(
+            f"not JSON ({error.msg} at column {error.colno}); a manifest holds JSON lines."
+        ) from None
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits, deep nesting
         raise RecordError(f"not readable JSON ({error}).") from None
     if not isinstance(record, dict):

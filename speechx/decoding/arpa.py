@@ -165,7 +165,10 @@ def _header(lines: _Lines) -> list[int]:
         raise UserError(f"{lines.path} has no n-grams: it is cut off; copy it again")
     if first.startswith(UTF_16):
         raise UserError(f"{lines.path} is text in UTF-16; convert it to UTF-8 with iconv")
-    raise UserError(f"{lines.path} is not an ARPA file: it has no line \\data\\")
+    raise UserError(
+        f"{lines.path} is not an ARPA file: it has no line \\data\\. `speechx lm train` makes a "
+        "language model from a text or a manifest."
+    )
 
 
 def _sections(lines: _Lines, orders: int) -> Iterator[tuple[int, int, list[bytes]]]:

@@ -84,9 +84,9 @@ def read_rows(path: Path) -> list[WrittenRow]:
     names = [name.lower() for name in cells_of(lines[0], delimiter_of(lines[0]))]
     if missing := [name for name in COLUMNS[:2] if name not in names]:
         raise UserError(
-            f"{path}: the first line of a mapping names its columns, source and target among them; "
-            f"{' and '.join(missing)} not found in {lines[0][:60]!r}. `speechx inventory map` "
-            "writes such a table."
+            f"{path}: the first line of a mapping names its columns, with tabs between, source and "
+            f"target among them; found {lines[0][:60]!r}, without {' and '.join(missing)}. "
+            "`speechx inventory map` writes such a table."
         )
     if twice := [name for name in COLUMNS if names.count(name) > 1]:
         raise UserError(f"{path}: the column {twice[0]} stands twice in the first line.")
@@ -196,8 +196,13 @@ def _check_targets(
         if row.target and strange:
             unknown[row.target] = row.line
     if unknown:
-        what = "targets that are not IPA" if any_ipa else "targets that the language does not have"
-        raise UserError(f"{path}: {what}: {_listed(unknown, targets)}.")
+        if any_ipa:
+            known = [t for t in targets if t not in map(normalize_ipa, unknown)]
+            raise UserError(f"{path}: targets that are not IPA: {_listed(unknown, known)}.")
+        raise UserError(
+            f"{path}: targets that the language does not have: {_listed(unknown, targets)}. Add "
+            "them to the inventory, or leave it out: then all targets of the table are allowed."
+        )
 
 
 def _checked_row(row: WrittenRow, source: str, target: str, measured: bool) -> MappingRow:

@@ -114,7 +114,7 @@ def _hot_only(
     if wrong := [word for word in hot if not ids[word]]:
         raise UserError(
             f"the model cannot write the hot words {_few(wrong)}: they have other characters than "
-            f"its tokens ({_few(speller.tokens, 60)})"
+            f"its tokens ({_few(speller.tokens, 60)}); do they differ in case or script?"
         )
     return [
         WordSpelling(

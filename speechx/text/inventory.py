@@ -38,6 +38,8 @@ from speechx.text.shipped import sentence_languages, shipped_sentences
 from speechx.text.user_files import read_lines
 
 SHIPPED = resources.files("speechx.text") / "inventories.json"
+SHOWN = 12  # symbols in a message
+X_SAMPA = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ?@{}&=\\")
 WORD = 4  # letters of a symbol that may be a word instead of a phone
 _SPECIAL = re.compile(r"<.*>|\[[A-Z]+\]|\||\s+")  # in a vocabulary: <pad>, [UNK], the word boundary
 
@@ -127,9 +129,8 @@ class Inventory:
                 "phones goes into a .txt file."
             )
         phones, counts = _listed([line.split("#", 1)[0].replace(",", " ") for line in lines])
-        problems = [problem for problem in map(problem_with, dict.fromkeys(phones)) if problem]
-        if problems:
-            raise UserError(f"{file}: {len(problems)} symbols are not IPA. {' '.join(problems)}")
+        if strange := [phone for phone in dict.fromkeys(phones) if problem_with(phone)]:
+            raise _no_ipa(file, strange)
         if long := [phone for phone in phones if sum(c in LETTERS for c in phone) >= WORD]:
             logger.warning(
                 f"{file}: {len(long)} symbols have {WORD} letters or more, taken for phones: "
@@ -189,6 +190,21 @@ def file_and_choice(path: Path) -> tuple[Path, str]:
     if not path.with_name(name).exists():  # a name may have a # of its own
         name, _, choice = path.name.rpartition("#")
     return path.with_name(name), choice
+
+
+def _no_ipa(file: Path, strange: Sequence[str]) -> UserError:
+    """The symbols that are not IPA, and what is probably meant by them."""
+    if any(symbol[0] in "[/(-" or symbol[-1] in "]/);" for symbol in strange):
+        hint = "Leave out brackets, slashes and other signs around phones"
+    elif X_SAMPA.intersection("".join(strange)):
+        hint = "Such letters are of X-SAMPA or an orthography; write them in IPA"
+    else:
+        hint = str(problem_with(strange[0])).removesuffix(".")
+    shown, more = " ".join(map(repr, strange[:SHOWN])), " ..." * (len(strange) > SHOWN)
+    return UserError(
+        f"{file}: {len(strange)} symbols are not IPA: {shown}{more}. {hint}. "
+        "Expected phones with spaces or commas between; # begins a comment."
+    )
 
 
 def _listed(lines: Sequence[str]) -> tuple[list[str], dict[str, int]]:

@@ -6,6 +6,7 @@ this is asked for: `1+423`. A table that has only `Phoneme` is one inventory. Wh
 the place open ("t̪|t"), the last spelling counts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +42,20 @@ class Doculect:
 
 def is_table(first_line: str) -> bool:
     """Whether a file with this first line is a table in PHOIBLE's shape."""
-    return COLUMN in cells_of(first_line, delimiter_of(first_line))
+    return COLUMN in cells_of(_header(first_line), delimiter_of(first_line))
+
+
+def _header(first_line: str) -> str:
+    """The line with the names that are used here as PHOIBLE spells them, and not `phoneme`."""
+    for name in (COLUMN, *CODES, "Allophones", "Marginal", "SpecificDialect", "Source"):
+        first_line = re.sub(rf"\b{name}\b", name, first_line, flags=re.IGNORECASE)
+    return first_line
 
 
 def read_doculects(path: Path, lines: Sequence[str]) -> dict[str, Doculect]:
     """All inventories of the table by InventoryID, in its order."""
     rows: dict[str, list[Row]] = {}
-    for number, row in read_sheet(lines):
+    for number, row in read_sheet([_header(lines[0]), *lines[1:]]):
         if not row.get(COLUMN, ""):
             raise UserError(f"{path}: row {number} has no {COLUMN}.")
         rows.setdefault(row.get("InventoryID", ""), []).append(row)

@@ -8,6 +8,7 @@ A model folder may keep a language model for a head, with the settings that `spe
 of other languages.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,10 +76,20 @@ class Decoding:
 
     @property
     def search_settings(self) -> BeamSettings:
-        """The settings that are given, else the defaults; with a lexicon these have a wide beam,
-        because some phones of a known word may have low probabilities."""
-        wide = BeamSettings(token_min_logp=-30.0, beam_prune_logp=-100.0, word_bonus=0.0)
-        return self.settings or (BeamSettings() if self.lexicon is None else wide)
+        """The settings that are given, else the defaults. With a lexicon no other words are
+        written, and the beam is wide unless the settings say otherwise, because some phones of a
+        known word may have low probabilities."""
+        if self.lexicon is None:
+            return self.settings or BeamSettings()
+        given, default = self.settings or BeamSettings(word_bonus=0.0), BeamSettings()
+        token_min, prune = given.token_min_logp, given.beam_prune_logp
+        return replace(
+            given,
+            unknown_word_score=-math.inf,
+            unknown_part_score=-math.inf,
+            token_min_logp=-30.0 if token_min == default.token_min_logp else token_min,
+            beam_prune_logp=-100.0 if prune == default.beam_prune_logp else prune,
+        )
 
     def decoder(self, tokens: Sequence[str]) -> Decoder:
         """The decoder of a model with these tokens; token i has output i + 1."""
@@ -104,13 +115,19 @@ class Decoding:
         return replace(self, settings=replace(self.search_settings, **given))
 
 
-def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tuple[str, ...]]]:
+def read_lexicon(
+    path: Path, language: str | None = None, token_type: str = "phonemes"
+) -> dict[str, list[tuple[str, ...]]]:
     """The words of a lexicon (`speechx.text.pronunciations`) with their phones; or the words of an
-    ordinary text, whose phones G2P finds for the language."""
+    ordinary text, whose phones G2P finds for the language. For a model of characters they are
+    spelled as they are written."""
     lines = read_lines(path, "the lexicon", "a word, a tab and phones in each line")
     if is_lexicon(lines):
         count_phones(path, lines)  # logs what is strange
         return pronunciations(lines)
+    if token_type == "characters":
+        written = [word for line in lines for word in normalize(line, language or "und").split()]
+        return {word: [tuple(word)] for word in written}
     if language is None or language == "und":
         raise UserError(
             f"{path} has no pronunciations: a word, a tab and phones were expected in each line. "

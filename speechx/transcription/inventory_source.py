@@ -51,7 +51,8 @@ def names_model(word: str) -> bool:
     if path.is_dir():
         named = any((path / name).is_file() for name in ("config.yaml", "config.json"))
         return named or path.name != word or any(map(_is_checkpoint, path.iterdir()))
-    if ":" in word or file_and_choice(path)[1]:
+    file, _ = file_and_choice(path)
+    if ":" in word or file != path:
         return False
     return path.suffix in CHECKPOINTS or (path.name != word and not _is_list(path))
 

@@ -122,3 +122,26 @@ def test_words_in_a_list_of_phones_are_named(tmp_path, capsys):
     (tmp_path / "cmu.txt").write_text("casa k a s a\nt͡ʃːʰ aɪ\n", encoding="utf-8")
     assert "casa" in Inventory.from_file(tmp_path / "cmu.txt").phones
     assert "1 symbols have 4 letters or more, taken for phones: casa" in (capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("content", "advice"),
+    [
+        ("[p] [t] [a]", "brackets"),
+        ("/p/, /t/, /a/", "slashes"),
+        ("p; t; a", "signs around"),
+        ("p t S tS @", "X-SAMPA"),
+        ("P T A", "X-SAMPA or an orthography"),
+        ("ma55 p", "U\\+0035"),
+    ],
+)
+def test_what_people_write_for_phones_gets_advice(tmp_path, content, advice):
+    (tmp_path / "phones.txt").write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=f"not IPA: .*{advice}"):
+        Inventory.from_file(tmp_path / "phones.txt")
+
+
+def test_a_table_made_by_hand_may_write_its_columns_small(tmp_path):
+    table = "inventoryid,phoneme,example\n1,p,phoneme\n1,a,pa\n2,k,ka\n"
+    (tmp_path / "mine.csv").write_text(table, encoding="utf-8")
+    assert Inventory.from_file(f"{tmp_path / 'mine.csv'}#1").phones == ("a", "p")

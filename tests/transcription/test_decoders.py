@@ -127,6 +127,21 @@ def test_ordinary_text_is_a_lexicon_if_the_language_is_known(tmp_path, caplog):
         read_lexicon(tmp_path / "text.txt")
 
 
+def test_a_text_is_a_lexicon_of_a_model_of_characters(speller, recording, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("Ab, cab\nbad.\n", encoding="utf-8")
+    lexicon = ["--lexicon", str(tmp_path / "text.txt")]
+    assert main(["transcribe", str(recording), "--model", str(speller), *lexicon]) == 0
+    *words, _ = capsys.readouterr().out.split()
+    assert set(words) <= {"ab", "cab", "bad"}
+
+
+def test_the_beam_of_a_lexicon_stays_wide_with_the_weights_of_a_tuning():
+    used = Decoding(lexicon={"a": [("a",)]}, settings=BeamSettings(word_bonus=0.5)).search_settings
+    assert (used.word_bonus, used.token_min_logp, used.beam_prune_logp) == (0.5, -30.0, -100.0)
+    chosen = BeamSettings(token_min_logp=-7.0)
+    assert Decoding(lexicon={"a": [("a",)]}, settings=chosen).used.token_min_logp == -7.0
+
+
 def test_hot_words_come_with_commas_or_in_a_file(tmp_path):
     (tmp_path / "hot.txt").write_text("Tallinn\n\nTartu\n", encoding="utf-8")
     assert read_hotwords("Tallinn, Tartu") == read_hotwords(str(tmp_path / "hot.txt"))
