@@ -136,10 +136,16 @@ def test_a_text_is_a_lexicon_of_a_model_of_characters(speller, recording, tmp_pa
 
 
 def test_the_beam_of_a_lexicon_stays_wide_with_the_weights_of_a_tuning():
-    used = Decoding(lexicon={"a": [("a",)]}, settings=BeamSettings(word_bonus=0.5)).search_settings
-    assert (used.word_bonus, used.token_min_logp, used.beam_prune_logp) == (0.5, -30.0, -100.0)
+    settings = Decoding(
+        lexicon={"a": [("a",)]}, settings=BeamSettings(word_bonus=0.5)
+    ).search_settings
+    assert (settings.word_bonus, settings.token_min_logp, settings.beam_prune_logp) == (
+        0.5,
+        -30.0,
+        -100.0,
+    )
     chosen = BeamSettings(token_min_logp=-7.0)
-    assert Decoding(lexicon={"a": [("a",)]}, settings=chosen).used.token_min_logp == -7.0
+    assert Decoding(lexicon={"a": [("a",)]}, settings=chosen).search_settings.token_min_logp == -7.0
 
 
 def test_hot_words_come_with_commas_or_in_a_file(tmp_path):
