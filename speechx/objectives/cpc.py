@@ -34,9 +34,9 @@ from speechx.config import config, require_fraction, require_positive
 from speechx.data.batches import Batch
 from speechx.log import logger
 from speechx.models.encoder import Encoder, EncoderConfig
-from speechx.objectives.future import FutureConfig, FutureObjective, variance_of
+from speechx.objectives.future import FutureConfig, FutureObjective, future_loss
 from speechx.objectives.negatives import sample_of_speakers
-from speechx.objectives.objective import Loss, Term
+from speechx.objectives.objective import Loss
 from speechx.text.vocabulary import Vocabulary
 
 
@@ -61,7 +61,7 @@ class CPCConfig(FutureConfig):
     def draw(
         self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
     ) -> tuple[dict[str, Tensor], dict[str, int]]:
-        """Negatives as indices of all frames of all windows of the batch: (R, W, P, N)."""
+        """Negatives as indices of all frames of all windows of the batch."""
         rows, samples = batch.wave_BS.shape
         windows, length = self.cut(samples)
         frames = encoder.features.frames(length)
@@ -125,9 +125,8 @@ class CPC(FutureObjective):
         logits_WPKJ = scores(predicted_WPKC, features_WTC, negatives_WPN)
         truth = torch.zeros(logits_WPKJ[..., 0].numel(), dtype=torch.long, device=wave_WS.device)
         loss = F.cross_entropy(logits_WPKJ.flatten(0, 2), truth, reduction="sum")
-        correct_WPK = (logits_WPKJ.argmax(3) == 0) & (logits_WPKJ.argmin(3) != 0)
-        correct_K = correct_WPK.sum((0, 1))
-        predictions, of_step = float(correct_WPK.numel()), float(correct_WPK[:, :, 0].numel())
+        right_WPK = logits_WPKJ[..., 0] > logits_WPKJ[..., 1:].amax(3)
+        chance_bits = logits_WPKJ.detach().isfinite().sum(3).float().log2().sum()
         unnamed = batch.speakers.count(None)
         if unnamed and not self.unnamed:
             self.unnamed = True
@@ -135,20 +134,10 @@ class CPC(FutureObjective):
                 f"cpc: {unnamed} of {len(batch.ids)} rows of a batch name no speaker: the "
                 "negatives of such a row come from itself (log.jsonl has without_speaker)"
             )
-        totals = {
-            "loss": loss.detach(),
-            "correct": correct_K.sum(),
-            "correct_first": correct_K[0],
-            "correct_last": correct_K[-1],
-            "first": torch.tensor(of_step),
-            "last": torch.tensor(of_step),
-            "chance_bits": logits_WPKJ.detach().isfinite().sum(3).float().log2().sum(),
-            "feature_variance": variance_of(features_WTC) * predictions,
-            "predictions": torch.tensor(predictions),
-            "rows": torch.tensor(float(len(batch.ids))),
-            "unnamed": torch.tensor(float(unnamed)),
-        }
-        return Loss((Term(loss, "predictions"),), totals)
+        return future_loss(
+            loss, right_WPK.unbind(2), chance_bits, features_WTC,
+            rows=float(len(batch.ids)), unnamed=float(unnamed),
+        )  # fmt: skip
 
     def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
         """As of every prediction of later frames, and the share of rows without a speaker."""
@@ -197,16 +186,13 @@ class Predictor(nn.Module):
             part(x_WPC).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for part in (self.query, self.key, self.value)
         )
-        contexts = x_WPC.shape[1]
-        time_P = torch.arange(contexts, device=x_WPC.device)
+        time_P = torch.arange(x_WPC.shape[1], device=x_WPC.device)
         distance_PP = time_P[:, None] - time_P
-        by_distance_WHPD = query_WHPE @ self.position_DE[:contexts].T.to(query_WHPE.dtype)
+        by_distance_WHPD = query_WHPE @ self.position_DE[: len(time_P)].T.to(query_WHPE.dtype)
         index_WHPP = distance_PP.clamp(min=0).expand(by_distance_WHPD.shape)
-        bias_WHPP = by_distance_WHPD.gather(3, index_WHPP) / math.sqrt(query_WHPE.shape[3])
-        y_WHPE = F.scaled_dot_product_attention(
-            query_WHPE, key_WHPE, value_WHPE,
-            attn_mask=bias_WHPP.masked_fill(distance_PP < 0, -torch.inf),
-            dropout_p=self.dropout.p if self.training else 0.0,
-        )  # fmt: skip
+        score_WHPP = query_WHPE @ key_WHPE.transpose(2, 3) + by_distance_WHPD.gather(3, index_WHPP)
+        score_WHPP = score_WHPP.masked_fill(distance_PP < 0, -torch.inf)
+        weight_WHPP = (score_WHPP / math.sqrt(query_WHPE.shape[3])).softmax(3)
+        y_WHPE = self.dropout(weight_WHPP) @ value_WHPE
         x_WPC = self.attention_norm(x_WPC + self.out(y_WHPE.transpose(1, 2).flatten(2)))
         return self.ffn_norm(x_WPC + self.down(self.dropout(F.relu(self.up(x_WPC)))))

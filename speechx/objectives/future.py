@@ -6,16 +6,25 @@ B utterances · T frames · C feature channels
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, require_not_negative, require_positive
 from speechx.data.reading import ROUNDING
 from speechx.models.encoder import EncoderConfig
-from speechx.objectives.objective import LogLine, Objective, ObjectiveConfig, Panel, Signature
+from speechx.objectives.objective import (
+    LogLine,
+    Loss,
+    Objective,
+    ObjectiveConfig,
+    Panel,
+    Signature,
+    Term,
+)
 
 CAUSAL = ("lstm", "causal_convolutions")  # context networks that do not see later frames
 AT_CHANCE = 0.95  # of the bits of a guess, above which a loaded model has learned nothing
@@ -127,6 +136,23 @@ class FutureObjective(Objective):
         )
 
 
-def variance_of(features_BTC: Tensor) -> Tensor:
-    """Variance over all frames, mean over the channels."""
-    return features_BTC.detach().float().flatten(0, 1).var(0, correction=0).mean()
+def future_loss(
+    nats: Tensor, right: Sequence[Tensor], chance_bits: Tensor, features_BTC: Tensor, **more: float
+) -> Loss:
+    """The sum over all predictions as a loss; `right`, of each step, where the true frame scores
+    highest; `chance_bits` is a sum too, and `more` are further totals."""
+    features_BTC = features_BTC.detach().float()
+    variance = features_BTC.flatten(0, 1).var(0, correction=0).mean()  # over frames
+    numbers = [float(each.numel()) for each in right]
+    correct_K = torch.stack([each.sum() for each in right])
+    more |= {"predictions": sum(numbers), "first": numbers[0], "last": numbers[-1]}
+    totals = {
+        "loss": nats.detach(),
+        "correct": correct_K.sum(),
+        "correct_first": correct_K[0],
+        "correct_last": correct_K[-1],
+        "chance_bits": chance_bits,
+        "feature_variance": variance * sum(numbers),
+        **{name: torch.tensor(number) for name, number in more.items()},
+    }
+    return Loss((Term(nats, "predictions"),), totals)

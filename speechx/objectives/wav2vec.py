@@ -27,9 +27,9 @@ from torch.nn import functional as F
 from speechx.config import config, require_positive
 from speechx.data.batches import Batch
 from speechx.models.encoder import Encoder, EncoderConfig
-from speechx.objectives.future import FutureConfig, FutureObjective, variance_of
+from speechx.objectives.future import FutureConfig, FutureObjective, future_loss
 from speechx.objectives.negatives import sample_negatives
-from speechx.objectives.objective import Loss, Term
+from speechx.objectives.objective import Loss
 from speechx.text.vocabulary import Vocabulary
 
 
@@ -93,21 +93,9 @@ class Wav2Vec(FutureObjective):
         positive = torch.stack([F.softplus(-true_BT).sum() for true_BT, _ in scored])
         negative = torch.stack([F.softplus(false_BTN).sum() for _, false_BTN in scored])
         loss = positive.sum() + self.config.negative_weight * negative.sum()
-        right = [(t_BT > f_BTN.amax(2)).sum() for t_BT, f_BTN in scored]
-        numbers = [float(true_BT.numel()) for true_BT, _ in scored]
-        predictions = sum(numbers)
-        totals = {
-            "loss": loss.detach(),
-            "correct": torch.stack(right).sum(),
-            "correct_first": right[0],
-            "correct_last": right[-1],
-            "first": torch.tensor(numbers[0]),
-            "last": torch.tensor(numbers[-1]),
-            "chance_bits": torch.tensor(self.config.chance_bits * predictions),
-            "feature_variance": variance_of(features_BTC) * predictions,
-            "predictions": torch.tensor(predictions),
-        }
-        return Loss((Term(loss, "predictions"),), totals)
+        right = [true_BT > false_BTN.amax(2) for true_BT, false_BTN in scored]
+        chance_bits = torch.tensor(self.config.chance_bits * sum(r.numel() for r in right))
+        return future_loss(loss, right, chance_bits, features_BTC)
 
 
 def scores(
