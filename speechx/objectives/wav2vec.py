@@ -74,10 +74,15 @@ class Wav2Vec(FutureObjective):
     def __init__(self, config: Wav2VecConfig, encoder: EncoderConfig) -> None:
         super().__init__()
         self.config, self.first_step = config, config.first_step(encoder)
+        channels = encoder.features.dim
         self.steps = nn.ModuleList(
-            nn.Linear(encoder.context.embed_dim, encoder.features.dim)
-            for _ in range(config.num_steps)
+            nn.Linear(encoder.context.embed_dim, channels) for _ in range(config.num_steps)
         )
+        # As of one transposed convolution for all steps. Larger weights make the first scores so
+        # noisy that the features shrink to a constant before they hold anything.
+        bound = 1 / math.sqrt(channels * config.num_steps)
+        for parameter in self.steps.parameters():
+            nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
         self,
