@@ -143,6 +143,7 @@ def future_loss(
     highest; `chance_bits` is a sum too, and `more` are further totals."""
     features_BTC = features_BTC.detach().float()
     variance = features_BTC.flatten(0, 1).var(0, correction=0).mean()  # over frames
+    variance = variance.clamp(min=1e-12)  # is drawn on a logarithmic axis
     numbers = [float(each.numel()) for each in right]
     correct_K = torch.stack([each.sum() for each in right])
     more |= {"predictions": sum(numbers), "first": numbers[0], "last": numbers[-1]}

@@ -78,9 +78,7 @@ class Wav2Vec(FutureObjective):
         self.steps = nn.ModuleList(
             nn.Linear(encoder.context.embed_dim, channels) for _ in range(config.num_steps)
         )
-        # As of one transposed convolution for all steps. Larger weights make the first scores so
-        # noisy that the features shrink to a constant before they hold anything.
-        bound = 1 / math.sqrt(channels * config.num_steps)
+        bound = 1 / math.sqrt(channels * config.num_steps)  # of fairseq's transposed convolution
         for parameter in self.steps.parameters():
             nn.init.uniform_(parameter, -bound, bound)
 
