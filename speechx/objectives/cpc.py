@@ -108,8 +108,7 @@ class CPC(FutureObjective):
         self.predictors = nn.ModuleList(
             Predictor(config, encoder.features.dim, contexts) for _ in range(config.num_steps)
         )
-        self.unnamed = False
-        """Whether rows without a speaker have been logged."""
+        self.unnamed = False  # whether rows without a speaker have been logged
 
     def forward(
         self,
