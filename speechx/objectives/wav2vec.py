@@ -10,7 +10,8 @@ whose lambda is the number of negatives, the sum over them counts as it is; fair
 the first step lies so far ahead that its frame and the last one in the context share no samples: 3
 frames.
 
-    B utterances · S samples · T frames · L layers · K steps · N negatives · C feature channels
+    B utterances · S samples · T frames · L layers · N negatives · C feature channels
+    · D = embed_dim
 """
 
 from __future__ import annotations
