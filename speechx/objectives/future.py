@@ -1,6 +1,6 @@
 """Prediction of later frames from a context that does not know them: what CPC and wav2vec share.
 
-    B utterances · T frames · C feature channels · K steps · D = embed_dim
+B utterances · T frames · C feature channels · K steps · D = embed_dim
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class Recognizer:
         """How the tokens sound, for their times."""
         self.model, self.head, self.folder = model, model.heads[name], folder
         self.vocabulary, self.device = self.head.vocabulary, device
-        self.features = model.encoder.config.features
+        self.features = self.head.grid(model.encoder.config.features)
+        """Which samples its frames see, and how far they are apart."""
         self.decode_with(Decoding())
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
@@ -424,8 +425,8 @@ class Recognizer:
 
     def _parts(self, recordings: Iterable[Recording], normalized: bool = False) -> Iterator[Part]:
         return outputs_of(
-            recordings, self._run, self.model.encoder.config, self.head.windowed, self.batch_size,
-            normalized,
+            recordings, self._run, self.model.encoder.config, self.features, self.head.windowed,
+            self.batch_size, normalized,
         )  # fmt: skip
 
     def _run(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:

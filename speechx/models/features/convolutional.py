@@ -79,6 +79,24 @@ class StridedConfig:
         return self.layers[-1].channels
 
 
+class Strided(StridedConfig):
+    """Windows of frames of an extractor, as its frames are windows of samples."""
+
+    def __init__(self, features: StridedConfig, kernel: int, stride: int) -> None:
+        self.features, self.kernel, self.step = features, kernel, stride
+
+    def frames(self, samples: int) -> int:
+        return window_count(self.features.frames(samples), self.kernel, self.step)
+
+    @property
+    def stride(self) -> int:
+        return self.features.stride * self.step
+
+    @property
+    def receptive_field(self) -> int:
+        return self.features.receptive_field + (self.kernel - 1) * self.features.stride
+
+
 @config
 class ConvolutionalConfig(StridedConfig):
     kind: Literal["convolutional"] = "convolutional"
