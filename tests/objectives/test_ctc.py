@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import speechx
 from speechx.errors import UserError
+from speechx.interchange.conversion import convert
 from speechx.objectives.ctc import CTCConfig, ctc_loss
 from speechx.objectives.masking import Masking
 from speechx.objectives.model import SpeechModel
@@ -297,3 +298,13 @@ class TestWindowsOfFrames:
         with pytest.raises(UserError, match="another number of frames"):
             ours.objectives["ctc"].copy_rows(weights, self.vocabulary)
         assert self.model().objectives["ctc"].copy_rows(weights, self.vocabulary) == 2
+
+    def test_other_formats_do_not_hold_it(self, tmp_path):
+        torch.manual_seed(0)
+        model = SpeechModel(
+            small_convolutional(), {"ctc": replace(self.config, stride=1)}, {"ctc": self.vocabulary}
+        )
+        model.save(tmp_path / "model", ["xx"])
+        with pytest.raises(UserError, match="several frames at once"):
+            convert(tmp_path / "model", tmp_path / "theirs", "hugging_face")
+        assert not (tmp_path / "theirs").exists()
