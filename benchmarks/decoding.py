@@ -1,12 +1,12 @@
-"""Beam search against pyctcdecode: the same emissions and language model, one run.
+"""Beam search against pyctcdecode: the same outputs and language model, one run.
 
     python benchmarks/decoding.py [--model FOLDER --manifest test.jsonl --lm words.arpa]
 
-Without a model, emissions are made up: letters of random words, as sharp as a trained model's. Both
+Without a model, outputs are made up: letters of random words, as sharp as a trained model's. Both
 decode with a beam of `--beam-size` and the same settings, without and with a language model of
-words; pyctcdecode uses its own interface to KenLM if the package kenlm is there. Printed are times
-real time, and the share of utterances to which pyctcdecode gives the same text when the n-gram
-model of speechx answers its questions. One process; ours uses `--threads`.
+words; pyctcdecode uses its own interface to KenLM if the package kenlm is there. It prints
+speeds in times real time, and the share of utterances for which pyctcdecode writes the same text
+with the n-gram model of speechx. pyctcdecode has one thread, speechx `--threads`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LETTERS = tuple("abcdefghijklmnopqrstuvwxyz ")
 
 
 def made_up(seconds: float, random: np.random.Generator) -> tuple[list[np.ndarray], NGram]:
-    """Emissions (T, V) of utterances of 5 s, and a model of their words."""
+    """Outputs (T, V) of utterances of 5 s, and a model of their words."""
     words = ["".join(random.choice(list(LETTERS[:-1]), random.integers(2, 9))) for _ in range(2000)]
     sentences = [[words[int(2000 * random.random() ** 2)] for _ in range(10)] for _ in range(2000)]
     outputs = []
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--manifest", type=Path)
     parser.add_argument("--lm", type=Path)
-    parser.add_argument("--seconds", type=float, default=120.0, help="of made-up emissions")
+    parser.add_argument("--seconds", type=float, default=120.0, help="length of made-up outputs")
     parser.add_argument("--beam-size", type=int, default=100)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

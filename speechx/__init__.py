@@ -17,15 +17,20 @@ from speechx.errors import UserError
 if TYPE_CHECKING:
     from speechx.finetuning import finetune
     from speechx.pretraining import pretrain
+    from speechx.transcription.feature_model import FeatureModel, load_encoder
     from speechx.transcription.loading import load
     from speechx.transcription.recognizer import Recognizer
 
 __version__ = "0.1.0"
-__all__ = ["Recognizer", "UserError", "finetune", "load", "pretrain"]
+__all__ = [
+    "FeatureModel", "Recognizer", "UserError", "finetune", "load", "load_encoder", "pretrain",
+]  # fmt: skip
 
 _HOME = {
     "finetune": "finetuning",
+    "FeatureModel": "transcription.feature_model",
     "load": "transcription.loading",
+    "load_encoder": "transcription.feature_model",
     "pretrain": "pretraining",
     "Recognizer": "transcription.recognizer",
 }

@@ -8,50 +8,46 @@ phones or languages are compared with what is right, and `--calibrate` corrects 
 the model was not trained on have their own evaluation (`speechx.unseen`).
 """
 
-import json
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from speechx.corpora.kaldi import is_kaldi, utterances_of
-from speechx.data.batches import Batches
-from speechx.data.corpus import Corpus
-from speechx.data.labels import labelled, tokens_of
-from speechx.data.manifest import Utterance, read_manifest
-from speechx.data.sampling import every_row, once, padded_batches
+from speechx.data.labels import labelled
+from speechx.data.manifest import Utterance
 from speechx.decoding.accuracy import Accuracy, accuracy
 from speechx.decoding.calibration import Reliability
-from speechx.decoding.decoder import Decoder, TokenSpan
+from speechx.decoding.decoder import TokenSpan
 from speechx.decoding.judgement import Judged, judge
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.never_written import never_written
+from speechx.decoding.ngram import NGram
 from speechx.decoding.phone_details import PhoneDetails, phone_details
-from speechx.decoding.preparation import policy_of, prepare, words_of
-from speechx.decoding.scoring import Score, Scored, check_references, score, speaker_table
+from speechx.decoding.preparation import policy_of
+from speechx.decoding.scoring import Score, Scored, score, speaker_table
 from speechx.errors import UserError
+from speechx.hypotheses import (
+    by_word,
+    decode_all,
+    read_test_data,
+    references_of,
+    unprepared,
+    with_hypotheses,
+    with_texts,
+)
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
 from speechx.language_model import check_unseen
 from speechx.leaks import check_leaks
 from speechx.log import logger
-from speechx.models.adapter_files import head_of
 from speechx.models.compute import require_compute_type
 from speechx.models.folder import SavedModel, is_model_folder, write_temperature
-from speechx.objectives.model import SpeechModel
+from speechx.objective_metrics import evaluate_objectives
 from speechx.text.vocabulary import TokenType
-from speechx.training.distributed import pick_device
-from speechx.training.progress import Progress
-from speechx.training.speech_data import SpeechData
-from speechx.training.validation import metrics_by_language, metrics_table
-from speechx.transcription.recognizer import UNUSED, Recognizer, read_batch, recognizer
-from speechx.whole_file import require_writable, write_whole
-from speechx.wording import number_of
+from speechx.training.validation import metrics_table
+from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
+from speechx.whole_file import require_writable, write_json, write_whole
 
-READ_SECONDS = 60.0  # of recordings that are read at once
-MIN_SECONDS = 1.0  # of an utterance on which an objective without labels is evaluated
 AnyScore: TypeAlias = Score | Accuracy
 
 
@@ -73,17 +69,18 @@ def evaluate_model(
     batch_size: int | None = None,
     threads: int | None = None,
 ) -> tuple[str, int]:
-    """Evaluates one head of a model folder, or of a file of another toolkit, and returns the tables
-    to print and the exit code; of a model without heads its objectives. `manifests` may also be
-    Kaldi data directories. With `calibrate` the temperature of its probabilities is fitted on the
-    manifests and written into the model folder. `details` adds speakers and confused phones to the
-    tables, and `page` is written as HTML. `prepare_model` gets the opened model before it is used,
-    to choose its decoder. `language` chooses the adapter, by default that of the manifests. The
-    others are as in `speechx.load` and `compute_with`.
+    """Evaluates one head of a model, or the objectives of a model without heads, and returns the
+    tables to print and the exit code.
 
-    What `speechx.leaks` finds between the manifests and the training data (`train`, or those of the
-    model's run) is an error unless `allow_leaks`; so are sentences in the text of a language
-    model."""
+    manifests: test data, also Kaldi data directories. out, page: files for the scores, JSON and
+    HTML. calibrate: fits the temperature of the probabilities on the manifests, and writes it into
+    the model folder. train: manifests of the training data; by default those of the model's run.
+    allow_leaks: scores although `speechx.leaks` finds test data in the training data, or the text
+    of the language model has test sentences; both are else a UserError. details: adds speakers and
+    confused phones to the tables. prepare_model: gets the opened model before it is used, to choose
+    its decoder. language: of the adapter, by default the language of the manifests. The others are
+    as in `speechx.load` and `Recognizer.compute_with`.
+    """
     require_compute_type(compute_type)
     if calibrate:
         _require_calibratable(Path(model))
@@ -98,22 +95,13 @@ def evaluate_model(
     if head is not None and head not in saved.objectives:
         raise UserError(f"{model} has no head {head!r}; it has {', '.join(saved.objectives)}")
     if head in others or not saved.vocabularies:
-        if calibrate:
-            raise UserError(
-                f"{head or model} has no labels, so it has no probabilities to calibrate"
-            )
-        if page is not None:
-            raise UserError(f"{head or model} writes nothing that --page could show")
-        if compute_type != "float32":
-            raise UserError(
-                f"compute_type {compute_type} is for a head; {model} is evaluated as it "
-                "was trained: leave it out"
-            )
-        chosen, unread = others if head is None else [head], list[str]()
-        results = evaluate_objectives(saved, chosen, manifests, out, device, failed=unread)
+        _require_no_head_options(head or str(model), calibrate, page, compute_type)
+        unread: list[str] = []
+        chosen = others if head is None else [head]
+        results = evaluate_objectives(saved, chosen, manifests, out, device, unread)
         table = "\n\n".join(metrics_table(name, each) for name, each in results.items())
         return table, 2 if unread else 0
-    if others and head is None and saved.vocabularies:
+    if others and head is None:
         logger.info(f"{model}: evaluates a head; --head chooses {', '.join(others)} instead")
     opened = recognizer(saved, Path(model), device, head)
     if page is not None and opened.vocabulary.token_type == "languages":
@@ -125,15 +113,13 @@ def evaluate_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     if not allow_leaks:
-        check_unread(opened, listed)
+        check_language_model(opened.decoding.lm, listed)
     failed: list[str] = []
     about = {"leaks": leaks and leaks.to_dict()}
     found = _evaluate(opened, manifests, listed, out, calibrate, failed, about)
     if calibrate:
-        name = next(n for n, each in opened.model.heads.items() if each is opened.head)
-        name = head_of(name, saved.language if saved.adapter else None)
-        write_temperature(Path(model), name, found.confidence.temperature)
-        logger.info(f"{model}: config.yaml has now temperature {found.confidence.temperature:.2f}")
+        write_temperature(Path(model), opened.saved_head, found.confidence.temperature)
+        logger.info(f"{model}: config.yaml now has temperature {found.confidence.temperature:.2f}")
     if page is not None:
         write_page(page, model, listed, found.scores, found.decoded, found.phones)
     return found.table(details), 2 if failed else 0
@@ -150,21 +136,21 @@ def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
         raise UserError(f"{error}; {hint}") from None
 
 
-def check_unread(recognizer: Recognizer, utterances: Sequence[Utterance]) -> None:
-    """UserError if the text of the recognizer's language model has sentences of these."""
-    lm = recognizer.decoding.lm
+def check_language_model(lm: NGram | KenlmModel | None, utterances: Sequence[Utterance]) -> None:
+    """UserError if the text of a language model has sentences of these utterances. Logs if that is
+    not known."""
     if lm is None:
         return
     if not lm.has_sentences:
         logger.info(
-            "the language model does not have the sentences of its text (ARPA files do not), so "
-            "whether the test data stand in it is not known"
+            "it is not known whether the text of the language model has sentences of these data: "
+            "only .safetensors files of `speechx lm train` keep track of sentences"
         )
     check_unseen(lm, utterances)
 
 
 def _only_language(manifests: Sequence[Path]) -> str | None:
-    """The language of the test data, which chooses an adapter."""
+    """The language of the test data, whose adapter is used; None without utterances."""
     languages = sorted({u.language for u in read_test_data(manifests)})
     if len(languages) > 1:
         raise UserError(
@@ -190,8 +176,8 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """All that is known of a head after its evaluation; `decoded` are the tokens of the headline,
-    `phones` more about those of a phone recogniser."""
+    """The evaluation of a head. `decoded` are the tokens of the first score; `phones` has more
+    scores of a phone model."""
 
     scores: dict[str, AnyScore]
     confidence: Reliability
@@ -219,20 +205,25 @@ def _evaluate(
     failed: list[str],
     notes: Mapping[str, Any] | None = None,
 ) -> Evaluated:
-    """Scores, and the reliability of the probabilities; with `calibrate`, after a fit on them.
-    `listed` are the utterances of the manifests, and `notes` are written with the scores."""
+    """Decodes and scores `listed`, the utterances of the manifests; with `calibrate`, the
+    temperature is fitted on them. The scores and `notes` are written to `out`."""
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
     never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
-    asked = asked_of(utterances, vocabulary.token_type)
+    references = references_of(utterances, vocabulary.token_type)
     (tokens,), spans = decode_all(recognizer, utterances, [recognizer.decoder], True, failed)
-    decoded = compared(asked, tokens, vocabulary.token_type)
+    words: list[Scored] = []
+    if recognizer.decoding.lexicon is not None:
+        words = with_texts(utterances, tokens)
+        tokens = [tuple(span.token for span in each) for each in spans]
+    decoded = with_hypotheses(references, tokens, vocabulary.token_type)
     scores, judged = _scores(decoded, spans, utterances, vocabulary.token_type, 1000)
+    scores |= text_scores(words, policy_of("characters", utterances))
     phones = None
     if vocabulary.token_type == "phonemes":
-        written = as_written(utterances, tokens, "phonemes")
+        written = unprepared(utterances, tokens, "phonemes")
         phones = phone_details(decoded, written, policy_of("phonemes", utterances))
     temperature = judged.temperature() if calibrate else recognizer.head.temperature
     confidence = judged.reliability(temperature)
@@ -257,10 +248,26 @@ def write_page(
     decoded: Sequence[Scored],
     phones: PhoneDetails | None = None,
 ) -> None:
+    """Writes the scores as HTML; `decoded` are the tokens of the first score."""
     from speechx.score_page import score_page
 
     audio = {(u.language, u.id): u for u in listed}
     write_whole(page, score_page(f"of {model}", scores, decoded, audio, phones))
+
+
+def _require_no_head_options(
+    name: str, calibrate: bool, page: Path | None, compute_type: str
+) -> None:
+    """Refuses the options that only heads have, for an objective without labels."""
+    if calibrate:
+        raise UserError(f"{name} has no labels, so it has no probabilities to calibrate")
+    if page is not None:
+        raise UserError(f"{name} writes nothing that --page could show")
+    if compute_type != "float32":
+        raise UserError(
+            f"compute_type {compute_type} is for a head; {name} is evaluated as it was trained: "
+            "leave it out"
+        )
 
 
 def _require_calibratable(folder: Path) -> None:
@@ -279,15 +286,15 @@ def score_utterances(
     show_progress: bool = False,
     failed: list[str] | None = None,
 ) -> tuple[dict[str, AnyScore], list[Scored], Judged]:
-    """The scores by metric, the headline first; what the headline compared; and the probabilities
-    of what was written. Validation and `speechx evaluate` both come here, so their numbers are
-    equal. Without `failed`, a recording that cannot be read is an error."""
+    """The scores by metric, the main one first; the tokens that it compared; and the probabilities
+    of what was written. Validation during training comes here, and scores as `speechx evaluate`
+    does. Without `failed`, a recording that cannot be read is an error."""
     token_type = recognizer.vocabulary.token_type
-    asked = asked_of(utterances, token_type)
+    references = references_of(utterances, token_type)
     (tokens,), spans = decode_all(
         recognizer, utterances, [recognizer.decoder], show_progress, failed
     )
-    decoded = compared(asked, tokens, token_type)
+    decoded = with_hypotheses(references, tokens, token_type)
     scores, judged = _scores(decoded, spans, utterances, token_type, resamples)
     return scores, decoded, judged
 
@@ -307,182 +314,25 @@ def _scores(
             per = score(decoded, "per", prepared=prepared, resamples=resamples)
             return {"per": per}, judged
         case "characters":
-            by_word = [
-                replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
-                for u in decoded
-            ]
-            return (
-                {
-                    "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
-                    "wer": score(by_word, "wer", prepared=prepared, resamples=resamples),
-                },
-                judged,
-            )
+            return {**text_scores(decoded, prepared, resamples)}, judged
 
 
-def evaluate_objectives(
-    saved: SavedModel,
-    names: Sequence[str],
-    manifests: Sequence[Path],
-    out: Path | None = None,
-    device: str = "auto",
-    seed: int = 1,
-    failed: list[str] | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Metrics of these objectives, which need no labels, by objective and language, and "overall".
-
-    Utterances shorter than a second are left out; longer ones are cropped to 20 seconds. Recordings
-    that cannot be read are left out, logged and added to `failed`.
-    """
-    failed = [] if failed is None else failed
-    model, _ = SpeechModel.from_saved(saved)
-    model.to(pick_device(device)).eval()
-    listed = read_test_data(manifests)
-    utterances = [u for u in listed if u.duration >= MIN_SECONDS]
-    if len(utterances) < len(listed):
-        logger.info(
-            f"{len(listed) - len(utterances)} of {number_of(len(listed), 'utterance')} left out: "
-            f"shorter than {MIN_SECONDS:g} s"
-        )
-    utterances = _readable(utterances, failed)
-    data = SpeechData(train=tuple(manifests), min_seconds=MIN_SECONDS)
-    results: dict[str, dict[str, dict[str, float]]] = {}
-    for name in names:
-        try:
-            model.configs[name].require(saved.encoder, MIN_SECONDS)
-        except ValueError as error:
-            raise UserError(f"{saved.folder}: {name} cannot be evaluated: {error}") from None
-        results[name] = metrics_by_language(model, name, Corpus.of(utterances), data, seed)
-        if not results[name]:
-            raise UserError(
-                f"no utterance of the manifests is as long as {MIN_SECONDS:g} s, which {name} needs"
-            )
-    if not results:
-        raise UserError(f"{saved.folder} has no objective to evaluate")
-    if out is not None:
-        about = {"model": str(saved.folder), "manifests": [str(m) for m in manifests]}
-        write_json(out, {**about, "unreadable": failed, **results})
-    return results
-
-
-def _readable(utterances: Sequence[Utterance], failed: list[str]) -> list[Utterance]:
-    """Those that can be read; the reasons of the others are logged and added to `failed`."""
-    corpus, unread = Corpus.of(utterances), dict[int, str]()
-    reader = Batches(corpus, normalized=False)
-    plan_of = padded_batches(every_row(corpus), READ_SECONDS, np.random.default_rng(0))
-    for plan in once(plan_of) if utterances else ():
-        for _ in read_batch(reader, plan, unread):
-            pass
-    messages = [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
-    failed += messages
-    for message in messages:
-        logger.info(f"speechx: {message}")
-    if unread and len(unread) == len(utterances):
-        raise UserError(f"none of the recordings can be read; {messages[0]}")
-    if unread:
-        total = number_of(len(utterances), "utterance")
-        logger.info(f"{len(unread)} of {total} cannot be read and are left out")
-    return [u for n, u in enumerate(utterances) if n not in unread]
-
-
-def asked_of(utterances: Sequence[Utterance], token_type: TokenType) -> list[Scored]:
-    """The utterances with their references, prepared for comparison, and nothing written yet.
-    UserError, before anything is decoded, for what cannot be scored."""
-    asked = [
-        Scored(
-            u.id,
-            u.language,
-            u.speaker,
-            prepare(tokens_of(u, token_type), token_type, u.language),
-            (),
-        )
-        for u in utterances
-    ]
-    check_references(asked)
-    return asked
-
-
-def compared(
-    asked: Sequence[Scored], tokens: Sequence[Sequence[str]], token_type: TokenType
-) -> list[Scored]:
-    """With the tokens that were written, prepared for comparison."""
-    return [
-        replace(u, hypothesis=prepare(written, token_type, u.language))
-        for u, written in zip(asked, tokens, strict=True)
-    ]
-
-
-def as_written(
-    utterances: Sequence[Utterance], tokens: Sequence[Sequence[str]], token_type: TokenType
-) -> list[Scored]:
-    """References and tokens without any preparation."""
-    return [
-        Scored(u.id, u.language, u.speaker, tokens_of(u, token_type), written)
-        for u, written in zip(utterances, tokens, strict=True)
-    ]
-
-
-def decode_all(
-    recognizer: Recognizer,
-    utterances: Sequence[Utterance],
-    decoders: Sequence[Decoder],
-    show_progress: bool,
-    failed: list[str] | None = None,
-) -> tuple[list[list[tuple[str, ...]]], list[list[TokenSpan]]]:
-    """The tokens of each utterance by each decoder, or the words where a decoder has a lexicon;
-    and as spans by the first decoder. Utterances that cannot be read have none, and their messages
-    are added to `failed`; without `failed` they are an error."""
-    tokens: list[list[tuple[str, ...]]] = [[() for _ in utterances] for _ in decoders]
-    first: list[list[TokenSpan]] = [[] for _ in utterances]
-    progress = Progress("evaluate", None, len(utterances), 0, silent=not show_progress)
-    unread: dict[int, str] | None = None if failed is None else {}
-    outputs = recognizer.decode(utterances, decoders, unread)
-    for done, (index, of_decoders) in enumerate(outputs, start=1):
-        first[index] = of_decoders[0]
-        for each, spans in zip(tokens, of_decoders, strict=True):
-            words = tuple(span.word for span in spans if span.word is not None)
-            each[index] = words or tuple(span.token for span in spans)
-        progress.advance(done, utterances[index].duration)
-    progress.report({"hours": sum(u.duration for u in utterances) / 3600})
-    progress.close()
-    if failed is not None and unread:
-        failed += [f"{utterances[n].id}: {why}" for n, why in sorted(unread.items())]
-        if len(unread) == len(utterances):
-            raise UserError(f"none of the recordings can be read; {failed[0]}")
-        for message in failed:
-            logger.info(f"speechx: {message}")
-        logger.info(
-            f"{len(unread)} of {number_of(len(utterances), 'utterance')} cannot be read; scored as "
-            "if the model had written nothing"
-        )
-    return tokens, first
-
-
-def read_test_data(manifests: Sequence[Path]) -> list[Utterance]:
-    """The utterances of all manifests and Kaldi data directories; where two have one id, their
-    manifests tell them apart."""
-    if len({path.resolve() for path in map(Path, manifests)}) < len(manifests):
-        raise UserError("a manifest is given twice")
-    for path in map(Path, manifests):
-        if path.is_dir() and not is_kaldi(path):
-            raise UserError(
-                f"{path}: neither a manifest nor a Kaldi data directory; name a manifest in it, or "
-                "a folder with a wav.scp"
-            )
-    listed = [
-        (path, u)
-        for path in manifests
-        for u in (utterances_of(path) if Path(path).is_dir() else read_manifest(path))
-    ]
-    times = Counter((u.language, u.id) for _, u in listed)
-    return [
-        replace(u, id=f"{path}:{u.id}") if times[u.language, u.id] > 1 else u for path, u in listed
-    ]
+def text_scores(
+    decoded: Sequence[Scored], prepared: str, resamples: int = 1000
+) -> dict[str, Score]:
+    """Error rates of prepared characters and of their words; none without utterances."""
+    if not decoded:
+        return {}
+    return {
+        "cer": score(decoded, "cer", prepared=prepared, resamples=resamples),
+        "wer": score(by_word(decoded), "wer", prepared=prepared, resamples=resamples),
+    }
 
 
 def about_model(
     recognizer: Recognizer, manifests: Sequence[Path], unlabelled: int, failed: Sequence[str]
 ) -> dict[str, Any]:
+    """What the JSON file of an evaluation says of the model and the test data."""
     return {
         "model": str(recognizer.folder),
         "compute_type": recognizer.compute_type,
@@ -490,7 +340,3 @@ def about_model(
         "without_labels": unlabelled,
         "unreadable": list(failed),
     }
-
-
-def write_json(path: Path, data: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")

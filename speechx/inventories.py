@@ -1,4 +1,4 @@
-"""Phone inventories for people: shown, compared, drawn, and mapped to one another.
+"""Phone inventories as tables and charts, compared, and mapped to one another.
 
 speechx inventory show phoible.csv#kor --model runs/mine/best --chart korean.png
 speechx inventory compare pt es
@@ -29,7 +29,7 @@ from speechx.text_table import text_table
 from speechx.transcription.inventory_source import inventory_of, names_model, phones_of_model
 from speechx.whole_file import write_whole
 
-FAR = 0.5  # a distance that no two similar phones have
+FAR = 0.5  # distance above which a nearest phone is logged as doubtful
 KINDS = {
     "consonant": "consonants",
     "vowel": "vowels",
@@ -46,11 +46,12 @@ def show_inventory(
     mapping: Path | None = None,
     chart: Path | None = None,
 ) -> str:
-    """The inventory that a word names, as a table with what the source knows of each phone. With a
-    model also what becomes of each phone: by a mapping that was saved, else by `map_inventory`.
-    `chart` gets a picture. Several inventories of PHOIBLE that a word may mean are listed."""
+    """The inventory of `source` (as in `inventory_of`) as a table: each phone with its kind, and
+    its count and allophones if the source has them. With a model, also how the model writes each
+    phone, by the table `mapping` or by `map_inventory`. `chart` is a file for a picture. If
+    `source` may mean several inventories of PHOIBLE, these are listed instead."""
     if mapping is not None and model is None:
-        raise UserError("--mapping is of a model: give --model too")
+        raise UserError("--mapping needs the model that it is for: give --model too")
     if chart is not None:
         from speechx.diagnostics.inventory_chart import require_picture
 
@@ -82,7 +83,8 @@ def show_inventory(
 
 
 def compare_inventories(first: str, second: str, measure: Measure = "hamming") -> str:
-    """What two inventories share, and for the other phones of each the nearest one of the other."""
+    """The phones that two inventories share, and for each other phone the nearest one of the other
+    side, with the distance `measure`."""
     a, b = inventory_of(first), inventory_of(second)
     shared = [phone for phone in a.phones if phone in b.phones]
     parts = [
@@ -111,9 +113,10 @@ def map_inventories(
     out: Path | None = None,
     overwrite: bool = False,
 ) -> Mapping:
-    """The mapping between what two words name; `source` may be a model. It is written
-    to `out`, where a table that somebody may have edited is not replaced unless `overwrite` is set.
-    Logs its counts, what is left out and what has no near partner."""
+    """The mapping from one inventory, or the phones of a model, to another, also written to `out`.
+    UserError if `out` is there and differs, unless `overwrite` is set. Logs the numbers of rows,
+    and phones that are left out or have no near partner. The other arguments are as in
+    `map_inventory`."""
     goal = inventory_of(target)
     if is_model or names_model(source):
         phones, _, name = phones_of_model(Path(source), head)
@@ -129,7 +132,7 @@ def map_inventories(
         if out.exists() and not overwrite and out.read_bytes() != text.encode("utf-8"):
             raise UserError(
                 f"{out} is there already and may have been edited by hand: give another name, or "
-                "--overwrite"
+                "replace it with --overwrite"
             )
         write_whole(out, text)
     logger.info(f"from {name} to {goal.source}: {mapping.made}")
@@ -144,7 +147,7 @@ def map_inventories(
 
 
 def _several(source: str) -> list[Doculect]:
-    """The inventories of PHOIBLE that a word may mean, if these are more than one."""
+    """The inventories of PHOIBLE that `source` may mean, if there is more than one."""
     file, choice = file_and_choice(Path(source))
     if not file.is_file() or names_model(source) or file.suffix.lower() in (".jsonl", ".parquet"):
         return []
@@ -154,7 +157,7 @@ def _several(source: str) -> list[Doculect]:
 
 
 def _doculects(doculects: Sequence[Doculect]) -> str:
-    """Inventories side by side, and the phones that not all of them have, if they are few."""
+    """Inventories as rows; if they are of one language, also the phones that they differ in."""
     rows = [["ID", "phones", *KINDS.values(), "marginal", "language"]]
     for each in doculects:
         phones = [one_spelling(phone) for phone in each.phonemes]
@@ -217,7 +220,7 @@ def _table(inventory: Inventory, mapping: Mapping | None) -> str:
 
 
 def _reached(mapping: Mapping, phone: str) -> str:
-    """What of a model becomes this phone."""
+    """Which phones of the model become this phone."""
     rows = [row for row in mapping.rows if row.target == phone]
     others = [row.source for row in rows if row.match not in (EXACT, REVERSE)]
     second = [row.source for row in rows if row.match == REVERSE]

@@ -2,14 +2,15 @@
 
     model = train_lm(["corpus.txt", "train.jsonl"], "lm.arpa", language="tr")
 
-Text becomes what a model of speech writes: it is normalised as references are. A sentence is a line
-of a text or an utterance of a manifest. Of words the tokens have spaces between; of characters the
-space is a token; phones come from manifests, from lines of phones, or, with a language, from
-ordinary text by G2P.
+Text is normalised as references are, so its tokens are tokens that a speech model writes. A
+sentence is a line of a text or an utterance of a manifest. In a model of characters the space is a
+token; phones come from manifests, from lines of phones, or, with a language, from ordinary text by
+G2P.
 
-A language model must not know the sentences of a test set: it would write them whatever was said.
-`train_lm` refuses text that holds sentences of the manifests in `exclude`. A model keeps a number
-for each sentence of its text, so that `shared_sentences` finds them later, in any manifest.
+A language model must not be trained on test sentences: they become likely whatever was spoken.
+`train_lm` refuses text that has sentences of the manifests in `exclude`, also as a long part of a
+line. A model keeps a hash of each sentence of its text, so that `shared_sentences` finds test
+sentences later. Spaces, case, punctuation and the spelling of IPA make no other sentence.
 
     H sentences · N n-grams of one order
 """
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import unicodedata
 from array import array
 from collections import Counter
@@ -31,14 +33,16 @@ import numpy as np
 from speechx.corpora.engine.tables import open_text
 from speechx.data.labels import labelled
 from speechx.data.manifest import SUFFIXES, Utterance, first_few, read_manifest
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.kneser_ney import train
 from speechx.decoding.ngram import NGram
 from speechx.decoding.ngram_file import check_name, write_ngram
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.g2p import g2p
-from speechx.text.ipa import problem_with
+from speechx.text.ipa import normalize_ipa, problem_with
 from speechx.text.normalize import normalize
+from speechx.text.unspaced import is_unspaced
 
 Tokens = Literal["words", "characters", "phonemes"]
 ORDER = {"words": 4, "characters": 6, "phonemes": 6}
@@ -51,13 +55,19 @@ LINES = 1000  # that G2P reads at once
 SHOWN = 5  # sentences in a message
 LONGEST_PHONE = 4  # letters
 LONG_WORD = 12  # characters, on the average
+LONG_SENTENCE = 18  # characters; one of a script without spaces counts three times
+UNKNOWN = "und"  # language of a text whose language is not given
+ENDS = re.compile("[.!?…؟।።]+[\"'”’»)\\]]*\\s+|[。！？]+[」』”’]*")
+"""Of sentences within a line."""
 
 
 class Sentence(NamedTuple):
-    modelled: str
-    """Its tokens as text: words and phones with spaces between, characters side by side."""
-    written: str
-    """Its normalised text; empty where only phones are known."""
+    tokens: str
+    """Words or phones with spaces between, or characters."""
+    text: str
+    """The normalised text; empty if only phones are known."""
+    parts: tuple[str, ...] = ()
+    """The long sentences of a line that has several, normalised."""
 
 
 def train_lm(
@@ -72,32 +82,34 @@ def train_lm(
 ) -> NGram:
     """A language model by modified Kneser-Ney (`speechx.decoding.kneser_ney`), written to `output`.
 
-    sources: texts, plain or gzipped, and manifests. order: by default 4 for words and 6 for others.
-    language: of the texts; manifests have their own. exclude: manifests of test data, whose
-    sentences are refused, or with `drop_shared` left out and counted. prune: as in `train`.
-    UserError for a text that is empty or not of these tokens.
+    sources: texts, plain or gzipped, and manifests. order: length of the longest n-grams, by
+    default 4 for words and 6 for others. language: of the texts; manifests have their own. exclude:
+    manifests of dev and test data, whose sentences are an error, or with `drop_shared` left out and
+    counted. prune: as in `kneser_ney.train`. UserError for a text that is empty or does not have
+    these tokens.
     """
     if tokens not in get_args(Tokens):
-        raise UserError(f"tokens are {', '.join(get_args(Tokens))}, not {tokens!r}")
+        raise UserError(f"tokens must be one of {', '.join(get_args(Tokens))}, not {tokens!r}")
     if output is not None:
         check_name(output)
-    test = {number for path in exclude for number in _test_numbers(Path(path))}
-    numbers, shared, letters = array("q"), Counter[str](), [0, 0]
+    one_spelling = normalize_ipa if tokens == "phonemes" else str
+    test = {each for path in exclude for each in _test_hashes(Path(path))}
+    hashes, shared, size = array("q"), Counter[str](), [0, 0]  # size: characters, tokens
 
     def sentences() -> Iterator[Sequence[str]]:
         for sentence in _sentences([Path(path) for path in sources], tokens, language):
-            own = [text_number(text) for text in dict.fromkeys(sentence) if text]
+            own = _hashes_of(one_spelling(sentence.tokens), sentence.text, *sentence.parts)
             if not test.isdisjoint(own):
-                shared[sentence.written or sentence.modelled] += 1
+                shared[sentence.text or sentence.tokens] += 1
                 continue
-            numbers.extend(own)
-            divided = DIVIDED[tokens](sentence.modelled)
-            letters[0] += len(sentence.modelled)
-            letters[1] += len(divided)
+            hashes.extend(own)
+            divided = DIVIDED[tokens](sentence.tokens)
+            size[0] += len(sentence.tokens)
+            size[1] += len(divided)
             yield divided
         if shared and not drop_shared:
             raise _refused(list(shared), f"the text of the language model has {shared.total()}")
-        if shared and not letters[1]:
+        if shared and not size[1]:
             raise UserError(
                 f"all {shared.total()} sentences of the text are sentences of the test data "
                 f"({_few(shared)}), and none is left for a language model: give other text"
@@ -106,15 +118,15 @@ def train_lm(
     model = train(sentences(), ORDER[tokens] if order is None else order, prune)
     if shared:
         logger.info(f"{shared.total()} sentences of the test data left out ({_few(shared)})")
-    if tokens == "words" and letters[0] > LONG_WORD * letters[1]:
+    if tokens == "words" and size[0] > LONG_WORD * size[1]:
         logger.info(
-            f"the words have {letters[0] / letters[1]:.0f} characters on the average; a language "
-            "that is written without spaces needs --tokens characters"
+            f"words have {size[0] / size[1]:.0f} characters on average; a language that is written "
+            "without spaces needs --tokens characters"
         )
-    model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(numbers, np.int64)))
+    model = dataclasses.replace(model, sentence_H=np.unique(np.frombuffer(hashes, np.int64)))
     sizes = ", ".join(f"{len(level.token_N):,}" for level in model.levels())
     logger.info(
-        f"{letters[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
+        f"{size[1]:,} {tokens}, {len(model.tokens) - 3:,} different; n-grams of order 1 to "
         f"{model.order}: {sizes}"
     )
     if output is not None:
@@ -122,24 +134,25 @@ def train_lm(
     return model
 
 
-def text_number(text: str) -> int:
-    """64 bits by which a sentence is known again, on any machine."""
-    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+def text_hash(text: str) -> int:
+    """64 bits that identify a normalised sentence, the same on any machine."""
+    same = "".join(text.split()).replace("i\u0307", "i").replace("ı", "i")
+    digest = hashlib.blake2b(same.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
-def shared_sentences(model: NGram, utterances: Iterable[Utterance]) -> list[str]:
-    """The sentences of utterances that the text of the model holds. None are found if the model
-    comes from an ARPA file, which does not have them (`model.sentence_H` is empty)."""
+def shared_sentences(model: NGram | KenlmModel, utterances: Iterable[Utterance]) -> list[str]:
+    """The sentences of utterances that the model was trained on. None are found if the model comes
+    from a file of another program, which has no hashes of sentences (`model.has_sentences`)."""
     found: dict[str, None] = {}
     known = set(model.sentence_H.tolist())
     for utterance in utterances:
-        if not known.isdisjoint(_numbers(utterance)):
+        if not known.isdisjoint(_hashes(utterance)):
             found[utterance.text or " ".join(utterance.phones or ())] = None
     return list(found)
 
 
-def check_unseen(model: NGram, utterances: Iterable[Utterance]) -> None:
+def check_unseen(model: NGram | KenlmModel, utterances: Iterable[Utterance]) -> None:
     """UserError, with examples, if the text of the model holds sentences of these utterances."""
     if shared := shared_sentences(model, utterances):
         raise _refused(shared, f"the language model was trained on {len(shared)}")
@@ -156,32 +169,52 @@ def _few(texts: Iterable[str]) -> str:
     return first_few([repr(text[:60]) for text in texts])
 
 
-def _test_numbers(path: Path) -> set[int]:
-    found = {number for utterance in read_manifest(path) for number in _numbers(utterance)}
+def _test_hashes(path: Path) -> set[int]:
+    found = {each for utterance in read_manifest(path) for each in _hashes(utterance)}
     if not found:
         raise UserError(f"{path}: no utterance has a text or phones that could be excluded")
     return found
 
 
-def _numbers(utterance: Utterance) -> list[int]:
-    """Of its text and of its phones."""
-    written = normalize(utterance.text or "", utterance.language)
-    texts = (written, " ".join(utterance.phones or ()))
-    return [text_number(text) for text in texts if text]
+def _hashes(utterance: Utterance) -> set[int]:
+    """The hashes of its text, normalised with and without its language, and of its phones."""
+    text = utterance.text or ""
+    written = [
+        each
+        for language in (utterance.language, UNKNOWN)
+        for each in (normalize(text, language), *_parts(text, language))
+    ]
+    return _hashes_of(normalize_ipa(" ".join(utterance.phones or ())), *written)
+
+
+def _hashes_of(*texts: str) -> set[int]:
+    return {text_hash(text) for text in dict.fromkeys(texts) if text}
+
+
+def _parts(text: str, language: str) -> tuple[str, ...]:
+    """The long sentences of a text that has several, normalised."""
+    pieces = ENDS.split(text.strip())
+    if len(pieces) == 1:
+        return ()
+    return tuple(part for piece in pieces if _is_long(part := normalize(piece, language)))
+
+
+def _is_long(text: str) -> bool:
+    return len(text) + 2 * sum(map(is_unspaced, text)) >= LONG_SENTENCE
 
 
 def _sentences(paths: Sequence[Path], tokens: Tokens, language: str | None) -> Iterator[Sentence]:
-    """The sentences of all files that are not empty."""
+    """The sentences of all files; empty ones are left out and counted."""
     for path in paths:
         if path.suffix.lower() in SUFFIXES:
             found = _of_manifest(path, tokens)
         elif tokens == "phonemes":
             found = _by_g2p(path, language) if language else _lines_of_phones(path)
         else:
-            found = _of_text(path, language or "und")
+            found = _of_text(path, language or UNKNOWN)
         empty = 0
         for sentence in found:
-            if sentence.modelled:
+            if sentence.tokens:
                 yield sentence
             else:
                 empty += 1
@@ -193,13 +226,14 @@ def _of_manifest(path: Path, tokens: Tokens) -> Iterator[Sentence]:
     spoken = tokens == "phonemes"
     for u in labelled(read_manifest(path), "phonemes" if spoken else "characters"):
         written = normalize(u.text or "", u.language)
-        yield Sentence(" ".join(u.phones or ()) if spoken else written, written)
+        modelled = " ".join(u.phones or ()) if spoken else written
+        yield Sentence(modelled, written, _parts(u.text or "", u.language))
 
 
 def _of_text(path: Path, language: str) -> Iterator[Sentence]:
     for line in _lines(path):
         written = normalize(line, language)
-        yield Sentence(written, written)
+        yield Sentence(written, written, _parts(line, language))
 
 
 def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
@@ -209,13 +243,14 @@ def _by_g2p(path: Path, language: str) -> Iterator[Sentence]:
         result = g2p(some, language)
         unread.update(problem.why for problem in result.unread if problem)
         for line, phones in zip(some, result.phones, strict=True):
-            yield Sentence(" ".join(phones), normalize(line, language))
+            written = normalize(line, language)
+            yield Sentence(" ".join(phones), written, _parts(line, language))
     for why, count in unread.items():
         logger.info(f"{path}: {count} lines have no phones, {why}")
 
 
 def _lines_of_phones(path: Path) -> Iterator[Sentence]:
-    """Lines of phones; between words | may stand, which is left out."""
+    """Lines of phones; | between words is left out."""
     phones: set[str] = set()
     for line in _lines(path):
         found = [phone for phone in line.split() if phone != "|"]
@@ -224,8 +259,8 @@ def _lines_of_phones(path: Path) -> Iterator[Sentence]:
     strange = sorted(phone for phone in phones if _no_phone(phone))
     if 2 * len(strange) > len(phones):
         raise UserError(
-            f"{path}: {len(strange)} of {len(phones)} symbols are no phones ({_few(strange)}). "
-            "Lines of phones with spaces between were expected; for ordinary text give --language."
+            f"{path}: {len(strange)} of {len(phones)} symbols are not phones ({_few(strange)}). "
+            "Expected lines of phones with spaces between; for ordinary text give --language."
         )
     if strange:
         logger.info(f"{path}: {len(strange)} symbols are not IPA ({_few(strange)})")

@@ -1,8 +1,7 @@
-"""What test data share with the data that a model was trained on.
+"""Leaks: recordings, sentences and speakers that test data share with the training data of a model.
 
-Scores are too good if the model has met a recording, a sentence or a speaker of the test data in
-training. What it was trained on stands in the configuration of its run, `RUN/config.yaml` beside
-`RUN/best`, or is given.
+Scores of such test data are too good. The training data are in the configuration of the model's
+run, `RUN/config.yaml` beside `RUN/best`, or are given.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,11 +17,12 @@ from speechx.doctor.sharing import SHARED, shared_keys
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.folder import is_model_folder
+from speechx.text.languages import iso639_3
 from speechx.text.normalize import normalize
 
 OVERLAP = 0.05  # seconds that two segments of one recording may share, by rounding
 SAME = 0.02  # seconds by which lengths of one recording in two files may differ
-LONG = 20  # characters of a sentence that is hardly said twice by chance
+LONG = 20  # characters of a sentence that two texts hardly share by chance
 MOST_SENTENCES = 0.01  # share of the test data whose long sentences may be in the training data
 
 
@@ -38,7 +38,7 @@ class Leaks:
     speaker: list[str]
     sentence: list[str]
     long_sentence: list[str]
-    """Of these, sentences of 20 characters or more."""
+    """The part of `sentence` with 20 characters or more."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same, as JSON types."""
@@ -53,9 +53,9 @@ class Leaks:
         )
 
     def fatal(self, train_is_given: bool) -> bool:
-        """Whether scores are refused. Where the training data are not given for this, a shared
-        speaker and short or few sentences are no reason: small corpora have one speaker, and in
-        conversations everybody says yes."""
+        """Whether the test data must not be scored. If the training data were not given but found,
+        shared speakers, short sentences and few long ones are allowed: small corpora have one
+        speaker, and everybody says yes in conversations."""
         if train_is_given:
             return bool(self.recording or self.speaker or self.sentence)
         return bool(self.recording) or len(self.long_sentence) > MOST_SENTENCES * self.utterances
@@ -64,9 +64,10 @@ class Leaks:
 def find_leaks(
     train: Iterable[Utterance], test: Sequence[Utterance], manifests: Sequence[Path] = ()
 ) -> Leaks:
-    """What each utterance of `test` shares with any of `train`, whose `manifests` are named in the
-    result. Recordings are one if they overlap in one file, or have one corpus, language, id and
-    length; speakers and sentences are compared as by `speechx data doctor`."""
+    """The utterances of `test` that share something with any of `train`; `manifests` are the names
+    of the training data in the result. Recordings are the same if they overlap in one file, or if
+    corpus, language, id and length are equal; speakers and sentences are compared as by
+    `speechx data doctor`."""
     in_file: dict[object, list[Utterance]] = {}
     with_key: dict[str, dict[object, list[Utterance]]] = {name: {} for name in SHARED}
     with_id: dict[object, list[Utterance]] = {}
@@ -76,7 +77,7 @@ def find_leaks(
         with_id.setdefault(_name(u), []).append(u)
         for name, key in shared_keys(u, normal[id(u)]).items():
             with_key[name].setdefault(key, []).append(u)
-    languages = {u.language for u in test}
+    languages = {iso639_3(u.language) for u in test}
     shared: dict[str, set[int]] = {name: set() for name in ("recording", *SHARED)}
     for u in train:
         for other in in_file.get(_file(u), ()):
@@ -86,7 +87,7 @@ def find_leaks(
         for other in with_id.get(_name(u), ()) if u.corpus else ():
             if abs(u.duration - other.duration) < SAME:
                 shared["recording"].add(id(other))
-        if u.language not in languages:
+        if iso639_3(u.language) not in languages:
             continue
         for name, key in shared_keys(u, normalize(u.text or "", u.language)).items():
             if key is not None:
@@ -129,7 +130,7 @@ def check_leaks(
             f"{first_few(leaks.train)}. Test on other data, or score them all the same with "
             "--allow-leaks"
         )
-    logger.info(f"of the test utterances {leaks}, with the training data: keep that in mind")
+    logger.info(f"scores may be too good: of the test utterances {leaks}, with the training data")
     return leaks
 
 
@@ -138,7 +139,7 @@ def _file(u: Utterance) -> object:
 
 
 def _name(u: Utterance) -> object:
-    return u.corpus, u.language, u.id
+    return u.corpus, iso639_3(u.language), u.id
 
 
 def _of_run(model: Path) -> tuple[list[Path], list[Path]]:

@@ -2,9 +2,9 @@
 
     speechx lm tune runs/mine/best --lm words.safetensors --dev dev.jsonl
 
-The error on dev is measured on a grid of `lm_weight` and `word_bonus`, then on a finer one around
-the best of these. Both weights and the language model are then written into the model folder, where
-`transcribe` and `evaluate` find them. Test data have no part in it.
+The error on dev is measured on a grid of `lm_weight` and `word_bonus`, then on a finer grid around
+the best weights. These and the language model are then written into the model folder, and
+`transcribe` and `evaluate` use them by default.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,18 +17,23 @@ from speechx.data.manifest import Utterance
 from speechx.decoding.beam import BeamDecoder, BeamSettings, level_of
 from speechx.decoding.decoder import Decoder, GreedyDecoder
 from speechx.decoding.ngram_file import read_ngram
-from speechx.decoding.preparation import words_of
-from speechx.decoding.scoring import Scored, score
+from speechx.decoding.scoring import score
 from speechx.errors import UserError
-from speechx.evaluation import asked_of, compared, decode_all, read_test_data
+from speechx.evaluation import check_language_model
+from speechx.hypotheses import (
+    by_word,
+    decode_all,
+    read_test_data,
+    references_of,
+    with_hypotheses,
+)
 from speechx.interchange.opening import open_model
-from speechx.language_model import check_unseen
 from speechx.log import logger
-from speechx.models.adapter_files import head_of
 from speechx.models.folder import is_model_folder, lm_file, write_decoding
 from speechx.text_table import text_table
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
 from speechx.whole_file import require_writable
+from speechx.wording import percent
 
 WEIGHTS = (0.2, 0.4, 0.7, 1.0, 1.5, 2.0, 3.0)
 WORD_BONUSES, TOKEN_BONUSES = (-1.0, 0.0, 1.0, 2.0, 4.0), (-0.5, 0.0, 0.5, 1.0, 2.0)
@@ -44,24 +49,26 @@ def tune_lm(
     head: str | None = None,
 ) -> str:
     """Chooses the weights by the error on `manifests` (dev data), writes them and the language
-    model into the model folder, and returns a table. The error is WER where the model writes
-    spaces, else CER or PER. If no weights make it less than without a language model, the folder
-    stays as it is. UserError if the text of the language model has sentences of dev."""
+    model into the model folder, and returns a table. The error is WER if the model writes spaces,
+    else CER or PER. If no weights make it smaller than without a language model, the folder stays
+    as it is. UserError if the language model was trained on sentences of dev."""
     folder = Path(model)
     if not is_model_folder(folder):
         raise UserError(
-            f"{folder} is not a speechx folder, in which the language model could be kept: convert "
-            "it first with `speechx convert`"
+            f"{folder} is not a speechx folder, so the language model cannot be kept in it: "
+            "convert it first with `speechx convert`"
         )
     require_writable(folder / "config.yaml")
     ngram = read_ngram(lm)
-    saved = open_model(folder, UNUSED)
-    opened = recognizer(saved, folder, device, head)
+    opened = recognizer(open_model(folder, UNUSED), folder, device, head)
     vocabulary = opened.vocabulary
     if vocabulary.token_type == "languages":
-        raise UserError(f"{folder} writes languages, which need no language model")
+        raise UserError(
+            f"{folder} identifies languages; a language model is for models that write characters "
+            "or phonemes"
+        )
     utterances = labelled(read_test_data(manifests), vocabulary.token_type)
-    check_unseen(ngram, utterances)
+    check_language_model(ngram, utterances)
     start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
     decoder = BeamDecoder(vocabulary.tokens, ngram, settings=start)
     bonuses = TOKEN_BONUSES if level_of(ngram, vocabulary.tokens) == "tokens" else WORD_BONUSES
@@ -88,21 +95,24 @@ def tune_lm(
     table = text_table(
         [
             [f"{metric.upper()} on dev", "rate", "lm_weight", "word_bonus"],
-            ["greedy", f"{100 * greedy:.1f} %"],
-            ["beam search", f"{100 * beam:.1f} %"],
-            ["with the language model", f"{100 * least:.1f} %", f"{best.lm_weight:g}",
+            ["greedy", percent(greedy)],
+            ["beam search", percent(beam)],
+            ["with the language model", percent(least), f"{best.lm_weight:g}",
              f"{best.word_bonus:g}"],
         ]
     )  # fmt: skip
     if least >= min(greedy, beam):
-        logger.warning(f"{folder}: {lm} does not improve {metric.upper()} on dev, and is not kept")
+        logger.warning(
+            f"{lm} does not make {metric.upper()} on dev smaller, so {folder} does not keep it; "
+            "train it on more text, or on text that is more like dev"
+        )
         return table
-    name = next(n for n, each in opened.model.heads.items() if each is opened.head)
-    kept = head_of(name, saved.language if saved.adapter else None)
-    ngram.save(lm_file(folder, kept))
+    ngram.save(lm_file(folder, opened.saved_head))
     settings = {name: getattr(best, name) for name in ("beam_size", "lm_weight", "word_bonus")}
-    write_decoding(folder, kept, settings)
-    logger.info(f"{folder}: decodes with {lm} from now on ({settings}); --decoder greedy without")
+    write_decoding(folder, opened.saved_head, settings)
+    logger.info(
+        f"{folder}: decodes with {lm} by default ({settings}); --decoder greedy turns it off"
+    )
     return table
 
 
@@ -120,20 +130,16 @@ def _errors(
 ) -> list[float]:
     """The error rate of each decoder."""
     token_type = opened.vocabulary.token_type
-    asked = asked_of(utterances, token_type)
+    references = references_of(utterances, token_type)
     tokens, _ = decode_all(opened, utterances, decoders, True, [])
-    decoded = [compared(asked, each, token_type) for each in tokens]
+    decoded = [with_hypotheses(references, each, token_type) for each in tokens]
     if metric == "wer":
-        decoded = [[_by_word(u) for u in each] for each in decoded]
+        decoded = list(map(by_word, decoded))
     return [score(each, metric, resamples=1).overall.rate for each in decoded]
-
-
-def _by_word(u: Scored) -> Scored:
-    return replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
 
 
 def _ranked(
     errors: Sequence[float], settings: Sequence[BeamSettings]
 ) -> Iterable[tuple[float, int, BeamSettings]]:
-    """With numbers between, so that of equal errors the first settings are the least."""
+    """Errors and settings with a number between, so that of equal errors the first is the least."""
     return ((error, n, each) for n, (error, each) in enumerate(zip(errors, settings, strict=True)))

@@ -31,14 +31,14 @@ Rates: TypeAlias = dict[str, float]  # of one evaluation: by method, or the over
 
 
 @dataclass(frozen=True, slots=True)
-class Stated:
-    """The policy of a rate, and the file that states it."""
+class StatedPolicy:
+    """The policy of a rate, and the file that has it."""
 
     path: Path
     policy: str
 
 
-Policies: TypeAlias = dict[tuple[str, str], Stated]  # by metric and method
+Policies: TypeAlias = dict[tuple[str, str], StatedPolicy]  # by metric and method
 
 
 def report(pairs: Sequence[str], out: Path) -> tuple[dict[str, Any], str]:
@@ -92,7 +92,7 @@ def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
         methods = content.get("methods", {"": content})
         rates = {name: float(each["overall"]["rate"]) for name, each in methods.items()}
         stated = {
-            (str(each.get("metric", "")), name): Stated(path, str(each.get("policy", "")))
+            (str(each.get("metric", "")), name): StatedPolicy(path, str(each.get("policy", "")))
             for name, each in methods.items()
         }
     except OSError as error:
@@ -109,9 +109,9 @@ def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
     return rates
 
 
-def require_same_policy(one: Stated, other: Stated) -> None:
-    """Refuses to compare rates that were made by different policies; names how they differ. How an
-    interval was drawn does not count."""
+def require_same_policy(one: StatedPolicy, other: StatedPolicy) -> None:
+    """UserError, with the differences, for rates of different policies. How an interval was drawn
+    does not count."""
     parts, others = (
         [part for part in each.policy.split("; ") if not part.startswith("interval: ")]
         for each in (one, other)
@@ -183,11 +183,20 @@ def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
         for key, runs in group.items():
             rows.append([key, *(_percent([run[name] for run in runs]) for name in names)])
         if len(group) > 1:
-            mean = _mean(parent, [_mean(key, runs) for key, runs in group.items()])
-            rows.append([f"mean of {parent}".strip(), *(_percent([mean[x]]) for x in names)])
+            means = _means(parent, list(group.values()))
+            rows.append(
+                [f"mean of {parent}".strip(), *(_percent([m[x] for m in means]) for x in names)]
+            )
     facts_rows = [[key, value] for key, value in facts.items()]
     tables = [some for some in (rows, facts_rows) if some]
     return "\n".join(text_table(some, left=range(max(map(len, some)))) for some in tables)
+
+
+def _means(parent: str, languages: list[list[Rates]]) -> list[Rates]:
+    """Over the languages: one for each run (seed), or only one if languages differ in runs."""
+    if len({len(runs) for runs in languages}) > 1:
+        languages = [[_mean(parent, runs)] for runs in languages]
+    return [_mean(parent, list(run)) for run in zip(*languages, strict=True)]
 
 
 def _percent(values: list[float]) -> str:

@@ -6,14 +6,13 @@ The texts go through the same preparation as in `speechx evaluate`, so the numbe
 compared. `speechx.corpora.transcripts` has the formats.
 """
 
-import json
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from speechx.corpora.transcripts import Said, read_pair
+from speechx.corpora.transcripts import TextEntry, read_pair
 from speechx.data.manifest import first_few
 from speechx.decoding.feature_errors import FeatureScore, feature_score
 from speechx.decoding.phone_details import PhoneDetails, phone_details
@@ -22,7 +21,7 @@ from speechx.decoding.scoring import Score, Scored, characters, score, speaker_t
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.languages import language_code
-from speechx.whole_file import require_writable, write_whole
+from speechx.whole_file import require_writable, write_json, write_whole
 
 METRICS = ("wer", "cer", "per", "prism")
 UNKNOWN = "und"  # language of a text whose language is not given
@@ -107,20 +106,19 @@ def score_files(
     result = TextScores(scores, details, missing, unscored, compared)
     if out is not None:
         about = {"reference": str(reference), "hypothesis": str(hypothesis)}
-        content = {**about, **result.to_dict()}
-        write_whole(out, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+        write_json(out, {**about, **result.to_dict()})
     if page is not None:
         from speechx.score_page import score_page
 
-        audio = {(pairs.language_of(said), said.id): said.utterance for said in ref}
+        audio = {(pairs.language_of(entry), entry.id): entry.utterance for entry in ref}
         title = f"{hypothesis} against {reference}"
         write_whole(page, score_page(title, scores, compared[chosen[0]], audio, details))
     return result
 
 
-def _labelled(ref: Sequence[Said], reference: Path) -> list[Said]:
+def _labelled(ref: Sequence[TextEntry], reference: Path) -> list[TextEntry]:
     """The references that have text or phones; the others are logged."""
-    without = [said.id for said in ref if said.text is None and said.phones is None]
+    without = [entry.id for entry in ref if entry.text is None and entry.phones is None]
     if len(without) == len(ref):
         raise UserError(f"{reference}: no utterance has text or phones")
     if without:
@@ -128,14 +126,18 @@ def _labelled(ref: Sequence[Said], reference: Path) -> list[Said]:
             f"{len(without)} of {len(ref)} references have neither text nor phones and are left "
             f"out ({first_few(without)})"
         )
-    return [said for said in ref if said.text is not None or said.phones is not None]
+    return [entry for entry in ref if entry.text is not None or entry.phones is not None]
 
 
 def _compare_ids(
-    ref: Sequence[Said], hyp: Sequence[Said], reference: Path, hypothesis: Path, allow: bool
+    ref: Sequence[TextEntry],
+    hyp: Sequence[TextEntry],
+    reference: Path,
+    hypothesis: Path,
+    allow: bool,
 ) -> tuple[list[str], list[str]]:
     """Ids without a hypothesis, and ids without a reference."""
-    wanted, written = [said.id for said in ref], {said.id for said in hyp}
+    wanted, written = [entry.id for entry in ref], {entry.id for entry in hyp}
     missing = [id for id in wanted if id not in written]
     unscored = sorted(written.difference(wanted))
     if len(missing) == len(wanted):
@@ -166,11 +168,15 @@ class _Pairs:
     """References and hypotheses of one id, as tokens."""
 
     def __init__(
-        self, ref: Sequence[Said], hyp: Sequence[Said], language: str | None, as_given: bool
+        self,
+        ref: Sequence[TextEntry],
+        hyp: Sequence[TextEntry],
+        language: str | None,
+        as_given: bool,
     ) -> None:
-        written = {said.id: said for said in hyp}
+        written = {entry.id: entry for entry in hyp}
         self.as_given, self.language = as_given, language
-        self.pairs = [(said, written.get(said.id)) for said in ref]
+        self.pairs = [(entry, written.get(entry.id)) for entry in ref]
         self.have_phones = all(
             wanted.phones is not None
             and (wanted.text is None or written is None or written.phones is not None)
@@ -178,14 +184,14 @@ class _Pairs:
         )
         """Whether phones are to be compared."""
 
-    def language_of(self, said: Said) -> str:
-        return said.language or self.language or UNKNOWN
+    def language_of(self, entry: TextEntry) -> str:
+        return entry.language or self.language or UNKNOWN
 
     def prepared(self, metric: str) -> str:
         """What is done to both sides, in words."""
         if self.as_given:
             return "as given"
-        known = [said.utterance for said, _ in self.pairs if said.utterance]
+        known = [entry.utterance for entry, _ in self.pairs if entry.utterance]
         return policy_of("phonemes" if metric == "per" else "characters", known)
 
     def tokens(self, metric: str) -> list[Scored]:
@@ -203,31 +209,33 @@ class _Pairs:
             for wanted, written in self.pairs
         ]
 
-    def _tokens(self, said: Said, metric: str, language: str) -> list[str]:
+    def _tokens(self, entry: TextEntry, metric: str, language: str) -> list[str]:
         if metric in ("per", "prism"):
-            phones = said.phones if said.phones is not None else (said.text or "").split()
+            phones = entry.phones if entry.phones is not None else (entry.text or "").split()
             keep = metric == "prism" or self.as_given
             return list(phones) if keep else prepare(phones, "phonemes", language)
-        text = self._text(said)
+        text = self._text(entry)
         if self.as_given:
             return words(text) if metric == "wer" else characters(text)
         tokens = prepare([text], "characters", language)
         return words_of(tokens) if metric == "wer" else tokens
 
-    def _text(self, said: Said) -> str:
-        if said.text is None:
+    def _text(self, entry: TextEntry) -> str:
+        if entry.text is None:
             raise UserError(
-                f"{said.id} has phones and no text: words and characters cannot be scored; give "
+                f"{entry.id} has phones and no text: words and characters cannot be scored; give "
                 "--metric per"
             )
-        return said.text
+        return entry.text
 
     def _check_phones(self, metric: str) -> None:
         """Words, and phones without spaces, are no list of phones."""
         if metric == "prism":
             return
         for side in zip(*self.pairs, strict=True):
-            tokens = [p for said in side if said for p in said.phones or (said.text or "").split()]
+            tokens = [
+                p for entry in side if entry for p in entry.phones or (entry.text or "").split()
+            ]
             letters = [sum(unicodedata.category(c) in LETTERS for c in token) for token in tokens]
             if sum(letters) > MOST_LETTERS * len(tokens):
                 longest = tokens[letters.index(max(letters))]

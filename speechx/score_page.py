@@ -15,10 +15,11 @@ from speechx.audio.files import read_audio
 from speechx.data.utterance import Utterance
 from speechx.decoding.confusions import aligned
 from speechx.decoding.phone_details import PhoneDetails
-from speechx.decoding.scoring import Scored, alignments
+from speechx.decoding.scoring import Score, Scored, alignments, ranked_speakers
 from speechx.doctor.diagnosis import writable
 from speechx.doctor.picture import EXCERPT_SECONDS, excerpt
 from speechx.errors import UserError
+from speechx.wording import percent
 
 SHOWN = 30  # utterances on a page
 SPEAKERS = 50  # of a table
@@ -50,20 +51,15 @@ def score_page(
         loader=PackageLoader("speechx", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["percent"] = lambda rate: f"{100 * rate:.1f} %"
+    environment.filters["percent"] = percent
     shown = _worst(utterances, audio)
-    speakers = [
-        (language, name, rate)
-        for language, some in getattr(next(iter(scores.values())), "speakers", {}).items()
-        for name, rate in some.items()
-    ]
-    speakers.sort(key=lambda each: (-(each[2].rate or 0.0), each[:2]))
+    first = next(iter(scores.values()))
     html = environment.get_template("score_page.html").render(
         title=title,
         scores=scores,
         details=details,
         matrices=details.confusions.matrices() if details else {},
-        speakers=speakers,
+        speakers=ranked_speakers(first) if isinstance(first, Score) else [],
         most_speakers=SPEAKERS,
         shown=shown,
         total=len(utterances),

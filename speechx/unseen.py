@@ -2,8 +2,8 @@
 
     speechx evaluate --unseen --model runs/mine/best --manifest pt.jsonl ca.jsonl
 
-The same outputs are scored under several conditions, so that mapping is not credited with what
-masking does:
+The same outputs are scored under several conditions, which show how much of the gain is due to
+masking and how much to the mapping:
 
     unmapped         the model's own phones
     masked           only phones that the language shares with the model
@@ -13,8 +13,8 @@ masking does:
     target_to_train  every phone of the language takes its nearest phone of the model
     masked_lm        `masked`, and a beam search with a phone n-gram of the language
     mapped_lm        `mapped`, and the same search
-    composed         phones of the language composed of their attributes, by a head that can do it;
-                     `composed_lm` with the same search
+    composed         outputs of the language's phones, composed of attributes by an `articulatory`
+                     head; `composed_lm` with the same search
     random_map       shared phones stay, the others go to random phones of the language (5 draws)
     shuffled         `mapped`, scored against another sentence: chance
     topline          a model that was trained on the language
@@ -24,7 +24,7 @@ With a lexicon the phones become words, which are scored against the texts.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,19 +36,17 @@ from speechx.decoding.mapping import Mapping as PhoneMapping
 from speechx.decoding.mapping import map_inventory, masked_map, random_map
 from speechx.decoding.never_written import NeverWritten, never_written
 from speechx.decoding.phone_details import prism_scores
-from speechx.decoding.preparation import policy_of, words_of
+from speechx.decoding.preparation import policy_of
 from speechx.decoding.scoring import Score, Scored, score
 from speechx.errors import UserError
-from speechx.evaluation import (
-    about_model,
-    as_written,
-    asked_of,
-    check_unread,
-    compared,
+from speechx.evaluation import about_model, check_language_model, text_scores, write_page
+from speechx.hypotheses import (
     decode_all,
     read_test_data,
-    write_json,
-    write_page,
+    references_of,
+    unprepared,
+    with_hypotheses,
+    with_texts,
 )
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -57,16 +55,17 @@ from speechx.log import logger
 from speechx.models.compute import require_compute_type
 from speechx.objectives.articulatory import Articulatory
 from speechx.text.inventory import Inventory
+from speechx.text.languages import iso639_3
 from speechx.transcription.inventory_source import inventory_of_mapping
 from speechx.transcription.recognizer import UNUSED, Recognizer, recognizer
-from speechx.whole_file import require_writable
+from speechx.whole_file import require_writable, write_json
 
 RANDOM_MAPS = 5
 RANDOM = "random_map"
 
 
 class UnseenLanguage:
-    """What is known of one language without its recordings."""
+    """The inventory of a language, and the mapping of the model's phones to it."""
 
     def __init__(self, inventory: Inventory | None, mapping: PhoneMapping) -> None:
         self.inventory = inventory or inventory_of_mapping(mapping)
@@ -94,11 +93,11 @@ def evaluate_unseen_model(
     """Evaluates a phone model on each language of the manifests, and returns the table to print and
     the exit code.
 
-    `prepare_language` gets the opened model and a language; it returns the inventory or the mapping
-    of the language, and chooses the decoder (a language model, a lexicon). `topline` is a model
-    that was trained on the language; {language} in it stands for its code. UserError for leaks
-    as in `evaluate_model`, and with `require_unseen` for a language of the model's training, unless
-    `allow_leaks`. The other arguments are as in `evaluate_model`."""
+    prepare_language: gets the opened model and a language, chooses the decoder, and returns the
+    inventory or the mapping of the language. topline: a model that was trained on the language, in
+    which {language} stands for its code. require_unseen: a language that the model was trained on
+    is a UserError, unless `allow_leaks`. The other arguments are as in `evaluate_model`.
+    """
     require_compute_type(compute_type)
     for file in filter(None, (out, page)):
         require_writable(file)  # before the computation, which may take hours
@@ -111,7 +110,8 @@ def evaluate_unseen_model(
     listed = read_test_data(manifests)
     leaks = check_leaks(Path(model), listed, train, allow_leaks)
     spoken = sorted({u.language for u in listed})
-    trained = [language for language in spoken if language in saved.languages]
+    known = {iso639_3(language) for language in saved.languages}
+    trained = [language for language in spoken if iso639_3(language) in known]
     if trained and require_unseen and not allow_leaks:
         raise UserError(
             f"{model} was trained on {', '.join(trained)}, so these are not unseen: leave their "
@@ -123,20 +123,22 @@ def evaluate_unseen_model(
         inventory, mapping = prepare_language(opened, unseen)
         if mapping is None:
             if inventory is None:
-                raise UserError(f"{unseen}: an inventory or a mapping is needed")
+                raise UserError(
+                    f"{unseen}: its phones are not known; give --inventory or --mapping"
+                )
             mapping = opened.map_inventory(inventory)
         own = [u for u in listed if u.language == unseen]
         if not allow_leaks:
-            check_unread(opened, own)
+            check_language_model(opened.decoding.lm, own)
         best = None if topline is None else topline.replace("{language}", unseen)
         reference = None
         if best is not None:
             reference = recognizer(open_model(Path(best), UNUSED), Path(best), device)
             reference.require("phonemes", "be the topline of phones")
         found.add(UnseenLanguage(inventory, mapping), own, failed, reference)
-    methods, _ = found.scores()
+    by_condition, _ = found.scores()
     if page is not None:
-        write_page(page, model, listed, {"per": methods["mapped"]}, found.decoded["mapped"])
+        write_page(page, model, listed, {"per": by_condition["mapped"]}, found.decoded["mapped"])
     if out is not None:
         about = about_model(opened, manifests, len(listed) - found.count, failed)
         about["leaks"] = leaks and leaks.to_dict()
@@ -169,7 +171,7 @@ def evaluate_unseen(
 
 
 class Unseen:
-    """What a model writes of languages that it was not trained on, condition by condition."""
+    """What a model writes in languages that it was not trained on, by condition."""
 
     def __init__(self, opened: Recognizer) -> None:
         self.opened = opened
@@ -196,14 +198,15 @@ class Unseen:
         failed: list[str],
         topline: Recognizer | None = None,
     ) -> None:
-        """Decodes the utterances of a language."""
+        """Decodes the utterances of a language under all conditions. Recordings that cannot be read
+        are added to `failed`."""
         utterances = labelled(listed, "phonemes")
         inventory = language.inventory
         never = never_written(utterances, inventory.phones, "phonemes")
         if never.tokens:
             logger.info(f"{inventory.source}: the inventory lacks {never}")
-        asked = asked_of(utterances, "phonemes")
-        others = _others(utterances, asked)
+        references = references_of(utterances, "phonemes")
+        others = _other_sentences(utterances, references)
         conditions = self._conditions(language)
         draws = [
             MappedDecoder(random_map(self.opened.vocabulary.tokens, inventory.phones, seed))
@@ -216,7 +219,8 @@ class Unseen:
         if isinstance(self.opened.head, Articulatory):
             composed = self.opened.for_inventory(inventory)
             both: list[Decoder] = [GreedyDecoder(composed.vocabulary.tokens), composed.decoder]
-            names = ["composed", *(["composed_lm"] if self.opened.decoding.searches else [])]
+            searches = composed.decoding.searches and composed.decoding.lexicon is None
+            names = ["composed", *(["composed_lm"] if searches else [])]
             tokens_of_both, _ = decode_all(composed, utterances, both[: len(names)], True, failed)
             found |= dict(zip(names, tokens_of_both, strict=True))
         if topline is not None:
@@ -224,12 +228,14 @@ class Unseen:
                 topline, utterances, [topline.decoder], True, failed
             )
         if words := found.pop("words", None):
-            self.words += _words(utterances, words)
+            self.words += with_texts(utterances, words)
         for name, each in found.items():
-            self.decoded.setdefault(name, []).extend(compared(asked, each, "phonemes"))
-            self.written.setdefault(name, []).extend(as_written(utterances, each, "phonemes"))
+            self.decoded.setdefault(name, []).extend(with_hypotheses(references, each, "phonemes"))
+            self.written.setdefault(name, []).extend(unprepared(utterances, each, "phonemes"))
         for each in tokens[len(conditions) :]:
-            self.decoded.setdefault(RANDOM, []).extend(compared(asked, each, "phonemes"))
+            self.decoded.setdefault(RANDOM, []).extend(
+                with_hypotheses(references, each, "phonemes")
+            )
         self.utterances += utterances
         self.languages.append(language)
         self.never.append(asdict(never))
@@ -247,7 +253,7 @@ class Unseen:
                 map_inventory(source, target, direction="target-to-train")
             ),
         }
-        decoding = self.opened.decoding
+        decoding = self.opened.decoding.for_inventory()
         if decoding.lexicon is not None:
             conditions["words"] = MappedDecoder(mapped, decoding.decoder(mapped.target))
         elif decoding.searches:
@@ -271,21 +277,11 @@ class Unseen:
 
     def word_scores(self) -> dict[str, Score]:
         """Error rates of the words that a lexicon made; none without one."""
-        if not self.words:
-            return {}
-        prepared = policy_of("characters", self.utterances)
-        split = [
-            replace(u, reference=words_of(u.reference), hypothesis=words_of(u.hypothesis))
-            for u in self.words
-        ]
-        return {
-            "cer": score(self.words, "cer", prepared=prepared),
-            "wer": score(split, "wer", prepared=prepared),
-        }
+        return text_scores(self.words, policy_of("characters", self.utterances))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
-        methods, prism = self.scores()
+        by_condition, prism = self.scores()
         one = len({language.inventory for language in self.languages}) == 1
         about = [
             {
@@ -300,17 +296,17 @@ class Unseen:
             **(alone if one else {"languages": about}),
             "prism": {name: each.to_dict() for name, each in prism.items()},
             "words": {name: each.to_dict() for name, each in self.word_scores().items()},
-            "methods": {name: each.to_dict() for name, each in methods.items()},
+            "methods": {name: each.to_dict() for name, each in by_condition.items()},
         }
 
     def table(self) -> str:
         """For people: a line per condition, with the mean over languages if there are several."""
-        methods, prism = self.scores()
+        by_condition, prism = self.scores()
         lines = [
             f"{language.mapping.summary()} (all of it: speechx phonemize --show-mapping)"
             for language in self.languages
         ]
-        for name, each in methods.items():
+        for name, each in by_condition.items():
             rate = each.overall
             line = f"{name:<15} PER {rate.rate:6.1%}  [{rate.low:.1%}, {rate.high:.1%}]"
             if len(each.languages) > 1:
@@ -328,7 +324,7 @@ class Unseen:
 
 
 def _joined(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What is never written in several languages with one inventory."""
+    """The sum of several results of `never_written` with one inventory."""
     tokens, total = (sum(each[name] for each in several) for name in ("tokens", "total"))
     counts: Counter[str] = Counter()
     for each in several:
@@ -337,23 +333,14 @@ def _joined(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return asdict(NeverWritten(tokens, total, share, dict(counts.most_common())))
 
 
-def _words(utterances: Sequence[Utterance], words: Sequence[Sequence[str]]) -> list[Scored]:
-    """The texts, and the words that were written, as characters."""
-    texts = [each for each in zip(utterances, words, strict=True) if each[0].text]
-    if not texts:
-        return []
-    spelled = [list(" ".join(written)) for _, written in texts]
-    asked = asked_of([utterance for utterance, _ in texts], "characters")
-    return compared(asked, spelled, "characters")
-
-
-def _others(utterances: Sequence[Utterance], asked: Sequence[Scored]) -> list[int]:
-    """For each utterance the next one, around the corner, of another text and other phones."""
+def _other_sentences(utterances: Sequence[Utterance], references: Sequence[Scored]) -> list[int]:
+    """For each utterance the index of the next one, cyclically, with another text and other phones.
+    UserError if there is none."""
 
     def differ(n: int, m: int) -> bool:
         text = utterances[n].text
         other_text = text is None or text != utterances[m].text
-        return other_text and list(asked[n].reference) != list(asked[m].reference)
+        return other_text and list(references[n].reference) != list(references[m].reference)
 
     count = len(utterances)
     others = []

@@ -7,6 +7,7 @@ Until the end it has a temporary name beside its final one.
 """
 
 import filecmp
+import json
 import os
 import re
 import secrets
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 LEFTOVER = re.compile(r"\..+(\.[^.]+)\.[0-9a-f]{8}\1", re.DOTALL)  # .NAME.SUFFIX.random.SUFFIX
 LEFT_SECONDS = 24 * 3600.0  # since it was last written to
@@ -49,6 +51,11 @@ def write_whole(path: Path, text: str, keep_equal: bool = False) -> None:
     """Writes UTF-8 text as a whole file."""
     with whole_file(path, keep_equal) as new:
         new.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Writes JSON as a whole file."""
+    write_whole(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from tests.babel_packs import make_conversations
 THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
     *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT", "PREPARE"),
+    *("HEADS", "HELD_OUT", "INIT", "LM", "TOPLINE"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -103,6 +104,13 @@ def start_continued(folder: Path, release: Path, phones: Path) -> RecipeRun:
     }  # fmt: skip
     script = ROOT / "recipes/continued/run.sh"
     return RecipeRun(script, (str(release), str(phones)), folder / "continued", settings).start()
+
+
+def start_unseen(folder: Path, data: Path, **settings: str) -> RecipeRun:
+    """recipes/unseen on manifests with phones; six updates."""
+    script = ROOT / "recipes/unseen/run.sh"
+    given = {"SEEDS": "1", "SETTINGS": SETTINGS, **settings}
+    return RecipeRun(script, (str(data),), folder / "unseen", given).start()
 
 
 def start_babel(folder: Path) -> RecipeRun:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -286,6 +287,16 @@ def test_phones_of_texts_that_are_not_read_are_refused_or_left_out(
     assert main([*map(str, words), "--drop-empty"]) == 0
     assert [u.id for u in read_manifest(tmp_path / "out.jsonl")] == ["kana"]
     assert "1 of 2 utterances without phones left out (kanji)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("rank", "printed"), [("0", "runs/x/best\n"), ("1", "")])
+def test_one_rank_of_a_training_prints_where_the_model_is(rank, printed, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", rank)
+    loaded = SimpleNamespace(out=Path("runs/x")), None
+    monkeypatch.setattr("speechx.runs.load_run", lambda *_: loaded)
+    monkeypatch.setattr("speechx.runs.run", lambda *_: None)
+    assert main(["finetune", "x.yaml"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_phonemize_needs_something_to_do(place, refused):

@@ -107,6 +107,19 @@ def test_phones_are_scored_as_tokens(phonetician, held_out):
     assert scores["per"].overall.tokens == 8 * len(some)
 
 
+def test_a_lexicon_adds_the_error_rates_of_its_words(held_out, tmp_path):
+    folder = toy_model(tmp_path / "model", PHONES, "phonemes")
+    (tmp_path / "lexicon.txt").write_text("Tone\ta e\nOther\tb tʃ\ts i\n", encoding="utf-8")
+    command = ["evaluate", "--model", str(folder), "--manifest", *map(str, held_out)]
+    out = tmp_path / "scores.json"
+    assert main([*command, "--lexicon", str(tmp_path / "lexicon.txt"), "-o", str(out)]) == 0
+    written = json.loads(out.read_text())
+    assert list(written["scores"]) == ["per", "cer", "wer"]
+    assert {p for each in written["worst"] for p in each["hypothesis"].split()} <= set(PHONES)
+    words = [w for each in written["scores"]["wer"]["worst"] for w in each["hypothesis"].split()]
+    assert words.count("tone") + words.count("other") >= len(words) - len(utterances(held_out))
+
+
 def test_two_spellings_of_a_phone_are_no_error(phonetician, held_out, tmp_path):
     some = utterances(held_out)[:2]
     heard = [phonetician.transcribe(u.audio).text.split() for u in some]
@@ -234,6 +247,7 @@ def test_recordings_that_cannot_be_read_are_named_and_count_as_silence(
     if unseen:
         write_manifest(tmp_path / "phones.jsonl", some)
         command += ["--inventory", str(tmp_path / "phones.jsonl")]
+        command += ["--topline", str(phonetician.folder)]
     assert main([*command, "-o", str(out)]) == 2
     assert f"speechx: {some[2].id}: {missing[2].audio}: cannot be read" in capsys.readouterr().err
     written = json.loads(out.read_text())
@@ -581,7 +595,7 @@ class TestUnseen:
     def test_a_language_of_the_training_is_refused(self, tmp_path, held_out, capsys):
         folder = str(toy_model(tmp_path / "model", PHONES, "phonemes"))
         config = yaml.safe_load((tmp_path / "model/config.yaml").read_text())
-        config["languages"] = ["it"]
+        config["languages"] = ["ita"]
         (tmp_path / "model/config.yaml").write_text(yaml.safe_dump(config))
         manifest = tmp_path / "it.jsonl"
         write_manifest(manifest, [replace(u, language="it") for u in utterances(held_out)[:4]])

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from speechx.cli.main import main
-from speechx.data.manifest import Utterance, write_manifest
+from speechx.data.manifest import Utterance, read_manifest, write_manifest
 from speechx.decoding.ngram import BEGIN
 from speechx.decoding.ngram_file import read_ngram
 from speechx.errors import UserError
@@ -120,8 +120,6 @@ def test_a_text_that_is_all_test_sentences_is_refused_and_named(text, manifest):
 
 
 def test_a_model_knows_the_sentences_of_its_text(text, manifest, tmp_path):
-    from speechx.data.manifest import read_manifest
-
     train_lm([text], tmp_path / "lm.safetensors", order=2)
     model = read_ngram(tmp_path / "lm.safetensors")
     test = read_manifest(manifest("test.jsonl", ["Guten Abend", "etwas anderes"]))
@@ -136,6 +134,47 @@ def test_phones_of_test_sentences_are_found_too(manifest):
     test = manifest("test.jsonl", [None], ["n a x t"])
     with pytest.raises(UserError, match="nacht"):
         train_lm([path], tokens="phonemes", exclude=[test])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "language"),
+    [
+        ("IŞIK ILIK", "Işık ılık.", "tr"),  # read without the rules of Turkish
+        ("今天 天气 很好", "今天天气很好。", "zh-CN"),
+        (
+            "Und dann. Die Sonne scheint den ganzen Tag. Ende.",
+            "die Sonne scheint den ganzen Tag",
+            "de",
+        ),
+        ("Die Sonne scheint den ganzen Tag.", "Die Sonne scheint den ganzen Tag. Ach so.", "de"),
+        ("今天天气很好！我很高兴。", "今天天气很好", "zh-CN"),
+    ],
+)
+def test_test_sentences_are_found_in_other_forms(tmp_path, manifest, line, sentence, language):
+    (tmp_path / "text.txt").write_text(f"{line}\nnoch etwas\n", encoding="utf-8")
+    test = manifest("test.jsonl", [sentence], language=language)
+    with pytest.raises(UserError, match="1 sentences of the test data"):
+        train_lm([tmp_path / "text.txt"], exclude=[test])
+    model = train_lm([tmp_path / "text.txt"], exclude=[test], drop_shared=True)
+    assert words(model) == {"noch", "etwas"}
+    known = train_lm([tmp_path / "text.txt"])
+    with pytest.raises(UserError, match="was trained on 1 sentences"):
+        check_unseen(known, read_manifest(test))
+
+
+def test_a_short_answer_does_not_exclude_a_line_that_holds_it(tmp_path, manifest):
+    (tmp_path / "text.txt").write_text("Ja. Das machen wir so.\n", encoding="utf-8")
+    assert (
+        "machen"
+        in train_lm([tmp_path / "text.txt"], exclude=[manifest("test.jsonl", ["ja"])]).tokens
+    )
+
+
+def test_phones_of_test_sentences_are_found_in_any_spelling(tmp_path, manifest):
+    (tmp_path / "phones.txt").write_text("ˈt͡ʃ a g\nm a\n", encoding="utf-8")
+    test = manifest("test.jsonl", [None], ["tʃ a ɡ"])
+    with pytest.raises(UserError, match="1 sentences of the test data"):
+        train_lm([tmp_path / "phones.txt"], tokens="phonemes", exclude=[test])
 
 
 def test_the_command(text, tmp_path, capsys):

@@ -34,6 +34,9 @@ TEST = utterance("t", text=TEXT, speaker="s", corpus="c", start=10.0)
         (utterance("x", speaker="s", corpus="d"), set()),
         (utterance("x", text=TEXT.upper() + "!"), {"sentence", "long_sentence"}),
         (utterance("x", text=TEXT, language="de"), set()),
+        (utterance("x", text=TEXT, language="eng"), {"sentence", "long_sentence"}),
+        (utterance("x", speaker="s", corpus="c", language="English"), {"speaker"}),
+        (utterance("t", corpus="c", language="eng"), {"recording"}),
     ],
 )
 def test_what_is_shared(train, kinds):

@@ -18,7 +18,7 @@ from speechx.finetuning import Finetune
 from speechx.language_model import shared_sentences
 from speechx.pretraining import Pretrain
 from tests.configs import load_config
-from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued
+from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued, start_unseen
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
 YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -48,6 +48,17 @@ def continued(commonvoice: RecipeRun, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def babel(tmp_path_factory: pytest.TempPathFactory) -> RecipeRun:
     return start_babel(tmp_path_factory.mktemp("babel")).finish()
+
+
+@pytest.fixture
+def two_languages(tiny: RecipeRun, tmp_path: Path) -> Path:
+    """DATA of recipes/unseen, with eight utterances to a manifest."""
+    for language in ("it", "pt"):
+        folder = shutil.copytree(tiny.out / "data" / language, tmp_path / "two" / language)
+        for manifest in folder.glob("*.jsonl"):
+            lines = manifest.read_text().splitlines(keepends=True)
+            manifest.write_text("".join(lines[:8]))
+    return tmp_path / "two"
 
 
 def fractions(values: list[float]) -> bool:
@@ -130,6 +141,51 @@ def test_tiny_gives_the_compared_models_equal_updates(tiny):
             del settings[key]
         del settings["optim"]["head_lr_scale"]
     assert scratch == pretrained
+
+
+def test_unseen_leaves_one_language_out_at_a_time(two_languages, tmp_path):
+    run = start_unseen(tmp_path, two_languages, TOPLINE="1").finish()
+    results = json.loads((run.out / "results.json").read_text())
+    assert set(results["ctc"]) == {"it", "pt"}
+    methods = results["ctc"]["pt"]
+    assert set(methods) >= CONTROLS | {"masked_lm", "mapped_lm", "topline"}
+    assert fractions(list(methods.values()))
+
+    made = {path: path.stat().st_mtime_ns for path in run.out.rglob("*.safetensors")}
+    more = {"HELD_OUT": "pt", "HEADS": "ctc articulatory", "TOPLINE": "1"}
+    start_unseen(tmp_path, two_languages, **more).finish()
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    results = json.loads((run.out / "results.json").read_text())
+    assert set(results["ctc"]) == set(results["articulatory"]) == {"pt"}
+    assert "composed_lm" in results["articulatory"]["pt"]
+    config = yaml.safe_load((run.out / "articulatory-pt-1/config.yaml").read_text())
+    assert {Path(path).parent.name for path in config["data"]["train"]} == {"it"}
+    assert config["objective"]["kind"] == "articulatory"
+
+
+@pytest.mark.parametrize(
+    ("held_out", "message"),
+    [
+        ("fr", "no language fr"),
+        ("it, pt", "none is left to train on"),
+        ("it it,pt", "names it twice"),
+    ],
+)
+def test_unseen_names_a_fold_that_cannot_be(held_out, message, two_languages, tmp_path):
+    run = start_unseen(tmp_path, two_languages, HELD_OUT=held_out)
+    assert run.process.wait(timeout=60) == 1
+    assert message in run.stderr.read_text()
+
+
+def test_unseen_lists_manifests_that_are_missing_or_without_phones(two_languages, tmp_path):
+    bare, gone = two_languages / "pt/test.jsonl", two_languages / "it/dev.jsonl"
+    bare.write_text(re.sub(r', "phones": \[.*?\]', "", bare.read_text()))
+    gone.unlink()
+    run = start_unseen(tmp_path, two_languages)
+    assert run.process.wait(timeout=60) == 1
+    *_, message, first, second = run.stderr.read_text().splitlines()
+    assert "speechx data phones" in message
+    assert [first, second] == [str(gone), str(bare)]
 
 
 def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):

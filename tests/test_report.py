@@ -76,6 +76,15 @@ def test_several_zero_shot_runs_are_averaged_by_method(tmp_path):
     assert "± 28.3 % (n=2)" in table
 
 
+def test_the_mean_of_languages_varies_over_runs_if_all_have_as_many(tmp_path):
+    for name, wrong in (("a", 6), ("b", 4), ("c", 2), ("d", 2)):
+        write_methods(tmp_path / f"{name}.json", mapped=wrong)
+    _, table = report(["unseen.pt=a.json,b.json", "unseen.el=c.json,d.json"], tmp_path / "o.json")
+    assert "35.0 ± 7.1 % (n=2)" in next(line for line in table.splitlines() if "mean" in line)
+    _, table = report(["unseen.pt=a.json,b.json", "unseen.el=c.json"], tmp_path / "o.json")
+    assert "35.0 %" in next(line for line in table.splitlines() if "mean" in line)
+
+
 def git(*arguments):
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     done = subprocess.run(

@@ -33,7 +33,8 @@ score() {  # NAME MODEL manifests and options...
 # shellcheck disable=SC2046,SC2086
 {
 # 1. Ten languages spoken by espeak-ng: test speakers and test sentences never occur in training.
-[ -e "$out/data/done" ] || { speechx data prepare synthetic -o "$out/data" --minutes "${MINUTES:-15}" --seed "$seed" > /dev/null; touch "$out/data/done"; }
+[ -e "$out/data/done" ] || { speechx data prepare synthetic -o "$out/data" --minutes "${MINUTES:-15}" --seed "$seed" \
+    $(for xx in $seen $unseen; do echo "--language $xx"; done) > /dev/null; touch "$out/data/done"; }
 
 # 2. One self-supervised model of all ten.
 train "$out/pretrain" pretrain run.seed="$seed" \

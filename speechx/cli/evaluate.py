@@ -27,18 +27,22 @@ def add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate", help="error rates, accuracy or metrics of a model, per language"
     )
-    evaluate.add_argument("--model", required=True, type=Path, help="model folder")
+    evaluate.add_argument(
+        "--model", required=True, type=Path,
+        help="model to evaluate: a speechx folder or a checkpoint of another toolkit",
+    )  # fmt: skip
     tested = evaluate.add_mutually_exclusive_group(required=True)
     tested.add_argument("--manifest", nargs="+", type=Path, help="manifests of the test data")
     tested.add_argument(
         "--kaldi", nargs="+", type=Path, metavar="DIR", dest="manifest",
-        help="Kaldi data directories instead: wav.scp, and text or (with text.lang) text.good, as "
-        "in the benchmark PRiSM",
+        help="Kaldi data directories of the test data, with text or, as in the benchmark PRiSM, "
+        "text.good and text.lang",
     )  # fmt: skip
     evaluate.add_argument(
         "--train", nargs="+", type=Path, default=(), metavar="MANIFEST",
-        help="training data that the test data must share nothing with; by default recordings and "
-        "longer sentences are compared with the training data of the run, if that is known",
+        help="manifests of the training data, with which the test data may share no recording, "
+        "speaker or sentence; by default those of the model's run, of which only recordings and "
+        "long sentences count",
     )  # fmt: skip
     evaluate.add_argument(
         "--allow-leaks", action="store_true",
@@ -47,31 +51,36 @@ def add_evaluate(commands: Any) -> None:
     evaluate.add_argument("-o", "--output", type=Path, help="JSON file for the scores")
     evaluate.add_argument(
         "--calibrate", action="store_true",
-        help="fit the temperature of the model's probabilities to these manifests (dev data) and "
-        "keep it in the model folder",
+        help="fit the temperature of the model's probabilities to these manifests, which must be "
+        "dev data, and keep it in the model folder",
     )  # fmt: skip
     add_details(evaluate)
     add_computing(evaluate)
     evaluate.add_argument(
         "--language",
-        help="language whose adapter the model uses; by default the language of the manifests",
+        help="language whose adapter is used; by default the language of the manifests",
     )
     add_inventory_file(evaluate)
     add_mapping(evaluate)
     add_decoding(evaluate)
     evaluate.add_argument(
         "--unseen", action="store_true",
-        help="score phones of languages that the model was not trained on, each with its shipped "
-        "inventory, unless --inventory or --mapping is given; there and in --lm, --lexicon and "
-        "--topline, {language} stands for the code of the language",
+        help="score languages that the model was not trained on, each by its shipped inventory or "
+        "by --inventory or --mapping; {language} stands for the code of the language there and in "
+        "--lm, --lexicon and --topline",
     )  # fmt: skip
     evaluate.add_argument(
-        "--topline", metavar="MODEL", help="model trained on the unseen language, to compare with"
+        "--topline", metavar="MODEL", help="model trained on the unseen language, for comparison"
     )
     evaluate.set_defaults(command=_evaluate)
 
 
 def _evaluate(options: Any) -> int:
+    if options.language == "auto":
+        raise UserError(
+            "evaluate does not identify languages: leave --language out for the language of the "
+            "manifests, or name one"
+        )
     unseen = options.unseen or options.inventory or options.mapping
     if unseen and options.calibrate:
         raise UserError("--calibrate is for the model's own outputs, not for unseen languages")
@@ -101,7 +110,7 @@ def _unseen(options: Any) -> tuple[str, int]:
     def prepare(model: Any, language: str) -> Any:
         own = _of_language(options, language)
         inventory = chosen_inventory(own.inventory or (None if own.mapping else language))
-        decode_with(model, own, language)
+        decode_with(model, own, language, unseen=True)
         return inventory, chosen_mapping(own.mapping, model, inventory)
 
     return evaluate_unseen_model(

@@ -13,10 +13,10 @@ def add_lm(commands: Any) -> None:
     """Adds the commands to the subparsers of argparse."""
     lm = commands.add_parser("lm", help="language models of words, characters or phones")
     actions = lm.add_subparsers(required=True, metavar="ACTION")
-    train = actions.add_parser("train", help="n-gram model of text, by modified Kneser-Ney")
+    train = actions.add_parser("train", help="train an n-gram model on text (modified Kneser-Ney)")
     train.add_argument(
         "sources", nargs="+", type=Path, metavar="TEXT|MANIFEST",
-        help="texts with a sentence per line, plain or .gz; or manifests",
+        help="training text: files with a sentence per line, plain or gzipped, or manifests",
     )  # fmt: skip
     train.add_argument(
         "-o", "--output", required=True, type=Path, metavar="FILE",
@@ -24,42 +24,45 @@ def add_lm(commands: Any) -> None:
     )  # fmt: skip
     train.add_argument(
         "--tokens", choices=("words", "characters", "phonemes"), default="words",
-        help="what the model predicts",
+        help="tokens that the model predicts",
     )  # fmt: skip
     train.add_argument(
         "--order", type=int, metavar="N",
-        help="longest n-grams, 1 to 6; by default 4 for words, 6 for characters and phonemes",
+        help="length of the longest n-grams, 1 to 6; by default 4 for words, 6 for others",
     )  # fmt: skip
     train.add_argument(
         "--language",
-        help="language of the texts, for its rules of spelling; with --tokens phonemes, espeak-ng "
-        "reads ordinary text of this language, and without it texts are lines of phones",
+        help="language of the texts, which decides how they are normalised; with --tokens phonemes "
+        "espeak-ng makes phones of ordinary text, and without --language texts are lines of phones",
     )  # fmt: skip
     train.add_argument(
         "--exclude", nargs="+", action="extend", default=[], type=Path, metavar="MANIFEST",
-        help="manifests of test data, whose sentences must not be in the text",
+        help="manifests of dev and test data; their sentences in the text are an error",
     )  # fmt: skip
     train.add_argument(
         "--drop-shared", action="store_true",
-        help="leave out the sentences of --exclude instead of refusing the text",
+        help="leave out sentences of --exclude, instead of an error",
     )  # fmt: skip
     train.add_argument(
         "--prune", nargs="+", type=int, default=[], metavar="N",
-        help="n-grams that occur so often or less are left out, one number per order: 0 0 1",
+        help="greatest count of n-grams that are left out, one number per order: 0 0 1 leaves out "
+        "trigrams and longer n-grams that occur once",
     )  # fmt: skip
     train.set_defaults(command=_train)
 
     tune = actions.add_parser(
-        "tune", help="choose the weights of a language model on dev, and keep it with the model"
+        "tune", help="choose the weights of a language model on dev, and keep both with the model"
     )
     tune.add_argument("model", type=Path, metavar="MODEL", help="model folder")
-    tune.add_argument("--lm", required=True, type=Path, metavar="FILE", help="language model")
+    tune.add_argument(
+        "--lm", required=True, type=Path, metavar="FILE", help="n-gram model of the language"
+    )
     tune.add_argument(
         "--dev", required=True, nargs="+", type=Path, metavar="MANIFEST",
-        help="manifests of data that are neither training nor test data",
+        help="manifests of dev data, which are neither training nor test data",
     )  # fmt: skip
     tune.add_argument(
-        "--beam-size", type=int, help="beginnings of texts that the search keeps; by default 100"
+        "--beam-size", type=int, help="hypotheses that beam search keeps; by default 100"
     )
     add_head(tune)
     add_device(tune)

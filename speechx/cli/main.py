@@ -17,12 +17,13 @@ from typing import Any, NoReturn
 
 from speechx import __version__
 from speechx.cli.align import add_align
+from speechx.cli.analyze import add_analyze
 from speechx.cli.data import add_data_commands
 from speechx.cli.evaluate import add_evaluate
+from speechx.cli.features import add_features
 from speechx.cli.fill import add_fill
 from speechx.cli.inventory import add_inventory_commands
 from speechx.cli.lm import add_lm
-from speechx.cli.options import add_device
 from speechx.cli.score import add_score
 from speechx.cli.transcription import add_transcription_commands
 from speechx.errors import HealthStop, UserError
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"speechx: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
     except HealthStop as error:
-        if os.environ.get("RANK", "0") == "0":  # all ranks stop, one reports it
+        if _is_first_rank():  # all ranks stop, one reports it
             print(f"speechx: {error}", file=sys.stderr)
         return 3
     except BrokenPipeError:
@@ -62,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _is_first_rank() -> bool:
+    """Whether this is the only process, or the first of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _end(*_: Any) -> None:
     """On SIGTERM, child processes must not outlive this one."""
     for child in multiprocessing.active_children():
@@ -73,7 +79,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults where there are any."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        nothing = action.default is None or action.default is False or action.default == []
+        nothing = action.default in (None, [], (), "") or action.default is False
         return action.help if nothing else super()._get_help_string(action)
 
 
@@ -119,12 +125,14 @@ def parser() -> argparse.ArgumentParser:
     add_transcription_commands(commands)
     add_fill(commands)
     add_align(commands)
+    add_features(commands)
     add_lm(commands)
     add_inventory_commands(commands)
     add_evaluate(commands)
     _add_report(commands)
     add_score(commands)
     _add_models(commands)
+    add_analyze(commands)
     return top
 
 
@@ -182,21 +190,6 @@ def _add_models(commands: Any) -> None:
     )
     health.set_defaults(command=_health)
 
-    analyze = commands.add_parser("analyze", help="analyses of a trained model")
-    subjects = analyze.add_subparsers(required=True, metavar="SUBJECT")
-    codes = subjects.add_parser("codebook", help="quantizer codes that languages use and share")
-    codes.add_argument("--model", required=True, type=Path, help="pretrained model")
-    codes.add_argument(
-        "--manifest", required=True, nargs="+", type=Path, help="manifests of several languages"
-    )
-    codes.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="folder for codebook.json and two figures"
-    )
-    codes.add_argument("--minutes", type=float, default=5.0, help="most minutes of each language")
-    codes.add_argument("--seed", type=int, default=1, help="seed of the sample")
-    add_device(codes)
-    codes.set_defaults(command=_analyze_codebook)
-
 
 def _train(command: str, options: Any) -> None:
     from speechx.config import dump
@@ -210,7 +203,8 @@ def _train(command: str, options: Any) -> None:
         print(dump(config))
         return
     run(command, config, options.resume, saved)
-    print(config.out / result)
+    if _is_first_rank():
+        print(config.out / result)
 
 
 def _convert(options: Any) -> None:
@@ -226,16 +220,6 @@ def _health(options: Any) -> int:
     verdict, code = examine(options.run, options.output)
     print(verdict)
     return code
-
-
-def _analyze_codebook(options: Any) -> None:
-    from speechx.diagnostics.codebook import analyze_codebook, table
-
-    sharing = analyze_codebook(
-        options.model, options.manifest, options.output, options.minutes, options.seed,
-        options.device,
-    )  # fmt: skip
-    print(table(sharing))
 
 
 def _report(options: Any) -> None:

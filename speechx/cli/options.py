@@ -1,14 +1,16 @@
-"""Options that several commands have, and what is made of them."""
+"""Options that several commands have, and the objects that they choose."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
+from speechx.errors import UserError
+
 SOURCES = (
     "a shipped language, a file of phones, a lexicon, a manifest, PHOIBLE's phoible.csv#ID, a "
     "model, or LANGUAGE:FILE for a text"
 )
-"""Words that name an inventory (transcription/inventory_source.py)."""
+"""Sources of phone inventories (transcription/inventory_source.py)."""
 
 
 def add_model(command: argparse.ArgumentParser) -> None:
@@ -16,7 +18,8 @@ def add_model(command: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         type=Path,
-        help="fine-tuned model, ours or another toolkit's, or OWNER/NAME of the Hugging Face Hub",
+        help="fine-tuned model: a speechx folder, a checkpoint of another toolkit, or OWNER/NAME "
+        "of the Hugging Face Hub",
     )
 
 
@@ -34,11 +37,15 @@ def add_device(command: argparse.ArgumentParser) -> None:
 def add_computing(command: argparse.ArgumentParser) -> None:
     add_head(command)
     add_device(command)
+    add_speed(command)
+
+
+def add_speed(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--compute-type", default="float32",
-        help="float32, or bfloat16 or int8, which are faster and less exact",
+        help="number format: float32, or the faster and less exact bfloat16 or int8",
     )  # fmt: skip
-    command.add_argument("--batch-size", type=int, help="windows of 30 s that are computed at once")
+    command.add_argument("--batch-size", type=int, help="number of 30 s windows computed at once")
     command.add_argument("--threads", type=int, help="processor threads; by default all cores")
 
 
@@ -50,42 +57,53 @@ def add_details(command: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     command.add_argument(
         "--page", type=Path, metavar="FILE.html",
-        help="page with players and alignments of the worst utterances",
+        help="HTML page for the tables, with players and alignments of the worst utterances",
     )  # fmt: skip
 
 
 def add_language(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--language",
-        help="language of a model with adapters for many, by its code or name; auto identifies the "
-        "language of each recording or segment",
+        help="code or name of the language whose adapter is used; auto identifies the language of "
+        "each recording or segment",
     )
 
 
 def add_decoding(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lm", type=Path, metavar="FILE",
-        help="language model of words or tokens (.arpa, .arpa.gz or what `speechx lm train` wrote)",
+        help="n-gram language model of words or tokens (.arpa, .arpa.gz, .safetensors, or a binary "
+        "file of KenLM)",
     )  # fmt: skip
     command.add_argument(
         "--lexicon", type=Path, metavar="FILE",
-        help="words that a phone model may write, each with its phones behind a tab; or a text in "
-        "the language, whose words espeak-ng reads",
+        help="the only words that a phone model may write: lines of a word, a tab and its phones; "
+        "or a text in the language, whose pronunciations espeak-ng makes",
     )  # fmt: skip
     command.add_argument(
         "--hotwords", metavar="WORD,WORD|FILE",
-        help="words that are more probable here: with commas between, or a file of lines",
+        help="words to prefer, such as names: separated by commas, or a file with one per line",
     )  # fmt: skip
-    command.add_argument("--beam-size", type=int, help="beginnings of texts that a search keeps")
-    command.add_argument("--lm-weight", type=float, help="weight of the language model")
     command.add_argument(
-        "--word-bonus", type=float, help="added for each word, since a language model prefers few"
+        "--beam-size",
+        type=int,
+        help="hypotheses that beam search keeps; by default as tuned, or 100",
     )
-    command.add_argument("--hotword-weight", type=float, help="added for each hot word")
+    command.add_argument(
+        "--lm-weight", type=float, help="weight of the language model; by default as tuned, or 0.5"
+    )
+    command.add_argument(
+        "--word-bonus", type=float,
+        help="score added for each word, because a language model prefers few words; by default "
+        "as tuned, or 1.5, and 0 with a lexicon",
+    )  # fmt: skip
+    command.add_argument(
+        "--hotword-weight", type=float, help="score added for each hot word; by default 10"
+    )
     command.add_argument(
         "--decoder", choices=("greedy", "beam", "pyctcdecode"),
-        help="how tokens are chosen; by default beam search if an option or the model folder asks "
-        "for a language model, lexicon, hot words or beam size, else greedy",
+        help="decoder; by default beam if a language model, a lexicon, hot words or a beam setting "
+        "is given or kept in the model folder, else greedy",
     )  # fmt: skip
 
 
@@ -96,14 +114,14 @@ def add_output(command: argparse.ArgumentParser, format: str) -> None:
     )  # fmt: skip
     command.add_argument(
         "-o", "--output-dir", type=Path,
-        help="folder with one file per recording and format; finished ones are skipped",
+        help="folder for one file per recording and format; finished files are skipped",
     )  # fmt: skip
     command.add_argument(
-        "--overwrite", action="store_true", help="make finished files of the folder again"
+        "--overwrite", action="store_true", help="replace finished files of the folder"
     )
     command.add_argument(
         "--channels", type=_channels, default="mix", metavar="mix|split|N",
-        help="the mean of all channels, each channel by itself, or one channel, from 0",
+        help="channels to use: the mean of all, each by itself, or one by its number from 0",
     )  # fmt: skip
 
 
@@ -135,8 +153,8 @@ def add_inventory_file(command: Any) -> None:
 def add_mapping(command: Any) -> None:
     command.add_argument(
         "--mapping", type=Path, metavar="FILE",
-        help="table of a mapping to the phones of an unseen language, which `speechx inventory "
-        "map` wrote and you may have edited",
+        help="mapping from the model's phones to those of an unseen language: the table of "
+        "`speechx inventory map`, which you may edit",
     )  # fmt: skip
 
 
@@ -147,6 +165,11 @@ def chosen_inventory(inventory: str | None, language: str | None = None) -> Any:
 
     if inventory is not None:
         return inventory_of(inventory)
+    if language == "auto":
+        raise UserError(
+            "auto identifies languages that a model was trained on: name the unseen language whose "
+            "phones are wanted, or give --inventory or --mapping"
+        )
     return None if language is None else Inventory.for_language(language)
 
 
@@ -163,27 +186,38 @@ def chosen_mapping(mapping: Path | None, model: Any, inventory: Any) -> Any:
     return None if mapping is None else model.read_mapping(mapping, inventory)
 
 
-def decode_with(model: Any, options: Any, language: str | None = None) -> None:
-    """Gives a model the decoder that the options of add_decoding choose."""
+def decode_with(
+    model: Any, options: Any, language: str | None = None, unseen: bool = False
+) -> None:
+    """Gives a model the decoder that the options of add_decoding choose, of its own tokens, or of
+    the phones of an `unseen` language."""
     from dataclasses import replace
 
-    from speechx.decoding.ngram_file import read_ngram
+    from speechx.decoding.ngram_file import read_ngram, read_scores
     from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 
-    decoding = Decoding() if options.decoder == "greedy" else model.decoding
+    given: dict[str, Any] = {"backend": options.decoder}
     if options.lm is not None:
-        decoding = replace(decoding, lm=read_ngram(options.lm))
+        read = read_scores if options.decoder == "pyctcdecode" else read_ngram
+        given["lm"] = read(options.lm)
     if options.lexicon is not None:
-        decoding = replace(decoding, lexicon=read_lexicon(options.lexicon, language))
+        given["lexicon"] = read_lexicon(options.lexicon, None if language == "auto" else language)
     if options.hotwords is not None:
-        decoding = replace(decoding, hotwords=read_hotwords(options.hotwords))
-    decoding = decoding.with_weights(
-        beam_size=options.beam_size,
-        lm_weight=options.lm_weight,
-        word_bonus=options.word_bonus,
-        hotword_weight=options.hotword_weight,
-    )
-    model.decode_with(replace(decoding, backend=options.decoder))
+        given["hotwords"] = read_hotwords(options.hotwords)
+
+    def choose(saved: Decoding) -> Decoding:
+        own = saved.for_inventory() if unseen else saved
+        decoding = Decoding() if options.decoder == "greedy" else own
+        if options.lm is not None and decoding.kept:  # its settings are those of the one kept
+            decoding = replace(decoding, settings=None, kept=False)
+        return replace(decoding, **given).with_settings(
+            beam_size=options.beam_size,
+            lm_weight=options.lm_weight,
+            word_bonus=options.word_bonus,
+            hotword_weight=options.hotword_weight,
+        )
+
+    model.choose_decoding(choose)
 
 
 def opened_model(options: Any, language: str | None, any_language: bool = False) -> Any:

@@ -7,30 +7,34 @@ from speechx.cli.options import add_details
 
 
 def add_score(commands: Any) -> None:
-    command = commands.add_parser("score", help="error rates of one text against another")
+    command = commands.add_parser(
+        "score", help="error rates of transcripts against references, without a model"
+    )
     command.add_argument(
         "reference", type=Path, metavar="REF",
-        help="manifest, table, Kaldi text or data directory, CTM, STM, .trn, folder of results, or "
-        "plain lines",
+        help="references: manifest, table, Kaldi text or data directory, CTM, STM, .trn, "
+        "subtitles, TextGrid, folder of results, or plain lines",
     )  # fmt: skip
     command.add_argument(
-        "hypothesis", type=Path, metavar="HYP", help="the same for what was written"
+        "hypothesis", type=Path, metavar="HYP", help="transcripts to score, in any of these formats"
     )
     command.add_argument(
         "--metric", default="", metavar="METRIC[,METRIC...]",
-        help="wer, cer, per, or prism (phone feature error rate as in the benchmark PRiSM); by "
-        "default per of phones, else cer and wer",
+        help="metrics: wer, cer, per, or prism (phone feature error rate as in the benchmark "
+        "PRiSM); by default per for phones, else cer and wer",
     )  # fmt: skip
-    command.add_argument("--language", help="language of texts that name none, for their rules")
-    command.add_argument("--as-given", action="store_true", help="texts are not normalised")
+    command.add_argument("--language", help="language of texts that name none")
+    command.add_argument(
+        "--as-given", action="store_true", help="compare texts without normalising them"
+    )
     command.add_argument(
         "--allow-missing", action="store_true",
-        help="an utterance without a hypothesis counts as deletions, one without a reference is "
-        "left out; both are listed",
+        help="accept ids that only one side has: a missing transcript counts as deletions, and a "
+        "transcript without a reference is left out",
     )  # fmt: skip
     command.add_argument(
         "--format", choices=("auto", "kaldi", "lines"), default="auto",
-        help="text files: an id and the text a line, or plain lines",
+        help="lines of text files: an id and a text (kaldi), or a text",
     )  # fmt: skip
     add_details(command)
     command.add_argument("-o", "--output", type=Path, help="JSON file for the scores")

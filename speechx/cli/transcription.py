@@ -43,7 +43,8 @@ def add_transcription_commands(commands: Any) -> None:
             add_inventory(decode)
             decode.add_argument(
                 "--show-mapping", action="store_true",
-                help="print the phone mapping as a table; audio is optional then",
+                help="print the phone mapping as a table, or what phones from attributes are made "
+                "of; audio is optional then",
             )  # fmt: skip
 
 
@@ -89,9 +90,10 @@ def _decode(options: Any) -> int:
     check_outputs(inputs, formats, options.output_dir)
     model = opened_model(options, None if options.phonemize else options.language)
     mapping = chosen_mapping(options.mapping, model, inventory) if options.phonemize else None
-    decode_with(model, options, inventory.language if inventory else options.language)
+    language = inventory.language if inventory else options.language
+    decode_with(model, options, language, options.phonemize)
     if options.show_mapping:
-        print((mapping or model.map_inventory(inventory)).to_tsv(), end="")
+        print(model.phone_table(inventory, mapping), end="")
     if not options.audio:
         return 0
     made = model.made

@@ -12,6 +12,7 @@ import numpy as np
 
 from speechx.decoding.scoring import Scored, check_references
 from speechx.text_table import text_table
+from speechx.wording import percent, percent_range
 
 MOST_CONFUSIONS = 10  # that a table shows
 
@@ -53,7 +54,7 @@ class Accuracy:
         rows = [["accuracy", "rate", "95 % interval", "correct", "utterances"]]
         rows += [_row(language, share) for language, share in self.languages.items()]
         rows.append(_row("overall", self.overall))
-        rows.append(["language mean", f"{100 * self.macro:.1f} %"])
+        rows.append(["language mean", percent(self.macro)])
         wrong = [
             (count, truth, answer)
             for truth, answers in self.confusions.items()
@@ -102,6 +103,5 @@ def share(correct: int, utterances: int) -> Share:
 
 
 def _row(name: str, share: Share) -> list[str]:
-    interval = f"{100 * share.low:.1f} - {100 * share.high:.1f} %"
-    rate = f"{100 * share.rate:.1f} %"
-    return [name, rate, interval, str(share.correct), str(share.utterances)]
+    interval = percent_range(share.low, share.high)
+    return [name, percent(share.rate), interval, str(share.correct), str(share.utterances)]

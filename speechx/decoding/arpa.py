@@ -1,9 +1,9 @@
 """N-gram models as ARPA files, plain or gzipped: what SRILM, KenLM and others read and write.
 
-A file has the logarithms to base 10. What is read but not demanded: text before `\\data\\`, tabs or
-spaces, `<UNK>` for <unk>, a missing `\\end\\`, contexts that are not listed themselves. Where <unk>
-or </s> is missing, it gets a probability of 10^-100, as in KenLM. A model of characters has the
-space as | there, as fairseq and Hugging Face write it; <space> is read too.
+A file has the logarithms to base 10. Accepted too are text before `\\data\\`, spaces for tabs,
+`<UNK>` for <unk>, a missing `\\end\\`, and contexts that are not listed. A missing <unk> or </s>
+gets the probability 10^-100, as in KenLM. The space of a model of characters is written as |, as in
+fairseq and Hugging Face; <space> is read too.
 
     N n-grams of one order · O tokens of each · A arcs · S states of the model
 """
@@ -38,7 +38,7 @@ COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
 
 
 def read_arpa(path: Path) -> NGram:
-    """The model of a file. UserError, with the line, for what is not as the format has it."""
+    """The model of a file. UserError with the line for what is against the format."""
     id_of: dict[bytes, int] = {}
     parts: defaultdict[int, list[_Part]] = defaultdict(list)
     try:
@@ -220,7 +220,7 @@ def _parse(
 
 
 def _why_not(row: list[bytes], order: int, id_of: dict[bytes, int]) -> str:
-    """What is wrong with the cells of a line, if anything."""
+    """What is wrong with the cells of a line; empty if nothing is."""
     if not order + 1 <= len(row) <= order + 2:
         tokens = "a token" if order == 1 else f"{order} tokens"
         return f"a logarithm, {tokens} and perhaps a back-off weight were expected"

@@ -12,14 +12,13 @@ The search looks for the text with the greatest sum of natural logarithms:
     + unknown_word_score                for each word that the language model does not know
     + hotword_weight                    for each hot word
 
-It keeps the best beginnings of texts from frame to frame (Hannun et al. 2014; Graves 2012, section
-7.5), see `speechx.decoding.beam_search`. A beginning may end in an unfinished word. If no known
-word begins so, it has `unknown_part_score`, and as many times more as it has more than six tokens.
-If a hot word begins so, it has its share of `hotword_weight` instead. These scores can be equal to
-the scores of pyctcdecode, see `docs/decoding.md`.
+The best prefixes of texts are kept from frame to frame (Hannun et al. 2014; Graves 2012, section
+7.5), see `speechx.decoding.beam_search`. A prefix may end in an unfinished word of n tokens. If no
+known word begins so, `unknown_part_score` * max(n / 6, 1) is added; if a hot word begins so, the
+part n / (its tokens) of `hotword_weight`. pyctcdecode adds the same scores.
 
-Equal scores: a beginning that was there a frame before is better than a longer one; of two longer
-ones the one that grew from the better beginning is better, then the one with the lower output.
+Ties: a prefix of the frame before comes before a longer one; of two longer ones, the one from the
+better prefix comes first, then the one with the lower output.
 
     T frames · V = blank and tokens, the blank first · U tokens of a text
 """
@@ -35,13 +34,15 @@ from typing import Any, Literal
 import numpy as np
 
 from speechx.decoding.decoder import TokenSpan
-from speechx.decoding.ngram import END, SPECIAL, UNKNOWN, NGram
+from speechx.decoding.ngram import END, SPECIAL, UNKNOWN, NGram, Scores
 from speechx.decoding.spellings import Lexicon, spelled_words
 from speechx.decoding.trie import build_trie
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.ipa import normalize_ipa
 
 SPACES = (" ", "|", "<space>", "▁")  # what models of characters call the space
+MARKS = 2  # ties and stress that one spelling of a phone has and another one lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,20 +50,22 @@ class BeamSettings:
     """Scores are natural logarithms. The defaults are those of pyctcdecode."""
 
     beam_size: int = 100
-    """Entries that are kept in each frame: a beginning that ends in a blank, or in a token."""
+    """Entries that are kept in each frame: prefixes that end in a blank, or in a token."""
     lm_weight: float = 0.5
     word_bonus: float = 1.5
-    """A language model prefers few words, and this makes up for it."""
+    """Makes up for the preference of language models for few words."""
     hotword_weight: float = 10.0
     unknown_word_score: float = -11.5
-    """-inf closes the vocabulary: only words of the lexicon, or of the language model, and hot
-    words are written. Where nothing divides the words but the lexicon, it is always closed."""
+    """-inf closes the vocabulary: only hot words and words of the lexicon, or else of the language
+    model, are written. It is always closed if the model has no space and the lexicon divides the
+    words."""
     unknown_part_score: float = -10.0
     token_min_logp: float = -5.0
-    """Tokens with a lower log-probability are left out in a frame, but for the best one. -inf
-    leaves out none."""
+    """Tokens with a lower log-probability in a frame are not tried there, except the best one;
+    -inf tries all."""
     beam_prune_logp: float = -10.0
-    """Entries that are so much worse than the best one are left out. -inf leaves out none."""
+    """Entries whose score is lower than the best one by more than this are dropped; -inf drops
+    none."""
 
     def __post_init__(self) -> None:
         wrong = []
@@ -98,7 +101,7 @@ class Hypothesis:
     score: float
     """Natural logarithm of all that the search adds up."""
     acoustic: float
-    """Its part log P(text | sound)."""
+    """log P(text | sound), a part of `score`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,14 +114,14 @@ class _Tables:
     """Of each spelling in the trie."""
     delimiter: int
     has_trie: bool
-    counted: bool
+    scores_words: bool
 
 
 class BeamDecoder:
     """Searches with a language model, a lexicon and hot words; each may be left out.
 
-    tokens: those of the model; token i has output i + 1.
-    lm: of words, or of tokens of the model (characters, phones): `level_of` finds out which.
+    tokens: the tokens of the model; token i has output i + 1.
+    lm: an n-gram model of words or of the model's tokens; `level_of` finds out which.
     lexicon: the words that may be written, each with its spellings; without it these are the words
     of a language model of words. The best spelling of a word counts, not the sum over all.
     hotwords: words that are more probable here than elsewhere; words of a phrase count one by one.
@@ -199,8 +202,8 @@ class BeamDecoder:
             token_min=float(given.token_min_logp),
             beam_prune=float(given.beam_prune_logp),
             delimiter=tables.delimiter,
-            words=tables.has_trie,
-            counted=tables.counted,
+            has_trie=tables.has_trie,
+            scores_words=tables.scores_words,
         )
         found = beam_search.search(log_TV, tables.grammar, tables.trie, weights)
         spans = spans_of(self.tokens, log_TV, found.ids_U)
@@ -243,11 +246,16 @@ def spans_of(tokens: Sequence[str], log_TV: np.ndarray, ids_U: np.ndarray) -> li
     ]
 
 
-def level_of(lm: NGram, tokens: Sequence[str]) -> Literal["tokens", "words"]:
+def level_of(lm: Scores, tokens: Sequence[str]) -> Literal["tokens", "words"]:
     """Whether a language model is one of tokens of the model, by the majority of what it lists."""
     listed = [token for token in lm.tokens if token not in SPECIAL]
-    known = {*tokens, *(SPACES if any(map(_is_space, tokens)) else ())}
-    return "tokens" if 2 * sum(token in known for token in listed) > len(listed) else "words"
+    known = {*map(normalize_ipa, tokens), *(SPACES if any(map(_is_space, tokens)) else ())}
+    longest = MARKS + max(map(len, tokens), default=0)
+    own = sum(
+        token in known or (len(token) <= longest and normalize_ipa(token) in known)
+        for token in listed
+    )
+    return "tokens" if 2 * own > len(listed) else "words"
 
 
 def _tables(
@@ -255,12 +263,12 @@ def _tables(
 ) -> _Tables:
     from speechx.decoding import beam_search
 
-    level, modelled_V = beam_search.NO_LM, np.zeros(1, np.int32)
+    level, lm_id_V = beam_search.NO_LM, np.zeros(1, np.int32)
     if lm is not None:
         of_tokens = level_of(lm, tokens) == "tokens"
         level = beam_search.OF_TOKENS if of_tokens else beam_search.OF_WORDS
         if of_tokens:
-            modelled_V = _modelled(lm, tokens)
+            lm_id_V = lm_ids(lm, tokens)
     delimiter = next((i for i, token in enumerate(tokens, start=1) if _is_space(token)), 0)
     of_words = lm if level == beam_search.OF_WORDS else None
     spellings = spelled_words(tokens, of_words, lexicon, hotwords, delimiter)
@@ -276,7 +284,7 @@ def _tables(
     grammar = beam_search.Grammar(
         first_S=np.require(getattr(lm, "first_S", empty), np.int64, ["C", "W"]),
         **arrays,
-        modelled_V=modelled_V,
+        lm_id_V=lm_id_V,
         start=0 if lm is None else int(lm.start),
         end=0 if lm is None else lm.id_of[END],
         unknown=0 if lm is None else lm.id_of[UNKNOWN],
@@ -288,16 +296,18 @@ def _tables(
         words=[each.word for each in spellings],
         delimiter=delimiter,
         has_trie=bool(spellings),
-        counted=any(each.listed for each in spellings),
+        scores_words=any(each.listed for each in spellings),
     )
 
 
-def _modelled(lm: NGram, tokens: Sequence[str]) -> np.ndarray:
-    """(V,): the language model's id of each output; of a token that it does not list, of <unk>."""
+def lm_ids(lm: Scores, tokens: Sequence[str]) -> np.ndarray:
+    """(V,): the id of each output in the language model, for phones in any spelling of IPA; <unk>
+    for tokens that it does not list."""
+    same = {normalize_ipa(token): token for token in lm.tokens if token not in SPECIAL}
     ids = [lm.id_of[UNKNOWN]] * (len(tokens) + 1)
     missing = []
     for i, token in enumerate(tokens, start=1):
-        names = SPACES if _is_space(token) else (token,)
+        names = SPACES if _is_space(token) else (token, same.get(normalize_ipa(token), token))
         name = next((name for name in names if name in lm.id_of), None)
         if name is None:
             missing.append(token)

@@ -2,13 +2,13 @@
 
 The functions are plain Python over arrays. numba compiles them if it is installed, once for each
 machine: the compiled code is kept beside this file or in the user's cache. Without numba they run
-as they stand, with the same results, some hundred times slower. Only `speechx.decoding.beam`
+as they stand, with the same results, hundreds of times slower. Only `speechx.decoding.beam`
 imports this module, and only when something is decoded.
 
-A prefix is a row of `nodes` and of `scores`. All prefixes are one tree, each stands in it once, so
-that the probabilities of its alignments add up in one place. An entry of the beam is a prefix and
-how it ends, in a blank or in its last token, for these go on in different ways (Hannun et al. 2014,
-algorithm 1; Graves 2012, section 7.5).
+A prefix is a row of `rows_N9` and of `scores_N2`. All prefixes are one tree, each once,
+so the probabilities of its alignments add up in one place. An entry of the beam is a prefix that
+ends in a blank, or one that ends in its last token: only after a blank does the same token again
+make the prefix longer (Hannun et al. 2014, algorithm 1; Graves 2012, section 7.5).
 
     T frames · V = blank and tokens, the blank first · U tokens of a result · N prefixes
     B prefixes in the beam · E entries for the next beam · S states · A arcs of an n-gram model
@@ -32,7 +32,8 @@ except ImportError:
     numba = None
 
 NO_LM, OF_TOKENS, OF_WORDS = 0, 1, 2
-PARENT, TOKEN, WORD, STATE, PLACE, LENGTH, CHILD, SIBLING, SLOT = range(9)  # columns of prefixes
+# Columns of prefixes.
+PARENT, TOKEN, WORD, STATE, TRIE_NODE, LENGTH, CHILD, SIBLING, SLOT = range(9)
 NODE = 6  # the last column of entries; those before are the same
 FIXED, PART, ACOUSTIC, TOTAL = range(4)  # scores: of what is complete, of the unfinished word, ...
 NO_WORD, UNKNOWN_WORD = -1, -2
@@ -51,8 +52,8 @@ class Grammar(NamedTuple):
     target_A: np.ndarray
     backoff_S: np.ndarray
     fallback_S: np.ndarray
-    modelled_V: np.ndarray
-    """int32: the model's id of each output, where `level` is OF_TOKENS."""
+    lm_id_V: np.ndarray
+    """int32: the id in the language model of each output, where `level` is OF_TOKENS."""
     start: int
     end: int
     unknown: int
@@ -72,15 +73,15 @@ class Weights(NamedTuple):
     beam_prune: float
     delimiter: int
     """The output that divides words; 0 if there is none, and the trie divides them."""
-    words: bool
+    has_trie: bool
     """Whether there is a trie."""
-    counted: bool
-    """Whether words have scores, other than those of hot words."""
+    scores_words: bool
+    """Whether each word has a score; otherwise only hot words have one."""
 
 
 class Prefixes(NamedTuple):
     rows_N9: np.ndarray
-    """int32: PARENT, TOKEN, WORD, STATE, PLACE, LENGTH, CHILD, SIBLING, SLOT."""
+    """int32: PARENT, TOKEN, WORD, STATE, TRIE_NODE, LENGTH, CHILD, SIBLING, SLOT."""
     scores_N2: np.ndarray
     """FIXED, PART"""
 
@@ -98,7 +99,7 @@ class Entries(NamedTuple):
     """The first 2 B are those of the prefixes in the beam, with a blank and with a token."""
 
     rows_E7: np.ndarray
-    """int32: PARENT, TOKEN, WORD, STATE, PLACE, LENGTH, NODE; of prefixes that have a row in
+    """int32: PARENT, TOKEN, WORD, STATE, TRIE_NODE, LENGTH, NODE; of prefixes that have a row in
     Prefixes only NODE counts, of others it is -1."""
     values_E4: np.ndarray
     """FIXED, PART, ACOUSTIC, TOTAL"""
@@ -131,7 +132,7 @@ def search(log_TV, grammar, trie, weights):
     root = prefixes.rows_N9[0]
     root[:] = -1
     root[TOKEN], root[STATE] = weights.delimiter, grammar.start
-    root[PLACE] = root[LENGTH] = root[SLOT] = 0
+    root[TRIE_NODE] = root[LENGTH] = root[SLOT] = 0
     entries = Entries(np.zeros((1024, 7), np.int32), np.zeros((1024, 4)))
     beam = Beam(
         np.zeros(weights.beam_size, np.int32),
@@ -141,11 +142,11 @@ def search(log_TV, grammar, trie, weights):
     )
     beam.blank_B[0] = 0.0
     width, size = 1, 1
-    together = 1 + np.diff(trie.word_N).max()  # entries that a token of a prefix can make
+    most_choices = 1 + np.diff(trie.word_N).max()  # entries that a token of a prefix can make
     for t in range(frames):
         frame_V = _frame(log_TV[t], weights)
         allowed = np.flatnonzero(frame_V > NEVER)
-        while len(entries.rows_E7) < width * (2 + len(allowed) * together):
+        while len(entries.rows_E7) < width * (2 + len(allowed) * most_choices):
             entries = Entries(_grown(entries.rows_E7), _grown(entries.values_E4))
         while len(prefixes.rows_N9) < size + weights.beam_size:
             prefixes = Prefixes(_grown(prefixes.rows_N9), _grown(prefixes.scores_N2))
@@ -171,7 +172,7 @@ def _frame(log_V, weights):
 def _closed(weights):
     """Whether no other words than those of the trie are written."""
     no_others = weights.delimiter == 0 or weights.unknown_word == NEVER
-    return weights.words and weights.counted and no_others
+    return weights.has_trie and weights.scores_words and no_others
 
 
 @_compiled
@@ -206,7 +207,7 @@ def _extend(beam, width, frame_V, allowed, prefixes, entries, grammar, trie, wei
             acoustic = frame_V[v] + (beam.blank_B[b] if again else beam.both_B[b])
             if v == 0 or acoustic == NEVER or (again and v == weights.delimiter):
                 continue
-            onward, place, low, high = _choices(trie, weights, rows_N9[node, PLACE], v)
+            onward, trie_node, low, high = _choices(trie, weights, rows_N9[node, TRIE_NODE], v)
             for choice in range(low - onward, high):
                 word = choice if choice >= low else NO_WORD
                 child = _child(rows_N9, node, v, word)
@@ -220,7 +221,7 @@ def _extend(beam, width, frame_V, allowed, prefixes, entries, grammar, trie, wei
                     values_E4[count, : PART + 1] = scores_N2[child]
                 else:
                     rows_E7[count, PARENT], rows_E7[count, TOKEN] = node, v
-                    rows_E7[count, WORD], rows_E7[count, PLACE] = word, place
+                    rows_E7[count, WORD], rows_E7[count, TRIE_NODE] = word, trie_node
                     rows_E7[count, LENGTH] = rows_N9[node, LENGTH] + 1
                     _score(rows_E7[count], values_E4[count], prefixes, grammar, trie, weights)
                 count += 1
@@ -228,15 +229,15 @@ def _extend(beam, width, frame_V, allowed, prefixes, entries, grammar, trie, wei
 
 
 @_compiled
-def _choices(trie, weights, place, token):
-    """What a token does to an unfinished word at `place`: whether the word may go on, the place
-    behind it, and the spellings that it may complete: from, to."""
-    if not weights.words:
+def _choices(trie, weights, trie_node, token):
+    """What a token does to an unfinished word: 1 if the word may go on, the trie node behind the
+    token, and the first and the end of the range of spellings that the token may complete."""
+    if not weights.has_trie:
         return 1, OUTSIDE, 0, 0
     if token == weights.delimiter:
-        low, high = _endings(trie, weights, place)
+        low, high = _endings(trie, weights, trie_node)
         return 0, 0, low, high
-    behind = _step(trie, place, token)
+    behind = _step(trie, trie_node, token)
     if weights.delimiter > 0 or behind == OUTSIDE:
         return 0 if behind == OUTSIDE and _closed(weights) else 1, behind, 0, 0
     longer = trie.first_N[behind] < trie.first_N[behind + 1]
@@ -244,10 +245,10 @@ def _choices(trie, weights, place, token):
 
 
 @_compiled
-def _endings(trie, weights, place):
-    """The spellings that an unfinished word may be: from, to."""
-    if place != OUTSIDE and trie.word_N[place] < trie.word_N[place + 1]:
-        return trie.word_N[place], trie.word_N[place + 1]
+def _endings(trie, weights, trie_node):
+    """The range of spellings that an unfinished word may be: first, end."""
+    if trie_node != OUTSIDE and trie.word_N[trie_node] < trie.word_N[trie_node + 1]:
+        return trie.word_N[trie_node], trie.word_N[trie_node + 1]
     if _closed(weights):
         return 0, 0
     return UNKNOWN_WORD, UNKNOWN_WORD + 1
@@ -255,30 +256,30 @@ def _endings(trie, weights, place):
 
 @_compiled
 def _score(row_7, value_4, prefixes, grammar, trie, weights):
-    """Fills in the state and the scores of an entry."""
+    """Sets the state and the scores of an entry."""
     state = prefixes.rows_N9[row_7[PARENT], STATE]
     fixed, part = prefixes.scores_N2[row_7[PARENT], FIXED], 0.0
     if grammar.level == OF_TOKENS:
-        score, state = _modelled(grammar, state, grammar.modelled_V[row_7[TOKEN]])
+        score, state = _lm_score(grammar, state, grammar.lm_id_V[row_7[TOKEN]])
         fixed += weights.lm * score
-        if not weights.counted:
+        if not weights.scores_words:
             fixed += weights.bonus
     if row_7[WORD] != NO_WORD:
         score, state = _word_score(grammar, trie, weights, row_7[WORD], state)
         fixed += score
-        row_7[PLACE] = row_7[LENGTH] = 0
-    elif weights.words:
-        part = _part_score(trie, weights, row_7[PLACE], row_7[LENGTH])
+        row_7[TRIE_NODE] = row_7[LENGTH] = 0
+    elif weights.has_trie:
+        part = _part_score(trie, weights, row_7[TRIE_NODE], row_7[LENGTH])
     row_7[STATE] = state
     value_4[FIXED], value_4[PART] = fixed, part
 
 
 @_compiled
-def _part_score(trie, weights, place, length):
+def _part_score(trie, weights, trie_node, length):
     """Of an unfinished word."""
-    if place != OUTSIDE and trie.hot_N[place] > 0:
-        return weights.hot * length / trie.hot_N[place]
-    if not weights.counted or (place != OUTSIDE and trie.listed_N[place]):
+    if trie_node != OUTSIDE and trie.hot_N[trie_node] > 0:
+        return weights.hot * length / trie.hot_N[trie_node]
+    if not weights.scores_words or (trie_node != OUTSIDE and trie.listed_N[trie_node]):
         return 0.0
     return weights.unknown_part * max(length / LONG, 1.0)
 
@@ -291,13 +292,13 @@ def _word_score(grammar, trie, weights, word, state):
     known = word >= 0 and trie.known_W[word]
     if hot:
         score += weights.hot
-    if weights.counted:
+    if weights.scores_words:
         score += weights.bonus
         if not known and not (hot and weights.unknown_word == NEVER):
             score += weights.unknown_word
         if grammar.level == OF_WORDS:
-            token = trie.modelled_W[word] if word >= 0 else UNLISTED
-            lm_score, state = _modelled(
+            token = trie.lm_id_W[word] if word >= 0 else UNLISTED
+            lm_score, state = _lm_score(
                 grammar, state, token if token != UNLISTED else grammar.unknown
             )
             score += weights.lm * lm_score
@@ -305,7 +306,7 @@ def _word_score(grammar, trie, weights, word, state):
 
 
 @_compiled
-def _modelled(grammar, state, token):
+def _lm_score(grammar, state, token):
     """The n-gram score of a token after a state, and the state behind it."""
     score = 0.0
     while state != 0:
@@ -318,11 +319,11 @@ def _modelled(grammar, state, token):
 
 
 @_compiled
-def _step(trie, place, token):
-    """The place behind a token, or OUTSIDE."""
-    if place == OUTSIDE:
+def _step(trie, trie_node, token):
+    """The trie node behind a token, or OUTSIDE."""
+    if trie_node == OUTSIDE:
         return OUTSIDE
-    arc = _find(trie.token_R, trie.first_N[place], trie.first_N[place + 1], token)
+    arc = _find(trie.token_R, trie.first_N[trie_node], trie.first_N[trie_node + 1], token)
     return trie.target_R[arc] if arc >= 0 else OUTSIDE
 
 
@@ -377,8 +378,8 @@ def _best(beam, width, prefixes, grammar, trie, weights):
             if spaced and rows_N9[parent, SLOT] >= 0:
                 continue  # counted with its parent
             low, high = NO_WORD, NO_WORD + 1
-            if weights.words and rows_N9[node, LENGTH] > 0:
-                low, high = _endings(trie, weights, rows_N9[node, PLACE])
+            if weights.has_trie and rows_N9[node, LENGTH] > 0:
+                low, high = _endings(trie, weights, rows_N9[node, TRIE_NODE])
                 if cut == 1:
                     low, high = UNKNOWN_WORD, UNKNOWN_WORD + 1
             for word in range(low, high):
@@ -393,7 +394,7 @@ def _best(beam, width, prefixes, grammar, trie, weights):
                     more, state = _word_score(grammar, trie, weights, word, state)
                     score += more
                 if grammar.level != NO_LM:
-                    more, state = _modelled(grammar, state, grammar.end)
+                    more, state = _lm_score(grammar, state, grammar.end)
                     score += weights.lm * more
                 if score + acoustic > score_found:
                     node_found, word_found = node, word
@@ -465,7 +466,7 @@ def _child(rows_N9, node, token, word):
 
 @_compiled
 def _find(values, low, high, value):
-    """The place of a value in values[low:high], ascending; -1 if it is not there."""
+    """The index of a value in values[low:high], which ascend; -1 if it is not there."""
     end = high
     while low < high:
         middle = (low + high) // 2

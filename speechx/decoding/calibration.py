@@ -1,14 +1,15 @@
 """Probabilities that are calibrated: of the words with 0.8, eight in ten are right.
 
-A word has the product of the probabilities of its letters, and a phone its own. A model that is too
-sure, or not sure enough, is corrected by one number that is fitted on dev:
+The probability of a word is the product of the probabilities of its letters. A model whose
+probabilities are too high or too low is corrected by one number that is fitted on dev:
 
-    calibrated(p) = p ** temperature        above 1 for a model that is too sure
+    calibrated(p) = p ** temperature        above 1 if they are too high
 
 The power maps 0 and 1 to themselves, keeps the order, and reaches every value in between. Two other
-forms of one number were measured on real speech. A logit that is divided by a temperature stays
-above 0.5 if it was there, and of a young model nine in ten words of 0.9 are wrong. Outputs of
-frames that are divided by one give words as good and phones worse, and need every frame twice.
+forms with one number were worse on real speech. A logit divided by a temperature stays above 0.5 if
+it was there, but of a model at the beginning of training nine in ten words of 0.9 are wrong.
+Dividing the outputs of frames is as good for words and worse for phones, and needs every frame
+twice.
 
     N words or tokens
 """
@@ -44,7 +45,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """How well probabilities agree with what is right."""
+    """How well probabilities agree with the share of tokens that are right."""
 
     what: str
     """Words, phonemes or languages."""

@@ -13,6 +13,7 @@ from typing import Any
 from speechx.decoding.scoring import Scored, alignments
 from speechx.text.phone_classes import ASPECTS, ORDER, classes
 from speechx.text_table import text_table
+from speechx.wording import percent
 
 INSERTED, DELETED = "inserted", "deleted"
 MOST = 20  # confusions of single phones in a table
@@ -26,8 +27,8 @@ class Confusions:
     """By aspect, class of the reference (or `inserted`), and class that was written (or
     `deleted`)."""
     phones: list[tuple[str, str, int]]
-    """Phone of the reference, phone that was written, how often; an empty one is none. The most
-    frequent first, without those that are right."""
+    """Reference phone, written phone ("" stands for none) and count of each wrong pair, the most
+    frequent first."""
 
     def to_dict(self) -> dict[str, Any]:
         """The same, as JSON types."""
@@ -45,8 +46,8 @@ class Confusions:
         return "\n\n".join(parts)
 
     def matrices(self) -> dict[str, list[list[str]]]:
-        """Rows and columns as text, by aspect: classes of the reference, what was written, and the
-        share of each row that is wrong."""
+        """By aspect, a table of text: rows are classes of the reference, columns written classes;
+        the last column is the wrong share of a row."""
         return {aspect: self._matrix(aspect) for aspect in self.aspects}
 
     def _matrix(self, aspect: str) -> list[list[str]]:
@@ -59,14 +60,14 @@ class Confusions:
             if name in counts:
                 row = counts[name]
                 total = sum(row.values())
-                wrong = f"{100 * (total - row.get(name, 0)) / total:.1f} %"
+                wrong = percent((total - row.get(name, 0)) / total)
                 cells = [str(row.get(column, "") or ".") for column in columns]
                 rows.append([name, *cells, "" if name == INSERTED else wrong])
         return rows
 
 
 def confusions(utterances: Sequence[Scored]) -> Confusions:
-    """What became of each phone of the references, and what was inserted."""
+    """Counts of aligned pairs of phones, of insertions and of deletions."""
     pairs = Counter(
         pair
         for u, chunks in zip(
@@ -88,8 +89,8 @@ def confusions(utterances: Sequence[Scored]) -> Confusions:
 
 
 def aligned(u: Scored, chunks: Sequence[Any]) -> Iterator[tuple[str, str]]:
-    """Pairs of a token of the reference and a token that was written, in order; an empty one is
-    none. `chunks` are those of `alignments`."""
+    """Pairs of a reference token and a written token, in order; "" stands for none. `chunks` are an
+    item of `alignments`."""
     for chunk in chunks:
         wanted = list(u.reference[chunk.ref_start_idx : chunk.ref_end_idx])
         written = list(u.hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx])

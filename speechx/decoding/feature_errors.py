@@ -35,6 +35,7 @@ from speechx.errors import UserError
 from speechx.text.articulation import features, plain_segments, segments
 from speechx.text.phone_policies import relaxed
 from speechx.text_table import text_table
+from speechx.wording import most_frequent, percent, percent_range
 
 FeaturePolicy = Literal["articulation", "prism"]
 PREPARED: dict[FeaturePolicy, str] = {
@@ -42,7 +43,7 @@ PREPARED: dict[FeaturePolicy, str] = {
     "prism": "prism: spaces and ASCII punctuation stripped, NFD, ɡ for g, segments of PanPhon, "
     "other symbols dropped",
 }
-SHOWN = 20  # symbols in a table
+PART = "\n"  # between a phone of several segments and the number of one; no phone holds it
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,14 @@ class FeatureScore:
         ]
         rows += [_row(language, rate) for language, rate in self.languages.items()]
         rows.append(_row("overall", self.overall))
-        rows.append(["language mean", f"{100 * self.macro:.1f} %"])
+        rows.append(["language mean", percent(self.macro)])
         lines = [
             text_table(rows),
             f"mean Hamming distance of an utterance {self.hamming_mean:.3f}; "
-            f"phone error rate of these segments {100 * self.phones.rate:.1f} %",
+            f"phone error rate of these segments {percent(self.phones.rate)}",
         ]
         if self.without_features:
-            some = list(self.without_features.items())[:SHOWN]
-            rest = len(self.without_features) - len(some)
-            listed = ", ".join(f"{symbol!r} {n}" for symbol, n in some)
-            lines.append(f"without features: {listed}{f' and {rest} others' if rest else ''}")
+            lines.append(f"without features: {most_frequent(self.without_features)}")
         return "\n".join([*lines, self.policy])
 
 
@@ -115,31 +113,31 @@ def feature_score(
     resamples: int = 1000,
     seed: int = 0,
 ) -> FeatureScore:
-    """The feature error rate of phones; `prepared` describes what was done to them before, as in
-    `score`. Raises UserError if all references of a language are without segments, or without the
-    package panphon."""
+    """The feature error rate of phones; `prepared` describes how they were prepared, as in `score`.
+    Raises UserError if the references of a language have no segments, or if the package panphon is
+    not installed."""
     unknown: Counter[str] = Counter()
     cut = _plain if policy == "prism" else _articulated
-    units = [
+    segmented = [
         Scored(u.id, u.language, u.speaker, cut(u.reference, unknown), cut(u.hypothesis, unknown))
         for u in utterances
     ]
-    _check(utterances, units)
-    distances = _Distances({s for u in units for s in (*u.reference, *u.hypothesis)}, policy)
-    found_N2 = np.array([distances.of(u.reference, u.hypothesis) for u in units])
+    _require_segments(utterances, segmented)
+    distances = _Distances({s for u in segmented for s in (*u.reference, *u.hypothesis)}, policy)
+    found_N2 = np.array([distances.of(u.reference, u.hypothesis) for u in segmented])
     distance_N, hamming_N = found_N2[:, 0], found_N2[:, 1]
-    length_N = np.array([len(u.reference) for u in units])
+    length_N = np.array([len(u.reference) for u in segmented])
 
     def rate(chosen: Sequence[int]) -> FeatureRate:
-        some = [units[n] for n in chosen]
+        some = [segmented[n] for n in chosen]
         total, count = float(distance_N[chosen].sum()), int(length_N[chosen].sum())
         low, high, resampled = interval(distance_N[chosen], length_N[chosen], some, resamples, seed)
         ids = {(u.language, u.id) for u in some}
         return FeatureRate(total, count, total / count, low, high, len(ids), resampled)
 
     languages = {
-        language: rate([n for n, u in enumerate(units) if u.language == language])
-        for language in sorted({u.language for u in units})
+        language: rate([n for n, u in enumerate(segmented) if u.language == language])
+        for language in sorted({u.language for u in segmented})
     }
     how = PREPARED[policy] if policy == "prism" else f"{prepared}; {PREPARED[policy]}"
     return FeatureScore(
@@ -147,24 +145,26 @@ def feature_score(
         policy=f"PFER: feature edit distance of PanPhon / reference segments, corpus-level; "
         f"prepared: {how}; interval: 95 % percentile bootstrap, {resamples} draws of speakers if "
         f"known, else of utterances, seed {seed}",
-        overall=rate(range(len(units))),
+        overall=rate(range(len(segmented))),
         macro=float(np.mean([each.rate for each in languages.values()])),
         languages=languages,
         hamming_mean=float(hamming_N.mean()),
-        phones=score(units, "per", prepared=how, resamples=resamples, seed=seed).overall,
+        phones=score(segmented, "per", prepared=how, resamples=resamples, seed=seed).overall,
         without_features=dict(unknown.most_common()),
     )
 
 
-def _check(utterances: Sequence[Scored], units: Sequence[Scored]) -> None:
+def _require_segments(utterances: Sequence[Scored], segmented: Sequence[Scored]) -> None:
     check_references(utterances)
     try:
-        check_references(units)
+        check_references(segmented)
     except UserError:
-        lost = sorted({u.language for u in units} - {u.language for u in units if u.reference})
+        lost = sorted(
+            {u.language for u in segmented} - {u.language for u in segmented if u.reference}
+        )
         raise UserError(
-            f"no reference of {', '.join(lost)} has a segment that PanPhon knows, so no feature "
-            "error rate is defined there: are these texts phones in IPA?"
+            f"no reference of {', '.join(lost)} has a segment that PanPhon knows, so it has no "
+            "feature error rate; give references that are phones in IPA"
         ) from None
 
 
@@ -175,21 +175,21 @@ def _plain(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
 
 
 def _articulated(phones: Sequence[str], unknown: Counter[str]) -> list[str]:
-    """A part of a phone is `phone/number`, so that its features are found again."""
+    """The segments of phones; segment n of a phone of several has its number behind PART."""
     parts: list[str] = []
     for phone in relaxed(phones, "strict"):
         number = len(segments(phone))
         if not number:
             unknown[phone] += 1
-        parts += [phone] if number < 2 else [f"{phone}/{part}" for part in range(number)]
+        parts += [phone] if number < 2 else [f"{phone}{PART}{part}" for part in range(number)]
     return parts
 
 
 def _features(segment: str, policy: FeaturePolicy) -> tuple[int, ...] | None:
-    """None if it has none."""
+    """The features of a segment; None if it has none."""
     if policy == "prism":
         return features(segment)
-    phone, _, part = segment.partition("/")
+    phone, _, part = segment.partition(PART)
     found = segments(phone)
     return found[int(part or 0)] if found else None
 
@@ -211,8 +211,8 @@ class _Distances:
             apart = np.abs(value_S[:, None] - value_S[None, :])
             half += apart / (2 * width)
             differ += (apart > 0) / width
-        strange = (bare_S[:, None] | bare_S[None, :]) & ~np.eye(len(names), dtype=bool)
-        half[strange] = differ[strange] = 1.0
+        costs_one = (bare_S[:, None] | bare_S[None, :]) & ~np.eye(len(names), dtype=bool)
+        half[costs_one] = differ[costs_one] = 1.0
         self.half, self.differ = half, differ
 
     def of(self, reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[float, float]:
@@ -228,8 +228,8 @@ class _Distances:
 
 
 def _edit_distance(replace_RH: np.ndarray, delete_R: np.ndarray, insert_H: np.ndarray) -> float:
-    """The least cost, a row of the table at once: an insertion adds to the cell on the left, so
-    that with the sums of insertions taken off it is a running minimum."""
+    """The least cost of edits. Rows of the table are computed as a whole: after subtracting the
+    cumulative cost of insertions, a row is a running minimum."""
     inserted = np.concatenate([[0.0], np.cumsum(insert_H)])
     row = inserted
     for replace_H, delete in zip(replace_RH, delete_R, strict=True):
@@ -240,6 +240,6 @@ def _edit_distance(replace_RH: np.ndarray, delete_R: np.ndarray, insert_H: np.nd
 
 
 def _row(name: str, rate: FeatureRate) -> list[str]:
-    span = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
+    interval = percent_range(rate.low, rate.high)
     numbers = [f"{rate.distance:.2f}", str(rate.segments), str(rate.utterances)]
-    return [name, f"{100 * rate.rate:.1f} %", span, *numbers, rate.resampled]
+    return [name, percent(rate.rate), interval, *numbers, rate.resampled]

@@ -44,8 +44,8 @@ class _Counts:
     token_N: np.ndarray
     count_N: np.ndarray
     """How often each occurs."""
-    end_N: np.ndarray
-    """The place of the n-gram without its first token, among the order below."""
+    suffix_N: np.ndarray
+    """The index of the n-gram without its first token, in the order below."""
     begins_N: np.ndarray
     """bool: whether <s> is its first token."""
 
@@ -58,11 +58,11 @@ def train(
 ) -> NGram:
     """The model of these sentences, without <s> and </s>, which are added.
 
-    prune: for each order, of which the last holds for the higher ones: n-grams that occur as often
-    or less are left out, as by KenLM's --prune; the first is 0. fallback: the discounts of orders
-    whose counts give none (texts that are tiny, or of few different tokens); they are logged.
+    prune: for each order the greatest count of n-grams that are left out, as KenLM's --prune; the
+    first is 0, and the last holds for all higher orders. fallback: discounts of the counts 1, 2, 3+
+    for orders whose counts give none (tiny texts, or few different tokens); their use is logged.
     The order is lower if no sentence is long enough; this is logged. UserError if there are no
-    sentences, or tokens that mean something else.
+    sentences, or if they contain <s>, </s> or <unk>.
     """
     if order not in ORDERS:
         raise UserError(f"an order from {ORDERS[0]} to {ORDERS[-1]} was expected, not {order}")
@@ -77,15 +77,15 @@ def train(
     levels: list[Level] = []
     kept_N = np.ones(1, bool)
     lower_N = np.full(1, 1 / (len(tokens) - 1))  # <s> has no part
-    fallen = []
+    by_fallback = []
     for n, each in enumerate(counts, start=1):
         adjusted_N = _adjusted(counts, n)
         discount_D, why = _discounts(adjusted_N, fallback)
         if why:
-            fallen.append(f"{n}-grams: {why}")
+            by_fallback.append(f"{n}-grams: {why}")
         keep_N = (each.count_N > thresholds[n - 1]) | (n == 1)
-        lost_N = np.where(keep_N, discount_D[np.minimum(adjusted_N, 3)], adjusted_N)
-        probability_N, backoff_C = _interpolated(each, adjusted_N, lost_N, lower_N, len(kept_N))
+        discount_N = np.where(keep_N, discount_D[np.minimum(adjusted_N, 3)], adjusted_N)
+        probability_N, backoff_C = _interpolated(each, adjusted_N, discount_N, lower_N, len(kept_N))
         if levels:
             levels[-1] = levels[-1]._replace(backoff_N=np.log(backoff_C[kept_N]))
         place_N = np.cumsum(kept_N) - 1  # among what is kept
@@ -99,11 +99,12 @@ def train(
         )
         kept_N, lower_N = keep_N, probability_N
     levels[0].score_N[tokens.index(BEGIN)] = NEVER
-    if fallen:
+    if by_fallback:
         listed = ", ".join(f"{value:g}" for value in fallback)
         logger.info(
-            f"the text is too small or too regular for Kneser-Ney discounts ({'; '.join(fallen)}): "
-            f"{listed} are used there, as with KenLM's --discount_fallback"
+            f"the text is too small or too regular for Kneser-Ney discounts "
+            f"({'; '.join(by_fallback)}): {listed} are used there, as with KenLM's "
+            "--discount_fallback"
         )
     while len(levels) > 1 and not len(levels[-1].token_N):  # all pruned
         levels.pop()
@@ -115,10 +116,13 @@ def _thresholds(prune: Sequence[int], order: int) -> list[int]:
     if any(n < 0 for n in prune) or list(prune) != sorted(prune) or (prune and prune[0] != 0):
         raise UserError(
             f"prune {' '.join(map(str, prune))}: numbers that do not fall were expected, one for "
-            "each order, the first of them 0 (0 0 1: trigrams and longer ones that occur once)"
+            "each order, the first of them 0 (0 0 1: trigrams and longer n-grams that occur once)"
         )
     if len(prune) > order:
-        raise UserError(f"prune has {len(prune)} numbers for a model of order {order}")
+        raise UserError(
+            f"prune has {len(prune)} numbers for a model of order {order}; give at most one "
+            "per order"
+        )
     given = list(prune) or [0]
     return given + given[-1:] * (order - len(given))
 
@@ -135,13 +139,13 @@ def _numbered(sentences: Iterable[Sequence[str]]) -> tuple[list[str], np.ndarray
         ids.append(end)
         count += 1
     if len(id_of) == len(SPECIAL):
-        raise UserError("the text of a language model is empty; sentences were expected")
+        raise UserError("the text of the language model is empty; expected a sentence in each line")
     id_T = np.frombuffer(ids, np.int32)
     times = np.bincount(id_T, minlength=len(id_of))
     if times[unknown] or times[begin] > count or times[end] > count:
         raise UserError(
-            f"the text holds {', '.join(SPECIAL[:2])} or {UNKNOWN}, which mean the begin, the end "
-            "and unknown tokens in a language model; remove them"
+            f"the text holds {', '.join(SPECIAL[:2])} or {UNKNOWN}, which mean the beginning, the "
+            "end and unknown tokens in a language model; remove them"
         )
     return list(id_of), id_T
 
@@ -164,13 +168,13 @@ def _count(id_T: np.ndarray, size: int, order: int) -> list[_Counts]:
         key_N, place, count_N = np.unique(
             gram_T[there - 1] * size + id_T[there], return_inverse=True, return_counts=True
         )
-        end_N = np.empty(len(key_N), np.int64)
-        end_N[place] = gram_T[there]
+        suffix_N = np.empty(len(key_N), np.int64)
+        suffix_N[place] = gram_T[there]
         gram_T = np.full(len(id_T), -1)
         gram_T[there] = place
         context_N, token_N = np.divmod(key_N, size)
         begins_N = counts[-1].begins_N[context_N]
-        counts.append(_Counts(context_N, token_N, count_N, end_N, begins_N))
+        counts.append(_Counts(context_N, token_N, count_N, suffix_N, begins_N))
     return counts
 
 
@@ -179,7 +183,7 @@ def _adjusted(counts: Sequence[_Counts], n: int) -> np.ndarray:
     own = counts[n - 1]
     adjusted_N = own.count_N.copy()
     if n < len(counts):
-        before_N = np.bincount(counts[n].end_N, minlength=len(adjusted_N))
+        before_N = np.bincount(counts[n].suffix_N, minlength=len(adjusted_N))
         adjusted_N = np.where(own.begins_N, own.count_N, before_N)
     if n == 1:
         adjusted_N[own.begins_N] = 0
@@ -189,16 +193,16 @@ def _adjusted(counts: Sequence[_Counts], n: int) -> np.ndarray:
 def _interpolated(
     own: _Counts,
     adjusted_N: np.ndarray,
-    lost_N: np.ndarray,
+    discount_N: np.ndarray,
     lower_N: np.ndarray,
     contexts: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The probability of each n-gram, and the share of each context that backs off, from what the
     counts lose and from the probabilities of the order below."""
     sum_C = np.bincount(own.context_N, adjusted_N, contexts)
-    share_C = np.bincount(own.context_N, lost_N, contexts) / np.maximum(sum_C, 1)
-    probability_N = (adjusted_N - lost_N) / sum_C[own.context_N]
-    probability_N += share_C[own.context_N] * lower_N[own.end_N]
+    share_C = np.bincount(own.context_N, discount_N, contexts) / np.maximum(sum_C, 1)
+    probability_N = (adjusted_N - discount_N) / sum_C[own.context_N]
+    probability_N += share_C[own.context_N] * lower_N[own.suffix_N]
     return probability_N, np.where(sum_C > 0, np.maximum(share_C, SMALLEST), 1)
 
 

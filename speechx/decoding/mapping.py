@@ -17,11 +17,10 @@ Ties are common (about every fourth inexact pair) and broken by rule: the smalle
 other kind, weighted for Hamming and Hamming for weighted, then code points. Each row names the
 phones it was tied with.
 
-A unit without articulatory features (a tone, `ai5`, `??`, ⱱ) goes to itself if both sides have it.
-Otherwise it is left out and listed, and so is a phone whose nearest neighbour is farther than
-`threshold`. The probability of an output that is left out is dropped, like that of a phone which
-masking drops, and the other outputs share the frame; a phone of the language that is left out is
-never written.
+A symbol without articulatory features (a tone, `ai5`, `??`, ⱱ) goes to itself if both sides have
+it. Otherwise it is left out and listed, and so is a phone whose nearest neighbour is farther than
+`threshold`. The probability of an output that is left out is dropped, and the other outputs share
+the frame; a phone of the language that is left out is never written.
 
 People edit a mapping as a table (speechx/decoding/mapping_file.py).
 
@@ -46,14 +45,9 @@ from speechx.text.ipa import normalize_ipa, several_spellings
 
 EXACT, NEAREST, REVERSE, RANDOM = "exact", "nearest", "reverse-pass", "random"
 BY_HAND = "by-hand"
-STRENGTH = (
-    EXACT,
-    BY_HAND,
-    NEAREST,
-    RANDOM,
-    REVERSE,
-)  # which target has a phone's whole probability
-REVERSE_WEIGHT = 0.999  # of a shared phone's probability: a reverse-pass target loses the tie
+STRENGTH = (EXACT, BY_HAND, NEAREST, RANDOM, REVERSE)
+"""Kinds of matches; the first target of a phone in this order has its whole probability."""
+REVERSE_WEIGHT = 0.999  # part of a phone's probability that its other targets get
 Direction = Literal["train-to-target", "target-to-train"]
 Measure = Literal["hamming", "weighted"]
 TOLERANCE = 5e-5  # of a threshold: people copy 0.0833 from a table for 2 of 24 features
@@ -61,8 +55,9 @@ TOLERANCE = 5e-5  # of a threshold: people copy 0.0833 from a table for 2 of 24 
 
 @dataclass(frozen=True, slots=True)
 class MappingRow:
-    """One pair of the relation. distance: None if a phone has no features. tied: other phones that
-    were equally near. comment: of the person who edited the mapping."""
+    """A phone of the model and a phone of the language that it stands for. distance: None if one of
+    them has no features. match: one of `STRENGTH`. tied: other phones that were equally near.
+    comment: by the person who edited the mapping."""
 
     source: str
     target: str
@@ -75,8 +70,8 @@ class MappingRow:
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """source: the model's phones in the order of its outputs. target: the language's phones.
-    unmapped: phones of the model, then of the language, that no row has. made: by what settings, or
-    from what file."""
+    unmapped: phones of the model, and phones of the language, without a row. made: the settings or
+    the file that it was made from."""
 
     source: tuple[str, ...]
     target: tuple[str, ...]
@@ -86,7 +81,7 @@ class Mapping:
     from_file: bool = False
 
     def matrix(self) -> np.ndarray:
-        """(V, U) float32: what share of each output's probability each target receives."""
+        """(V, U) float32: the part of each output's probability that each target gets."""
         weight_VU = np.zeros((1 + len(self.source), 1 + len(self.target)), np.float32)
         weight_VU[0, 0] = 1.0
         target_column = {phone: u for u, phone in enumerate(self.target, start=1)}
@@ -106,8 +101,7 @@ class Mapping:
         return {source: row.target for source, row in first.items()}
 
     def counts(self) -> dict[str, int]:
-        """What stands in a table of mappings: phones of both sides, rows by kind, ties, and phones
-        that are left out."""
+        """Numbers of phones of both sides, of rows by kind, of ties, and of phones left out."""
         matches = [row.match for row in self.rows]
         inexact = [row for row in self.rows if row.match == NEAREST]
         return {
@@ -151,7 +145,8 @@ class Mapping:
         return f"{len(self.source)} phones -> {len(self.target)}: {counts}; {ties} ties{left_out}"
 
     def notes(self) -> list[str]:
-        """For people: every phone that is left out, and every two outputs taken for one phone."""
+        """For people: every phone that is left out, pairs that PanPhon cannot tell apart, and every
+        two outputs taken for one phone."""
         of_model, of_language = self.unmapped
         notes = []
         for reason, phones in self._by_reason(of_model).items():
@@ -164,6 +159,9 @@ class Mapping:
                 f"{len(phones)} of {len(self.target)} phones of the language are never "
                 f"written, because they have {reason}: {' '.join(phones)}"
             )
+        if equal := [row for row in self.rows if row.match != EXACT and row.distance == 0]:
+            pairs = [f"{row.source} -> {row.target}" for row in equal]
+            notes.append(f"PanPhon has the same features for: {_some(pairs, ', ')}")
         if same := several_spellings(self.source):
             notes.append(f"outputs of the model taken for one phone: {'; '.join(same)}")
         return notes
@@ -265,17 +263,14 @@ def mapping_of(
 
 
 def masked_map(source: Sequence[str], target: Sequence[str]) -> Mapping:
-    """The baseline that mapping has to beat: only the phones that both sides share."""
+    """The baseline: only the phones that both sides share."""
     whole = map_inventory(source, target)
     return replace(whole, rows=tuple(row for row in whole.rows if row.match == EXACT))
 
 
 def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mapping:
-    """The control: shared phones stay, every other trained phone goes to a random target phone.
-
-    Beside `map_inventory` it shows what the features contribute, beyond keeping shared phones and
-    emitting nothing outside the inventory.
-    """
+    """The control for the articulatory features: shared phones stay, every other trained phone goes
+    to a random target phone."""
     whole = map_inventory(source, target)
     choices = _with_features(whole.target)
     rng = np.random.default_rng(seed)
@@ -292,10 +287,10 @@ def random_map(source: Sequence[str], target: Sequence[str], seed: int) -> Mappi
 def map_posteriors(probabilities_TV: np.ndarray, mapping: Mapping) -> np.ndarray:
     """(T, U) probabilities over the blank and the target phones, each frame summing to 1.
 
-    A target receives the sum over the phones that go to it in the first pass. A reverse-pass target
-    receives the probability of its phone times `REVERSE_WEIGHT`, beside the phone's own target:
-    greedy decoding never prefers it, a beam search with a language model of the target can. Frames
-    are divided by their sum; one in which the mapping keeps nothing at all becomes blank.
+    A target gets the sum of the probabilities of its phones; all targets of a phone but the first
+    get `REVERSE_WEIGHT` times its probability. Greedy decoding never prefers these, a beam search
+    with a language model can. Frames are divided by their sum; a frame of which the mapping keeps
+    nothing becomes blank.
     """
     probabilities_TV = np.asarray(probabilities_TV)
     if probabilities_TV.ndim != 2 or probabilities_TV.shape[1] != 1 + len(mapping.source):
@@ -335,8 +330,8 @@ def _with_features(phones: Sequence[str]) -> list[str]:
     return [phone for phone in phones if problem_without_features(phone) is None]
 
 
-def _some(phones: Sequence[str]) -> str:
-    return " ".join([*phones[:8], *(["..."] if len(phones) > 8 else [])])
+def _some(phones: Sequence[str], between: str = " ") -> str:
+    return between.join([*phones[:8], *(["..."] if len(phones) > 8 else [])])
 
 
 def nearest_of(

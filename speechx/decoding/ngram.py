@@ -29,7 +29,7 @@ from speechx.errors import UserError
 from speechx.whole_file import whole_file
 
 BEGIN, END, UNKNOWN = SPECIAL = ("<s>", "</s>", "<unk>")
-FORMAT = "speechx_ngram_1"  # the only key of the metadata, so that equal models are equal files
+FORMAT = "speechx_ngram_2"  # the only key of the metadata, so that equal models are equal files
 ARRAYS = ("first_S", "token_A", "score_A", "target_A", "backoff_S", "fallback_S", "sentence_H")
 
 
@@ -62,16 +62,25 @@ class Scores(Protocol):
     """What a search asks of a language model."""
 
     @property
+    def tokens(self) -> tuple[str, ...]: ...
+
+    @property
+    def id_of(self) -> dict[str, int]: ...
+
+    @property
+    def order(self) -> int: ...
+
+    @property
     def start(self) -> int:
         """The state behind <s>."""
         ...
 
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
-        """The ids (N,) of tokens; of unknown ones the id of <unk>."""
+        """The ids (N,) of tokens; unknown tokens have the id of <unk>."""
         ...
 
     def score(self, state_N: np.ndarray, token_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each token (N,) after its state (N,): the log-probability, and the state behind it."""
+        """The log-probability (N,) of each token (N,) after its state (N,), and the next state."""
         ...
 
 
@@ -96,8 +105,8 @@ class NGram:
     """int32: the context without its first token, or the longest end of it that is a state; of
     state 0 itself."""
     sentence_H: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    """int64, sorted: `text_number` of each sentence that the model was trained on; none where they
-    are not known, as of ARPA files."""
+    """int64, sorted: `speechx.language_model.text_hash` of each training sentence; empty if they
+    are not known, as in ARPA files."""
     start: int = field(init=False)
     """The state behind <s>."""
     id_of: dict[str, int] = field(init=False, repr=False)
@@ -167,23 +176,23 @@ class NGram:
 
     @property
     def has_sentences(self) -> bool:
-        """Whether the sentences of its text are known."""
+        """Whether the hashes of its training sentences are known."""
         return len(self.sentence_H) > 0
 
     def ids(self, sentence: Sequence[str]) -> np.ndarray:
-        """The ids of tokens; of unknown ones the id of <unk>."""
+        """The ids (N,) of tokens; unknown tokens have the id of <unk>."""
         unknown = self.id_of[UNKNOWN]
         return np.array([self.id_of.get(token, unknown) for token in sentence], np.int32)
 
     def score(self, state_N: np.ndarray, token_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each token (N,) after its state (N,): the log-probability, and the state behind it."""
+        """The log-probability (N,) of each token (N,) after its state (N,), and the next state."""
         arc_N, score_N = _find(
             len(self.tokens), self.key_A, self.backoff_S, self.fallback_S, state_N, token_N
         )
         return score_N + self.score_A[arc_N], self.target_A[arc_N]
 
     def perplexity(self, sentences: Iterable[Sequence[str]]) -> Perplexity:
-        """Of sentences, each from <s> to </s>. ValueError if there are none."""
+        """The perplexity of sentences, each from <s> to </s>. ValueError if there are none."""
         return perplexity(self, sentences)
 
     def save(self, path: Path) -> None:
@@ -198,7 +207,7 @@ class NGram:
 
     @classmethod
     def load(cls, path: Path) -> NGram:
-        """Reads what `save` wrote. UserError if it is something else."""
+        """Reads a file of `save`. UserError for other files."""
         from safetensors import SafetensorError, safe_open
 
         try:
@@ -215,7 +224,7 @@ class NGram:
 
 
 def perplexity(model: Scores, sentences: Iterable[Sequence[str]]) -> Perplexity:
-    """Of sentences, each from <s> to </s>. ValueError if there are none."""
+    """The perplexity of sentences, each from <s> to </s>. ValueError if there are none."""
     ids = [model.ids([*sentence, END]) for sentence in sentences]
     if not ids:
         raise ValueError("perplexity needs a sentence")

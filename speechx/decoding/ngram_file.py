@@ -6,7 +6,7 @@ The first bytes of a file decide how it is read, and its name how it is written.
 from pathlib import Path
 
 from speechx.decoding.arpa import read_arpa, write_arpa
-from speechx.decoding.kenlm_file import MAGIC
+from speechx.decoding.kenlm_file import MAGIC, KenlmModel
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 
@@ -15,8 +15,14 @@ HEADER = 8  # bytes before the JSON of a file of tensors
 
 
 def read_ngram(path: str | Path) -> NGram:
-    """The model of an ARPA file or of a file of `speechx lm train`; UserError for others. Of binary
-    files of KenLM `speechx.decoding.kenlm_file.KenlmModel` gives the scores."""
+    """The model of an ARPA file, of a .safetensors file of `speechx lm train`, or of a binary file
+    of KenLM that has few tokens. UserError for other files."""
+    model = read_scores(path)
+    return model if isinstance(model, NGram) else model.ngram()
+
+
+def read_scores(path: str | Path) -> NGram | KenlmModel:
+    """As `read_ngram`, but a binary file of KenLM stays one, which may have any number of words."""
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -24,17 +30,14 @@ def read_ngram(path: str | Path) -> NGram:
     except OSError as error:
         raise UserError(f"{path}: cannot read the language model: {error.strerror}") from None
     if head.startswith(MAGIC):
-        raise UserError(
-            f"{path} is a binary file of KenLM, which does not list its tokens; give the ARPA file "
-            "that it was made from"
-        )
+        return KenlmModel(path)
     if head[HEADER : HEADER + 1] == b"{" and b"\0" in head[:HEADER]:
         return NGram.load(path)
     return read_arpa(path)
 
 
 def write_ngram(path: str | Path, model: NGram) -> None:
-    """Writes a model in the format that the name asks for."""
+    """Writes a model in the format of the suffix. UserError for other suffixes."""
     path = check_name(path)
     if path.suffix == ".safetensors":
         model.save(path)
@@ -43,8 +46,10 @@ def write_ngram(path: str | Path, model: NGram) -> None:
 
 
 def check_name(path: str | Path) -> Path:
-    """UserError unless the name is that of a format which can be written."""
+    """The path. UserError if no format has its suffix."""
     path = Path(path)
     if not path.name.endswith(WRITTEN):
-        raise UserError(f"{path}: the name of a language model ends in {', '.join(WRITTEN)}")
+        raise UserError(
+            f"{path}: the suffix chooses the format; expected one of {', '.join(WRITTEN)}"
+        )
     return path

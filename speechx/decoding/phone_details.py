@@ -1,5 +1,5 @@
-"""What a phone error rate leaves open: the same outputs under strict and relaxed policies, by
-articulatory features, and which classes of phones are confused."""
+"""More scores of a phone model: the same outputs under strict and relaxed policies, by articulatory
+features, and which classes of phones are confused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,8 +12,9 @@ from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.phone_policies import POLICIES, relaxed
 from speechx.text_table import text_table
+from speechx.wording import percent, percent_range
 
-SHORT = ("metric", "policy", "overall", "macro", "languages")  # kept of the score of a policy
+SHORT = ("metric", "policy", "overall", "macro", "languages")  # fields of a policy's score in JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,8 @@ def phone_details(
     prepared: str = "as given",
     resamples: int = 1000,
 ) -> PhoneDetails:
-    """`utterances` are what the phone error rate compares, `written` the same before preparation,
-    which the policy `exact` compares. What `prepared` means, `score` has."""
+    """`utterances` are prepared as for the phone error rate; `written` are the same before
+    preparation, for the policies `exact` and `prism`. `prepared` as in `score`."""
     by_policy: dict[str, Score] = {}
     for policy, what in POLICIES.items():
         some = utterances if written is None or policy != "exact" else written
@@ -87,8 +88,8 @@ def phone_details(
 
 
 def prism_scores(conditions: Mapping[str, Sequence[Scored]]) -> dict[str, FeatureScore]:
-    """Scores by the policy `prism` of the same references under several conditions, as they were
-    written; none, which is logged, where there cannot be any."""
+    """Scores by the policy `prism` under several conditions, from tokens without preparation. None,
+    which is logged, if the references have no segments or panphon is not installed."""
     try:
         return {name: feature_score(each, "prism") for name, each in conditions.items()}
     except UserError as error:
@@ -97,5 +98,5 @@ def prism_scores(conditions: Mapping[str, Sequence[Scored]]) -> dict[str, Featur
 
 
 def _row(name: str, rate: Any, errors: str, tokens: str, what: str) -> list[str]:
-    span = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
-    return [name, f"{100 * rate.rate:.1f} %", span, errors, tokens, what]
+    interval = percent_range(rate.low, rate.high)
+    return [name, percent(rate.rate), interval, errors, tokens, what]

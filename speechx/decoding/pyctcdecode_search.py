@@ -2,9 +2,9 @@
 
     decoder = PyctcdecodeDecoder(vocabulary.tokens, lm=NGram.load("words.safetensors"))
 
-The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) asks for numpy before 2. It needs no
-KenLM here, for the n-gram model answers its questions. It has no lexicons. Where scores are nearly
-equal, its result may depend on the order of a set: see `docs/decoding.md`.
+The package pyctcdecode (`pip install "speechx[pyctcdecode]"`) needs numpy<2. Our n-gram model or a
+binary file of KenLM (`KenlmModel`) gives it its scores. It has no lexicons. Where scores are nearly
+equal, its result may depend on the order of a set.
 
     T frames · V = blank and tokens, the blank first · N queries
 """
@@ -18,15 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from speechx.decoding.beam import BeamSettings, level_of, spans_of
+from speechx.decoding.beam import BeamSettings, level_of, lm_ids, spans_of
 from speechx.decoding.decoder import TokenSpan
-from speechx.decoding.ngram import END, UNKNOWN, NGram
+from speechx.decoding.kenlm_file import KenlmModel
+from speechx.decoding.ngram import END, UNKNOWN, Scores
 from speechx.decoding.spellings import spelled_words
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.text.vocabulary import BLANK
 
-PRIVATE = 0xE000  # characters of nobody: token i is character PRIVATE + i, whatever its length
+PRIVATE = 0xE000  # private use area: token i is the one character PRIVATE + i
 BOUNDARY = "▁"  # what pyctcdecode puts before a token that begins a word
 
 
@@ -36,11 +37,12 @@ class PyctcdecodeDecoder:
     def __init__(
         self,
         tokens: Sequence[str],
-        lm: NGram | None = None,
+        lm: Scores | None = None,
         hotwords: Iterable[str] = (),
         settings: BeamSettings | None = None,
     ) -> None:
         self.tokens, self.settings = tuple(tokens), settings or BeamSettings()
+        self._lm = lm
         delimiter = next((i for i, token in enumerate(tokens, start=1) if token.isspace()), 0)
         of_tokens = lm is not None and level_of(lm, tokens) == "tokens"
         if of_tokens and delimiter:
@@ -51,10 +53,8 @@ class PyctcdecodeDecoder:
         words = spelled_words(tokens, None if of_tokens else lm, None, hotwords, delimiter)
         letters = [chr(PRIVATE + i) for i in range(1, len(tokens) + 1)]
         if lm is not None and of_tokens:
-            words = [
-                WordSpelling(token, (i,), lm.id_of.get(token, lm.id_of[UNKNOWN]))
-                for i, token in enumerate(tokens, start=1)
-            ]
+            ids = lm_ids(lm, tokens).tolist()
+            words = [WordSpelling(token, (i,), ids[i]) for i, token in enumerate(tokens, start=1)]
             letters = [BOUNDARY + letter for letter in letters]
         if delimiter:
             letters[delimiter - 1] = " "
@@ -71,6 +71,8 @@ class PyctcdecodeDecoder:
     def _decode(self, log_TV: np.ndarray) -> list[TokenSpan]:
         if not len(log_TV):
             return []
+        if isinstance(self._lm, KenlmModel):
+            self._lm.forget()
         best, *_ = self._search.decode_beams(
             log_TV,
             beam_width=self.settings.beam_size,
@@ -100,13 +102,13 @@ def _pyctcdecode() -> Any:
     return pyctcdecode
 
 
-def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSettings) -> Any:
+def _language_model(lm: Scores, words: Sequence[WordSpelling], settings: BeamSettings) -> Any:
     from pyctcdecode.language_model import AVG_TOKEN_LEN, AbstractLanguageModel
 
     spelled = {_written(each.ids): each for each in words if each.listed}
     begins = {word[:end] for word in spelled for end in range(1, len(word) + 1)}
 
-    class Answers(AbstractLanguageModel):
+    class NGramScores(AbstractLanguageModel):
         """A state is a state of the n-gram model; scores are natural logarithms."""
 
         order = lm.order
@@ -125,19 +127,19 @@ def _language_model(lm: NGram, words: Sequence[WordSpelling], settings: BeamSett
             score, state = 0.0, prev_state
             if word:  # a text may end with a space
                 known = spelled.get(word)
-                modelled = UNLISTED if known is None else known.modelled
-                score, state = self._modelled(
-                    state, lm.id_of[UNKNOWN] if modelled == UNLISTED else modelled
+                lm_id = UNLISTED if known is None else known.lm_id
+                score, state = self._lm_score(
+                    state, lm.id_of[UNKNOWN] if lm_id == UNLISTED else lm_id
                 )
                 score += settings.word_bonus
                 if known is None:
                     score += settings.unknown_word_score
             if is_last_word:
-                score += self._modelled(state, lm.id_of[END])[0]
+                score += self._lm_score(state, lm.id_of[END])[0]
             return score, state
 
-        def _modelled(self, state: int, token: int) -> tuple[float, int]:
+        def _lm_score(self, state: int, token: int) -> tuple[float, int]:
             score_N, state_N = lm.score(np.array([state]), np.array([token]))
             return settings.lm_weight * float(score_N[0]), int(state_N[0])
 
-    return Answers()
+    return NGramScores()

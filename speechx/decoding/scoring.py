@@ -25,6 +25,7 @@ import numpy as np
 
 from speechx.errors import UserError
 from speechx.text_table import text_table
+from speechx.wording import percent, percent_range
 
 WORST = 10  # utterances listed in a score
 
@@ -122,22 +123,27 @@ class Score:
         rows = [[*head, "del", "utterances", "resampled"]]
         rows += [_row(language, rate) for language, rate in self.languages.items()]
         rows.append(_row("overall", self.overall))
-        rows.append(["language mean", _percent(self.macro)])
-        rows.append(["utterance mean", _percent(self.utterance_mean)])
+        rows.append(["language mean", percent(self.macro)])
+        rows.append(["utterance mean", percent(self.utterance_mean)])
         return f"{text_table(rows)}\n{self.policy}"
 
 
-def speaker_table(score: Score) -> str:
-    """Aligned plain text: a row per speaker, the worst first; empty if no speaker is known."""
+def ranked_speakers(score: Score) -> list[tuple[str, str, SpeakerRate]]:
+    """Language, name and rate of each speaker, the worst first."""
     speakers = [
         (language, name, each)
         for language, some in score.speakers.items()
         for name, each in some.items()
     ]
-    speakers.sort(key=lambda row: (-(row[2].rate or 0.0), row[:2]))
+    return sorted(speakers, key=lambda row: (-(row[2].rate or 0.0), row[:2]))
+
+
+def speaker_table(score: Score) -> str:
+    """Aligned plain text: a row per speaker, the worst first; empty if no speaker is known."""
+    speakers = ranked_speakers(score)
     rows = [["language", "speaker", score.metric.upper(), "edits", "tokens", "utterances"]]
     for language, name, each in speakers:
-        rate = "" if each.rate is None else _percent(each.rate)
+        rate = "" if each.rate is None else percent(each.rate)
         numbers = [str(number) for number in (each.edits, each.tokens, each.utterances)]
         rows.append([language, name, rate, *numbers])
     return text_table(rows, left=(0, 1)) if speakers else ""
@@ -314,7 +320,7 @@ def interval(
     """The ends of the 95 % bootstrap interval of sum(errors)/sum(tokens), as fractions, and what
     was drawn ("12 speakers")."""
     # A speaker belongs to a language: two corpora may both have a reader "1".
-    speakers = [u.speaker and (u.language, u.speaker) for u in utterances]
+    speakers = [(u.language, u.speaker) if u.speaker else None for u in utterances]
     by_speaker = None not in speakers and len(set(speakers)) > 1
     names: Sequence[Any] = speakers if by_speaker else [(u.language, u.id) for u in utterances]
     clusters = {name: u for u, name in enumerate(dict.fromkeys(names))}
@@ -344,11 +350,7 @@ def _interval(
 
 
 def _row(name: str, rate: Rate) -> list[str]:
-    interval = f"{100 * rate.low:.1f} - {100 * rate.high:.1f} %"
+    interval = percent_range(rate.low, rate.high)
     counts = (rate.edits, rate.tokens, rate.substitutions, rate.insertions, rate.deletions)
     numbers = [str(count) for count in (*counts, rate.utterances)]
-    return [name, _percent(rate.rate), interval, *numbers, rate.resampled]
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.1f} %"
+    return [name, percent(rate.rate), interval, *numbers, rate.resampled]

@@ -1,11 +1,11 @@
-"""When each token of a transcript begins and ends, by the sound itself.
+"""When each token of a transcript begins and ends, by how the tokens sound.
 
-CTC learns in which order tokens come. Its output for a token is a peak of a frame or two, anywhere
-in the sound or near it: no boundary can be read there. So a model gets a second, small model of how
-each token sounds, a hidden Markov model as in the aligners of phoneticians: three states in a row
-(beginning, middle, end) of at least 10 ms each, each state a Gaussian over cepstra and their
-changes, and one state for pauses. It is learned in seconds, from the model's own forced alignment
-of its training data, without anything that a person labelled:
+CTC learns the order of tokens. Its output for a token is a peak of a frame or two, somewhere in the
+sound or near it, so boundaries cannot be read from peaks. A second, small model therefore knows how
+each token sounds. It is a hidden Markov model as in forced aligners of phonetics: three states in a
+row (beginning, middle, end) of at least 10 ms each, each state a Gaussian over cepstra and their
+changes, and one state for pauses. It is learned in seconds from the model's own forced alignment of
+its training data, without labelled times:
 
     sounds = SoundModel.learn(spoken, tokens=len(vocabulary))
     times_U2 = sounds.times(Spoken(cepstra(wave_S), ids_U, spans_U2))
@@ -16,8 +16,8 @@ Then the three states are learned. Both are a few rounds of the best division (V
 and covariances.
 
 Changes reach 40 ms to both sides, so beside a pause they show a token before it begins and after it
-has ended. There the boundary is searched again by the cepstra alone. Where words are known, pauses
-stand between words: the silence in a plosive is none.
+has ended. There the boundary is searched again by the cepstra alone. If words are known, short
+pauses are only between words: the silence in a plosive is not a pause.
 
     N steps of 10 ms · C = 13 cepstra · F = C or 39 values of a step · U tokens · X states of the
     tokens and pauses of a recording · K states of the model · I covariances
@@ -49,7 +49,7 @@ OUTSIDE = -1e4  # score of a token where it cannot be
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
-    """A recording, or a part of one, and what was said there."""
+    """A recording, or a part of one, with its tokens and their peaks."""
 
     cepstra_NC: np.ndarray
     ids_U: np.ndarray
@@ -57,8 +57,8 @@ class Spoken:
     spans_U2: np.ndarray
     """Seconds: where the model's peaks for the tokens begin and end."""
     pauses_U: np.ndarray | None = None
-    """Booleans: whether a pause may stand before each token; by default before all. A long one may
-    stand anywhere."""
+    """bool: whether a short pause may be before each token; by default before all. Long pauses may
+    be anywhere."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ class SoundModel:
 
     @classmethod
     def load(cls, path: Path) -> "SoundModel":
-        """Reads what `save` wrote. UserError if it is something else."""
+        """Reads a file of `save`. UserError for other files."""
         try:
             tensors = load_file(path)
             return cls(tensors["mean_KF"], tensors["whitening_IFF"], tensors["covariance_K"])
         except (SafetensorError, OSError, KeyError) as error:
             raise UserError(
-                f"{path} is not a sound model ({error}); remove it to go on with the midpoint "
-                "between peaks, or fine-tune again"
+                f"{path} is not a sound model ({error}); fine-tune again, or remove the file: then "
+                "times are midpoints between peaks"
             ) from None
 
     @classmethod
@@ -255,10 +255,10 @@ def _whitening(covariance_IFF: np.ndarray) -> np.ndarray:
 
 
 def _values(spoken: Spoken) -> np.ndarray:
-    """(N, 39): the mean of the speech, without long pauses, is taken off."""
+    """(N, 39) cepstra and changes, less the mean of the speech without long pauses."""
     near_N = ~_far(spoken)
-    heard_NC = spoken.cepstra_NC[near_N] if near_N.any() else spoken.cepstra_NC
-    return with_changes(spoken.cepstra_NC, heard_NC.mean(0))
+    speech_NC = spoken.cepstra_NC[near_N] if near_N.any() else spoken.cepstra_NC
+    return with_changes(spoken.cepstra_NC, speech_NC.mean(0))
 
 
 def _far(spoken: Spoken) -> np.ndarray:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from speechx.decoding.ngram import SPECIAL, NGram
+from speechx.decoding.ngram import SPECIAL, Scores
 from speechx.decoding.trie import UNLISTED, WordSpelling
 from speechx.errors import UserError
 from speechx.log import logger
+from speechx.text.ipa import normalize_ipa
 
 SHOWN = 5  # words in a message
 Lexicon = Mapping[str, Sequence[Sequence[str]]]
@@ -20,15 +21,15 @@ Lexicon = Mapping[str, Sequence[Sequence[str]]]
 
 def spelled_words(
     tokens: Sequence[str],
-    lm: NGram | None,
+    lm: Scores | None,
     lexicon: Lexicon | None,
     hotwords: Iterable[str],
     delimiter: int,
 ) -> list[WordSpelling]:
-    """All spellings; `lm` is a model of words. UserError if there are words and none can be
-    spelled, or if a hot word cannot."""
+    """All spellings of the words of the lexicon, or else of `lm`, a model of words, and of the hot
+    words. `delimiter` is the output of the space, 0 if there is none. UserError if no word can be
+    spelled, or if one of the hot words cannot."""
     speller = _Speller(tokens)
-    hot = dict.fromkeys(word for phrase in hotwords for word in phrase.split())
     lost: list[str] = []
     spellings: dict[str, list[tuple[int, ...]]] = {}
     if lexicon is not None:
@@ -52,33 +53,45 @@ def spelled_words(
             else:
                 lost.append(word)
         _report(lost, len(spellings), "words of the language model", tokens)
-    modelled = {} if lm is None else lm.id_of
+    lm_ids = {} if lm is None else lm.id_of
+    hot = dict.fromkeys(
+        _in_known_case(word, spellings, speller) for phrase in hotwords for word in phrase.split()
+    )
     words = [
         WordSpelling(
             word,
             ids,
-            modelled.get(word, UNLISTED),
-            known=lm is None or word in modelled,
+            lm_ids.get(word, UNLISTED),
+            known=lm is None or word in lm_ids,
             hot=word in hot,
         )
         for word, several in spellings.items()
         for ids in several
     ]
-    unknown = sum(lm is not None and word not in modelled for word in spellings)
+    unknown = sum(lm is not None and word not in lm_ids for word in spellings)
     if unknown:
         logger.warning(
             f"{unknown} of the {len(spellings)} words of the lexicon are unknown to the language "
             "model"
         )
-    return words + _others(
-        [word for word in hot if not spellings.get(word)], speller, modelled, delimiter
+    return words + _hot_only(
+        [word for word in hot if not spellings.get(word)], speller, lm_ids, delimiter
     )
 
 
-def _others(
-    hot: Sequence[str], speller: _Speller, modelled: Mapping[str, int], delimiter: int
+def _in_known_case(
+    word: str, spellings: Mapping[str, Sequence[tuple[int, ...]]], speller: _Speller
+) -> str:
+    """A hot word as the lists or the model have it: as given, in lower case or in capitals."""
+    cases = tuple(dict.fromkeys((word, word.lower(), word.upper())))
+    listed = (each for each in cases if spellings.get(each))
+    return next(listed, next(filter(speller.split, cases), word))
+
+
+def _hot_only(
+    hot: Sequence[str], speller: _Speller, lm_ids: Mapping[str, int], delimiter: int
 ) -> list[WordSpelling]:
-    """Hot words that no list has."""
+    """Spellings of hot words that are neither in the lexicon nor in the language model."""
     if hot and not delimiter:
         raise UserError(
             f"nothing says how the hot words {_few(hot)} are spelled in the tokens of the model; "
@@ -94,8 +107,8 @@ def _others(
         WordSpelling(
             word,
             ids[word],
-            modelled.get(word, UNLISTED),
-            known=word in modelled,
+            lm_ids.get(word, UNLISTED),
+            known=word in lm_ids,
             listed=False,
             hot=True,
         )
@@ -107,11 +120,14 @@ class _Speller:
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = [token for token in tokens if not token.isspace()]
         self._ids = {token: i for i, token in enumerate(tokens, start=1) if not token.isspace()}
+        self._same = {normalize_ipa(token): i for token, i in self._ids.items()}
         self._longest = max(map(len, self.tokens), default=0)
 
     def ids(self, spelling: Sequence[str]) -> tuple[int, ...]:
-        """The outputs of tokens; none if one is unknown."""
-        found = tuple(self._ids.get(token, 0) for token in spelling)
+        """The outputs of tokens, for phones in any spelling of IPA; none if one is unknown."""
+        found = tuple(
+            self._ids.get(token) or self._same.get(normalize_ipa(token), 0) for token in spelling
+        )
         return found if all(found) else ()
 
     def split(self, word: str) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNLISTED = -1  # a token of the language model that it does not list
+UNLISTED = -1  # `lm_id` of a word that the language model does not list
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class WordSpelling:
     word: str
     ids: tuple[int, ...]
     """Outputs of the model, none of them the blank."""
-    modelled: int = UNLISTED
+    lm_id: int = UNLISTED
     """The word's id in the language model."""
     known: bool = True
     """Whether the word is in the language model, or without one, in the lexicon."""
@@ -42,7 +42,7 @@ class Trie(NamedTuple):
     """int32"""
     word_N: np.ndarray
     """(N + 1,) int64: the spellings that end in node n are word_N[n] to word_N[n + 1]."""
-    modelled_W: np.ndarray
+    lm_id_W: np.ndarray
     """int32: as in WordSpelling, and so are the next two."""
     known_W: np.ndarray
     hot_W: np.ndarray
@@ -53,7 +53,7 @@ class Trie(NamedTuple):
 
 
 def build_trie(spellings: Sequence[WordSpelling]) -> tuple[Trie, list[WordSpelling]]:
-    """The tree, and the spellings in its order; words that are spelled alike keep theirs."""
+    """The tree, and the spellings in its order; words that are spelled alike keep their order."""
     length_W = np.array([len(each.ids) for each in spellings], np.int64)
     ids_WL = np.zeros((len(spellings), max(length_W.max(initial=0), 1)), np.int32)
     ids_WL[np.arange(ids_WL.shape[1]) < length_W[:, None]] = [
@@ -88,7 +88,7 @@ def build_trie(spellings: Sequence[WordSpelling]) -> tuple[Trie, list[WordSpelli
         token_R=token_R[arcs_R].astype(np.int32),
         target_R=target_R[arcs_R].astype(np.int32),
         word_N=np.searchsorted(end_W[words_W], np.arange(count + 1)),
-        modelled_W=np.array([ordered[w].modelled for w in words_W], np.int32),
+        lm_id_W=np.array([ordered[w].lm_id for w in words_W], np.int32),
         known_W=known_W[words_W],
         hot_W=hot_W[words_W],
         listed_N=listed_N,

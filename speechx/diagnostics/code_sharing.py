@@ -14,11 +14,13 @@ Languages that are not further apart than that may differ by their recordings on
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
 import numpy as np
+
+from speechx.diagnostics.unit_quality import UnitQuality
 
 SPLITS = 10  # a control is the mean over this number of random halves
 SMALL_SIDE = 0.2  # share of the frames that the smaller half needs
@@ -72,6 +74,8 @@ class Sharing:
     divergence_LL: np.ndarray
     used_by: list[int]
     """Number of codes that 0, 1, ... all languages use."""
+    quality: Mapping[str, Mapping[str, UnitQuality]] = field(default_factory=dict)
+    """Of the codes of a language, where its phones have times."""
 
     @property
     def between(self) -> float | None:
@@ -119,6 +123,10 @@ class Sharing:
             "divergence": self.divergence_LL.round(6).tolist(),
             "alike": self.alike(),
             "tree": self.tree().round(6).tolist() if len(self.uses) > 1 else [],
+            "phones": {
+                language: {name: asdict(quality) for name, quality in views.items()}
+                for language, views in self.quality.items()
+            },
         }
 
 

@@ -18,19 +18,24 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import Batches
 from speechx.data.corpus import Corpus
 from speechx.data.manifest import Utterance, first_few, read_manifest
+from speechx.data.phone_times import TimedPhone, TimedPhones, phones_of, timed_phones
 from speechx.data.sampling import Plan, every_row, once, padded_batches
 from speechx.diagnostics.code_sharing import LanguageCodes, Sharing, measure
+from speechx.diagnostics.unit_quality import CodedSpeech, UnitQuality, joined, unit_quality
 from speechx.errors import UserError
 from speechx.interchange.opening import open_model
 from speechx.log import logger
 from speechx.models.encoder import Encoder
+from speechx.models.features.convolutional import StridedConfig
 from speechx.models.quantizer import ProductQuantizer
 from speechx.objectives.model import SpeechModel
 from speechx.text_table import text_table
@@ -40,6 +45,7 @@ from speechx.whole_file import write_whole
 
 PIECE_SECONDS = 30.0  # longer utterances are cut: training uses crops, too
 BATCH_SECONDS = 60.0
+OVERALL = "overall"
 
 
 def analyze_codebook(
@@ -49,10 +55,13 @@ def analyze_codebook(
     minutes: float = 5.0,
     seed: int = 1,
     device: str = "auto",
+    alignments: Path | None = None,
 ) -> Sharing:
     """Compares at most `minutes` of each language; writes codebook.json and two figures to `out`.
 
     `model` is a pretraining model with its quantizer, of any format that `speechx convert` reads.
+    Where phones have times, in the manifests or in the folder `alignments`, codes are scored
+    against them (unit_quality.py).
     """
     if not minutes > 0:
         raise UserError(f"--minutes must be more than 0, not {minutes:g}")
@@ -61,15 +70,35 @@ def analyze_codebook(
     if out is not None and not (find_spec("matplotlib") and find_spec("scipy")):
         raise UserError("figures need matplotlib and scipy: pip install 'speechx[figures]'")
     encoder, quantizer = open_quantizer(model)
-    sampled = sample(_read(manifests), minutes, seed)
+    utterances = read_utterances(manifests)
+    known, sampled = timed_phones(utterances, alignments), sample(utterances, minutes, seed)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)  # before the computation, which takes minutes
     chosen = pick_device(device)
-    codes = codes_by_language(encoder.to(chosen), quantizer.to(chosen), sampled)
-    sharing = measure(codes, quantizer.config.num_groups, quantizer.config.num_entries, seed)
+    pieces = list(chain.from_iterable(sampled.values()))
+    codes = codes_of_pieces(encoder.to(chosen), quantizer.to(chosen), pieces)
+    about = {"model": str(model), "manifests": [str(m) for m in manifests]}
+    size = quantizer.config.num_groups, quantizer.config.num_entries
+    grid = encoder.config.features
+    return compare(sampled, codes, known, grid, size, seed, out, {**about, "minutes": minutes})
+
+
+def compare(
+    sampled: Mapping[str, Sequence[Utterance]],
+    codes: Mapping[Utterance, np.ndarray],
+    known: TimedPhones,
+    grid: StridedConfig,
+    size: tuple[int, int],
+    seed: int,
+    out: Path | None,
+    about: Mapping[str, Any],
+) -> Sharing:
+    """How languages use the codes (T, G) of their pieces, and how these agree with the phones that
+    are known; `size` is the number of groups and of entries. Writes it to `out`."""
+    sharing = measure(by_language(sampled, codes), *size, seed)
+    sharing = replace(sharing, quality=_quality(sampled, codes, known, grid, seed))
     if out is not None:
-        about = {"model": str(model), "manifests": [str(m) for m in manifests]}
-        content = {**about, "minutes": minutes, "seed": seed, **sharing.to_dict()}
+        content = {**about, "seed": seed, **sharing.to_dict()}
         write_whole(out / "codebook.json", json.dumps(content, ensure_ascii=False) + "\n")
         if len(sharing.uses) > 1:
             from speechx.diagnostics.codebook_figures import draw_dendrogram, draw_heat_map
@@ -113,7 +142,25 @@ def table(sharing: Sharing) -> str:
         measured = (f"{use.minutes:.1f}", speakers, str(use.used), f"{use.perplexity:.1f}")
         controls = (_bits(use.halves), _bits(use.speakers_apart))
         rows.append([language + ("" if use.steady else "*"), *measured, *controls, nearest])
-    return "\n".join([text_table(rows, left=(0, 7)), "", *_remarks(sharing)])
+    lines = [text_table(rows, left=(0, 7)), "", *_remarks(sharing)]
+    if sharing.quality:
+        lines += ["", _quality_table(sharing.quality)]
+    return "\n".join(lines)
+
+
+def _quality_table(quality: Mapping[str, Mapping[str, UnitQuality]]) -> str:
+    """A row for the codes of a language, in %."""
+    rows = [["phones", "codes", "different", "frames", "phone purity", "cluster purity", "PNMI",
+             "of chance", "boundary precision", "recall", "F1"]]  # fmt: skip
+    for language, views in quality.items():
+        for name, q in views.items():
+            shares = (
+                q.phone_purity, q.cluster_purity, q.pnmi, q.pnmi_of_chance, q.boundary_precision,
+                q.boundary_recall, q.boundary_f1,
+            )  # fmt: skip
+            percent = [f"{100 * share:.1f}" for share in shares]
+            rows.append([f"{language} {q.phones}", name, str(q.codes), str(q.frames), *percent])
+    return text_table(rows, left=(0, 1))
 
 
 def _remarks(sharing: Sharing) -> list[str]:
@@ -149,7 +196,7 @@ def _bits(value: float | None) -> str:
 
 
 def sample(
-    utterances: Sequence[Utterance], minutes: float, seed: int
+    utterances: Sequence[Utterance], minutes: float, seed: int, name: str = "codebook"
 ) -> dict[str, list[Utterance]]:
     """Pieces of each language until there are `minutes`. Speakers take turns, so that one who spoke
     a lot does not dominate the language. Logs which languages have less."""
@@ -171,7 +218,7 @@ def sample(
         if seconds < minutes * 60:
             short.append(f"{language} {seconds / 60:.1f}")
     if short:
-        logger.info(f"codebook: unequal: less than {minutes:g} minutes of {', '.join(short)}")
+        logger.info(f"{name}: unequal: less than {minutes:g} minutes of {', '.join(short)}")
     return sampled
 
 
@@ -180,6 +227,13 @@ def codes_by_language(
 ) -> dict[str, LanguageCodes]:
     """Codes of all frames; languages without a single frame are left out."""
     pieces = list(chain.from_iterable(sampled.values()))
+    return by_language(sampled, codes_of_pieces(encoder, quantizer, pieces))
+
+
+def codes_of_pieces(
+    encoder: Encoder, quantizer: ProductQuantizer, pieces: Sequence[Utterance]
+) -> dict[Utterance, np.ndarray]:
+    """The codes (T, G) of each piece."""
     bar = Bar("codebook", sum(piece.duration for piece in pieces))
     codes: dict[Utterance, np.ndarray] = {}
     done = 0.0
@@ -189,6 +243,14 @@ def codes_by_language(
             done += row.seconds
         bar.reach(done)
     bar.close()
+    return codes
+
+
+def by_language(
+    sampled: Mapping[str, Sequence[Utterance]], codes: Mapping[Utterance, np.ndarray]
+) -> dict[str, LanguageCodes]:
+    """The codes of all frames of each language; languages without a frame are left out."""
+    pieces = list(chain.from_iterable(sampled.values()))
     if short := [piece.id for piece in pieces if not len(codes[piece])]:
         logger.info(
             f"codebook: {len(short)} utterances are too short for a frame and left out: "
@@ -214,6 +276,38 @@ def codes_by_language(
     return found
 
 
+def _quality(
+    sampled: Mapping[str, Sequence[Utterance]],
+    codes: Mapping[Utterance, np.ndarray],
+    known: TimedPhones,
+    grid: StridedConfig,
+    seed: int,
+) -> dict[str, dict[str, UnitQuality]]:
+    """By language, and over all: of the codes of all groups together, and of each group."""
+    speech: dict[str, list[tuple[np.ndarray, np.ndarray, list[TimedPhone]]]] = defaultdict(list)
+    for language, pieces in sampled.items():
+        for piece in pieces:
+            if phones := phones_of(piece, known):
+                frames = np.arange(len(codes[piece]))
+                centres = (grid.stride * frames + grid.centre) / SAMPLE_RATE
+                speech[language].append((codes[piece], centres, phones))
+    if len(speech) > 1:
+        speech[OVERALL] = [one for some in list(speech.values()) for one in some]
+    found: dict[str, dict[str, UnitQuality]] = {}
+    for language, some in speech.items():
+        groups = some[0][0].shape[1]
+        views = {"all groups": slice(None)} if groups > 1 else {}
+        views |= {f"group {g}" if groups > 1 else "units": slice(g, g + 1) for g in range(groups)}
+        for name, columns in views.items():
+            of_group = [
+                CodedSpeech(joined(codes_TG[:, columns]), centres, phones)
+                for codes_TG, centres, phones in some
+            ]
+            if (quality := unit_quality(of_group, seed)) is not None:
+                found.setdefault(language, {})[name] = quality
+    return found
+
+
 def _codes(
     encoder: Encoder, quantizer: ProductQuantizer, pieces: Sequence[Utterance]
 ) -> Iterator[tuple[Plan, list[np.ndarray]]]:
@@ -231,12 +325,12 @@ def _codes(
         yield plan, [c[:n] for c, n in zip(codes_BTG, features.frames_B.tolist(), strict=True)]
 
 
-def _read(manifests: Sequence[Path]) -> list[Utterance]:
+def read_utterances(manifests: Sequence[Path], name: str = "codebook") -> list[Utterance]:
     """All utterances; one that is in two manifests counts once, or halves would share it."""
     listed = [u for path in manifests for u in read_manifest(path)]
     distinct = {(u.audio, u.start, u.duration, u.language): u for u in listed}
     if twice := len(listed) - len(distinct):
-        logger.info(f"codebook: {twice} utterances are listed twice and count once")
+        logger.info(f"{name}: {twice} utterances are listed twice and count once")
     return list(distinct.values())
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from speechx.data.manifest import Utterance
 from speechx.doctor.checks import Case
 from speechx.doctor.manifests import USES, use_of
+from speechx.text.languages import iso639_3
 
 TRAIN, EVALUATION = map(USES.index, ("training", "evaluation"))
 SHARED = ("speaker", "sentence")
@@ -25,10 +26,10 @@ SHARED = ("speaker", "sentence")
 def shared_keys(u: Utterance, normal: str) -> dict[str, tuple[object, ...] | None]:
     """What two utterances share if it is equal: their speaker, their sentence; None for none.
     `normal` is the normalised text."""
-    sentence = normal or " ".join(u.phones or ())
+    sentence, language = normal or " ".join(u.phones or ()), iso639_3(u.language)
     return {
-        "speaker": (u.corpus or "", u.language, u.speaker) if u.speaker else None,
-        "sentence": (u.language, sentence) if sentence else None,
+        "speaker": (u.corpus or "", language, u.speaker) if u.speaker else None,
+        "sentence": (language, sentence) if sentence else None,
     }
 
 

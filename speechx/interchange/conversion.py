@@ -24,7 +24,7 @@ from speechx.interchange.languages import each_adapter, in_language
 from speechx.interchange.opening import FOREIGN, known_parts, open_as
 from speechx.interchange.pickles import SUFFIXES
 from speechx.log import logger
-from speechx.models.folder import SavedModel, save_model, times_file
+from speechx.models.folder import SavedModel, lm_file, save_model, times_file
 from speechx.objectives.model import SpeechModel, missing_part
 from speechx.whole_file import whole_folder
 
@@ -88,7 +88,7 @@ def convert(
             saved.languages, foreign_settings=saved.foreign_settings,
             adapters=each_adapter(replace(saved, weights=dict(model.state_dict()))),
             temperatures=saved.temperatures, usual_language=saved.usual_language,
-            times=sorted(saved.folder.glob(times_file(Path(), "*").name)) if is_ours else (),
+            decoding=saved.decoding, files=_beside(saved.folder) if is_ours else (),
         )  # fmt: skip
     else:
         whole = replace(saved, weights=dict(model.state_dict()))
@@ -99,6 +99,11 @@ def convert(
             if proof.available(format):
                 _log_proof(target, proof.prove(whole, new, format))
     logger.info(f"convert: wrote {target}")
+
+
+def _beside(folder: Path) -> list[Path]:
+    """What heads have beside the weights: how their tokens sound, and language models."""
+    return sorted(f for name in (times_file, lm_file) for f in folder.glob(name(Path(), "*").name))
 
 
 def _check_target(target: Path, format: str) -> None:
@@ -142,6 +147,11 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     notes = (f"{format} has no place for the objectives {', '.join(gone)}",) if gone else ()
     if saved.temperatures:
         notes = (*notes, f"{format} has no place for the temperature of the probabilities")
+    if saved.decoding:
+        notes = (
+            *notes,
+            f"{format} has no place for the language model of {', '.join(saved.decoding)}",
+        )
     return replace(
         saved,
         weights=weights,

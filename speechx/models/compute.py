@@ -5,7 +5,8 @@
 
 On a CPU, utterances are computed one by one: nothing is spent on padding, attention needs no mask,
 and an utterance gives the same numbers in every batch. Linear maps are packed, convolutions are
-matrix products, the positional convolution is normalised once, and only the last layer is kept.
+matrix products, the positional convolution is normalised once, and only the last layer is kept,
+unless `keep_hidden` of the context network is set again.
 
 `float32` gives what the encoder gave before, to 1e-5. `bfloat16` computes everything but the first
 convolution and the head in bfloat16. `int8` has 8-bit weights and inputs in all linear maps of the
@@ -17,6 +18,7 @@ faster form: int8 leaves them in that type.
 """
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +47,7 @@ def require_compute_type(compute_type: str) -> None:
 
 def prepare_for_inference(model: nn.Module, compute_type: str = "float32") -> None:
     """Changes `model.encoder` in place; load weights and move the model to its device before. After
-    that it can neither be trained nor saved, and its encoder gives no hidden states.
+    that it can neither be trained nor saved.
 
     Raises UserError for another compute type, and for int8 where the device has none.
     """
@@ -84,11 +86,15 @@ class InferenceEncoder(nn.Module):
             encoder.to(dtype)
 
     def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> EncoderOutput:
-        """Context (B, T, D) and features in float32, 0 at padding, and no hidden states; `wave_BS`
-        at 16 kHz, `lengths_B` real samples per row, None if there is no padding."""
+        """Context (B, T, D) and features in float32, 0 at padding; hidden states only where the
+        context network keeps them. `wave_BS` at 16 kHz, `lengths_B` real samples per row, None if
+        there is no padding."""
+        context: Any = self.encoder.context
+        keeps = context.keep_hidden
         if not self.one_by_one:
             output = self.encoder(wave_BS, lengths_B)
-            return replace(output, context_BTD=output.context_BTD.float(), hidden=())
+            hidden = tuple(x_BTD.float() for x_BTD in output.hidden) if keeps else ()
+            return replace(output, context_BTD=output.context_BTD.float(), hidden=hidden)
         rows, width = wave_BS.shape
         lengths = [width] * rows if lengths_B is None else lengths_B.tolist()
         # Audio shorter than a frame becomes one frame of padding, as in training.
@@ -98,6 +104,8 @@ class InferenceEncoder(nn.Module):
             context_BTD.new_zeros((rows, size, self.config.features.dim)) for _ in range(2)
         )
         frames = [self.config.features.frames(length) for length in lengths]
+        count_hidden = len(context.layers) + 1 if keeps else 0
+        hidden = tuple(torch.zeros_like(context_BTD) for _ in range(count_hidden))
         for row, (length, count) in enumerate(zip(lengths, frames, strict=True)):
             if count:
                 raw_1TC, _ = self.encoder.feature_extractor(wave_BS[row : row + 1, :length])
@@ -106,12 +114,14 @@ class InferenceEncoder(nn.Module):
                 context_BTD[row, :count] = output.context_BTD[0]
                 features_BTC[row, :count] = features.features_BTC[0]
                 raw_BTC[row, :count] = raw_1TC[0]
+                for x_BTD, kept_1TD in zip(hidden, output.hidden, strict=False):
+                    x_BTD[row, :count] = kept_1TD[0]
         short = width < self.config.features.receptive_field
         frames_B = None
         if lengths_B is not None or short:
             frames_B = torch.tensor(frames, device=wave_BS.device)
         features = Features(features_BTC, frames_B, raw_BTC)
-        return EncoderOutput(context_BTD, frames_B, features, ())
+        return EncoderOutput(context_BTD, frames_B, features, hidden)
 
 
 def _pack(encoder: Encoder, compute_type: str, dtype: torch.dtype) -> None:

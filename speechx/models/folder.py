@@ -98,10 +98,11 @@ def save_model(
     adapters: Iterable[SavedAdapter] = (),
     temperatures: Mapping[str, float] | None = None,
     usual_language: str | None = None,
-    times: Iterable[Path] = (),
+    decoding: Mapping[str, dict[str, Any]] | None = None,
+    files: Iterable[Path] = (),
 ) -> None:
     """Writes a model folder, which appears whole or not at all; `objectives` are configs,
-    `adapters` are taken one by one, and the files `times` are copied."""
+    `adapters` are taken one by one, and `files` are copied."""
     with whole_folder(folder) as new:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         save_file(tensors, new / "model.safetensors")
@@ -117,13 +118,15 @@ def save_model(
             about["foreign_settings"] = dict(foreign_settings)
         if fitted := {n: t for n, t in (temperatures or {}).items() if t != 1}:
             about["temperatures"] = fitted
+        if decoding:
+            about["decoding"] = dict(decoding)
         if usual_language is not None:
             about["usual_language"] = usual_language
         (new / "config.yaml").write_text(dump(about), encoding="utf-8")
         if vocabularies:
             save_vocabularies(new / "vocabulary.json", vocabularies)
         adapted = write_adapters(new, adapters, tensors)
-        for file in times:
+        for file in files:
             shutil.copy(file, new)
         card = model_card(
             folder.name, encoder, about["objectives"], vocabularies, languages, adapted

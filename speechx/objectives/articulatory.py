@@ -7,9 +7,10 @@ sum of the embeddings of its attributes, scaled. The loss is that of the `ctc` o
 everything else. A phone that training never had has attributes too, so `for_inventory` gives a CTC
 head for the phones of any language, without mapping.
 
-Unlike there, attributes are counted relative to their mean over the phones of the training, and
-embeddings are as wide as the context. The same outputs are possible, since the blank has a row of
-its own; but what all phones share no longer moves in large steps, and the head learns faster.
+Two things differ from Allophant: attributes are taken relative to their mean over the training
+phones, and embeddings are as wide as the context. The outputs that are possible are the same, since
+the blank has a row of its own; but the part that all phones share no longer changes in large steps,
+so the head learns faster.
 
 The attributes come from PanPhon (`speechx.text.articulation`). They are looked up when a fresh head
 is first used, and are saved with it: a trained model needs PanPhon only for phones that are new.
@@ -17,7 +18,7 @@ is first used, and are saved with it: a trained model needs PanPhon only for pho
 A token that has no attributes (a tone, `ai5`), or those of a simpler token (ɪ̝ beside ɪ), gets an
 output row of its own, as every token of the `ctc` objective has; the blank too.
 
-Not built: Allophant's classifiers of single attributes, and its allophone layer.
+Allophant's classifiers of single attributes and its allophone layer are not part of this.
 
     B utterances · T frames · D = embed_dim · A attributes · V = blank and tokens
     · U = blank and phones of a language
@@ -46,8 +47,8 @@ from speechx.text.articulation import (
 from speechx.text.ipa import normalize_ipa
 from speechx.text.vocabulary import BLANK, Vocabulary
 
-UNSEEN = -1  # instead of a row: a phone that training did not have
-SCALE = 0.25  # of the sum: rows then move about as fast as those of a plain head
+UNSEEN = -1  # in place of a row, for a phone that training did not have
+SCALE = 0.25  # of the sum, so that rows change about as fast as rows of a CTC head
 
 
 @config
@@ -65,8 +66,11 @@ class ArticulatoryConfig(CTCHeadConfig):
 
 
 class Articulatory(CTC):
-    """`embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a
-    row of their own (`own_V` is 1); its other rows are not used."""
+    """A CTC head whose output rows are sums of the embeddings of attributes.
+
+    `embeddings` has a row per attribute. `head` has the rows of the blank and of tokens with a row
+    of their own (`own_V` is 1); its other rows are not used.
+    """
 
     attributes_VA: Tensor
     mean_A: Tensor
@@ -105,19 +109,18 @@ class Articulatory(CTC):
         logged; so are phones that have the same attributes, of which the first is written. Raises
         UserError if no phone is left.
         """
-        if isinstance(phones, str):
-            raise ValueError("an inventory is a sequence of phones, not one string")
-        self._look_up()
-        trained: dict[str, int] = {}
-        for row, token in enumerate(self.vocabulary.tokens, start=1):
-            trained.setdefault(normalize_ipa(token), row)
-        written = _with_output(list(dict.fromkeys(map(normalize_ipa, phones))), trained)
-        row_U = torch.tensor([BLANK, *(trained.get(phone, UNSEEN) for phone in written)])
-        attributes_UA = self.attributes_VA.cpu()[row_U]
-        own_U = self.own_V.cpu()[row_U] * (row_U != UNSEEN)
-        if unseen := [phone for phone in written if phone not in trained]:
-            attributes_UA[row_U == UNSEEN] = torch.from_numpy(attributes(unseen))
-        _log_alike(written, attributes_UA[1:], own_U[1:])
+        written, lost, row_U, attributes_UA, own_U = self._outputs(phones)
+        if lost:
+            logger.info(
+                f"{len(lost)} of {len(lost) + len(written)} phones of the language are never "
+                "written, because they have no articulatory features and the model was not trained "
+                f"on them: {' '.join(lost)}"
+            )
+        if alike := [" and ".join(group) for group in _alike(written, attributes_UA, own_U)]:
+            logger.info(
+                "phones of the language with the same attributes, of which only the first is "
+                f"written: {'; '.join(alike)}"
+            )
         vocabulary = Vocabulary("phonemes", tuple(written))
         made = CTC(CTCConfig(tokens="phonemes"), self.encoder_config, vocabulary)
         made.to(self.head.weight).requires_grad_(False).eval()
@@ -128,6 +131,43 @@ class Articulatory(CTC):
             for parameter, rows in zip(made.head.parameters(), self._rows(*given), strict=True):
                 parameter.copy_(rows)
         return made
+
+    def composition(self, phones: Sequence[str]) -> dict[str, str]:
+        """Where `for_inventory` has the output of each phone from: `trained`, `composed`, or why it
+        is never written. Raises UserError if no phone can be written."""
+        written, lost, row_U, attributes_UA, own_U = self._outputs(phones)
+        outputs = zip(written, row_U[1:].tolist(), strict=True)
+        found = {phone: "composed" if row == UNSEEN else "trained" for phone, row in outputs}
+        found |= dict.fromkeys(lost, "never written, has no features")
+        for first, *others in _alike(written, attributes_UA, own_U):
+            found |= dict.fromkeys(others, f"never written, has the features of {first}")
+        return found
+
+    def _outputs(
+        self, phones: Sequence[str]
+    ) -> tuple[list[str], list[str], Tensor, Tensor, Tensor]:
+        """The phones that can be written and those that cannot; of the blank and the former the row
+        in this head (or UNSEEN), the attributes (U, A), and whether the row is their own."""
+        if isinstance(phones, str):
+            raise ValueError("an inventory is a sequence of phones, not one string")
+        self._look_up()
+        trained: dict[str, int] = {}
+        for row, token in enumerate(self.vocabulary.tokens, start=1):
+            trained.setdefault(normalize_ipa(token), row)
+        given = list(dict.fromkeys(map(normalize_ipa, phones)))
+        lost = [p for p in given if p not in trained and problem_without_features(p)]
+        written = [phone for phone in given if phone not in lost]
+        if not written:
+            raise UserError(
+                f"none of the {len(lost)} phones of the inventory can be written: expected IPA "
+                "phones with articulatory features, or phones that the model was trained on"
+            )
+        row_U = torch.tensor([BLANK, *(trained.get(phone, UNSEEN) for phone in written)])
+        attributes_UA = self.attributes_VA.cpu()[row_U]
+        own_U = self.own_V.cpu()[row_U] * (row_U != UNSEEN)
+        if unseen := [phone for phone in written if phone not in trained]:
+            attributes_UA[row_U == UNSEEN] = torch.from_numpy(attributes(unseen))
+        return written, lost, row_U, attributes_UA, own_U
 
     def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
         """Copies the embeddings of all attributes, and the rows of tokens and of the blank that
@@ -143,8 +183,8 @@ class Articulatory(CTC):
         return sum(has or token in vocabulary.tokens for token, has in tokens)
 
     def _rows(self, attributes_UA: Tensor, own_U: Tensor, row_U: Tensor) -> tuple[Tensor, Tensor]:
-        """Weight (U, D) and bias (U,) of outputs with these attributes; those that are `own` have
-        also what stands in `head` at `row_U`."""
+        """Weight (U, D) and bias (U,) of outputs with these attributes; to outputs with `own_U` the
+        row `row_U` of `head` is added."""
         has_U1, own_U1 = attributes_UA.any(1, keepdim=True), own_U[:, None]
         summed_UA = SCALE * has_U1 * (attributes_UA - self.mean_A)
         weight_UD = summed_UA @ self.embeddings.weight + own_U1 * self.head.weight[row_U]
@@ -179,32 +219,11 @@ class Articulatory(CTC):
         self._known = True
 
 
-def _with_output(phones: Sequence[str], trained: Mapping[str, int]) -> list[str]:
-    """The phones that can be written."""
-    lost = [p for p in phones if p not in trained and problem_without_features(p)]
-    written = [phone for phone in phones if phone not in lost]
-    if not written:
-        raise UserError(
-            f"none of the {len(lost)} phones of the inventory can be written: expected IPA phones "
-            "with articulatory features, or phones that the model was trained on"
-        )
-    if lost:
-        logger.info(
-            f"{len(lost)} of {len(phones)} phones of the language are never written, because they "
-            "have no articulatory features and the model was not trained on them: "
-            f"{' '.join(lost)}"
-        )
-    return written
-
-
-def _log_alike(phones: Sequence[str], attributes_UA: Tensor, own_U: Tensor) -> None:
-    """Logs phones whose outputs are equal."""
+def _alike(phones: Sequence[str], attributes_UA: Tensor, own_U: Tensor) -> list[list[str]]:
+    """Phones whose outputs are equal."""
     groups: dict[bytes, list[str]] = {}
-    for phone, row_A, own in zip(phones, attributes_UA.numpy(), own_U.tolist(), strict=True):
+    rows = zip(attributes_UA[1:].numpy(), own_U[1:].tolist(), strict=True)
+    for phone, (row_A, own) in zip(phones, rows, strict=True):
         if not own:
             groups.setdefault(row_A.tobytes(), []).append(phone)
-    if alike := [" and ".join(group) for group in groups.values() if len(group) > 1]:
-        logger.info(
-            "phones of the language with the same attributes, of which only the first is written: "
-            f"{'; '.join(alike)}"
-        )
+    return [group for group in groups.values() if len(group) > 1]

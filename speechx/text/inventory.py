@@ -38,7 +38,7 @@ from speechx.text.shipped import sentence_languages, shipped_sentences
 from speechx.text.user_files import read_lines
 
 SHIPPED = resources.files("speechx.text") / "inventories.json"
-WORD = 4  # letters of what may be a word and no phone
+WORD = 4  # letters of a symbol that may be a word instead of a phone
 _SPECIAL = re.compile(r"<.*>|\[[A-Z]+\]|\||\s+")  # in a vocabulary: <pad>, [UNK], the word boundary
 
 
@@ -50,11 +50,11 @@ class Inventory:
     phones: tuple[str, ...]
     source: str
     counts: tuple[int, ...] = ()
-    """How often each phone stands in the source; empty if the source has no counts."""
+    """How often each phone is in the source; empty if the source has no counts."""
     allophones: tuple[tuple[str, ...], ...] = ()
-    """Of each phone, as the source has them; empty if it has none."""
+    """The allophones of each phone in the source; empty if it has none."""
     marginal: tuple[str, ...] = ()
-    """Phones that the source has for a few words only."""
+    """Phones that the source marks as used in few words."""
 
     @classmethod
     def of(cls, phones: Iterable[str], language: str, source: str) -> Inventory:
@@ -76,7 +76,7 @@ class Inventory:
 
     @classmethod
     def counted(cls, counts: Mapping[str, int], language: str, source: str) -> Inventory:
-        """As `of`, with how often each phone stands in the source."""
+        """As `of`, with how often each phone is in the source."""
         inventory = cls.of(counts, language, source)
         sums: Counter[str] = Counter()
         for phone, count in counts.items():

@@ -2,7 +2,8 @@
 
 A phone can be written in many ways: ASCII g or ɡ, a colon or ː, tʃ with or without a tie bar, ã as
 one code point or two. `normalize_ipa` picks one: **NFD** (a letter, then its marks in canonical
-order, as in PanPhon's table), script ɡ, ː for length, no tie bar, no stress. `problem_with` names
+order, as in PanPhon's table), script ɡ, ː for length, no tie bar, no stress. A typed apostrophe is
+an ejective behind a letter (k') and stress before it ('k). `problem_with` names
 the characters that are not IPA, so that no symbol gets lost between text and model.
 
 IPA is the chart of 2020: letters (with those that were withdrawn and those with a palatal or
@@ -17,7 +18,7 @@ from collections.abc import Iterable
 
 # Other spellings of the same phone.
 LOOKALIKES = {
-    "g": "ɡ", ":": "ː", "'": "ʼ", "’": "ʼ", "ǝ": "ə", "ε": "ɛ", "γ": "ɣ", "ꞵ": "β", "ꭓ": "χ",
+    "g": "ɡ", ":": "ː", "ǝ": "ə", "ε": "ɛ", "γ": "ɣ", "ꞵ": "β", "ꭓ": "χ",
     "ϕ": "ɸ", "φ": "ɸ", "ɚ": "ə˞", "ɝ": "ɜ˞",
     "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ",
     "\u030d": "\u0329",  # the stroke of a syllabic consonant, above or below
@@ -25,6 +26,8 @@ LOOKALIKES = {
 }  # fmt: skip
 DROPPED = dict.fromkeys("\u0361\u035cˈˌ‿", "")  # tie bars, stress, linking
 _TABLE = str.maketrans({**LOOKALIKES, **DROPPED})
+_STRESS = str.maketrans(dict.fromkeys("'’", ""))  # before the first letter
+_EJECTIVE = str.maketrans(dict.fromkeys("'’", "ʼ"))  # behind it
 
 
 def _block(first: int, last: int) -> str:
@@ -47,7 +50,8 @@ _COMBINING = ((0x0300, 0x036F), (0x1AB0, 0x1AFF), (0x1DC0, 0x1DFF))
 def normalize_ipa(symbol: str) -> str:
     """The one spelling of `symbol`. Removes tie bars, stress and linking, nothing else."""
     decomposed = unicodedata.normalize("NFD", symbol.strip())
-    return unicodedata.normalize("NFD", decomposed.translate(_TABLE))
+    before, rest = opening(unicodedata.normalize("NFD", decomposed.translate(_TABLE)))
+    return before.translate(_STRESS) + rest.translate(_EJECTIVE)
 
 
 def several_spellings(symbols: Iterable[str]) -> list[str]:

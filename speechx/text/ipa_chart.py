@@ -63,12 +63,15 @@ VOICELESS = frozenset("ɧʜ")  # though not the first of their places
 LABIAL = frozenset("pbm")  # a labial and a velar letter are one phone of two places
 DENTAL, WITHOUT_VOICE, WITH_VOICE = "\u032a", "\u0325", "\u032c"
 
-# x goes from front (0) to back (1), y from close (0) to open (1).
+# x goes from front (0) to back (1), y from close (0) to open (1) in sixths.
 VOWELS: dict[str, tuple[float, float, bool]] = {
     letter: (x, y, rounded)
     for y, row in (
         (0.0, (("i", "y", 0.0), ("ɨ", "ʉ", 0.5), ("ɯ", "u", 1.0))),
-        (1 / 6, (("ɪ", "ʏ", 0.2), ("ᵻ", "ᵿ", 0.5), ("-", "ʊ", 0.8))),
+        (
+            1 / 6,
+            (("ɪ", "ʏ", 0.2), ("ɩ", "-", 0.2), ("ᵻ", "ᵿ", 0.5), ("-", "ʊ", 0.8), ("-", "ɷ", 0.8)),
+        ),
         (2 / 6, (("e", "ø", 0.0), ("ɘ", "ɵ", 0.5), ("ɤ", "o", 1.0))),
         (3 / 6, (("ᴇ", "-", 0.0), ("ə", "-", 0.5))),
         (4 / 6, (("ɛ", "œ", 0.0), ("ɜ", "ɞ", 0.5), ("ʌ", "ɔ", 1.0))),
@@ -83,7 +86,8 @@ VOWELS: dict[str, tuple[float, float, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """row, column and voiced are of consonants; a vowel has the coordinates of `VOWELS`."""
+    """A place in the chart. Consonants have row (manner), column (place) and voiced; vowels have x,
+    y and rounded as in `VOWELS`."""
 
     kind: Kind
     row: str = ""
@@ -94,7 +98,7 @@ class Place:
     rounded: bool = False
 
 
-_PLACE: dict[str, Place] = {
+CHART: dict[str, Place] = {
     letter: Place("consonant", manner, place, index > 0 and letter not in VOICELESS)
     for manner, places in _CONSONANTS.items()
     for place, letters in places.items()
@@ -106,11 +110,11 @@ _PLACE: dict[str, Place] = {
 
 
 def place_of(phone: str) -> Place:
-    """Where the phone stands; what is no single phone of the chart has a kind alone."""
+    """The place of a phone in the chart; diphthongs, tones and others only have a kind."""
     if problem_with(phone):
         return Place("other")
     letters, marks = _letters(phone)
-    places = [_PLACE.get(letter) for letter in letters]
+    places = [CHART.get(letter) for letter in letters]
     if not letters:  # tones, boundaries, intonation
         return Place("tone")
     first, last = places[0], places[-1]

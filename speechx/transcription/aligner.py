@@ -24,7 +24,7 @@ from speechx.decoding.sound_model import SoundModel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.text.unspaced import is_unspaced
-from speechx.transcription.completed import Model, completed
+from speechx.transcription.build_transcript import Model, build_transcript
 from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Phone, Segment, Transcript, Word
 from speechx.transcription.segments import SegmentLimits, Spaced, segments_of
@@ -37,13 +37,13 @@ SHOWN = 10  # words in a message
 FEW = 0.5  # share of the words that should be found
 
 
-class Aligning(Model, Protocol):
-    """What `align` needs of a recognizer."""
+class AligningModel(Model, Protocol):
+    """The attributes of a recognizer that `align` needs."""
 
     sounds: SoundModel | None
-    """How the tokens sound; None if the model does not know."""
+    """How the tokens sound; None if that was not learned."""
     replaced_phones: set[str]
-    """Phones that the model lacks and that have been logged with its nearest ones."""
+    """Phones that the model lacks, and whose nearest phones have been logged."""
 
     def outputs(self, audio: Audio) -> Iterator[np.ndarray]:
         """Log-probabilities (T, V) in blocks."""
@@ -51,7 +51,7 @@ class Aligning(Model, Protocol):
 
 
 def align(
-    model: Aligning,
+    model: AligningModel,
     audio: Audio,
     text: str,
     rate: int = SAMPLE_RATE,
@@ -141,14 +141,14 @@ def align(
     segments = tuple(_segments(spelling, words))
     if message := what_is_cut(audio):
         logger.warning(message)
-    return completed(
+    return build_transcript(
         model, recording, samples, " ".join(segment.text for segment in segments), segments,
         model.language if model.adapter else language, unaligned=unaligned,
     )  # fmt: skip
 
 
 def _report_nearest(spelling: Spelling, known: set[str]) -> None:
-    """Logs the phones that stand for others, and each of these only once."""
+    """Logs the nearest phones of phones that the model lacks, once for each phone."""
     new = {phone: some for phone, some in spelling.nearest.items() if phone not in known}
     if new:
         known.update(new)
@@ -157,7 +157,7 @@ def _report_nearest(spelling: Spelling, known: set[str]) -> None:
 
 
 def _counted(recording: Recording) -> tuple[Recording, Callable[[], int]]:
-    """The recording to read, and its samples, which are known when it has been read to its end."""
+    """The recording, and a function for its number of samples after it has been read to its end."""
     samples = 0
 
     def blocks() -> Iterator[np.ndarray]:

@@ -1,10 +1,11 @@
-"""Which decoder a model uses: greedy, our beam search, or pyctcdecode.
+"""Which decoder a model uses: greedy, beam search, or pyctcdecode.
 
     model = speechx.load("runs/mine/best")
     model.decode_with(Decoding(lm=read_ngram("lm.arpa"), hotwords=("Tallinn",)))
 
 A model folder may keep a language model for a head, with the settings that `speechx lm tune` chose:
-`lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default.
+`lm_ctc.safetensors`, and `decoding` in its config.yaml. It is used by default, but not for phones
+of other languages.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from speechx.decoding.beam import BeamDecoder, BeamSettings, Lexicon
 from speechx.decoding.decoder import Decoder, GreedyDecoder
+from speechx.decoding.kenlm_file import KenlmModel
 from speechx.decoding.ngram import NGram
 from speechx.errors import UserError
 from speechx.log import logger
@@ -29,42 +31,51 @@ Backend = Literal["greedy", "beam", "pyctcdecode"]
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How tokens are chosen. Without a backend, beam search if anything else is given, else greedy.
+    """How outputs become text. `backend` is by default `beam` if anything else is given, else
+    `greedy`.
 
-    lm: of words, or of the tokens that are written. lexicon: the words that may be written, with
-    their spellings in tokens; the result then has these words. hotwords: words that are more
-    probable here than elsewhere.
+    lm: an n-gram model of words or of the model's tokens; pyctcdecode also takes a binary file of
+    KenLM. lexicon: the only words that are written, each with its spellings or pronunciations in
+    tokens. hotwords: words to prefer, such as names. UserError for combinations that a backend does
+    not have.
     """
 
-    lm: NGram | None = None
+    lm: NGram | KenlmModel | None = None
     lexicon: Lexicon | None = None
     hotwords: tuple[str, ...] = ()
     settings: BeamSettings | None = None
     backend: Backend | None = None
+    kept: bool = False
+    """Whether the language model is the one of the model folder, of the model's own tokens."""
 
     def __post_init__(self) -> None:
         if self.backend not in (None, *get_args(Backend)):
             raise UserError(
-                f"a decoder is {', '.join(get_args(Backend))}; there is no {self.backend!r}"
+                f"there is no decoder {self.backend!r}; expected {', '.join(get_args(Backend))}"
             )
         if self.backend == "greedy" and self.searches:
             raise UserError(
-                "greedy decoding uses no language model, lexicon, hot words or beam: leave them "
-                "out, or decode by beam"
+                "greedy decoding uses no language model, lexicon, hot words or beam settings: "
+                "leave them out, or choose the decoder beam"
             )
         if self.backend == "pyctcdecode" and self.lexicon is not None:
-            raise UserError("pyctcdecode has no lexicon of pronunciations: decode by beam")
+            raise UserError("pyctcdecode has no lexicons: leave it out, or choose the decoder beam")
+        if self.backend != "pyctcdecode" and isinstance(self.lm, KenlmModel):
+            raise UserError(
+                f"{self.lm.path}: only the decoder pyctcdecode takes a binary file of KenLM; for "
+                "the decoder beam read it with `read_ngram`"
+            )
 
     @property
     def searches(self) -> bool:
-        """Whether anything is given that only a search uses."""
+        """Whether anything is given that only beam search uses."""
         given = (self.lm, self.lexicon, self.hotwords or None, self.settings)
         return any(each is not None for each in given)
 
     @property
-    def used(self) -> BeamSettings:
-        """The settings; by default a lexicon has a wide beam, for in a word that was not recognised
-        well there are phones of low probability."""
+    def search_settings(self) -> BeamSettings:
+        """The settings that are given, else the defaults; with a lexicon these have a wide beam,
+        because some phones of a known word may have low probabilities."""
         wide = BeamSettings(token_min_logp=-30.0, beam_prune_logp=-100.0, word_bonus=0.0)
         return self.settings or (BeamSettings() if self.lexicon is None else wide)
 
@@ -73,17 +84,23 @@ class Decoding:
         if self.backend == "pyctcdecode":
             from speechx.decoding.pyctcdecode_search import PyctcdecodeDecoder
 
-            return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.used)
+            return PyctcdecodeDecoder(tokens, self.lm, self.hotwords, self.search_settings)
         if self.searches or self.backend == "beam":
-            return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.used)
+            assert not isinstance(self.lm, KenlmModel)
+            return BeamDecoder(tokens, self.lm, self.lexicon, self.hotwords, self.search_settings)
         return GreedyDecoder(tokens)
 
-    def with_weights(self, **weights: Any) -> "Decoding":
+    def for_inventory(self) -> "Decoding":
+        """The same for phones of another language, of which the model folder's language model knows
+        nothing."""
+        return replace(self, lm=None, settings=None, kept=False) if self.kept else self
+
+    def with_settings(self, **settings: Any) -> "Decoding":
         """The same with other settings, named as in `BeamSettings`; None leaves one as it is."""
-        given = {name: value for name, value in weights.items() if value is not None}
+        given = {name: value for name, value in settings.items() if value is not None}
         if not given:
             return self
-        return replace(self, settings=replace(self.used, **given))
+        return replace(self, settings=replace(self.search_settings, **given))
 
 
 def read_lexicon(path: Path, language: str | None = None) -> dict[str, list[tuple[str, ...]]]:
@@ -124,12 +141,13 @@ def read_hotwords(given: str) -> tuple[str, ...]:
     return found
 
 
-def kept_decoding(folder: Path, head: str, settings: Any) -> Decoding:
-    """The language model that a model folder keeps for a head, with its settings; else greedy."""
+def saved_decoding(folder: Path, head: str, settings: Any) -> Decoding:
+    """Beam search with the language model and the settings that a model folder keeps for a head;
+    greedy decoding if it keeps none."""
     file = lm_file(folder, head)
     if settings is None or not file.is_file():
         return Decoding()
     try:
-        return Decoding(lm=NGram.load(file), settings=BeamSettings(**settings))
+        return Decoding(lm=NGram.load(file), settings=BeamSettings(**settings), kept=True)
     except TypeError as error:
         raise UserError(f"{folder / 'config.yaml'}: decoding of {head}: {error}") from None

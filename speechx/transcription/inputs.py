@@ -60,7 +60,7 @@ def find_inputs(given: Sequence[str], channels: Channels = "mix") -> tuple[list[
             known.add(place)
             try:
                 if is_manifest(path):
-                    inputs += _utterances(path, channels)
+                    inputs += inputs_of_manifest(path, channels)
                 else:
                     inputs += _channels(path, output, channels)
             except UserError as error:
@@ -113,19 +113,13 @@ def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
     ]
 
 
-def _utterances(manifest: Path, channels: Channels) -> list[Input]:
+def inputs_of_manifest(manifest: Path, channels: Channels = "mix") -> Iterator[Input]:
+    """The utterances of a manifest, one by one."""
     if channels != "mix":
         raise UserError(f"{manifest}: --channels is for recordings; a manifest has one channel")
-    return [
-        Input(
-            Recording.of_utterance(u),
-            f"{u.id} of {manifest}",
-            _below(u.id),
-            u.duration,
-            utterance=u,
-        )
-        for u in stream_manifest(manifest)
-    ]
+    for u in stream_manifest(manifest):
+        shown = f"{u.id} of {manifest}"
+        yield Input(Recording.of_utterance(u), shown, _below(u.id), u.duration, utterance=u)
 
 
 def _below(name: str) -> PurePosixPath:

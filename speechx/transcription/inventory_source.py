@@ -1,4 +1,4 @@
-"""Which phone inventory a word names: one grammar for every command.
+"""Phone inventories by name: the SOURCE of --inventory and of `speechx inventory`.
 
     pt                          a language whose inventory is shipped, by code or name
     phones.txt                  a list of phones
@@ -11,7 +11,7 @@
     runs/mine/best              the phones that a model writes
     OWNER/NAME                  the phones of a model of the Hugging Face Hub
 
-Checking a word that names no model does not import torch.
+Only models import torch.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ CHECKPOINTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
 
 def inventory_of(word: str) -> Inventory:
-    """The inventory that a word names. UserError if it names none."""
+    """The inventory of a source as above. UserError if there is none."""
     path = Path(word)
     if names_model(word):
         return inventory_of_model(path)
@@ -44,7 +44,7 @@ def inventory_of(word: str) -> Inventory:
 
 
 def names_model(word: str) -> bool:
-    """Whether a word names a model: a folder of one, a checkpoint, or OWNER/NAME."""
+    """Whether a source is a model: a model folder, a checkpoint, or OWNER/NAME."""
     path = Path(word)
     if path.is_file() or not word:
         return path.suffix in CHECKPOINTS
@@ -63,8 +63,8 @@ def inventory_of_model(model: Path, head: str | None = None) -> Inventory:
 
 
 def phones_of_model(model: Path, head: str | None = None) -> tuple[tuple[str, ...], str, str]:
-    """The outputs of a model in their order: of `head`, or of its first head that writes phones;
-    the language, and what they are of."""
+    """The phones of `head`, or of the first head that writes phones, in the order of its outputs;
+    their language ("mul" if there are several); and the model and head as text."""
     from speechx.interchange.opening import open_model
 
     saved = open_model(model, UNUSED)
@@ -83,7 +83,7 @@ def phones_of_model(model: Path, head: str | None = None) -> tuple[tuple[str, ..
 
 
 def inventory_of_mapping(mapping: Mapping) -> Inventory:
-    """The targets of a mapping, where nothing else is known of the language."""
+    """The targets of a mapping as an inventory."""
     return Inventory.of(mapping.target, "und", mapping.made or "the targets of a mapping")
 
 

@@ -49,12 +49,13 @@ def outputs_of(
     windowed: bool,
     batch_size: int,
     normalized: bool = False,
+    ahead: int = AHEAD,
 ) -> Iterator[Part]:
     """The outputs of each recording, in order, and then its end; `features` is their grid. A head
-    that is not `windowed` gives one answer for a recording: the mean probabilities of its
-    pieces."""
+    that is not `windowed` gives one answer for a recording: the mean probabilities of its pieces.
+    The windows of `ahead` batches are in memory at once."""
     parts = _windows(recordings, encoder, features, windowed, normalized)
-    computed = _computed(parts, run, batch_size)
+    computed = _computed(parts, run, batch_size, ahead)
     return computed if windowed else _averaged(computed)
 
 
@@ -76,10 +77,10 @@ def _windows(
             yield Part(number, error=error)
 
 
-def _computed(parts: Iterator[Part], run: Run, batch_size: int) -> Iterator[Part]:
+def _computed(parts: Iterator[Part], run: Run, batch_size: int, ahead: int) -> Iterator[Part]:
     """The parts with the outputs of their windows, in order; windows of similar length are
     computed together."""
-    while waiting := list(islice(parts, AHEAD * batch_size)):
+    while waiting := list(islice(parts, ahead * batch_size)):
         waves = {i: part.window.wave_S for i, part in enumerate(waiting) if part.window}
         by_length = sorted(waves, key=lambda i: -len(waves[i]))
         found: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""The one place that runs a trained model: validation, evaluation, transcription, phones.
+"""The one place that runs a trained model: for validation, evaluation, transcription and phones.
 
     model = speechx.load("runs/mine/best")
     print(model.transcribe("talk.mp3").text)
@@ -43,8 +43,9 @@ from speechx.text.inventory import Inventory
 from speechx.text.vocabulary import TokenType
 from speechx.training.distributed import pick_device
 from speechx.transcription.aligner import align as align_text
-from speechx.transcription.completed import completed
-from speechx.transcription.decoders import Decoding, kept_decoding
+from speechx.transcription.build_transcript import build_transcript
+from speechx.transcription.decoders import Decoding, saved_decoding
+from speechx.transcription.feature_model import FeatureModel, load_encoder
 from speechx.transcription.inventory_source import inventory_of, inventory_of_mapping
 from speechx.transcription.outputs import Part, outputs_of
 from speechx.transcription.recording import Audio, Recording, what_is_cut
@@ -102,6 +103,8 @@ class Recognizer:
         self.sounds: SoundModel | None = None
         """How the tokens sound, for their times."""
         self.model, self.head, self.folder = model, model.heads[name], folder
+        self.saved_head = name
+        """Name of the head in the files of the folder, with the language of an adapter."""
         self.vocabulary, self.device = self.head.vocabulary, device
         self.features = self.head.grid(model.encoder.config.features)
         """Which samples its frames see, and how far they are apart."""
@@ -122,6 +125,17 @@ class Recognizer:
         """When the newest file of the model was written, in seconds of the clock."""
         files = self.folder.iterdir() if self.folder.is_dir() else iter((self.folder,))
         return max((path.stat().st_mtime for path in files if path.exists()), default=0.0)
+
+    @property
+    def encoder(self) -> FeatureModel:
+        """Reads the layers of the same model: `model.encoder.features("talk.wav", layer=6)`."""
+
+        def mark() -> str:
+            return load_encoder(self.folder, "cpu", self.language if self.adapter else None).mark
+
+        return FeatureModel(
+            self.model.encoder, self.device, str(self.folder), mark, self.batch_size
+        )
 
     def compute_with(
         self,
@@ -147,6 +161,10 @@ class Recognizer:
         self.decoding = decoding
         self._decoder: Decoder | None = None
 
+    def choose_decoding(self, choose: Callable[[Decoding], Decoding]) -> None:
+        """As `decode_with`, from how the model decodes now."""
+        self.decode_with(choose(self.decoding))
+
     @property
     def decoder(self) -> Decoder:
         """Decodes what the model writes."""
@@ -156,7 +174,7 @@ class Recognizer:
 
     def mapped_decoder(self, mapping: Mapping) -> Decoder:
         """Decodes the phones of another language."""
-        return MappedDecoder(mapping, self.decoding.decoder(mapping.target))
+        return MappedDecoder(mapping, self.decoding.for_inventory().decoder(mapping.target))
 
     @overload
     def transcribe(  # type: ignore[overload-overlap]
@@ -343,6 +361,15 @@ class Recognizer:
                 logger.info(note)
         return self._mappings[inventory]
 
+    def phone_table(self, inventory: Inventory, mapping: Mapping | None = None) -> str:
+        """Lines with tabs, for people: the mapping to the phones of an inventory, by default the
+        one that `phonemize` uses; or, where it composes the phones of attributes, each phone with
+        where its output comes from."""
+        if mapping is None and isinstance(self.head, Articulatory):
+            made = self.head.composition(inventory.phones)
+            return "".join(f"{a}\t{b}\n" for a, b in (("phone", "output"), *made.items()))
+        return (mapping or self.map_inventory(inventory)).to_tsv()
+
     def read_mapping(self, path: Path | str, inventory: Inventory | None = None) -> Mapping:
         """The mapping in a table that `speechx inventory map` wrote and a person may have edited,
         to the phones of the inventory, or to all that the table has."""
@@ -376,7 +403,7 @@ class Recognizer:
             made = self._composed[inventory] = copy(self)
             made.head = self.head.for_inventory(inventory.phones)
             made.vocabulary, made.inventory = made.head.vocabulary, inventory
-            made.decode_with(self.decoding)
+            made.decode_with(self.decoding.for_inventory())
             made.sounds, made._mappings, made._composed = None, {}, {}
         return self._composed[inventory]
 
@@ -474,7 +501,7 @@ class Recognizer:
         if self.vocabulary.token_type == "languages" and run:
             language = run[0].token.text
         segments = segments_of(run, limits)
-        found = completed(
+        found = build_transcript(
             self, recording, samples, text_of(run), segments, language, inventory, mapping
         )
         of_words = any(span.word is not None for span in spans)
@@ -497,7 +524,8 @@ def recognizer(
         trained = ", ".join(saved.objectives) or "nothing"
         raise UserError(
             f"{source} writes nothing by itself (it was trained with {trained}); a fine-tuned "
-            "model is needed: run `speechx finetune` with init= this model"
+            "model is needed: run `speechx finetune` with init= this model. For its features, use "
+            "speechx.load_encoder or `speechx features`."
         )
     name = head or next(iter(model.heads))
     if name not in model.heads:
@@ -511,8 +539,8 @@ def recognizer(
     chosen = pick_device(device)
     spoken = saved.language or (saved.languages[0] if len(saved.languages) == 1 else None)
     opened = Recognizer(model.to(chosen).eval(), name, saved.folder, chosen, spoken, saved.adapter)
-    language = saved.language if saved.adapter else None
-    kept = head_of(name, language)
-    opened.sounds = load_times(saved.folder, kept)
-    opened.decode_with(kept_decoding(saved.folder, kept, saved.decoding.get(kept)))
+    opened.saved_head = head_of(name, saved.language if saved.adapter else None)
+    opened.sounds = load_times(saved.folder, opened.saved_head)
+    settings = saved.decoding.get(opened.saved_head)
+    opened.decode_with(saved_decoding(saved.folder, opened.saved_head, settings))
     return opened

@@ -1,4 +1,4 @@
-"""A model that finds out which language is spoken, and then reads the recording in that language.
+"""A model that identifies the language of a recording, and then transcribes it in that language.
 
     model = speechx.load("runs/many/best", language="auto")
     print(model.transcribe("talk.mp3").language)
@@ -10,7 +10,7 @@ languages.
     S samples · T = 1 answer · V = blank and languages
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from speechx.audio.files import SAMPLE_RATE
+from speechx.decoding.mapping import Mapping
 from speechx.errors import UserError
 from speechx.interchange.languages import in_language
 from speechx.interchange.opening import open_model
@@ -27,13 +28,16 @@ from speechx.log import logger
 from speechx.models.compute import prepare_for_inference
 from speechx.models.folder import SavedModel
 from speechx.objectives.model import SpeechModel
+from speechx.text.inventory import Inventory
 from speechx.text.language_choice import choose, listed
+from speechx.transcription.decoders import Decoding, saved_decoding
 from speechx.transcription.recognizer import UNUSED, Progress, Recognizer, recognizer
 from speechx.transcription.recording import Audio, Recording, what_is_cut
 from speechx.transcription.result import Transcript
 from speechx.transcription.token_times import load_times
 
 DECIDING_SECONDS = 30.0
+Choose = Callable[[Decoding], Decoding]
 
 
 class SpokenLanguage(Recognizer):
@@ -53,7 +57,25 @@ class SpokenLanguage(Recognizer):
         super().__init__(model, name, saved.folder, device)
         self.compute_type = compute_type
         self.adapters, self.reader = saved.adapters, reader
+        self.kept = saved.decoding
+        self._choose: Choose | None = None
         self._open: tuple[str, Recognizer] | None = None
+
+    def decode_with(self, decoding: Decoding) -> None:
+        """Chooses how the readers of all languages decode."""
+        super().decode_with(decoding)
+        self._choose, self._open = lambda _: decoding, None
+
+    def choose_decoding(self, choose: Choose) -> None:
+        """As `decode_with`, from how the reader of each language decodes by itself."""
+        choose(Decoding())  # what is wrong with the settings is wrong for all
+        self._choose, self._open = choose, None
+
+    def read_mapping(self, path: Path | str, inventory: Inventory | None = None) -> Mapping:
+        raise UserError(
+            f"{path}: a mapping is from the phones that a model writes in one language: name the "
+            "language instead of auto"
+        )
 
     def identify(self, recording: Recording) -> str:
         """The language of a recording, under its name in the model folder. UserError if the
@@ -95,7 +117,14 @@ class SpokenLanguage(Recognizer):
             if isinstance(language, UserError):
                 yield from ((recording, language) for recording in members)
                 continue
-            read = self._recognizer(language).stream(members, progress=report, **settings)
+            try:
+                reader = self._recognizer(language)
+                if not settings.get("inventory"):
+                    _ = reader.decoder  # a language model may not fit the tokens of this language
+            except UserError as error:
+                yield from ((recording, error) for recording in members)
+                continue
+            read = reader.stream(members, progress=report, **settings)
             seconds = 0.0
             for recording, result in read:
                 if isinstance(result, Transcript):
@@ -134,6 +163,10 @@ class SpokenLanguage(Recognizer):
             else:
                 opened = Recognizer(self.model, self.reader, self.folder, self.device, language)
                 opened.sounds = load_times(self.folder, self.reader)
+                kept = self.kept.get(self.reader)
+                opened.decode_with(saved_decoding(self.folder, self.reader, kept))
+            if self._choose is not None:
+                opened.choose_decoding(self._choose)
             opened.batch_size = self.batch_size
             self._open = language, opened
         return self._open[1]

@@ -1,5 +1,5 @@
-"""When the tokens of a recording begin and end: by the sound, where the model has learned how its
-tokens sound, else by the middle between the peaks of neighbours.
+"""When the tokens of a recording begin and end: by the sound model if the model has one, else
+halfway between the peaks of neighbours.
 
     S samples at 16 kHz · U tokens · P tokens of a part · N steps of 10 ms · C cepstra
 """

@@ -6,6 +6,7 @@ import pytest
 
 from speechx.corpora.transcripts import read_pair
 from speechx.errors import UserError
+from speechx.transcription.result import Segment, Transcript, Word
 
 TEXTS = {"u1": "the cat sat", "u2": "hello world", "u3": "ça va"}
 
@@ -63,6 +64,99 @@ def test_a_folder_of_results(tmp_path):
     for folder in ("json", "txt"):
         _, found = read_pair(tmp_path / "ref.txt", tmp_path / folder)
         assert {said.id: said.text for said in found} == TEXTS
+
+
+def spoken(text):
+    """A transcript with words, as `speechx transcribe` makes it."""
+    words = tuple(Word(word, n, n + 0.5, 1.0) for n, word in enumerate(text.split()))
+    segments = (Segment(text, 0.0, 4.0, words),) if text else ()
+    return Transcript(text, segments, "characters", 4.0, 4.0, "m")
+
+
+@pytest.mark.parametrize("suffix", [".srt", ".vtt", ".TextGrid"])
+def test_a_folder_of_subtitles_or_textgrids_has_the_text_of_our_results(suffix, tmp_path):
+    texts = {**TEXTS, "u3": 'a "quoted" & ça', "deep.er/u4.b": ""}
+    for id, text in texts.items():
+        (tmp_path / "hyp" / id).parent.mkdir(parents=True, exist_ok=True)
+        spoken(text).save(tmp_path / "hyp" / f"{id}{suffix}")
+    (tmp_path / "ref.jsonl").write_text(
+        "".join(json.dumps({"id": id, "text": text}) + "\n" for id, text in texts.items())
+    )
+    references, found = read_pair(tmp_path / "ref.jsonl", tmp_path / "hyp")
+    assert {said.id: said.text for said in found} == texts
+    assert {said.id: said.text for said in references} == texts
+
+
+def test_one_recording_is_compared_with_one_whatever_the_files_are_called(tmp_path):
+    spoken("the cat").save(tmp_path / "my.talk.srt")
+    spoken("the rat").save(tmp_path / "hyp.TextGrid")
+    (tmp_path / "ref.txt").write_text("The\ncat.\n")
+    for reference, text in (("my.talk.srt", "the cat"), ("ref.txt", "The cat.")):
+        (wanted,), (found,) = read_pair(tmp_path / reference, tmp_path / "hyp.TextGrid")
+        assert (wanted.text, found.text) == (text, "the rat")
+        assert wanted.id == found.id
+    (tmp_path / "kaldi.txt").write_text("my.talk the cat\nother the dog\n")
+    references, (found,) = read_pair(tmp_path / "kaldi.txt", tmp_path / "my.talk.srt")
+    assert [said.id for said in references] == ["my.talk", "other"]
+    assert found.id == "my.talk"
+
+
+def test_subtitles_of_other_programs(tmp_path):
+    (tmp_path / "a.vtt").write_text(
+        "\ufeffWEBVTT - talk\r\n\r\nNOTE two\r\n\r\nSTYLE\r\n::cue { color: red }\r\n\r\n"
+        "00:02.000 --> 00:03.000 align:start\r\nthere\r\n\r\n"
+        "00:01.000 --> 00:02.000\r\n<v Ann>Hi &amp; <00:00:01.500><c.red>you</c></v>\r\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "b.srt").write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\n<i>Hi</i> &\n{\\an8}you\n\n"
+        "2\n00:00:02,000 --> 00:00:03,000\nthere\n",
+        encoding="utf-16",
+    )
+    (wanted,), (found,) = read_pair(tmp_path / "a.vtt", tmp_path / "b.srt")
+    assert wanted.text == found.text == "Hi & you there"
+
+
+def grid(**tiers):
+    """A short TextGrid."""
+    lines = ['File type = "ooTextFile short"', '"TextGrid"', "", "0", "2", "<exists>"]
+    lines.append(str(len(tiers)))
+    for name, labels in tiers.items():
+        lines += ['"IntervalTier"', f'"{name}"', "0", "2", str(len(labels))]
+        for n, label in enumerate(labels):
+            lines += [str(2 * n / len(labels)), str(2 * (n + 1) / len(labels)), f'"{label}"']
+    return "\n".join(lines) + "\n"
+
+
+def test_tiers_of_a_textgrid_are_known_by_their_names(tmp_path):
+    def said(**tiers):
+        (tmp_path / "a.TextGrid").write_text(grid(**tiers), encoding="utf-8")
+        (found,), _ = read_pair(tmp_path / "a.TextGrid", tmp_path / "a.TextGrid")
+        return found.text, found.phones
+
+    phones = ("h", "aʊ", "s")
+    assert said(words=["", "house"], phones=[*phones, ""]) == ("house", phones)
+    assert said(**{"Ann - words": ["house"], "Ann - phones": phones}) == ("house", phones)
+    assert said(phones=phones) == (None, phones)
+    assert said(dipl=["a", "house"]) == ("a house", None)
+    assert said(words=["a", "b"], utterance=["a b"], comment=["?"]) == ("a b", None)
+    for tiers, why in (
+        ({"A - words": ["a"], "B - words": ["b"]}, "several tiers.*A - words.*B - words"),
+        ({"one": ["a"], "two": ["b"]}, "none of its tiers.*'one', 'two'"),
+    ):
+        with pytest.raises(UserError, match=why):
+            said(**tiers)
+
+
+def test_a_folder_of_several_kinds_says_which_it_reads(tmp_path, caplog):
+    (tmp_path / "hyp").mkdir()
+    for suffix in (".srt", ".vtt", ".json"):
+        spoken("the cat").save(tmp_path / "hyp" / f"u1{suffix}")
+    (tmp_path / "ref.txt").write_text("u1 the cat\n")
+    with caplog.at_level("INFO"):
+        read_pair(tmp_path / "ref.txt", tmp_path / "hyp")
+    assert ".json files are read" in caplog.text
+    assert "1 .srt, 1 .vtt" in caplog.text
 
 
 def test_a_kaldi_directory_has_speakers_and_languages(tmp_path):
@@ -125,6 +219,10 @@ def test_ctm_goes_to_the_segments_of_stm(tmp_path):
         ("a.stm", "rec 1 s 0.1\n", "a.stm:1"),
         ("a.trn", "no id\n", "a.trn:1"),
         ("a.txt", "u1 a\nu1 b\n", "u1"),
+        ("a.srt", "just text\n", "no subtitles"),
+        ("a.TextGrid", "just text\n", "TextGrid in a text format"),
+        ("a.TextGrid", "", "TextGrid in a text format"),
+        ("a.eaf", "<ANNOTATION_DOCUMENT/>", "export"),
         ("a.json", '[{"id": "u1", "text": "a"}, {"id": "u1", "text": "b"}]', "twice"),
     ],
 )

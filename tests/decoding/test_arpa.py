@@ -215,7 +215,3 @@ def test_names_and_files_of_other_kinds(tmp_path):
             check_name(tmp_path / name)
     with pytest.raises(UserError, match="absent"):
         read_ngram(tmp_path / "absent.arpa")
-    binary = tmp_path / "lm.bin"
-    binary.write_bytes(b"mmap lm http://kheafield.com/code format version 5\n\0" + bytes(100))
-    with pytest.raises(UserError, match="ARPA file that it was made from"):
-        read_ngram(binary)

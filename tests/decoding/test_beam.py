@@ -238,3 +238,22 @@ def test_unknown_tokens_of_a_model_have_its_unknown_score():
     assert UNKNOWN in TOKENS.tokens
     decoder = BeamDecoder(("a", "b", "q"), TOKENS, settings=OPEN)
     assert decoder.decode([emissions(6, 4, 1)])
+
+
+def test_phones_of_lexicons_and_language_models_may_have_another_spelling():
+    log_TV = emissions(5, 4, 1)
+    lm = train([["b", "t͡ʃ", "a"], ["a", "t͡ʃ"]], 2)
+    same = train([["b", "tʃ", "a"], ["a", "tʃ"]], 2)
+    assert written(BeamDecoder(PHONES, lm), log_TV) == written(BeamDecoder(PHONES, same), log_TV)
+    score = BeamDecoder(PHONES, same).search([log_TV])[0].score
+    assert BeamDecoder(PHONES, lm).search([log_TV])[0].score == score
+    lexicon = {"ab": [("a", "b")], "tscha": [("tʃ", "a")]}
+    one = BeamDecoder(PHONES, None, lexicon).search([log_TV])
+    assert BeamDecoder(("a", "b", "t͡ʃ"), None, lexicon).search([log_TV])[0].score == one[0].score
+
+
+@pytest.mark.parametrize("hotword", ["BB", "Bb", "bb"])
+def test_hot_words_may_have_capitals_that_the_model_lacks(hotword):
+    log_TV = emissions(5, 4, 1)
+    found = BeamDecoder(LETTERS, WORDS, hotwords=[hotword], settings=OPEN).search([log_TV])
+    assert found == BeamDecoder(LETTERS, WORDS, hotwords=["bb"], settings=OPEN).search([log_TV])

@@ -102,3 +102,8 @@ def test_confusions_name_their_classes():
     assert found.aspects["height"]["close"] == {"deleted": 1}
     assert found.phones[0] == ("p", "b", 2)
     assert "100.0 %" in found.table()
+
+
+def test_symbols_with_a_slash_have_no_features():
+    found = feature_score([pair("/a/ b a/b", "a b tʃ/1")])
+    assert found.without_features == {"/a/": 1, "a/b": 1, "tʃ/1": 1}

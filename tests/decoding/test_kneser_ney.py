@@ -13,7 +13,7 @@ from speechx.decoding.kneser_ney import train
 from speechx.decoding.ngram import BEGIN, END, UNKNOWN
 from speechx.errors import UserError
 from speechx.text.normalize import normalize
-from speechx.text.shipped import sentence_languages, shipped_sentences
+from speechx.text.shipped import shipped_sentences
 from tests.decoding.plain_kneser_ney import PlainKneserNey
 
 WENT = "I went to,I go to,You went to,You go to,Joe went to,Joe go to,Anna went ski,Anna went ski"
@@ -25,7 +25,7 @@ def shipped():
     """Training text and test of the fixture."""
     languages = [
         [normalize(text, language) for text in shipped_sentences(language)]
-        for language in sentence_languages()
+        for language in ("ca", "de", "el", "es", "fi", "hu", "it", "pt", "ru", "tr")
     ]
     return [t for each in languages for t in each[:-20]], [t for e in languages for t in e[-20:]]
 

@@ -119,6 +119,14 @@ def test_a_unit_without_features_that_both_sides_have_is_kept():
     assert {row.target for row in random_map(("z", "k͈"), ("k͈", "s"), 1).rows} == {"k͈", "s"}
 
 
+def test_pairs_with_the_same_features_are_named():
+    mapping = map_inventory(("a", "ɪ̞", "r"), ("a", "ɪ", "ɪ̝", "r", "ɾ"))
+    (note,) = mapping.notes()
+    assert "same features for: ɪ̞ -> ɪ, ɪ̞ -> ɪ̝, r -> ɾ" in note
+    assert mapping.first_targets() == {"a": "a", "ɪ̞": "ɪ", "r": "r"}
+    assert not map_inventory(("a", "s"), ("a", "z", "s")).notes()
+
+
 def test_prenasalised_phones_are_near_both_of_their_parts():
     (row,) = [r for r in map_inventory(("n", "d", "a"), ("n", "d", "a", "ⁿd")).rows if r.distance]
     assert (row.target, row.distance) == ("ⁿd", 1.0)

@@ -140,6 +140,7 @@ def test_speakers_are_resampled_when_all_are_known():
     partly = score_words(pairs, speakers=["good", None] * 20).overall
     assert partly.resampled == "40 utterances"
     assert 0.3 < partly.low < 0.5 < partly.high < 0.7
+    assert score_words(pairs, speakers=["good", ""] * 20).overall.resampled == "40 utterances"
     assert score_words(pairs, speakers=["one"] * 40).overall.resampled == "40 utterances"
 
 

@@ -18,7 +18,7 @@ from speechx.interchange import hugging_face, proof
 from speechx.interchange.conversion import FORMATS, convert
 from speechx.interchange.opening import PARTS, open_as, open_model
 from speechx.models.context.conformer import ConformerConfig
-from speechx.models.folder import open_folder, save_model
+from speechx.models.folder import open_folder, save_model, write_decoding
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel, start_from
@@ -556,13 +556,17 @@ def test_a_config_yaml_of_another_program_does_not_hide_a_model_of_transformers(
     assert open_as(ours)[0] == "speechx"
 
 
-def test_times_of_tokens_and_the_usual_language_are_kept(models, tmp_path, unproved):
+def test_what_a_model_has_beside_its_weights_is_kept(models, tmp_path, unproved):
     source = shutil.copytree(models / "group_ctc", tmp_path / "source")
     (source / "times_ctc.safetensors").write_bytes(b"times")
+    (source / "lm_ctc.safetensors").write_bytes(b"model")
+    write_decoding(source, "ctc", {"lm_weight": 2.0})
     for given in (source, source / "model.safetensors"):
         target = tmp_path / f"of_{given.name}"
         convert(given, target)
         assert (target / "times_ctc.safetensors").read_bytes() == b"times"
+        assert (target / "lm_ctc.safetensors").read_bytes() == b"model"
+        assert open_folder(target).decoding == {"ctc": {"lm_weight": 2.0}}
     many = mms_folder(tmp_path / "many", target="eng")
     convert(many, tmp_path / "ours")
     convert(tmp_path / "ours", tmp_path / "again")

@@ -23,6 +23,7 @@ def test_a_window_of_cpc_is_128_frames_of_ten_milliseconds():
     config = CPCFeaturesConfig()
     assert [padding(layer) for layer in config.layers] == [3, 2, 1, 1, 1]
     assert (config.frames(20480), config.stride, config.receptive_field) == (128, 160, 465)
+    assert config.centre == 79.5  # the middle of samples 0 to 159
     assert [config.frames(160 * n) for n in (0, 1, 10, 1000)] == [0, 1, 10, 1000]
 
 

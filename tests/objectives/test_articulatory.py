@@ -186,6 +186,13 @@ class TestInventory:
         head_of("e", "a").for_inventory(["e", "e̞", "a"])
         assert "e and e̞" in caplog.text
 
+    def test_where_the_output_of_each_phone_comes_from(self):
+        made = head_of("e", "a", "˥").composition(["e", "e̞", "ɡ", "g", "˥", "ⱱ"])
+        assert [*made] == ["e", "e̞", "ɡ", "˥", "ⱱ"]
+        assert (made["e"], made["ɡ"], made["˥"]) == ("trained", "composed", "trained")
+        assert "features of e" in made["e̞"]
+        assert "never written" in made["ⱱ"]
+
     @pytest.mark.parametrize("phones", [[], ["ⱱ", "˩"], [""]])
     def test_an_inventory_without_a_phone_to_write_is_an_error(self, phones):
         with pytest.raises(UserError, match="inventory"):
@@ -279,6 +286,12 @@ def test_it_trains_resumes_evaluates_and_writes_new_phones(phones, tmp_path, cap
     assert set(transcript.text.split()) <= {"b", "e", "ts"}
     assert transcript.text
     assert (transcript.inventory, transcript.language) == ("a list", "yy")
+    (tmp_path / "phones.txt").write_text("a e ts")
+    words = ["--inventory", str(tmp_path / "phones.txt"), "--show-mapping"]
+    assert main(["phonemize", "--model", str(best), *words]) == 0
+    assert dict(line.split("\t") for line in capsys.readouterr().out.splitlines()) == {
+        "phone": "output", "a": "trained", "e": "composed", "ts": "composed",
+    }  # fmt: skip
     composed = model.for_inventory(inventory)
     assert composed.transcribe(str(audio)) == transcript
     assert composed.log_probabilities(np.zeros(8000, np.float32)).shape[1] == 4

@@ -20,6 +20,14 @@ from speechx.text.ipa import normalize_ipa, problem_with, several_spellings
         ("ŋ\u030d", "ŋ\u0329"),
         ("ŋ\u030a", "ŋ\u0325"),
         (" ɔ̃ ", "ɔ̃"),
+        ("k'", "kʼ"),
+        ("t͡s’", "tsʼ"),
+        ("'a", "a"),
+        ("’k'", "kʼ"),
+        ("'ɡʷ", "ɡʷ"),
+        ("'t͡ʃ", "tʃ"),
+        ("''ε", "ɛ"),
+        ("ʔ'", "ʔʼ"),
     ],
 )
 def test_one_spelling_per_phone(given, expected):
@@ -28,7 +36,7 @@ def test_one_spelling_per_phone(given, expected):
 
 
 NOT_IPA = 'ma55 ai5 ?? ! dZ N S t[ u" ɪ^ n# क a\u094d'
-WITHOUT_LETTER = ["ʲ", "ː", "˞a", "\u0303a"]
+WITHOUT_LETTER = ["ʼ", "ʲ", "ː", "˞a", "\u0303a"]
 IPA = {
     "letters": "tʃː ɐ̃ʊ̃ ç ⱱ ɧ ɺ ɮ ʡ ʢ ʜ ʘ ǀ ǁ ǂ ǃ ɓ ɗ ʄ ɠ ʛ kʼ tsʼ t͡ʃ: d͜z ɞ ɶ",
     "letters with hooks, and withdrawn ones": "ᶑ ꞎ ᶘ ᶀ ƫ ƭ ƙ ʠ ɩ ɷ ʇ ɿ ʅ ȶ ᵻ ᵿ",
@@ -39,7 +47,7 @@ IPA = {
 }
 
 
-@pytest.mark.parametrize("symbol", ["", " ", "ˈ", *NOT_IPA.split()])
+@pytest.mark.parametrize("symbol", ["", " ", "ˈ", "'", *NOT_IPA.split()])
 def test_symbols_that_are_not_ipa_have_a_problem(symbol):
     assert problem_with(symbol)
 

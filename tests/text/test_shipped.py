@@ -5,8 +5,8 @@ from speechx.text.normalize import normalize
 from speechx.text.shipped import sentence_languages, shipped_sentences
 
 
-def test_ten_languages_with_distinct_sentences():
-    assert {"es", "it", "de", "tr", "fi", "ru", "pt", "ca", "el", "hu"} <= set(sentence_languages())
+def test_twelve_languages_with_distinct_sentences():
+    assert " ".join(sentence_languages()) == "ca de el es fi hu it nl pl pt ru tr"
     for language in sentence_languages():
         texts = [normalize(sentence, language) for sentence in shipped_sentences(language)]
         assert len(texts) >= 50, language

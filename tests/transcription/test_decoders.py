@@ -13,9 +13,11 @@ from speechx.data.manifest import write_manifest
 from speechx.decoding.beam import BeamSettings
 from speechx.decoding.kneser_ney import train
 from speechx.errors import UserError
+from speechx.models.folder import lm_file, write_decoding
 from speechx.transcription.decoders import Decoding, read_hotwords, read_lexicon
 from speechx.transcription.loading import load
 from tests.conftest import tone_corpus, write_wav
+from tests.decoding.test_kenlm_file import WORDS
 from tests.toy_models import LETTERS, PHONES, toy_model
 
 OPEN = BeamSettings(token_min_logp=-1e9, beam_prune_logp=-1e9, lm_weight=5.0, word_bonus=0.0)
@@ -52,6 +54,19 @@ def test_hot_words_are_written_more_often(speller, recording):
     settings = replace(OPEN, hotword_weight=20.0)
     model.decode_with(Decoding(hotwords=("dab",), settings=settings))
     assert model.transcribe(recording).text.split().count("dab") > without.count("dab")
+
+
+@pytest.mark.parametrize("options", [[], ["--decoder", "pyctcdecode"]])
+def test_a_binary_file_of_kenlm_chooses_words(speller, recording, capsys, options):
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pyctcdecode")
+    command = ["transcribe", str(recording), "--model", str(speller), *options]
+    written = []
+    for words in (["--beam-size", "20"], ["--lm", str(WORDS), "--lm-weight", "9"]):
+        assert main([*command, *words]) == 0
+        written.append(capsys.readouterr().out.split())
+    without, chosen = (sum(word in ("ab", "bad", "cab") for word in each) for each in written)
+    assert chosen > without
 
 
 def test_a_lexicon_makes_words_of_phones_that_have_times_of_both(phonetician, recording, tmp_path):
@@ -161,3 +176,18 @@ def test_a_language_model_of_the_test_sentences_is_refused(speller, tmp_path, ca
     assert "test data" in capsys.readouterr().err
     assert main([*command, "--allow-leaks"]) == 0
     assert main(["lm", "tune", str(speller), "--lm", lm, "--dev", test]) == 1
+
+
+def test_a_kept_language_model_is_not_used_for_phones_of_other_languages(
+    phonetician, recording, capsys
+):
+    command = ["phonemize", str(recording), "--model", str(phonetician), "--language", "it"]
+    assert main(command) == 0
+    without = capsys.readouterr().out
+    train([["b", "e"] * 9] * 4, 3).save(lm_file(phonetician, "ctc"))
+    write_decoding(phonetician, "ctc", {"lm_weight": 9.0, "word_bonus": 9.0})
+    model = load(phonetician, "cpu")
+    assert model.decoding.lm is not None
+    assert model.phonemize(recording, "it").text == without.strip()
+    assert main(command) == 0
+    assert capsys.readouterr().out == without

@@ -11,16 +11,20 @@ import torch
 
 from speechx.cli.main import main
 from speechx.data.manifest import Utterance, write_manifest
+from speechx.decoding.arpa import write_arpa
+from speechx.decoding.beam import BeamSettings
+from speechx.decoding.kneser_ney import train
 from speechx.errors import UserError
 from speechx.interchange.hub import EVERY
 from speechx.models.adapter_files import SavedAdapter
 from speechx.models.adapters import adapter_shapes
-from speechx.models.folder import open_folder, save_model
+from speechx.models.folder import lm_file, open_folder, save_model, write_decoding
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
 from speechx.transcription import loading
+from speechx.transcription.decoders import Decoding
 from speechx.transcription.loading import load
 from tests.conftest import small_filterbank, write_wav
 from tests.toy_models import toy_model
@@ -114,6 +118,59 @@ def test_without_adapters_the_head_writes_and_the_language_is_named(folders, wav
         assert transcript.token_type == "characters"
         plain = load(folders / "heads", device="cpu", head="text").transcribe(wave_S)
         assert transcript.text == plain.text
+
+
+def test_a_language_model_chooses_what_the_reader_writes(folders, waves, tmp_path, capsys):
+    heads = shutil.copytree(folders / "heads", tmp_path / "heads")
+    lm = train([list("aabbaabb"), list("aabb")], 3)
+    settings = {"lm_weight": 9.0, "beam_size": 20}
+    write_wav(tmp_path / "talk.wav", waves["yo"])
+    write_arpa(tmp_path / "lm.arpa", lm)
+    greedy = load(heads, device="cpu", head="text").transcribe(waves["yo"]).text
+    auto = load(heads, device="cpu", language="auto")
+    auto.decode_with(Decoding(lm, settings=BeamSettings(**settings)))
+    chosen = auto.transcribe(waves["yo"]).text
+    assert chosen != greedy
+    command = ["transcribe", str(tmp_path / "talk.wav"), "--model", str(heads)]
+    command += ["--language", "auto"]
+    options = ["--lm", str(tmp_path / "lm.arpa"), "--lm-weight", "9", "--beam-size", "20"]
+    assert main([*command, *options]) == 0
+    assert capsys.readouterr().out.strip() == chosen
+    lm.save(lm_file(heads, "text"))  # as after `speechx lm tune`
+    write_decoding(heads, "text", settings)
+    for options, text in (([], chosen), (["--decoder", "greedy"], greedy)):
+        assert main([*command, *options]) == 0
+        assert capsys.readouterr().out.strip() == text
+    capsys.readouterr()
+    assert main([*command, "--beam-size", "0"]) == 1
+    assert "beam_size" in capsys.readouterr().err
+
+
+def test_a_language_model_need_not_fit_every_language(folders, waves, tmp_path, capsys):
+    """Letters of Yoruba only: recordings in Uzbek fail, and the others are read."""
+    write_arpa(tmp_path / "lm.arpa", train([list("abba"), list("ab")], 2))
+    for language, wave_S in waves.items():
+        write_wav(tmp_path / f"{language}.wav", wave_S)
+    command = ["transcribe", *(str(tmp_path / f"{name}.wav") for name in ("uz", "yo"))]
+    options = ["--model", str(folders / "adapters"), "--language", "auto"]
+    assert main([*command, *options, "--lm", str(tmp_path / "lm.arpa")]) == 2
+    written, errors = capsys.readouterr()
+    assert "yo.wav" in written
+    assert "uz.wav" not in written
+    assert "language model" in errors
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["phonemize", "x.wav"], "name the unseen language"),
+        (["evaluate", "--manifest", "x.jsonl"], "leave --language out"),
+        (["evaluate", "--manifest", "x.jsonl", "--inventory", "pt"], "leave --language out"),
+    ],
+)
+def test_auto_is_refused_where_it_means_nothing(folders, command, why, capsys):
+    assert main([*command, "--model", str(folders / "heads"), "--language", "auto"]) == 1
+    assert why in capsys.readouterr().err
 
 
 def test_the_beginning_decides(folders, waves):

@@ -74,6 +74,11 @@ class StridedConfig:
         return samples
 
     @property
+    def centre(self) -> float:
+        """Samples from the beginning of a recording to the middle of what frame 0 sees."""
+        return self.receptive_field / 2
+
+    @property
     def dim(self) -> int:
         """Channels of a frame."""
         return self.layers[-1].channels
@@ -95,6 +100,10 @@ class Strided(StridedConfig):
     @property
     def receptive_field(self) -> int:
         return self.features.receptive_field + (self.kernel - 1) * self.features.stride
+
+    @property
+    def centre(self) -> float:
+        return self.features.centre + (self.kernel - 1) * self.features.stride / 2
 
 
 @config

@@ -44,6 +44,16 @@ class CPCFeaturesConfig(StridedConfig):
             frames = _frames(frames, layer)
         return frames
 
+    @property
+    def centre(self) -> float:
+        """Samples from the beginning of a recording to the middle of frame 0, part of which sees
+        the zeros before it: half a stride in CPC, less half a sample."""
+        before, stride = 0, 1
+        for layer in self.layers:
+            before += padding(layer) * stride
+            stride *= layer.stride
+        return self.receptive_field / 2 - before
+
 
 def _frames(length: Length, layer: Convolution) -> Length:
     return window_count(length + 2 * padding(layer), layer.kernel, layer.stride)

@@ -1,4 +1,4 @@
-"""A transcript from its segments, with all that is known of its recording and its model."""
+"""A transcript from its segments, and from what is known of its recording and its model."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ class Model(Protocol):
     adapter: str | None
 
 
-def completed(
+def build_transcript(
     model: Model,
     recording: Recording,
     samples: int,
@@ -36,7 +36,8 @@ def completed(
     mapping: Mapping | None = None,
     unaligned: tuple[str, ...] = (),
 ) -> Transcript:
-    """The transcript of a recording that has `samples` at 16 kHz."""
+    """The transcript of a recording of `samples` samples at 16 kHz; times and durations are in
+    seconds."""
     return Transcript(
         text=text,
         segments=segments,
