@@ -147,6 +147,42 @@ def small_convolutional(norm: str = "group", num_layers: int = 2) -> Any:
     )  # fmt: skip
 
 
+def small_causal(kind: str) -> Any:
+    """An encoder as of the objective "cpc" or "wav2vec", 8 wide."""
+    from dataclasses import replace
+
+    from speechx.models.context.causal_convolutions import CausalConvolutionsConfig
+    from speechx.models.context.lstm import LSTMConfig
+    from speechx.models.features.cpc import CPCFeaturesConfig, five_convolutions
+    from speechx.models.features.wav2vec import Wav2VecFeaturesConfig, wav2vec_convolutions
+    from speechx.models.presets import preset
+
+    if kind == "cpc":
+        features: Any = CPCFeaturesConfig(layers=five_convolutions(8))
+        context: Any = LSTMConfig(embed_dim=8)
+    else:
+        features = Wav2VecFeaturesConfig(layers=wav2vec_convolutions(8))
+        context = CausalConvolutionsConfig(embed_dim=8, kernels=(2, 3))
+    return replace(preset(kind).encoder, features=features, context=context, normalize=True)
+
+
+SMALL_FUTURE: dict[str, dict[str, Any]] = {
+    "cpc": {
+        "kind": "cpc", "window": 4800, "num_steps": 4, "num_negatives": 10, "num_heads": 2,
+        "ffn_dim": 12,
+    },
+    "wav2vec": {"kind": "wav2vec", "num_steps": 4},
+}  # fmt: skip
+
+
+def future_config(out: Path, manifests: tuple[Path, Path], kind: str, **changes: Any) -> Any:
+    """A run of `pretrain_config` that predicts later frames, with "cpc" or "wav2vec"."""
+    from speechx.config import merge, to_dict
+
+    settings = {"encoder": to_dict(small_causal(kind)), "objective": SMALL_FUTURE[kind]}
+    return pretrain_config(out, manifests, **merge(settings, changes))
+
+
 def pretrain_config(out: Path, manifests: tuple[Path, Path], **changes: Any) -> Any:
     """A pretraining run of 6 steps of 2 x 3 seconds; `run` and other sections can be changed."""
     from speechx.config import merge, to_dict

@@ -26,7 +26,11 @@ from speechx.data.augmentation import Augmentation
 from speechx.data.corpus import Corpus
 from speechx.data.reading import AudioError, AudioLimits, LoadedUtterance, UtteranceReader
 from speechx.data.sampling import Plan, Position, Row
+from speechx.data.utterance import Utterance
 from speechx.errors import UserError
+
+Speaker: TypeAlias = tuple[str | None, str, str]
+"""Corpus, language and name: the same name in another of them is another speaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Batch:
     """Whether rows may be shorter than the batch."""
     ids: tuple[str, ...]
     languages: tuple[str, ...]
+    speakers: tuple[Speaker | None, ...] = ()
+    """None where the manifest names none; of a row of several utterances, that of the first."""
     labels_BU: Tensor | None = None
     """Token ids, from 1 on; 0 is padding, and the blank of CTC."""
     label_lengths_B: Tensor | None = None
@@ -134,6 +140,7 @@ class Batches(Dataset[Batch]):
             padded=self.crop_seconds is None,
             ids=tuple(row.utterance.id for row in loaded),
             languages=tuple(row.utterance.language for row in loaded),
+            speakers=tuple(speaker_of(row.utterance) for row in loaded),
             labels_BU=labels_BU,
             label_lengths_B=label_lengths_B,
             tried=reader.tried,
@@ -171,6 +178,13 @@ class Batches(Dataset[Batch]):
         seconds = [float(self.corpus.seconds_N[i]) for i in row.utterances[len(loaded) :]]
         there = sum(len(some.wave_S) for some in loaded) / SAMPLE_RATE + sum(seconds[1:])
         return max(0.0, min(seconds[0], self.limits.least_seconds - there))
+
+
+def speaker_of(utterance: Utterance) -> Speaker | None:
+    """Who speaks in an utterance, if its manifest says so."""
+    if not utterance.speaker:
+        return None
+    return utterance.corpus, utterance.language, utterance.speaker
 
 
 def padded(waves: Sequence[np.ndarray]) -> Tensor:

@@ -289,7 +289,7 @@ def _quality(
         for piece in pieces:
             if phones := phones_of(piece, known):
                 frames = np.arange(len(codes[piece]))
-                centres = (grid.stride * frames + grid.receptive_field / 2) / SAMPLE_RATE
+                centres = (grid.stride * frames + grid.centre) / SAMPLE_RATE
                 speech[language].append((codes[piece], centres, phones))
     if len(speech) > 1:
         speech[OVERALL] = [one for some in list(speech.values()) for one in some]

@@ -130,6 +130,12 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     held = [(kind, saved.of_kind(kind)) for kind in ("ctc", "wav2vec2")]
     kind, name = next((each for each in held if each[1] is not None), ("", None))
     vocabulary = saved.vocabularies.get(name or "")
+    about = saved.objectives.get(name or "", {})
+    if (about.get("kernel", 1), about.get("stride", 1)) != (1, 1):
+        raise UserError(
+            f"{source} has a head that sees several frames at once (objective.kernel and stride), "
+            f"which {format} does not hold: expected --to speechx"
+        )
     weights = {n: t for n, t in saved.weights.items() if n.startswith("encoder.")}
     weights |= {f"objectives.{kind}.{n}": t for n, t in saved.part(f"objectives.{name}.").items()}
     if name is None and format != "torchaudio":

@@ -104,6 +104,11 @@ def check_writable(encoder: EncoderConfig, format: str) -> None:
             f"{format}: expected encoder.features.kind convolutional and encoder.context.kind "
             "transformer"
         )
+    if not encoder.project_features:
+        raise UserError(
+            f"a model without encoder.project_features cannot be written as {format}, which has a "
+            "layer norm and a linear map there"
+        )
 
 
 def measure(weights: Mapping[str, Tensor], source: str) -> Settings:

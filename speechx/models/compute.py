@@ -11,7 +11,8 @@ unless `keep_hidden` of the context network is set again.
 `float32` gives what the encoder gave before, to 1e-5. `bfloat16` computes everything but the first
 convolution and the head in bfloat16. `int8` has 8-bit weights and inputs in all linear maps of the
 context network and in all convolutions of the extractor but the first; the rest is in bfloat16
-where the processor multiplies it, else in float32.
+where the processor multiplies it, else in float32. The parts of CPC and wav2vec (2019) have no
+faster form: int8 leaves them in that type.
 
     B utterances · S samples · T frames · C feature channels · D = embed_dim
 """
@@ -23,8 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from speechx.errors import UserError
+from speechx.models.context.causal_convolutions import CausalConvolutions
 from speechx.models.context.conformer import Conformer
 from speechx.models.context.layers import Attention
+from speechx.models.context.lstm import LSTM
 from speechx.models.context.transformer import PositionalConvolution, Transformer, TransformerLayer
 from speechx.models.encoder import Encoder, EncoderOutput, Features
 from speechx.models.features.convolutional import ConvolutionalExtractor
@@ -75,7 +78,7 @@ class InferenceEncoder(nn.Module):
         if compute_type == "bfloat16" or (compute_type == "int8" and _multiplies_bfloat16()):
             dtype = torch.bfloat16
         self.one_by_one = encoder.mask_embedding.device.type == "cpu"
-        assert isinstance(encoder.context, (Transformer, Conformer))
+        assert isinstance(encoder.context, (Transformer, Conformer, LSTM, CausalConvolutions))
         encoder.context.keep_hidden = False
         if self.one_by_one:
             _pack(encoder, compute_type, dtype)
@@ -141,13 +144,14 @@ def _pack(encoder: Encoder, compute_type: str, dtype: torch.dtype) -> None:
         if isinstance(module, PositionalConvolution):
             module.fold(dtype)
     projection, extractor = encoder.post_extract_proj, encoder.feature_extractor
-    packed = PackedLinear(projection.weight.to(dtype), projection.bias.to(dtype))
+    if isinstance(projection, nn.Linear):
+        projection = PackedLinear(projection.weight.to(dtype), projection.bias.to(dtype))
     if isinstance(extractor, ConvolutionalExtractor):
         encoder.feature_extractor = nn.Identity()  # its norms stay in float32
         extractor = WindowExtractor(extractor, pack, dtype)
     encoder.to(dtype)
     encoder.feature_extractor = extractor
-    encoder.add_module("post_extract_proj", packed)
+    encoder.add_module("post_extract_proj", projection)
 
 
 def _multiplies_bfloat16() -> bool:

@@ -9,24 +9,54 @@ need only one of them, call them one by one.
     B utterances · S samples · T frames · C feature channels · D = embed_dim · L layers
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from speechx.config import config, require_fraction, require_positive
+from speechx.models.context.causal_convolutions import (
+    CausalConvolutions,
+    CausalConvolutionsConfig,
+)
 from speechx.models.context.conformer import Conformer, ConformerConfig
+from speechx.models.context.lstm import LSTM, LSTMConfig
 from speechx.models.context.transformer import Transformer, TransformerConfig
 from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
+from speechx.models.features.cpc import CPCFeatures, CPCFeaturesConfig
 from speechx.models.features.filterbank import FilterbankConfig, FilterbankExtractor
+from speechx.models.features.wav2vec import Wav2VecFeatures, Wav2VecFeaturesConfig
 from speechx.models.lengths import frame_mask
+
+FeaturesConfig: TypeAlias = (
+    ConvolutionalConfig | FilterbankConfig | CPCFeaturesConfig | Wav2VecFeaturesConfig
+)
+ContextConfig: TypeAlias = (
+    TransformerConfig | ConformerConfig | LSTMConfig | CausalConvolutionsConfig
+)
+EXTRACTORS: Mapping[str, Callable[[Any], nn.Module]] = {
+    "convolutional": ConvolutionalExtractor,
+    "filterbank": FilterbankExtractor,
+    "cpc": CPCFeatures,
+    "wav2vec": Wav2VecFeatures,
+}
+CONTEXTS: Mapping[str, Callable[[Any], nn.Module]] = {
+    "transformer": Transformer,
+    "conformer": Conformer,
+    "lstm": LSTM,
+    "causal_convolutions": CausalConvolutions,
+}
 
 
 @config
 class EncoderConfig:
-    features: ConvolutionalConfig | FilterbankConfig = ConvolutionalConfig()
-    context: TransformerConfig | ConformerConfig = TransformerConfig()
+    features: FeaturesConfig = ConvolutionalConfig()
+    context: ContextConfig = TransformerConfig()
+    project_features: bool = True
+    """A layer norm and a linear map between the two, as in wav2vec 2.0. CPC and wav2vec (2019) have
+    neither: the context network then gets the features as they are."""
     normalize: bool = False
     """Bring each recording to mean 0 and variance 1 before it enters (large, XLSR, XLS-R: true)."""
     normalize_epsilon: float = 1e-5
@@ -36,6 +66,11 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         require_fraction(self, "input_dropout")
         require_positive(self, "normalize_epsilon")
+        if not self.project_features and self.features.dim != self.context.embed_dim:
+            raise ValueError(
+                f"without project_features, context.embed_dim ({self.context.embed_dim}) must be "
+                f"the channels of the last layer of features ({self.features.dim})"
+            )
 
 
 def with_adapters(encoder: EncoderConfig, dim: int | None) -> EncoderConfig:
@@ -48,7 +83,8 @@ class Features:
     """What the feature extractor makes of a batch."""
 
     features_BTC: Tensor
-    """Layer-normed, before masking: the input of a quantizer."""
+    """Layer-normed (without `project_features`: as they are), before masking: the input of a
+    quantizer."""
     frames_B: Tensor | None
     """Real frames per row; None if there is no padding."""
     raw_BTC: Tensor
@@ -73,18 +109,15 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_dim = config.context.embed_dim
-        if isinstance(config.features, FilterbankConfig):
-            self.feature_extractor: nn.Module = FilterbankExtractor(config.features)
-        else:
-            self.feature_extractor = ConvolutionalExtractor(config.features)
-        self.feature_norm = nn.LayerNorm(config.features.dim)
-        self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
+        self.feature_extractor = EXTRACTORS[config.features.kind](config.features)
+        self.feature_norm: nn.Module = nn.Identity()
+        self.post_extract_proj: nn.Module = nn.Identity()
+        if config.project_features:
+            self.feature_norm = nn.LayerNorm(config.features.dim)
+            self.post_extract_proj = nn.Linear(config.features.dim, self.embed_dim)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.mask_embedding = nn.Parameter(torch.rand(self.embed_dim))
-        if isinstance(config.context, ConformerConfig):
-            self.context: nn.Module = Conformer(config.context)
-        else:
-            self.context = Transformer(config.context)
+        self.context = CONTEXTS[config.context.kind](config.context)
 
     def forward(
         self,
@@ -108,7 +141,7 @@ class Encoder(nn.Module):
         if lengths_B is not None:
             # Zero the padding: multiplying NaN by 0 would keep NaN.
             wave_BS = wave_BS.masked_fill(~frame_mask(lengths_B, wave_BS.shape[1]), 0)
-        wave_BS = wave_BS.to(self.post_extract_proj.weight.dtype)
+        wave_BS = wave_BS.to(self.mask_embedding.dtype)
         raw_BTC, frames_B = self.feature_extractor(wave_BS, lengths_B)
         return Features(self.feature_norm(raw_BTC), frames_B, raw_BTC)
 

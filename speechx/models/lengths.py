@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 Length = TypeVar("Length", int, Tensor)
 
@@ -37,3 +38,16 @@ def scaled(centred_BCT: Tensor, variance: Tensor, norm: nn.GroupNorm | nn.BatchN
     """Divided by the deviation, times the weight of each channel, plus its bias."""
     x_BCT = centred_BCT * torch.rsqrt(variance + norm.eps)
     return x_BCT * norm.weight[:, None] + norm.bias[:, None]
+
+
+def recording_norm(x_BCT: Tensor, lengths_B: Tensor | None, norm: nn.GroupNorm) -> Tensor:
+    """Group norm with one group, over the channels and the real frames of each recording, in
+    float32; the result has the type of the weights."""
+    weight_C, bias_C = norm.weight.float(), norm.bias.float()
+    if lengths_B is None:
+        y_BCT = F.group_norm(x_BCT.float(), 1, weight_C, bias_C, norm.eps)
+    else:
+        real_BCT = frame_mask(lengths_B, x_BCT.shape[2])[:, None].expand(x_BCT.shape)
+        count, _, centred_BCT, square = real_statistics(x_BCT.float(), real_BCT, (1, 2))
+        y_BCT = scaled(centred_BCT, square / count.clamp(min=1), norm)
+    return y_BCT.to(norm.weight.dtype)

@@ -9,10 +9,14 @@ from typing import Any
 
 from speechx.config import merge, to_dict
 from speechx.errors import UserError
+from speechx.models.context.causal_convolutions import CausalConvolutionsConfig
+from speechx.models.context.lstm import LSTMConfig
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
 from speechx.models.features.convolutional import ConvolutionalConfig
+from speechx.models.features.cpc import CPCFeaturesConfig, five_convolutions
 from speechx.models.features.filterbank import FilterbankConfig
+from speechx.models.features.wav2vec import Wav2VecFeaturesConfig, wav2vec_convolutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +92,60 @@ def tiny() -> Preset:
     )
 
 
+def cpc() -> Preset:
+    """Modified CPC (Riviere et al. 2020): five convolutions and an LSTM, 256 wide."""
+    encoder = EncoderConfig(
+        features=CPCFeaturesConfig(), context=LSTMConfig(), project_features=False,
+        input_dropout=0.0,
+    )  # fmt: skip
+    return Preset(encoder)
+
+
+def tiny_cpc() -> Preset:
+    """`cpc`, 64 wide, with predictors to match: half a million parameters."""
+    encoder = replace(
+        cpc().encoder,
+        features=CPCFeaturesConfig(layers=five_convolutions(64)),
+        context=LSTMConfig(embed_dim=64),
+        normalize=True,
+    )
+    return Preset(encoder).with_objective("cpc", num_heads=4, ffn_dim=128, dropout=0.0)
+
+
+def wav2vec() -> Preset:
+    """wav2vec large (Schneider et al. 2019): seven convolutions, twelve causal ones, 512 wide."""
+    encoder = EncoderConfig(
+        features=Wav2VecFeaturesConfig(), context=CausalConvolutionsConfig(),
+        project_features=False, input_dropout=0.0,
+    )  # fmt: skip
+    return Preset(encoder)
+
+
+def tiny_wav2vec() -> Preset:
+    """`wav2vec`, 64 wide, with six causal convolutions: 0.3 million parameters."""
+    encoder = replace(
+        wav2vec().encoder,
+        features=Wav2VecFeaturesConfig(layers=wav2vec_convolutions(64)),
+        context=CausalConvolutionsConfig(kernels=tuple(range(2, 8)), embed_dim=64),
+        normalize=True,
+    )
+    return Preset(encoder)
+
+
 PRESETS: Mapping[str, Callable[[], Preset]] = {
-    preset.__name__: preset for preset in (tiny, base, large, xlsr_300m, xls_r_1b, xls_r_2b)
+    preset.__name__: preset
+    for preset in (
+        tiny,
+        base,
+        large,
+        xlsr_300m,
+        xls_r_1b,
+        xls_r_2b,
+        tiny_cpc,
+        cpc,
+        tiny_wav2vec,
+        wav2vec,
+    )
 }
 
 

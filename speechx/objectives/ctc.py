@@ -5,7 +5,7 @@ channels stays on in fine-tuning. The loss is a sum over the utterances of a bat
 divided once by their global number.
 
     B utterances · S samples · T frames · D = embed_dim · L layers · U labels
-    · V = blank and tokens
+    · V = blank and tokens · K = kernel
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from speechx.config import config
+from speechx.config import config, require_positive
 from speechx.data.batches import Batch
 from speechx.data.labels import frames_needed
 from speechx.models.adapters import AdapterConfig
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
-from speechx.models.lengths import frame_mask
+from speechx.models.features.convolutional import Strided, StridedConfig
+from speechx.models.lengths import frame_mask, window_count
 from speechx.objectives.head import Head, HeadConfig
 from speechx.objectives.objective import LogLine, Loss, Panel, Signature, Term
 from speechx.text.vocabulary import BLANK, Vocabulary
@@ -93,10 +94,23 @@ class CTCConfig(CTCHeadConfig):
     adapter: AdapterConfig | None = None
     """Train an adapter for one language, and the head; the rest of the encoder stays as it is.
     `adapter: yor` is short for `adapter: {language: yor}`."""
+    kernel: int = 1
+    """Frames that an output sees ..."""
+    stride: int = 1
+    """... and frames from one output to the next. CPC, which has 100 frames a second, is read out
+    with 8 and 4 (Riviere et al. 2020, section 3)."""
+
+    def __post_init__(self) -> None:
+        CTCHeadConfig.__post_init__(self)
+        require_positive(self, "kernel", "stride")
 
     @property
     def token_type(self) -> Literal["characters", "phonemes"]:
         return self.tokens
+
+    def frames_needed(self, labels: Sequence[object]) -> int:
+        needed = CTCHeadConfig.frames_needed(self, labels)
+        return (needed - 1) * self.stride + self.kernel if needed else 0
 
     def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
         assert vocabulary is not None
@@ -108,6 +122,10 @@ class CTC(Head):
         self, config: CTCHeadConfig, encoder: EncoderConfig, vocabulary: Vocabulary
     ) -> None:
         super().__init__(config, encoder, vocabulary)
+        self.kernel, self.stride = 1, 1
+        if isinstance(config, CTCConfig) and (config.kernel, config.stride) != (1, 1):
+            self.kernel, self.stride = config.kernel, config.stride
+            self.head = nn.Linear(self.kernel * encoder.context.embed_dim, len(vocabulary))
         init_near_constant(self.head)
 
     def forward(
@@ -150,19 +168,29 @@ class CTC(Head):
         logits_BTV, frames_B = self.logits(encoder(wave_BS, lengths_B))
         return logits_BTV.log_softmax(2), frames_B
 
+    def grid(self, features: StridedConfig) -> StridedConfig:
+        if self.kernel == self.stride == 1:
+            return features
+        return Strided(features, self.kernel, self.stride)
+
     def scores(self, context_BTD: Tensor) -> Tensor:
         """(B, T, V), before padding is masked."""
-        return self.head(context_BTD)
+        if self.kernel == self.stride == 1:
+            return self.head(context_BTD)
+        short = max(0, self.kernel - context_BTD.shape[1])  # no output, but there must be a window
+        windows_BTDK = F.pad(context_BTD, (0, 0, 0, short)).unfold(1, self.kernel, self.stride)
+        return self.head(windows_BTDK.flatten(2))
 
     def logits(self, output: EncoderOutput) -> tuple[Tensor, Tensor]:
         """Logits (B, T, V) in float32 and real frames (B,). Padded frames are -inf except for the
         blank: they can only be read as blank."""
         logits_BTV = self.scores(self.dropout(output.context_BTD)).float()
         assert output.frames_B is not None
-        padded_BT = ~frame_mask(output.frames_B, logits_BTV.shape[1])
+        frames_B = window_count(output.frames_B, self.kernel, self.stride)
+        padded_BT = ~frame_mask(frames_B, logits_BTV.shape[1])
         logits_BTV = logits_BTV.masked_fill(padded_BT[:, :, None], -torch.inf)
         blank_V = torch.arange(logits_BTV.shape[2], device=logits_BTV.device) == BLANK
-        return logits_BTV.masked_fill(padded_BT[:, :, None] & blank_V, 0.0), output.frames_B
+        return logits_BTV.masked_fill(padded_BT[:, :, None] & blank_V, 0.0), frames_B
 
 
 def ctc_loss(

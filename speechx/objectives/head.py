@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from speechx.config import config, require_fraction
 from speechx.data.batches import Batch
+from speechx.errors import UserError
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
+from speechx.models.features.convolutional import StridedConfig
 from speechx.objectives.masking import Masking, draw_masks
 from speechx.objectives.objective import Objective, ObjectiveConfig
 from speechx.text.vocabulary import BLANK, Vocabulary
@@ -56,6 +58,10 @@ class Head(Objective):
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(encoder.context.embed_dim, len(vocabulary))
 
+    def grid(self, features: StridedConfig) -> StridedConfig:
+        """Which samples each of its outputs sees, on an encoder with these features."""
+        return features
+
     def encode(
         self, encoder: Encoder, batch: Batch, layer_keep_L: Sequence[bool] | None
     ) -> EncoderOutput:
@@ -74,6 +80,11 @@ class Head(Objective):
             for i, token in enumerate(self.vocabulary.tokens, start=1)
             if token in theirs
         ]
+        if weights["head.weight"].shape[1:] != self.head.weight.shape[1:]:
+            raise UserError(
+                "the head of the model in init sees another number of frames or channels at once; "
+                "leave objective.kernel as it is there, or give a model without this head"
+            )
         with torch.no_grad():
             for name, parameter in self.head.named_parameters(prefix="head"):
                 for new, old in [(BLANK, BLANK), *rows]:

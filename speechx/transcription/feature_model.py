@@ -79,9 +79,9 @@ class FeatureModel:
 
     @property
     def first_centre(self) -> float:
-        """Second in the middle of the sound that the feature extractor makes frame 0 of; frame 0
-        begins with the recording, and sees `receptive_field` samples."""
-        return self.config.features.receptive_field / 2 / SAMPLE_RATE
+        """Second in the middle of the sound that the feature extractor makes frame 0 of; without
+        padding frame 0 begins with the recording, and sees `receptive_field` samples."""
+        return self.config.features.centre / SAMPLE_RATE
 
     def frame_times(self, frames: int) -> np.ndarray:
         """(T,) seconds from the beginning of a recording to the centres of its first frames."""
@@ -146,7 +146,9 @@ class FeatureModel:
         """The features (T, L, D) of the windows of each recording, in order, and then its end."""
         run = partial(self._run, layers, convention)
         ahead = max(1, AHEAD // len(layers))  # all layers of a window take a lot of memory
-        return outputs_of(recordings, run, self.config, True, self.batch_size, ahead=ahead)
+        return outputs_of(
+            recordings, run, self.config, self.config.features, True, self.batch_size, ahead=ahead
+        )
 
     def _blocks(
         self,

@@ -17,6 +17,7 @@ from speechx.audio.files import SAMPLE_RATE
 from speechx.data.batches import normalize
 from speechx.errors import UserError
 from speechx.models.encoder import EncoderConfig
+from speechx.models.features.convolutional import StridedConfig
 from speechx.transcription.recording import Recording
 from speechx.transcription.windows import Window, pieces, windows
 
@@ -44,25 +45,30 @@ def outputs_of(
     recordings: Iterable[Recording],
     run: Run,
     encoder: EncoderConfig,
+    features: StridedConfig,
     windowed: bool,
     batch_size: int,
     normalized: bool = False,
     ahead: int = AHEAD,
 ) -> Iterator[Part]:
-    """The outputs of each recording, in order, and then its end. A head that is not `windowed`
-    gives one answer for a recording: the mean probabilities of its pieces. The windows of `ahead`
-    batches are in memory at once."""
-    parts = _windows(recordings, encoder, windowed, normalized)
+    """The outputs of each recording, in order, and then its end; `features` is their grid. A head
+    that is not `windowed` gives one answer for a recording: the mean probabilities of its pieces.
+    The windows of `ahead` batches are in memory at once."""
+    parts = _windows(recordings, encoder, features, windowed, normalized)
     computed = _computed(parts, run, batch_size, ahead)
     return computed if windowed else _averaged(computed)
 
 
 def _windows(
-    recordings: Iterable[Recording], encoder: EncoderConfig, windowed: bool, normalized: bool
+    recordings: Iterable[Recording],
+    encoder: EncoderConfig,
+    features: StridedConfig,
+    windowed: bool,
+    normalized: bool,
 ) -> Iterator[Part]:
     for number, recording in enumerate(recordings):
         blocks = _Blocks(recording, encoder.normalize and not normalized, encoder.normalize_epsilon)
-        cut = windows(blocks, encoder.features) if windowed else blocks.equal()
+        cut = windows(blocks, features) if windowed else blocks.equal()
         try:
             for window in cut:
                 yield Part(number, window)

@@ -106,7 +106,8 @@ class Recognizer:
         self.saved_head = name
         """Name of the head in the files of the folder, with the language of an adapter."""
         self.vocabulary, self.device = self.head.vocabulary, device
-        self.features = model.encoder.config.features
+        self.features = self.head.grid(model.encoder.config.features)
+        """Which samples its frames see, and how far they are apart."""
         self.decode_with(Decoding())
         self.batch_size = 1 if device.type == "cpu" else 16
         """Windows that are computed at once."""
@@ -451,8 +452,8 @@ class Recognizer:
 
     def _parts(self, recordings: Iterable[Recording], normalized: bool = False) -> Iterator[Part]:
         return outputs_of(
-            recordings, self._run, self.model.encoder.config, self.head.windowed, self.batch_size,
-            normalized,
+            recordings, self._run, self.model.encoder.config, self.features, self.head.windowed,
+            self.batch_size, normalized,
         )  # fmt: skip
 
     def _run(self, wave_BS: Tensor, lengths_B: Tensor) -> list[np.ndarray]:

@@ -15,7 +15,7 @@ from speechx.errors import UserError
 from speechx.models.compute import COMPUTE_TYPES, prepare_for_inference
 from speechx.models.features.convolutional import Convolution, ConvolutionalConfig
 from speechx.models.packed import Int8Linear, PackedLinear
-from tests.conftest import small_filterbank
+from tests.conftest import small_causal, small_filterbank
 from tests.models.reference_models import apart, ctc_model, roughen, small
 from tests.models.test_conformer import small as small_conformer
 
@@ -24,6 +24,8 @@ ENCODERS = {
     "layer norm": lambda: small("large"),
     "filterbank": small_filterbank,
     "conformer": lambda: replace(small_filterbank(), context=small_conformer()),
+    "cpc": lambda: small_causal("cpc"),
+    "wav2vec": lambda: small_causal("wav2vec"),
 }
 LENGTHS = [50_000, 31_111, 100, 700]
 """Several stretches of the convolutions, one less, no frame, and a frame or two."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from speechx.models.encoder import Encoder, mean_square
-from tests.conftest import small_convolutional, small_filterbank
+from tests.conftest import small_causal, small_convolutional, small_filterbank
 
 ENCODERS = {
     "group": lambda: small_convolutional("group"),
     "layer": lambda: small_convolutional("layer"),
     "filterbank": small_filterbank,
+    "cpc": lambda: small_causal("cpc"),
+    "wav2vec": lambda: small_causal("wav2vec"),
 }
 
 
@@ -89,3 +93,36 @@ def test_the_mean_square_is_summed_over_real_frames():
     expected = x_BTC[0].square().mean(1).sum() + x_BTC[1, :2].square().mean(1).sum()
     torch.testing.assert_close(mean_square(x_BTC, torch.tensor([5, 2])), expected)
     torch.testing.assert_close(mean_square(x_BTC, None), 5 * 2 * x_BTC.square().mean())
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_padding_changes_nothing(kind):
+    torch.manual_seed(6)
+    model = Encoder(ENCODERS[kind]()).eval()
+    wave_BS, lengths_B = torch.randn(3, 6000), torch.tensor([6000, 4001, 2403])
+    for wave_S, length in zip(wave_BS, lengths_B, strict=True):
+        wave_S[length:] = float("nan")  # padding is never read
+    with torch.no_grad():
+        both = model(wave_BS, lengths_B)
+        for row, length in enumerate(lengths_B.tolist()):
+            alone = model(wave_BS[row : row + 1, :length])
+            frames = model.config.features.frames(length)
+            assert both.frames_B[row] == frames == alone.context_BTD.shape[1]
+            for ours, theirs in (
+                (both.context_BTD, alone.context_BTD),
+                (both.features.features_BTC, alone.features.features_BTC),
+            ):
+                torch.testing.assert_close(ours[row, :frames], theirs[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["cpc", "wav2vec"])
+def test_without_a_projection_the_context_network_gets_the_features_as_they_are(kind):
+    model = Encoder(small_causal(kind)).eval()
+    given = []
+    model.context.register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
+    with torch.no_grad():
+        output = model(torch.randn(1, 6000))
+    assert torch.equal(given[0], output.features.raw_BTC)
+    assert torch.equal(given[0], output.features.features_BTC)
+    with pytest.raises(ValueError, match="channels of the last layer"):
+        replace(small_causal(kind), context=replace(small_causal(kind).context, embed_dim=16))

@@ -10,7 +10,9 @@ from speechx.errors import UserError
 from speechx.interchange import names
 from speechx.models.features.filterbank import FilterbankConfig
 from speechx.models.presets import PRESETS, preset
+from speechx.objectives.cpc import CPCConfig
 from speechx.objectives.model import SpeechModel
+from speechx.objectives.wav2vec import Wav2VecConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 
 SIZES = {  # parameters with the quantizer and its projections
@@ -154,6 +156,33 @@ def test_the_heads_of_xls_r_stay_sixteen():
 def test_tiny_is_about_two_million():
     assert isinstance(PRESETS["tiny"]().encoder.features, FilterbankConfig)
     assert 1.5e6 < sum(p.numel() for p in model("tiny").parameters()) < 2.5e6
+
+
+@pytest.mark.parametrize(
+    ("name", "encoder", "objective"),
+    [
+        ("cpc", 1_317_120 + 526_336, 15_813_120),
+        ("wav2vec", 5_779_456 + 23_611_392, 3_146_240 + 11 * 512),
+    ],
+)
+def test_models_of_later_frames_have_the_sizes_of_the_published_code(name, encoder, objective):
+    """Without the mask embedding, which only fine-tuning uses; all steps of wav2vec have a bias."""
+    chosen = PRESETS[name]()
+    config = {"cpc": CPCConfig, "wav2vec": Wav2VecConfig}[name]()
+    with torch.device("meta"):
+        built = SpeechModel(chosen.encoder, {name: config}, {})
+    sizes = {
+        part: sum(p.numel() for n, p in built.named_parameters() if n.startswith(part))
+        for part in ("encoder", "objectives")
+    }
+    embedding = built.encoder.mask_embedding.numel()
+    assert sizes == {"encoder": encoder + embedding, "objectives": objective}
+    small = PRESETS[f"tiny_{name}"]()
+    settings = parse(type(config), dict(small.objectives.get(name, {})), "test")
+    settings.require(small.encoder, 1.5)
+    with torch.device("meta"):
+        built = SpeechModel(small.encoder, {name: settings}, {})
+    assert 2e5 < sum(p.numel() for p in built.parameters()) < 6e5
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -10,12 +10,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
+import speechx
+from speechx.errors import UserError
+from speechx.interchange.conversion import convert
 from speechx.objectives.ctc import CTCConfig, ctc_loss
 from speechx.objectives.masking import Masking
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary
-from tests.conftest import small_convolutional, small_filterbank
+from tests.conftest import small_causal, small_convolutional, small_filterbank
 from tests.models.reference_models import Case, ctc_model, roughen
 
 
@@ -235,3 +239,72 @@ def test_a_new_head_takes_the_rows_of_capitals_for_small_letters():
 @pytest.mark.parametrize(("labels", "frames"), [([], 0), ([1], 1), ([1, 2], 2), ([1, 1, 1], 5)])
 def test_frames_that_labels_need(labels, frames):
     assert CTCConfig(tokens="characters").frames_needed(labels) == frames
+
+
+class TestWindowsOfFrames:
+    """A head that sees 8 frames every 4 frames, as the probe of CPC."""
+
+    config = CTCConfig(tokens="phonemes", kernel=8, stride=4)
+    vocabulary = Vocabulary("phonemes", ("a", "b"))
+
+    def model(self, **changes):
+        torch.manual_seed(0)
+        config = replace(self.config, **changes)
+        return SpeechModel(small_causal("cpc"), {"ctc": config}, {"ctc": self.vocabulary}).eval()
+
+    def test_it_is_a_strided_convolution_and_padding_changes_nothing(self):
+        model, wave_BS = self.model(), torch.randn(3, 16_000)
+        head, lengths_B = model.objectives["ctc"], torch.tensor([16_000, 7000, 900])
+        with torch.no_grad():
+            found, frames_B = head.log_probabilities(model.encoder, wave_BS, lengths_B)
+            assert frames_B.tolist() == [24, 9, 0]  # of 100, 43 and 5 frames
+            context = model.encoder(wave_BS[1:2, :7000]).context_BTD
+            weight = head.head.weight.unflatten(1, (8, 8))  # channels, then frames
+            logits = F.conv1d(context.transpose(1, 2), weight, head.head.bias, stride=4)
+        torch.testing.assert_close(found[1, :9], logits[0].T.log_softmax(1), atol=1e-5, rtol=1e-4)
+
+    def test_labels_need_frames_of_the_encoder(self):
+        """Two outputs are 12 frames, and 11 give one."""
+        assert self.config.frames_needed(["a", "b"]) == 12
+        assert self.config.frames_needed(["a", "a"]) == 16  # a blank between them
+        assert self.config.frames_needed([]) == 0
+
+    def test_its_grid_counts_samples(self):
+        model = self.model()
+        grid = model.objectives["ctc"].grid(model.encoder.config.features)
+        assert (grid.stride, grid.receptive_field) == (640, 465 + 7 * 160)
+        assert [grid.frames(n) for n in (1100, 1280, 7000, 16_000)] == [0, 1, 9, 24]
+        plain = self.model(kernel=1, stride=1)
+        features = plain.encoder.config.features
+        assert plain.objectives["ctc"].grid(features) is features
+
+    def test_times_of_a_long_recording_are_on_its_grid(self, tmp_path):
+        """The outputs of windows, put together, are those of the whole recording inside them."""
+        model = self.model()
+        with torch.no_grad():
+            model.objectives["ctc"].head.weight.normal_(std=30)
+            model.objectives["ctc"].head.bias.zero_()
+        model.save(tmp_path / "model", ["xx"])
+        opened = speechx.load(tmp_path / "model")
+        wave = torch.randn(40 * 16_000).numpy()
+        outputs = opened.log_probabilities(wave)
+        assert len(outputs) == opened.features.frames(len(wave)) == 999
+        ends = [segment.end for segment in opened.transcribe(wave).segments]
+        assert 39.0 < ends[-1] <= 40.0
+
+    def test_rows_of_a_head_with_another_kernel_are_not_copied(self):
+        theirs, ours = self.model(), self.model(kernel=4)
+        weights = theirs.objectives["ctc"].state_dict()
+        with pytest.raises(UserError, match="another number of frames"):
+            ours.objectives["ctc"].copy_rows(weights, self.vocabulary)
+        assert self.model().objectives["ctc"].copy_rows(weights, self.vocabulary) == 2
+
+    def test_other_formats_do_not_hold_it(self, tmp_path):
+        torch.manual_seed(0)
+        model = SpeechModel(
+            small_convolutional(), {"ctc": replace(self.config, stride=1)}, {"ctc": self.vocabulary}
+        )
+        model.save(tmp_path / "model", ["xx"])
+        with pytest.raises(UserError, match="several frames at once"):
+            convert(tmp_path / "model", tmp_path / "theirs", "hugging_face")
+        assert not (tmp_path / "theirs").exists()

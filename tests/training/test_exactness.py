@@ -23,15 +23,22 @@ from torch.nn import functional as F
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.models.quantizer import QuantizerConfig
+from speechx.objectives.cpc import CPCConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.model import SpeechModel
+from speechx.objectives.wav2vec import Wav2VecConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
 from speechx.training.distributed import distributed
 from speechx.training.health import Health
 from speechx.training.loop import Job, Task, TrainingConfig, train
-from tests.conftest import SMALL_QUANTIZER, small_convolutional, small_filterbank
+from tests.conftest import (
+    SMALL_QUANTIZER,
+    small_causal,
+    small_convolutional,
+    small_filterbank,
+)
 from tests.ranks import run_in_two_processes
 from tests.training.test_loop import FORGETFUL, last_gradient
 
@@ -44,8 +51,12 @@ OBJECTIVES: dict[str, Any] = {
     "diverse": replace(CONTRASTIVE, diversity=0.1),
     "ctc": CTCConfig(tokens="phonemes"),
     "language_id": LanguageIDConfig(),
+    "cpc": CPCConfig(
+        window=4800, num_steps=4, num_negatives=10, num_heads=2, ffn_dim=12, dropout=0.0
+    ),
+    "wav2vec": Wav2VecConfig(num_steps=4),
 }
-EXACT = ("wav2vec2", "ctc", "language_id")
+EXACT = ("wav2vec2", "ctc", "language_id", "cpc", "wav2vec")
 PARTS = ((0, 1, 2), (3,))  # rows of two micro-batches, and of two processes
 ROWS = (0, 1, 2, 3)
 VOCABULARIES = {"phonemes": ("a", "b", "c"), "languages": ("xx", "yy")}
@@ -56,6 +67,7 @@ def model_of(name: str, encoder: Any = None) -> SpeechModel:
     small = small_filterbank()
     context = replace(small.context, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
     encoder = encoder or replace(small, context=context, input_dropout=0.0)
+    encoder = small_causal(name) if name in ("cpc", "wav2vec") else encoder
     objective = OBJECTIVES[name]
     vocabularies = {}
     if objective.token_type is not None:
@@ -78,6 +90,7 @@ def whole_batch(name: str, model: SpeechModel) -> Batch:
         padded=labelled,
         ids=tuple("abcd"),
         languages=("xx",) * 4,
+        speakers=tuple((None, "xx", name) for name in "sstu"),
         labels_BU=torch.tensor([[1, 2, 1], [2, 1, 0], [1, 1, 2], [2, 0, 0]]),
         label_lengths_B=torch.tensor([3, 2, 3, 1]),
     )
@@ -90,6 +103,10 @@ def part_of(batch: Batch, rows: tuple[int, ...], number: int) -> Batch:
     index = torch.tensor(rows)
     assert batch.labels_BU is not None
     assert batch.label_lengths_B is not None
+    draws = {key: tensor[index] for key, tensor in batch.draws.items()}
+    if "negatives_RWPN" in draws:  # frames of the batch, all of which stand in this part
+        frames = small_causal("cpc").features.frames(4800) * draws["negatives_RWPN"].shape[1]
+        draws["negatives_RWPN"] = draws["negatives_RWPN"] - rows[0] * frames
     return replace(
         batch,
         position=Position(0, number, number),
@@ -98,7 +115,7 @@ def part_of(batch: Batch, rows: tuple[int, ...], number: int) -> Batch:
         ids=tuple(batch.ids[row] for row in rows),
         labels_BU=batch.labels_BU[index],
         label_lengths_B=batch.label_lengths_B[index],
-        draws={key: tensor[index] for key, tensor in batch.draws.items()},
+        draws=draws,
         counts={key: count * len(rows) // len(batch.ids) for key, count in batch.counts.items()},
     )
 

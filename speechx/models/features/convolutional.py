@@ -74,9 +74,36 @@ class StridedConfig:
         return samples
 
     @property
+    def centre(self) -> float:
+        """Samples from the beginning of a recording to the middle of what frame 0 sees."""
+        return self.receptive_field / 2
+
+    @property
     def dim(self) -> int:
         """Channels of a frame."""
         return self.layers[-1].channels
+
+
+class Strided(StridedConfig):
+    """Windows of frames of an extractor, as its frames are windows of samples."""
+
+    def __init__(self, features: StridedConfig, kernel: int, stride: int) -> None:
+        self.features, self.kernel, self.step = features, kernel, stride
+
+    def frames(self, samples: int) -> int:
+        return window_count(self.features.frames(samples), self.kernel, self.step)
+
+    @property
+    def stride(self) -> int:
+        return self.features.stride * self.step
+
+    @property
+    def receptive_field(self) -> int:
+        return self.features.receptive_field + (self.kernel - 1) * self.features.stride
+
+    @property
+    def centre(self) -> float:
+        return self.features.centre + (self.kernel - 1) * self.features.stride / 2
 
 
 @config
