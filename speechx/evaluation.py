@@ -136,17 +136,19 @@ def one_language(saved: SavedModel, language: str, model: Path) -> SavedModel:
         raise UserError(f"{error}; {hint}") from None
 
 
-def check_language_model(lm: NGram | KenlmModel | None, utterances: Sequence[Utterance]) -> None:
-    """UserError if the text of a language model has sentences of these utterances. Logs if that is
-    not known."""
+def check_language_model(
+    lm: NGram | KenlmModel | None, utterances: Sequence[Utterance], data: str = "test data"
+) -> None:
+    """UserError if the text of a language model has sentences of these utterances, which the
+    message calls `data`. Logs if that is not known."""
     if lm is None:
         return
     if not lm.has_sentences:
         logger.info(
-            "it is not known whether the text of the language model has sentences of these data: "
+            f"it is not known whether the text of the language model has sentences of the {data}: "
             "only .safetensors files of `speechx lm train` keep track of sentences"
         )
-    check_unseen(lm, utterances)
+    check_unseen(lm, utterances, data)
 
 
 def _only_language(manifests: Sequence[Path]) -> str | None:

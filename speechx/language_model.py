@@ -43,6 +43,7 @@ from speechx.text.g2p import g2p
 from speechx.text.ipa import normalize_ipa, problem_with
 from speechx.text.normalize import normalize
 from speechx.text.unspaced import is_unspaced
+from speechx.whole_file import require_writable
 
 Tokens = Literal["words", "characters", "phonemes"]
 ORDER = {"words": 4, "characters": 6, "phonemes": 6}
@@ -96,6 +97,7 @@ def train_lm(
         raise UserError(f"tokens must be one of {', '.join(get_args(Tokens))}, not {tokens!r}")
     if output is not None:
         check_name(output)
+        require_writable(Path(output))  # before the training, which may take long
     one_spelling = normalize_ipa if tokens == "phonemes" else str
     test = {each for path in exclude for each in _test_hashes(Path(path))}
     hashes, shared, count = array("q"), Counter[str](), Counter[str]()
@@ -159,15 +161,18 @@ def shared_sentences(model: NGram | KenlmModel, utterances: Iterable[Utterance])
     return list(found)
 
 
-def check_unseen(model: NGram | KenlmModel, utterances: Iterable[Utterance]) -> None:
-    """UserError, with examples, if the text of the model holds sentences of these utterances."""
+def check_unseen(
+    model: NGram | KenlmModel, utterances: Iterable[Utterance], data: str = "test data"
+) -> None:
+    """UserError, with examples, if the text of the model holds sentences of these utterances;
+    `data` is the name of the utterances in the message."""
     if shared := shared_sentences(model, utterances):
-        raise _refused(shared, f"the language model was trained on {len(shared)}")
+        raise _refused(shared, f"the language model was trained on {len(shared)}", data)
 
 
-def _refused(shared: Sequence[str], what: str) -> UserError:
+def _refused(shared: Sequence[str], what: str, data: str = "test data") -> UserError:
     return UserError(
-        f"{what} sentences of the test data ({_few(shared)}), so scores with it would be too good. "
+        f"{what} sentences of the {data} ({_few(shared)}), so scores with it would be too good. "
         "Train it without them: --exclude MANIFEST --drop-shared leaves them out."
     )
 

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from speechx.data.labels import labelled
-from speechx.data.manifest import Utterance
+from speechx.data.manifest import Utterance, first_few
 from speechx.decoding.beam import BeamDecoder, BeamSettings, level_of
 from speechx.decoding.decoder import Decoder, GreedyDecoder
 from speechx.decoding.ngram_file import read_ngram
@@ -28,6 +28,7 @@ from speechx.hypotheses import (
     with_hypotheses,
 )
 from speechx.interchange.opening import open_model
+from speechx.leaks import check_leaks
 from speechx.log import logger
 from speechx.models.folder import is_model_folder, lm_file, write_decoding
 from speechx.text_table import text_table
@@ -51,7 +52,8 @@ def tune_lm(
     """Chooses the weights by the error on `manifests` (dev data), writes them and the language
     model into the model folder, and returns a table. The error is WER if the model writes spaces,
     else CER or PER. If no weights make it smaller than without a language model, the folder stays
-    as it is. UserError if the language model was trained on sentences of dev."""
+    as it is. UserError if the language model was trained on sentences of dev, or the model on
+    recordings of dev."""
     folder = Path(model)
     if not is_model_folder(folder):
         raise UserError(
@@ -68,7 +70,14 @@ def tune_lm(
             "or phonemes"
         )
     utterances = labelled(read_test_data(manifests), vocabulary.token_type)
-    check_language_model(ngram, utterances)
+    check_language_model(ngram, utterances, "dev data")
+    leaks = check_leaks(folder, utterances, allow=True)
+    if leaks is not None and leaks.fatal(train_is_given=False):
+        raise UserError(
+            f"{folder} was trained on its dev data: of the utterances {leaks}, with "
+            f"{first_few(leaks.train)}. Weights for text that the model knows by heart are wrong; "
+            "give data that are neither training nor test data."
+        )
     start = BeamSettings() if beam_size is None else BeamSettings(beam_size=beam_size)
     decoder = BeamDecoder(vocabulary.tokens, ngram, settings=start)
     bonuses = TOKEN_BONUSES if level_of(ngram, vocabulary.tokens) == "tokens" else WORD_BONUSES

@@ -138,7 +138,9 @@ def evaluate_unseen_model(
         found.add(UnseenLanguage(inventory, mapping), own, failed, reference)
     by_condition, _ = found.scores()
     if page is not None:
-        write_page(page, model, listed, {"per": by_condition["mapped"]}, found.decoded["mapped"])
+        shown = "mapped_lm" if "mapped_lm" in by_condition else "mapped"
+        of = f"{model}, condition {shown}"
+        write_page(page, of, listed, {"per": by_condition[shown]}, found.decoded[shown])
     if out is not None:
         about = about_model(opened, manifests, len(listed) - found.count, failed)
         about["leaks"] = leaks and leaks.to_dict()

@@ -117,7 +117,7 @@ def test_all_mistakes_are_shown_at_once():
         ({"run": {"seed": -1}}, "run: seed", "-1"),
         ({"run": {"batch_seconds": float("nan")}}, "run: batch_seconds", "above 0"),
         ({"run": {"steps": 0}}, "run: steps", "above 0"),
-        ({"run": {"precision": "fp16"}}, "run.precision", "'float32' or 'bfloat16'"),
+        ({"run": {"precision": "fp16"}}, "run.precision", "'float32', 'bfloat16' or 'auto'"),
         ({"data": {"crop_seconds": float("inf")}}, "data: crop_seconds", "finite"),
         ({"data": {"alpha": 1.5}}, "data: alpha", "1.5"),
         ({"data": {"train": []}}, "data: train", "manifest"),

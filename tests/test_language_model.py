@@ -112,6 +112,12 @@ def test_text_with_test_sentences_is_refused(text, manifest, tokens, tmp_path):
     assert shared_sentences(model, []) == []
 
 
+def test_a_file_that_cannot_be_written_is_an_error_before_the_text_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        train_lm([tmp_path / "missing.txt"], tmp_path / "file" / "lm.arpa")
+
+
 def test_a_text_that_is_all_test_sentences_is_refused_and_named(text, manifest):
     held_out = text.read_text()
     test = manifest("test.jsonl", held_out.splitlines())

@@ -431,15 +431,16 @@ def test_the_raw_waveform_models_train_too(tmp_path, manifests, norm, precision)
     assert still == []
 
 
-def test_bfloat16_starts_with_the_losses_of_float32(tmp_path, manifests):
+def test_bfloat16_starts_with_the_losses_of_float32_and_auto_is_one_of_them(tmp_path, manifests):
     losses = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bfloat16", "auto"):
         run = {"steps": 3, "precision": precision}
         config = pretrain_config(tmp_path / precision, manifests, run=run, optim={"lr": 1e-6})
         pretrain(config)
         losses[precision] = [line["loss"] for line in read_log(config.out)[:3]]
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
     assert losses["bfloat16"] != losses["float32"]
+    assert losses["auto"] in (losses["bfloat16"], losses["float32"])
 
 
 def test_plain_keywords_are_enough(tmp_path, manifests):

@@ -32,7 +32,13 @@ from speechx.models.context.transformer import PositionalConvolution, Transforme
 from speechx.models.encoder import Encoder, EncoderOutput, Features
 from speechx.models.features.convolutional import ConvolutionalExtractor
 from speechx.models.features.windows import Linear, WindowExtractor
-from speechx.models.packed import Activation, Int8Linear, PackedLinear, require_int8
+from speechx.models.packed import (
+    Activation,
+    Int8Linear,
+    PackedLinear,
+    multiplies_bfloat16,
+    require_int8,
+)
 
 COMPUTE_TYPES = ("float32", "bfloat16", "int8")
 
@@ -75,7 +81,7 @@ class InferenceEncoder(nn.Module):
         self.config, self.embed_dim = encoder.config, encoder.embed_dim
         self.compute_type, self.encoder = compute_type, encoder
         dtype = torch.float32
-        if compute_type == "bfloat16" or (compute_type == "int8" and _multiplies_bfloat16()):
+        if compute_type == "bfloat16" or (compute_type == "int8" and multiplies_bfloat16()):
             dtype = torch.bfloat16
         self.one_by_one = encoder.mask_embedding.device.type == "cpu"
         assert isinstance(encoder.context, (Transformer, Conformer, LSTM, CausalConvolutions))
@@ -152,7 +158,3 @@ def _pack(encoder: Encoder, compute_type: str, dtype: torch.dtype) -> None:
     encoder.to(dtype)
     encoder.feature_extractor = extractor
     encoder.add_module("post_extract_proj", projection)
-
-
-def _multiplies_bfloat16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

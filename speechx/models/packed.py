@@ -6,7 +6,7 @@ weight with one scale per output, and the input with one scale per call; the pro
 int32.
 
 These are the operators that torch.compile uses on a CPU. Without oneDNN (an ARM Mac), float32 and
-bfloat16 fall back to `torch.nn.functional.linear`.
+bfloat16 fall back to `torch.nn.functional.linear`; so does bfloat16 on processors without AVX-512.
 
     T rows · N outputs · K inputs
 """
@@ -24,10 +24,19 @@ Activation = Literal["none", "gelu"]
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: Activation) -> Tensor:
     """`activation(x @ weight.T + bias)` in one pass; the weight (N, K) may be packed."""
-    if torch.backends.mkldnn.is_available():
+    if _packs(weight.dtype):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
     y = F.linear(x, weight, bias)
     return F.gelu(y) if activation == "gelu" else y
+
+
+def _packs(dtype: torch.dtype) -> bool:
+    """Whether oneDNN multiplies packed weights of this type here."""
+    if dtype == torch.bfloat16:
+        return torch.backends.mkldnn.is_available() and (
+            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+    return torch.backends.mkldnn.is_available()
 
 
 class PackedLinear(nn.Module):
@@ -40,7 +49,7 @@ class PackedLinear(nn.Module):
         self.dtype, self.activation = weight_NK.dtype, activation
         self.weight = weight_NK.detach().contiguous()
         self.bias = None if bias_N is None else bias_N.detach()
-        if torch.backends.mkldnn.is_available():
+        if _packs(self.dtype):
             self.weight = torch.ops.mkldnn._reorder_linear_weight(self.weight, None)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -98,6 +107,11 @@ class Int8Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.multiply(*self.encode(x))
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 faster than float32; others are much slower."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def require_int8() -> None:

@@ -15,8 +15,10 @@ from speechx.log import logger
 from speechx.text.ipa import normalize_ipa, problem_with
 
 BOUNDARIES = frozenset((".", "#", "|", "‖", "+", "-", "_", "‿", "/", "[", "]"))
+_DIVIDERS = re.compile(r"[\s,;\"]+")
 _NUMBER = re.compile(r"[-+]?\d*[.,]?\d+(e[-+]?\d+)?", re.IGNORECASE)
 SHOWN = 6  # words in a message
+SHORT = 2  # letters of a phone, beside its diacritics
 
 
 def is_lexicon(lines: Sequence[str]) -> bool:
@@ -24,6 +26,20 @@ def is_lexicon(lines: Sequence[str]) -> bool:
     rows = _rows(lines)
     several = any(" " in cell for row in rows for cell in row[1:])
     return several and all(len(row) > 1 for row in rows)
+
+
+def seems_lexicon(lines: Sequence[str]) -> str | None:
+    """What is wrong with lines that are no lexicon but seem meant as one; None for other text."""
+    rows = _rows(lines)
+    divided = sum(len(row) > 1 for row in rows)
+    if 2 * divided > len(rows):
+        bare = next((row[0] for row in rows if len(row) == 1), None)
+        return f"{bare!r} has no tab" if bare else "no spaces divide the phones of its words"
+    cells = [[cell for cell in _DIVIDERS.split(row[0]) if cell] for row in rows]
+    spelled = sum(len(word) > 2 and all(map(_is_short, word[1:])) for word in cells)
+    if 2 * spelled > len(rows):
+        return f"no tab stands behind the word, as in {rows[0][0]!r}"
+    return None
 
 
 def count_phones(path: Path, lines: Sequence[str]) -> Counter[str]:
@@ -51,7 +67,8 @@ def count_phones(path: Path, lines: Sequence[str]) -> Counter[str]:
     if silent:
         logger.warning(f"{path}: {len(silent)} words without phones: {_first(silent)}")
     if strange:
-        found = ", ".join(f"{phone!r} (in {word!r})" for phone, word in sorted(strange.items()))
+        some = [f"{phone!r} (in {word!r})" for phone, word in sorted(strange.items())]
+        found = ", ".join(some[:SHOWN]) + " ..." * (len(some) > SHOWN)
         logger.warning(f"{path}: {len(strange)} symbols that are not IPA: {found}")
     _log_other_scripts(path, words)
     return counts
@@ -79,7 +96,20 @@ def _rows(lines: Sequence[str]) -> list[list[str]]:
     """The cells of each line, but for blank lines and comments."""
     comment = (line.startswith("#") and "\t" not in line for line in lines)
     whole = [line for line, left_out in zip(lines, comment, strict=True) if not left_out]
-    return [[cell.strip() for cell in line.split("\t")] for line in whole if line.strip()]
+    return [[_bare(cell) for cell in line.split("\t")] for line in whole if line.strip()]
+
+
+def _bare(cell: str) -> str:
+    """Without the quotes of a table, and without the slashes or brackets of a transcription."""
+    cell = cell.strip()
+    for first, last in ('""', "//", "[]"):
+        if len(cell) > 2 and cell[0] == first and cell[-1] == last:
+            cell = cell[1:-1].strip()
+    return cell
+
+
+def _is_short(symbol: str) -> bool:
+    return sum(map(str.isalpha, symbol)) <= SHORT
 
 
 def _log_other_scripts(path: Path, words: Sequence[tuple[str, set[str]]]) -> None:

@@ -22,9 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.adapters import is_adapter
+from speechx.models.packed import multiplies_bfloat16
 
 T = TypeVar("T")
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +142,14 @@ def accumulating(model: nn.Module, last: bool) -> Any:
 
 def autocast(device: torch.device, precision: Precision) -> Any:
     """bfloat16 matrix products if the precision is bfloat16; float32 islands stay in the models."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+    bfloat16 = precision_on(device, precision) == "bfloat16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
+
+
+def precision_on(device: torch.device, precision: Precision) -> Precision:
+    """`auto` is bfloat16 where the device multiplies it faster than float32, else float32."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if device.type == "cpu" and multiplies_bfloat16() else "float32"

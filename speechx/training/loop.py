@@ -28,6 +28,7 @@ from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
+from speechx.models.packed import multiplies_bfloat16
 from speechx.objectives.model import SpeechModel, layer_keep
 from speechx.objectives.objective import Loss
 from speechx.training.audio_errors import AudioErrors
@@ -37,6 +38,7 @@ from speechx.training.distributed import (
     accumulating,
     autocast,
     parallelize,
+    precision_on,
     set_training,
 )
 from speechx.training.health import Health, Monitor
@@ -61,6 +63,7 @@ class TrainingConfig:
     max_seconds_per_device: float = 87.5
     """Audio that fits one device at once, of all tasks together."""
     precision: Precision = "float32"
+    """`auto` is bfloat16 where the device multiplies it faster than float32, else float32."""
     device: str = "auto"
     workers: int | None = None
     """Processes that read audio ahead for each task, on each rank. By default none on a CPU, where
@@ -225,13 +228,20 @@ def train(job: Job, model: SpeechModel, tasks: Sequence[Task], hooks: Hooks, ran
 
 def _announce(job: Job, tasks: Sequence[Task], state: TrainState, ranks: Ranks) -> None:
     """Logs every derived number: a log then explains itself."""
+    chosen = job.training.precision
+    precision = precision_on(ranks.device, chosen)
+    if chosen == "bfloat16" and ranks.device.type == "cpu" and not multiplies_bfloat16():
+        logger.warning(
+            "this processor multiplies bfloat16 several times slower than float32; "
+            "run.precision=auto takes the faster one"
+        )
     for task in tasks:
         of_task = f" of {task.name}" if len(tasks) > 1 else ""
         scale = state.health.lr_scale
         logger.info(
             f"{job.name}: {task.micro_seconds * job.accumulate * ranks.world:g} s of audio per "
             f"step{of_task} = {ranks.world} process(es) x {job.accumulate} micro-batch(es) x "
-            f"{task.micro_seconds:g} s, on {ranks.device}"
+            f"{task.micro_seconds:g} s, on {ranks.device} in {precision}"
             + (f"; continuing at step {state.step}" if job.resume else "")
             + (f", at {scale:g} of the learning rate" if scale < 1 else "")
         )

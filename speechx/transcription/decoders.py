@@ -23,7 +23,7 @@ from speechx.log import logger
 from speechx.models.folder import lm_file
 from speechx.text.g2p import g2p
 from speechx.text.normalize import normalize
-from speechx.text.pronunciations import count_phones, is_lexicon, pronunciations
+from speechx.text.pronunciations import count_phones, is_lexicon, pronunciations, seems_lexicon
 from speechx.text.user_files import read_lines
 
 SHOWN = 5  # words in a message
@@ -125,6 +125,12 @@ def read_lexicon(
     if is_lexicon(lines):
         count_phones(path, lines)  # logs what is strange
         return pronunciations(lines)
+    table = "its name ends in .csv" if path.suffix.lower() == ".csv" else None
+    if problem := table or seems_lexicon(lines):
+        raise UserError(
+            f"{path} is neither a lexicon nor ordinary text: {problem}. Expected a word, a tab and "
+            "phones with spaces between in each line, or sentences or words of the language."
+        )
     if token_type == "characters":
         written = [word for line in lines for word in normalize(line, language or "und").split()]
         return {word: [tuple(word)] for word in written}

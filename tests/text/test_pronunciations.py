@@ -17,6 +17,12 @@ def test_phones_of_a_lexicon_are_counted(tmp_path, name):
     }
 
 
+@pytest.mark.parametrize("line", ['"casa"\t"k a z a"\n', "casa\t/k a z a/\n", "casa\t[k a z a]\n"])
+def test_quotes_and_slashes_around_a_cell_are_no_phones(tmp_path, line, capsys):
+    assert set(read(tmp_path, line).phones) == {"k", "a", "z"}
+    assert capsys.readouterr().err == ""
+
+
 def test_numbers_and_boundaries_are_no_phones(tmp_path, capsys):
     inventory = read(tmp_path, "# from somewhere\r\nbom\t0.9\t1,0\tb õ . m\r\n\r\nte\t0.1\tt e\r\n")
     assert set(inventory.phones) == {"b", "e", "m", "t", "o\u0303"}

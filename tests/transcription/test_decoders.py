@@ -127,6 +127,27 @@ def test_ordinary_text_is_a_lexicon_if_the_language_is_known(tmp_path, caplog):
         read_lexicon(tmp_path / "text.txt")
 
 
+@pytest.mark.parametrize(
+    ("name", "lines", "why"),
+    [
+        ("lexicon.csv", "casa,k a z a\nseta,s e t a\n", ".csv"),
+        ("lexicon.txt", "casa,k a z a\nseta,s e t a\n", "no tab stands behind the word"),
+        ("lexicon.txt", "casa k a z a\nseta s eː t a\n", "no tab stands behind the word"),
+        ("lexicon.txt", "casa\tkaza\nseta\tseta\n", "no spaces divide the phones"),
+        (
+            "lexicon.txt",
+            "casa\tk a z a\nre\tr e\nseta s e t a\n",
+            "'seta s e t a' has no tab",
+        ),
+    ],
+)
+@pytest.mark.parametrize("token_type", ["phonemes", "characters"])
+def test_what_is_meant_as_a_lexicon_is_not_read_as_text(tmp_path, name, lines, why, token_type):
+    (tmp_path / name).write_text(lines, encoding="utf-8")
+    with pytest.raises(UserError, match=why):
+        read_lexicon(tmp_path / name, "it", token_type)
+
+
 def test_a_text_is_a_lexicon_of_a_model_of_characters(speller, recording, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("Ab, cab\nbad.\n", encoding="utf-8")
     lexicon = ["--lexicon", str(tmp_path / "text.txt")]
@@ -223,6 +244,18 @@ def test_a_language_model_of_the_test_sentences_is_refused(speller, tmp_path, ca
     assert "test data" in capsys.readouterr().err
     assert main([*command, "--allow-leaks"]) == 0
     assert main(["lm", "tune", str(speller), "--lm", lm, "--dev", test]) == 1
+
+
+def test_tuning_on_recordings_of_the_training_is_refused(speller, tmp_path, capsys):
+    utterances = tone_corpus(tmp_path / "audio", {"xx": 3})
+    dev, lm = tmp_path / "dev.jsonl", tmp_path / "lm.safetensors"
+    write_manifest(dev, [replace(u, text="ab cab") for u in utterances])
+    (speller.parent / "config.yaml").write_text(f"data: {{train: [{dev}]}}\n", encoding="utf-8")
+    train([["ab", "cab"], ["cab", "ab"]], 2).save(lm)
+    command = ["lm", "tune", str(speller), "--lm", str(lm), "--dev", str(dev)]
+    assert main(command) == 1
+    assert "was trained on its dev data" in capsys.readouterr().err
+    assert load(speller, "cpu").decoding.lm is None
 
 
 def test_a_kept_language_model_is_not_used_for_phones_of_other_languages(
