@@ -48,8 +48,9 @@ def show_inventory(
 ) -> str:
     """The inventory of `source` (as in `inventory_of`) as a table: each phone with its kind, and
     its count and allophones if the source has them. With a model, also how the model writes each
-    phone, by the table `mapping` or by `map_inventory`. `chart` is a file for a picture. If
-    `source` may mean several inventories of PHOIBLE, these are listed instead."""
+    phone: by the table `mapping`, composed of attributes by an `articulatory` head, or else by
+    `map_inventory`. `chart` is a file for a picture. If `source` may mean several inventories of
+    PHOIBLE, these are listed instead."""
     if mapping is not None and model is None:
         raise UserError("--mapping needs the model that it is for: give --model too")
     if chart is not None:
@@ -65,8 +66,10 @@ def show_inventory(
             )
         return _doculects(doculects)
     inventory = inventory_of(source)
-    mapped = None
-    if model is not None:
+    mapped = composed = None
+    if model is not None and mapping is None:
+        composed = _composition(model, head, inventory)
+    if model is not None and composed is None:
         tokens = phones_of_model(model, head)[0]
         if mapping is None:
             mapped = map_inventory(tokens, inventory.phones)
@@ -79,7 +82,7 @@ def show_inventory(
 
         draw_inventory(inventory, chart, mapped)
         logger.info(f"{chart} has the chart")
-    return f"{_about(inventory)}\n\n{_table(inventory, mapped)}"
+    return f"{_about(inventory)}\n\n{_table(inventory, mapped, composed)}"
 
 
 def compare_inventories(first: str, second: str, measure: Measure = "hamming") -> str:
@@ -200,7 +203,22 @@ def _about(inventory: Inventory) -> str:
     return text_table(rows, left=(0, 1))
 
 
-def _table(inventory: Inventory, mapping: Mapping | None) -> str:
+def _composition(model: Path, head: str | None, inventory: Inventory) -> dict[str, str] | None:
+    """How a model that composes phones of attributes writes each phone; None for other models."""
+    from speechx.interchange.opening import open_model
+    from speechx.objectives.articulatory import Articulatory
+    from speechx.transcription.recognizer import UNUSED, recognizer
+
+    saved = open_model(model, UNUSED)
+    if not any(config.get("kind") == "articulatory" for config in saved.objectives.values()):
+        return None  # without its weights
+    opened = recognizer(saved, model, "cpu", head).head
+    return opened.composition(inventory.phones) if isinstance(opened, Articulatory) else None
+
+
+def _table(
+    inventory: Inventory, mapping: Mapping | None, composed: dict[str, str] | None = None
+) -> str:
     """A row per phone, with the columns that the source and the model fill."""
     columns: dict[str, list[str]] = {
         "phone": list(inventory.phones),
@@ -214,6 +232,8 @@ def _table(inventory: Inventory, mapping: Mapping | None) -> str:
         columns["allophones"] = [" ".join(each) for each in inventory.allophones]
     if mapping is not None:
         columns["model"] = [_reached(mapping, phone) for phone in inventory.phones]
+    if composed is not None:
+        columns["model"] = [composed.get(phone, "") for phone in inventory.phones]
     rows = [list(columns), *map(list, zip(*columns.values(), strict=True))]
     left = [n for n, name in enumerate(columns) if name != "count"]
     return text_table(rows, left)

@@ -228,6 +228,17 @@ def test_a_loaded_model_needs_no_panphon_for_the_phones_of_its_training(tmp_path
             read(model_of("p", "b"))
 
 
+def test_the_command_shows_which_phones_of_an_inventory_are_composed(tmp_path, capsys):
+    model_of(*PHONES).save(tmp_path / "model", ["xx"])
+    (tmp_path / "phones.txt").write_text("tʃ ɡ ⱱ", encoding="utf-8")
+    command = ["inventory", "show", str(tmp_path / "phones.txt"), "--model"]
+    assert main([*command, str(tmp_path / "model")]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert "trained" in rows["tʃ"]
+    assert "composed" in rows["ɡ"]
+    assert "never written" in rows["ⱱ"]
+
+
 def test_a_new_language_starts_from_composed_phones(tmp_path):
     """All embeddings are taken over, and the rows of tokens of their own."""
     torch.manual_seed(0)
