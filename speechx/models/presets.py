@@ -10,10 +10,11 @@ from typing import Any
 from speechx.config import merge, to_dict
 from speechx.errors import UserError
 from speechx.models.context.causal_convolutions import CausalConvolutionsConfig
+from speechx.models.context.conformer import ConformerConfig
 from speechx.models.context.lstm import LSTMConfig
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
-from speechx.models.features.convolutional import ConvolutionalConfig
+from speechx.models.features.convolutional import Convolution, ConvolutionalConfig
 from speechx.models.features.cpc import CPCFeaturesConfig, five_convolutions
 from speechx.models.features.filterbank import FilterbankConfig
 from speechx.models.features.wav2vec import Wav2VecFeaturesConfig, wav2vec_convolutions
@@ -87,9 +88,43 @@ def tiny() -> Preset:
         normalize=True,
         input_dropout=0.0,
     )  # fmt: skip
-    return Preset(encoder).with_objective(
-        "wav2vec2", quantizer={"num_entries": 64, "dim": 64}, target_dropout=0.0
+    return _tiny_objectives(Preset(encoder))
+
+
+def _tiny_objectives(preset: Preset) -> Preset:
+    """Settings for four layers of frames of 20 ms."""
+    masking = {"probability": 0.4, "span": 20}
+    small = {"num_entries": 64, "dim": 64}
+    preset = preset.with_objective("wav2vec2", quantizer=small, target_dropout=0.0)
+    preset = preset.with_objective(
+        "w2v_bert", quantizer=small, target_dropout=0.0, contrastive_layer=2
     )
+    preset = preset.with_objective("best_rq", num_codes=256, masking=masking)
+    return preset.with_objective("masked_autoencoding", masking=masking, decoder_dim=96)
+
+
+def tiny_conformer() -> Preset:
+    """`tiny` with a conformer, 144 wide: 2 million parameters."""
+    encoder = replace(
+        tiny().encoder,
+        context=ConformerConfig(
+            num_layers=4, embed_dim=144, ffn_dim=576, num_heads=4, conv_kernel=15, dropout=0.05,
+            attention_dropout=0.0,
+        ),
+    )  # fmt: skip
+    return _tiny_objectives(Preset(encoder))
+
+
+def conformer_600m() -> Preset:
+    """The conformer of mSLAM 0.6B (24 layers, 1024 wide), for BEST-RQ and w2v-BERT: log-mel frames,
+    one frame every 40 ms."""
+    subsampling = tuple(Convolution(channels=1024, kernel=3, stride=2) for _ in range(2))
+    encoder = EncoderConfig(
+        features=FilterbankConfig(layers=subsampling),
+        context=ConformerConfig(num_layers=24, embed_dim=1024, ffn_dim=4096, num_heads=8),
+        input_dropout=0.1,
+    )
+    return Preset(encoder).with_objective("w2v_bert", contrastive_layer=8)
 
 
 def cpc() -> Preset:
@@ -136,11 +171,13 @@ PRESETS: Mapping[str, Callable[[], Preset]] = {
     preset.__name__: preset
     for preset in (
         tiny,
+        tiny_conformer,
         base,
         large,
         xlsr_300m,
         xls_r_1b,
         xls_r_2b,
+        conformer_600m,
         tiny_cpc,
         cpc,
         tiny_wav2vec,

@@ -34,7 +34,7 @@ from speechx.audio.files import SAMPLE_RATE
 from speechx.config import config, require_fraction, require_not_negative, require_positive
 from speechx.data.batches import Batch
 from speechx.data.reading import ROUNDING
-from speechx.models.encoder import Encoder, EncoderConfig, mean_square
+from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput, mean_square
 from speechx.models.quantizer import GumbelTemperature, ProductQuantizer, QuantizerConfig
 from speechx.objectives.masking import Masking, span_mask
 from speechx.objectives.negatives import sample_negatives
@@ -266,15 +266,22 @@ class Wav2Vec2(Objective):
         layer_keep_L: Sequence[bool] | None = None,
     ) -> Loss:
         """`step` sets the Gumbel temperature; without one the best code is taken, without noise."""
+        mask_BT, lengths_B = batch.draws["mask_BT"], batch.padded_lengths_B
+        output = encoder(batch.wave_BS, lengths_B, mask_BT, layer_keep_L=layer_keep_L)
+        return self.contrast(output, output.context_BTD, batch, step)[0]
+
+    def contrast(
+        self, output: EncoderOutput, context_BTD: Tensor, batch: Batch, step: int | None
+    ) -> tuple[Loss, Tensor]:
+        """The loss of one layer's context, and the codes (B, M, G) of the masked frames."""
         mask_BT, negatives_BMK = batch.draws["mask_BT"], batch.draws["negatives_BMK"]
         rows = len(mask_BT)
-        output = encoder(batch.wave_BS, batch.padded_lengths_B, mask_BT, layer_keep_L=layer_keep_L)
         features, real_B = output.features, output.frames_B
         # (B, T, ...) -> (B, M, ...): equal counts per row make this a plain reshape.
         masked_BMC = self.target_dropout(features.features_BTC)[mask_BT].unflatten(0, (rows, -1))
         temperature = None if step is None else self.config.gumbel_temperature(step)
         quantized = self.quantizer(masked_BMC, temperature)
-        context_BMD = output.context_BTD[mask_BT].unflatten(0, (rows, -1))
+        context_BMD = context_BTD[mask_BT].unflatten(0, (rows, -1))
         loss = contrastive(
             self.project_hid(context_BMD),
             self.project_q(quantized.vectors_BMQ),
@@ -293,6 +300,7 @@ class Wav2Vec2(Objective):
             penalty = mean_square(features.raw_BTC, real_B)
             terms.append(Term(self.config.features_penalty * penalty, "frames"))
         variance = features.features_BTC.detach()[mask_BT].float().var(0, correction=0).mean()
+        variance = variance.clamp(min=1e-12)  # is drawn on a logarithmic axis
         totals = {
             "loss": (terms[0].sum + terms[1].sum).detach(),
             "contrastive": loss.sum.detach(),
@@ -307,7 +315,7 @@ class Wav2Vec2(Objective):
         }
         if self.config.features_penalty:
             totals["features_penalty"] = penalty.detach()
-        return Loss(tuple(terms), totals)
+        return Loss(tuple(terms), totals), quantized.codes_BMG
 
     def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
         """Per masked frame: bits, accuracy, shares; perplexities from num_groups to num_codes; the

@@ -23,10 +23,13 @@ from torch.nn import functional as F
 from speechx.data.batches import Batch
 from speechx.data.sampling import Position
 from speechx.models.quantizer import QuantizerConfig
+from speechx.objectives.best_rq import BestRQConfig
 from speechx.objectives.cpc import CPCConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
+from speechx.objectives.masked_autoencoding import MaskedAutoencodingConfig
 from speechx.objectives.model import SpeechModel
+from speechx.objectives.w2v_bert import W2vBertConfig
 from speechx.objectives.wav2vec import Wav2VecConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
 from speechx.text.vocabulary import Vocabulary
@@ -55,8 +58,17 @@ OBJECTIVES: dict[str, Any] = {
         window=4800, num_steps=4, num_negatives=10, num_heads=2, ffn_dim=12, dropout=0.0
     ),
     "wav2vec": Wav2VecConfig(num_steps=4),
+    "best_rq": BestRQConfig(num_codebooks=2, num_codes=20),
+    "w2v_bert": W2vBertConfig(
+        contrastive_layer=1,
+        num_negatives=10,
+        quantizer=QuantizerConfig(**SMALL_QUANTIZER),
+        target_dropout=0.0,
+        diversity=0.0,
+    ),
+    "masked_autoencoding": MaskedAutoencodingConfig(decoder_dim=16),
 }
-EXACT = ("wav2vec2", "ctc", "language_id", "cpc", "wav2vec")
+EXACT = tuple(name for name in OBJECTIVES if name != "diverse")
 PARTS = ((0, 1, 2), (3,))  # rows of two micro-batches, and of two processes
 ROWS = (0, 1, 2, 3)
 VOCABULARIES = {"phonemes": ("a", "b", "c"), "languages": ("xx", "yy")}

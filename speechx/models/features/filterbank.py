@@ -81,9 +81,11 @@ class FilterbankExtractor(nn.Module):
     def forward(
         self, wave_BS: Tensor, lengths_B: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        with torch.no_grad(), torch.autocast(wave_BS.device.type, enabled=False):
-            x_BCT, lengths_B = self.log_mel(wave_BS.float(), lengths_B)
-        x_BCT = x_BCT.to(next(self.norms.parameters()).dtype)
+        return self.convolve(*self.log_mel(wave_BS, lengths_B))
+
+    def convolve(self, mel_BFT: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Features (B, T, C) of mel frames, of which `lengths_B` are real in each row."""
+        x_BCT = mel_BFT.to(next(self.norms.parameters()).dtype)
         for conv, norm, layer in zip(self.convs, self.norms, self.config.layers, strict=True):
             x_BTC = norm(conv(x_BCT).transpose(1, 2))
             x_BCT = F.gelu(x_BTC).transpose(1, 2)
@@ -92,7 +94,12 @@ class FilterbankExtractor(nn.Module):
         return scale_gradient(x_BCT.transpose(1, 2), self.config.gradient_scale), lengths_B
 
     def log_mel(self, wave_BS: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Log-mel energies (B, F, T), each bin with mean 0 and variance 1 over the real frames."""
+        """Log-mel energies (B, F, T), each bin with mean 0 and variance 1 over the real frames, and
+        the number of these. Without gradient, in float32."""
+        with torch.no_grad(), torch.autocast(wave_BS.device.type, enabled=False):
+            return self._log_mel(wave_BS.float(), lengths_B)
+
+    def _log_mel(self, wave_BS: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         windows_BTW = wave_BS.unfold(1, WINDOW, HOP) * self.window_W
         power_BTK = torch.fft.rfft(windows_BTW, FFT).abs().square()
         x_BFT = (self.mel_FK @ power_BTK.transpose(1, 2)).clamp(min=FLOOR).log()
