@@ -171,12 +171,12 @@ PRESETS: Mapping[str, Callable[[], Preset]] = {
     preset.__name__: preset
     for preset in (
         tiny,
-        tiny_conformer,
         base,
         large,
         xlsr_300m,
         xls_r_1b,
         xls_r_2b,
+        tiny_conformer,
         conformer_600m,
         tiny_cpc,
         cpc,

@@ -13,8 +13,8 @@ A model that ignores what it reads can still learn how frequent each code is. Th
 `chance_bits` are what is left of its loss then: those of the mean of the predictions of a
 micro-batch.
 
-    B utterances · T frames · M masked frames of a row · N numbers of a patch · K codebooks
-    · V codes of each · D = embed_dim
+    B utterances · T frames · L layers · M masked frames, of a row or of all rows · N numbers of a
+    patch · K codebooks · V codes of each · D = embed_dim
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ divided by the global number of masked frames.
 A guess, the mean of each bin, has the variance of the patches as its error: the logged
 `chance_error`.
 
-    B utterances · T frames · M masked frames of a row · N numbers of a patch · D = embed_dim
+    B utterances · S samples · T frames · L layers · M masked frames, of a row or of all rows
+    · N numbers of a patch · D = embed_dim, or decoder_dim
 """
 
 from __future__ import annotations

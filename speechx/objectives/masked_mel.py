@@ -5,8 +5,8 @@ Each frame of the encoder has a patch: the mel frames in the middle of what it s
 between two frames. Patches do not overlap and leave no gap. Where a frame is masked, its patch is
 replaced before the convolutions; the patches of the original are what objectives predict.
 
-    B utterances · T frames · M masked frames · F mel bins · W mel frames of a patch
-    · N = W * F numbers of a patch
+    B utterances · S samples · T frames · L layers · M masked frames · C feature channels
+    · F mel bins · W mel frames of a patch · N = W * F numbers of a patch
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ c is the context of the last layer. The codes are those of the contrastive loss,
 gradient. Both sums are divided by the global number of masked frames. The paper has one group of
 1024 codes, and masked frames are random vectors; here they are the learned vector of wav2vec 2.0.
 
-    B utterances · T frames · M masked frames · G groups · V entries of a group · D = embed_dim
+    B utterances · S samples · T frames · L layers · M masked frames · G groups · V entries of a
+    group · D = embed_dim
 """
 
 from __future__ import annotations

@@ -8,8 +8,10 @@ import torch
 from speechx.config import parse
 from speechx.errors import UserError
 from speechx.interchange import names
+from speechx.models.context.conformer import Conformer
 from speechx.models.features.filterbank import FilterbankConfig
 from speechx.models.presets import PRESETS, preset
+from speechx.objectives import AnyObjective
 from speechx.objectives.cpc import CPCConfig
 from speechx.objectives.model import SpeechModel
 from speechx.objectives.wav2vec import Wav2VecConfig
@@ -156,6 +158,28 @@ def test_the_heads_of_xls_r_stay_sixteen():
 def test_tiny_is_about_two_million():
     assert isinstance(PRESETS["tiny"]().encoder.features, FilterbankConfig)
     assert 1.5e6 < sum(p.numel() for p in model("tiny").parameters()) < 2.5e6
+
+
+def test_conformers_have_the_sizes_of_their_names():
+    for name, millions in (("tiny_conformer", 2.0), ("conformer_600m", 605)):
+        with torch.device("meta"):
+            context = Conformer(PRESETS[name]().encoder.context)
+        size = sum(p.numel() for p in context.parameters()) / 1e6
+        assert size == pytest.approx(millions, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind in ("best_rq", "w2v_bert", "masked_autoencoding")
+        for name in ("tiny", "tiny_conformer", "conformer_600m")
+    ],
+)
+def test_presets_fit_the_objectives_of_masked_mel_frames_and_codes(kind, name):
+    chosen = PRESETS[name]()
+    settings = {"kind": kind, **chosen.objectives.get(kind, {})}
+    parse(AnyObjective, settings, "test").require(chosen.encoder, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
-"""Runs of BEST-RQ, w2v-BERT and masked autoencoding: they learn, resume to the bit, are equal in two
-processes, stop by name where they fail, and give their encoder to a head."""
+"""Runs of BEST-RQ, w2v-BERT and masked autoencoding: they learn, resume to the bit, are equal in
+two processes, stop by name where they fail, and give their encoder to a head."""
 
 from __future__ import annotations
 
