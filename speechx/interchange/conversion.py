@@ -130,14 +130,23 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     held = [(kind, saved.of_kind(kind)) for kind in ("ctc", "wav2vec2")]
     kind, name = next((each for each in held if each[1] is not None), ("", None))
     vocabulary = saved.vocabularies.get(name or "")
-    about = saved.objectives.get(name or "", {})
+    about = dict(saved.objectives.get(name or "", {}))
     if (about.get("kernel", 1), about.get("stride", 1)) != (1, 1):
         raise UserError(
             f"{source} has a head that sees several frames at once (objective.kernel and stride), "
             f"which {format} does not hold: expected --to speechx"
         )
+    if (about.pop("intermediate", None) or {}).get("self_conditioned"):
+        raise UserError(
+            f"{source} conditions its layers on CTC (objective.intermediate.self_conditioned), "
+            f"which {format} does not compute: expected --to speechx"
+        )
     weights = {n: t for n, t in saved.weights.items() if n.startswith("encoder.")}
-    weights |= {f"objectives.{kind}.{n}": t for n, t in saved.part(f"objectives.{name}.").items()}
+    weights |= {
+        f"objectives.{kind}.{n}": tensor
+        for n, tensor in saved.part(f"objectives.{name}.").items()
+        if not n.startswith("intermediate.")  # is only for training
+    }
     if name is None and format != "torchaudio":
         raise UserError(
             f"{source} has no quantizer to write, and in {format} one at chance would pass for a "
@@ -155,7 +164,7 @@ def _reduced(saved: SavedModel, source: Path, format: str) -> SavedModel:
     return replace(
         saved,
         weights=weights,
-        objectives={} if name is None else {kind: saved.objectives[name]},
+        objectives={} if name is None else {kind: about},
         vocabularies={} if vocabulary is None else {kind: vocabulary},
         notes=(*saved.notes, *notes),
     )

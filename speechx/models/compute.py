@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from speechx.errors import UserError
 from speechx.models.context.causal_convolutions import CausalConvolutions
 from speechx.models.context.conformer import Conformer
-from speechx.models.context.layers import Attention
+from speechx.models.context.layers import AfterLayer, Attention
 from speechx.models.context.lstm import LSTM
 from speechx.models.context.transformer import PositionalConvolution, Transformer, TransformerLayer
 from speechx.models.encoder import Encoder, EncoderOutput, Features
@@ -91,14 +91,19 @@ class InferenceEncoder(nn.Module):
         else:
             encoder.to(dtype)
 
-    def forward(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> EncoderOutput:
+    def forward(
+        self,
+        wave_BS: Tensor,
+        lengths_B: Tensor | None = None,
+        after_layer: AfterLayer | None = None,
+    ) -> EncoderOutput:
         """Context (B, T, D) and features in float32, 0 at padding; hidden states only where the
         context network keeps them. `wave_BS` at 16 kHz, `lengths_B` real samples per row, None if
-        there is no padding."""
+        there is no padding. `after_layer` as in `Encoder.contextualize`."""
         context: Any = self.encoder.context
         keeps = context.keep_hidden
         if not self.one_by_one:
-            output = self.encoder(wave_BS, lengths_B)
+            output = self.encoder(wave_BS, lengths_B, after_layer=after_layer)
             hidden = tuple(x_BTD.float() for x_BTD in output.hidden) if keeps else ()
             return replace(output, context_BTD=output.context_BTD.float(), hidden=hidden)
         rows, width = wave_BS.shape
@@ -116,7 +121,7 @@ class InferenceEncoder(nn.Module):
             if count:
                 raw_1TC, _ = self.encoder.feature_extractor(wave_BS[row : row + 1, :length])
                 features = Features(self.encoder.feature_norm(raw_1TC), None, raw_1TC)
-                output = self.encoder.contextualize(features)
+                output = self.encoder.contextualize(features, after_layer=after_layer)
                 context_BTD[row, :count] = output.context_BTD[0]
                 features_BTC[row, :count] = features.features_BTC[0]
                 raw_BTC[row, :count] = raw_1TC[0]

@@ -22,6 +22,7 @@ from speechx.models.context.causal_convolutions import (
     CausalConvolutionsConfig,
 )
 from speechx.models.context.conformer import Conformer, ConformerConfig
+from speechx.models.context.layers import AfterLayer
 from speechx.models.context.lstm import LSTM, LSTMConfig
 from speechx.models.context.transformer import Transformer, TransformerConfig
 from speechx.models.features.convolutional import ConvolutionalConfig, ConvolutionalExtractor
@@ -126,10 +127,11 @@ class Encoder(nn.Module):
         mask_BT: Tensor | None = None,
         channel_mask_BD: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> EncoderOutput:
         """`extract`, then `contextualize`."""
         features = self.extract(wave_BS, lengths_B)
-        return self.contextualize(features, mask_BT, channel_mask_BD, layer_keep_L)
+        return self.contextualize(features, mask_BT, channel_mask_BD, layer_keep_L, after_layer)
 
     def extract(self, wave_BS: Tensor, lengths_B: Tensor | None = None) -> Features:
         """Features of `wave_BS`, 16 kHz; `lengths_B` real samples per row (None: no padding)."""
@@ -151,9 +153,11 @@ class Encoder(nn.Module):
         mask_BT: Tensor | None = None,
         channel_mask_BD: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> EncoderOutput:
         """Context of the features. Masked frames become one learned vector, masked channels 0, both
-        before positions are added; `layer_keep_L` are the layers that LayerDrop keeps."""
+        before positions are added; `layer_keep_L` are the layers that LayerDrop keeps.
+        `after_layer` may change the output of a layer."""
         x_BTD = self.input_dropout(self.post_extract_proj(features.features_BTC))
         mask_embedding = self.mask_embedding.to(x_BTD.dtype)
         if mask_BT is not None:
@@ -164,7 +168,8 @@ class Encoder(nn.Module):
             x_BTD = x_BTD + 0 * mask_embedding
         if channel_mask_BD is not None:
             x_BTD = x_BTD.masked_fill(channel_mask_BD[:, None], 0)
-        context_BTD, hidden = self.context(x_BTD, features.frames_B, layer_keep_L)
+        given = (x_BTD, features.frames_B, layer_keep_L, after_layer)
+        context_BTD, hidden = self.context(*given)
         return EncoderOutput(context_BTD, features.frames_B, features, hidden)
 
 

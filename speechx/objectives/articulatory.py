@@ -38,7 +38,8 @@ from speechx.config import config
 from speechx.errors import UserError
 from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
-from speechx.objectives.ctc import CTC, CTCConfig, CTCHeadConfig
+from speechx.objectives.ctc import CTC, CTCConfig
+from speechx.objectives.ctc_loss import CTCHeadConfig
 from speechx.text.articulation import (
     NUM_ATTRIBUTES,
     attributes,

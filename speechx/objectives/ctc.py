@@ -10,9 +10,7 @@ divided once by their global number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -21,70 +19,16 @@ from torch.nn import functional as F
 
 from speechx.config import config, require_positive
 from speechx.data.batches import Batch
-from speechx.data.labels import frames_needed
 from speechx.models.adapters import AdapterConfig
+from speechx.models.context.layers import AfterLayer
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.features.convolutional import Strided, StridedConfig
 from speechx.models.lengths import frame_mask, window_count
-from speechx.objectives.head import Head, HeadConfig
-from speechx.objectives.objective import LogLine, Loss, Panel, Signature, Term
+from speechx.objectives.ctc_loss import CTCHeadConfig, ctc_loss, init_near_constant
+from speechx.objectives.head import Head
+from speechx.objectives.intermediate_ctc import IntermediateCTC, IntermediateHead
+from speechx.objectives.objective import Loss, Term
 from speechx.text.vocabulary import BLANK, Vocabulary
-
-
-@config
-class BlankLimits:
-    """From which value on a number of the log is a signature."""
-
-    blank: float = 0.995
-    """E201: more than this share of the frames is read as blank ..."""
-    at: float = 0.2
-    """... at this share of the run."""
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.blank <= 1 and 0 <= self.at <= 1):
-            raise ValueError("blank and at are shares, 0 to 1")
-
-
-@config
-class CTCHeadConfig(HeadConfig):
-    """What all heads with the CTC loss have."""
-
-    limits: BlankLimits = BlankLimits()
-
-    def frames_needed(self, labels: Sequence[object]) -> int:
-        return frames_needed(labels)
-
-    def signatures(self) -> tuple[Signature, ...]:
-        advice = (
-            "a higher rate for the head (optim.lr, optim.head_lr_scale); if that does not help, "
-            "check the labels and encoder.normalize"
-        )
-        return (Signature("E201", "blank plateau", advice, self._blank, at=self.limits.at),)
-
-    def panels(self) -> tuple[Panel, ...]:
-        return (
-            Panel("loss, nats per label", ("loss",), scale="from zero"),
-            Panel("frames read as blank", ("blank_share",), self.limits.blank, "blank plateau"),
-            Panel("error rate on dev", ("dev_*",), scale="from zero"),
-        )
-
-    def _blank(self, line: LogLine) -> str:
-        share, loss = line.values["blank_share"], line.values["loss"]
-        if share <= self.limits.blank:
-            return ""
-        labels = "labels that do not belong to the audio"
-        rate = "a learning rate too low for the head (optim.lr, optim.head_lr_scale)"
-        normal = "encoder.normalize not as in pretraining"
-        still = 0 < line.before.get("loss", math.inf) < 1.02 * loss
-        ranked = [labels, normal, rate] if still else [rate, normal, labels]
-        if line.values.get("infeasible"):
-            ranked = ["labels longer than their frames (too_long.tsv)", rate, normal]
-        return (
-            f"{share:.2%} of the frames are read as blank at {line.progress:.0%} of the run and "
-            f"the loss {'stands still' if still else 'is'} at {loss:.3f} nats per label; in "
-            "healthy runs of ours the share is lower after a tenth of the run. Likely causes, the "
-            f"most likely first: {'; '.join(ranked)}"
-        )
 
 
 @config
@@ -99,6 +43,8 @@ class CTCConfig(CTCHeadConfig):
     stride: int = 1
     """... and frames from one output to the next. CPC, which has 100 frames a second, is read out
     with 8 and 4 (Riviere et al. 2020, section 3)."""
+    intermediate: IntermediateCTC | None = None
+    """CTC at layers in between, also self-conditioned."""
 
     def __post_init__(self) -> None:
         CTCHeadConfig.__post_init__(self)
@@ -112,6 +58,10 @@ class CTCConfig(CTCHeadConfig):
         needed = CTCHeadConfig.frames_needed(self, labels)
         return (needed - 1) * self.stride + self.kernel if needed else 0
 
+    def require(self, encoder: EncoderConfig, least_seconds: float) -> None:
+        if self.intermediate is not None:
+            self.intermediate.require(encoder, max(self.kernel, self.stride))
+
     def build(self, encoder: EncoderConfig, vocabulary: Vocabulary | None) -> CTC:
         assert vocabulary is not None
         return CTC(self, encoder, vocabulary)
@@ -123,10 +73,13 @@ class CTC(Head):
     ) -> None:
         super().__init__(config, encoder, vocabulary)
         self.kernel, self.stride = 1, 1
+        self.intermediate: IntermediateHead | None = None
         if isinstance(config, CTCConfig) and (config.kernel, config.stride) != (1, 1):
             self.kernel, self.stride = config.kernel, config.stride
             self.head = nn.Linear(self.kernel * encoder.context.embed_dim, len(vocabulary))
         init_near_constant(self.head)
+        if isinstance(config, CTCConfig) and config.intermediate is not None:
+            self.intermediate = IntermediateHead(config.intermediate, encoder, len(vocabulary))
 
     def forward(
         self,
@@ -137,11 +90,11 @@ class CTC(Head):
     ) -> Loss:
         assert batch.labels_BU is not None
         assert batch.label_lengths_B is not None
-        output = self.encode(encoder, batch, layer_keep_L)
+        between: list[Tensor] = []
+        output = self.encode(encoder, batch, layer_keep_L, self.after_layer(between))
         logits_BTV, frames_B = self.logits(output)
-        losses_B, infeasible_B = ctc_loss(
-            logits_BTV, frames_B, batch.labels_BU, batch.label_lengths_B
-        )
+        labels = batch.labels_BU, batch.label_lengths_B
+        losses_B, infeasible_B = ctc_loss(logits_BTV, frames_B, *labels)
         loss = losses_B.sum()
         best_BT, frames = logits_BTV.argmax(2), frames_B.sum()
         padding = best_BT.numel() - frames
@@ -152,7 +105,21 @@ class CTC(Head):
             "blank": (best_BT == BLANK).sum() - padding,
             "frames": frames,
         }
+        if self.intermediate is not None:
+            lower = [ctc_loss(scores_BTV, frames_B, *labels)[0].sum() for scores_BTV in between]
+            mean, weight = torch.stack(lower).mean(), self.intermediate.config.weight
+            totals["intermediate"] = mean.detach()
+            loss = (1 - weight) * loss + weight * mean
         return Loss((Term(loss, "utterances"),), totals)
+
+    def after_layer(self, between: list[Tensor] | None = None) -> AfterLayer | None:
+        """What the encoder calls after its layers; `between` gets the scores of some of them."""
+        return self.intermediate and self.intermediate.after_layer(self.scores, between)
+
+    def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
+        if self.intermediate is not None:
+            self.intermediate.copy(weights, self.shared_rows(vocabulary))
+        return super().copy_rows(weights, vocabulary)
 
     def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:
         """Nats per label, and the share of frames read as blank."""
@@ -160,12 +127,15 @@ class CTC(Head):
             "loss": totals["loss"] / totals["labels"],
             "blank_share": totals["blank"] / max(totals["frames"], 1),
         }
+        if "intermediate" in totals:
+            values["intermediate_loss"] = totals["intermediate"] / totals["labels"]
         return {**values, "infeasible": totals["infeasible"]} if totals["infeasible"] else values
 
     def log_probabilities(
         self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor
     ) -> tuple[Tensor, Tensor]:
-        logits_BTV, frames_B = self.logits(encoder(wave_BS, lengths_B))
+        output = encoder(wave_BS, lengths_B, after_layer=self.after_layer())
+        logits_BTV, frames_B = self.logits(output)
         return logits_BTV.log_softmax(2), frames_B
 
     def grid(self, features: StridedConfig) -> StridedConfig:
@@ -191,39 +161,3 @@ class CTC(Head):
         logits_BTV = logits_BTV.masked_fill(padded_BT[:, :, None], -torch.inf)
         blank_V = torch.arange(logits_BTV.shape[2], device=logits_BTV.device) == BLANK
         return logits_BTV.masked_fill(padded_BT[:, :, None] & blank_V, 0.0), frames_B
-
-
-def ctc_loss(
-    logits_BTV: Tensor, frames_B: Tensor, labels_BU: Tensor, label_lengths_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Nats of each utterance (B,), 0 for those that no path can spell, and which those are (B,)."""
-    with torch.autocast(labels_BU.device.type, enabled=False):
-        log_probabilities_TBV = logits_BTV.float().log_softmax(2).transpose(0, 1)
-        # cuDNN's CTC gives other results for some lengths; the native one is exact everywhere.
-        native = torch.backends.cudnn.flags(enabled=False) if labels_BU.is_cuda else nullcontext()
-        with native:
-            losses_B = F.ctc_loss(
-                log_probabilities_TBV,
-                labels_BU,
-                frames_B,
-                label_lengths_B,
-                blank=BLANK,
-                reduction="none",
-                zero_infinity=True,
-            )
-    repeats_BU = (labels_BU[:, 1:] == labels_BU[:, :-1]) & (
-        torch.arange(1, labels_BU.shape[1], device=labels_BU.device) < label_lengths_B[:, None]
-    )
-    return losses_B, frames_B < label_lengths_B + repeats_BU.sum(1)
-
-
-def init_near_constant(head: nn.Linear) -> None:
-    """Small weights and a blank as likely as three times all tokens together.
-
-    A head that starts with an even distribution falls into a state without blanks and stays there
-    for hundreds of updates; near the constant predictor it learns at once.
-    """
-    with torch.no_grad():
-        head.weight.mul_(0.1)
-        head.bias.zero_()
-        head.bias[BLANK] = math.log(3 * head.out_features)

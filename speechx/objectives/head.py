@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from speechx.config import config, require_fraction
 from speechx.data.batches import Batch
 from speechx.errors import UserError
+from speechx.models.context.layers import AfterLayer
 from speechx.models.encoder import Encoder, EncoderConfig, EncoderOutput
 from speechx.models.features.convolutional import StridedConfig
 from speechx.objectives.masking import Masking, draw_masks
@@ -63,23 +64,20 @@ class Head(Objective):
         return features
 
     def encode(
-        self, encoder: Encoder, batch: Batch, layer_keep_L: Sequence[bool] | None
+        self,
+        encoder: Encoder,
+        batch: Batch,
+        layer_keep_L: Sequence[bool] | None,
+        after_layer: AfterLayer | None = None,
     ) -> EncoderOutput:
         """The encoder's output for a batch, masked as drawn."""
         masks = batch.draws.get("mask_BT"), batch.draws.get("channel_mask_BD")
-        return encoder(batch.wave_BS, batch.lengths_B, *masks, layer_keep_L)
+        return encoder(batch.wave_BS, batch.lengths_B, *masks, layer_keep_L, after_layer)
 
     def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
         """Copies the rows of tokens that another head of this kind has too, if only as capitals,
         and of the blank; returns the number of tokens."""
-        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
-        if vocabulary.token_type == "characters":
-            theirs = {token.lower(): i for token, i in theirs.items()} | theirs
-        rows = [
-            (i, theirs[token])
-            for i, token in enumerate(self.vocabulary.tokens, start=1)
-            if token in theirs
-        ]
+        rows = self.shared_rows(vocabulary)
         if weights["head.weight"].shape[1:] != self.head.weight.shape[1:]:
             raise UserError(
                 "the head of the model in init sees another number of frames or channels at once; "
@@ -90,6 +88,14 @@ class Head(Objective):
                 for new, old in [(BLANK, BLANK), *rows]:
                     parameter[new] = weights[name][old]
         return len(rows)
+
+    def shared_rows(self, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+        """Our row and theirs of each token that another vocabulary has too."""
+        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
+        if vocabulary.token_type == "characters":
+            theirs = {token.lower(): i for token, i in theirs.items()} | theirs
+        ours = enumerate(self.vocabulary.tokens, start=1)
+        return [(i, theirs[token]) for i, token in ours if token in theirs]
 
     def log_probabilities(
         self, encoder: Encoder, wave_BS: Tensor, lengths_B: Tensor

@@ -21,7 +21,8 @@ from speechx.finetuning import finetune
 from speechx.models.encoder import EncoderOutput, Features
 from speechx.models.folder import open_folder
 from speechx.objectives.articulatory import ArticulatoryConfig
-from speechx.objectives.ctc import CTCConfig, ctc_loss
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.ctc_loss import ctc_loss
 from speechx.objectives.model import SpeechModel, start_from
 from speechx.text import articulation
 from speechx.text.articulation import NUM_ATTRIBUTES, attributes

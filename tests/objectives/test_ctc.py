@@ -15,7 +15,8 @@ from torch.nn import functional as F
 import speechx
 from speechx.errors import UserError
 from speechx.interchange.conversion import convert
-from speechx.objectives.ctc import CTCConfig, ctc_loss
+from speechx.objectives.ctc import CTCConfig
+from speechx.objectives.ctc_loss import ctc_loss
 from speechx.objectives.masking import Masking
 from speechx.objectives.model import SpeechModel
 from speechx.text.vocabulary import Vocabulary

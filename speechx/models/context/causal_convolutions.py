@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from speechx.config import config, require_positive
 from speechx.models.adapters import make_adapter
-from speechx.models.context.layers import run_layers
+from speechx.models.context.layers import AfterLayer, run_layers
 from speechx.models.lengths import recording_norm
 
 SCALE = math.sqrt(0.5)  # of the sum of input and output
@@ -55,11 +55,17 @@ class CausalConvolutions(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Context, and the input of the first layer and the output of every layer, each (B, T, D).
         `frames_B`: real frames per row, None if there is no padding."""
         hidden = run_layers(
-            self.layers, x_BTD, layer_keep_L, frames_B, keep_hidden=self.keep_hidden
+            self.layers,
+            x_BTD,
+            layer_keep_L,
+            frames_B,
+            keep_hidden=self.keep_hidden,
+            after_layer=after_layer,
         )
         return hidden[-1], hidden
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
 from speechx.models.adapters import make_adapter
-from speechx.models.context.layers import Attention, init_linear, run_layers
+from speechx.models.context.layers import AfterLayer, Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask, real_statistics, scaled
 
 MOMENTUM = 0.1  # of the running statistics of batch norm
@@ -66,6 +66,7 @@ class Conformer(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Context, and the input of the first layer and the output of every layer, each (B, T, D).
         `frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
@@ -79,7 +80,14 @@ class Conformer(nn.Module):
         position_PD = relative_positions(width, dim, x_BTD.device).to(x_BTD.dtype)
         x_BTD = self.dropout(x_BTD.masked_fill(~real_BT[:, :, None], 0))
         given = (position_PD, attention_mask_BT, real_BT)
-        hidden = run_layers(self.layers, x_BTD, layer_keep_L, *given, keep_hidden=self.keep_hidden)
+        hidden = run_layers(
+            self.layers,
+            x_BTD,
+            layer_keep_L,
+            *given,
+            keep_hidden=self.keep_hidden,
+            after_layer=after_layer,
+        )
         return self.norm(hidden[-1]), hidden
 
 

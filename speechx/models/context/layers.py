@@ -3,11 +3,15 @@
 B utterances · T frames · D = embed_dim · H heads · C channels of a head · L layers
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+AfterLayer: TypeAlias = Callable[[int, Tensor], Tensor]
+"""From the number of a layer, from 1 on, and its output (B, T, D) to what the next layer gets."""
 
 QUERIES = 512  # at a time, so that their scores stay in the cache
 
@@ -69,9 +73,11 @@ def run_layers(
     layer_keep_L: Sequence[bool] | None,
     *given: Tensor | None,
     keep_hidden: bool = True,
+    after_layer: AfterLayer | None = None,
 ) -> tuple[Tensor, ...]:
     """The input of the first layer and the output of every layer, which gets `given` too; without
-    `keep_hidden` only the last. `layer_keep_L`: layers that LayerDrop keeps, None for all."""
+    `keep_hidden` only the last. `layer_keep_L`: layers that LayerDrop keeps, None for all.
+    `after_layer` may change an output."""
     hidden = [x_BTD]
     for index, layer in enumerate(layers):
         y_BTD = layer(x_BTD, *given)
@@ -79,6 +85,8 @@ def run_layers(
         # every parameter a gradient.
         keep = layer_keep_L is None or layer_keep_L[index]
         x_BTD = y_BTD if keep else x_BTD + 0 * y_BTD
+        if after_layer is not None:
+            x_BTD = after_layer(index + 1, x_BTD)
         if not keep_hidden:
             hidden.clear()
         hidden.append(x_BTD)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from speechx.config import config, require_positive
 from speechx.models.adapters import make_adapter
-from speechx.models.context.layers import run_layers
+from speechx.models.context.layers import AfterLayer, run_layers
 
 
 @config
@@ -40,10 +40,13 @@ class LSTM(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Context, and the input of the first layer and the output of every layer, each (B, T, D).
         Padding stands behind the `frames_B` real frames, which do not see it."""
-        hidden = run_layers(self.layers, x_BTD, layer_keep_L, keep_hidden=self.keep_hidden)
+        hidden = run_layers(
+            self.layers, x_BTD, layer_keep_L, keep_hidden=self.keep_hidden, after_layer=after_layer
+        )
         return hidden[-1], hidden
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from speechx.config import config, require_fraction, require_multiple, require_positive
 from speechx.models.adapters import make_adapter
-from speechx.models.context.layers import Attention, init_linear, run_layers
+from speechx.models.context.layers import AfterLayer, Attention, init_linear, run_layers
 from speechx.models.lengths import frame_mask
 
 
@@ -60,6 +60,7 @@ class Transformer(nn.Module):
         x_BTD: Tensor,
         frames_B: Tensor | None = None,
         layer_keep_L: Sequence[bool] | None = None,
+        after_layer: AfterLayer | None = None,
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Context, and the input of the first layer and the output of every layer, each (B, T, D).
         `frames_B`: real frames per row, None if there is no padding. `layer_keep_L`: layers that
@@ -75,7 +76,12 @@ class Transformer(nn.Module):
             x_BTD = self.norm(x_BTD)
         x_BTD = self.dropout(x_BTD)
         hidden = run_layers(
-            self.layers, x_BTD, layer_keep_L, attention_mask, keep_hidden=self.keep_hidden
+            self.layers,
+            x_BTD,
+            layer_keep_L,
+            attention_mask,
+            keep_hidden=self.keep_hidden,
+            after_layer=after_layer,
         )
         return self.norm(hidden[-1]) if self.config.norm == "pre" else hidden[-1], hidden
 
