@@ -112,7 +112,7 @@ def _open_init(init: Path, allow_missing: Sequence[str], start: str | None) -> S
     if saved.adapters:
         note = f"its encoder alone, without adapters ({len(saved.adapters)} languages)"
         saved = replace(saved, notes=(*saved.notes, note))
-    return saved
+    return saved.with_inner()
 
 
 def run_from_python(

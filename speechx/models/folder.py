@@ -20,7 +20,7 @@ import math
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,24 @@ class SavedModel:
 
         of_kind = [n for n, config in self.objectives.items() if config.get("kind") == kind]
         return min(of_kind, key=differs, default=None)
+
+    def with_inner(self) -> "SavedModel":
+        """The same with the objectives that are parts of another one, by the name of the other and
+        of the part, as in `unispeech.ctc`: a run can start from them too."""
+        inner = {
+            f"{name}.{part}": (settings, name)
+            for name, config in self.objectives.items()
+            for part, settings in config.items()
+            if isinstance(settings, Mapping) and "kind" in settings
+        }
+        tokens = {
+            n: self.vocabularies[of] for n, (_, of) in inner.items() if of in self.vocabularies
+        }
+        return replace(
+            self,
+            objectives={**self.objectives, **{name: dict(s) for name, (s, _) in inner.items()}},
+            vocabularies={**self.vocabularies, **tokens},
+        )
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """Weights whose names start with `prefix`, without it."""

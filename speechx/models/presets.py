@@ -99,6 +99,8 @@ def _tiny_objectives(preset: Preset) -> Preset:
     preset = preset.with_objective(
         "w2v_bert", quantizer=small, target_dropout=0.0, contrastive_layer=2
     )
+    contrastive = {"quantizer": small, "target_dropout": 0.0}
+    preset = preset.with_objective("unispeech", contrastive=contrastive)
     preset = preset.with_objective("best_rq", num_codes=256, masking=masking)
     return preset.with_objective("masked_autoencoding", masking=masking, decoder_dim=96)
 

@@ -8,6 +8,7 @@ from speechx.objectives.cpc import CPCConfig
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.masked_autoencoding import MaskedAutoencodingConfig
+from speechx.objectives.unispeech import UniSpeechConfig
 from speechx.objectives.w2v_bert import W2vBertConfig
 from speechx.objectives.wav2vec import Wav2VecConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -19,6 +20,7 @@ AnyObjective: TypeAlias = (
     | BestRQConfig
     | W2vBertConfig
     | MaskedAutoencodingConfig
+    | UniSpeechConfig
     | CTCConfig
     | ArticulatoryConfig
     | LanguageIDConfig

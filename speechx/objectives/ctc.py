@@ -88,10 +88,18 @@ class CTC(Head):
         step: int | None,
         layer_keep_L: Sequence[bool] | None = None,
     ) -> Loss:
-        assert batch.labels_BU is not None
-        assert batch.label_lengths_B is not None
         between: list[Tensor] = []
         output = self.encode(encoder, batch, layer_keep_L, self.after_layer(between))
+        loss, totals = self.loss(output, batch, between)
+        return Loss((Term(loss, "utterances"),), totals)
+
+    def loss(
+        self, output: EncoderOutput, batch: Batch, between: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The sum over utterances, and sums for the log; `between`: scores (B, T, V) of the layers
+        in between."""
+        assert batch.labels_BU is not None
+        assert batch.label_lengths_B is not None
         logits_BTV, frames_B = self.logits(output)
         labels = batch.labels_BU, batch.label_lengths_B
         losses_B, infeasible_B = ctc_loss(logits_BTV, frames_B, *labels)
@@ -110,7 +118,7 @@ class CTC(Head):
             mean, weight = torch.stack(lower).mean(), self.intermediate.config.weight
             totals["intermediate"] = mean.detach()
             loss = (1 - weight) * loss + weight * mean
-        return Loss((Term(loss, "utterances"),), totals)
+        return loss, totals
 
     def after_layer(self, between: list[Tensor] | None = None) -> AfterLayer | None:
         """What the encoder calls after its layers; `between` gets the scores of some of them."""

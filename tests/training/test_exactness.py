@@ -29,6 +29,7 @@ from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.language_id import LanguageIDConfig
 from speechx.objectives.masked_autoencoding import MaskedAutoencodingConfig
 from speechx.objectives.model import SpeechModel
+from speechx.objectives.unispeech import UniSpeechConfig
 from speechx.objectives.w2v_bert import W2vBertConfig
 from speechx.objectives.wav2vec import Wav2VecConfig
 from speechx.objectives.wav2vec2 import Wav2Vec2Config
@@ -66,6 +67,7 @@ OBJECTIVES: dict[str, Any] = {
         target_dropout=0.0,
         diversity=0.0,
     ),
+    "unispeech": UniSpeechConfig(contrastive=replace(CONTRASTIVE, features_penalty=0.0)),
     "masked_autoencoding": MaskedAutoencodingConfig(decoder_dim=16),
 }
 EXACT = tuple(name for name in OBJECTIVES if name != "diverse")
