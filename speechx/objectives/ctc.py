@@ -27,6 +27,7 @@ from speechx.models.lengths import frame_mask, window_count
 from speechx.objectives.ctc_loss import CTCHeadConfig, ctc_loss, init_near_constant
 from speechx.objectives.head import Head
 from speechx.objectives.intermediate_ctc import IntermediateCTC, IntermediateHead
+from speechx.objectives.nearest_phones import nearest_phones
 from speechx.objectives.objective import Loss, Term
 from speechx.text.vocabulary import BLANK, Vocabulary
 
@@ -43,12 +44,17 @@ class CTCConfig(CTCHeadConfig):
     stride: int = 1
     """... and frames from one output to the next. CPC, which has 100 frames a second, is read out
     with 8 and 4 (Riviere et al. 2020, section 3)."""
+    new_phones: Literal["random", "nearest"] = "random"
+    """How a phone starts that the head in `init` lacks: from random weights, or from the weights of
+    its nearest phone there, by articulatory features."""
     intermediate: IntermediateCTC | None = None
     """CTC at layers in between, also self-conditioned."""
 
     def __post_init__(self) -> None:
         CTCHeadConfig.__post_init__(self)
         require_positive(self, "kernel", "stride")
+        if self.new_phones == "nearest" and self.tokens != "phonemes":
+            raise ValueError("new_phones: nearest is for tokens: phonemes")
 
     @property
     def token_type(self) -> Literal["characters", "phonemes"]:
@@ -74,6 +80,7 @@ class CTC(Head):
         super().__init__(config, encoder, vocabulary)
         self.kernel, self.stride = 1, 1
         self.intermediate: IntermediateHead | None = None
+        self.nearest = isinstance(config, CTCConfig) and config.new_phones == "nearest"
         if isinstance(config, CTCConfig) and (config.kernel, config.stride) != (1, 1):
             self.kernel, self.stride = config.kernel, config.stride
             self.head = nn.Linear(self.kernel * encoder.context.embed_dim, len(vocabulary))
@@ -124,9 +131,18 @@ class CTC(Head):
         """What the encoder calls after its layers; `between` gets the scores of some of them."""
         return self.intermediate and self.intermediate.after_layer(self.scores, between)
 
+    def substitutes(self, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+        if not self.nearest:
+            return []
+        theirs = {token: i for i, token in enumerate(vocabulary.tokens, start=1)}
+        ours = {token: i for i, token in enumerate(self.vocabulary.tokens, start=1)}
+        found = nearest_phones([token for token in ours if token not in theirs], list(theirs))
+        return [(ours[new], theirs[old]) for new, old in found.items()]
+
     def copy_rows(self, weights: Mapping[str, Tensor], vocabulary: Vocabulary) -> int:
         if self.intermediate is not None:
-            self.intermediate.copy(weights, self.shared_rows(vocabulary))
+            rows = [*self.shared_rows(vocabulary), *self.substitutes(vocabulary)]
+            self.intermediate.copy(weights, rows)
         return super().copy_rows(weights, vocabulary)
 
     def metrics(self, totals: Mapping[str, float]) -> dict[str, float]:

@@ -78,6 +78,7 @@ class Head(Objective):
         """Copies the rows of tokens that another head of this kind has too, if only as capitals,
         and of the blank; returns the number of tokens."""
         rows = self.shared_rows(vocabulary)
+        copied = [(BLANK, BLANK), *rows, *self.substitutes(vocabulary)]
         if weights["head.weight"].shape[1:] != self.head.weight.shape[1:]:
             raise UserError(
                 "the head of the model in init sees another number of frames or channels at once; "
@@ -85,9 +86,14 @@ class Head(Objective):
             )
         with torch.no_grad():
             for name, parameter in self.head.named_parameters(prefix="head"):
-                for new, old in [(BLANK, BLANK), *rows]:
+                for new, old in copied:
                     parameter[new] = weights[name][old]
         return len(rows)
+
+    def substitutes(self, vocabulary: Vocabulary) -> list[tuple[int, int]]:
+        """Our row and theirs for tokens that the other vocabulary lacks, and that start from
+        another token; by default none."""
+        return []
 
     def shared_rows(self, vocabulary: Vocabulary) -> list[tuple[int, int]]:
         """Our row and theirs of each token that another vocabulary has too."""

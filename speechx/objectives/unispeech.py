@@ -13,7 +13,7 @@ labels; if there is untranscribed speech of the target language, `wav2vec2` on i
 little labelled speech of the target language. A run takes the part of this objective that it needs.
 
     B utterances · S samples · T frames · L layers · C feature channels · D = embed_dim
-    · Q quantized width · V = blank and tokens
+    · M frames · Q quantized width · V = blank and tokens
 """
 
 from __future__ import annotations

@@ -309,3 +309,42 @@ class TestWindowsOfFrames:
         with pytest.raises(UserError, match="several frames at once"):
             convert(tmp_path / "model", tmp_path / "theirs", "hugging_face")
         assert not (tmp_path / "theirs").exists()
+
+
+class TestNewPhones:
+    """What a head starts from where the head in `init` lacks a phone."""
+
+    known = Vocabulary("phonemes", ("u", "i", "t", "s", "?5"))
+
+    def copied(self, new_phones, tokens):
+        torch.manual_seed(0)
+        theirs = SpeechModel(
+            small_convolutional(), {"ctc": CTCConfig(tokens="phonemes")}, {"ctc": self.known}
+        ).objectives["ctc"]
+        config = CTCConfig(tokens="phonemes", new_phones=new_phones)
+        vocabulary = Vocabulary("phonemes", tokens)
+        ours = SpeechModel(small_convolutional(), {"ctc": config}, {"ctc": vocabulary})
+        head, weights = ours.objectives["ctc"], theirs.state_dict()
+        count = head.copy_rows(weights, self.known)
+        rows = {"": 0, **{token: i for i, token in enumerate(self.known.tokens, start=1)}}
+        found = {}
+        for token, row_D in zip(("", *tokens), head.head.weight, strict=True):
+            same = [t for t, i in rows.items() if torch.equal(theirs.head.weight[i], row_D)]
+            found[token] = same[0] if same else None
+        return count, found
+
+    def test_the_nearest_phone_gives_its_weights(self, capsys):
+        count, found = self.copied("nearest", ("s", "d", "o", "t", "˩"))
+        assert count == 2
+        assert found == {"": "", "s": "s", "t": "t", "d": "t", "o": "u", "˩": None}
+        said = capsys.readouterr().err
+        assert "d from t" in said
+        assert "random weights: ˩" in said
+
+    def test_by_default_they_are_random(self):
+        _, found = self.copied("random", ("s", "d"))
+        assert found == {"": "", "s": "s", "d": None}
+
+    def test_letters_have_no_nearest_one(self):
+        with pytest.raises(ValueError, match="phonemes"):
+            CTCConfig(tokens="characters", new_phones="nearest")
