@@ -8,6 +8,7 @@ KEY=VALUE, where a dotted key nests. A value is
 - a number, kept as it is;
 - a file that `speechx evaluate` wrote: its overall rate, a fraction; of a zero-shot evaluation, the
   rate of each method;
+- layers.json of `speechx analyze layers`: the accuracy of each probe at its best layer;
 - several files, joined by commas: their mean, and the single values beside it as KEY_runs.
 
 Rates of one metric (and method) are compared, so their policies must be equal. The commit of the
@@ -26,6 +27,8 @@ from typing import Any, TypeAlias
 from speechx.errors import UserError
 from speechx.text_table import text_table
 from speechx.whole_file import write_whole
+
+BEST = "best "  # before the name of a probe
 
 Rates: TypeAlias = dict[str, float]  # of one evaluation: by method, or the overall one as ""
 
@@ -89,6 +92,9 @@ def _read(path: Path, policies: Policies, of_key: Policies) -> Rates:
     same metric, and of all for the same key."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if "probes" in content:
+            probes = content["probes"].items()
+            return {f"{BEST}{name}": float(max(each["accuracy"])) for name, each in probes}
         methods = content.get("methods", {"": content})
         rates = {name: float(each["overall"]["rate"]) for name, each in methods.items()}
         stated = {
@@ -182,7 +188,7 @@ def _table(rates: dict[str, list[Rates]], facts: dict[str, str]) -> str:
         rows.append(["", *names])
         for key, runs in group.items():
             rows.append([key, *(_percent([run[name] for run in runs]) for name in names)])
-        if len(group) > 1:
+        if len(group) > 1 and not names[0].startswith(BEST):  # of models, not of languages
             means = _means(parent, list(group.values()))
             rows.append(
                 [f"mean of {parent}".strip(), *(_percent([m[x] for m in means]) for x in names)]

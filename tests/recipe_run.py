@@ -22,6 +22,7 @@ THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
     *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT", "PREPARE"),
     *("HEADS", "HELD_OUT", "INIT", "LM", "TOPLINE"),
+    *("ALIGNMENTS", "BATCH", "LABELS", "OBJECTIVES", "STEPS", "TARGET"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -67,7 +68,7 @@ class RecipeRun:
 
     def finish(self) -> RecipeRun:
         """Waits for the end and asserts that it is a good one."""
-        code = self.process.wait(timeout=500)
+        code = self.process.wait(timeout=1200)
         end = "\n".join(self.stderr.read_text().splitlines()[-20:])
         assert code == 0, f"{self.script} ended with {code}:\n{end}"
         return self
@@ -111,6 +112,14 @@ def start_unseen(folder: Path, data: Path, **settings: str) -> RecipeRun:
     script = ROOT / "recipes/unseen/run.sh"
     given = {"SEEDS": "1", "SETTINGS": SETTINGS, **settings}
     return RecipeRun(script, (str(data),), folder / "unseen", given).start()
+
+
+def start_objectives(folder: Path, data: Path, **settings: str) -> RecipeRun:
+    """recipes/objectives on manifests with phones; six updates."""
+    script = ROOT / "recipes/objectives/run.sh"
+    small = "encoder.context.num_layers=1 run.eval_steps=6 run.device=cpu"
+    given = {"SEEDS": "1", "STEPS": "6", "FEW_STEPS": "6", "BATCH": "16", "SETTINGS": small}
+    return RecipeRun(script, (str(data),), folder / "objectives", {**given, **settings}).start()
 
 
 def start_babel(folder: Path) -> RecipeRun:

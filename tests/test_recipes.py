@@ -18,7 +18,14 @@ from speechx.finetuning import Finetune
 from speechx.language_model import shared_sentences
 from speechx.pretraining import Pretrain
 from tests.configs import load_config
-from tests.recipe_run import ROOT, RecipeRun, start_babel, start_continued, start_unseen
+from tests.recipe_run import (
+    ROOT,
+    RecipeRun,
+    start_babel,
+    start_continued,
+    start_objectives,
+    start_unseen,
+)
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
 YAMLS = sorted(ROOT.glob("recipes/*/*.yaml"))
@@ -186,6 +193,30 @@ def test_unseen_lists_manifests_that_are_missing_or_without_phones(two_languages
     *_, message, first, second = run.stderr.read_text().splitlines()
     assert "speechx data phones" in message
     assert [first, second] == [str(gone), str(bare)]
+
+
+def test_objectives_stand_side_by_side(two_languages, tmp_path):
+    names = ["untrained", "cpc", "unispeech"]
+    run = start_objectives(tmp_path, two_languages, TARGET="pt", OBJECTIVES=" ".join(names))
+    run.finish()
+    results = json.loads((run.out / "results.json").read_text())
+    assert set(results["per"]) == set(results["layers"]) == set(results["minutes"]) == set(names)
+    assert fractions(list(results["per"].values()))
+    assert fractions([rate for each in results["layers"].values() for rate in each.values()])
+    for name in names:
+        config = yaml.safe_load((run.out / name / "config.yaml").read_text())
+        assert {Path(path).parent.name for path in config["data"]["train"]} == {"it", "pt"}
+        tuned = yaml.safe_load((run.out / f"{name}-1" / "config.yaml").read_text())
+        assert {Path(path).parent.name for path in tuned["data"]["train"]} == {"pt"}
+        layers = json.loads((run.out / "layers" / name / "layers.json").read_text())
+        assert {"phones", "language"} <= set(layers["probes"])
+
+
+def test_objectives_asks_for_the_language_that_is_fine_tuned(two_languages, tmp_path):
+    for settings, message in (({}, "TARGET"), ({"TARGET": "fr"}, "no fr/train.jsonl")):
+        run = start_objectives(tmp_path, two_languages, **settings)
+        assert run.process.wait(timeout=60) == 1
+        assert message in run.stderr.read_text()
 
 
 def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):

@@ -31,6 +31,17 @@ def write_methods(path, **wrong):
     path.write_text(json.dumps({"methods": scores}))
 
 
+def test_layers_are_shown_by_their_best(tmp_path):
+    for name, phones in (("a", [0.1, 0.5, 0.25]), ("b", [0.75, 0.5, 0.25])):
+        probes = {"phones": {"accuracy": phones}, "language": {"accuracy": [0.5, 0.5, 1.0]}}
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps({"layers": [0, 1, 2], "probes": probes}))
+    results, table = report(["layers.a=a.json", "layers.b=b.json"], tmp_path / "results.json")
+    assert results["layers"]["a"] == {"best phones": 0.5, "best language": 1.0}
+    assert table.splitlines()[1].split() == ["layers.a", "50.0", "%", "100.0", "%"]
+    assert "mean" not in table
+
+
 def test_numbers_and_rates_nest_and_are_written(tmp_path):
     write(tmp_path / "seen.json", 1, 9)
     write_methods(tmp_path / "pt.json", unmapped=6, mapped=5, shuffled=9)
