@@ -219,6 +219,35 @@ def test_objectives_asks_for_the_language_that_is_fine_tuned(two_languages, tmp_
         assert message in run.stderr.read_text()
 
 
+def test_whistle_starts_a_language_from_models_of_the_others(two_languages, tmp_path):
+    run = start_whistle(tmp_path, two_languages, TARGET="pt").finish()
+    results = json.loads((run.out / "results.json").read_text())
+    kinds = ["phonemes", "characters", "wav2vec2", "scratch"]
+    assert list(results)[:4] == kinds
+    assert fractions([results[kind]["1min"] for kind in kinds])
+    for kind in kinds[:3]:
+        config = yaml.safe_load((run.out / kind / "config.yaml").read_text())
+        assert {Path(path).parent.name for path in config["data"]["train"]} == {"it"}
+        assert config["encoder"]["context"]["kind"] == "conformer"
+    log = run.stderr.read_text()
+    assert "new phones start from the nearest phone" in log
+    assert "starts fresh" in log  # phonemes behind characters
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "TARGET"),
+        ({"TARGET": "fr"}, "no fr/train.jsonl"),
+        ({"TARGET": "pt", "KINDS": "x"}, "KINDS has x"),
+    ],
+)
+def test_whistle_names_settings_that_cannot_be(settings, message, two_languages, tmp_path):
+    run = start_whistle(tmp_path, two_languages, **settings)
+    assert run.process.wait(timeout=60) == 1
+    assert message in run.stderr.read_text()
+
+
 def test_a_second_run_does_only_what_is_not_done(tiny, tmp_path):
     """Here all but the end of one training, whose state is taken up."""
     folder = tmp_path / "tiny"
