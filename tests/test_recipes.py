@@ -25,6 +25,7 @@ from tests.recipe_run import (
     start_continued,
     start_objectives,
     start_unseen,
+    start_whistle,
 )
 
 SCRIPTS = sorted(ROOT.glob("recipes/*/run.sh"))
