@@ -28,7 +28,7 @@ from speechx.text.vocabulary import BLANK
 @config
 class IntermediateCTC:
     layers: tuple[int, ...]
-    """After which layers; 6 of 12 in the first paper, 3, 6 and 9 of 12 in the second."""
+    """After which layers, from 1 on and below the last."""
     weight: float = 0.5
     """Of their losses in the whole loss."""
     self_conditioned: bool = False

@@ -6,8 +6,8 @@ quantizer give to the frames that were masked?
         + prediction * sum over masked frames of the mean over groups of -log softmax(W c)[code]
 
 c is the context of the last layer. The codes are those of the contrastive loss, and carry no
-gradient. Both sums are divided by the global number of masked frames. The paper has one group of
-1024 codes, and masked frames are random vectors; here they are the learned vector of wav2vec 2.0.
+gradient. Both sums are divided by the global number of masked frames. In the paper masked frames
+are random vectors; here they are the learned vector of wav2vec 2.0.
 
     B utterances · S samples · T frames · L layers · M masked frames · G groups · V entries of a
     group · D = embed_dim
