@@ -116,10 +116,10 @@ def open_quantizer(path: Path | str) -> tuple[Encoder, ProductQuantizer]:
     """The encoder of a model, and the quantizer of its first objective that has one."""
     unused = ("mask_embedding",)  # nothing is masked here
     model, loaded = SpeechModel.from_saved(open_model(path, unused), unused)
-    for objective in model.objectives.values():
-        if isinstance(quantizer := getattr(objective, "quantizer", None), ProductQuantizer):
+    for part in model.objectives.modules():
+        if isinstance(part, ProductQuantizer):
             logger.info(f"codebook: {path}: {loaded}")
-            return model.eval().encoder, quantizer
+            return model.eval().encoder, part
     trained = ", ".join(config.kind for config in model.configs.values()) or "nothing"
     raise UserError(
         f"{path} was trained with {trained} and has no quantizer, so it has no codes; give the "

@@ -271,6 +271,12 @@ def test_the_second_and_third_stage_take_the_part_that_they_need(stage_one, mani
     torch.testing.assert_close(weights["objectives.ctc.head.weight"], theirs)
 
 
+def test_its_codes_are_analysed(stage_one, manifests, capsys):
+    command = ["analyze", "codebook", "--model", str(stage_one / "best")]
+    assert main([*command, "--manifest", str(manifests[0])]) == 0
+    assert "xx" in capsys.readouterr().out
+
+
 def test_a_run_goes_on_from_the_whole_objective(stage_one, manifests, tmp_path):
     before = open_folder(stage_one / "best").weights
     changes = {"init": str(stage_one / "best"), "optim": {"lr": 1e-9}, "run": {"steps": 1}}
