@@ -211,7 +211,7 @@ def _evaluate(
     temperature is fitted on them. The scores and `notes` are written to `out`."""
     utterances = labelled(listed, recognizer.vocabulary.token_type)
     vocabulary = recognizer.vocabulary
-    never = never_written(utterances, vocabulary.tokens, vocabulary.token_type)
+    never = never_written(utterances, vocabulary.written, vocabulary.token_type)
     if never.tokens:
         logger.info(f"{recognizer.folder} can never write {never}")
     references = references_of(utterances, vocabulary.token_type)

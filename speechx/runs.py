@@ -182,7 +182,7 @@ def _learn_times(
     """Puts the sound model of each CTC head into the model folders."""
     device = next(model.parameters()).device
     for name, head in model.heads.items():
-        if not head.windowed:
+        if not head.windowed or head.vocabulary.has_languages:
             continue
         written = head_of(name, None if config.adapter is None else config.adapter.name)
         folders = [config.out / each for each in ("best", "final") if (config.out / each).is_dir()]

@@ -44,6 +44,9 @@ class CTCConfig(CTCHeadConfig):
     stride: int = 1
     """... and frames from one output to the next. CPC, which has 100 frames a second, is read out
     with 8 and 4 (Riviere et al. 2020, section 3)."""
+    separate_languages: bool = False
+    """Every language has phonemes of its own, as in `(es)a`, instead of one inventory for all
+    (XLSR, Conneau et al. 2020)."""
     new_phones: Literal["random", "nearest"] = "random"
     """How a phone starts that the head in `init` lacks: from random weights, or from the weights of
     its nearest phone there, by articulatory features."""
@@ -55,10 +58,16 @@ class CTCConfig(CTCHeadConfig):
         require_positive(self, "kernel", "stride")
         if self.new_phones == "nearest" and self.tokens != "phonemes":
             raise ValueError("new_phones: nearest is for tokens: phonemes")
+        if self.separate_languages and self.tokens != "phonemes":
+            raise ValueError("separate_languages is for tokens: phonemes")
 
     @property
     def token_type(self) -> Literal["characters", "phonemes"]:
         return self.tokens
+
+    @property
+    def separate(self) -> bool:
+        return self.separate_languages
 
     def frames_needed(self, labels: Sequence[object]) -> int:
         needed = CTCHeadConfig.frames_needed(self, labels)

@@ -114,6 +114,11 @@ class ObjectiveConfig:
         """The labels that it needs; None: it learns from unlabelled speech."""
         return None
 
+    @property
+    def separate(self) -> bool:
+        """Whether every language has tokens of its own."""
+        return False
+
     def draw(
         self, batch: Batch, random: np.random.Generator, encoder: EncoderConfig
     ) -> tuple[dict[str, Tensor], dict[str, int]]:

@@ -8,6 +8,7 @@ spaces.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from speechx.errors import UserError
 
 TokenType = Literal["characters", "phonemes", "languages"]
 BLANK = 0
+_OF_LANGUAGE = re.compile(r"\([^()]+\)(?=.)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ class Vocabulary:
         ids = {token: index + 1 for index, token in enumerate(self.tokens)}
         return [ids[token] for token in sequence]
 
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The tokens as they are written: without the language of `of_language`."""
+        return tuple(_OF_LANGUAGE.sub("", token, count=1) for token in self.tokens)
+
+    @property
+    def has_languages(self) -> bool:
+        """Whether tokens are those of one language each."""
+        return self.written != self.tokens
+
     def unknown(self, sequence: Sequence[str]) -> list[str]:
         """Distinct tokens of the sequence that the vocabulary lacks."""
         return sorted(set(sequence) - set(self.tokens))
@@ -66,6 +78,11 @@ class Vocabulary:
         if token_type not in get_args(TokenType) or not all(isinstance(t, str) for t in tokens):
             raise ValueError("needs a token_type and a list of tokens")
         return cls(token_type, tokens)
+
+
+def of_language(tokens: Iterable[str], language: str) -> list[str]:
+    """The tokens of one language, as in `(es)a`, which no other language shares."""
+    return [f"({language}){token}" for token in tokens]
 
 
 def save_vocabularies(path: Path, vocabularies: Mapping[str, Vocabulary]) -> None:

@@ -43,7 +43,7 @@ from speechx.log import logger
 from speechx.models.encoder import EncoderConfig
 from speechx.objectives.objective import ObjectiveConfig
 from speechx.text.ipa import normalize_ipa
-from speechx.text.vocabulary import TokenType, Vocabulary
+from speechx.text.vocabulary import TokenType, Vocabulary, of_language
 from speechx.training.distributed import Ranks
 from speechx.training.speech_data import SpeechData
 from speechx.wording import number_of
@@ -151,9 +151,13 @@ class TaskSource:
         frames, needed = self.encoder.features.frames, self.objective.frames_needed
         training = feasible(training, token_type, frames, needed, too_long)
         labels = [tokens_of(u, token_type) for u in training]
+        if self.objective.separate:
+            labels = [
+                of_language(tokens, u.language) for tokens, u in zip(labels, training, strict=True)
+            ]
         vocabulary, corpus = Vocabulary.collect(token_type, labels), Corpus.of(training)
         self._log(f"{describe(corpus)}; {len(vocabulary.tokens)} {token_type}")
-        known = {normalize_ipa(token) for token in vocabulary.tokens}  # as scores compare them
+        known = {normalize_ipa(token) for token in vocabulary.written}  # as scores compare them
         of_dev = {token for u in dev for token in tokens_of(u, token_type)}
         if unseen := sorted(token for token in of_dev if normalize_ipa(token) not in known):
             self._log(

@@ -169,7 +169,9 @@ class Recognizer:
     def decoder(self) -> Decoder:
         """Decodes what the model writes."""
         if self._decoder is None:
-            self._decoder = self.decoding.decoder(self.vocabulary.tokens)
+            if self.decoding.searches or self.decoding.backend not in (None, "greedy"):
+                self.require_one_inventory("use beam search")
+            self._decoder = self.decoding.decoder(self.vocabulary.written)
         return self._decoder
 
     def mapped_decoder(self, mapping: Mapping) -> Decoder:
@@ -355,6 +357,7 @@ class Recognizer:
         """From the phones this model writes to the phones of the inventory; printable. Phones that
         are left out are logged, once."""
         self.require("phonemes", "map its outputs to an inventory")
+        self.require_one_inventory("map its outputs to an inventory")
         if inventory not in self._mappings:
             self._mappings[inventory] = map_inventory(self.vocabulary.tokens, inventory.phones)
             for note in self._mappings[inventory].notes():
@@ -374,6 +377,7 @@ class Recognizer:
         """The mapping in a table that `speechx inventory map` wrote and a person may have edited,
         to the phones of the inventory, or to all that the table has."""
         self.require("phonemes", "map its outputs to an inventory")
+        self.require_one_inventory("map its outputs to an inventory")
         phones = None if inventory is None else inventory.phones
         mapping = Mapping.from_tsv(path, self.vocabulary.tokens, phones)
         logger.info(f"{path}: {mapping.summary()}")
@@ -383,6 +387,7 @@ class Recognizer:
 
     def _require_own(self, mapping: Mapping) -> None:
         self.require("phonemes", "map its outputs to an inventory")
+        self.require_one_inventory("map its outputs to an inventory")
         if mapping.source != tuple(self.vocabulary.tokens):
             raise UserError(
                 f"the mapping ({mapping.made or 'given'}) is from {len(mapping.source)} phones, "
@@ -413,6 +418,14 @@ class Recognizer:
             raise UserError(
                 f"{self.folder} writes {self.vocabulary.token_type}; to {purpose}, a model "
                 f"fine-tuned with objective.tokens={token_type} is needed"
+            )
+
+    def require_one_inventory(self, purpose: str) -> None:
+        """Raises UserError if every language has phonemes of its own."""
+        if self.vocabulary.has_languages:
+            raise UserError(
+                f"{self.folder} has phonemes of each language; to {purpose}, a model with one "
+                "inventory is needed (objective.separate_languages=false)"
             )
 
     def outputs(
@@ -471,7 +484,7 @@ class Recognizer:
         self, spans: Sequence[TokenSpan], recording: Recording, frames: int, own: bool
     ) -> np.ndarray:
         """(U, 2): seconds where the tokens begin and end; `own` tokens are those of the model."""
-        ids = {token: i for i, token in enumerate(self.vocabulary.tokens, start=1)}
+        ids = {token: i for i, token in enumerate(self.vocabulary.written, start=1)}
         ids_U = np.array([0 if s.token.isspace() or not own else ids[s.token] for s in spans], int)
         spans_U2 = np.array([(s.first, s.last) for s in spans], int).reshape(-1, 2)
         second = self.features.stride / SAMPLE_RATE
