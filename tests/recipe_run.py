@@ -22,7 +22,8 @@ THEIR_SETTINGS = (
     *("OUT", "SEED", "SEEDS", "MINUTES", "LANGUAGES", "PROCESSES", "SETTINGS"),
     *("ADAPT", "ADAPT_STEPS", "CHILD", "FEW_STEPS", "COMPARE_STEPS", "PARENT", "PREPARE"),
     *("HEADS", "HELD_OUT", "INIT", "LM", "TOPLINE"),
-    *("ALIGNMENTS", "BATCH", "KINDS", "LABELS", "OBJECTIVES", "PRESET", "STEPS", "TARGET"),
+    *("ALIGNMENTS", "BATCH", "KINDS", "LABELS", "OBJECTIVES", "PRESET", "RELATED", "STAGES"),
+    *("STEPS", "TARGET"),
 )
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = (  # a model of 0.1 million parameters, 6 updates
@@ -129,6 +130,14 @@ def start_whistle(folder: Path, data: Path, **settings: str) -> RecipeRun:
     small += "run.max_seconds_per_device=16 run.device=cpu"
     given = {"SEEDS": "1", "STEPS": "6", "FEW_STEPS": "6", "LABELS": "1", "SETTINGS": small}
     return RecipeRun(script, (str(data),), folder / "whistle", {**given, **settings}).start()
+
+
+def start_findings(folder: Path, data: Path, **settings: str) -> RecipeRun:
+    """recipes/findings on manifests with phones; six updates."""
+    script = ROOT / "recipes/findings/run.sh"
+    small = "preset=tiny encoder.context.num_layers=1 run.eval_steps=6 run.device=cpu"
+    given = {"SEEDS": "1", "STEPS": "6", "FEW_STEPS": "6", "LABELS": "1", "SETTINGS": small}
+    return RecipeRun(script, (str(data),), folder / "findings", {**given, **settings}).start()
 
 
 def start_babel(folder: Path) -> RecipeRun:

@@ -23,6 +23,7 @@ from tests.recipe_run import (
     RecipeRun,
     start_babel,
     start_continued,
+    start_findings,
     start_objectives,
     start_unseen,
     start_whistle,
@@ -245,6 +246,45 @@ def test_whistle_starts_a_language_from_models_of_the_others(two_languages, tmp_
 )
 def test_whistle_names_settings_that_cannot_be(settings, message, two_languages, tmp_path):
     run = start_whistle(tmp_path, two_languages, **settings)
+    assert run.process.wait(timeout=60) == 1
+    assert message in run.stderr.read_text()
+
+
+def test_findings_compare_pretraining_on_one_and_on_many_languages(two_languages, tmp_path):
+    given = {"TARGET": "pt", "RELATED": "it", "STAGES": "multilingual codes"}
+    run = start_findings(tmp_path, two_languages, **given).finish()
+    results = json.loads((run.out / "multilingual.json").read_text())
+    assert fractions(list(results["per"].values()))
+    assert set(results["per"]) == {"mono", "multi"}
+    assert all(1 < bits < 8 for bits in results["bits"].values())
+    for name, languages in (("mono", {"pt"}), ("multi", {"it", "pt"})):
+        config = yaml.safe_load((run.out / f"{name}-1" / "config.yaml").read_text())
+        assert {Path(path).parent.name for path in config["data"]["train"]} == languages
+    codes = json.loads((run.out / "codes-1/codebook.json").read_text())
+    assert {"it", "pt"} <= set(codes["languages"])
+
+
+@pytest.mark.slow
+def test_every_finding_has_a_table(two_languages, tmp_path):
+    run = start_findings(tmp_path, two_languages, TARGET="pt", RELATED="it").finish()
+    tables = {"multilingual": 2, "vocabulary": 2, "continued": 4}
+    for name, arms in tables.items():
+        assert len(json.loads((run.out / f"{name}.json").read_text())["per"]) == arms
+    whistle = json.loads((run.out / "whistle/results.json").read_text())
+    assert {"phonemes", "characters"} <= set(whistle)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "TARGET"),
+        ({"TARGET": "pt"}, "RELATED"),
+        ({"TARGET": "pt", "RELATED": "fr"}, "no fr/train.jsonl"),
+        ({"TARGET": "pt", "RELATED": "it", "STAGES": "x"}, "STAGES has x"),
+    ],
+)
+def test_findings_names_settings_that_cannot_be(settings, message, two_languages, tmp_path):
+    run = start_findings(tmp_path, two_languages, **settings)
     assert run.process.wait(timeout=60) == 1
     assert message in run.stderr.read_text()
 
