@@ -1,10 +1,19 @@
-# Sourced by the recipes for a corpus on disk, once `out` and `configs` (the folder of their YAML) are set.
+# Sourced by the recipes for a corpus on disk, once `out` and `configs` (the folder of their YAML) are set;
+# `of` reads `data`, a folder of manifests for each language.
 # shellcheck shell=bash disable=SC2154
 seed=${SEED:-1}
 processes=${PROCESSES:-1}
 read -ra more <<< "${SETTINGS:-}"
 
+fail() { echo "recipes/$(basename "$(dirname "$0")"): $*" >&2; exit 1; }
 list() { local all; all=$(paste -sd, -); echo "[$all]"; }
+of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }  # SPLIT languages...
+require_phones() {  # of the manifests that stdin lists
+    local lacking
+    lacking=$(while read -r file; do grep -qs '"phones"' "$file" || echo "$file"; done)
+    [ -z "$lacking" ] ||
+        fail "missing, or without phones (speechx data phones FILE -o NEW adds them):"$'\n'"$lacking"
+}
 prepare() {  # FOLDER CORPUS options...
     local folder=$1; shift
     [ ! -e "$folder/done" ] || return 0

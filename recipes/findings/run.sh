@@ -25,8 +25,6 @@ here=$(dirname "$0")
 configs=$here/../tiny
 . "$here/../common.sh"
 
-fail() { echo "recipes/findings: $*" >&2; exit 1; }
-
 # shellcheck disable=SC2046,SC2086
 {
 data=${given:-$out/data}
@@ -39,7 +37,7 @@ for xx in $target $related; do
     [[ " "$(echo $all)" " = *" $xx "* ]] || fail "$data has no $xx/train.jsonl; it has" ${all:-nothing}
 done
 others=$(grep -vx "$target" <<< "$all")
-of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
+{ of train $all; of dev $all; of test $target; } | require_phones
 
 pretrained() {  # NAME SEED LANGUAGES settings...
     local name=$1-$2 s=$2 spoken=$3; shift 3

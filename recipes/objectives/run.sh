@@ -24,8 +24,6 @@ objectives=${OBJECTIVES:-"untrained wav2vec2 best_rq cpc masked_autoencoding uni
 configs=$(dirname "$0")/../tiny
 . "$(dirname "$0")/../common.sh"
 
-fail() { echo "recipes/objectives: $*" >&2; exit 1; }
-
 # shellcheck disable=SC2046,SC2086
 {
 # 1. The data.
@@ -35,11 +33,7 @@ data=${given:-$out/data}
     $(for xx in es it de tr fi ru pt; do echo --language $xx; done)
 all=$(for file in "$data"/*/train.jsonl; do [ ! -e "$file" ] || basename "$(dirname "$file")"; done | sort)
 [[ " "$(echo $all)" " = *" $target "* ]] || fail "$data has no $target/train.jsonl; it has" ${all:-nothing}
-of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
-lacking=$({ of train $all; of dev $all; of test $all; } | while read -r file; do
-    grep -qs '"phones"' "$file" || echo "$file"; done)
-[ -z "$lacking" ] ||
-    fail "missing, or without phones (speechx data phones FILE -o NEW adds them):"$'\n'"$lacking"
+{ of train $all; of dev $all; of test $all; } | require_phones
 
 # 2. One encoder per objective, and the minutes that its training took.
 equal="run.seed=$seed run.steps=${STEPS:-300} run.batch_seconds=${BATCH:-32} run.max_seconds_per_device=${BATCH:-32}"

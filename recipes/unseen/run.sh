@@ -20,8 +20,6 @@ heads=${HEADS:-ctc}
 configs=$(dirname "$0")
 . "$configs/../common.sh"
 
-fail() { echo "recipes/unseen: $*" >&2; exit 1; }
-
 # shellcheck disable=SC2046,SC2086
 {
 # 1. The data, and the folds.
@@ -43,11 +41,7 @@ for fold in $held_out; do
     done
     [ -n "$(rest "$fold")" ] || fail "HELD_OUT: with $fold held out, none is left to train on; $data has" $all
 done
-of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
-lacking=$({ of train $all; of dev $all; of test ${held_out//,/ }; } |
-    while read -r file; do grep -qs '"phones"' "$file" || echo "$file"; done)
-[ -z "$lacking" ] ||
-    fail "missing, or without phones (speechx data phones FILE -o NEW adds them):"$'\n'"$lacking"
+{ of train $all; of dev $all; of test ${held_out//,/ }; } | require_phones
 
 # 2. An n-gram of phones for each held-out language: it needs text and G2P, but no audio.
 mkdir -p "$out/ngrams"

@@ -27,8 +27,6 @@ encoder=${PRESET:-tiny_conformer}
 configs=$(dirname "$0")/../tiny
 . "$(dirname "$0")/../common.sh"
 
-fail() { echo "recipes/whistle: $*" >&2; exit 1; }
-
 # shellcheck disable=SC2046,SC2086
 {
 # 1. The data: an inventory of IPA that all languages share, from G2P.
@@ -40,11 +38,7 @@ others=$(for file in "$data"/*/train.jsonl; do [ ! -e "$file" ] || basename "$(d
     { grep -vx "$target" || true; })
 [ -e "$data/$target/train.jsonl" ] || fail "$data has no $target/train.jsonl; it has" ${others:-nothing}
 [ -n "$others" ] || fail "$data has no language but $target; others are needed to train on"
-of() { local split=$1 xx; shift; for xx in "$@"; do echo "$data/$xx/$split.jsonl"; done; }
-lacking=$({ of train $others $target; of dev $others $target; of test $target; } | while read -r file; do
-    grep -qs '"phones"' "$file" || echo "$file"; done)
-[ -z "$lacking" ] ||
-    fail "missing, or without phones (speechx data phones FILE -o NEW adds them):"$'\n'"$lacking"
+{ of train $others $target; of dev $others $target; of test $target; } | require_phones
 
 # 2. One model of the other languages per kind.
 equal="preset=$encoder run.seed=$seed run.steps=${STEPS:-1000}"
