@@ -48,6 +48,7 @@ from torch import Tensor
 import speechx
 from speechx.interchange import hugging_face, torchaudio
 from speechx.models.compute import COMPUTE_TYPES, prepare_for_inference
+from speechx.models.packed import multiplies_bfloat16
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import open_folder
@@ -208,6 +209,9 @@ def compare(folder: Path, encoder: EncoderConfig, options: argparse.Namespace) -
     materials = {f"{options.clips} clips": clips(None, options.clips)}
     materials |= {f"{seconds:g} s": clips(seconds, 1) for seconds in options.seconds}
     for compute_type in options.compute_types:
+        if compute_type == "bfloat16" and not multiplies_bfloat16():
+            print("bfloat16: left out, this processor multiplies it many times slower than float32")
+            continue
         limit = bound(encoder, compute_type, clock, options.repeats)
         models = model_rows(folder, compute_type)
         pipelines = pipeline_rows(folder, compute_type)

@@ -78,6 +78,8 @@ def _draw_level(axes: Any, panel: Panel, steps: int) -> None:
             axes.set_yscale("log")
     if panel.level is not None:
         level = panel.shown_level
+        if panel.scale == "logarithmic" and not axes.get_lines():
+            axes.set_ylim(level / 10, level * 10)  # a line alone has no limits of its own
         axes.axhline(level, color="black", linestyle="--", linewidth=1)
         name = f"{panel.level_name} {level:.4g}"
         axes.annotate(name, (steps, level), size=7, ha="right", va="bottom")

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from speechx.errors import UserError
+from speechx.log import logger
 from speechx.models.context.causal_convolutions import CausalConvolutions
 from speechx.models.context.conformer import Conformer
 from speechx.models.context.layers import AfterLayer, Attention
@@ -69,6 +70,11 @@ def prepare_for_inference(model: nn.Module, compute_type: str = "float32") -> No
                 "--device cpu, or compute_type bfloat16"
             )
         require_int8()
+    if compute_type == "bfloat16" and device.type == "cpu" and not multiplies_bfloat16():
+        logger.warning(
+            "this processor multiplies bfloat16 many times slower than float32: int8 or float32 "
+            "is faster here"
+        )
     model.float()  # heads, and the weights that are rounded below
     model.encoder = InferenceEncoder(encoder.eval().requires_grad_(False), compute_type)
 
