@@ -48,10 +48,10 @@ from torch import Tensor
 import speechx
 from speechx.interchange import hugging_face, torchaudio
 from speechx.models.compute import COMPUTE_TYPES, prepare_for_inference
-from speechx.models.packed import multiplies_bfloat16
 from speechx.models.context.transformer import TransformerConfig
 from speechx.models.encoder import EncoderConfig
 from speechx.models.folder import open_folder
+from speechx.models.packed import multiplies_bfloat16
 from speechx.models.presets import PRESETS
 from speechx.objectives.ctc import CTCConfig
 from speechx.objectives.model import SpeechModel
