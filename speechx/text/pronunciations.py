@@ -109,7 +109,7 @@ def _bare(cell: str) -> str:
 
 
 def _is_short(symbol: str) -> bool:
-    return sum(map(str.isalpha, symbol)) <= SHORT
+    return sum(map(str.isalpha, symbol)) <= SHORT and problem_with(symbol) is None
 
 
 def _log_other_scripts(path: Path, words: Sequence[tuple[str, set[str]]]) -> None:

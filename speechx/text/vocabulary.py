@@ -18,7 +18,7 @@ from speechx.errors import UserError
 
 TokenType = Literal["characters", "phonemes", "languages"]
 BLANK = 0
-_OF_LANGUAGE = re.compile(r"\([^()]+\)(?=.)")
+_OF_LANGUAGE = re.compile(r"^\([^()]+\)(?=.)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,5 +151,5 @@ def precision_on(device: torch.device, precision: Precision) -> Precision:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if device.type == "cpu" and multiplies_bfloat16() else "float32"
